@@ -1,0 +1,277 @@
+"""config.json or config.yaml -> the models to serve.
+
+The files are OpenVINO Model Server's: `model_config_list` and the older `mediapipe_config_list`.
+"""
+
+import json
+import logging
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+
+from server.errors import ConfigError, did_you_mean
+
+__all__ = [
+    "DEFAULT_GRAPH_NAME",
+    "ModelConfig",
+    "ServerConfig",
+    "load_config",
+    "single_model_config",
+]
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_GRAPH_NAME = "graph.pbtxt"
+MAX_CONFIG_BYTES = 16 * 2**20
+FILE_NAMES = ("config.json", "config.yaml", "config.yml")
+
+GRAPH_KEYS = ("name", "base_path", "graph_path", "subconfig")
+# Keys that Model Server has for a single model. They say nothing about a graph, but real files
+# hold them, so a graph entry that has them still loads.
+CLASSIC_MODEL_KEYS = (
+    "allow_cache",
+    "batch_size",
+    "color_format",
+    "custom_loader_options",
+    "layout",
+    "mean",
+    "model_version_policy",
+    "nireq",
+    "plugin_config",
+    "precision",
+    "scale",
+    "shape",
+    "target_device",
+)
+MODEL_LISTS = ("model_config_list", "mediapipe_config_list")
+UNSUPPORTED_LISTS = (
+    "pipeline_config_list",
+    "custom_node_library_config_list",
+    "custom_loader_config_list",
+)
+TOP_LEVEL_KEYS = (*MODEL_LISTS, *UNSUPPORTED_LISTS, "monitoring")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """One entry of the configuration; paths are absolute.
+
+    `is_graph` is True where the file says that the entry is a graph (`mediapipe_config_list`).
+    """
+
+    name: str
+    base_path: Path
+    graph_path: Path
+    is_graph: bool = False
+
+    def graph_candidates(self) -> tuple[Path, Path]:
+        """Where the graph may be: `graph_path`, then version folder 1."""
+        return self.graph_path, self.base_path / "1" / DEFAULT_GRAPH_NAME
+
+    def find_graph(self) -> Path | None:
+        """The graph file, or None where the entry is a single model without a graph."""
+        return next((path for path in self.graph_candidates() if _is_file(path)), None)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """Every model to serve, in the order of the file, each name once."""
+
+    models: tuple[ModelConfig, ...]
+
+
+def load_config(path: Path) -> ServerConfig:
+    """Read a configuration file, or the one in a folder. Raises ConfigError."""
+    file = _config_file(path)
+    document = _parse(file, _read(file))
+    return _ConfigReader(file).read(document)
+
+
+def single_model_config(name: str, model_path: Path) -> ServerConfig:
+    """The configuration of one model given on the command line. Raises ConfigError."""
+    if not name:
+        raise ConfigError("--model_name is empty; it must be the name that clients ask for")
+    if not model_path.is_dir():
+        raise ConfigError(f"--model_path {model_path}: no such folder")
+    return ServerConfig((_model(name, model_path.resolve(), None, is_graph=False),))
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that the file system refuses, for example one that is too long
+        return False
+
+
+def _model(name: str, base_path: Path, graph_path: str | None, *, is_graph: bool) -> ModelConfig:
+    return ModelConfig(name, base_path, base_path / (graph_path or DEFAULT_GRAPH_NAME), is_graph)
+
+
+def _config_file(path: Path) -> Path:
+    if not path.is_dir():
+        return path.absolute()
+    for name in FILE_NAMES:
+        if (path / name).is_file():
+            return (path / name).absolute()
+    raise ConfigError(f"{path}: the folder holds none of {', '.join(FILE_NAMES)}")
+
+
+def _read(file: Path) -> str:
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(MAX_CONFIG_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from error
+    if len(data) > MAX_CONFIG_BYTES:
+        raise ConfigError(f"{file}: larger than {MAX_CONFIG_BYTES >> 20} MiB; not a configuration")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file}: not UTF-8 at byte {error.start}") from error
+    if not text.strip():
+        raise ConfigError(f'{file}: empty; the least is {{"model_config_list": []}}')
+    return text
+
+
+def _parse(file: Path, text: str) -> object:
+    parse = _parse_yaml if file.suffix in {".yaml", ".yml"} else _parse_json
+    try:
+        return parse(file, text)
+    except RecursionError as error:
+        raise ConfigError(f"{file}: nested too deeply") from error
+
+
+def _parse_json(file: Path, text: str) -> object:
+    def refuse_constant(constant: str) -> NoReturn:
+        raise ConfigError(f"{file}: {constant} is not JSON")
+
+    try:
+        return json.loads(text, parse_constant=refuse_constant)
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise ConfigError(f"{file}: not JSON at {where}: {error.msg}") from error
+    except ValueError as error:
+        raise ConfigError(f"{file}: not usable JSON: {error}") from error
+
+
+def _parse_yaml(file: Path, text: str) -> object:
+    try:
+        return yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "an unknown place"
+        raise ConfigError(f"{file}: not YAML at {where}: {error.problem}") from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"{file}: not usable YAML: {error}") from error
+
+
+class _ConfigReader:
+    """Turns the parsed document into a ServerConfig; every error names its place in the file."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._models: dict[str, ModelConfig] = {}
+
+    def read(self, document: object) -> ServerConfig:
+        top = self._mapping(document, "")
+        self._refuse_unknown(top, "", TOP_LEVEL_KEYS)
+        for key in UNSUPPORTED_LISTS:
+            if self._list(top, key):
+                self._fail(key, "is not supported; describe the pipeline as a graph.pbtxt instead")
+        if not any(key in top for key in MODEL_LISTS):
+            self._fail("model_config_list", 'is missing; the least is {"model_config_list": []}')
+        if "monitoring" in top:
+            self._mapping(top["monitoring"], "monitoring")
+            logger.warning("%s: monitoring has no effect: there are no metrics yet", self._file)
+        self._read_model_config_list(self._list(top, "model_config_list"))
+        self._read_mediapipe_config_list(self._list(top, "mediapipe_config_list"))
+        return ServerConfig(tuple(self._models.values()))
+
+    def _read_model_config_list(self, entries: Sequence[object]) -> None:
+        for i, entry in enumerate(entries):
+            where = f"model_config_list[{i}]"
+            wrapper = self._mapping(entry, where)
+            self._refuse_unknown(wrapper, where, ("config",))
+            if "config" not in wrapper:
+                self._fail(f"{where}.config", "is missing")
+            where = f"{where}.config"
+            config = self._mapping(wrapper["config"], where)
+            self._refuse_unknown(config, where, (*GRAPH_KEYS, *CLASSIC_MODEL_KEYS))
+            model = self._add_model(config, where, is_graph=False)
+            unused = sorted(config.keys() & set(CLASSIC_MODEL_KEYS))
+            if unused and model.find_graph():
+                keys = ", ".join(unused)
+                logger.warning("%s: %s: no effect on a graph: %s", self._file, where, keys)
+
+    def _read_mediapipe_config_list(self, entries: Sequence[object]) -> None:
+        for i, entry in enumerate(entries):
+            where = f"mediapipe_config_list[{i}]"
+            config = self._mapping(entry, where)
+            self._refuse_unknown(config, where, GRAPH_KEYS)
+            self._add_model(config, where, is_graph=True)
+
+    def _add_model(self, config: Mapping[str, Any], where: str, *, is_graph: bool) -> ModelConfig:
+        if "name" not in config:
+            self._fail(f"{where}.name", "is missing")
+        name = self._string(config, "name", where)
+        if not name:
+            self._fail(f"{where}.name", "is empty")
+        self._string(config, "subconfig", where)
+        # A missing or empty base_path is a folder of the model's name beside the file.
+        base_path = self._file.parent / (self._string(config, "base_path", where) or name)
+        graph_path = self._string(config, "graph_path", where)
+        model = _model(name, base_path, graph_path, is_graph=is_graph)
+        if name in self._models:
+            logger.warning("%s: %s: %r is listed twice; the first is used", self._file, where, name)
+        return self._models.setdefault(name, model)
+
+    def _mapping(self, value: object, where: str) -> Mapping[str, Any]:
+        if not isinstance(value, dict):
+            self._fail(where, f"must be an object, found {_describe(value)}")
+        return value
+
+    def _list(self, mapping: Mapping[str, Any], key: str) -> Sequence[object]:
+        value = mapping.get(key, [])
+        if not isinstance(value, list):
+            self._fail(key, f"must be a list, found {_describe(value)}")
+        return value
+
+    def _string(self, mapping: Mapping[str, Any], key: str, where: str) -> str:
+        value = mapping.get(key, "")
+        if not isinstance(value, str):
+            self._fail(f"{where}.{key}", f"must be a string, found {_describe(value)}")
+        if "\0" in value:
+            self._fail(f"{where}.{key}", "holds a NUL character")
+        return value
+
+    def _refuse_unknown(
+        self, mapping: Mapping[Any, Any], where: str, known: Collection[str]
+    ) -> None:
+        for key in mapping:
+            if key not in known:
+                self._fail(f"{where}.{key}".lstrip("."), f"is unknown{_hint(key, known)}")
+
+    def _fail(self, where: str, problem: str) -> NoReturn:
+        raise ConfigError(f"{self._file}: {where or 'the file'} {problem}")
+
+
+def _hint(key: object, known: Iterable[str]) -> str:
+    names = sorted(known)
+    return did_you_mean(str(key), names) or f"; possible: {', '.join(names)}"
+
+
+def _describe(value: object) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return f"the string {value[:40]!r}"
+    if isinstance(value, int) and abs(value) >= 2**64:
+        return "a huge number"
+    if isinstance(value, int | float):
+        return f"the number {value}"
+    return "a list" if isinstance(value, list) else "an object"
