@@ -1,0 +1,1 @@
+"""Export of Hugging Face models to folders that the server serves."""

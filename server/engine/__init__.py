@@ -1,0 +1,7 @@
+"""The LLM engine: continuous batching over OpenVINO's PagedAttention. Knows no text and no HTTP."""
+
+from server.engine.async_engine import AsyncLLMEngine, ChoiceOutput
+from server.engine.config import EngineConfig
+from server.engine.engine import LLMEngine, SequenceOutput
+
+__all__ = ["AsyncLLMEngine", "ChoiceOutput", "EngineConfig", "LLMEngine", "SequenceOutput"]

@@ -1,0 +1,244 @@
+"""Where asyncio meets the engine's thread: once per step, with all new tokens at once."""
+
+import asyncio
+import json
+import logging
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
+
+from server.engine.config import EngineConfig
+from server.engine.engine import LLMEngine, SequenceOutput
+from server.engine.sequence import EngineRequest
+from server.errors import GenerationError, ModelNotReadyError, RequestError
+from server.payloads import FinishReason, SamplingParams, TokenIdLogprobs
+
+logger = logging.getLogger("server.engine")
+
+
+@dataclass(slots=True)
+class ChoiceOutput:
+    """New tokens of one choice: usually one, more if the reader was slower than the engine."""
+
+    index: int
+    token_ids: list[int] = field(default_factory=list)
+    logprobs: list[TokenIdLogprobs] | None = None
+    finish_reason: FinishReason | None = None
+    num_cached_tokens: int = 0
+
+
+class OutputCollector:
+    """What the engine made of one request and its reader has not taken yet.
+
+    A slow reader finds the tokens of a choice merged, so what waits never exceeds max_tokens.
+    """
+
+    def __init__(self, request: EngineRequest) -> None:
+        self.request_id = request.request_id
+        self.loop = asyncio.get_running_loop()
+        self._num_unfinished = request.params.n
+        self._pending: dict[int, ChoiceOutput] = {}
+        self._error: RequestError | None = None
+        self._waiter: asyncio.Future[None] | None = None
+
+    def put(self, output: SequenceOutput) -> None:
+        """Add news; on the loop's thread."""
+        if output.error is not None:
+            self._error = output.error
+        else:
+            self._merge(output)
+        self.wake()
+
+    def fail(self, error: RequestError) -> None:
+        """End the request with an error; on the loop's thread."""
+        self._error = error
+        self.wake()
+
+    def drop_choice(self, index: int) -> None:
+        """Expect nothing more of a choice, because its reader has ended it."""
+        self._num_unfinished -= 1
+        self._pending.pop(index, None)
+        self.wake()
+
+    def wake(self) -> None:
+        """Let the reader look again."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def read(self) -> list[ChoiceOutput]:
+        """All news, at least one; empty once every choice is over. Raises the request's error."""
+        while not self._pending:
+            if self._error is not None:
+                raise self._error
+            if self._num_unfinished <= 0:
+                return []
+            self._waiter = self.loop.create_future()
+            await self._waiter
+        taken, self._pending = self._pending, {}
+        self._num_unfinished -= sum(c.finish_reason is not None for c in taken.values())
+        return list(taken.values())
+
+    def _merge(self, output: SequenceOutput) -> None:
+        choice = self._pending.get(output.index)
+        if choice is None:
+            choice = self._pending[output.index] = ChoiceOutput(output.index)
+        assert output.token_id is not None, "an output without an error has a token"
+        choice.token_ids.append(output.token_id)
+        choice.finish_reason = output.finish_reason
+        choice.num_cached_tokens = output.num_cached_tokens
+        if output.logprobs is not None:
+            choice.logprobs = choice.logprobs or []
+            choice.logprobs.append(output.logprobs)
+
+
+class Generation:
+    """One running request: iterate over it for its tokens; `stop_choice` ends a choice early."""
+
+    def __init__(
+        self, engine: "AsyncLLMEngine", request: EngineRequest, collector: OutputCollector
+    ) -> None:
+        self.request = request
+        self._engine = engine
+        self._collector = collector
+        self._stopped: set[int] = set()
+
+    async def __aiter__(self) -> AsyncIterator[ChoiceOutput]:
+        while outputs := await self._collector.read():
+            for output in outputs:
+                if output.index not in self._stopped:
+                    yield output
+
+    def stop_choice(self, index: int) -> None:
+        """End one choice; the others go on. Does nothing for one that has been ended already."""
+        if index not in self._stopped:
+            self._stopped.add(index)
+            self._collector.drop_choice(index)
+            self._engine.abort(self.request.request_id, index)
+
+
+class AsyncLLMEngine:
+    """An LLMEngine in a thread of its own, for many asyncio readers.
+
+    Raises ModelLoadError where the model cannot be loaded. `generate` may be called from any event
+    loop; what the engine makes is handed over by one `call_soon_threadsafe` for each step.
+    """
+
+    def __init__(self, config: EngineConfig) -> None:
+        self.engine = LLMEngine(config)
+        self._collectors: dict[int, OutputCollector] = {}
+        self._inbox: deque[Callable[[], None]] = deque()
+        self._wakeup = threading.Condition()
+        self._is_closing = False
+        self._thread = threading.Thread(target=self._run, name="llm-engine", daemon=True)
+        self._thread.start()
+
+    @property
+    def failure(self) -> str | None:
+        """Why the engine cannot serve; None while it can."""
+        return self.engine.failure
+
+    def generate(self, prompt_token_ids: Iterable[int], params: SamplingParams) -> Generation:
+        """Start a request; raises InvalidRequestError, ContextLengthError or ModelNotReadyError.
+
+        Call `abort` when the Generation is left before its end.
+        """
+        if self.failure is not None:
+            raise ModelNotReadyError(self.failure)
+        request = self.engine.make_request(prompt_token_ids, params)
+        collector = OutputCollector(request)
+        if not self._post(lambda: self._start(request, collector)):
+            raise ModelNotReadyError("the model is being unloaded")
+        return Generation(self, request, collector)
+
+    def abort(self, request_id: int, index: int | None = None) -> None:
+        """Stop a request, or one choice of it, before the next step; harmless if it is over."""
+        self._post(lambda: self._abort(request_id, index))
+
+    def close(self) -> None:
+        """Stop the thread after the running step; unfinished requests get a ModelNotReadyError."""
+        with self._wakeup:
+            self._is_closing = True
+            self._wakeup.notify()
+        self._thread.join()
+        for action in self._inbox:
+            action()
+        self._fail_all(ModelNotReadyError("the model was unloaded"))
+        self.engine.close()
+        logger.info("engine stats: %s", json.dumps(self.engine.stats.as_dict()))
+
+    def _post(self, action: Callable[[], None]) -> bool:
+        """Let the engine's thread do something before its next step; False when it is closing."""
+        with self._wakeup:
+            if self._is_closing:
+                return False
+            self._inbox.append(action)
+            self._wakeup.notify()
+            return True
+
+    def _run(self) -> None:
+        while self._wait_for_work():
+            try:
+                self._deliver(self.engine.step())
+            except Exception as error:
+                logger.exception("the engine's thread failed")
+                self.engine.failure = f"the engine failed: {error}"
+                self._fail_all(GenerationError(self.engine.failure))
+
+    def _wait_for_work(self) -> bool:
+        """Do what was posted; wait until there is a step to run. False when closing."""
+        while True:
+            with self._wakeup:
+                while not (self._inbox or self._is_closing or self._can_step()):
+                    self._wakeup.wait()
+                if self._is_closing:
+                    return False
+                actions, self._inbox = self._inbox, deque()
+            for action in actions:
+                action()
+            if self._can_step():
+                return True
+
+    def _can_step(self) -> bool:
+        return self.engine.has_work and self.engine.failure is None
+
+    def _start(self, request: EngineRequest, collector: OutputCollector) -> None:
+        try:
+            self.engine.add(request)
+        except RequestError as error:
+            collector.loop.call_soon_threadsafe(collector.fail, error)
+            return
+        self._collectors[request.request_id] = collector
+
+    def _abort(self, request_id: int, index: int | None) -> None:
+        self.engine.abort(request_id, index)
+        if index is None:
+            self._collectors.pop(request_id, None)
+
+    def _deliver(self, outputs: list[SequenceOutput]) -> None:
+        """Hand the news of a step to each event loop, usually the only one, in one call."""
+        by_loop: dict[asyncio.AbstractEventLoop, list[tuple[OutputCollector, SequenceOutput]]] = {}
+        for output in outputs:
+            collector = self._collectors.get(output.request_id)
+            if collector is not None:
+                by_loop.setdefault(collector.loop, []).append((collector, output))
+        for loop, news in by_loop.items():
+            _call_in(loop, partial(_put_all, news))
+
+    def _fail_all(self, error: RequestError) -> None:
+        for collector in list(self._collectors.values()):
+            self.engine.abort(collector.request_id)
+            _call_in(collector.loop, partial(collector.fail, error))
+        self._collectors.clear()
+
+
+def _call_in(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
+    # A loop that was closed under its readers has nobody left to tell.
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(call)
+
+
+def _put_all(news: list[tuple[OutputCollector, SequenceOutput]]) -> None:
+    for collector, output in news:
+        collector.put(output)

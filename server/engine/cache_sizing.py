@@ -1,0 +1,43 @@
+"""How many KV blocks an engine reserves."""
+
+from server.engine.config import EngineConfig
+from server.engine.kv_cache import bytes_per_block
+from server.engine.memory import RESERVATIONS, available_bytes
+from server.engine.model_loader import LoadedModel
+from server.errors import ModelLoadError
+
+GIB = 2**30
+SHARE_OF_FREE_MEMORY = 0.5
+"""What `cache_size` 0 takes: the rest is for activations, other models and the page cache."""
+
+
+def num_kv_blocks(config: EngineConfig, model: LoadedModel, max_model_len: int | None) -> int:
+    """Blocks to reserve for a model.
+
+    Raises ModelLoadError where the memory asked for is not there, or too little for one block.
+    """
+    if config.num_kv_blocks:
+        return config.num_kv_blocks
+    block_bytes = bytes_per_block(model.kv_inputs)
+    free = _free_bytes(model)
+    if config.cache_size:
+        wanted = config.cache_size * GIB
+        if wanted > free:
+            raise ModelLoadError(
+                f"cache_size is {config.cache_size} GB, but only {free / GIB:.1f} GB of memory are "
+                "free; choose less, or 0 for a share of what is free"
+            )
+        return max(1, wanted // block_bytes)
+    affordable = int(free * SHARE_OF_FREE_MEMORY) // block_bytes
+    if affordable < 1:
+        raise ModelLoadError(f"{free} bytes of memory are free, too few for one KV block")
+    if max_model_len is None:
+        return affordable
+    # No more than all sequences at their longest can ever use.
+    return min(affordable, config.max_num_seqs * -(-max_model_len // model.block_size))
+
+
+def _free_bytes(model: LoadedModel) -> int:
+    if model.device.startswith("CPU"):
+        return max(0, available_bytes() - RESERVATIONS.total_bytes)
+    return int(model.device_memory_bytes)

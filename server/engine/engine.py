@@ -1,0 +1,310 @@
+"""The LLM engine: takes requests, and moves all of them on by one step at a time."""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import count
+from time import perf_counter
+
+import numpy as np
+
+from server.engine.cache_sizing import num_kv_blocks
+from server.engine.config import EngineConfig
+from server.engine.kv_cache import bytes_per_block
+from server.engine.kv_cache_manager import KVCacheManager
+from server.engine.model_info import read_model_info
+from server.engine.model_loader import load_model
+from server.engine.model_runner import ModelRunner
+from server.engine.sampler import SampledToken, sample
+from server.engine.scheduler import ScheduledStep, Scheduler
+from server.engine.sequence import EngineRequest, Sequence
+from server.engine.stats import EngineStats
+from server.errors import (
+    ContextLengthError,
+    GenerationError,
+    InvalidRequestError,
+    ModelNotReadyError,
+    RequestError,
+)
+from server.payloads import FinishReason, SamplingParams, TokenIdLogprobs
+
+logger = logging.getLogger(__name__)
+
+MAX_FAILURES_IN_A_ROW = 3
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceOutput:
+    """What a step brought for one choice of a request: a token, its end, or an error."""
+
+    request_id: int
+    index: int
+    token_id: int | None
+    logprobs: TokenIdLogprobs | None = None
+    finish_reason: FinishReason | None = None
+    num_cached_tokens: int = 0
+    error: RequestError | None = None
+
+
+class LLMEngine:
+    """Continuous batching of one model over paged attention.
+
+    Not thread-safe, but for `make_request`, which only reads what is fixed at load. A step that
+    raises fails the requests that were in it; the next ones run on a new infer request, then on a
+    newly loaded model; when that fails too the engine refuses work and `failure` says why.
+    """
+
+    def __init__(self, config: EngineConfig) -> None:
+        self.config = config
+        self.info = read_model_info(config.models_path)
+        self.stats = EngineStats()
+        self.failure: str | None = None
+        self._request_ids = count()
+        self._arrivals = count()
+        self._sequences: dict[int, dict[int, Sequence]] = {}
+        self._failures_in_a_row = 0
+        self._load()
+
+    def _load(self) -> None:
+        config = self.config
+        model = load_model(config.models_path, config.device, config.plugin_config)
+        self.num_blocks = num_kv_blocks(config, model, self.info.max_model_len)
+        self.vocab_size = model.vocab_size
+        self.block_size = model.block_size
+        self.kv = KVCacheManager(self.num_blocks, model.block_size, config.enable_prefix_caching)
+        self.scheduler = Scheduler(
+            self.kv,
+            config.max_num_batched_tokens,
+            config.max_num_seqs,
+            config.dynamic_split_fuse,
+        )
+        self.runner = ModelRunner(model, self.num_blocks, self.stats)
+        logger.info(
+            "%s on %s: KV cache of %d blocks of %d tokens (%s, %.1f GB reserved), context %s",
+            config.models_path,
+            model.device,
+            self.num_blocks,
+            self.block_size,
+            model.kv_inputs[0].element_type.get_type_name(),
+            self.num_blocks * bytes_per_block(model.kv_inputs) / 2**30,
+            self.info.max_model_len,
+        )
+
+    @property
+    def max_num_tokens(self) -> int:
+        """Prompt and answer tokens that one sequence can have."""
+        # The KV of the last token is never needed.
+        capacity = self.num_blocks * self.block_size + 1
+        return min(capacity, self.info.max_model_len or capacity)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether any request is unfinished."""
+        return self.scheduler.has_work
+
+    def make_request(
+        self, prompt_token_ids: Iterable[int], params: SamplingParams
+    ) -> EngineRequest:
+        """Check a prompt and give it a number.
+
+        Raises ContextLengthError if it can never fit, InvalidRequestError for an unknown token id.
+        """
+        tokens = np.fromiter(prompt_token_ids, np.int64)
+        if len(tokens) == 0:
+            raise InvalidRequestError("the prompt has no tokens; at least one is needed", "prompt")
+        if tokens.min() < 0 or tokens.max() >= self.vocab_size:
+            bad = int(tokens[(tokens < 0) | (tokens >= self.vocab_size)][0])
+            raise InvalidRequestError(
+                f"the prompt has the token id {bad}; the model knows 0 to {self.vocab_size - 1}",
+                "prompt",
+            )
+        seats = min(self.config.max_num_seqs, self.config.max_num_batched_tokens)
+        if params.n > seats:
+            raise InvalidRequestError(
+                f"n is {params.n}; this model runs at most {seats} sequences at once", "n"
+            )
+        max_tokens = self._resolve_max_tokens(len(tokens), params.max_tokens)
+        return EngineRequest(next(self._request_ids), tokens, params, max_tokens)
+
+    def _resolve_max_tokens(self, num_prompt_tokens: int, max_tokens: int | None) -> int:
+        limit = self.max_num_tokens
+        is_context = limit == self.info.max_model_len
+        limited_by = "the model's context" if is_context else "the KV cache (cache_size)"
+        budget = self.config.max_num_batched_tokens
+        if not self.config.dynamic_split_fuse and num_prompt_tokens > budget:
+            raise ContextLengthError(
+                f"the prompt has {num_prompt_tokens} tokens; without dynamic_split_fuse it must fit "
+                f"max_num_batched_tokens, which is {budget}",
+                "prompt",
+            )
+        if num_prompt_tokens >= limit:
+            raise ContextLengthError(
+                f"the prompt has {num_prompt_tokens} tokens; {limited_by} holds {limit}, "
+                "and at least one must be left for the answer",
+                "prompt",
+            )
+        if max_tokens is None:
+            return limit - num_prompt_tokens
+        if num_prompt_tokens + max_tokens > limit:
+            raise ContextLengthError(
+                f"the prompt has {num_prompt_tokens} tokens and max_tokens is {max_tokens}, together "
+                f"{num_prompt_tokens + max_tokens}; {limited_by} holds {limit}",
+                "max_tokens",
+            )
+        return max_tokens
+
+    def add(self, request: EngineRequest) -> None:
+        """Queue a request of make_request; raises ModelNotReadyError once the engine has failed."""
+        if self.failure is not None:
+            raise ModelNotReadyError(self.failure)
+        sequence = Sequence(request, arrival=next(self._arrivals))
+        self._sequences[request.request_id] = {0: sequence}
+        self.stats.prompt_tokens += sequence.num_prompt_tokens
+        self.scheduler.add(sequence)
+
+    def abort(self, request_id: int, index: int | None = None) -> None:
+        """Stop one choice of a request, or all; nothing happens to one that is over already."""
+        sequences = self._sequences.get(request_id, {})
+        for sequence in list(sequences.values()):
+            if index is None or sequence.index == index:
+                self._finish(sequence)
+
+    def step(self) -> list[SequenceOutput]:
+        """Move the running requests on by one step; returns what is new."""
+        started = perf_counter()
+        step = self.scheduler.schedule()
+        scheduled = perf_counter()
+        try:
+            finished, logits = self.runner.run(step)
+            inferred = perf_counter()
+            sequences, rows = self._fork(finished)
+            sampled = sample(logits, sequences, rows)
+        except Exception as error:
+            logger.exception("a step of %d sequences failed", len(step.sequences))
+            return self._fail(step, error)
+        self.stats.sample_s += perf_counter() - inferred
+        self._failures_in_a_row = 0
+        outputs = self._update(step, sequences, sampled)
+        self.stats.num_steps += 1
+        self.stats.tokens += step.num_tokens
+        self.stats.schedule_s += scheduled - started
+        self.stats.preemptions = self.scheduler.num_preemptions
+        self.stats.step_s += perf_counter() - started
+        return outputs
+
+    def close(self) -> None:
+        """Free the model and the cache; requests must be over."""
+        self.runner.close()
+
+    def _fork(self, finished: list[Sequence]) -> tuple[list[Sequence], list[int] | None]:
+        """Add the further choices of requests whose prompt is done; all read the same logits."""
+        if not any(sequence.num_pending_forks for sequence in finished):
+            return finished, None
+        sequences: list[Sequence] = []
+        rows: list[int] = []
+        for row, parent in enumerate(finished):
+            children = [
+                Sequence(parent.request, index, parent.arrival)
+                for index in range(1, parent.num_pending_forks + 1)
+            ]
+            parent.num_pending_forks = 0
+            sequences += [parent, *children]
+            rows += [row] * (1 + len(children))
+        return sequences, rows
+
+    def _update(
+        self, step: ScheduledStep, sequences: list[Sequence], sampled: list[SampledToken]
+    ) -> list[SequenceOutput]:
+        """Count what was computed, add the new tokens, end what is complete."""
+        for sequence, num_new in zip(step.sequences, step.num_new_tokens, strict=True):
+            sequence.num_computed_tokens += num_new
+            self.kv.register_computed_blocks(sequence)
+        self._adopt_forks(sequences)
+        return [
+            self._advance(sequence, token)
+            for sequence, token in zip(sequences, sampled, strict=True)
+        ]
+
+    def _adopt_forks(self, sequences: list[Sequence]) -> None:
+        for sequence in sequences:
+            choices = self._sequences[sequence.request.request_id]
+            if sequence.index not in choices:
+                self.scheduler.add_fork(choices[0], sequence)
+                choices[sequence.index] = sequence
+
+    def _advance(self, sequence: Sequence, sampled: SampledToken) -> SequenceOutput:
+        request = sequence.request
+        if sampled.token_id is None:
+            self._finish(sequence)
+            error = GenerationError("the model gave NaN instead of logits")
+            return SequenceOutput(request.request_id, sequence.index, None, error=error)
+        token = sampled.token_id
+        sequence.token_ids.append(token)
+        if sequence.penalty_counts is not None:
+            sequence.penalty_counts.add(token)
+        self.stats.generated_tokens += 1
+        reason = self._finish_reason(sequence, token)
+        if reason is not None:
+            self._finish(sequence)
+        return SequenceOutput(
+            request.request_id,
+            sequence.index,
+            token,
+            sampled.logprobs,
+            reason,
+            request.num_cached_tokens,
+        )
+
+    def _finish_reason(self, sequence: Sequence, token: int) -> FinishReason | None:
+        if token in self.info.eos_token_ids and not sequence.request.params.ignore_eos:
+            return "stop"
+        if sequence.num_generated_tokens >= sequence.request.max_tokens:
+            return "length"
+        return None
+
+    def _finish(self, sequence: Sequence) -> None:
+        self.scheduler.remove(sequence)
+        choices = self._sequences[sequence.request.request_id]
+        del choices[sequence.index]
+        if not choices:
+            del self._sequences[sequence.request.request_id]
+            self.stats.cached_tokens += sequence.request.num_cached_tokens
+
+    def _fail(self, step: ScheduledStep, error: Exception) -> list[SequenceOutput]:
+        """End the requests of a failed step with an error and make the engine ready for the others."""
+        self.stats.failed_steps += 1
+        self._failures_in_a_row += 1
+        failed = {sequence.request.request_id for sequence in step.sequences}
+        outputs = self._fail_requests(failed, f"the engine failed in this step: {error}")
+        try:
+            self._recover(error)
+        except Exception as second:
+            logger.exception("the engine could not recover")
+            self.failure = f"the engine failed and could not recover: {second}"
+            outputs += self._fail_requests(set(self._sequences), self.failure)
+        return outputs
+
+    def _fail_requests(self, request_ids: set[int], reason: str) -> list[SequenceOutput]:
+        outputs = []
+        for request_id in request_ids:
+            for sequence in list(self._sequences[request_id].values()):
+                self._finish(sequence)
+                outputs.append(
+                    SequenceOutput(request_id, sequence.index, None, error=GenerationError(reason))
+                )
+        return outputs
+
+    def _recover(self, error: Exception) -> None:
+        self.kv.forget_prefixes()
+        if self._failures_in_a_row >= MAX_FAILURES_IN_A_ROW:
+            raise GenerationError(f"{self._failures_in_a_row} steps in a row failed") from error
+        if self._failures_in_a_row == 1:
+            self.runner.reset()
+            return
+        waiting = [s for choices in self._sequences.values() for s in choices.values()]
+        for sequence in waiting:
+            self.scheduler.remove(sequence)
+        self.runner.close()
+        self._load()
+        for sequence in sorted(waiting, key=lambda s: (s.arrival, s.index)):
+            self.scheduler.add(sequence)

@@ -1,0 +1,119 @@
+"""The memory of the KV cache: its layout as the compiled model states it, and the tensors."""
+
+import mmap
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import openvino as ov
+
+from server.engine.kv_cache_manager import BlockCopy
+from server.engine.memory import RESERVATIONS
+
+CPU_BLOCK_SIZE = 32
+
+
+@dataclass(frozen=True, slots=True)
+class CacheInput:
+    """One key_cache.N or value_cache.N input: element type and dimensions 1..3 of a block."""
+
+    name: str
+    element_type: ov.Type
+    block_shape: tuple[int, int, int]
+
+    @property
+    def block_bytes(self) -> int:
+        """Bytes of one block; a u4 element is half a byte."""
+        return int(np.prod(self.block_shape)) * self.element_type.bitwidth // 8
+
+
+def cache_inputs(compiled_model: Any) -> tuple[CacheInput, ...]:
+    """The KV inputs of a compiled PagedAttention model, with the layout that the plugin chose."""
+    found = []
+    for port in compiled_model.inputs:
+        name = port.get_any_name()
+        if name.startswith(("key_cache.", "value_cache.")):
+            dims = [dim.get_length() for dim in list(port.get_partial_shape())[1:]]
+            found.append(CacheInput(name, port.get_element_type(), (dims[0], dims[1], dims[2])))
+    return tuple(found)
+
+
+def bytes_per_block(inputs: tuple[CacheInput, ...]) -> int:
+    """Bytes that one block takes over all layers."""
+    return sum(cache_input.block_bytes for cache_input in inputs)
+
+
+def block_size_of(inputs: tuple[CacheInput, ...], device: str) -> int:
+    """Tokens in one block.
+
+    The CPU plugin asserts 32, and its by-channel quantisation lengthens the token dimension, so the
+    shape does not tell. Elsewhere a value cache is [blocks, heads, tokens, head size]: 16 tokens on
+    GPU, 256 with XAttention.
+    """
+    if device.startswith("CPU"):
+        return CPU_BLOCK_SIZE
+    return next(i.block_shape[1] for i in inputs if i.name.startswith("value_cache."))
+
+
+class HostKVCache:
+    """KV tensors in host memory.
+
+    The whole cache is reserved at once, as anonymous memory which takes no page until it is
+    written, so nothing is ever grown or copied.
+    """
+
+    def __init__(self, inputs: tuple[CacheInput, ...], num_blocks: int) -> None:
+        self.tensors: dict[str, ov.Tensor] = {}
+        self._num_bytes = num_blocks * bytes_per_block(inputs)
+        RESERVATIONS.add(self._num_bytes)
+        self._rows: list[npt.NDArray[np.uint8]] = []
+        for cache_input in inputs:
+            memory = mmap.mmap(-1, num_blocks * cache_input.block_bytes)
+            flat = np.frombuffer(memory, np.uint8)
+            shape = ov.Shape([num_blocks, *cache_input.block_shape])
+            self.tensors[cache_input.name] = ov.Tensor(flat, shape, cache_input.element_type)
+            self._rows.append(flat.reshape(num_blocks, cache_input.block_bytes))
+
+    def copy_blocks(self, copies: list[BlockCopy]) -> None:
+        """Copy whole blocks, (source, destination) in this order, in every layer."""
+        for rows in self._rows:
+            for source, destination in copies:
+                rows[destination] = rows[source]
+
+    def close(self) -> None:
+        """Give the memory back once nothing refers to the tensors any more."""
+        self.tensors.clear()
+        self._rows.clear()
+        RESERVATIONS.remove(self._num_bytes)
+
+
+class DeviceKVCache:
+    """KV tensors in the memory of a device other than the CPU, made by its remote context."""
+
+    def __init__(
+        self, inputs: tuple[CacheInput, ...], num_blocks: int, compiled_model: Any
+    ) -> None:
+        context = compiled_model.get_context()
+        self.tensors: dict[str, Any] = {
+            cache_input.name: context.create_tensor(
+                cache_input.element_type, ov.Shape([num_blocks, *cache_input.block_shape]), {}
+            )
+            for cache_input in inputs
+        }
+
+    def copy_blocks(self, copies: list[BlockCopy]) -> None:
+        """Copy whole blocks, as HostKVCache does."""
+        for tensor in self.tensors.values():
+            for source, destination in copies:
+                _remote_block(tensor, source).copy_to(_remote_block(tensor, destination))
+
+    def close(self) -> None:
+        """Give the memory back once nothing refers to the tensors any more."""
+        self.tensors.clear()
+
+
+def _remote_block(tensor: Any, block: int) -> Any:
+    """A view of one block of a remote tensor."""
+    end = ov.Coordinate([block + 1, *list(tensor.get_shape())[1:]])
+    return ov.RemoteTensor(tensor, ov.Coordinate([block, 0, 0, 0]), end)

@@ -1,0 +1,123 @@
+"""Which blocks each sequence uses: allocation, prefix reuse, sharing with copy on write."""
+
+from server.engine.block_pool import BlockPool
+from server.engine.sequence import Sequence
+
+BlockCopy = tuple[int, int]
+"""A block whose contents must be copied before the next step: (source, destination)."""
+
+
+class KVCacheManager:
+    """Keeps the block tables of all sequences over one BlockPool; a block holds `block_size` tokens."""
+
+    def __init__(self, num_blocks: int, block_size: int, enable_prefix_caching: bool) -> None:
+        self.pool = BlockPool(num_blocks)
+        self._block_size = block_size
+        self._enable_prefix_caching = enable_prefix_caching
+        self._pending_copies: list[BlockCopy] = []
+
+    @property
+    def num_free_blocks(self) -> int:
+        """Blocks that a sequence can get now."""
+        return self.pool.num_free
+
+    @property
+    def num_used_blocks(self) -> int:
+        """Blocks that sequences hold."""
+        return self.pool.num_blocks - self.pool.num_free
+
+    def num_blocks_for(self, num_tokens: int) -> int:
+        """Blocks that hold `num_tokens` tokens."""
+        return -(-num_tokens // self._block_size)
+
+    def attach_cached_prefix(self, sequence: Sequence) -> int:
+        """Let a sequence without blocks use the cached ones of its longest known prefix.
+
+        At least one token stays to be computed, for its logits. Returns the tokens found.
+        """
+        assert sequence.block_table.size == 0, "prefixes are looked up before anything is computed"
+        if not self._enable_prefix_caching:
+            return 0
+        tokens, size = sequence.token_ids.view(), self._block_size
+        for start in range(0, len(tokens) - size, size):
+            found = self.pool.lookup(sequence.prefix, tokens[start : start + size].tobytes())
+            if found is None:
+                break
+            block, sequence.prefix = found
+            self.pool.acquire(block)
+            sequence.block_table.append(block)
+        sequence.num_registered_blocks = sequence.block_table.size
+        sequence.num_computed_tokens = sequence.block_table.size * self._block_size
+        return sequence.num_computed_tokens
+
+    def num_blocks_missing(self, sequence: Sequence, num_new_tokens: int) -> int:
+        """Free blocks that computing the next `num_new_tokens` tokens would take."""
+        end = sequence.num_computed_tokens + num_new_tokens
+        missing = max(0, self.num_blocks_for(end) - sequence.block_table.size)
+        return missing + self._is_next_write_shared(sequence)
+
+    def allocate(self, sequence: Sequence, num_new_tokens: int) -> bool:
+        """Make room for the next `num_new_tokens` tokens; False, and no change, if there is none."""
+        missing = self.num_blocks_missing(sequence, num_new_tokens)
+        if missing == 0:
+            return True
+        if missing > self.pool.num_free:
+            return False
+        if self._is_next_write_shared(sequence):
+            self._copy_on_write(sequence)
+            missing -= 1
+        sequence.block_table.extend(self.pool.allocate(missing))
+        return True
+
+    def register_computed_blocks(self, sequence: Sequence) -> None:
+        """Make the sequence's newly filled blocks findable for others."""
+        if not self._enable_prefix_caching:
+            return
+        num_full = sequence.num_computed_tokens // self._block_size
+        for position in range(sequence.num_registered_blocks, num_full):
+            start = position * self._block_size
+            tokens = sequence.token_ids.view(start, start + self._block_size).tobytes()
+            block = sequence.block_table[position]
+            sequence.prefix = self.pool.register(block, sequence.prefix, tokens)
+        sequence.num_registered_blocks = max(num_full, sequence.num_registered_blocks)
+
+    def fork(self, parent: Sequence, child: Sequence) -> None:
+        """Let `child`, which has the same tokens, share all blocks of `parent`."""
+        for block in parent.block_table.view():
+            self.pool.acquire(int(block))
+            child.block_table.append(int(block))
+        child.num_computed_tokens = parent.num_computed_tokens
+        child.num_registered_blocks = parent.num_registered_blocks
+        child.prefix = parent.prefix
+        child.has_shared_tail = parent.has_shared_tail = True
+
+    def free(self, sequence: Sequence) -> None:
+        """Give back all blocks; the tail first, so that prefixes outlive what follows them."""
+        for block in sequence.block_table.view()[::-1]:
+            self.pool.release(int(block))
+        sequence.reset_computed()
+
+    def take_pending_copies(self) -> list[BlockCopy]:
+        """The copies which must be done before the next step; the list is handed over."""
+        copies, self._pending_copies = self._pending_copies, []
+        return copies
+
+    def forget_prefixes(self) -> None:
+        """Drop all cached prefixes, because the contents of the blocks are no longer good."""
+        self.pool.forget_all()
+        self._pending_copies.clear()
+
+    def _is_next_write_shared(self, sequence: Sequence) -> bool:
+        if not sequence.has_shared_tail:
+            return False
+        position, offset = divmod(sequence.num_computed_tokens, self._block_size)
+        return offset > 0 and self.pool.ref_count(sequence.block_table[position]) > 1
+
+    def _copy_on_write(self, sequence: Sequence) -> None:
+        position = sequence.num_computed_tokens // self._block_size
+        shared = sequence.block_table[position]
+        (own,) = self.pool.allocate(1)
+        self._pending_copies.append((shared, own))
+        self.pool.release(shared)
+        sequence.block_table[position] = own
+        sequence.has_shared_tail = False

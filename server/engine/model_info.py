@@ -1,0 +1,91 @@
+"""What a model folder's JSON files say: context length, end tokens, default sampling."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from server.errors import ModelLoadError
+from server.payloads import SamplingFields, SamplingParams
+
+CONTEXT_LENGTH_KEYS = (
+    "max_position_embeddings",
+    "n_positions",
+    "seq_len",
+    "seq_length",
+    "n_ctx",
+    "sliding_window",
+)
+DEFAULT_SAMPLING_KEYS = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """`max_model_len` is the context in tokens, None where the folder does not say."""
+
+    max_model_len: int | None
+    eos_token_ids: frozenset[int]
+    sampling_defaults: SamplingFields
+
+
+def read_model_info(models_path: Path) -> ModelInfo:
+    """Read config.json and generation_config.json; both may be missing.
+
+    Raises ModelLoadError for a file that is not a JSON object or holds an unusable value.
+    """
+    config = _read_json(models_path / "config.json")
+    text_config = config.get("text_config")
+    layers = [config, text_config] if isinstance(text_config, dict) else [config]
+    generation = _read_json(models_path / "generation_config.json")
+    return ModelInfo(
+        max_model_len=_first_int(layers, CONTEXT_LENGTH_KEYS),
+        eos_token_ids=_eos_token_ids([generation, *layers], models_path),
+        sampling_defaults=_sampling_defaults(generation, models_path),
+    )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise ModelLoadError(f"{path}: not readable as JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise ModelLoadError(f"{path}: found {type(value).__name__}, expected a JSON object")
+    return value
+
+
+def _first_int(layers: list[dict[str, Any]], keys: tuple[str, ...]) -> int | None:
+    for layer in layers:
+        for key in keys:
+            value = layer.get(key)
+            if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+                return value
+    return None
+
+
+def _eos_token_ids(layers: list[dict[str, Any]], models_path: Path) -> frozenset[int]:
+    for layer in layers:
+        value = layer.get("eos_token_id")
+        if value is None:
+            continue
+        ids = value if isinstance(value, list) else [value]
+        if not all(isinstance(i, int) and not isinstance(i, bool) for i in ids):
+            raise ModelLoadError(
+                f"{models_path}: eos_token_id is {value!r}; it must be an integer or a list of them"
+            )
+        return frozenset(ids)
+    return frozenset()
+
+
+def _sampling_defaults(generation: Mapping[str, Any], models_path: Path) -> SamplingFields:
+    found = {
+        key: generation[key] for key in DEFAULT_SAMPLING_KEYS if generation.get(key) is not None
+    }
+    try:
+        SamplingParams(**found)
+    except Exception as error:
+        raise ModelLoadError(f"{models_path / 'generation_config.json'}: {error}") from error
+    return SamplingFields(**found)  # type: ignore[typeddict-item]  # keys come from a tuple

@@ -1,0 +1,110 @@
+"""Runs one step: packs PagedAttention's inputs, infers, returns the logits."""
+
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import openvino as ov
+
+from server.engine.kv_cache import DeviceKVCache, HostKVCache
+from server.engine.model_loader import SAMPLED_ROWS_INPUT, LoadedModel
+from server.engine.scheduler import ScheduledStep
+from server.engine.sequence import Sequence
+from server.engine.stats import EngineStats
+
+Logits = npt.NDArray[np.float32]
+
+
+class ModelRunner:
+    """One infer request of a compiled model with its KV cache bound.
+
+    Input layout (openvino, sdpa_to_paged_attention.cpp): T tokens of B sequences in a row;
+    `past_lens` i32[B], `subsequence_begins` i32[B+1], `block_indices` i32[all blocks of all
+    sequences], `block_indices_begins` i32[B+1], `max_context_len` i32[].
+    """
+
+    def __init__(self, model: LoadedModel, num_blocks: int, stats: EngineStats) -> None:
+        self._model = model
+        self._stats = stats
+        self._cache: HostKVCache | DeviceKVCache
+        if model.device.startswith("CPU"):
+            self._cache = HostKVCache(model.kv_inputs, num_blocks)
+        else:
+            self._cache = DeviceKVCache(model.kv_inputs, num_blocks, model.compiled)
+        self.reset()
+
+    def reset(self) -> None:
+        """Make a new infer request, for example after one failed; the KV contents stay."""
+        self._request = self._model.compiled.create_infer_request()
+        for name, tensor in self._cache.tensors.items():
+            self._request.set_tensor(name, tensor)
+
+    def close(self) -> None:
+        """Free the infer request and the KV cache."""
+        del self._request
+        self._cache.close()
+
+    def run(self, step: ScheduledStep) -> tuple[list[Sequence], Logits]:
+        """Compute a step; returns the sequences whose tokens are all computed now, and their logits.
+
+        The logits are f32[sequences, vocabulary]; they are valid until the next run.
+        """
+        started = perf_counter()
+        if step.copies:
+            self._cache.copy_blocks(step.copies)
+        inputs, finished = self._pack(step)
+        for name, array in inputs.items():
+            self._request.set_tensor(name, ov.Tensor(array, shared_memory=True))
+        packed = perf_counter()
+        self._request.infer()
+        self._stats.pack_s += packed - started
+        self._stats.infer_s += perf_counter() - packed
+        logits = self._request.get_output_tensor(0).data.reshape(-1, self._model.vocab_size)
+        return finished, logits[: len(finished)]
+
+    def _pack(self, step: ScheduledStep) -> tuple[dict[str, npt.NDArray[Any]], list[Sequence]]:
+        num_new = np.array(step.num_new_tokens, np.int32)
+        past = np.array([s.num_computed_tokens for s in step.sequences], np.int32)
+        ends = past + num_new
+        begins = _prefix_sums(num_new)
+        tables = [s.block_table.view() for s in step.sequences]
+        inputs: dict[str, npt.NDArray[Any]] = {
+            "input_ids": _input_ids(step),
+            "past_lens": past,
+            "subsequence_begins": begins,
+            "block_indices": np.concatenate(tables),
+            "block_indices_begins": _prefix_sums([len(table) for table in tables]),
+            "max_context_len": np.array(ends.max(), np.int32),
+        }
+        if self._model.has_position_ids:
+            inputs["position_ids"] = _positions(past, num_new, begins)
+        sizes = np.array([s.num_tokens for s in step.sequences], np.int32)
+        complete = np.flatnonzero(ends == sizes)
+        # A matrix product needs at least one row, also when no prompt of the step is complete.
+        rows = begins[complete + 1] - 1 if len(complete) else np.zeros(1)
+        inputs[SAMPLED_ROWS_INPUT] = rows.astype(np.int64)
+        return inputs, [step.sequences[i] for i in complete]
+
+
+def _prefix_sums(counts: npt.ArrayLike) -> npt.NDArray[np.int32]:
+    counts = np.asarray(counts, np.int32)
+    sums = np.zeros(len(counts) + 1, np.int32)
+    np.cumsum(counts, out=sums[1:])
+    return sums
+
+
+def _input_ids(step: ScheduledStep) -> npt.NDArray[np.int64]:
+    parts = [
+        s.token_ids.view(s.num_computed_tokens, s.num_computed_tokens + n)
+        for s, n in zip(step.sequences, step.num_new_tokens, strict=True)
+    ]
+    return np.concatenate(parts)
+
+
+def _positions(
+    past: npt.NDArray[np.int32], num_new: npt.NDArray[np.int32], begins: npt.NDArray[np.int32]
+) -> npt.NDArray[np.int64]:
+    """The position of every token: counted on from the past of its own sequence."""
+    total = int(begins[-1])
+    return np.arange(total, dtype=np.int64) + np.repeat(past - begins[:-1], num_new)

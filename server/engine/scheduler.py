@@ -1,0 +1,185 @@
+"""Decides, step by step, which tokens of which sequences are computed next."""
+
+from bisect import insort
+from collections import deque
+from dataclasses import dataclass, field
+
+from server.engine.kv_cache_manager import BlockCopy, KVCacheManager
+from server.engine.sequence import Sequence, SequenceStatus
+
+
+@dataclass(slots=True)
+class ScheduledStep:
+    """One step: for each sequence the number of its next tokens to compute.
+
+    `copies` are block copies to do first.
+    """
+
+    sequences: list[Sequence] = field(default_factory=list)
+    num_new_tokens: list[int] = field(default_factory=list)
+    copies: list[BlockCopy] = field(default_factory=list)
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of the whole step."""
+        return sum(self.num_new_tokens)
+
+    def add(self, sequence: Sequence, num_new_tokens: int) -> None:
+        """Put the next tokens of a sequence into the step."""
+        self.sequences.append(sequence)
+        self.num_new_tokens.append(num_new_tokens)
+
+
+class Scheduler:
+    """First come, first served, with a token budget for each step.
+
+    There are no prefill and decode phases: every step first takes one token of each decoding
+    sequence, then goes on with prompts in chunks (Sarathi-Serve, arXiv 2403.02310; FastGen's
+    Dynamic SplitFuse). When blocks run out the latest sequence gives its own back and is computed
+    again later. The earliest sequence always gets what it needs, so everything ends.
+    """
+
+    def __init__(
+        self,
+        kv: KVCacheManager,
+        max_num_batched_tokens: int,
+        max_num_seqs: int,
+        dynamic_split_fuse: bool,
+    ) -> None:
+        self._kv = kv
+        self._budget = max_num_batched_tokens
+        # Every running sequence must fit a step with one token, or the last ones would starve.
+        self._max_num_seqs = min(max_num_seqs, max_num_batched_tokens)
+        self._split_fuse = dynamic_split_fuse
+        self._waiting: deque[Sequence] = deque()
+        self._running: list[Sequence] = []
+        self.num_preemptions = 0
+
+    @property
+    def num_waiting(self) -> int:
+        """Sequences without blocks."""
+        return len(self._waiting)
+
+    @property
+    def num_running(self) -> int:
+        """Sequences with blocks."""
+        return len(self._running)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether any sequence is unfinished."""
+        return bool(self._waiting or self._running)
+
+    def add(self, sequence: Sequence) -> None:
+        """Queue a sequence without blocks."""
+        sequence.status = SequenceStatus.WAITING
+        self._waiting.append(sequence)
+
+    def add_fork(self, parent: Sequence, child: Sequence) -> None:
+        """Run `child`, a further choice of the parent's request, from where the parent is."""
+        self._kv.fork(parent, child)
+        child.status = SequenceStatus.RUNNING
+        insort(self._running, child, key=_order)
+
+    def remove(self, sequence: Sequence) -> None:
+        """Forget a sequence, wherever it is, and free its blocks."""
+        if sequence.status is SequenceStatus.RUNNING:
+            self._running.remove(sequence)
+        elif sequence.status is SequenceStatus.WAITING:
+            self._waiting.remove(sequence)
+        self._kv.free(sequence)
+        sequence.status = SequenceStatus.FINISHED
+
+    def schedule(self) -> ScheduledStep:
+        """The next step; empty only if there is no work."""
+        step = ScheduledStep()
+        num_preemptions = self.num_preemptions
+        if self._split_fuse:
+            self._schedule_decodes(step)
+            self._continue_prompts(step)
+        # What was just preempted would be started again at once, to be preempted again.
+        if self.num_preemptions == num_preemptions:
+            self._admit(step, self._budget - step.num_tokens)
+        if not step.sequences:
+            self._schedule_decodes(step)
+        step.copies = self._kv.take_pending_copies()
+        return step
+
+    def _schedule_decodes(self, step: ScheduledStep) -> None:
+        for sequence in [s for s in self._running if s.num_uncomputed_tokens == 1]:
+            # A sequence later in the list may have been preempted for an earlier one.
+            if sequence.status is SequenceStatus.RUNNING and self._reserve(sequence, 1, step):
+                step.add(sequence, 1)
+
+    def _continue_prompts(self, step: ScheduledStep) -> None:
+        budget = self._budget - step.num_tokens
+        for sequence in [s for s in self._running if s.num_uncomputed_tokens > 1]:
+            if budget <= 0:
+                break
+            if sequence.status is not SequenceStatus.RUNNING:
+                continue
+            num_new = min(sequence.num_uncomputed_tokens, budget)
+            if self._reserve(sequence, num_new, step):
+                step.add(sequence, num_new)
+                budget -= num_new
+
+    def _admit(self, step: ScheduledStep, budget: int) -> None:
+        """Start waiting sequences while the budget, the seats and the blocks allow."""
+        num_seats = self._max_num_seqs - sum(_num_seats(s) for s in self._running)
+        while self._waiting and budget > 0 and _num_seats(self._waiting[0]) <= num_seats:
+            sequence = self._waiting[0]
+            self._kv.attach_cached_prefix(sequence)
+            num_new = sequence.num_uncomputed_tokens
+            if self._split_fuse:
+                num_new = min(num_new, budget)
+            # A preempted sequence may have outgrown the budget; alone in a step it may run.
+            fits = num_new <= budget or not step.sequences
+            if not (fits and self._can_start(sequence) and self._kv.allocate(sequence, num_new)):
+                self._kv.free(sequence)
+                break
+            self._start(sequence)
+            step.add(sequence, num_new)
+            budget -= num_new
+            num_seats -= _num_seats(sequence)
+
+    def _can_start(self, sequence: Sequence) -> bool:
+        """Whether the whole sequence fits beside the running ones' next blocks.
+
+        Without that look ahead a sequence would be started only to be preempted soon.
+        """
+        missing = self._kv.num_blocks_missing(sequence, sequence.num_uncomputed_tokens)
+        return not self._running or missing + len(self._running) <= self._kv.num_free_blocks
+
+    def _start(self, sequence: Sequence) -> None:
+        self._waiting.popleft()
+        sequence.status = SequenceStatus.RUNNING
+        if sequence.num_generated_tokens == 0:
+            sequence.request.num_cached_tokens = sequence.num_computed_tokens
+        insort(self._running, sequence, key=_order)
+
+    def _reserve(self, sequence: Sequence, num_new: int, step: ScheduledStep) -> bool:
+        """Get blocks for a running sequence, preempting the latest ones if need be."""
+        while not self._kv.allocate(sequence, num_new):
+            victim = self._running[-1]
+            self._preempt(victim, step)
+            if victim is sequence:
+                return False
+        return True
+
+    def _preempt(self, victim: Sequence, step: ScheduledStep) -> None:
+        assert self._running.pop() is victim, "the latest sequence gives way first"
+        if victim in step.sequences:
+            position = step.sequences.index(victim)
+            del step.sequences[position], step.num_new_tokens[position]
+        self._kv.free(victim)
+        victim.status = SequenceStatus.WAITING
+        self._waiting.appendleft(victim)
+        self.num_preemptions += 1
+
+
+def _num_seats(sequence: Sequence) -> int:
+    return 1 + sequence.num_pending_forks
+
+
+def _order(sequence: Sequence) -> tuple[int, int]:
+    return sequence.arrival, sequence.index

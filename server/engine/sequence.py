@@ -1,0 +1,168 @@
+"""One choice of a request on its way through the engine, and the request that it belongs to."""
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+import numpy as np
+import numpy.typing as npt
+
+from server.engine.block_pool import ROOT_PREFIX
+from server.payloads import FinishReason, SamplingParams
+
+
+class GrowableArray:
+    """An int array that appends in constant time; `view()` is numpy without a copy."""
+
+    __slots__ = ("_data", "size")
+
+    def __init__(self, dtype: npt.DTypeLike, values: npt.ArrayLike = ()) -> None:
+        initial = np.asarray(values, dtype=dtype)
+        self._data = np.empty(max(16, 2 * len(initial)), dtype=dtype)
+        self._data[: len(initial)] = initial
+        self.size = len(initial)
+
+    def append(self, value: int) -> None:
+        """Add one value at the end."""
+        if self.size == len(self._data):
+            self._data = np.concatenate((self._data, np.empty_like(self._data)))
+        self._data[self.size] = value
+        self.size += 1
+
+    def extend(self, values: list[int]) -> None:
+        """Add values at the end."""
+        for value in values:
+            self.append(value)
+
+    def view(self, start: int = 0, end: int | None = None) -> npt.NDArray[np.int64]:
+        """The values from `start` to `end`; valid until the next append."""
+        return self._data[start : self.size if end is None else end]
+
+    def __getitem__(self, index: int) -> int:
+        assert 0 <= index < self.size, "an index counts from the front"
+        return int(self._data[index])
+
+    def __setitem__(self, index: int, value: int) -> None:
+        assert 0 <= index < self.size, "an index counts from the front"
+        self._data[index] = value
+
+    def clear(self) -> None:
+        """Forget all values."""
+        self.size = 0
+
+
+@dataclass(eq=False, slots=True)
+class EngineRequest:
+    """What the engine was asked: a prompt to continue in `params.n` ways.
+
+    `max_tokens` is resolved: the tokens that each choice may add at the most.
+    """
+
+    request_id: int
+    prompt_token_ids: npt.NDArray[np.int64]
+    params: SamplingParams
+    max_tokens: int
+    num_cached_tokens: int = 0
+
+
+class SequenceStatus(Enum):
+    """Where a sequence is; only WAITING and RUNNING ones are known to the scheduler."""
+
+    WAITING = auto()
+    RUNNING = auto()
+    FINISHED = auto()
+
+
+class Sequence:
+    """The tokens of one choice and how far their KV has been computed.
+
+    `num_computed_tokens` tokens have KV in the blocks of `block_table`; a sequence whose computed
+    tokens reach `num_tokens` gets one more token by sampling. The first sequence of a request reads
+    the prompt for all its choices; the `num_pending_forks` others split off at the first token.
+    """
+
+    __slots__ = (
+        "arrival",
+        "block_table",
+        "finish_reason",
+        "has_shared_tail",
+        "index",
+        "num_computed_tokens",
+        "num_pending_forks",
+        "num_prompt_tokens",
+        "num_registered_blocks",
+        "penalty_counts",
+        "prefix",
+        "request",
+        "rng",
+        "status",
+        "token_ids",
+    )
+
+    def __init__(self, request: EngineRequest, index: int = 0, arrival: int = 0) -> None:
+        self.request = request
+        self.index = index
+        self.arrival = arrival
+        self.token_ids = GrowableArray(np.int64, request.prompt_token_ids)
+        self.num_prompt_tokens = len(request.prompt_token_ids)
+        self.num_computed_tokens = 0
+        self.block_table = GrowableArray(np.int32)
+        self.num_registered_blocks = 0
+        self.num_pending_forks = request.params.n - 1 if index == 0 else 0
+        self.has_shared_tail = False
+        self.prefix = ROOT_PREFIX
+        self.status = SequenceStatus.WAITING
+        self.finish_reason: FinishReason | None = None
+        self.rng: np.random.Generator | None = None
+        self.penalty_counts: PenaltyCounts | None = None
+
+    @property
+    def num_tokens(self) -> int:
+        """Prompt and generated tokens."""
+        return self.token_ids.size
+
+    @property
+    def num_generated_tokens(self) -> int:
+        """Tokens that the engine added."""
+        return self.token_ids.size - self.num_prompt_tokens
+
+    @property
+    def num_uncomputed_tokens(self) -> int:
+        """Tokens without KV yet: 1 while decoding, more while the prompt is read."""
+        return self.token_ids.size - self.num_computed_tokens
+
+    def random(self) -> float:
+        """The sequence's own next uniform number in [0, 1), whatever else is in the batch."""
+        if self.rng is None:
+            seed = self.request.params.seed
+            entropy = None if seed is None else (seed, self.index)
+            self.rng = np.random.Generator(np.random.PCG64(entropy))
+        return float(self.rng.random())
+
+    def reset_computed(self) -> None:
+        """Forget the KV, so that it is computed again from the tokens."""
+        self.block_table.clear()
+        self.num_computed_tokens = 0
+        self.num_registered_blocks = 0
+        self.has_shared_tail = False
+        self.prefix = ROOT_PREFIX
+
+
+class PenaltyCounts:
+    """Distinct tokens of a sequence and how often each was generated, kept up to date by append."""
+
+    def __init__(self, sequence: Sequence) -> None:
+        distinct = np.unique(sequence.token_ids.view(0, sequence.num_prompt_tokens))
+        self.token_ids = GrowableArray(np.int64, distinct)
+        self.generated = GrowableArray(np.int64, np.zeros(len(distinct), np.int64))
+        self._slots = {int(token): slot for slot, token in enumerate(distinct)}
+        for token in sequence.token_ids.view(sequence.num_prompt_tokens):
+            self.add(int(token))
+
+    def add(self, token: int) -> None:
+        """Count one generated token."""
+        slot = self._slots.get(token)
+        if slot is None:
+            slot = self._slots[token] = self.token_ids.size
+            self.token_ids.append(token)
+            self.generated.append(0)
+        self.generated[slot] = self.generated[slot] + 1

@@ -1,0 +1,127 @@
+"""Every error that a user can cause.
+
+ServingError
+├── ConfigError                config.json, config.yaml, the command line
+├── GraphError                 graph.pbtxt
+│   ├── GraphParseError        not a text protobuf of the known messages
+│   ├── GraphValidationError   parsed, but it cannot work; carries every problem found
+│   └── CalculatorOpenError    a node's `open` failed
+├── ModelLoadError             a model folder with a missing or unusable file
+├── ExportError                export_model could not finish
+└── RequestError               one request; the others go on
+    ├── InvalidRequestError    a field has a value that cannot be used
+    │   └── ContextLengthError the prompt does not fit the model or its KV cache
+    ├── ModelNotFoundError     no such model
+    ├── ModelNotReadyError     the model is loading, failed to load, or is shutting down
+    └── GenerationError        the engine failed while it worked on the request
+
+A message says where, what was found, and what was possible. An `assert` elsewhere means a bug.
+"""
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+__all__ = [
+    "CalculatorOpenError",
+    "ConfigError",
+    "ContextLengthError",
+    "ExportError",
+    "GenerationError",
+    "GraphError",
+    "GraphParseError",
+    "GraphValidationError",
+    "InvalidRequestError",
+    "ModelLoadError",
+    "ModelNotFoundError",
+    "ModelNotReadyError",
+    "RequestError",
+    "ServingError",
+    "describe_value",
+    "did_you_mean",
+]
+
+
+class ServingError(Exception):
+    """Base of everything a user can cause."""
+
+
+class ConfigError(ServingError):
+    """The configuration file or the command line cannot be used."""
+
+
+class GraphError(ServingError):
+    """A graph.pbtxt cannot be used."""
+
+
+class GraphParseError(GraphError):
+    """A graph.pbtxt is not a text protobuf of the messages that its nodes declare."""
+
+
+class GraphValidationError(GraphError):
+    """A graph parsed but cannot work; `problems` holds one line for each thing found."""
+
+    def __init__(self, where: str, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        lines = "".join(f"\n  - {problem}" for problem in self.problems)
+        super().__init__(f"{where}: {len(self.problems)} problem(s){lines}")
+
+
+class CalculatorOpenError(GraphError):
+    """A node of a valid graph could not be opened, for example for want of a model file."""
+
+
+class ModelLoadError(ServingError):
+    """A model folder misses a file or holds one that cannot be used."""
+
+
+class ExportError(ServingError):
+    """A model could not be exported; nothing that looks like a finished model was left."""
+
+
+class RequestError(ServingError):
+    """One request cannot be served; the others are not touched."""
+
+
+class InvalidRequestError(RequestError):
+    """A field of a request cannot be used; `param` names the field where it is known."""
+
+    def __init__(self, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+class ContextLengthError(InvalidRequestError):
+    """The prompt, or the prompt and the tokens asked for, can never fit."""
+
+
+class ModelNotFoundError(RequestError):
+    """No model of that name is configured."""
+
+
+class ModelNotReadyError(RequestError):
+    """The model exists but cannot serve now; the message says why."""
+
+
+class GenerationError(RequestError):
+    """The engine failed while it worked on this request."""
+
+
+def did_you_mean(name: str, possible: Iterable[str]) -> str:
+    """End of a message about an unknown name: the close ones as a question, or nothing."""
+    close = difflib.get_close_matches(name, list(possible), n=3, cutoff=0.6)
+    return f"; did you mean {' or '.join(repr(match) for match in close)}?" if close else ""
+
+
+def describe_value(value: object) -> str:
+    """What was found in place of something else, for messages about a JSON or YAML document."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return f"the string {value if len(value) <= 40 else value[:40] + '...'!r}"
+    if isinstance(value, int) and abs(value) >= 2**64:
+        return "a huge number"
+    if isinstance(value, int | float):
+        return f"the number {value}"
+    return "a list" if isinstance(value, list) else "an object"
