@@ -28,7 +28,7 @@ class GenaiContender:
     name = "openvino-genai"
 
     def __init__(self, settings: EngineSettings) -> None:
-        self._settings = settings
+        self.settings = settings
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
@@ -42,7 +42,7 @@ class GenaiContender:
             # Ctrl-C is for run.py, which then stops this process.
             start_new_session=True,
         )
-        await self._exchange(dataclasses.asdict(self._settings))
+        await self._exchange(dataclasses.asdict(self.settings))
 
     async def run_round(self, requests: Sequence[BenchmarkRequest]) -> list[RequestTiming]:
         """Run one round in the process."""

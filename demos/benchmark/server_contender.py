@@ -130,13 +130,15 @@ class ServerContender:
     def __init__(self, settings: EngineSettings) -> None:
         self._settings = settings
         self._process: asyncio.subprocess.Process | None = None
-        self._folder = tempfile.TemporaryDirectory(prefix="benchmark-")
-        self._log_path = Path(self._folder.name) / "server.log"
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._log_path = Path()
         self._port = 0
         self.step_stats: StepStats | None = None
 
     async def start(self) -> None:
         """Start the server; return when it says that it is ready."""
+        self._folder = tempfile.TemporaryDirectory(prefix="benchmark-")
+        self._log_path = Path(self._folder.name) / "server.log"
         config_path = write_repository(Path(self._folder.name), self._settings)
         self._port = _find_free_port()
         with self._log_path.open("wb") as log:
@@ -164,7 +166,8 @@ class ServerContender:
         if process is not None:
             await stop_process(process, STOP_TIMEOUT_S)
             self.step_stats = parse_step_stats(self._log_path.read_text(errors="replace"))
-        self._folder.cleanup()
+        if self._folder is not None:
+            self._folder.cleanup()
 
     async def _wait_until_ready(self) -> None:
         assert self._process is not None
