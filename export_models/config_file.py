@@ -1,0 +1,69 @@
+"""The entry of an exported model in config.json."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from export_models.atomic_files import folder_lock, write_atomically
+from server.config import load_config
+from server.errors import ExportError
+
+__all__ = ["ConfigFile"]
+
+
+class ConfigFile:
+    """A config.json that lists the models to serve; everything in it that is not ours is kept."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def check(self) -> None:
+        """Raise ConfigError or ExportError if an entry could not be added."""
+        if self._path.suffix in {".yaml", ".yml"}:
+            raise ExportError(
+                f"{self._path}: only JSON can be updated, a YAML file would lose its comments; "
+                "add the model to it by hand and give another --config_file_path"
+            )
+        if self._path.is_dir():
+            raise ExportError(f"{self._path} is a folder; --config_file_path must name a file")
+        if self._path.exists():
+            load_config(self._path)
+
+    def add(self, name: str, model_folder: Path) -> None:
+        """Add the model, or set `base_path` of the entry that has its name."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        # Another export may add its own entry between our reading and our writing.
+        with folder_lock(self._path.parent, wait=True):
+            self.check()
+            document = self._read()
+            self._merge(document, name, self._base_path(model_folder))
+            text = json.dumps(document, indent=4, ensure_ascii=False) + "\n"
+            write_atomically(self._path, text, check=load_config)
+
+    def _read(self) -> dict[str, Any]:
+        if not self._path.exists():
+            return {"mediapipe_config_list": [], "model_config_list": []}
+        document: dict[str, Any] = json.loads(self._path.read_text(encoding="utf-8-sig"))
+        return document
+
+    def _base_path(self, model_folder: Path) -> str:
+        """Relative to the file, so that the folder which holds both can be moved."""
+        path = os.path.relpath(model_folder.resolve(), self._path.resolve().parent)
+        return Path(path).as_posix()
+
+    @staticmethod
+    def _merge(document: dict[str, Any], name: str, base_path: str) -> None:
+        named = [entry for entry in _entries(document) if entry["name"] == name]
+        for entry in named:
+            entry["base_path"] = base_path
+        if not named:
+            models = document.setdefault("model_config_list", [])
+            models.append({"config": {"name": name, "base_path": base_path}})
+
+
+def _entries(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for item in document.get("model_config_list", []):
+        yield item["config"]
+    yield from document.get("mediapipe_config_list", [])

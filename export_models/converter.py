@@ -1,0 +1,141 @@
+"""Hugging Face checkpoints -> OpenVINO folders, by the command lines of the tools that do it.
+
+optimum-intel takes seconds to import and may take most of the memory: it runs as a process of its
+own, is started only when there is something to convert, and its failures become one line.
+"""
+
+import importlib.util
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from export_models.converter_failures import explain_failure
+from export_models.model_files import find_missing_part
+from export_models.progress import Progress
+from export_models.source import Source, SourceKind
+from export_models.staging import Staging
+from export_models.tool import ToolResult, run_tool
+from server.errors import ExportError
+
+__all__ = ["WEIGHT_FORMATS", "Converter"]
+
+WEIGHT_FORMATS = ("fp32", "fp16", "int8", "int4")
+TASK = "text-generation-with-past"
+EXPORT_EXTRA = "pip install '.[export]'"
+# Files of a checkpoint that a server reads as they are.
+CARRIED_FILES = (
+    "chat_template.jinja",
+    "chat_template.json",
+    "generation_config.json",
+    "tokenizer_config.json",
+)
+# What the converter prints as it goes, and what that means.
+MILESTONES = {
+    "Loading weights": "the converter reads the weights",
+    "TracerWarning": "the converter translates the model",
+    "Statistics of the bitwidth": "the converter compresses the weights",
+}
+CONVERT_TOKENIZER = (
+    "import sys; from openvino_tokenizers.cli_tools.convert_tokenizer import convert_hf_tokenizer; "
+    "sys.exit(convert_hf_tokenizer())"
+)
+
+
+@dataclass(frozen=True)
+class Converter:
+    """How to make an OpenVINO text generation model of a source that is none.
+
+    `extra_params` go to optimum's command line as they are. `trust_remote_code` lets Python code
+    that comes with the source run here.
+    """
+
+    weight_format: str
+    progress: Progress
+    extra_params: Sequence[str] = ()
+    trust_remote_code: bool = False
+    is_verbose: bool = False
+
+    def convert(self, source: Source, staging: Staging) -> None:
+        """Fill `staging.model_folder`. Raises ExportError."""
+        if importlib.util.find_spec("optimum") is None:
+            raise ExportError(f"optimum-intel is not installed; it comes with: {EXPORT_EXTRA}")
+        if source.kind is SourceKind.OPENVINO_HUB:
+            self._download(source, staging)
+        else:
+            self._convert_model(source, staging)
+        problem = find_missing_part(staging.model_folder)
+        if problem:
+            raise ExportError(f"{source.text}: the result is no complete model: {problem}")
+
+    def _download(self, source: Source, staging: Staging) -> None:
+        self.progress.step(f"downloading {source.text}, which is an OpenVINO model already")
+        folder = str(staging.model_folder)
+        command = ["-m", "huggingface_hub.cli.hf", "download", source.text, "--local-dir", folder]
+        self._run(command, source, staging)
+        shutil.rmtree(staging.model_folder / ".cache", ignore_errors=True)
+
+    def _convert_model(self, source: Source, staging: Staging) -> None:
+        self.progress.step(f"converting {source.text} to OpenVINO, {self.weight_format} weights")
+        command = ["-m", "optimum.commands.optimum_cli", "export", "openvino"]
+        command += [f"--model={source.location}", "--task", TASK, "--library", "transformers"]
+        command += ["--weight-format", self.weight_format, *self.extra_params]
+        command += ["--trust-remote-code"] if self.trust_remote_code else []
+        self._run([*command, str(staging.model_folder)], source, staging)
+        if not (staging.model_folder / "openvino_detokenizer.xml").exists():
+            self._convert_tokenizer(source, staging)
+        if source.folder:
+            _carry_files(source.folder, staging.model_folder)
+
+    def _convert_tokenizer(self, source: Source, staging: Staging) -> None:
+        self.progress.step("converting the tokenizer")
+        command = ["-c", CONVERT_TOKENIZER, source.location, "--with-detokenizer"]
+        command += ["--trust-remote-code"] if self.trust_remote_code else []
+        self._run([*command, "-o", str(staging.model_folder)], source, staging)
+
+    def _run(self, command: Sequence[str], source: Source, staging: Staging) -> ToolResult:
+        result = run_tool(command, self._environment(source, staging), _Follower(self))
+        if result.return_code != 0:
+            reason = explain_failure(result, source)
+            raise ExportError(f"{reason} (the converter's output is in {result.log_path})")
+        return result
+
+    def _environment(self, source: Source, staging: Staging) -> dict[str, str]:
+        environment = {
+            # optimum builds the uncompressed model here: on the disk that has to hold models, and
+            # in a folder that is removed with the rest.
+            "TMPDIR": str(staging.temporary_folder),
+            # Turns off the usage reports of openvino and nncf: nobody was asked, and on a machine
+            # without network the process waits for them.
+            "CI": "true",
+        }
+        # A folder needs no network, unless somebody asks for a calibration data set.
+        if source.folder and not any("dataset" in param for param in self.extra_params):
+            environment |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+        return environment
+
+
+class _Follower:
+    """Turns what the converter prints into progress."""
+
+    def __init__(self, converter: Converter) -> None:
+        self._progress = converter.progress
+        self._is_verbose = converter.is_verbose
+        self._waiting_for = dict(MILESTONES)
+        self._now = "the converter starts"
+
+    def __call__(self, output: str) -> None:
+        if self._is_verbose and output:
+            print(output, end="", file=sys.stderr, flush=True)
+        for marker in [marker for marker in self._waiting_for if marker in output]:
+            self._now = self._waiting_for.pop(marker)
+            self._progress.step(self._now)
+        self._progress.heartbeat(f"still at it: {self._now}")
+
+
+def _carry_files(source: Path, model: Path) -> None:
+    """Copy what the converter left out, as it does for want of a processor class, say."""
+    for name in CARRIED_FILES:
+        if (source / name).is_file() and not (model / name).exists():
+            shutil.copyfile(source / name, model / name)

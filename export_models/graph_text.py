@@ -1,0 +1,91 @@
+"""The text of the graph.pbtxt that serves a text generation model."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+__all__ = ["TextGenerationGraph"]
+
+GRAPH = """\
+input_stream: "GENERATION_REQUEST:request"
+output_stream: "TEXT:text"
+
+node {{
+  name: "Tokenizer"
+  calculator: "TokenizerCalculator"
+  input_stream: "GENERATION_REQUEST:request"
+  output_stream: "PROMPT:prompt"
+  output_side_packet: "TOKENIZER:tokenizer"
+  node_options: {{
+    [type.googleapis.com/mediapipe.TokenizerCalculatorOptions]: {{
+      models_path: {models_path}
+    }}
+  }}
+}}
+
+node {{
+  name: "LLMExecutor"
+  calculator: "LLMExecutorCalculator"
+  input_stream: "PROMPT:prompt"
+  output_stream: "TOKENS:tokens"
+  node_options: {{
+    [type.googleapis.com/mediapipe.LLMCalculatorOptions]: {{
+{llm_options}
+    }}
+  }}
+}}
+
+node {{
+  name: "Detokenizer"
+  calculator: "DetokenizerCalculator"
+  input_stream: "TOKENS:tokens"
+  input_side_packet: "TOKENIZER:tokenizer"
+  output_stream: "TEXT:text"
+}}
+"""
+
+
+@dataclass(frozen=True)
+class TextGenerationGraph:
+    """The default graph, tokenizer -> LLM executor -> detokenizer, and the options of its nodes.
+
+    A field that is None gets no line, so that the server's own default holds.
+    """
+
+    models_path: str = "./"
+    plugin_config: Mapping[str, object] = field(default_factory=dict)
+    enable_prefix_caching: bool = True
+    cache_size: int = 0
+    max_num_seqs: int = 256
+    max_num_batched_tokens: int | None = None
+    dynamic_split_fuse: bool | None = None
+    pipeline_type: str | None = None
+    device: str = "CPU"
+
+    def text(self) -> str:
+        """graph.pbtxt as text protobuf."""
+        models_path = _quote(self.models_path, '"')
+        lines = {
+            "pipeline_type": self.pipeline_type,
+            "models_path": models_path,
+            "plugin_config": _quote(json.dumps(self.plugin_config, ensure_ascii=False), "'"),
+            "enable_prefix_caching": _bool(self.enable_prefix_caching),
+            "cache_size": self.cache_size,
+            "max_num_batched_tokens": self.max_num_batched_tokens,
+            "max_num_seqs": self.max_num_seqs,
+            "dynamic_split_fuse": _bool(self.dynamic_split_fuse),
+            "device": _quote(self.device, '"'),
+        }
+        llm_options = "\n".join(
+            f"      {key}: {value}" for key, value in lines.items() if value is not None
+        )
+        return GRAPH.format(models_path=models_path, llm_options=llm_options)
+
+
+def _bool(value: bool | None) -> str | None:
+    return None if value is None else str(value).lower()
+
+
+def _quote(text: str, quote: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace(quote, f"\\{quote}").replace("\n", "\\n")
+    return f"{quote}{escaped}{quote}"

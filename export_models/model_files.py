@@ -1,0 +1,40 @@
+"""Whether a folder holds a complete OpenVINO text generation model."""
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+__all__ = ["MODEL_FILE", "find_missing_part"]
+
+MODEL_FILE = "openvino_model.xml"
+PARTS = ("openvino_model", "openvino_tokenizer", "openvino_detokenizer")
+
+
+def find_missing_part(folder: Path) -> str | None:
+    """What keeps the folder from being a complete model, or None."""
+    problems = (_find_problem(folder / f"{part}.xml") for part in PARTS)
+    return next((problem for problem in problems if problem), None)
+
+
+def _find_problem(xml: Path) -> str | None:
+    """A file that was cut short, by a full disk for instance, is as good as missing."""
+    weights = xml.with_suffix(".bin")
+    try:
+        num_bytes = _num_weight_bytes(xml)
+        found = weights.stat().st_size
+    except FileNotFoundError as error:
+        return f"{Path(error.filename).name} is missing"
+    except ElementTree.ParseError as error:
+        return f"{xml.name} is not complete ({error})"
+    if found < num_bytes:
+        return f"{weights.name} holds {found} of {num_bytes} bytes"
+    return None
+
+
+def _num_weight_bytes(xml: Path) -> int:
+    """The end of the last constant that an IR file places in its .bin file."""
+    end = 0
+    for _, element in ElementTree.iterparse(xml):
+        if element.tag == "data" and "offset" in element.attrib:
+            end = max(end, int(element.get("offset", 0)) + int(element.get("size", 0)))
+        element.clear()
+    return end

@@ -1,0 +1,103 @@
+"""What --source_model names: a folder on this machine or a model on the Hugging Face Hub."""
+
+import enum
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from export_models.model_files import MODEL_FILE
+from server.errors import ExportError
+
+__all__ = ["Source", "SourceKind", "find_source"]
+
+HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
+READY_ORGANISATION = "OpenVINO/"
+VISION_MODEL_FILE = "openvino_language_model.xml"
+WEIGHTS = ("*.safetensors", "*.bin", "*.pt")
+TOKENIZERS = ("token*", "vocab*", "*.model", "*.tiktoken")
+
+
+class SourceKind(enum.Enum):
+    OPENVINO_FOLDER = enum.auto()
+    CHECKPOINT_FOLDER = enum.auto()
+    OPENVINO_HUB = enum.auto()
+    CHECKPOINT_HUB = enum.auto()
+
+
+@dataclass(frozen=True)
+class Source:
+    """`text` is what the user wrote; `folder` is set for the two kinds that are folders."""
+
+    text: str
+    kind: SourceKind
+    folder: Path | None = None
+
+    @property
+    def model_name(self) -> str:
+        """The name of the model where none is given: a folder's own name, or the Hub's id."""
+        return self.folder.name if self.folder else self.text
+
+    @property
+    def location(self) -> str:
+        """What a tool is given that runs elsewhere."""
+        return str(self.folder or self.text)
+
+
+def find_source(text: str) -> Source:
+    """Raises ExportError where it is seen without any heavy library that no model is there."""
+    path = Path(text).expanduser()
+    try:
+        is_folder, exists = path.is_dir(), path.exists()
+    except (OSError, ValueError) as error:  # a NUL byte, a name that is too long, no access
+        raise ExportError(f"--source_model {text!r}: {error}") from error
+    if is_folder:
+        return _folder_source(text, path.resolve())
+    if exists:
+        raise ExportError(f"--source_model {text}: is a file; the folder of a model is needed")
+    if not HUB_ID.fullmatch(text):
+        raise ExportError(f"--source_model {text!r}: no such folder")
+    is_ready = text.startswith(READY_ORGANISATION)
+    return Source(text, SourceKind.OPENVINO_HUB if is_ready else SourceKind.CHECKPOINT_HUB)
+
+
+def _folder_source(text: str, folder: Path) -> Source:
+    if (folder / MODEL_FILE).exists():
+        return Source(text, SourceKind.OPENVINO_FOLDER, folder)
+    if (folder / VISION_MODEL_FILE).exists():
+        raise ExportError(f"{folder}: models that see images are not supported yet")
+    _check_checkpoint(folder)
+    return Source(text, SourceKind.CHECKPOINT_FOLDER, folder)
+
+
+def _check_checkpoint(folder: Path) -> None:
+    config = _read_config(folder)
+    if "model_type" not in config:
+        raise ExportError(f"{folder}/config.json: no model_type; it does not describe a model")
+    if not _has_any(folder, WEIGHTS):
+        raise ExportError(f"{folder}: no weights; found none of {', '.join(WEIGHTS)}")
+    if not _has_any(folder, TOKENIZERS):
+        # transformers would make up an empty tokenizer and the model would answer nonsense.
+        raise ExportError(f"{folder}: no tokenizer; found none of {', '.join(TOKENIZERS)}")
+
+
+def _read_config(folder: Path) -> dict[str, object]:
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ExportError(
+            f"{folder}: holds neither {MODEL_FILE} (an OpenVINO model) "
+            "nor config.json (a Hugging Face model)"
+        ) from error
+    except OSError as error:
+        raise ExportError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ExportError(f"{path}: not JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise ExportError(f"{path}: not a JSON object; it does not describe a model")
+    return config
+
+
+def _has_any(folder: Path, patterns: tuple[str, ...]) -> bool:
+    return any(item.is_file() for pattern in patterns for item in folder.glob(pattern))

@@ -1,0 +1,198 @@
+"""The task text_generation: a language model behind chat/completions and completions."""
+
+import argparse
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from export_models.arguments import (
+    CommonOptions,
+    Parser,
+    RefusedFlag,
+    add_common_flags,
+    at_least,
+    common_options,
+    parse_switch,
+)
+from export_models.config_file import ConfigFile
+from export_models.converter import Converter
+from export_models.graph_text import TextGenerationGraph
+from export_models.model_files import find_missing_part
+from export_models.model_repository import ModelFolder, check_model_name
+from export_models.progress import Progress
+from export_models.source import Source, SourceKind, find_source
+from server.errors import ExportError
+
+__all__ = ["add_flags", "run"]
+
+PIPELINE_TYPES = ("LM_CB", "AUTO")
+REFUSED_FLAGS = {
+    "--draft_source_model": "speculative decoding",
+    "--draft_model_name": "speculative decoding",
+    "--draft_eagle3_mode": "speculative decoding",
+    "--prompt_lookup_decoding": "speculative decoding",
+    "--max_prompt_len": "it is for NPU only",
+    "--reasoning_parser": "the model's thinking stays in the text",
+    "--tool_parser": "tool calls stay in the text",
+    "--enable_tool_guided_generation": "guided generation",
+}
+
+
+def add_flags(parser: Parser) -> None:
+    """The flags of this task."""
+    add_common_flags(parser)
+    add = parser.add_argument
+    add(
+        "--pipeline_type",
+        type=_pipeline_type,
+        help="LM_CB (continuous batching) or AUTO, which is the same here",
+    )
+    add("--kv_cache_precision", choices=["u8"], help="precision of the KV cache")
+    add(
+        "--enable_prefix_caching",
+        type=parse_switch,
+        default=True,
+        metavar="{true,false}",
+        help="keep the KV cache of prompts for later prompts that begin alike (default: true)",
+    )
+    add(
+        "--disable_dynamic_split_fuse",
+        action="store_true",
+        help="compute each prompt in one piece instead of mixing its chunks with other requests",
+    )
+    add("--max_num_batched_tokens", type=at_least(1), help="most tokens in one step")
+    add(
+        "--max_num_seqs",
+        type=at_least(1),
+        default=256,
+        help="most sequences at work at once (default: 256)",
+    )
+    add(
+        "--cache_size",
+        type=at_least(0),
+        default=0,
+        help="size of the KV cache in GB (default: 0, a share of the free memory)",
+    )
+    for flag, reason in REFUSED_FLAGS.items():
+        add(flag, action=RefusedFlag, reason=reason)
+
+
+def run(parser: Parser, values: argparse.Namespace) -> None:
+    """Export the model that the command line names. Raises ExportError or ConfigError."""
+    _Export(common_options(parser, values), values, Progress()).run()
+
+
+@dataclass(frozen=True)
+class _Export:
+    """One run: source -> model folder -> graph.pbtxt -> config.json, cheap checks first."""
+
+    options: CommonOptions
+    values: argparse.Namespace
+    progress: Progress
+
+    def run(self) -> None:
+        source = find_source(self.options.source_model)
+        name = source.model_name if self.options.model_name is None else self.options.model_name
+        check_model_name(name)
+        folder = ModelFolder(self.options.model_repository_path, name)
+        config = ConfigFile(self.options.config_file_path)
+        config.check()
+        if source.kind is SourceKind.OPENVINO_FOLDER:
+            self._use_in_place(source, folder)
+        elif self._is_exported(source, folder):
+            self._report(f"{folder.path} exists and is kept; --overwrite_models converts it again")
+            self._write_graph(folder, "./")
+        else:
+            self._convert(source, folder)
+        config.add(name, folder.path)
+        self._report(f"{name!r} is in {folder.path} and listed in {self.options.config_file_path}")
+        print(f"serve it: server --config_path {self.options.config_file_path}")
+
+    def _use_in_place(self, source: Source, folder: ModelFolder) -> None:
+        assert source.folder is not None
+        problem = find_missing_part(source.folder)
+        if problem:
+            raise ExportError(
+                f"{source.folder}: {problem}; a tokenizer is made by: convert_tokenizer "
+                f"<its Hugging Face model> --with-detokenizer -o {source.folder}"
+            )
+        self._report(f"{source.folder} is an OpenVINO model already and is used where it is")
+        self._write_graph(folder, _models_path(source.folder, folder))
+
+    def _is_exported(self, source: Source, folder: ModelFolder) -> bool:
+        """Whether the conversion can be skipped; refuses to replace files that are not ours."""
+        if source.folder == folder.path:
+            raise ExportError(
+                f"{folder.path}: is the source and would be replaced by the export; "
+                "give another --model_name or --model_repository_path"
+            )
+        if self.options.overwrite_models:
+            return False
+        if folder.is_occupied():
+            raise ExportError(
+                f"{folder.path}: holds files that no export wrote; give another --model_name, "
+                "or --overwrite_models to replace them"
+            )
+        problem = folder.find_missing_part()
+        if problem and folder.has_model():
+            self._report(f"{folder.path} is not complete and is exported again: {problem}")
+        return not problem
+
+    def _convert(self, source: Source, folder: ModelFolder) -> None:
+        converter = Converter(
+            self.options.weight_format,
+            self.progress,
+            self.options.extra_quantization_params,
+            self.options.trust_remote_code,
+            self.options.verbose,
+        )
+        with folder.stage() as staging:
+            converter.convert(source, staging)
+            self._write_graph(folder, "./", staging.model_folder)
+            staging.commit()
+
+    def _write_graph(self, folder: ModelFolder, models_path: str, to: Path | None = None) -> None:
+        values = self.values
+        graph = TextGenerationGraph(
+            models_path=models_path,
+            plugin_config=self._plugin_config(),
+            enable_prefix_caching=values.enable_prefix_caching,
+            cache_size=values.cache_size,
+            max_num_seqs=values.max_num_seqs,
+            max_num_batched_tokens=values.max_num_batched_tokens,
+            dynamic_split_fuse=False if values.disable_dynamic_split_fuse else None,
+            pipeline_type=values.pipeline_type,
+            device=self.options.target_device,
+        )
+        if folder.write_graph(graph.text(), to):
+            self._report("graph.pbtxt was different; the old one is kept as graph.pbtxt.bak")
+
+    def _plugin_config(self) -> dict[str, object]:
+        config: dict[str, object] = {}
+        if self.values.kv_cache_precision:
+            config["KV_CACHE_PRECISION"] = self.values.kv_cache_precision
+        if self.options.ov_cache_dir:
+            config["CACHE_DIR"] = self.options.ov_cache_dir
+        if "HETERO" in self.options.target_device:
+            config["MODEL_DISTRIBUTION_POLICY"] = "PIPELINE_PARALLEL"
+        return config
+
+    def _report(self, text: str) -> None:
+        self.progress.step(text)
+
+
+def _models_path(source: Path, folder: ModelFolder) -> str:
+    """The way from the graph to the model, which may be moved together with the repository."""
+    if source == folder.path:
+        return "./"
+    if source.is_relative_to(folder.repository.resolve()):
+        return Path(os.path.relpath(source, folder.path)).as_posix()
+    return source.as_posix()
+
+
+def _pipeline_type(text: str) -> str:
+    if text in {"LM", "VLM", "VLM_CB"}:
+        raise argparse.ArgumentTypeError(f"{text} is not supported yet; possible: LM_CB, AUTO")
+    if text not in PIPELINE_TYPES:
+        raise argparse.ArgumentTypeError(f"unknown: {text!r}; possible: LM_CB, AUTO")
+    return text
