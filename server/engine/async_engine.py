@@ -13,7 +13,7 @@ from server.engine.config import EngineConfig
 from server.engine.engine import LLMEngine, SequenceOutput
 from server.engine.sequence import EngineRequest
 from server.errors import GenerationError, ModelNotReadyError, RequestError
-from server.payloads import FinishReason, SamplingParams, TokenIdLogprobs
+from server.payloads import FinishReason, SamplingFields, SamplingParams, TokenIdLogprobs
 
 logger = logging.getLogger("server.engine")
 
@@ -138,6 +138,11 @@ class AsyncLLMEngine:
     def failure(self) -> str | None:
         """Why the engine cannot serve; None while it can."""
         return self.engine.failure
+
+    @property
+    def sampling_defaults(self) -> SamplingFields:
+        """What the model's generation_config.json sets where a request does not."""
+        return self.engine.info.sampling_defaults
 
     def generate(self, prompt_token_ids: Iterable[int], params: SamplingParams) -> Generation:
         """Start a request; raises InvalidRequestError, ContextLengthError or ModelNotReadyError.

@@ -133,8 +133,8 @@ class LLMEngine:
         budget = self.config.max_num_batched_tokens
         if not self.config.dynamic_split_fuse and num_prompt_tokens > budget:
             raise ContextLengthError(
-                f"the prompt has {num_prompt_tokens} tokens; without dynamic_split_fuse it must fit "
-                f"max_num_batched_tokens, which is {budget}",
+                f"the prompt has {num_prompt_tokens} tokens; without dynamic_split_fuse it must "
+                f"fit max_num_batched_tokens, which is {budget}",
                 "prompt",
             )
         if num_prompt_tokens >= limit:
@@ -147,8 +147,8 @@ class LLMEngine:
             return limit - num_prompt_tokens
         if num_prompt_tokens + max_tokens > limit:
             raise ContextLengthError(
-                f"the prompt has {num_prompt_tokens} tokens and max_tokens is {max_tokens}, together "
-                f"{num_prompt_tokens + max_tokens}; {limited_by} holds {limit}",
+                f"the prompt has {num_prompt_tokens} tokens and max_tokens is {max_tokens}, "
+                f"together {num_prompt_tokens + max_tokens}; {limited_by} holds {limit}",
                 "max_tokens",
             )
         return max_tokens
@@ -271,7 +271,7 @@ class LLMEngine:
             self.stats.cached_tokens += sequence.request.num_cached_tokens
 
     def _fail(self, step: ScheduledStep, error: Exception) -> list[SequenceOutput]:
-        """End the requests of a failed step with an error and make the engine ready for the others."""
+        """End the requests of a failed step with an error; make the engine ready for the others."""
         self.stats.failed_steps += 1
         self._failures_in_a_row += 1
         failed = {sequence.request.request_id for sequence in step.sequences}

@@ -25,7 +25,7 @@ class CacheInput:
     @property
     def block_bytes(self) -> int:
         """Bytes of one block; a u4 element is half a byte."""
-        return int(np.prod(self.block_shape)) * self.element_type.bitwidth // 8
+        return int(np.prod(self.block_shape)) * int(self.element_type.bitwidth) // 8
 
 
 def cache_inputs(compiled_model: Any) -> tuple[CacheInput, ...]:

@@ -8,7 +8,7 @@ BlockCopy = tuple[int, int]
 
 
 class KVCacheManager:
-    """Keeps the block tables of all sequences over one BlockPool; a block holds `block_size` tokens."""
+    """The block tables of all sequences over one BlockPool; a block holds `block_size` tokens."""
 
     def __init__(self, num_blocks: int, block_size: int, enable_prefix_caching: bool) -> None:
         self.pool = BlockPool(num_blocks)
@@ -57,7 +57,7 @@ class KVCacheManager:
         return missing + self._is_next_write_shared(sequence)
 
     def allocate(self, sequence: Sequence, num_new_tokens: int) -> bool:
-        """Make room for the next `num_new_tokens` tokens; False, and no change, if there is none."""
+        """Make room for the next `num_new_tokens` tokens; False, and no change, without room."""
         missing = self.num_blocks_missing(sequence, num_new_tokens)
         if missing == 0:
             return True

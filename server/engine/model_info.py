@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from server.errors import ModelLoadError
+from server.errors import InvalidRequestError, ModelLoadError
 from server.payloads import SamplingFields, SamplingParams
 
 CONTEXT_LENGTH_KEYS = (
@@ -81,11 +81,12 @@ def _eos_token_ids(layers: list[dict[str, Any]], models_path: Path) -> frozenset
 
 
 def _sampling_defaults(generation: Mapping[str, Any], models_path: Path) -> SamplingFields:
-    found = {
-        key: generation[key] for key in DEFAULT_SAMPLING_KEYS if generation.get(key) is not None
-    }
+    found = SamplingFields()
+    for key in DEFAULT_SAMPLING_KEYS:
+        if generation.get(key) is not None:
+            found[key] = generation[key]  # type: ignore[literal-required]  # one of the fields
     try:
         SamplingParams(**found)
-    except Exception as error:
+    except (TypeError, InvalidRequestError) as error:
         raise ModelLoadError(f"{models_path / 'generation_config.json'}: {error}") from error
-    return SamplingFields(**found)  # type: ignore[typeddict-item]  # keys come from a tuple
+    return found

@@ -46,7 +46,7 @@ class ModelRunner:
         self._cache.close()
 
     def run(self, step: ScheduledStep) -> tuple[list[Sequence], Logits]:
-        """Compute a step; returns the sequences whose tokens are all computed now, and their logits.
+        """Compute a step; returns the sequences that are fully computed now, and their logits.
 
         The logits are f32[sequences, vocabulary]; they are valid until the next run.
         """

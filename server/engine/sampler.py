@@ -12,11 +12,14 @@ from server.payloads import SamplingParams, TokenIdLogprobs
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
-ROWS_AT_ONCE = 8
-"""Rows handled together: more would leave the cache, a row of a large vocabulary takes 0.6 MB."""
+BLOCK_ELEMENTS = 2**20
+"""Logits worked on together: many rows of a small vocabulary, few of a large one."""
 
 FIRST_CANDIDATES = 256
-"""Likeliest tokens looked at first for top_p alone; the exact rest follows if they do not do."""
+"""Likeliest tokens looked at first for top_p; all others follow only where these do not do."""
+
+STRETCH = 256
+"""Tokens summed together on the way to the one that was drawn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +45,9 @@ def sample(
     is_shaped = np.zeros(len(sequences), bool)
     is_shaped[shaped] = True
     _choose_greedy(logits, row_of, np.flatnonzero(~is_shaped), chosen)
-    for start in range(0, len(shaped), ROWS_AT_ONCE):
-        part = shaped[start : start + ROWS_AT_ONCE]
+    rows_at_once = max(1, BLOCK_ELEMENTS // logits.shape[1])
+    for start in range(0, len(shaped), rows_at_once):
+        part = shaped[start : start + rows_at_once]
         chosen[part] = _choose_shaped(logits[row_of[part]], [sequences[i] for i in part])
     is_bad = np.isnan(logits[row_of, chosen])
     return [
@@ -85,11 +89,11 @@ def _choose_shaped(block: Floats, sequences: list[Sequence]) -> Ints:
         params = [sequences[i].request.params for i in random]
         uniforms = np.array([sequences[i].random() for i in random])
         chosen[random] = draw(block[random], params, uniforms)
-    return chosen
+    return np.asarray(chosen, np.int64)
 
 
 def _apply_penalties(row: Floats, sequence: Sequence) -> None:
-    """Repetition penalty over prompt and answer (CTRL, arXiv 1909.05858), OpenAI's two over the answer."""
+    """Repetition penalty (CTRL, arXiv 1909.05858) over all tokens, OpenAI's two over the answer."""
     params = sequence.request.params
     if sequence.penalty_counts is None:
         sequence.penalty_counts = PenaltyCounts(sequence)
@@ -103,74 +107,79 @@ def _apply_penalties(row: Floats, sequence: Sequence) -> None:
 
 
 def draw(block: Floats, params: list[SamplingParams], uniforms: npt.NDArray[np.float64]) -> Ints:
-    """Draw one token a row from f32[rows, V] logits, which are overwritten; uniforms in [0, 1)."""
+    """Draw one token a row from f32[rows, V] logits, which are overwritten; uniforms in [0, 1).
+
+    What min_p, top_k and top_p leave over has weight 0; equal logits at the edge of top_k or top_p
+    stay together. A row's token depends on that row alone.
+    """
     block -= block.max(axis=1, keepdims=True)
     block /= np.array([p.temperature for p in params], np.float32)[:, None]
-    _apply_min_p(block, params)
-    chosen = np.empty(len(params), np.int64)
-    vocab = block.shape[1]
-    limits = np.array([p.top_k if 0 < p.top_k < vocab else vocab for p in params])
-    top_p = np.array([p.top_p for p in params])
-    is_full = (limits == vocab) & (top_p >= 1.0)
-    for i in np.flatnonzero(is_full):
-        chosen[i] = _draw_from_all(block[i], uniforms[i])
-    cut = np.flatnonzero(~is_full)
-    if len(cut):
-        chosen[cut] = _draw_from_likeliest(block[cut], limits[cut], top_p[cut], uniforms[cut])
+    weights = np.exp(block, out=block)
+    min_p = np.array([p.min_p for p in params], np.float32)
+    if min_p.any():
+        weights[weights < min_p[:, None]] = 0.0
+    _apply_top_k(weights, params)
+    _apply_top_p(weights, params)
+    return _invert(weights, uniforms)
+
+
+def _apply_top_k(weights: Floats, params: list[SamplingParams]) -> None:
+    vocab = weights.shape[1]
+    which = [i for i, p in enumerate(params) if 0 < p.top_k < vocab]
+    if not which:
+        return
+    rows = weights[which]
+    kth = vocab - np.array([params[i].top_k for i in which])
+    ordered = np.partition(rows, np.unique(kth), axis=1)
+    lowest = ordered[np.arange(len(which)), kth]
+    rows[rows < lowest[:, None]] = 0.0
+    weights[which] = rows
+
+
+def _apply_top_p(weights: Floats, params: list[SamplingParams]) -> None:
+    """Nucleus sampling (arXiv 1904.09751): the fewest likeliest tokens which have top_p of all."""
+    for i, p in enumerate(params):
+        if p.top_p < 1.0:
+            row = weights[i]
+            row[row < _nucleus_edge(row, p.top_p)] = 0.0
+
+
+def _nucleus_edge(row: Floats, top_p: float) -> np.float32:
+    """The lowest weight inside the nucleus; looks at few candidates first, as they mostly do."""
+    wanted = top_p * row.sum(dtype=np.float64)
+    # Many equal zeros, left by top_k or min_p, would make the partition slow.
+    candidates = row[row > 0.0]
+    first = len(candidates) - FIRST_CANDIDATES
+    if first > 0:
+        likeliest = np.partition(candidates, first)[first:]
+        if likeliest.sum(dtype=np.float64) >= wanted:
+            candidates = likeliest
+    descending = np.sort(candidates)[::-1]
+    cumulative = np.cumsum(descending, dtype=np.float64)
+    last = int(np.searchsorted(cumulative, wanted, side="left"))
+    edge: np.float32 = descending[min(last, len(descending) - 1)]
+    return edge
+
+
+def _invert(weights: Floats, uniforms: npt.NDArray[np.float64]) -> Ints:
+    """Inverse of each row's cumulative distribution, found by its sums over stretches first."""
+    num_rows, vocab = weights.shape
+    starts = np.arange(0, vocab, STRETCH)
+    cumulative = np.cumsum(np.add.reduceat(weights, starts, axis=1, dtype=np.float64), axis=1)
+    targets = uniforms * cumulative[:, -1]
+    chosen = np.empty(num_rows, np.int64)
+    for i in range(num_rows):
+        stretch = int(np.searchsorted(cumulative[i], targets[i], side="right"))
+        stretch = min(stretch, len(starts) - 1)
+        before = cumulative[i, stretch - 1] if stretch else 0.0
+        inside = np.cumsum(
+            weights[i, starts[stretch] : starts[stretch] + STRETCH], dtype=np.float64
+        )
+        found = int(np.searchsorted(inside, targets[i] - before, side="right"))
+        # Rounding may leave the target beyond the last token that has any weight.
+        last = int(np.searchsorted(inside, inside[-1], side="left"))
+        chosen[i] = start + min(found, last)
     return chosen
-
-
-def _apply_min_p(block: Floats, params: list[SamplingParams]) -> None:
-    """Drop tokens less likely than min_p times the likeliest (arXiv 2407.01082)."""
-    for row, p in zip(block, params, strict=True):
-        if p.min_p > 0:
-            row[row < np.log(np.float32(p.min_p))] = -np.inf
-
-
-def _draw_from_all(row: Floats, uniform: float) -> int:
-    """Inverse of the cumulative distribution over the whole vocabulary."""
-    cumulative = np.cumsum(np.exp(row), dtype=np.float64)
-    found = np.searchsorted(cumulative, uniform * cumulative[-1], side="right")
-    return int(min(found, len(row) - 1))
-
-
-def _draw_from_likeliest(
-    block: Floats, limits: Ints, top_p: npt.NDArray[np.float64], uniforms: npt.NDArray[np.float64]
-) -> Ints:
-    """Draw within top_k and top_p, from as many candidates as are needed to be exact."""
-    vocab = block.shape[1]
-    is_limited = limits < vocab
-    num_candidates = min(vocab, int(max(FIRST_CANDIDATES, limits[is_limited].max(initial=0))))
-    tokens = np.argpartition(block, vocab - num_candidates, axis=1)[:, vocab - num_candidates :]
-    values = np.take_along_axis(block, tokens, axis=1)
-    order = np.argsort(-values, axis=1, kind="stable")
-    tokens = np.take_along_axis(tokens, order, axis=1)
-    weights = np.exp(np.take_along_axis(values, order, axis=1), dtype=np.float64)
-    weights[np.arange(num_candidates)[None, :] >= limits[:, None]] = 0.0
-    totals = weights.sum(axis=1)
-    for i in np.flatnonzero(~is_limited):
-        totals[i] = np.exp(block[i]).sum(dtype=np.float64)
-    cumulative = np.cumsum(weights, axis=1)
-    is_kept = cumulative - weights < (top_p * totals)[:, None]
-    is_kept[:, 0] = True
-    kept = np.where(is_kept, weights, 0.0)
-    picks = np.cumsum(kept, axis=1)
-    positions = (picks > (uniforms * picks[:, -1])[:, None]).argmax(axis=1)
-    chosen: Ints = tokens[np.arange(len(tokens)), positions]
-    is_short = ~is_limited & (cumulative[:, -1] < top_p * totals) & (num_candidates < vocab)
-    for i in np.flatnonzero(is_short):
-        chosen[i] = _draw_from_sorted(block[i], top_p[i], uniforms[i])
-    return chosen
-
-
-def _draw_from_sorted(row: Floats, top_p: float, uniform: float) -> int:
-    """Nucleus sampling (arXiv 1904.09751) over the sorted vocabulary, for flat distributions."""
-    order = np.argsort(-row, kind="stable")
-    cumulative = np.cumsum(np.exp(row[order]), dtype=np.float64)
-    num_kept = int(np.searchsorted(cumulative, top_p * cumulative[-1], side="left")) + 1
-    num_kept = min(num_kept, len(row))
-    found = np.searchsorted(cumulative[:num_kept], uniform * cumulative[num_kept - 1], "right")
-    return int(order[min(int(found), num_kept - 1)])
 
 
 def _logprobs(row: Floats, token: int, sequence: Sequence) -> TokenIdLogprobs | None:
