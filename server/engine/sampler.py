@@ -172,9 +172,8 @@ def _invert(weights: Floats, uniforms: npt.NDArray[np.float64]) -> Ints:
         stretch = int(np.searchsorted(cumulative[i], targets[i], side="right"))
         stretch = min(stretch, len(starts) - 1)
         before = cumulative[i, stretch - 1] if stretch else 0.0
-        inside = np.cumsum(
-            weights[i, starts[stretch] : starts[stretch] + STRETCH], dtype=np.float64
-        )
+        start = stretch * STRETCH
+        inside = np.cumsum(weights[i, start : start + STRETCH], dtype=np.float64)
         found = int(np.searchsorted(inside, targets[i] - before, side="right"))
         # Rounding may leave the target beyond the last token that has any weight.
         last = int(np.searchsorted(inside, inside[-1], side="left"))
