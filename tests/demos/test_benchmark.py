@@ -22,10 +22,14 @@ import figures  # noqa: E402
 import genai_contender  # noqa: E402
 import machine  # noqa: E402
 import make_model  # noqa: E402
+import micro  # noqa: E402
 import run  # noqa: E402
 import server_contender  # noqa: E402
 import sse_client  # noqa: E402
 import workload  # noqa: E402
+
+from server.engine.config import EngineConfig  # noqa: E402
+from server.engine.engine import LLMEngine  # noqa: E402
 
 HOST = "127.0.0.1"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -299,6 +303,30 @@ class TestRunBenchmark:
             contender.check_num_tokens("A", [REQUEST], [timing])
 
 
+FAKE_SERVER = """
+import json, sys
+from aiohttp import web
+
+async def ready(request):
+    return web.Response()
+
+async def complete(request):
+    num_tokens = (await request.json())["max_tokens"]
+    events = [{"choices": [{"text": "a"}]}] * num_tokens
+    events.append({"choices": [], "usage": {"completion_tokens": num_tokens}})
+    body = "".join(f"data: {json.dumps(event)}\\n\\n" for event in events)
+    return web.Response(text=body + "data: [DONE]\\n\\n")
+
+app = web.Application()
+app.add_routes([web.get("/v2/health/ready", ready), web.post("/v3/completions", complete)])
+options = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+json.load(open(options["--config_path"]))
+web.run_app(app, host=options["--rest_bind_address"], port=int(options["--rest_port"]))
+stats = dict(num_steps=2, step_s=1.0, infer_s=0.5, schedule_s=0.1, sample_s=0.1, tokens=3)
+print("engine stats:", json.dumps(stats), file=sys.stderr)
+"""
+
+
 class TestServerContender:
     LOG = (
         'INFO server.engine: engine stats: {"num_steps": 1, "step_s": 9, "infer_s": 9, '
@@ -331,6 +359,17 @@ class TestServerContender:
         assert "max_num_batched_tokens: 128" in graph
         assert "max_num_seqs: 32" in graph
         assert "cache_size: 3" in graph
+
+    async def test_start_measure_and_stop(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "server.py").write_text(FAKE_SERVER)
+        monkeypatch.setattr(server_contender, "REPOSITORY", tmp_path)
+        ours = server_contender.ServerContender(contender.EngineSettings(tmp_path))
+        load = workload.Workload(4, vocab_size=100, seed=0, length_cap=8)
+        rounds = await run.run_benchmark([ours], load, num_rounds=1, timeout_s=30)
+        assert rounds["server"][0]["output_tokens_per_s"] > 0
+        assert ours.step_stats == server_contender.StepStats(2, 1.0, 0.5, 0.1, 0.1, 3)
 
     async def test_a_server_that_cannot_start_is_reported_with_its_log(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -380,16 +419,17 @@ class TestMakeModel:
         )
 
 
-@pytest.fixture
-def tiny_model(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny random model, exported with the tool that export_model uses."""
     pytest.importorskip("torch")
     exporters = pytest.importorskip("optimum.exporters.openvino")
-    source = make_model.make_model("tiny", tmp_path / "source", seed=0)
+    folder = tmp_path_factory.mktemp("tiny")
+    source = make_model.make_model("tiny", folder / "source", seed=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        exporters.main_export(str(source), tmp_path / "ir", task="text-generation-with-past")
-    return tmp_path / "ir"
+        exporters.main_export(str(source), folder / "ir", task="text-generation-with-past")
+    return folder / "ir"
 
 
 async def test_genai_contender(tiny_model: Path) -> None:
@@ -401,3 +441,16 @@ async def test_genai_contender(tiny_model: Path) -> None:
     peer = genai_contender.GenaiContender(settings)
     rounds = await run.run_benchmark([peer], load, num_rounds=1, timeout_s=60)
     assert rounds["openvino-genai"][0]["output_tokens_per_s"] > 0
+
+
+def test_micro_times_only_steps_in_which_every_sequence_decodes(tiny_model: Path) -> None:
+    engine = LLMEngine(EngineConfig(tiny_model, num_kv_blocks=64, max_num_batched_tokens=32))
+    try:
+        measured = micro.measure_decode(engine, num_sequences=4, context=40, num_steps=7, seed=0)
+        assert not engine.has_work
+    finally:
+        engine.close()
+    assert (measured["num_steps"], measured["tokens"]) == (7, 28)
+    row = micro.render_row(measured)
+    assert row.startswith("| 4 | ")
+    assert row.count("|") == len(micro.COLUMNS) + 1
