@@ -1,0 +1,33 @@
+"""The dataflow framework: what plug-in authors write calculators with, and what runs graphs."""
+
+from server.graph.calculator import Calculator
+from server.graph.config import GraphConfig, NodeConfig
+from server.graph.context import OpenContext, ProcessContext
+from server.graph.contract import Contract, Tag
+from server.graph.graph import Graph
+from server.graph.registry import CalculatorInfo, list_calculators
+from server.graph.run import GraphRun
+from server.graph.stream import EndOfStream, InputStream, OutputStream, StreamClosed
+from server.graph.subgraph import Subgraph
+from server.graph.validation import ValidatedGraph, validate
+
+__all__ = [
+    "Calculator",
+    "CalculatorInfo",
+    "Contract",
+    "EndOfStream",
+    "Graph",
+    "GraphConfig",
+    "GraphRun",
+    "InputStream",
+    "NodeConfig",
+    "OpenContext",
+    "OutputStream",
+    "ProcessContext",
+    "StreamClosed",
+    "Subgraph",
+    "Tag",
+    "ValidatedGraph",
+    "list_calculators",
+    "validate",
+]

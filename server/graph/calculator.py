@@ -1,0 +1,42 @@
+"""The base class of every node."""
+
+from typing import ClassVar
+
+from server.graph.context import OpenContext, ProcessContext
+from server.graph.contract import Contract
+
+__all__ = ["Calculator"]
+
+
+class Calculator:
+    """A node of a graph. Subclass it, state the `contract`, and write `process`.
+
+    One instance exists for each node of each loaded graph. `process` runs once per request, many
+    requests at a time on the same instance, so what belongs to a request lives in local variables.
+    The first line of the class docstring is what `server --list_calculators` shows.
+    """
+
+    contract: ClassVar[Contract]
+
+    def open(self, cc: OpenContext) -> None:
+        """Prepare the node once per loaded graph, in a worker thread; load heavy things here.
+
+        Every tag of `output_side_packets` that is not optional must be set with
+        `cc.set_side_packet`. An exception makes the graph unavailable, and its message the reason.
+        """
+
+    async def process(self, cc: ProcessContext) -> None:
+        """Serve one request: read `cc.input(TAG)`, write `cc.output(TAG)`, return when done.
+
+        The outputs end when it returns. It is cancelled when nobody wants its outputs any more, so
+        cleanup belongs in `finally`. StreamClosed may leave it; any other exception fails the
+        request.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no process()")
+
+    def close(self) -> None:
+        """Release what `open` took; in a worker thread, after the last request of the graph."""
+
+    def health(self) -> str | None:
+        """Say why this node cannot serve now, or None when it can; must not block."""
+        return None

@@ -1,0 +1,92 @@
+"""What a graph.pbtxt says, as data; server.graph.parser reads it, Python code may make it too."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from server.graph.calculator import Calculator
+    from server.graph.subgraph import Subgraph
+
+__all__ = ["DEFAULT_MAX_QUEUE_SIZE", "GraphConfig", "NodeConfig", "Port", "Position"]
+
+DEFAULT_MAX_QUEUE_SIZE = 16
+
+
+@dataclass(frozen=True)
+class Position:
+    """A place in the text of a graph; both counts start at 1."""
+
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.line}:{self.column}"
+
+
+@dataclass(frozen=True)
+class Port:
+    """One end of a stream or side packet: `TAG:name`, `TAG:index:name`, or `name` alone."""
+
+    tag: str
+    index: int
+    name: str
+
+    @classmethod
+    def parse(cls, text: str) -> "Port":
+        """Split the text of a port; raises ValueError when it has none of the three forms."""
+        tag, _, name = text.rpartition(":")
+        tag, _, index = tag.partition(":")
+        if index and not (index.isascii() and index.isdigit()):
+            raise ValueError(f"{text!r}: the index {index!r} is not a number")
+        for part in (tag, name) if tag else (name,):
+            if not (part.isascii() and part.isidentifier()):
+                raise ValueError(
+                    f"{text!r} is not a port; it must be 'TAG:name', 'TAG:index:name' or 'name', "
+                    f"in letters, digits and underscores"
+                )
+        return cls(tag, int(index or 0), name)
+
+
+@dataclass(frozen=True)
+class NodeConfig:
+    """One node. Ports are written as in graph.pbtxt: `TAG:name`, `TAG:index:name` or `name`.
+
+    `calculator` is one of the three spellings, or the class itself where a graph is made in
+    Python. `options` is an instance of the calculator's options dataclass, None for its defaults,
+    or the options of a graph.pbtxt, not yet parsed (server.graph.options.OptionsText).
+    `back_edges` are the inputs, as `TAG` or `TAG:index`, that a back edge feeds: LOOPBACK of
+    OVMS's graphs. A node streams here without one, so these edges are left out.
+    """
+
+    calculator: "str | type[Calculator] | type[Subgraph]"
+    name: str = ""
+    input_streams: tuple[str, ...] = ()
+    output_streams: tuple[str, ...] = ()
+    input_side_packets: tuple[str, ...] = ()
+    output_side_packets: tuple[str, ...] = ()
+    back_edges: tuple[str, ...] = ()
+    options: Any = None
+    position: Position | None = None
+
+    @property
+    def calculator_name(self) -> str:
+        """The calculator as it was written."""
+        if isinstance(self.calculator, str):
+            return self.calculator
+        return self.calculator.__name__
+
+
+@dataclass(frozen=True)
+class GraphConfig:
+    """A graph as it was written, not yet proved to work.
+
+    `max_queue_size` is how many packets each reader of a stream holds before the writer waits.
+    """
+
+    nodes: tuple[NodeConfig, ...]
+    input_streams: tuple[str, ...] = ()
+    output_streams: tuple[str, ...] = ()
+    input_side_packets: tuple[str, ...] = ()
+    output_side_packets: tuple[str, ...] = ()
+    max_queue_size: int = DEFAULT_MAX_QUEUE_SIZE
+    source_name: str = "graph"

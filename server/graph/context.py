@@ -1,0 +1,128 @@
+"""What a calculator sees of its graph: in `open`, and for each request in `process`."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from server.graph.contract import Contract, Tag
+from server.graph.stream import InputStream, OutputStream
+
+__all__ = ["OpenContext", "ProcessContext"]
+
+T = TypeVar("T")
+OptionsT = TypeVar("OptionsT")
+
+
+class _NodeContext:
+    """The parts that both contexts share."""
+
+    def __init__(
+        self,
+        node_name: str,
+        contract: Contract,
+        options: object,
+        side_packets: Mapping[str, Any],
+    ) -> None:
+        self.node_name = node_name
+        self._contract = contract
+        self._options = options
+        self._side_packets = side_packets
+
+    def options(self, options_class: type[OptionsT]) -> OptionsT:
+        """Return the node's options; `options_class` is the one that the contract names."""
+        assert isinstance(self._options, options_class), (
+            f"node {self.node_name!r} has options of type {type(self._options).__name__}"
+        )
+        return self._options
+
+    def has_side_packet(self, tag: Tag[Any]) -> bool:
+        """Whether graph.pbtxt connects an optional input side packet."""
+        _check_declared(self.node_name, "input_side_packets", self._contract, tag)
+        return tag.name in self._side_packets
+
+    def side_packet(self, tag: Tag[T]) -> T:
+        """Return the value that an earlier node set for this input side packet."""
+        assert self.has_side_packet(tag), (
+            f"node {self.node_name!r}: side packet {tag.name!r} is not connected"
+        )
+        value: T = self._side_packets[tag.name]
+        return value
+
+
+class OpenContext(_NodeContext):
+    """What `Calculator.open` gets."""
+
+    def __init__(
+        self,
+        node_name: str,
+        contract: Contract,
+        options: object,
+        side_packets: Mapping[str, Any],
+        base_path: Path,
+    ) -> None:
+        super().__init__(node_name, contract, options, side_packets)
+        self.base_path = base_path
+        self.output_side_packets: dict[str, Any] = {}
+
+    def resolve(self, path: str) -> Path:
+        """Return `path` as an absolute path; a relative one starts at graph.pbtxt's folder."""
+        return (self.base_path / path).resolve()
+
+    def set_side_packet(self, tag: Tag[T], value: T) -> None:
+        """Give `value` to the nodes that name this output side packet as an input."""
+        _check_declared(self.node_name, "output_side_packets", self._contract, tag)
+        if not isinstance(value, tag.type):
+            raise TypeError(
+                f"node {self.node_name!r} set side packet {tag.name!r} to a "
+                f"{type(value).__name__}, but declares {tag.type.__name__}"
+            )
+        self.output_side_packets[tag.name] = value
+
+
+class ProcessContext(_NodeContext):
+    """What `Calculator.process` gets: the streams of one request."""
+
+    def __init__(
+        self,
+        node_name: str,
+        contract: Contract,
+        options: object,
+        side_packets: Mapping[str, Any],
+        *,
+        inputs: Mapping[str, InputStream[Any]],
+        outputs: Mapping[str, OutputStream[Any]],
+    ) -> None:
+        super().__init__(node_name, contract, options, side_packets)
+        self._inputs = inputs
+        self._outputs = outputs
+
+    def has_input(self, tag: Tag[Any]) -> bool:
+        """Whether graph.pbtxt connects an optional input."""
+        _check_declared(self.node_name, "inputs", self._contract, tag)
+        return tag.name in self._inputs
+
+    def has_output(self, tag: Tag[Any]) -> bool:
+        """Whether graph.pbtxt connects an optional output."""
+        _check_declared(self.node_name, "outputs", self._contract, tag)
+        return tag.name in self._outputs
+
+    def input(self, tag: Tag[T]) -> InputStream[T]:
+        """Return the stream at an input; an optional one that is not connected has ended."""
+        if self.has_input(tag):
+            return self._inputs[tag.name]
+        stream = InputStream[T](f"node {self.node_name!r} input {tag.name!r}", 1)
+        stream.close()
+        return stream
+
+    def output(self, tag: Tag[T]) -> OutputStream[T]:
+        """Return the stream at an output; an optional one that is not connected drops packets."""
+        if self.has_output(tag):
+            return self._outputs[tag.name]
+        return OutputStream[T](f"node {self.node_name!r} output {tag.name!r}", tag.type)
+
+
+def _check_declared(node_name: str, kind: str, contract: Contract, tag: Tag[Any]) -> None:
+    declared = getattr(contract, kind)
+    assert tag in declared, (
+        f"node {node_name!r}: tag {tag.name!r} is not among the {kind} of the contract"
+    )

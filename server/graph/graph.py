@@ -1,0 +1,199 @@
+"""A loaded graph: its nodes are open, and requests run through it."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from server.errors import CalculatorOpenError, ModelNotReadyError, ServingError
+from server.graph.config import GraphConfig
+from server.graph.context import OpenContext
+from server.graph.contract import Tag
+from server.graph.run import GraphRun, OpenedNode, StreamLayout
+from server.graph.validation import ValidatedGraph, validate
+from server.graph.wiring import CheckedNode
+
+__all__ = ["Graph"]
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+
+class Graph:
+    """Made by `Graph.load`. One graph serves any number of runs at a time.
+
+    `input` and `output` are the borders, with the types of the nodes behind them.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        nodes: tuple[OpenedNode, ...],
+        layout: StreamLayout,
+        border_input: Tag[Any],
+        border_output: Tag[Any],
+    ) -> None:
+        self.name = name
+        self.input = border_input
+        self.output = border_output
+        self._nodes = nodes
+        self._layout = layout
+        self._runs: set[GraphRun] = set()
+        self._is_closing = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @classmethod
+    async def load(cls, config: GraphConfig, base_path: Path, name: str) -> "Graph":
+        """Validate the graph and open its nodes, in worker threads and in topological order.
+
+        Raises GraphValidationError, or CalculatorOpenError, or the ServingError that a node's
+        `open` raised, with the node's name in its message. What was opened before is closed.
+        """
+        # Validation imports calculators, which may take seconds.
+        plan = await _in_thread(partial(validate, config, base_path))
+        nodes = await _open_nodes(plan, base_path, name)
+        return cls(name, nodes, plan.layout, plan.input, plan.output)
+
+    @property
+    def num_running(self) -> int:
+        """How many runs are between entry and exit."""
+        return len(self._runs)
+
+    def start_run(self, packet: object) -> GraphRun:
+        """Return a run that takes `packet` at the graph's input; it starts when it is entered.
+
+        Raises ModelNotReadyError while the graph closes.
+        """
+        self._refuse_when_closing()
+        if not isinstance(packet, self.input.type):
+            raise TypeError(
+                f"graph {self.name!r} takes {self.input.type.__name__}, not {type(packet).__name__}"
+            )
+        return GraphRun(
+            self.name,
+            self._nodes,
+            self._layout,
+            packet,
+            on_start=self._note_start,
+            on_end=self._note_end,
+        )
+
+    def health(self) -> str | None:
+        """Return the reason why a node cannot serve now, or None when all can."""
+        for node in self._nodes:
+            reason = node.calculator.health()
+            if reason is not None:
+                return f"node {node.name!r}: {reason}"
+        return None
+
+    async def close(self, drain_s: float = 0.0) -> None:
+        """Refuse new runs, give the running ones `drain_s` seconds, stop them, close the nodes."""
+        if self._is_closing:
+            return
+        self._is_closing = True
+        if self._runs and drain_s > 0:
+            try:
+                async with asyncio.timeout(drain_s):
+                    await self._idle.wait()
+            except TimeoutError:
+                logger.warning(
+                    "graph %r: stopping %d runs that did not end within %.1f s",
+                    self.name,
+                    self.num_running,
+                    drain_s,
+                )
+        error = self._closing_error()
+        await asyncio.gather(*(run.stop(error) for run in tuple(self._runs)))
+        await _close_nodes(self._nodes, self.name)
+
+    def _closing_error(self) -> ModelNotReadyError:
+        return ModelNotReadyError(f"model {self.name!r} is shutting down")
+
+    def _refuse_when_closing(self) -> None:
+        if self._is_closing:
+            raise self._closing_error()
+
+    def _note_start(self, run: GraphRun) -> None:
+        self._refuse_when_closing()
+        self._runs.add(run)
+        self._idle.clear()
+
+    def _note_end(self, run: GraphRun) -> None:
+        self._runs.discard(run)
+        if not self._runs:
+            self._idle.set()
+
+
+async def _open_nodes(
+    plan: ValidatedGraph, base_path: Path, graph_name: str
+) -> tuple[OpenedNode, ...]:
+    opened: list[OpenedNode] = []
+    values: dict[str, Any] = {}
+    try:
+        for node in plan.nodes:
+            await _in_thread(partial(_open_node, node, values, base_path, graph_name, opened))
+    except BaseException:
+        await _close_nodes(opened, graph_name)
+        raise
+    return tuple(opened)
+
+
+def _open_node(
+    node: CheckedNode,
+    values: dict[str, Any],
+    base_path: Path,
+    graph_name: str,
+    opened: list[OpenedNode],
+) -> None:
+    """Open one node; adds it to `opened` and the side packets that it made to `values`."""
+    cls = node.calculator_class
+    assert cls is not None
+    where = f"graph {graph_name!r}, node {node.name!r} ({cls.__name__})"
+    ports = node.ports
+    side_packets = {
+        tag: values[name] for tag, name in ports.input_side_packets.items() if name in values
+    }
+    cc = OpenContext(node.name, cls.contract, node.options, side_packets, base_path.resolve())
+    try:
+        calculator = cls()
+        calculator.open(cc)
+    except ServingError as error:
+        # The class and the cause say what went wrong; the message gets where.
+        error.args = (f"{where}: {error}", *error.args[1:])
+        raise
+    except Exception as error:
+        raise CalculatorOpenError(f"{where}: {type(error).__name__}: {error}") from error
+    opened.append(
+        OpenedNode(node.name, calculator, node.options, ports.inputs, ports.outputs, side_packets)
+    )
+    for tag in cls.contract.output_side_packets:
+        is_needed = tag.name in ports.output_side_packets or not tag.optional
+        if is_needed and tag.name not in cc.output_side_packets:
+            raise CalculatorOpenError(f"{where}: open did not set side packet {tag.name!r}")
+    for tag_name, name in ports.output_side_packets.items():
+        values[name] = cc.output_side_packets[tag_name]
+
+
+async def _close_nodes(nodes: Sequence[OpenedNode], graph_name: str) -> None:
+    """Close in reverse order; a `close` that fails is logged and does not stop the others."""
+    for node in reversed(nodes):
+        try:
+            await _in_thread(node.calculator.close)
+        except Exception:
+            logger.exception("graph %r: closing node %r failed", graph_name, node.name)
+
+
+async def _in_thread(function: Callable[[], T]) -> T:
+    """Run in a worker thread, to the end: a thread cannot be cancelled, so the caller waits."""
+    work = asyncio.ensure_future(asyncio.to_thread(function))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.wait([work])
+        if not work.cancelled():
+            work.exception()
+        raise

@@ -1,0 +1,235 @@
+"""One request on its way through a graph: a task per node, joined by streams."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from types import TracebackType
+from typing import Any
+
+from server.graph.calculator import Calculator
+from server.graph.context import ProcessContext
+from server.graph.stream import EndOfStream, InputStream, OutputStream, StreamClosed
+
+__all__ = ["GraphRun", "NodeRun", "OpenedNode", "StreamLayout"]
+
+logger = logging.getLogger(__name__)
+
+# A node that was told to stop gets this long for its `finally` blocks. After that the run goes on
+# without it: a node that swallows its cancellation must not hold up a client or a shutdown.
+STOP_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True)
+class OpenedNode:
+    """A node of a loaded graph; the maps go from tag name to stream name, or to value."""
+
+    name: str
+    calculator: Calculator
+    options: object
+    inputs: Mapping[str, str]
+    outputs: Mapping[str, str]
+    side_packets: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class StreamLayout:
+    """The streams of a graph: what each carries, how much it holds, and which are the borders."""
+
+    packet_types: Mapping[str, type]
+    capacity: int
+    input_name: str
+    output_name: str
+
+
+class NodeRun:
+    """One node's share of a run."""
+
+    def __init__(self, node: OpenedNode) -> None:
+        self.node = node
+        self.inputs: dict[str, InputStream[Any]] = {}
+        self.outputs: dict[str, OutputStream[Any]] = {}
+        self.num_wanted_outputs = 0
+        self.is_stopping = False
+        self.task: asyncio.Task[None] | None = None
+
+    def context(self) -> ProcessContext:
+        """Make what `process` gets."""
+        node = self.node
+        contract = type(node.calculator).contract
+        return ProcessContext(
+            node.name,
+            contract,
+            node.options,
+            node.side_packets,
+            inputs=self.inputs,
+            outputs=self.outputs,
+        )
+
+    def stop(self) -> None:
+        """Cancel the node, once: a second time would break into its `finally` blocks."""
+        if self.task is not None and not self.is_stopping and not self.task.done():
+            self.is_stopping = True
+            self.task.cancel()
+
+    def notice_closed_output(self) -> None:
+        """Stop when this was the last output that anybody read."""
+        self.num_wanted_outputs -= 1
+        if self.num_wanted_outputs == 0:
+            self.stop()
+
+
+class GraphRun:
+    """A run: `async with graph.start_run(packet) as run: async for packet in run: ...`.
+
+    Leaving the context stops every node that still works and waits for its `finally` blocks. The
+    exception of a node that failed comes out of `async for` as the object that it is.
+    """
+
+    def __init__(
+        self,
+        graph_name: str,
+        nodes: Sequence[OpenedNode],
+        layout: StreamLayout,
+        packet: object,
+        *,
+        on_start: Callable[["GraphRun"], None],
+        on_end: Callable[["GraphRun"], None],
+    ) -> None:
+        self._graph_name = graph_name
+        self._layout = layout
+        self._packet = packet
+        self._on_start = on_start
+        self._on_end = on_end
+        self._nodes = [NodeRun(node) for node in nodes]
+        self._output = InputStream[Any](f"the output of graph {graph_name!r}", layout.capacity)
+        self._error: BaseException | None = None
+        self._num_active = 0
+        self._all_done = asyncio.Event()
+
+    async def __aenter__(self) -> "GraphRun":
+        self._on_start(self)
+        self._connect()
+        self._num_active = len(self._nodes)
+        for run in self._nodes:
+            process = run.node.calculator.process(run.context())
+            run.task = asyncio.create_task(process, name=f"{self._graph_name}/{run.node.name}")
+            # A callback, not a wrapping coroutine: it runs even for a task that was cancelled
+            # before its first step.
+            run.task.add_done_callback(partial(self._finish_node, run))
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            await self.stop()
+        finally:
+            self._output.close()
+            self._on_end(self)
+
+    def __aiter__(self) -> "GraphRun":
+        return self
+
+    async def __anext__(self) -> Any:
+        try:
+            if self._error is None:
+                return await self._output.receive()
+        except EndOfStream:
+            # Nodes beside the path to the output (a logger) finish before the run does.
+            await self._all_done.wait()
+        if self._error is not None:
+            raise self._error
+        raise StopAsyncIteration
+
+    async def stop(self, error: BaseException | None = None) -> None:
+        """Stop every node and wait for it; `error` is what `async for` on the run then raises."""
+        if error is not None:
+            self._fail(error)
+        for run in self._nodes:
+            run.stop()
+        await self._join()
+
+    def _connect(self) -> None:
+        """Make the streams of this run and put the packet into the first one."""
+        layout = self._layout
+        readers: dict[str, list[InputStream[Any]]] = {name: [] for name in layout.packet_types}
+        for run in self._nodes:
+            for tag, stream in run.node.inputs.items():
+                label = f"node {run.node.name!r} input {tag!r}"
+                run.inputs[tag] = InputStream[Any](label, layout.capacity)
+                readers[stream].append(run.inputs[tag])
+        readers[layout.output_name].append(self._output)
+        for run in self._nodes:
+            for tag, stream in run.node.outputs.items():
+                run.outputs[tag] = OutputStream[Any](
+                    f"node {run.node.name!r} output {tag!r}",
+                    layout.packet_types[stream],
+                    tuple(readers[stream]),
+                    run.notice_closed_output,
+                )
+                run.num_wanted_outputs += bool(readers[stream])
+        for reader in readers[layout.input_name]:
+            reader._put(self._packet)
+            reader._end()
+
+    def _finish_node(self, run: NodeRun, task: asyncio.Task[None]) -> None:
+        self._num_active -= 1
+        if task.cancelled():
+            if not run.is_stopping:
+                name = run.node.name
+                self._fail(RuntimeError(f"node {name!r} was cancelled by other than its run"))
+        elif (error := task.exception()) is not None and not isinstance(error, StreamClosed):
+            if run.is_stopping:
+                logger.warning(
+                    "graph %r: node %r raised while it was stopped",
+                    self._graph_name,
+                    run.node.name,
+                    exc_info=error,
+                )
+            else:
+                self._fail(error)
+        for output in run.outputs.values():
+            output._end()
+        for stream in run.inputs.values():
+            stream.close()
+        if self._num_active == 0:
+            self._all_done.set()
+
+    def _fail(self, error: BaseException) -> None:
+        if self._error is None:
+            self._error = error
+        for run in self._nodes:
+            run.stop()
+        self._output._end()
+
+    async def _join(self) -> None:
+        """Wait for all nodes, also while this task is being cancelled, but not for ever."""
+        deadline = asyncio.get_running_loop().time() + STOP_TIMEOUT_S
+        cancelled: asyncio.CancelledError | None = None
+        while not self._all_done.is_set():
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await self._all_done.wait()
+            except asyncio.CancelledError as error:
+                cancelled = error
+            except TimeoutError:
+                self._log_survivors()
+                break
+        if cancelled is not None:
+            raise cancelled
+
+    def _log_survivors(self) -> None:
+        for run in self._nodes:
+            if run.task is not None and not run.task.done():
+                logger.error(
+                    "graph %r: node %r still works %.0f s after it was cancelled; going on "
+                    "without it",
+                    self._graph_name,
+                    run.node.name,
+                    STOP_TIMEOUT_S,
+                )

@@ -1,0 +1,156 @@
+"""Run one calculator without a graph: packets in, packets out."""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from server.graph.calculator import Calculator
+from server.graph.context import OpenContext
+from server.graph.contract import Tag
+from server.graph.run import NodeRun, OpenedNode
+from server.graph.stream import InputStream, OutputStream, StreamClosed
+
+__all__ = ["CalculatorRunner"]
+
+# All packets of a test fit, so that the order of reading and writing does not matter.
+CAPACITY = 1_000_000
+
+
+class CalculatorRunner:
+    """Opens a calculator, runs requests through it, closes it.
+
+        runner = CalculatorRunner(Detokenizer, side_packets={"TOKENIZER": tokenizer})
+        runner.open()
+        outputs = await runner.run({"TOKENS": [chunk, chunk]})
+        assert outputs["TEXT"] == [...]
+        runner.close()
+
+    `options` is an instance of the options dataclass; without one its defaults are taken. Ports
+    are named by their tags: the name, or the Tag.
+    """
+
+    def __init__(
+        self,
+        calculator_class: type[Calculator],
+        options: object = None,
+        side_packets: Mapping[Any, Any] | None = None,
+        base_path: Path | None = None,
+        node_name: str = "node",
+    ) -> None:
+        contract = calculator_class.contract
+        if options is None and contract.options is not None:
+            options = contract.options()
+        self.calculator = calculator_class()
+        self.node_name = node_name
+        self.output_side_packets: dict[str, Any] = {}
+        self._contract = contract
+        self._options = options
+        self._side_packets = _by_name(side_packets or {}, contract.input_side_packets)
+        self._base_path = (base_path or Path.cwd()).resolve()
+        _check_complete(contract.input_side_packets, self._side_packets)
+
+    def open(self) -> None:
+        """Open the calculator; the side packets that it set are in `output_side_packets` then."""
+        cc = OpenContext(
+            self.node_name, self._contract, self._options, self._side_packets, self._base_path
+        )
+        self.calculator.open(cc)
+        self.output_side_packets = cc.output_side_packets
+        _check_complete(self._contract.output_side_packets, self.output_side_packets)
+
+    async def run(
+        self,
+        inputs: Mapping[Any, Iterable[Any]],
+        *,
+        stop_after: Mapping[Any, int] | None = None,
+    ) -> dict[str, list[Any]]:
+        """Run one request: the packets of each input by tag; returns those of each output by tag.
+
+        `stop_after` closes an output from outside once it gave that many packets, as a client
+        that leaves does. An exception of `process` comes out as it is.
+        """
+        packets = _by_name(inputs, self._contract.inputs)
+        limits = _by_name(stop_after or {}, self._contract.outputs)
+        node = OpenedNode(
+            self.node_name, self.calculator, self._options, {}, {}, self._side_packets
+        )
+        run = NodeRun(node)
+        for tag in self._contract.inputs:
+            if tag.name in packets or not tag.optional:
+                run.inputs[tag.name] = self._filled(tag, packets.get(tag.name, ()))
+        readers: dict[str, InputStream[Any]] = {}
+        for tag in self._contract.outputs:
+            label = f"node {self.node_name!r} output {tag.name!r}"
+            readers[tag.name] = InputStream[Any](label, CAPACITY)
+            run.outputs[tag.name] = OutputStream[Any](
+                label, tag.type, (readers[tag.name],), run.notice_closed_output
+            )
+        run.num_wanted_outputs = len(readers)
+        run.task = asyncio.create_task(self.calculator.process(run.context()))
+        run.task.add_done_callback(lambda _: _end_all(run.outputs.values()))
+        try:
+            collected = await asyncio.gather(
+                *(_collect(reader, limits.get(name)) for name, reader in readers.items())
+            )
+            await asyncio.wait([run.task])
+        finally:
+            run.stop()
+        if not (run.is_stopping and run.task.cancelled()):
+            _raise_failure(run.task)
+        return dict(zip(readers, collected, strict=True))
+
+    def close(self) -> None:
+        """Close the calculator."""
+        self.calculator.close()
+
+    def _filled(self, tag: Tag[Any], packets: Iterable[Any]) -> InputStream[Any]:
+        stream = InputStream[Any](f"node {self.node_name!r} input {tag.name!r}", CAPACITY)
+        for packet in packets:
+            assert isinstance(packet, tag.type), (
+                f"input {tag.name!r} takes {tag.type.__name__}, not {type(packet).__name__}"
+            )
+            stream._put(packet)
+        stream._end()
+        return stream
+
+
+def _raise_failure(task: asyncio.Task[None]) -> None:
+    try:
+        task.result()
+    except StreamClosed:
+        return
+
+
+def _end_all(streams: Iterable[OutputStream[Any]]) -> None:
+    for stream in streams:
+        stream._end()
+
+
+async def _collect(reader: InputStream[Any], limit: int | None) -> list[Any]:
+    packets: list[Any] = []
+    while limit is None or len(packets) < limit:
+        try:
+            packets.append(await reader.__anext__())
+        except StopAsyncIteration:
+            break
+    else:
+        reader.close()
+    return packets
+
+
+def _by_name(values: Mapping[Any, Any], tags: Iterable[Tag[Any]]) -> dict[str, Any]:
+    named = {key.name if isinstance(key, Tag) else key: value for key, value in values.items()}
+    unknown = set(named) - {tag.name for tag in tags}
+    assert not unknown, f"the contract does not name {sorted(unknown)}"
+    return named
+
+
+def _check_complete(tags: Iterable[Tag[Any]], values: Mapping[str, Any]) -> None:
+    for tag in tags:
+        assert tag.optional or tag.name in values, f"side packet {tag.name!r} is missing"
+        if tag.name in values:
+            value = values[tag.name]
+            assert isinstance(value, tag.type), (
+                f"side packet {tag.name!r} is {tag.type.__name__}, not {type(value).__name__}"
+            )

@@ -1,0 +1,315 @@
+"""How the checked nodes of a graph join: who produces, who reads, of what type, in what order."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from server.graph.calculator import Calculator
+from server.graph.config import DEFAULT_MAX_QUEUE_SIZE, GraphConfig, Port
+from server.graph.contract import Contract, Tag
+from server.graph.registry import close_names
+from server.graph.run import StreamLayout
+from server.graph.subgraph import OuterPorts
+
+__all__ = ["CheckedNode", "ValidatedGraph", "wire"]
+
+# MediaPipe's -1 takes the bound away. A stream without one turns a slow client into used-up
+# memory, so -1 is a bound that no answer of a model reaches.
+UNBOUNDED_QUEUE_SIZE = 1_000_000
+
+
+@dataclass(frozen=True)
+class CheckedNode:
+    """A node whose ports and options fit its calculator's contract.
+
+    `calculator_class` is None for a node that already has a problem: what it would produce and
+    read still counts, its types do not.
+    """
+
+    name: str
+    where: str
+    calculator_class: type[Calculator] | None
+    options: object
+    ports: OuterPorts
+
+    @property
+    def contract(self) -> Contract | None:
+        """The contract of the calculator, where it is known."""
+        return None if self.calculator_class is None else self.calculator_class.contract
+
+
+@dataclass(frozen=True)
+class ValidatedGraph:
+    """A graph that passed: its nodes in the order to open them, its streams and its borders."""
+
+    nodes: tuple[CheckedNode, ...]
+    layout: StreamLayout
+    input: Tag[Any]
+    output: Tag[Any]
+
+
+def wire(
+    config: GraphConfig, nodes: Sequence[CheckedNode], problems: list[str]
+) -> ValidatedGraph | None:
+    """Join the nodes; appends to `problems` and returns None when there are any."""
+    border_input = _border(config.input_streams, "input_stream", problems)
+    border_output = _border(config.output_streams, "output_stream", problems)
+    capacity = _capacity(config, problems)
+    _check_streams(nodes, border_input, border_output, problems)
+    _check_side_packets(nodes, problems)
+    stream_edges = _edges(nodes, lambda node: (node.ports.inputs, node.ports.outputs))
+    packet_edges = _edges(
+        nodes, lambda node: (node.ports.input_side_packets, node.ports.output_side_packets)
+    )
+    stream_cycle = _find_cycle(stream_edges)
+    if stream_cycle:
+        problems.append(
+            f"streams go round in a cycle: {stream_cycle}; an edge back to an earlier node must be "
+            f"marked by input_stream_info {{ back_edge: true }}"
+        )
+    packet_cycle = _find_cycle(packet_edges)
+    if packet_cycle:
+        problems.append(f"side packets go round in a cycle: {packet_cycle}")
+    types = _Types(nodes)
+    types.check(None if border_input is None else border_input.name, problems)
+    if problems or border_input is None or border_output is None:
+        return None
+    packet_types = {
+        name: types.carried(name)
+        for name in (border_input.name, *(s for node in nodes for s in node.ports.outputs.values()))
+    }
+    layout = StreamLayout(packet_types, capacity, border_input.name, border_output.name)
+    rank = {name: place for place, name in enumerate(_sorted(nodes, stream_edges, {}))}
+    order = _sorted(nodes, packet_edges, rank)
+    by_name = {node.name: node for node in nodes}
+    return ValidatedGraph(
+        tuple(by_name[name] for name in order),
+        layout,
+        Tag(border_input.tag, packet_types[border_input.name]),
+        Tag(border_output.tag, packet_types[border_output.name]),
+    )
+
+
+def _border(texts: Sequence[str], field: str, problems: list[str]) -> Port | None:
+    if len(texts) != 1:
+        found = ", ".join(repr(text) for text in texts) or "none"
+        problems.append(f"the graph needs exactly one {field} of its own; found {found}")
+        return None
+    try:
+        return Port.parse(texts[0])
+    except ValueError as error:
+        problems.append(f"{field} of the graph: {error}")
+        return None
+
+
+def _capacity(config: GraphConfig, problems: list[str]) -> int:
+    size = config.max_queue_size
+    if size < -1:
+        problems.append(
+            f"max_queue_size is {size}; it must be at least 1, 0 for the default of "
+            f"{DEFAULT_MAX_QUEUE_SIZE}, or -1 for no bound"
+        )
+    return {-1: UNBOUNDED_QUEUE_SIZE, 0: DEFAULT_MAX_QUEUE_SIZE}.get(size, size)
+
+
+def _check_streams(
+    nodes: Sequence[CheckedNode],
+    border_input: Port | None,
+    border_output: Port | None,
+    problems: list[str],
+) -> None:
+    producers: dict[str, list[str]] = {}
+    if border_input is not None:
+        producers[border_input.name] = ["the input_stream of the graph"]
+    for node in nodes:
+        for tag, name in node.ports.outputs.items():
+            producers.setdefault(name, []).append(f"{node.where}, output {tag!r}")
+    _report_double_producers("stream", producers, problems)
+    for node in nodes:
+        for tag, name in node.ports.inputs.items():
+            if name not in producers:
+                problems.append(
+                    f"{node.where}: input {tag!r} reads stream {name!r}, which nothing produces; "
+                    f"{close_names(name, producers)}"
+                )
+    if border_output is not None and border_output.name not in producers:
+        problems.append(
+            f"output_stream {border_output.name!r} of the graph is produced by no node; "
+            f"{close_names(border_output.name, producers)}"
+        )
+    read = {name for node in nodes for name in node.ports.inputs.values()}
+    if border_input is not None and nodes and border_input.name not in read:
+        problems.append(
+            f"input_stream {border_input.name!r} of the graph is read by no node; "
+            f"{close_names(border_input.name, read)}"
+        )
+
+
+def _check_side_packets(nodes: Sequence[CheckedNode], problems: list[str]) -> None:
+    producers: dict[str, list[str]] = {}
+    produced: dict[str, Tag[Any]] = {}
+    for node in nodes:
+        for tag, name in node.ports.output_side_packets.items():
+            producers.setdefault(name, []).append(f"{node.where}, output side packet {tag!r}")
+            if node.contract is not None:
+                produced[name] = _find(node.contract.output_side_packets, tag)
+    _report_double_producers("side packet", producers, problems)
+    for node in nodes:
+        for tag, name in node.ports.input_side_packets.items():
+            wanted = None
+            if node.contract is not None:
+                wanted = _find(node.contract.input_side_packets, tag)
+            if name not in producers:
+                # OVMS injects its resources (LLM_NODE_RESOURCES:llm); calculators that know
+                # graphs of OVMS list these as optional.
+                if wanted is not None and not wanted.optional:
+                    problems.append(
+                        f"{node.where}: side packet {tag!r} is {name!r}, which no node produces; "
+                        f"{close_names(name, producers)}"
+                    )
+            elif wanted is not None and name in produced:
+                made = produced[name].type
+                if not issubclass(made, wanted.type):
+                    problems.append(
+                        f"{node.where}: side packet {tag!r} must be {wanted.type.__name__}, but "
+                        f"{producers[name][0]} makes {made.__name__}"
+                    )
+
+
+def _report_double_producers(
+    kind: str, producers: Mapping[str, Sequence[str]], problems: list[str]
+) -> None:
+    for name, found in producers.items():
+        if len(found) > 1:
+            problems.append(f"{kind} {name!r} has {len(found)} producers: {'; '.join(found)}")
+
+
+def _find(tags: Iterable[Tag[Any]], name: str) -> Tag[Any]:
+    return next(tag for tag in tags if tag.name == name)
+
+
+class _Types:
+    """What each stream carries; a pass-through node makes one stream of two, as far as that goes.
+
+    A stream that no node types (the graph's input) takes the narrowest type of its readers.
+    """
+
+    def __init__(self, nodes: Sequence[CheckedNode]) -> None:
+        self._joined: dict[str, str] = {}
+        self._writers: dict[str, list[tuple[type, str]]] = {}
+        self._readers: dict[str, list[tuple[type, str]]] = {}
+        self._unknown: set[str] = set()
+        for node in nodes:
+            self._join_pass_through(node)
+        for node in nodes:
+            self._note(node)
+
+    def carried(self, stream: str) -> type:
+        """Return the type of the packets of `stream`."""
+        root = self._root(stream)
+        if root in self._writers:
+            return self._writers[root][0][0]
+        carried: type = object
+        for wanted, _ in self._readers.get(root, ()):
+            if issubclass(wanted, carried):
+                carried = wanted
+        return carried
+
+    def check(self, border_input: str | None, problems: list[str]) -> None:
+        """Report each reader that would get what it does not take."""
+        for root, readers in self._readers.items():
+            writers = self._writers.get(root, [])
+            verb = "produces"
+            if border_input is not None and root == self._root(border_input) and not writers:
+                # No node writes it, so what start_run takes is what the readers agree on.
+                narrowest = self.carried(root)
+                writers = [entry for entry in readers if entry[0] is narrowest][:1]
+                verb = "takes"
+            for wanted, reader in readers:
+                for made, writer in writers:
+                    if root not in self._unknown and not issubclass(made, wanted):
+                        problems.append(
+                            f"{reader} takes {wanted.__name__}, but {writer} {verb} {made.__name__}"
+                        )
+
+    def _join_pass_through(self, node: CheckedNode) -> None:
+        if node.contract is None:
+            return
+        inputs = _untyped(node.contract.inputs, node.ports.inputs)
+        outputs = _untyped(node.contract.outputs, node.ports.outputs)
+        if len(inputs) == len(outputs) == 1 and self._root(inputs[0]) != self._root(outputs[0]):
+            self._joined[self._root(outputs[0])] = self._root(inputs[0])
+
+    def _note(self, node: CheckedNode) -> None:
+        if node.contract is None:
+            self._unknown |= {self._root(name) for name in node.ports.outputs.values()}
+            return
+        for tag, name in node.ports.inputs.items():
+            wanted = _find(node.contract.inputs, tag).type
+            entry = (wanted, f"{node.where}: input {tag!r}")
+            self._readers.setdefault(self._root(name), []).append(entry)
+        read = {self._root(name) for name in node.ports.inputs.values()}
+        for tag, name in node.ports.outputs.items():
+            made = _find(node.contract.outputs, tag).type
+            if made is not object or self._root(name) not in read:
+                entry = (made, f"{node.where}: output {tag!r}")
+                self._writers.setdefault(self._root(name), []).append(entry)
+
+    def _root(self, stream: str) -> str:
+        while stream in self._joined:
+            stream = self._joined[stream]
+        return stream
+
+
+def _untyped(tags: Iterable[Tag[Any]], ports: Mapping[str, str]) -> list[str]:
+    return [name for tag, name in ports.items() if _find(tags, tag).type is object]
+
+
+Maps = tuple[Mapping[str, str], Mapping[str, str]]
+
+
+def _edges(
+    nodes: Sequence[CheckedNode], ends: Callable[[CheckedNode], Maps]
+) -> dict[str, list[str]]:
+    """Return node -> the nodes that it needs something from."""
+    makers: dict[str, str] = {}
+    for node in nodes:
+        for name in ends(node)[1].values():
+            makers[name] = node.name
+    return {
+        node.name: [makers[name] for name in ends(node)[0].values() if name in makers]
+        for node in nodes
+    }
+
+
+def _find_cycle(edges: Mapping[str, Sequence[str]]) -> str | None:
+    """Return one cycle as `A -> B -> A` in the direction that packets go, or None."""
+    finished: set[str] = set()
+    for start in edges:
+        path = [] if start in finished else [start]
+        pending = [iter(edges[name]) for name in path]
+        while pending:
+            following = next(pending[-1], None)
+            if following is None:
+                finished.add(path.pop())
+                pending.pop()
+            elif following in path:
+                cycle = [*path[path.index(following) :], following]
+                return " -> ".join(reversed(cycle))
+            elif following not in finished:
+                path.append(following)
+                pending.append(iter(edges[following]))
+    return None
+
+
+def _sorted(
+    nodes: Sequence[CheckedNode], edges: Mapping[str, Sequence[str]], rank: Mapping[str, int]
+) -> list[str]:
+    """Return the names so that each comes after what it needs, else by rank, else as written."""
+    waiting = sorted((node.name for node in nodes), key=lambda name: rank.get(name, 0))
+    done: dict[str, None] = {}
+    while waiting:
+        name = next(name for name in waiting if all(need in done for need in edges[name]))
+        waiting.remove(name)
+        done[name] = None
+    return list(done)
