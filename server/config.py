@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import yaml
 
-from server.errors import ConfigError, did_you_mean
+from server.errors import ConfigError, ModelLoadError, describe_value, did_you_mean
 
 __all__ = [
     "DEFAULT_GRAPH_NAME",
@@ -74,6 +74,15 @@ class ModelConfig:
     def find_graph(self) -> Path | None:
         """The graph file, or None where the entry is a single model without a graph."""
         return next((path for path in self.graph_candidates() if _is_file(path)), None)
+
+    def require_graph(self) -> Path:
+        """The graph file. Raises ModelLoadError where there is none."""
+        path = self.find_graph()
+        if path is None:
+            places = " nor ".join(str(place) for place in self.graph_candidates())
+            hint = "" if self.is_graph else "; a single model without a graph is not supported"
+            raise ModelLoadError(f"there is neither {places}{hint}")
+        return path
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,21 +239,21 @@ class _ConfigReader:
 
     def _mapping(self, value: object, where: str) -> Mapping[str, Any]:
         if not isinstance(value, dict):
-            self._fail(where, f"must be an object, found {_describe(value)}")
+            self._fail(where, f"must be an object, found {describe_value(value)}")
         return value
 
     def _list(self, mapping: Mapping[str, Any], key: str) -> Sequence[object]:
         value = mapping.get(key, [])
         if not isinstance(value, list):
-            self._fail(key, f"must be a list, found {_describe(value)}")
+            self._fail(key, f"must be a list, found {describe_value(value)}")
         return value
 
     def _string(self, mapping: Mapping[str, Any], key: str, where: str) -> str:
         value = mapping.get(key, "")
         if not isinstance(value, str):
-            self._fail(f"{where}.{key}", f"must be a string, found {_describe(value)}")
-        if "\0" in value:
-            self._fail(f"{where}.{key}", "holds a NUL character")
+            self._fail(f"{where}.{key}", f"must be a string, found {describe_value(value)}")
+        if not value.isprintable():
+            self._fail(f"{where}.{key}", f"holds a character that cannot be used: {value!r}")
         return value
 
     def _refuse_unknown(
@@ -261,17 +270,3 @@ class _ConfigReader:
 def _hint(key: object, known: Iterable[str]) -> str:
     names = sorted(known)
     return did_you_mean(str(key), names) or f"; possible: {', '.join(names)}"
-
-
-def _describe(value: object) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return f"the string {value[:40]!r}"
-    if isinstance(value, int) and abs(value) >= 2**64:
-        return "a huge number"
-    if isinstance(value, int | float):
-        return f"the number {value}"
-    return "a list" if isinstance(value, list) else "an object"
