@@ -32,10 +32,16 @@ class Parser(argparse.ArgumentParser):
 
     def refuse_unknown(self, arguments: Sequence[str]) -> None:
         """End the program if any argument is left over."""
+        flags = [
+            flag
+            for action in self._actions
+            if action.help is not argparse.SUPPRESS
+            for flag in action.option_strings
+        ]
         for argument in arguments:
             flag = argument.partition("=")[0]
             if flag.startswith("-"):
-                self.error(f"unknown flag {flag}{did_you_mean(flag, self._option_string_actions)}")
+                self.error(f"unknown flag {flag}{did_you_mean(flag, flags)}")
         if arguments:
             self.error(f"unexpected argument {arguments[0]!r}")
 

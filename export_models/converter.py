@@ -109,6 +109,7 @@ class Converter:
             # Turns off the usage reports of openvino and nncf: nobody was asked, and on a machine
             # without network the process waits for them.
             "CI": "true",
+            "HF_HUB_DISABLE_UPDATE_CHECK": "1",
         }
         # A folder needs no network, unless somebody asks for a calibration data set.
         if source.folder and not any("dataset" in param for param in self.extra_params):

@@ -12,12 +12,8 @@ __all__ = ["explain_failure"]
 NO_DISK = "no disk space is left for the export; it needs room for the model twice"
 NO_MEMORY = "not enough memory; the whole model has to fit, at two to four bytes a parameter"
 NO_HUB = (
-    "it is no folder here, and the Hugging Face Hub cannot be reached; "
-    "check the spelling and the network"
-)
-NOT_ON_HUB = (
-    "it is no folder here and no model on the Hugging Face Hub; "
-    "check the spelling, or set HF_TOKEN if it is private"
+    "it is no folder here, and nothing of that name could be got from the Hugging Face Hub; "
+    "check the spelling and the network, and set HF_TOKEN if it is private"
 )
 GATED = "the Hub asks for its terms to be accepted; do that on the model's page and set HF_TOKEN"
 REMOTE_CODE = (
@@ -28,21 +24,21 @@ REMOTE_CODE = (
 # Patterns in the tool's output and what they mean, the most specific first. `{0}`, `{1}` are the
 # pattern's groups, `{transformers}` is a version.
 FAILURES = {
-    r"No space left on device|[Dd]isk quota exceeded|File too large|iostream error": NO_DISK,
-    r"\bMemoryError\b|bad_alloc|can't allocate memory|[Oo]ut of memory": NO_MEMORY,
+    r"No space left on device|disk quota exceeded|File too large|iostream error": NO_DISK,
+    r"\bMemoryError\b|bad_alloc|can't allocate memory|out of memory": NO_MEMORY,
     r"model type `([^`]*)` but Transformers does not recognize": (
         "the architecture {0!r} is unknown to transformers {transformers}"
     ),
     r"Trying to export an? (\S+) model, that is a custom or unsupported": (
         "the architecture {0!r} cannot be exported by this version of optimum-intel"
     ),
-    r"Asked to export an? (\S+) model for the task \S+ .* only supports the tasks (.+) for": (
+    r"Asked to export an? (\S+) model for the task \S+ .* only supports the tasks (.+?) for ": (
         "a {0!r} model does not generate text; it is for {1}"
     ),
-    r"[Tt]rust.remote.code=True|requires you to execute": REMOTE_CODE,
+    r"trust.remote.code=True|requires you to execute": REMOTE_CODE,
     r"gated repo|GatedRepoError": GATED,
-    r"RepositoryNotFoundError|Repository Not Found|not a valid model identifier": NOT_ON_HUB,
-    r"couldn't connect to|ConnectError|ConnectTimeout|LocalEntryNotFoundError": NO_HUB,
+    r"Repository ?Not ?Found|not a valid model identifier|Can't load the config"
+    r"|couldn't connect to|ConnectError|ConnectTimeout|Local ?Entry ?Not ?Found": NO_HUB,
     r"No module named '([^']+)'": "the converter needs the Python package {0!r}: pip install {0}",
     r"(?:SafetensorError|PytorchStreamReader|UnpicklingError).*": (
         "a file of weights cannot be read: {match}"
@@ -50,7 +46,9 @@ FAILURES = {
     r"\w+: error: (.+)": "the converter refused --extra_quantization_params: {0}",
 }
 EXCEPTION = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception): .+", re.MULTILINE)
+TRACEBACK = "Traceback (most recent call last)"
 MAX_REASON_CHARS = 300
+MAX_TAIL_CHARS = 2000
 
 
 def explain_failure(result: ToolResult, source: Source) -> str:
@@ -63,14 +61,17 @@ def _reason(result: ToolResult) -> str:
         return f"the converter was killed, as systems do it that run out of memory: {NO_MEMORY}"
     if result.return_code < 0:
         return f"the converter died of {signal.Signals(-result.return_code).name}"
+    # Not what was printed before: a warning about something else may hold the same words.
+    _, traceback, rest = result.log.partition(TRACEBACK)
+    output = rest if traceback else result.log[-MAX_TAIL_CHARS:]
     for pattern, meaning in FAILURES.items():
-        if match := re.search(pattern, result.log):
+        if match := re.search(pattern, output, re.IGNORECASE):
             return _shorten(
                 meaning.format(
                     *match.groups(), match=match[0], transformers=version("transformers")
                 )
             )
-    exceptions = EXCEPTION.findall(result.log)
+    exceptions = EXCEPTION.findall(output)
     if exceptions:
         return _shorten(exceptions[-1])
     return f"the converter failed with exit code {result.return_code}"

@@ -16,7 +16,7 @@ if not __package__:  # run as a file: Python put its folder on the path, not the
 
 from export_models import text_generation
 from export_models.arguments import Parser
-from server.errors import ServingError, did_you_mean
+from server.errors import ServingError
 
 __all__ = ["main"]
 
@@ -62,8 +62,7 @@ def _summary(docstring: str | None) -> str:
 def _check_task(parser: Parser, arguments: Sequence[str]) -> None:
     task = next((argument for argument in arguments if not argument.startswith("-")), None)
     if task is not None and task not in TASKS:
-        possible = f"{did_you_mean(task, TASKS)}; possible: {', '.join(TASKS)}"
-        parser.error(f"unknown task {task!r}{possible}")
+        parser.error(f"unknown task {task!r}; possible: {', '.join(TASKS)}")
 
 
 def _stop(signal_number: int, frame: FrameType | None) -> NoReturn:

@@ -11,7 +11,7 @@ from server.errors import ExportError
 
 __all__ = ["Source", "SourceKind", "find_source"]
 
-HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
+HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
 READY_ORGANISATION = "OpenVINO/"
 VISION_MODEL_FILE = "openvino_language_model.xml"
 WEIGHTS = ("*.safetensors", "*.bin", "*.pt")

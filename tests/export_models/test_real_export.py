@@ -1,0 +1,188 @@
+"""With the real tools; a conversion takes several seconds, so there are few."""
+
+import json
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from export_models.model_files import find_missing_part
+from server.config import load_config
+
+SCRIPT = Path(__file__).resolve().parents[2] / "export_models" / "export_model.py"
+
+
+def test_export_int8(run_export, checkpoint: Path, tmp_path: Path) -> None:
+    result = run_export("--source_model", checkpoint, "--kv_cache_precision", "u8")
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    assert "the converter compresses the weights" in result.stdout
+    model = tmp_path / "models" / "tiny"
+    assert find_missing_part(model) is None
+    assert 'KV_CACHE_PRECISION": "u8"' in (model / "graph.pbtxt").read_text()
+    assert "role" in (model / "chat_template.jinja").read_text()
+    assert json.loads((model / "generation_config.json").read_text())["max_new_tokens"] == 7
+    assert '"openvino_' not in (model / "tokenizer_config.json").read_text()
+    [served] = load_config(tmp_path / "config.json").models
+    assert served.find_graph() == model / "graph.pbtxt"
+    assert [item.name for item in (tmp_path / "models").iterdir()] == ["tiny"]
+
+
+def test_extra_parameters_reach_the_converter(run_export, checkpoint: Path, tmp_path) -> None:
+    """Among them the one that leaves the tokenizer out, which is then made separately."""
+    extra = "--group-size 32 --disable-convert-tokenizer"
+    result = run_export(
+        *("--source_model", checkpoint, "--model_name", "org/int4", "--weight-format", "int4"),
+        *("--extra_quantization_params", extra),
+    )
+    assert result.returncode == 0, result.stderr
+    model = tmp_path / "models" / "org" / "int4"
+    assert find_missing_part(model) is None
+    text = (model / "openvino_model.xml").read_text()
+    assert 'element_type="u4"' in text or 'element_type="i4"' in text
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("config.json", b'{"model_type": "nonesuch"}', "the architecture 'nonesuch' is unknown"),
+        ("model.safetensors", b"cut", "a file of weights cannot be read: SafetensorError"),
+    ],
+)
+def test_unusable_checkpoint(  # noqa: PLR0917
+    run_export, checkpoint: Path, tmp_path: Path, file: str, content: bytes, message: str
+) -> None:
+    source = tmp_path / "broken"
+    shutil.copytree(checkpoint, source)
+    (source / file).write_bytes(content)
+    check_failure(run_export("--source_model", source), tmp_path, message)
+
+
+def test_full_disk(run_export, checkpoint: Path, tmp_path: Path) -> None:
+    """A limit on the size of files stands in for the disk: both make the same write fail."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+    result = run_export("--source_model", checkpoint, preexec_fn=limit)
+    check_failure(result, tmp_path, "no disk space is left")
+
+
+def check_failure(result: subprocess.CompletedProcess[str], folder: Path, message: str) -> None:
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+    log = Path(result.stderr.rpartition(" is in ")[2].rstrip(")\n"))
+    assert "Error" in log.read_text()
+    log.unlink()
+    assert not list((folder / "models").iterdir())
+    assert not (folder / "config.json").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_stopped_while_it_converts(checkpoint: Path, tmp_path: Path, number: int) -> None:
+    command = [sys.executable, str(SCRIPT), "text_generation", "--source_model", str(checkpoint)]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    models = tmp_path / "models"
+    try:
+        wait_for(lambda: children_of(process.pid))
+        converters = children_of(process.pid)
+        process.send_signal(number)
+        process.communicate(timeout=30)
+    finally:
+        process.kill()
+    wait_for(lambda: not any(is_running(pid) for pid in converters))
+    expected = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}
+    assert process.returncode == expected[signal.Signals(number)]
+    left = [item.name for item in models.iterdir()]
+    assert len(left) == (1 if number == signal.SIGKILL else 0)
+    assert all(name.startswith(".tiny.partial-") for name in left)
+
+
+def wait_for(condition) -> None:
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def children_of(pid: int) -> list[int]:
+    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(child) for child in text.split()]
+
+
+def is_running(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def test_hub_that_cannot_be_reached(run_export, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    result = run_export("--source_model", "OpenVINO/nothing")
+    assert result.returncode == 1
+    assert "nothing of that name could be got from the Hugging Face Hub" in result.stderr
+
+
+@pytest.fixture
+def hub(tmp_path: Path, make_model):
+    """As much of the Hub as a download needs, with one OpenVINO model."""
+    files = {item.name: item.read_bytes() for item in make_model(tmp_path / "on_hub").iterdir()}
+    commit = "0" * 40
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.answer()
+
+        def do_GET(self) -> None:
+            self.answer()
+
+        def answer(self) -> None:
+            if self.path.startswith("/api/models/OpenVINO/ready/"):
+                siblings = [{"rfilename": name} for name in files]
+                body = json.dumps({"id": "OpenVINO/ready", "sha": commit, "siblings": siblings})
+                data = body.encode()
+            else:
+                data = files[self.path.rpartition("/")[2]]
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data)))
+            self.send_header("X-Repo-Commit", commit)
+            self.send_header("ETag", f'"{hash(self.path) & 0xFFFFFF:06x}"')
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(data)
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_openvino_model_of_the_hub_is_downloaded(
+    run_export, hub: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", hub)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    result = run_export("--source_model", "OpenVINO/ready")
+    assert result.returncode == 0, result.stderr
+    model = tmp_path / "models" / "OpenVINO" / "ready"
+    assert find_missing_part(model) is None
+    assert (model / "graph.pbtxt").is_file()
+    assert not (model / ".cache").exists()

@@ -1,0 +1,237 @@
+import json
+from pathlib import Path
+
+import pytest
+
+
+def graph_of(name: str) -> str:
+    return (Path("models") / name / "graph.pbtxt").read_text()
+
+
+def listed() -> list[dict[str, object]]:
+    return json.loads(Path("config.json").read_text())["model_config_list"]
+
+
+def test_export_writes_model_graph_and_config(export, converter, checkpoint: Path) -> None:
+    code, printed = export("--source_model", checkpoint)
+    assert code == 0, printed
+    assert listed() == [{"config": {"name": "tiny", "base_path": "models/tiny"}}]
+    assert "serve it: server --config_path config.json" in printed
+    assert {item.name for item in Path("models").iterdir()} == {"tiny"}
+    lines = graph_of("tiny")
+    assert lines.count('models_path: "./"') == 2
+    assert "plugin_config: '{}'" in lines
+    assert "max_num_seqs: 256" in lines
+    assert "enable_prefix_caching: true" in lines
+    assert "cache_size: 0" in lines
+    assert 'device: "CPU"' in lines
+    for unset in ("pipeline_type", "max_num_batched_tokens", "dynamic_split_fuse"):
+        assert unset not in lines
+
+
+def test_every_flag_reaches_the_graph(export, converter, checkpoint: Path) -> None:
+    export(
+        *("--source_model", checkpoint, "--model_name", "org/ü", "--target_device", "GPU"),
+        *("--kv_cache_precision", "u8", "--ov_cache_dir", "it's/cache", "--cache_size", 3),
+        *("--enable_prefix_caching", "False", "--disable_dynamic_split_fuse"),
+        *("--max_num_batched_tokens", 512, "--max_num_seqs", 9, "--pipeline_type", "LM_CB"),
+    )
+    lines = graph_of("org/ü")
+    plugin_config = r"""'{"KV_CACHE_PRECISION": "u8", "CACHE_DIR": "it\'s/cache"}'"""
+    assert f"plugin_config: {plugin_config}" in lines
+    for line in (
+        "pipeline_type: LM_CB",
+        "enable_prefix_caching: false",
+        "cache_size: 3",
+        "max_num_batched_tokens: 512",
+        "max_num_seqs: 9",
+        "dynamic_split_fuse: false",
+        'device: "GPU"',
+    ):
+        assert f"      {line}\n" in lines
+    assert listed() == [{"config": {"name": "org/ü", "base_path": "models/org/ü"}}]
+
+
+def test_hetero_is_pipeline_parallel(export, converter, checkpoint: Path) -> None:
+    export("--source_model", checkpoint, "--target_device", "HETERO:GPU,CPU")
+    assert '{"MODEL_DISTRIBUTION_POLICY": "PIPELINE_PARALLEL"}' in graph_of("tiny")
+
+
+def test_command_of_the_converter(export, converter, checkpoint: Path) -> None:
+    extra = "--sym --group-size 64"
+    export(
+        "--source_model",
+        checkpoint,
+        "--weight-format",
+        "int4",
+        f"--extra_quantization_params={extra}",
+    )
+    command = " ".join(converter.commands[0])
+    assert f"--model={checkpoint}" in command
+    assert "--task text-generation-with-past" in command
+    assert "--weight-format int4 --sym --group-size 64" in command
+    assert "--trust-remote-code" not in command
+    assert converter.environments[0]["HF_HUB_OFFLINE"] == "1"
+
+
+def test_remote_code_is_run_only_when_trusted(export, converter, checkpoint: Path) -> None:
+    export("--source_model", checkpoint, "--trust_remote_code")
+    assert "--trust-remote-code" in converter.commands[0]
+
+
+def test_a_hub_model_is_converted_under_its_id(export, converter) -> None:
+    export("--source_model", "org/model")
+    assert "--model=org/model" in converter.commands[0]
+    assert "HF_HUB_OFFLINE" not in converter.environments[0]
+    assert listed() == [{"config": {"name": "org/model", "base_path": "models/org/model"}}]
+
+
+def test_a_data_set_may_be_downloaded_for_a_local_model(export, converter, checkpoint) -> None:
+    export("--source_model", checkpoint, "--extra_quantization_params=--dataset c4")
+    assert "HF_HUB_OFFLINE" not in converter.environments[0]
+
+
+def test_existing_model_is_kept_but_graph_is_written(export, converter, checkpoint: Path) -> None:
+    export("--source_model", checkpoint)
+    code, printed = export("--source_model", checkpoint, "--max_num_seqs", 7)
+    assert code == 0
+    assert "exists and is kept; --overwrite_models" in printed
+    assert len(converter.commands) == 1
+    assert "max_num_seqs: 7" in graph_of("tiny")
+    assert "max_num_seqs: 256" in Path("models/tiny/graph.pbtxt.bak").read_text()
+
+
+def test_same_run_again_changes_nothing(export, converter, checkpoint: Path) -> None:
+    export("--source_model", checkpoint)
+    export("--source_model", checkpoint)
+    assert not Path("models/tiny/graph.pbtxt.bak").exists()
+    assert len(listed()) == 1
+
+
+def test_overwrite_replaces_the_model_and_keeps_user_files(export, converter, checkpoint) -> None:
+    export("--source_model", checkpoint)
+    model = Path("models/tiny")
+    (model / "my_calculator.py").write_text("mine")
+    (model / "adapter").mkdir()
+    (model / "graph.pbtxt").write_text("edited")
+    (model / "old_weights.bin").write_text("old")
+    code, _ = export("--source_model", checkpoint, "--overwrite_models")
+    assert code == 0
+    assert (model / "run.txt").read_text() == "2"
+    assert (model / "my_calculator.py").read_text() == "mine"
+    assert (model / "adapter").is_dir()
+    assert (model / "graph.pbtxt.bak").read_text() == "edited"
+    assert not (model / "old_weights.bin").exists()
+
+
+def test_incomplete_model_is_exported_again(export, converter, checkpoint: Path) -> None:
+    export("--source_model", checkpoint)
+    Path("models/tiny/openvino_model.bin").write_bytes(b"cut")
+    code, printed = export("--source_model", checkpoint)
+    assert code == 0
+    assert "is not complete and is exported again: openvino_model.bin holds 3 of 16" in printed
+    assert len(converter.commands) == 2
+
+
+def test_failed_overwrite_keeps_the_old_model(export, converter, checkpoint: Path) -> None:
+    export("--source_model", checkpoint)
+    converter.log = "ValueError: no"
+    code, printed = export("--source_model", checkpoint, "--overwrite_models")
+    assert code == 1
+    assert printed.count("error") == 1
+    assert Path("models/tiny/run.txt").read_text() == "1"
+    assert {item.name for item in Path("models").iterdir()} == {"tiny"}
+
+
+@pytest.mark.parametrize(
+    ("failure", "code"), [(KeyboardInterrupt(), 130), (OSError(28, "No space left"), 1)]
+)
+def test_interrupted_export_leaves_nothing(export, converter, checkpoint, failure, code) -> None:
+    converter.fail = failure
+    assert export("--source_model", checkpoint)[0] == code
+    assert not list(Path("models").iterdir())
+    assert not Path("config.json").exists()
+
+
+def test_incomplete_result_is_refused(export, converter, checkpoint: Path) -> None:
+    converter.make_model = lambda folder: folder
+    code, printed = export("--source_model", checkpoint)
+    assert code == 1
+    assert "the result is no complete model: openvino_model.xml is missing" in printed
+
+
+def test_source_is_never_replaced(export, converter, checkpoint: Path) -> None:
+    arguments = ("--source_model", checkpoint, "--model_repository_path", checkpoint.parent)
+    code, printed = export(*arguments, "--overwrite_models")
+    assert code == 1
+    assert "is the source and would be replaced" in printed
+    assert (checkpoint / "model.safetensors").exists()
+
+
+def test_files_of_others_are_not_replaced(export, converter, checkpoint: Path) -> None:
+    folder = Path("models/tiny")
+    folder.mkdir(parents=True)
+    (folder / "thesis.txt").write_text("precious")
+    code, printed = export("--source_model", checkpoint)
+    assert code == 1
+    assert "holds files that no export wrote" in printed
+    assert (folder / "thesis.txt").exists()
+
+
+def test_openvino_folder_is_used_where_it_is(export, converter, make_model, tmp_path) -> None:
+    source = make_model(tmp_path / "elsewhere" / "ready")
+    code, printed = export("--source_model", "elsewhere/ready")
+    assert code == 0
+    assert "used where it is" in printed
+    assert graph_of("ready").count(f'models_path: "{source}"') == 2
+    assert not converter.commands
+    assert not (source / "graph.pbtxt").exists()
+
+
+def test_openvino_folder_in_the_repository_gets_a_relative_path(export, make_model) -> None:
+    make_model(Path("models/store/ready"))
+    export("--source_model", "models/store/ready", "--model_name", "a/b")
+    assert graph_of("a/b").count('models_path: "../../store/ready"') == 2
+    export("--source_model", "models/store/ready", "--model_name", "store/ready")
+    assert graph_of("store/ready").count('models_path: "./"') == 2
+
+
+def test_openvino_folder_without_tokenizer(export, make_model, tmp_path: Path) -> None:
+    (make_model(tmp_path / "ready") / "openvino_tokenizer.xml").unlink()
+    code, printed = export("--source_model", "ready")
+    assert code == 1
+    assert "openvino_tokenizer.xml is missing; a tokenizer is made by: convert_tokenizer" in printed
+    assert not Path("models").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("", "is empty"),
+        ("/abs", "begins or ends with '/'"),
+        ("a/", "begins or ends with '/'"),
+        ("a//b", "empty part"),
+        ("..", "begins with a dot"),
+        ("a/../../b", "begins with a dot"),
+        (".hidden", "begins with a dot"),
+        ("a\0b", "cannot be printed"),
+        ("a\nb", "cannot be printed"),
+        ("a\udcffb", "cannot be printed"),
+        ("a\\b", "backslash"),
+        ("x" * 201, "longer than 200 bytes"),
+    ],
+)
+def test_bad_model_name(export, converter, checkpoint: Path, name: str, message: str) -> None:
+    code, printed = export("--source_model", checkpoint, f"--model_name={name}")
+    assert code == 1
+    assert message in printed
+    assert not Path("models").exists()
+
+
+def test_bad_config_is_found_before_the_conversion(export, converter, checkpoint: Path) -> None:
+    Path("config.json").write_text("{ not json")
+    code, printed = export("--source_model", checkpoint)
+    assert code == 1
+    assert "config.json: not JSON at line 1" in printed
+    assert not converter.commands
+    assert Path("config.json").read_text() == "{ not json"
