@@ -5,11 +5,13 @@ from server.graph.config import GraphConfig, NodeConfig
 from server.graph.context import OpenContext, ProcessContext
 from server.graph.contract import Contract, Tag
 from server.graph.graph import Graph
+from server.graph.options import UInt64
+from server.graph.parser import load_graph_config, parse_graph_config
 from server.graph.registry import CalculatorInfo, list_calculators
 from server.graph.run import GraphRun
 from server.graph.stream import EndOfStream, InputStream, OutputStream, StreamClosed
 from server.graph.subgraph import Subgraph
-from server.graph.validation import ValidatedGraph, validate
+from server.graph.validation import ValidatedGraph, validate, validate_file
 
 __all__ = [
     "Calculator",
@@ -27,7 +29,11 @@ __all__ = [
     "StreamClosed",
     "Subgraph",
     "Tag",
+    "UInt64",
     "ValidatedGraph",
     "list_calculators",
+    "load_graph_config",
+    "parse_graph_config",
     "validate",
+    "validate_file",
 ]

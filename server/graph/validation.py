@@ -11,6 +11,7 @@ from server.graph.calculator import Calculator
 from server.graph.config import GraphConfig, NodeConfig, Port
 from server.graph.contract import Contract, Tag
 from server.graph.options import OptionsError, OptionsText, make_options
+from server.graph.parser import load_graph_config
 from server.graph.registry import (
     NodeClass,
     UnknownCalculatorError,
@@ -21,7 +22,7 @@ from server.graph.registry import (
 from server.graph.subgraph import OuterPorts, Subgraph, SubgraphError, inline_subgraph
 from server.graph.wiring import CheckedNode, ValidatedGraph, wire
 
-__all__ = ["ValidatedGraph", "validate"]
+__all__ = ["ValidatedGraph", "validate", "validate_file"]
 
 
 def validate(config: GraphConfig, base_path: Path) -> ValidatedGraph:
@@ -39,6 +40,11 @@ def validate(config: GraphConfig, base_path: Path) -> ValidatedGraph:
         raise GraphValidationError(config.source_name, checker.problems)
     assert graph is not None
     return graph
+
+
+def validate_file(path: Path) -> ValidatedGraph:
+    """Read and check one graph.pbtxt, for `server --check`; raises GraphError."""
+    return validate(load_graph_config(path), path.parent)
 
 
 class _NodeChecker:
