@@ -1,1 +1,1 @@
-"""The built-in calculators. They enter by the `server.calculators` entry points, as a plug-in's do."""
+"""The built-in calculators; they enter by `server.calculators` entry points, as any plug-in."""

@@ -1,0 +1,57 @@
+"""The one-node form of an LLM graph that OpenVINO Model Server has."""
+
+from calculators.detokenizer_calculator import DetokenizerCalculator
+from calculators.llm_executor_calculator import LLMExecutorCalculator
+from calculators.llm_options import LLMCalculatorOptions
+from calculators.tokenizer_calculator import TokenizerCalculator, TokenizerCalculatorOptions
+from server.graph import Contract, GraphConfig, NodeConfig, Subgraph, Tag
+from server.payloads import GenerationRequest, TextChunk
+
+__all__ = ["HttpLLMCalculator"]
+
+
+class HttpLLMCalculator(Subgraph):
+    """Stands for tokenizer, LLM executor and detokenizer, as one node of a Model Server graph.
+
+    The side packets are those that Model Server itself makes; here nothing needs to come in.
+    """
+
+    contract = Contract(
+        inputs=(Tag("HTTP_REQUEST_PAYLOAD", GenerationRequest),),
+        outputs=(Tag("HTTP_RESPONSE_PAYLOAD", TextChunk),),
+        input_side_packets=(
+            Tag("LLM_NODE_RESOURCES", object, optional=True),
+            Tag("LLM_NODE_EXECUTION_CONTEXTS", object, optional=True),
+        ),
+        options=LLMCalculatorOptions,
+    )
+
+    def expand(self, node_name: str, options: LLMCalculatorOptions) -> GraphConfig:
+        """Return the three nodes, all on the same model folder."""
+        tokenizer = NodeConfig(
+            TokenizerCalculator,
+            name="Tokenizer",
+            input_streams=("GENERATION_REQUEST:request",),
+            output_streams=("PROMPT:prompt",),
+            output_side_packets=("TOKENIZER:tokenizer",),
+            options=TokenizerCalculatorOptions(options.models_path),
+        )
+        executor = NodeConfig(
+            LLMExecutorCalculator,
+            name="LLMExecutor",
+            input_streams=("PROMPT:prompt",),
+            output_streams=("TOKENS:tokens",),
+            options=options,
+        )
+        detokenizer = NodeConfig(
+            DetokenizerCalculator,
+            name="Detokenizer",
+            input_streams=("TOKENS:tokens",),
+            output_streams=("TEXT:text",),
+            input_side_packets=("TOKENIZER:tokenizer",),
+        )
+        return GraphConfig(
+            nodes=(tokenizer, executor, detokenizer),
+            input_streams=("HTTP_REQUEST_PAYLOAD:request",),
+            output_streams=("HTTP_RESPONSE_PAYLOAD:text",),
+        )

@@ -1,0 +1,191 @@
+"""The options of a node that runs an LLM, named as OpenVINO Model Server has them."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import ClassVar
+
+from server.graph import UInt64
+
+__all__ = [
+    "AggregationMode",
+    "AnchorPointMode",
+    "CacheEvictionConfig",
+    "ChatTemplateMode",
+    "KVCrushConfig",
+    "LLMCalculatorOptions",
+    "PipelineType",
+    "SparseAttentionConfig",
+    "SparseAttentionMode",
+]
+
+
+class PipelineType(IntEnum):
+    """What runs the model; LM_CB is continuous batching of a text model."""
+
+    LM = 0
+    VLM = 1
+    LM_CB = 2
+    VLM_CB = 3
+    OMNI = 4
+    AUTO = 5
+
+
+class ChatTemplateMode(IntEnum):
+    """What renders chat templates."""
+
+    MINJA = 0
+    JINJA = 1
+
+
+class AggregationMode(IntEnum):
+    """How cache eviction adds up scores."""
+
+    SUM = 0
+    NORM_SUM = 1
+
+
+class AnchorPointMode(IntEnum):
+    """What KVCrush compares with."""
+
+    RANDOM = 0
+    ZEROS = 1
+    ONES = 2
+    MEAN = 3
+    ALTERNATING = 4
+
+
+class SparseAttentionMode(IntEnum):
+    """The pattern of sparse attention."""
+
+    TRISHAPE = 0
+    XATTENTION = 1
+
+
+@dataclass(frozen=True)
+class KVCrushConfig:
+    """Of cache eviction; parsed so that it can be refused by name."""
+
+    budget: UInt64 = 0
+    anchor_point_mode: AnchorPointMode = AnchorPointMode.RANDOM
+    rng_seed: UInt64 = 0
+
+
+@dataclass(frozen=True)
+class CacheEvictionConfig:
+    """Parsed so that it can be refused by name."""
+
+    start_size: UInt64
+    recent_size: UInt64
+    max_cache_size: UInt64
+    aggregation_mode: AggregationMode = AggregationMode.NORM_SUM
+    apply_rotation: bool = False
+    snapkv_window_size: UInt64 = 8
+    kv_crush_config: KVCrushConfig | None = None
+
+
+@dataclass(frozen=True)
+class SparseAttentionConfig:
+    """Parsed so that it can be refused by name."""
+
+    mode: SparseAttentionMode = SparseAttentionMode.TRISHAPE
+    num_last_dense_tokens_in_prefill: UInt64 = 100
+    num_retained_start_tokens_in_cache: UInt64 = 128
+    num_retained_recent_tokens_in_cache: UInt64 = 1920
+    xattention_threshold: float = 0.8
+    xattention_block_size: UInt64 = 64
+    xattention_stride: UInt64 = 8
+
+
+@dataclass(frozen=True)
+class LLMCalculatorOptions:
+    """How a model is loaded and batched; raises ValueError for what cannot be done.
+
+    `cache_size` is the KV cache in GB; 0 takes a share of the memory that is free.
+    `num_kv_blocks`, which Model Server does not have, sets the cache in blocks of 32 tokens
+    instead. `plugin_config` is a JSON object of OpenVINO properties. `max_tokens_limit` is the
+    most that a request may ask for. No request can ask for `best_of`, so any `best_of_limit` is
+    kept. Fields that are not supported yet may be left out or have Model Server's defaults.
+    """
+
+    PROTO_NAME: ClassVar[str] = "mediapipe.LLMCalculatorOptions"
+
+    models_path: str
+    max_num_batched_tokens: UInt64 = 256
+    cache_size: UInt64 = 0
+    num_kv_blocks: UInt64 = 0
+    max_num_seqs: UInt64 = 256
+    dynamic_split_fuse: bool = True
+    device: str = "CPU"
+    plugin_config: str = ""
+    best_of_limit: UInt64 = 20
+    max_tokens_limit: UInt64 | None = None
+    enable_prefix_caching: bool = False
+    draft_models_path: str | None = None
+    draft_device: str | None = None
+    draft_max_num_batched_tokens: UInt64 | None = None
+    draft_cache_size: UInt64 | None = None
+    draft_block_size: UInt64 | None = None
+    draft_max_num_seqs: UInt64 | None = None
+    draft_dynamic_split_fuse: bool | None = None
+    draft_eagle3_mode: bool = False
+    pipeline_type: PipelineType = PipelineType.AUTO
+    cache_eviction_config: CacheEvictionConfig | None = None
+    tool_parser: str = ""
+    reasoning_parser: str = ""
+    enable_tool_guided_generation: bool = False
+    sparse_attention_config: SparseAttentionConfig | None = None
+    cache_interval_multiplier: UInt64 | None = None
+    chat_template_mode: ChatTemplateMode = ChatTemplateMode.JINJA
+
+    def __post_init__(self) -> None:
+        problems = [*self._find_bad_counts(), *self._find_unsupported()]
+        if problems:
+            raise ValueError("; ".join(problems))
+
+    def _find_bad_counts(self) -> list[str]:
+        return [
+            f"{name} is 0; it must be at least 1"
+            for name in ("max_num_batched_tokens", "max_num_seqs", "max_tokens_limit")
+            if getattr(self, name) == 0
+        ]
+
+    def _find_unsupported(self) -> list[str]:
+        problems = []
+        if self.pipeline_type not in (PipelineType.LM_CB, PipelineType.AUTO):
+            problems.append(
+                f"pipeline_type is {self.pipeline_type.name}, which is not supported yet; "
+                "possible: LM_CB, AUTO"
+            )
+        if self.chat_template_mode != ChatTemplateMode.JINJA:
+            problems.append(
+                f"chat_template_mode is {self.chat_template_mode.name}, which is not supported; "
+                "possible: JINJA"
+            )
+        for name in ("tool_parser", "reasoning_parser"):
+            if getattr(self, name) not in ("", "none"):
+                problems.append(
+                    f"{name} is {getattr(self, name)!r}; parsers are not supported yet; "
+                    'possible: "none", or no such field'
+                )
+        if self.enable_tool_guided_generation:
+            problems.append("enable_tool_guided_generation is not supported yet; possible: false")
+        for name in _UNSUPPORTED:
+            # An exporter may write a field that is not used as "", false or 0.
+            if getattr(self, name):
+                problems.append(f"{name} is not supported yet; leave it out")
+        return problems
+
+
+_UNSUPPORTED = (
+    "draft_models_path",
+    "draft_device",
+    "draft_max_num_batched_tokens",
+    "draft_cache_size",
+    "draft_block_size",
+    "draft_max_num_seqs",
+    "draft_dynamic_split_fuse",
+    "draft_eagle3_mode",
+    "cache_eviction_config",
+    "sparse_attention_config",
+    "cache_interval_multiplier",
+)

@@ -1,0 +1,76 @@
+"""What the OpenVINO IRs of a tokenizer and of a detokenizer both need."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import openvino as ov
+
+from server.errors import ModelLoadError
+
+__all__ = ["InferRequestPool", "find_ops", "read_tokenizer_ir", "tokenizer_core"]
+
+# A text is encoded on the thread that asks, so that it takes no core from the language model.
+_COMPILE_PROPERTIES = {"INFERENCE_NUM_THREADS": 1, "ENABLE_CPU_PINNING": False}
+
+
+@cache
+def tokenizer_core() -> Any:
+    """Return the core that knows the tokenizer operations.
+
+    It lives as long as the process: with it goes the library whose code the compiled tokenizers
+    run, and destroying one of them after that ends in a segmentation fault.
+    """
+    import openvino_tokenizers  # noqa: F401  # registers the operations with every new Core
+
+    return ov.Core()
+
+
+def read_tokenizer_ir(path: Path, purpose: str) -> Any:
+    """Read an IR that openvino_tokenizers made; raises ModelLoadError with what is needed."""
+    for part in (path, path.with_suffix(".bin")):
+        if not part.is_file():
+            raise ModelLoadError(
+                f"{part}: no such file; {purpose} needs {path.name} and "
+                f"{path.with_suffix('.bin').name} beside the model. Export the model with "
+                "export_model, or run `convert_tokenizer <Hugging Face folder> --with-detokenizer "
+                f"-o {path.parent}` of openvino-tokenizers"
+            )
+    try:
+        return tokenizer_core().read_model(path)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise ModelLoadError(
+            f"{path}: cannot be read as an OpenVINO model ({reason}); export it again, with the "
+            "openvino-tokenizers version that is installed here if it came from another one"
+        ) from error
+
+
+def find_ops(model: Any, type_name: str) -> list[Any]:
+    """Return the operations of one type, in topological order."""
+    return [op for op in model.get_ordered_ops() if op.get_type_name() == type_name]
+
+
+class InferRequestPool:
+    """A compiled model with as many infer requests as threads ever used it at once."""
+
+    def __init__(self, model: Any) -> None:
+        core = tokenizer_core()
+        self._compiled = core.compile_model(model, "CPU", _COMPILE_PROPERTIES)
+        self._idle: list[Any] = [self._compiled.create_infer_request()]
+        # Attributes die in this order; see tokenizer_core for why the core must be the last.
+        self._core = core
+
+    @contextmanager
+    def borrow(self) -> Iterator[Any]:
+        """Lend a request that no other thread has."""
+        try:
+            request = self._idle.pop()
+        except IndexError:
+            request = self._compiled.create_infer_request()
+        try:
+            yield request
+        finally:
+            self._idle.append(request)

@@ -1,0 +1,136 @@
+"""Text to token ids, by an openvino_tokenizer.xml that is first freed of truncation and padding."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+from openvino import opset15 as ops
+
+from calculators.openvino_ir import InferRequestPool, find_ops, read_tokenizer_ir
+from server.errors import InvalidRequestError, ModelLoadError
+
+__all__ = ["TextEncoder"]
+
+FILE_NAME = "openvino_tokenizer.xml"
+
+_ZERO = np.zeros(1, np.int32)
+
+
+class TextEncoder:
+    """Encodes one text at a time, with and without the special tokens; safe to use from threads.
+
+    An exported tokenizer adds its special tokens always, may cut long texts silently and may pad.
+    Here one compiled model gives both results: the tokens as the tokenization step made them, and
+    the same with what the CombineSegments step adds. SentencePiece operations add their special
+    tokens inside; those are counted once and cut off.
+    """
+
+    def __init__(self, models_path: Path) -> None:
+        path = models_path / FILE_NAME
+        model = read_tokenizer_ir(path, "the tokenizer")
+        parameters = model.get_parameters()
+        if len(parameters) != 1 or parameters[0].get_element_type() != ov.Type.string:
+            inputs = ", ".join(f"{p.get_element_type().get_type_name()}" for p in parameters)
+            raise ModelLoadError(
+                f"{path}: has inputs of type {inputs or 'none'}; a tokenizer for text generation "
+                "has one input of type string"
+            )
+        self._has_segments = bool(find_ops(model, "CombineSegments"))
+        outputs = _ragged_outputs(model, path) if self._has_segments else _dense_outputs(model)
+        self._requests = InferRequestPool(_with_byte_input(model, outputs))
+        self._num_prefix, self._num_suffix = (
+            (0, 0) if self._has_segments else self._count_special_tokens()
+        )
+
+    def encode(self, text: str, add_special_tokens: bool) -> tuple[int, ...]:
+        """Return the token ids; raises InvalidRequestError for what is no text (half a pair)."""
+        raw = _to_utf8(text)
+        with self._requests.borrow() as request:
+            request.infer([_ZERO, np.array([len(raw)], np.int32), np.frombuffer(raw, np.uint8)])
+            if self._has_segments:
+                return _read_ragged(request, 3 if add_special_tokens else 0)
+            ids = _read_dense(request)
+        if add_special_tokens:
+            return ids
+        return ids[self._num_prefix : len(ids) - self._num_suffix]
+
+    def _count_special_tokens(self) -> tuple[int, int]:
+        bare, probe = self.encode("", True), self.encode("a", True)
+        num_prefix = 0
+        while num_prefix < len(bare) and bare[num_prefix] == probe[num_prefix]:
+            num_prefix += 1
+        return num_prefix, len(bare) - num_prefix
+
+
+def _to_utf8(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidRequestError(
+            f"the text has the lone surrogate U+{ord(text[error.start]):04X} at character "
+            f"{error.start}, which is half of a character; send whole characters"
+        ) from error
+
+
+def _with_byte_input(model: Any, outputs: list[Any]) -> Any:
+    """Make a model that takes (begins, ends, UTF-8 bytes).
+
+    OpenVINO's Python tensors of strings lose NUL characters at the end of a text.
+    """
+    begins, ends = ops.parameter([-1], ov.Type.i32), ops.parameter([-1], ov.Type.i32)
+    chars = ops.parameter([-1], ov.Type.u8)
+    packed = ops.string_tensor_pack(begins, ends, chars)
+    model.get_parameters()[0].output(0).replace(packed.output(0))
+    return ov.Model([ops.result(output) for output in outputs], [begins, ends, chars], "encoder")
+
+
+def _ragged_outputs(model: Any, path: Path) -> list[Any]:
+    """Return begins, ends, ids of the tokens alone, then of the tokens with special tokens."""
+    combine = find_ops(model, "CombineSegments")[-1]
+    starts = [
+        index
+        for index in range(0, combine.get_input_size() - 1, 3)
+        if combine.input_value(index + 2).get_node().get_type_name() != "Constant"
+    ]
+    if len(starts) != 1:
+        raise ModelLoadError(
+            f"{path}: combines {len(starts)} texts; a tokenizer for text generation takes one"
+        )
+    tokens = _before_truncation(combine.input_value(starts[0] + 2))
+    for offset, output in enumerate(tokens):
+        combine.input(starts[0] + offset).replace_source_output(output)
+    return [*tokens, *(combine.output(index) for index in range(3))]
+
+
+def _before_truncation(ids: Any) -> list[Any]:
+    """Follow token ids up to the tokenization step; return its begins, ends and ids.
+
+    Newer exports cut with a Truncate operation, older ones by arithmetic on begins and ends, which
+    taking all three from the tokenization step leaves out as well.
+    """
+    while ids.get_node().get_type_name() == "Truncate":
+        ids = ids.get_node().input_value(ids.get_index())
+    node, index = ids.get_node(), ids.get_index()
+    return [node.output(index - 2), node.output(index - 1), ids]
+
+
+def _dense_outputs(model: Any) -> list[Any]:
+    """Return the ids and the mask of the tokens that are no padding."""
+    outputs = []
+    for name in ("input_ids", "attention_mask"):
+        source = model.output(name).get_node().input_value(0)
+        while source.get_node().get_type_name() in ("Slice", "Convert"):
+            source = source.get_node().input_value(0)
+        outputs.append(source)
+    return outputs
+
+
+def _read_ragged(request: Any, first_output: int) -> tuple[int, ...]:
+    begins, ends, ids = (request.get_output_tensor(first_output + i).data for i in range(3))
+    return tuple(ids[begins[0] : ends[0]].tolist())
+
+
+def _read_dense(request: Any) -> tuple[int, ...]:
+    ids, mask = (request.get_output_tensor(index).data[0] for index in range(2))
+    return tuple(ids[mask.astype(bool)].tolist())

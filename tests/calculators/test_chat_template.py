@@ -1,0 +1,189 @@
+import json
+
+import pytest
+
+from calculators import chat_template
+from calculators.chat_template import ChatTemplate, load_chat_template
+from server.errors import InvalidRequestError, ModelLoadError
+
+USER = {"role": "user", "content": "Hi"}
+
+
+def render(source, messages=(USER,), tools=(), special_tokens=None, **template_kwargs):
+    template = ChatTemplate({"default": source}, special_tokens or {}, "test")
+    return template.render(messages, tools, template_kwargs)
+
+
+def write(folder, name, value):
+    path = folder / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(value if isinstance(value, str) else json.dumps(value))
+
+
+def test_rendering_equals_that_of_transformers(byte_level):
+    messages = [
+        {"role": "system", "content": "Be brief."},
+        USER,
+        {"role": "assistant", "content": "<b>Grüße</b> & 'quotes'"},
+    ]
+    template = load_chat_template(byte_level.path)
+    for add_prompt in (True, False):
+        expected = byte_level.hf.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=add_prompt
+        )
+        assert template.render(messages, (), {"add_generation_prompt": add_prompt}) == expected
+
+
+TRANSFORMERS_FEATURES = """\
+{{- bos_token }}
+{%- for message in messages %}
+    {%- if message.role == 'skip' %}{% continue %}{% endif %}
+    {%- if message.role == 'assistant' %}
+        {%- generation %}{{ message['content'] | trim }}{{ eos_token }}{% endgeneration %}
+    {%- else %}
+        {{- message.content + '\\n' }}
+    {%- endif %}
+{%- endfor %}
+{% if tools %}
+  {{ tools | tojson(indent=2) }}
+  {% for tool in tools %}
+{{ tool | tojson }}
+  {% endfor %}
+{% endif %}
+{{ namespace(x=1).x }} {{ documents is none }} {{ strftime_now('%Y') | length }}
+"""
+
+
+@pytest.mark.parametrize("tools", [(), ({"name": "grüße", "html": "<a&'b>"},)])
+def test_the_features_of_transformers_give_its_text(byte_level, tools):
+    messages = [
+        USER,
+        {"role": "skip", "content": "no"},
+        {"role": "assistant", "content": "  yes  "},
+    ]
+    expected = byte_level.hf.apply_chat_template(
+        messages,
+        chat_template=TRANSFORMERS_FEATURES,
+        tools=list(tools) or None,
+        tokenize=False,
+    )
+    special_tokens = {"eos_token": "<|im_end|>"}
+    assert render(TRANSFORMERS_FEATURES, messages, tools, special_tokens) == expected
+
+
+def test_arguments_of_tool_calls_become_objects():
+    call = {"type": "function", "function": {"name": "f", "arguments": '{"city": "Köln"}'}}
+    message = {"role": "assistant", "content": "", "tool_calls": [call]}
+    source = "{{ messages[0].tool_calls[0].function.arguments.city }}"
+    assert render(source, [message]) == "Köln"
+    assert call["function"]["arguments"] == '{"city": "Köln"}'
+
+
+@pytest.mark.parametrize("arguments", ["not JSON", "[1]", ""])
+def test_other_arguments_stay_as_they_are(arguments):
+    message = {"role": "assistant", "tool_calls": [{"function": {"arguments": arguments}}]}
+    source = "{{ messages[0].tool_calls[0].function.arguments }}"
+    assert render(source, [message]) == arguments
+
+
+def test_template_kwargs_are_variables():
+    assert render("{{ enable_thinking }}", enable_thinking=False) == "False"
+
+
+def test_tools_are_none_without_tools():
+    assert render("{{ tools is none }}") == "True"
+
+
+@pytest.mark.parametrize("name", ["messages", "tools"])
+def test_template_kwargs_cannot_replace_fields_of_the_request(name):
+    template = ChatTemplate({"default": "x"}, {}, "test")
+    with pytest.raises(InvalidRequestError, match=f"chat_template_kwargs has '{name}'"):
+        template.render([USER], (), {name: []})
+
+
+def test_add_generation_prompt_must_be_true_or_false():
+    with pytest.raises(InvalidRequestError, match="must be true or false"):
+        render("x", add_generation_prompt="yes")
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("{{ raise_exception('roles must alternate') }}", "refused: roles must alternate"),
+        ("{{ messages[5].content.x }}", "UndefinedError"),
+        ("{{ 1 / 0 }}", "ZeroDivisionError"),
+        ("{{ ''.__class__.__mro__ }}", "SecurityError"),
+        ("{{ messages.append(1) }}", "SecurityError"),
+        ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "RecursionError"),
+        ("{{ 'x' * 1000000000 }}", r"the result of \* is too big"),
+        ("{{ 10 ** 1000000 }}", r"the result of \*\* is too big"),
+        ("{% for i in range(99999999) %}x{% endfor %}", "Range too big"),
+    ],
+)
+def test_what_a_template_raises_is_an_error_of_the_request(source, message):
+    with pytest.raises(InvalidRequestError, match=message):
+        render(source)
+
+
+def test_a_render_without_end_is_stopped(monkeypatch):
+    monkeypatch.setattr(chat_template, "MAX_RENDER_TIME_S", 0.05)
+    loops = "{% for i in range(90000) %}" * 3 + "{% set x = i %}" + "{% endfor %}" * 3
+    with pytest.raises(InvalidRequestError, match="takes more than"):
+        render(loops)
+
+
+def test_a_huge_render_is_stopped(monkeypatch):
+    monkeypatch.setattr(chat_template, "MAX_RENDERED_CHARACTERS", 1000)
+    with pytest.raises(InvalidRequestError, match="more than 1000 characters"):
+        render("{% for i in range(9999) %}xxxxxxxx{% endfor %}")
+
+
+def test_multiplication_of_numbers_works():
+    assert render("{{ 1000000 * 1000000 }} {{ 2 ** 10 }} {{ '-' * 3 }}") == "1000000000000 1024 ---"
+
+
+def test_the_file_goes_before_the_configuration(tmp_path):
+    write(tmp_path, "tokenizer_config.json", {"chat_template": "config"})
+    assert load_chat_template(tmp_path).render([USER]) == "config"
+    write(tmp_path, "chat_template.json", {"chat_template": "json"})
+    assert load_chat_template(tmp_path).render([USER]) == "json"
+    write(tmp_path, "chat_template.jinja", "file")
+    assert load_chat_template(tmp_path).render([USER]) == "file"
+
+
+def test_a_template_for_tools_is_used_with_tools(tmp_path):
+    templates = [
+        {"name": "default", "template": "plain"},
+        {"name": "tool_use", "template": "with {{ tools | length }}"},
+    ]
+    write(tmp_path, "tokenizer_config.json", {"chat_template": templates})
+    template = load_chat_template(tmp_path)
+    assert [template.render([USER]), template.render([USER], [{}])] == ["plain", "with 1"]
+    write(tmp_path, "chat_template.jinja", "file")
+    write(tmp_path, "additional_chat_templates/tool_use.jinja", "tools")
+    template = load_chat_template(tmp_path)
+    assert [template.render([USER]), template.render([USER], [{}])] == ["file", "tools"]
+
+
+def test_special_tokens_are_texts_or_objects(tmp_path):
+    write(tmp_path, "special_tokens_map.json", {"bos_token": "old", "pad_token": "<pad>"})
+    config = {"bos_token": {"content": "<s>"}, "eos_token": "</s>", "unk_token": None}
+    write(tmp_path, "tokenizer_config.json", config)
+    write(tmp_path, "chat_template.jinja", "{{bos_token}}{{eos_token}}{{pad_token}}{{unk_token}}")
+    assert load_chat_template(tmp_path).render([USER]) == "<s></s><pad>"
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({}, "the model has no chat template.*chat_template.jinja"),
+        ({"chat_template": [{"name": "rag", "template": "x"}]}, "it has only rag"),
+        ({"chat_template": "{% if %}"}, "line 1 of the chat template 'default'"),
+        ("{", r"tokenizer_config\.json: is not JSON"),
+        ("[]", "must be an object"),
+    ],
+)
+def test_a_template_that_cannot_be_used_is_named(tmp_path, config, message):
+    write(tmp_path, "tokenizer_config.json", config)
+    with pytest.raises(ModelLoadError, match=message):
+        load_chat_template(tmp_path)

@@ -1,0 +1,96 @@
+import pytest
+
+from calculators.detokenizer_calculator import DetokenizerCalculator
+from calculators.tokenizer import Tokenizer
+from server.graph.testing import CalculatorRunner
+from server.payloads import GenerationRequest, TokenChunk, TokenizedPrompt
+
+
+@pytest.fixture(scope="module")
+def tokenizer(byte_level):
+    return Tokenizer(byte_level.path)
+
+
+@pytest.fixture
+def runner(tokenizer):
+    runner = CalculatorRunner(DetokenizerCalculator, side_packets={"TOKENIZER": tokenizer})
+    runner.open()
+    yield runner
+    runner.close()
+
+
+class Request:
+    """A request and the chunks of its choices; notes which choices were stopped."""
+
+    def __init__(self, tokenizer, **fields):
+        self.tokenizer = tokenizer
+        fields.setdefault("prompt", "The")
+        request = GenerationRequest("request", **fields)
+        text = request.prompt if isinstance(request.prompt, str) else None
+        ids = request.prompt if text is None else tokenizer.encode(text, True)
+        self.prompt = TokenizedPrompt(request, ids, text)
+        self.stopped = []
+
+    def chunks(self, text, index=0, finish_reason="stop"):
+        """Return one chunk per token of the text, the last one with the reason."""
+        ids = [*self.tokenizer.encode(text, False), 2]
+        reasons = [None] * (len(ids) - 1) + [finish_reason]
+        return [
+            TokenChunk(
+                self.prompt, index, (i,), lambda: self.stopped.append(index), finish_reason=reason
+            )
+            for i, reason in zip(ids, reasons, strict=True)
+        ]
+
+
+async def run(runner, chunks):
+    return (await runner.run({"TOKENS": chunks}))["TEXT"]
+
+
+def texts_by_choice(texts):
+    return {
+        index: "".join(text.text for text in texts if text.index == index)
+        for index in {text.index for text in texts}
+    }
+
+
+@pytest.mark.parametrize("text", ["Hello world", "Grüße 日本語 👩‍👩‍👧 हिन्दी", ""])
+async def test_tokens_become_the_text_they_came_from(runner, tokenizer, text):
+    request = Request(tokenizer)
+    texts = await run(runner, request.chunks(text))
+    assert "".join(chunk.text for chunk in texts) == text
+    assert [chunk.finish_reason for chunk in texts if chunk.finish_reason] == ["stop"]
+    assert all(chunk.text for chunk in texts[:-1])
+    assert "\ufffd" not in text
+
+
+async def test_choices_are_decoded_apart(runner, tokenizer):
+    request = Request(tokenizer, sampling={"n": 2})
+    pairs = zip(request.chunks("日本語", 0), request.chunks("한국어", 1), strict=False)
+    chunks = [chunk for pair in pairs for chunk in pair]
+    texts = await run(runner, chunks)
+    assert texts_by_choice(texts) == {0: "日本語", 1: "한국어"}
+
+
+async def test_a_stop_string_stops_its_choice_alone(runner, tokenizer):
+    request = Request(tokenizer, sampling={"n": 2}, stop=("b",))
+    chunks = [*request.chunks("abc", 0), *request.chunks("xyz", 1)]
+    texts = await run(runner, chunks)
+    assert texts_by_choice(texts) == {0: "a", 1: "xyz"}
+    assert [text.stop_reason for text in texts if text.finish_reason] == ["b", None]
+    assert request.stopped == [0]
+
+
+async def test_the_stream_of_tokens_is_left_when_every_choice_is_finished(runner, tokenizer):
+    request = Request(tokenizer, stop=("b",))
+    texts = await run(runner, request.chunks("abc" * 10))
+    assert [text.finish_reason for text in texts] == [None, "stop"]
+    assert request.stopped == [0]
+
+
+@pytest.mark.parametrize("prompt", ["The quick", (2, 55, 56, 57)])
+async def test_echo_puts_the_prompt_in_front_of_each_choice(runner, tokenizer, prompt):
+    request = Request(tokenizer, prompt=prompt, echo=True, sampling={"n": 2})
+    texts = await run(runner, [*request.chunks(" fox", 0), *request.chunks(" dog", 1)])
+    shown = prompt if isinstance(prompt, str) else tokenizer.decode(prompt)
+    assert texts_by_choice(texts) == {0: f"{shown} fox", 1: f"{shown} dog"}

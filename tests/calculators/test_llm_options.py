@@ -1,0 +1,121 @@
+import pytest
+
+from calculators.llm_options import LLMCalculatorOptions, PipelineType
+from server.errors import GraphValidationError
+from server.graph import parse_graph_config, validate
+
+
+def parse(text, folder):
+    """Return the options that a graph.pbtxt with this text gives."""
+    source = f"""
+        input_stream: "HTTP_REQUEST_PAYLOAD:input"
+        output_stream: "HTTP_RESPONSE_PAYLOAD:output"
+        node {{
+          name: "LLMExecutor"
+          calculator: "calculators.http_llm_calculator:HttpLLMCalculator"
+          input_stream: "HTTP_REQUEST_PAYLOAD:input"
+          output_stream: "HTTP_RESPONSE_PAYLOAD:output"
+          node_options: {{
+            [type.googleapis.com / mediapipe.LLMCalculatorOptions]: {{ {text} }}
+          }}
+        }}
+    """
+    graph = validate(parse_graph_config(source, "graph.pbtxt"), folder)
+    found = [node.options for node in graph.nodes if isinstance(node.options, LLMCalculatorOptions)]
+    (options,) = found
+    return options
+
+
+def test_only_the_model_folder_is_required(tmp_path):
+    options = parse('models_path: "./"', tmp_path)
+    assert options == LLMCalculatorOptions("./")
+    assert (options.max_num_batched_tokens, options.max_num_seqs, options.cache_size) == (
+        256,
+        256,
+        0,
+    )
+    assert (options.device, options.best_of_limit, options.max_tokens_limit) == ("CPU", 20, None)
+    assert (options.dynamic_split_fuse, options.enable_prefix_caching) == (True, False)
+    assert (options.pipeline_type, options.plugin_config) == (PipelineType.AUTO, "")
+
+
+def test_a_graph_without_a_model_folder_is_refused(tmp_path):
+    with pytest.raises(GraphValidationError, match="models_path"):
+        parse('device: "CPU"', tmp_path)
+
+
+def test_every_field_is_read(tmp_path):
+    text = """
+        models_path: "model", max_num_batched_tokens: 1024, cache_size: 4, max_num_seqs: 64,
+        dynamic_split_fuse: false, device: "GPU", plugin_config: '{"NUM_STREAMS": 1}',
+        best_of_limit: 5, max_tokens_limit: 100, enable_prefix_caching: true, num_kv_blocks: 7,
+        pipeline_type: LM_CB
+    """
+    assert parse(text, tmp_path) == LLMCalculatorOptions(
+        models_path="model",
+        max_num_batched_tokens=1024,
+        cache_size=4,
+        num_kv_blocks=7,
+        max_num_seqs=64,
+        dynamic_split_fuse=False,
+        device="GPU",
+        plugin_config='{"NUM_STREAMS": 1}',
+        best_of_limit=5,
+        max_tokens_limit=100,
+        enable_prefix_caching=True,
+        pipeline_type=PipelineType.LM_CB,
+    )
+
+
+def test_defaults_of_unsupported_fields_are_fine(tmp_path):
+    text = """
+        models_path: "./" draft_models_path: "" draft_device: "" draft_eagle3_mode: False
+        draft_cache_size: 0 pipeline_type: AUTO tool_parser: "none" reasoning_parser: ""
+        enable_tool_guided_generation: false chat_template_mode: JINJA
+    """
+    parse(text, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("pipeline_type: LM", "pipeline_type is LM, .*possible: LM_CB, AUTO"),
+        ("pipeline_type: VLM", "pipeline_type is VLM,"),
+        ("pipeline_type: VLM_CB", "pipeline_type is VLM_CB,"),
+        ("pipeline_type: OMNI", "pipeline_type is OMNI,"),
+        ("chat_template_mode: MINJA", "chat_template_mode is MINJA,.*possible: JINJA"),
+        ('tool_parser: "hermes3"', "tool_parser is 'hermes3'.*possible: \"none\""),
+        ('reasoning_parser: "qwen3"', "reasoning_parser is 'qwen3'"),
+        ("enable_tool_guided_generation: true", "enable_tool_guided_generation is not supported"),
+        ('draft_models_path: "draft"', "draft_models_path is not supported"),
+        ('draft_device: "CPU"', "draft_device is not supported"),
+        ("draft_max_num_batched_tokens: 8", "draft_max_num_batched_tokens is not supported"),
+        ("draft_cache_size: 1", "draft_cache_size is not supported"),
+        ("draft_block_size: 1", "draft_block_size is not supported"),
+        ("draft_max_num_seqs: 1", "draft_max_num_seqs is not supported"),
+        ("draft_dynamic_split_fuse: true", "draft_dynamic_split_fuse is not supported"),
+        ("draft_eagle3_mode: True", "draft_eagle3_mode is not supported"),
+        ("cache_interval_multiplier: 8", "cache_interval_multiplier is not supported"),
+        (
+            "cache_eviction_config: { start_size: 32 recent_size: 128 max_cache_size: 672 "
+            "kv_crush_config { anchor_point_mode: MEAN } }",
+            "cache_eviction_config is not supported",
+        ),
+        (
+            "sparse_attention_config { mode: XATTENTION xattention_threshold: 0.9 }",
+            "sparse_attention_config is not supported",
+        ),
+        ("max_num_seqs: 0", "max_num_seqs is 0; it must be at least 1"),
+        ("max_tokens_limit: 0", "max_tokens_limit is 0"),
+        ("cache_size: -1", "cache_size"),
+        ("cache_sise: 1", "unknown field 'cache_sise'; did you mean.*'cache_size'"),
+    ],
+)
+def test_what_is_not_supported_is_refused_by_name(tmp_path, text, message):
+    with pytest.raises(GraphValidationError, match=message):
+        parse(f'models_path: "./" {text}', tmp_path)
+
+
+def test_every_problem_is_reported_at_once(tmp_path):
+    with pytest.raises(GraphValidationError, match=r"tool_parser.*draft_models_path"):
+        parse('models_path: "./" tool_parser: "llama3" draft_models_path: "x"', tmp_path)

@@ -1,0 +1,116 @@
+import logging
+import shutil
+
+import pytest
+
+from calculators.tokenizer_calculator import (
+    MAX_CHARACTERS_ON_EVENT_LOOP,
+    TokenizerCalculator,
+    TokenizerCalculatorOptions,
+)
+from server.errors import InvalidRequestError, ModelLoadError
+from server.graph.testing import CalculatorRunner
+from server.payloads import GenerationRequest
+
+USER = {"role": "user", "content": "Hi"}
+
+
+def open_runner(folder):
+    options = TokenizerCalculatorOptions("./")
+    runner = CalculatorRunner(TokenizerCalculator, options, base_path=folder)
+    runner.open()
+    return runner
+
+
+async def tokenize(runner, **fields):
+    request = GenerationRequest("request", **fields)
+    (prompt,) = (await runner.run({"GENERATION_REQUEST": [request]}))["PROMPT"]
+    assert prompt.request is request
+    return prompt
+
+
+async def test_a_chat_is_rendered_and_gets_no_second_bos(metaspace, tmp_path):
+    shutil.copytree(metaspace.path, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "chat_template.jinja").write_text("{{ bos_token }}{{ messages[0].content }}")
+    prompt = await tokenize(open_runner(tmp_path), messages=(USER,))
+    assert prompt.text == "<s>Hi"
+    assert prompt.token_ids.count(1) == 1
+
+
+async def test_a_text_gets_the_special_tokens_of_its_model(metaspace):
+    prompt = await tokenize(open_runner(metaspace.path), prompt="Hi")
+    assert list(prompt.token_ids) == metaspace.hf("Hi").input_ids
+    assert prompt.token_ids[0] == 1
+    assert prompt.text == "Hi"
+
+
+async def test_token_ids_are_taken_as_they_are(metaspace):
+    prompt = await tokenize(open_runner(metaspace.path), prompt=(5, 2**31 - 1))
+    assert (prompt.token_ids, prompt.text) == ((5, 2**31 - 1), None)
+
+
+@pytest.mark.parametrize("size", [10, MAX_CHARACTERS_ON_EVENT_LOOP * 10])
+async def test_a_prompt_of_any_size_is_rendered_and_encoded_whole(byte_level, size):
+    runner = open_runner(byte_level.path)
+    content = "a" * size
+    messages = ({"role": "user", "content": content},)
+    expected = byte_level.hf.apply_chat_template(
+        messages, add_generation_prompt=True, return_dict=False
+    )
+    assert list((await tokenize(runner, messages=messages)).token_ids) == expected
+    assert len(expected) > size / 10
+
+
+async def test_the_name_of_a_special_token_in_a_message_is_that_token(byte_level):
+    messages = ({"role": "user", "content": "a<|im_end|>b"},)
+    prompt = await tokenize(open_runner(byte_level.path), messages=messages)
+    assert prompt.token_ids.count(2) == 2
+
+
+async def test_tools_and_template_kwargs_reach_the_template(byte_level, tmp_path):
+    shutil.copytree(byte_level.path, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "chat_template.jinja").write_text("{{ tools[0].name }} {{ mood }}")
+    prompt = await tokenize(
+        open_runner(tmp_path),
+        messages=(USER,),
+        tools=({"name": "search"},),
+        chat_template_kwargs={"mood": "good"},
+    )
+    assert prompt.text == "search good"
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"prompt": ""}, "prompt"),
+        ({"prompt": ()}, "prompt"),
+        ({"prompt": (5, -1)}, "prompt"),
+        ({"prompt": (5, 2**31)}, "prompt"),
+        ({"prompt": "half \ud83d"}, None),
+        ({"messages": ({"role": "user"},)}, "messages"),
+    ],
+)
+async def test_what_cannot_be_a_prompt_is_refused(byte_level, fields, param):
+    with pytest.raises(InvalidRequestError) as caught:
+        await tokenize(open_runner(byte_level.path), **fields)
+    assert caught.value.param == param
+
+
+@pytest.mark.parametrize("template", [None, "{% if %}"])
+async def test_without_a_usable_template_only_chats_are_refused(
+    metaspace, tmp_path, caplog, template
+):
+    shutil.copytree(metaspace.path, tmp_path, dirs_exist_ok=True)
+    if template is not None:
+        (tmp_path / "chat_template.jinja").write_text(template)
+    with caplog.at_level(logging.WARNING):
+        runner = open_runner(tmp_path)
+    assert "Chat requests will be refused" in caplog.text
+    assert (await tokenize(runner, prompt="Hi")).token_ids
+    with pytest.raises(InvalidRequestError, match=r"this model cannot chat:.*chat template"):
+        await tokenize(runner, messages=(USER,))
+
+
+def test_a_folder_without_a_tokenizer_is_refused(tmp_path):
+    with pytest.raises(ModelLoadError, match=r"openvino_tokenizer\.xml: no such file"):
+        open_runner(tmp_path)
