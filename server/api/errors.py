@@ -1,0 +1,108 @@
+"""Exceptions -> OpenAI's error object. The only place that knows which error has which status."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from server.api.protocol.answer import json_bytes
+from server.errors import (
+    ContextLengthError,
+    InvalidRequestError,
+    ModelNotFoundError,
+    ModelNotReadyError,
+    RequestError,
+)
+
+__all__ = ["ApiError", "ClientGoneError", "api_error", "error_middleware"]
+
+logger = logging.getLogger(__name__)
+
+RETRY_AFTER_S = 5
+
+
+class ClientGoneError(Exception):
+    """The client left; there is nobody to answer."""
+
+
+@dataclass(frozen=True)
+class ApiError:
+    """What the client is told."""
+
+    status: int
+    message: str
+    type: str = "invalid_request_error"
+    param: str | None = None
+    code: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """OpenAI's error object."""
+        error = {
+            "message": self.message,
+            "type": self.type,
+            "param": self.param,
+            "code": self.code,
+        }
+        return {"error": error}
+
+    def as_response(self) -> web.Response:
+        """The error as a whole answer."""
+        return web.Response(
+            body=json_bytes(self.as_dict()),
+            status=self.status,
+            content_type="application/json",
+            headers=self.headers,
+        )
+
+
+def api_error(error: Exception) -> ApiError:
+    """What to tell the client; a fault of ours is logged with its traceback."""
+    if isinstance(error, ModelNotFoundError):
+        return ApiError(404, str(error), param="model", code="model_not_found")
+    if isinstance(error, ModelNotReadyError):
+        headers = {"Retry-After": str(RETRY_AFTER_S)}
+        return ApiError(503, str(error), "service_unavailable", headers=headers)
+    if isinstance(error, InvalidRequestError):
+        code = "context_length_exceeded" if isinstance(error, ContextLengthError) else None
+        return ApiError(400, str(error), param=error.param, code=code)
+    if isinstance(error, RequestError):
+        logger.error("A request failed", exc_info=error)
+        return ApiError(500, str(error), "server_error")
+    logger.error("A request failed for a reason of ours", exc_info=error)
+    return ApiError(500, "internal error; the log of the server says more", "server_error")
+
+
+def _http_error(request: web.Request, error: web.HTTPException) -> ApiError:
+    """Errors of aiohttp's own: no route, wrong method, body too large."""
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        allow = ",".join(sorted(error.allowed_methods))
+        message = f"{request.method} {request.path} is not possible; allowed: {allow}"
+        return ApiError(405, message, code="method_not_allowed", headers={"Allow": allow})
+    if isinstance(error, web.HTTPRequestEntityTooLarge):
+        limit = request.client_max_size
+        return ApiError(413, f"the body is larger than {limit} bytes", code="request_too_large")
+    if error.status == 404:
+        return ApiError(404, f"there is nothing at {request.path}", code="not_found")
+    return ApiError(error.status, error.reason)
+
+
+@web.middleware
+async def error_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn every exception of a handler into an answer."""
+    try:
+        return await handler(request)
+    except web.HTTPMethodNotAllowed as error:
+        if request.method == "OPTIONS":
+            return web.Response(headers={"Allow": ",".join(sorted(error.allowed_methods))})
+        return _http_error(request, error).as_response()
+    except web.HTTPException as error:
+        return _http_error(request, error).as_response()
+    except ClientGoneError:
+        logger.debug("%s %s: the client left", request.method, request.path)
+        return web.Response(status=499, reason="Client Closed Request")
+    except Exception as error:
+        return api_error(error).as_response()

@@ -1,0 +1,91 @@
+"""The endpoints of text models: an understood request in, the graph's chunks out."""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from server.api.body import read_json
+from server.api.errors import ClientGoneError
+from server.api.keys import MODEL_MANAGER
+from server.api.protocol.answer import Choice, GenerationCall, usage_of
+from server.api.runs import start_runs
+from server.api.sse import EventStream
+from server.errors import GenerationError, InvalidRequestError
+from server.graph import Graph
+from server.model_manager import ServedModel
+from server.payloads import GenerationRequest, TextChunk
+
+__all__ = ["generation_handler"]
+
+
+def generation_handler(parse: Callable[[Mapping[str, Any]], GenerationCall]) -> Handler:
+    """Make the handler of an endpoint from the function that understands its bodies."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        call = parse(await read_json(request))
+        graph = _text_graph(request.app[MODEL_MANAGER].get(call.model))
+        async with start_runs(graph, call.prompts, call.num_choices) as chunks:
+            if call.stream:
+                return await _answer_in_events(request, call, chunks)
+            return await _answer_whole(call, chunks)
+
+    return handle
+
+
+def _text_graph(model: ServedModel) -> Graph:
+    graph = model.graph
+    if (graph.input.type, graph.output.type) != (GenerationRequest, TextChunk):
+        found = f"{graph.input.type.__name__} to {graph.output.type.__name__}"
+        needed = f"{GenerationRequest.__name__} to {TextChunk.__name__}"
+        problem = f"model {model.name!r} does not serve this endpoint: its graph goes from {found}"
+        raise InvalidRequestError(f"{problem}, not from {needed}", "model")
+    return graph
+
+
+async def _answer_whole(call: GenerationCall, chunks: AsyncIterator[TextChunk]) -> web.Response:
+    choices = [Choice() for _ in range(call.num_choices * len(call.prompts))]
+    async for chunk in chunks:
+        choices[chunk.index].add(chunk)
+    last_chunks = {i: choice.last for i, choice in enumerate(choices) if choice.last is not None}
+    _check_finished(call, last_chunks)
+    body = call.renderer.whole(choices, usage_of(last_chunks, call.num_choices))
+    return web.Response(body=body, content_type="application/json")
+
+
+async def _answer_in_events(
+    request: web.Request, call: GenerationCall, chunks: AsyncIterator[TextChunk]
+) -> web.StreamResponse:
+    events = EventStream(request)
+    try:
+        return await _send_events(events, call, chunks)
+    except ClientGoneError:
+        raise
+    except Exception as error:
+        if not events.has_started:
+            raise
+        return await events.fail(error)
+
+
+async def _send_events(
+    events: EventStream, call: GenerationCall, chunks: AsyncIterator[TextChunk]
+) -> web.StreamResponse:
+    renderer = call.renderer
+    last_chunks: dict[int, TextChunk] = {}
+    async for chunk in chunks:
+        last_chunks[chunk.index] = chunk
+        event = renderer.chunk(chunk)
+        if event is not None:
+            await events.send(event)
+    _check_finished(call, last_chunks)
+    usage_event = renderer.usage_chunk(usage_of(last_chunks, call.num_choices))
+    if usage_event is not None:
+        await events.send(usage_event)
+    return await events.finish()
+
+
+def _check_finished(call: GenerationCall, last_chunks: Mapping[int, TextChunk]) -> None:
+    for index in range(call.num_choices * len(call.prompts)):
+        if index not in last_chunks or last_chunks[index].finish_reason is None:
+            raise GenerationError(f"the graph ended before choice {index} did")

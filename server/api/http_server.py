@@ -1,0 +1,89 @@
+"""Sockets and the life of the HTTP server."""
+
+import logging
+import os
+import socket
+from collections.abc import Sequence
+
+from aiohttp import web
+
+from server.api.app import create_app
+from server.errors import ConfigError
+from server.model_manager import ModelManager
+
+__all__ = ["HttpServer", "open_sockets"]
+
+access_logger = logging.getLogger("server.api.access")
+
+BACKLOG = 1024
+# Answers that are complete but not yet sent get this long after everything else has stopped.
+LAST_WRITE_TIMEOUT_S = 1.0
+
+
+def open_sockets(addresses: Sequence[str], port: int) -> list[socket.socket]:
+    """Bind every address to the same port; 0 takes a free one. Raises ConfigError."""
+    sockets: list[socket.socket] = []
+    try:
+        for address in addresses:
+            for family, resolved in _resolve(address, port):
+                sockets.append(_bind(family, resolved, port))
+                port = sockets[0].getsockname()[1]
+    except ConfigError:
+        for opened in sockets:
+            opened.close()
+        raise
+    return sockets
+
+
+def _resolve(address: str, port: int) -> list[tuple[socket.AddressFamily, str]]:
+    try:
+        found = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError) as error:
+        raise ConfigError(f"--rest_bind_address {address!r}: not an address of a host") from error
+    return [(family, str(resolved[0])) for family, _, _, _, resolved in found]
+
+
+def _bind(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
+    opened = None
+    try:
+        opened = socket.socket(family, socket.SOCK_STREAM)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            # So that 0.0.0.0 and :: can be listened to at the same time.
+            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        opened.bind((address, port))
+        # Here and not later: only now another server on the same port is noticed.
+        opened.listen(BACKLOG)
+    except OSError as error:
+        if opened is not None:
+            opened.close()
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise ConfigError(f"cannot listen on {address} port {port}: {reason}") from error
+    return opened
+
+
+class HttpServer:
+    """Serves the models of a manager on open sockets."""
+
+    def __init__(self, manager: ModelManager, sockets: Sequence[socket.socket]) -> None:
+        self._sockets = sockets
+        is_logged = access_logger.isEnabledFor(logging.DEBUG)
+        self._runner = web.AppRunner(
+            create_app(manager),
+            # A client that leaves ends its request; aiohttp's default is to let it run on.
+            handler_cancellation=True,
+            # Else aiohttp unpacks a compressed body of any size; JSON is not sent in this way.
+            auto_decompress=False,
+            access_log=access_logger if is_logged else None,
+            shutdown_timeout=LAST_WRITE_TIMEOUT_S,
+        )
+
+    async def start(self) -> None:
+        """Answer from now on."""
+        await self._runner.setup()
+        for opened in self._sockets:
+            await web.SockSite(self._runner, opened, backlog=BACKLOG).start()
+
+    async def stop(self) -> None:
+        """Stop listening and cut the requests that still run."""
+        await self._runner.cleanup()

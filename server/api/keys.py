@@ -1,0 +1,9 @@
+"""What the handlers find in the application."""
+
+from aiohttp import web
+
+from server.model_manager import ModelManager
+
+__all__ = ["MODEL_MANAGER"]
+
+MODEL_MANAGER = web.AppKey("model_manager", ModelManager)

@@ -1,0 +1,157 @@
+"""The pieces that every answer of a text model is made of."""
+
+import json
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from json.encoder import encode_basestring_ascii
+from typing import Any, Protocol
+
+from server.payloads import FinishReason, GenerationRequest, TextChunk, TokenLogprobs
+
+__all__ = [
+    "AnswerHead",
+    "Choice",
+    "GenerationCall",
+    "Renderer",
+    "StreamFrame",
+    "Usage",
+    "finite_logprob",
+    "json_bytes",
+    "json_string",
+    "usage_of",
+]
+
+# In ASCII on purpose: some clients split an event stream at U+2028 and U+0085 too.
+json_string = encode_basestring_ascii
+
+# JSON has no infinity; this is what OpenAI sends for a token that could not be chosen.
+LOWEST_LOGPROB = -9999.0
+
+Usage = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerHead:
+    """The members that every piece of one answer repeats."""
+
+    id: str
+    model: str
+    created: int
+
+    @classmethod
+    def make(cls, id_prefix: str, model: str) -> "AnswerHead":
+        """Head of a new answer."""
+        return cls(f"{id_prefix}-{uuid.uuid4().hex}", model, int(time.time()))
+
+    def as_dict(self, object_name: str) -> dict[str, Any]:
+        """The members in OpenAI's order."""
+        return {"id": self.id, "object": object_name, "created": self.created, "model": self.model}
+
+
+@dataclass(slots=True)
+class Choice:
+    """One choice of an answer, put together from its chunks."""
+
+    parts: list[str] = field(default_factory=list)
+    logprobs: list[TokenLogprobs] | None = None
+    last: TextChunk | None = None
+
+    def add(self, chunk: TextChunk) -> None:
+        """Append a chunk."""
+        self.parts.append(chunk.text)
+        if chunk.logprobs is not None:
+            self.logprobs = self.logprobs or []
+            self.logprobs.extend(chunk.logprobs)
+        self.last = chunk
+
+    @property
+    def text(self) -> str:
+        """The text so far."""
+        return "".join(self.parts)
+
+    @property
+    def finish_reason(self) -> FinishReason | None:
+        """Why it ended; None while it has not."""
+        return None if self.last is None else self.last.finish_reason
+
+
+class Renderer(Protocol):
+    """How an endpoint writes its answer; one object per request."""
+
+    def chunk(self, chunk: TextChunk) -> bytes | None:
+        """The server-sent event of a chunk; None where it has nothing to show yet."""
+
+    def usage_chunk(self, usage: Usage) -> bytes | None:
+        """The event with the token counts; None where the client did not ask for it."""
+
+    def whole(self, choices: Sequence[Choice], usage: Usage) -> bytes:
+        """The answer in one piece."""
+
+
+class StreamFrame:
+    """What is the same around every event of one stream, turned into JSON once."""
+
+    def __init__(self, head: AnswerHead, object_name: str, *, has_usage_chunk: bool) -> None:
+        members = json.dumps(head.as_dict(object_name), separators=(",", ":"))[:-1]
+        self._start = f"data: {members}"
+        self._before = f'{self._start},"choices":[{{"index":'
+        self._after = '}],"usage":null}\n\n' if has_usage_chunk else "}]}\n\n"
+        self._has_usage_chunk = has_usage_chunk
+
+    def event(
+        self, index: int, content: str, logprobs: str, finish_reason: FinishReason | None
+    ) -> bytes:
+        """An event with one choice; `content` and `logprobs` are JSON."""
+        finish = "null" if finish_reason is None else f'"{finish_reason}"'
+        return (
+            f'{self._before}{index},{content},"logprobs":{logprobs},'
+            f'"finish_reason":{finish}{self._after}'
+        ).encode()
+
+    def usage_event(self, usage: Usage) -> bytes | None:
+        """The event without a choice that ends a stream, if the client asked for it."""
+        if not self._has_usage_chunk:
+            return None
+        counts = json.dumps(usage, separators=(",", ":"))
+        return f'{self._start},"choices":[],"usage":{counts}}}\n\n'.encode()
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationCall:
+    """An HTTP request that was understood: what to run, and how to answer.
+
+    Choice i of prompt p is number p * `num_choices` + i of the answer.
+    """
+
+    model: str
+    prompts: tuple[GenerationRequest, ...]
+    num_choices: int
+    stream: bool
+    renderer: Renderer
+
+
+def usage_of(last_chunks: Mapping[int, TextChunk], num_choices: int) -> Usage:
+    """Token counts from the last chunk of each choice; prompts are counted once."""
+    prompts = {index // num_choices: chunk for index, chunk in last_chunks.items()}.values()
+    num_prompt_tokens = sum(chunk.num_prompt_tokens for chunk in prompts)
+    num_completion_tokens = sum(chunk.num_completion_tokens for chunk in last_chunks.values())
+    return {
+        "prompt_tokens": num_prompt_tokens,
+        "completion_tokens": num_completion_tokens,
+        "total_tokens": num_prompt_tokens + num_completion_tokens,
+        "prompt_tokens_details": {
+            "cached_tokens": sum(chunk.num_cached_tokens for chunk in prompts)
+        },
+    }
+
+
+def finite_logprob(logprob: float) -> float:
+    """A log probability that JSON can hold; also for NaN."""
+    return logprob if logprob > LOWEST_LOGPROB else LOWEST_LOGPROB
+
+
+def json_bytes(value: object) -> bytes:
+    """Compact JSON in ASCII."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()

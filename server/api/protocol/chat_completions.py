@@ -1,0 +1,151 @@
+"""POST chat/completions: JSON -> GenerationRequest, TextChunks -> JSON."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import Field
+
+from server.api.protocol.answer import (
+    AnswerHead,
+    Choice,
+    GenerationCall,
+    StreamFrame,
+    Usage,
+    finite_logprob,
+    json_bytes,
+    json_string,
+)
+from server.api.protocol.fields import (
+    SHARED_LABELS,
+    SHARED_NEUTRAL,
+    Count,
+    GenerationFields,
+    Mixed,
+)
+from server.api.protocol.messages import parse_messages, parse_tool_choice, parse_tools
+from server.api.protocol.validation import FieldRules, validate_fields
+from server.errors import InvalidRequestError
+from server.payloads import GenerationRequest, SamplingFields, TextChunk, TokenLogprobs
+
+__all__ = ["parse_chat_completion"]
+
+RULES = FieldRules(
+    neutral={
+        **SHARED_NEUTRAL,
+        "audio": (),
+        "function_call": ("none",),
+        "functions": ([],),
+        "modalities": (["text"],),
+        "parallel_tool_calls": (True,),
+        "prediction": (),
+        "reasoning_effort": (),
+        "verbosity": ("medium",),
+        "web_search_options": (),
+    },
+    labels=SHARED_LABELS,
+)
+
+
+class ChatCompletionFields(GenerationFields):
+    """The fields of a chat completion."""
+
+    messages: list[Mixed]
+    max_completion_tokens: Count | None = None
+    logprobs: bool = False
+    top_logprobs: Count | None = None
+    tools: list[Mixed] = Field(default_factory=list)
+    tool_choice: Mixed = None
+    chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
+
+    def chat_sampling(self) -> SamplingFields:
+        """The sampling fields under the names that a chat has for them."""
+        if self.top_logprobs and not self.logprobs:
+            raise InvalidRequestError("top_logprobs needs logprobs: true", "top_logprobs")
+        return self.sampling(
+            max_tokens=("max_completion_tokens", self.max_completion_tokens),
+            logprobs=("top_logprobs", (self.top_logprobs or 0) if self.logprobs else None),
+        )
+
+
+def parse_chat_completion(body: Mapping[str, Any]) -> GenerationCall:
+    """Understand a request body. Raises InvalidRequestError."""
+    fields = validate_fields(ChatCompletionFields, body, RULES)
+    head = AnswerHead.make("chatcmpl", fields.model)
+    tools = parse_tools(fields.tools)
+    sampling = fields.chat_sampling()
+    request = GenerationRequest(
+        request_id=head.id,
+        messages=parse_messages(fields.messages),
+        tools=tools if parse_tool_choice(fields.tool_choice) else (),
+        chat_template_kwargs=fields.chat_template_kwargs,
+        sampling=sampling,
+        stop=fields.stop_strings(),
+    )
+    return GenerationCall(
+        model=fields.model,
+        prompts=(request,),
+        num_choices=sampling.get("n", 1),
+        stream=fields.stream,
+        renderer=_ChatRenderer(head, has_usage_chunk=fields.has_usage_chunk()),
+    )
+
+
+class _ChatRenderer:
+    """Writes the answer to one chat completion."""
+
+    def __init__(self, head: AnswerHead, *, has_usage_chunk: bool) -> None:
+        self._head = head
+        self._frame = StreamFrame(head, "chat.completion.chunk", has_usage_chunk=has_usage_chunk)
+        self._started: set[int] = set()
+
+    def chunk(self, chunk: TextChunk) -> bytes | None:
+        """The role travels with the first token: clients time the first chunk as that token."""
+        if not (chunk.text or chunk.finish_reason or chunk.logprobs):
+            return None
+        if chunk.index not in self._started:
+            self._started.add(chunk.index)
+            delta = f'"delta":{{"role":"assistant","content":{json_string(chunk.text)}}}'
+        elif chunk.text:
+            delta = f'"delta":{{"content":{json_string(chunk.text)}}}'
+        else:
+            delta = '"delta":{}'
+        logprobs = "null" if chunk.logprobs is None else json.dumps(_logprobs(chunk.logprobs))
+        return self._frame.event(chunk.index, delta, logprobs, chunk.finish_reason)
+
+    def usage_chunk(self, usage: Usage) -> bytes | None:
+        return self._frame.usage_event(usage)
+
+    def whole(self, choices: Sequence[Choice], usage: Usage) -> bytes:
+        return json_bytes(
+            {
+                **self._head.as_dict("chat.completion"),
+                "choices": [_choice(index, choice) for index, choice in enumerate(choices)],
+                "usage": usage,
+            }
+        )
+
+
+def _choice(index: int, choice: Choice) -> dict[str, Any]:
+    return {
+        "index": index,
+        "message": {"role": "assistant", "content": choice.text, "refusal": None},
+        "logprobs": None if choice.logprobs is None else _logprobs(choice.logprobs),
+        "finish_reason": choice.finish_reason,
+    }
+
+
+def _logprobs(tokens: Sequence[TokenLogprobs]) -> dict[str, Any]:
+    content = [
+        {**_token(token), "top_logprobs": [_token(likely) for likely in token.top]}
+        for token in tokens
+    ]
+    return {"content": content, "refusal": None}
+
+
+def _token(token: TokenLogprobs) -> dict[str, Any]:
+    return {
+        "token": token.token,
+        "logprob": finite_logprob(token.logprob),
+        "bytes": list(token.token_bytes),
+    }

@@ -1,0 +1,126 @@
+"""The request fields that chat/completions and completions share."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, cast
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from server.errors import InvalidRequestError, describe_value
+from server.payloads import SamplingFields, SamplingParams
+
+__all__ = ["SHARED_LABELS", "SHARED_NEUTRAL", "Count", "GenerationFields", "Mixed"]
+
+MAX_STOP_STRINGS = 16
+
+# Names and notes of the caller; nothing in an answer depends on them.
+SHARED_LABELS: Mapping[str, type] = {
+    "metadata": dict,
+    "prompt_cache_key": str,
+    "safety_identifier": str,
+    "user": str,
+}
+# Fields of OpenAI's and Model Server's API for what is not here, with the values that ask for
+# nothing. Any other value is refused by name: a client must not believe that it had an effect.
+SHARED_NEUTRAL: Mapping[str, Sequence[object]] = {
+    "assistant_confidence_threshold": (),
+    "cache_salt": (),
+    "include_stop_str_in_output": (False,),
+    "length_penalty": (1, 1.0),
+    "logit_bias": ({},),
+    "max_ngram_size": (),
+    "min_tokens": (0,),
+    "num_assistant_tokens": (),
+    "priority": (0,),
+    "response_format": ({"type": "text"},),
+    "service_tier": ("auto", "default"),
+    "skip_special_tokens": (True,),
+    "stop_token_ids": ([],),
+    "store": (False,),
+}
+
+# A number of tokens or of choices: 32 bits without sign.
+Count = Annotated[int, Field(le=2**32 - 1)]
+
+# For fields of several types; the endpoint checks them itself to be able to say what is wrong.
+Mixed = Any
+
+
+class StreamOptions(BaseModel):
+    """The `stream_options` object."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    include_usage: bool | None = None
+
+
+class GenerationFields(BaseModel):
+    """The shared fields; null and missing are the same. Ranges are SamplingParams' business."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+    model: str
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+    stop: Mixed = None
+    max_tokens: Count | None = None
+    n: Count | None = None
+    best_of: Count | None = None
+    temperature: float | None = None
+    top_k: Count | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    seed: int | None = None
+    ignore_eos: bool | None = None
+
+    def has_usage_chunk(self) -> bool:
+        """Whether the stream ends with a chunk of the token counts."""
+        if self.stream_options is None:
+            return False
+        if not self.stream:
+            problem = "stream_options can only be used together with stream: true"
+            raise InvalidRequestError(problem, "stream_options")
+        return bool(self.stream_options.include_usage)
+
+    def sampling(self, **renamed: tuple[str, int | None]) -> SamplingFields:
+        """What the client set, in the ranges of SamplingParams.
+
+        `renamed` are fields that this endpoint calls otherwise: SamplingParams' name = (the
+        endpoint's name, value); a value that is not None wins over a field of the same name.
+        """
+        shared = SamplingFields.__annotations__.keys() & GenerationFields.model_fields.keys()
+        values = {name: getattr(self, name) for name in shared}
+        values |= {name: value for name, (_, value) in renamed.items() if value is not None}
+        set_values = {name: value for name, value in values.items() if value is not None}
+        sampling = cast(SamplingFields, set_values)
+        try:
+            params = SamplingParams(**sampling)
+        except InvalidRequestError as error:
+            theirs, value = renamed.get(error.param or "", ("", None))
+            if error.param is None or value is None:
+                raise
+            raise InvalidRequestError(str(error).replace(error.param, theirs, 1), theirs) from None
+        if self.best_of not in (None, params.n):
+            problem = f"best_of is {self.best_of}; only the value of n, {params.n}, is supported"
+            raise InvalidRequestError(problem, "best_of")
+        return sampling
+
+    def stop_strings(self) -> tuple[str, ...]:
+        """`stop` as a list of strings that are not empty."""
+        strings = [] if self.stop is None else self.stop
+        strings = [strings] if isinstance(strings, str) else strings
+        if not isinstance(strings, list):
+            found = describe_value(self.stop)
+            problem = f"stop must be a string or a list of strings, found {found}"
+            raise InvalidRequestError(problem, "stop")
+        if len(strings) > MAX_STOP_STRINGS:
+            problem = f"stop has {len(strings)} strings; at most {MAX_STOP_STRINGS} are possible"
+            raise InvalidRequestError(problem, "stop")
+        for i, string in enumerate(strings):
+            if not (isinstance(string, str) and string):
+                found = describe_value(string)
+                problem = f"stop[{i}] must be a string that is not empty, found {found}"
+                raise InvalidRequestError(problem, "stop")
+        return tuple(strings)

@@ -1,0 +1,75 @@
+"""Bytes of a request -> a JSON object that holds nothing which later code could trip over."""
+
+import json
+from typing import Any, NoReturn
+
+from server.errors import InvalidRequestError, describe_value
+
+__all__ = ["parse_json_object"]
+
+MAX_DEPTH = 100
+
+
+def parse_json_object(body: bytes) -> dict[str, Any]:
+    """Parse a request body. Raises InvalidRequestError for anything but a sane JSON object."""
+    if not body.strip():
+        raise InvalidRequestError("the request has no body; it must be a JSON object")
+    try:
+        value = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
+    except UnicodeDecodeError as error:
+        raise InvalidRequestError(f"the body is not UTF-8 at byte {error.start}") from error
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise InvalidRequestError(f"the body is not JSON at {where}: {error.msg}") from error
+    except RecursionError as error:
+        raise _too_deep() from error
+    except ValueError as error:  # an integer of more digits than Python converts
+        raise InvalidRequestError("the body holds a number with too many digits") from error
+    if not isinstance(value, dict):
+        raise InvalidRequestError(f"the body must be a JSON object, found {describe_value(value)}")
+    # Both walks over the whole body are rare: the bytes say already that there is nothing to find.
+    if body.count(b"[") + body.count(b"{") > MAX_DEPTH:
+        _check_depth(value)
+    if b"\\ud" in body or b"\\uD" in body:
+        _check_text(value)
+    return value
+
+
+def _refuse_constant(constant: str) -> NoReturn:
+    raise InvalidRequestError(f"the body is not JSON: {constant} is no JSON number")
+
+
+def _too_deep() -> InvalidRequestError:
+    return InvalidRequestError(f"the body is nested deeper than {MAX_DEPTH} levels")
+
+
+def _check_depth(value: dict[str, Any]) -> None:
+    level: list[Any] = [value]
+    depth = 0
+    while level:
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise _too_deep()
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list)
+        ]
+
+
+def _check_text(value: object) -> None:
+    """Refuse halves of surrogate pairs: they are no characters and have no UTF-8 form."""
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            problem = f"\\u{ord(value[error.start]):04x} without its other half"
+            raise InvalidRequestError(f"the body holds {problem}") from error
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            _check_text(key)
+            _check_text(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            _check_text(inner)

@@ -1,0 +1,111 @@
+"""Messages and tools of a chat, checked and brought into the one form that templates expect."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+from server.errors import InvalidRequestError, describe_value
+
+__all__ = ["parse_messages", "parse_tool_choice", "parse_tools"]
+
+
+def parse_messages(messages: Sequence[object]) -> tuple[Mapping[str, Any], ...]:
+    """Check a conversation. Members that are not known here are kept for the chat template."""
+    if not messages:
+        raise InvalidRequestError("messages is empty; it needs at least one message", "messages")
+    return tuple(_parse_message(message, f"messages[{i}]") for i, message in enumerate(messages))
+
+
+def _parse_message(message: object, where: str) -> Mapping[str, Any]:
+    if not isinstance(message, dict):
+        _fail(where, "must be an object", message)
+    if not isinstance(message.get("role"), str):
+        _fail(f"{where}.role", "must be a string", message.get("role"))
+    # Client libraries send the members they know as null when they are unset.
+    parsed = {name: value for name, value in message.items() if value is not None}
+    parsed["content"] = _parse_content(message.get("content"), f"{where}.content")
+    if "tool_calls" in parsed:
+        parsed["tool_calls"] = _parse_tool_calls(parsed["tool_calls"], f"{where}.tool_calls")
+    return parsed
+
+
+def _parse_content(content: object, where: str) -> str:
+    if content is None:
+        return ""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        _fail(where, "must be a string, null or a list of parts", content)
+    return "\n".join(_parse_part(part, f"{where}[{i}]") for i, part in enumerate(content))
+
+
+def _parse_part(part: object, where: str) -> str:
+    if not isinstance(part, dict):
+        _fail(where, "must be an object", part)
+    kind = part.get("type")
+    if kind != "text":
+        _fail(f"{where}.type", "must be 'text', the only kind that is supported", kind)
+    text = part.get("text")
+    if not isinstance(text, str):
+        _fail(f"{where}.text", "must be a string", text)
+    return text
+
+
+def _parse_tool_calls(tool_calls: object, where: str) -> list[Mapping[str, Any]]:
+    if not isinstance(tool_calls, list):
+        _fail(where, "must be a list", tool_calls)
+    return [_parse_tool_call(call, f"{where}[{i}]") for i, call in enumerate(tool_calls)]
+
+
+def _parse_tool_call(call: object, where: str) -> Mapping[str, Any]:
+    if not isinstance(call, dict):
+        _fail(where, "must be an object", call)
+    function = call.get("function")
+    if not isinstance(function, dict):
+        _fail(f"{where}.function", "must be an object", function)
+    if not isinstance(function.get("name"), str):
+        _fail(f"{where}.function.name", "must be a string", function.get("name"))
+    arguments = function.get("arguments")
+    if arguments is None:
+        arguments = "{}"
+    if not isinstance(arguments, str | dict):
+        _fail(f"{where}.function.arguments", "must be a string or an object", arguments)
+    return {**call, "function": {**function, "arguments": arguments}}
+
+
+def parse_tools(tools: Sequence[object]) -> tuple[Mapping[str, Any], ...]:
+    """Check tool definitions; the flat form {type, name, ...} is turned into the nested one."""
+    return tuple(_parse_tool(tool, f"tools[{i}]") for i, tool in enumerate(tools))
+
+
+def _parse_tool(tool: object, where: str) -> Mapping[str, Any]:
+    if not isinstance(tool, dict):
+        _fail(where, "must be an object", tool)
+    if tool.get("type") != "function":
+        _fail(f"{where}.type", "must be 'function'", tool.get("type"))
+    if "function" not in tool and "name" in tool:
+        tool = {"type": "function", "function": {k: v for k, v in tool.items() if k != "type"}}
+    function = tool.get("function")
+    if not isinstance(function, dict):
+        _fail(f"{where}.function", "must be an object", function)
+    name = function.get("name")
+    if not (isinstance(name, str) and name):
+        _fail(f"{where}.function.name", "must be a string that is not empty", name)
+    parameters = function.get("parameters")
+    if not (parameters is None or isinstance(parameters, dict)):
+        _fail(f"{where}.function.parameters", "must be an object", parameters)
+    return tool
+
+
+def parse_tool_choice(tool_choice: object) -> bool:
+    """Whether the tools may be used at all."""
+    if tool_choice == "required" or isinstance(tool_choice, dict):
+        problem = "is not supported: the model cannot be made to call a tool; possible: auto, none"
+        raise InvalidRequestError(f"tool_choice {problem}", "tool_choice")
+    if tool_choice not in (None, "auto", "none"):
+        _fail("tool_choice", "must be 'auto' or 'none'", tool_choice)
+    return tool_choice != "none"
+
+
+def _fail(where: str, expected: str, found: object) -> NoReturn:
+    param = where.partition("[")[0]
+    raise InvalidRequestError(f"{where} {expected}, found {describe_value(found)}", param)

@@ -1,0 +1,109 @@
+"""Pydantic's findings -> one short sentence for the client."""
+
+import json
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, NoReturn, TypeVar, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from server.errors import InvalidRequestError, describe_value, did_you_mean
+
+__all__ = ["FieldRules", "validate_fields"]
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+EXPECTED = {
+    "bool_type": "must be true or false",
+    "dict_type": "must be an object",
+    "finite_number": "must be a finite number",
+    "float_type": "must be a number",
+    "greater_than_equal": "must be at least {ge}",
+    "int_type": "must be an integer",
+    "less_than_equal": "must be at most {le}",
+    "list_type": "must be a list",
+    "model_type": "must be an object",
+    "string_type": "must be a string",
+}
+
+
+class FieldRules:
+    """What an endpoint does with the fields that its pydantic model does not have.
+
+    `neutral` are features that this server does not have: only the values that ask for nothing
+    pass. `labels` name the caller or the call and change no answer; their type is checked.
+    """
+
+    def __init__(
+        self, neutral: Mapping[str, Collection[object]], labels: Mapping[str, type]
+    ) -> None:
+        self._neutral = neutral
+        self._labels = labels
+
+    def apply(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """The fields that remain for the model. Raises InvalidRequestError."""
+        rest = {}
+        for name, value in fields.items():
+            if value is None:  # null is "unset" in every field
+                continue
+            if name in self._labels:
+                self._check_label(name, value)
+            elif name in self._neutral:
+                self._check_neutral(name, value)
+            else:
+                rest[name] = value
+        return rest
+
+    def names(self) -> set[str]:
+        """Every field that is looked at here."""
+        return self._neutral.keys() | self._labels.keys()
+
+    def _check_label(self, name: str, value: object) -> None:
+        if not isinstance(value, self._labels[name]):
+            kind = "a string" if self._labels[name] is str else "an object"
+            problem = f"{name} must be {kind}, found {describe_value(value)}"
+            raise InvalidRequestError(problem, name)
+
+    def _check_neutral(self, name: str, value: object) -> None:
+        possible = self._neutral[name]
+        # 1 == True in Python, but not in JSON.
+        if any(type(value) is type(neutral) and value == neutral for neutral in possible):
+            return
+        if not possible:
+            raise InvalidRequestError(f"{name} is not supported", name)
+        only = " or ".join(json.dumps(neutral) for neutral in possible)
+        problem = f"{name} is not supported with other values than {only}"
+        raise InvalidRequestError(problem, name)
+
+
+def validate_fields(model: type[ModelT], fields: Mapping[str, Any], rules: FieldRules) -> ModelT:
+    """Build the pydantic model of a request. Raises InvalidRequestError for the first problem."""
+    try:
+        return model.model_validate(rules.apply(fields))
+    except ValidationError as error:
+        known = {*_field_names(model), *rules.names()}
+        _refuse(error.errors(include_url=False)[0], known)
+
+
+def _field_names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Names as they stand in messages: those of an inner object with its own name before."""
+    for name, info in model.model_fields.items():
+        yield prefix + name
+        for kind in (info.annotation, *get_args(info.annotation)):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                yield from _field_names(kind, f"{prefix}{name}.")
+
+
+def _refuse(problem: ErrorDetails, known: Collection[str]) -> NoReturn:
+    where = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        hint = did_you_mean(where, sorted(known))
+        raise InvalidRequestError(f"unknown field {where!r}{hint}", where)
+    if problem["type"] == "missing":
+        raise InvalidRequestError(f"{where} is missing", where)
+    expected = EXPECTED.get(problem["type"])
+    if expected is None:
+        raise InvalidRequestError(f"{where}: {problem['msg']}", where)
+    expected = expected.format(**problem.get("ctx", {}))
+    found = describe_value(problem["input"])
+    raise InvalidRequestError(f"{where} {expected}, found {found}", where)

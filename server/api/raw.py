@@ -1,0 +1,105 @@
+"""POST to any other path: a graph that takes the HTTP request itself and writes the answer."""
+
+import json
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+
+from server.api.body import read_body
+from server.api.errors import ClientGoneError, api_error
+from server.api.keys import MODEL_MANAGER
+from server.errors import (
+    GenerationError,
+    InvalidRequestError,
+    ModelNotFoundError,
+    describe_value,
+    did_you_mean,
+)
+from server.model_manager import ModelManager, ServedModel
+from server.payloads import HttpRequestPayload, HttpResponsePayload
+
+__all__ = ["handle_raw"]
+
+# The endpoints of this path that are no graph's own, to tell what may have been meant.
+ENDPOINTS = ("chat/completions", "completions")
+
+
+async def handle_raw(request: web.Request) -> web.StreamResponse:
+    """Run the graph that `model` in a JSON body names, or else the path."""
+    body = await read_body(request)
+    endpoint = request.match_info["endpoint"]
+    model = _find_model(request.app[MODEL_MANAGER], endpoint, body)
+    graph = model.graph
+    if (graph.input.type, graph.output.type) != (HttpRequestPayload, HttpResponsePayload):
+        problem = f"model {model.name!r} does not serve {endpoint!r}"
+        raise InvalidRequestError(f"{problem}: its graph takes no raw HTTP requests", "model")
+    payload = HttpRequestPayload(
+        method=request.method,
+        path=request.path,
+        headers={name.lower(): value for name, value in request.headers.items()},
+        body=body,
+        query=request.query_string,
+    )
+    async with graph.start_run(payload) as run:
+        return await _send(request, run)
+
+
+def _find_model(manager: ModelManager, endpoint: str, body: bytes) -> ServedModel:
+    name = _model_in_body(body)
+    if name is None and endpoint not in manager.served_names():
+        hint = did_you_mean(endpoint, [*ENDPOINTS, *manager.served_names()])
+        problem = f"{endpoint!r} is neither an endpoint nor a model, and the body names no model"
+        raise ModelNotFoundError(problem + hint)
+    return manager.get(endpoint if name is None else name)
+
+
+def _model_in_body(body: bytes) -> str | None:
+    """`model` of a JSON object. What else is in the body is the graph's business."""
+    if not body.lstrip().startswith(b"{"):
+        return None
+    try:
+        fields = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    name = fields.get("model")
+    if not (name is None or isinstance(name, str)):
+        raise InvalidRequestError(f"model must be a string, found {describe_value(name)}", "model")
+    return name or None
+
+
+async def _send(
+    request: web.Request, payloads: AsyncIterator[HttpResponsePayload]
+) -> web.StreamResponse:
+    response = None
+    try:
+        async for payload in payloads:
+            if response is None:
+                headers = {"Content-Type": payload.content_type}
+                response = web.StreamResponse(status=payload.status, headers=headers)
+            await _write(request, response, payload.body)
+    except ClientGoneError:
+        raise
+    except Exception as error:
+        if response is None:
+            raise
+        api_error(error)
+        _cut(request)
+        return response
+    if response is None:
+        raise GenerationError("the graph ended without an answer")
+    return response
+
+
+async def _write(request: web.Request, response: web.StreamResponse, body: bytes) -> None:
+    try:
+        if not response.prepared:
+            await response.prepare(request)
+        await response.write(body)
+    except ConnectionError as error:
+        raise ClientGoneError from error
+
+
+def _cut(request: web.Request) -> None:
+    """Break the connection: a body of unknown form has no other way to say that it is not whole."""
+    if request.transport is not None:
+        request.transport.abort()

@@ -1,0 +1,77 @@
+"""The graph runs behind one HTTP request: one for each prompt."""
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+
+from server.graph import Graph
+from server.payloads import GenerationRequest, TextChunk
+
+__all__ = ["start_runs"]
+
+QUEUE_SIZE = 16
+
+
+def start_runs(
+    graph: Graph, prompts: Sequence[GenerationRequest], num_choices: int
+) -> AbstractAsyncContextManager[AsyncIterator[TextChunk]]:
+    """Run every prompt at once; choice i of prompt p comes out as p * num_choices + i."""
+    if len(prompts) == 1:
+        return graph.start_run(prompts[0])
+    return _MergedRuns(graph, prompts, num_choices)
+
+
+class _MergedRuns:
+    """Several runs as one. Leaving the context stops them all; the first error ends them all."""
+
+    def __init__(
+        self, graph: Graph, prompts: Sequence[GenerationRequest], num_choices: int
+    ) -> None:
+        self._graph = graph
+        self._prompts = prompts
+        self._num_choices = num_choices
+        # What the tasks hand over: a chunk, the error of a run, or None for a run that ended.
+        self._queue = asyncio.Queue[TextChunk | Exception | None](QUEUE_SIZE)
+        self._num_active = len(prompts)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> "_MergedRuns":
+        for number, prompt in enumerate(self._prompts):
+            self._tasks.append(asyncio.create_task(self._pump(number, prompt)))
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def __aiter__(self) -> "_MergedRuns":
+        return self
+
+    async def __anext__(self) -> TextChunk:
+        while self._num_active:
+            item = await self._queue.get()
+            if isinstance(item, Exception):
+                raise item
+            if item is not None:
+                return item
+            self._num_active -= 1
+        raise StopAsyncIteration
+
+    async def _pump(self, number: int, prompt: GenerationRequest) -> None:
+        first = number * self._num_choices
+        end: Exception | None = None
+        try:
+            async with self._graph.start_run(prompt) as run:
+                async for chunk in run:
+                    await self._queue.put(dataclasses.replace(chunk, index=first + chunk.index))
+        except Exception as error:
+            end = error
+        await self._queue.put(end)

@@ -1,0 +1,26 @@
+"""`server --check`: prove the graphs of a configuration without loading anything."""
+
+from server.config import ModelConfig, ServerConfig
+from server.errors import ServingError
+from server.graph import load_graph_config, validate
+
+__all__ = ["check_models"]
+
+
+def check_models(config: ServerConfig) -> int:
+    """Print what is wrong with each model; returns the exit status."""
+    problems = [_check_model(model) for model in config.models]
+    num_bad = len([problem for problem in problems if problem is not None])
+    for model, problem in zip(config.models, problems, strict=True):
+        print(f"{model.name}: {problem or 'ok'}")
+    print(f"{len(problems)} model(s), {num_bad} with problems")
+    return 1 if num_bad else 0
+
+
+def _check_model(model: ModelConfig) -> str | None:
+    try:
+        path = model.require_graph()
+        validate(load_graph_config(path), path.parent)
+    except ServingError as error:
+        return str(error)
+    return None

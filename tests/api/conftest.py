@@ -1,0 +1,27 @@
+"""A server of fake models."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from fakes import RAW_GRAPH, describe_graph, echo_graph, write_repository
+from serving import Server, running_server
+
+from server.config import load_config
+from server.model_manager import ModelManager
+
+GRAPHS = {
+    "echo": echo_graph(),
+    "org/describe": describe_graph(),
+    "raw": RAW_GRAPH,
+    "raw/deep": RAW_GRAPH,
+    "broken": echo_graph(fail="no weights"),
+}
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Server]:
+    manager = ModelManager(load_config(write_repository(tmp_path, GRAPHS)))
+    await manager.load_all()
+    async with running_server(manager) as running:
+        yield running

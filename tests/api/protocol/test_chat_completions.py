@@ -1,0 +1,262 @@
+"""Bodies of chat/completions, understood or refused."""
+
+from typing import Any
+
+import pytest
+
+from server.api.protocol.answer import GenerationCall
+from server.api.protocol.chat_completions import parse_chat_completion
+from server.errors import InvalidRequestError
+from server.payloads import GenerationRequest
+
+MESSAGES = [{"role": "user", "content": "hi"}]
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {}}}
+
+
+def parse(**fields: Any) -> GenerationCall:
+    return parse_chat_completion({"model": "m", "messages": MESSAGES, **fields})
+
+
+def request_of(**fields: Any) -> GenerationRequest:
+    (request,) = parse(**fields).prompts
+    return request
+
+
+def test_what_is_not_set_is_not_there() -> None:
+    call = parse()
+    assert (call.model, call.num_choices, call.stream) == ("m", 1, False)
+    (request,) = call.prompts
+    assert request == GenerationRequest(request.request_id, messages=tuple(MESSAGES))
+
+
+def test_null_means_unset_in_every_field() -> None:
+    names = [
+        "stream", "stream_options", "stop", "max_tokens", "max_completion_tokens", "n", "best_of",
+        "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "frequency_penalty",
+        "presence_penalty", "seed", "ignore_eos", "logprobs", "top_logprobs", "tools",
+        "tool_choice", "chat_template_kwargs", "user", "store", "response_format", "logit_bias",
+        "metadata", "reasoning_effort", "functions", "no_such_field",
+    ]  # fmt: skip
+    request = request_of(**dict.fromkeys(names))
+    assert request == GenerationRequest(request.request_id, messages=tuple(MESSAGES))
+    assert parse(stream=True, stream_options={"include_usage": None}).stream
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("max_tokens", [1, 2**32 - 1]),
+        ("n", [1, 128]),
+        ("temperature", [0, 0.0, 1, 2]),
+        ("top_k", [-1, 0, 1, 2**32 - 1]),
+        ("top_p", [0, 0.5, 1]),
+        ("min_p", [0, 0.5, 1]),
+        ("repetition_penalty", [0.1, 1, 1.5]),
+        ("frequency_penalty", [-2, 0, 2]),
+        ("presence_penalty", [-2, 0, 2]),
+        ("seed", [0, 2**32 - 1]),
+        ("ignore_eos", [True, False]),
+    ],
+)
+def test_sampling_fields_pass_as_they_are(name: str, values: list[Any]) -> None:
+    for value in values:
+        assert request_of(**{name: value}).sampling == {name: value}
+
+
+def test_max_completion_tokens_wins() -> None:
+    assert request_of(max_tokens=5, max_completion_tokens=3).sampling == {"max_tokens": 3}
+    assert request_of(max_completion_tokens=3).sampling == {"max_tokens": 3}
+
+
+@pytest.mark.parametrize(
+    ("fields", "sampling"),
+    [
+        ({"logprobs": False}, {}),
+        ({"logprobs": True}, {"logprobs": 0}),
+        ({"logprobs": True, "top_logprobs": 20}, {"logprobs": 20}),
+        ({"top_logprobs": 0}, {}),
+    ],
+)
+def test_logprobs(fields: dict[str, Any], sampling: dict[str, Any]) -> None:
+    assert request_of(**fields).sampling == sampling
+
+
+def test_stop() -> None:
+    assert request_of(stop="a").stop == ("a",)
+    assert request_of(stop=[]).stop == ()
+    assert request_of(stop=["x"] * 16).stop == ("x",) * 16
+
+
+def test_text_parts_are_joined() -> None:
+    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    (message,) = request_of(messages=[{"role": "user", "content": parts}]).messages or ()
+    assert message == {"role": "user", "content": "a\nb"}
+
+
+@pytest.mark.parametrize("content", [{}, {"content": None}, {"content": ""}, {"content": []}])
+def test_message_without_text(content: dict[str, Any]) -> None:
+    (message,) = request_of(messages=[{"role": "tool", **content}]).messages or ()
+    assert message == {"role": "tool", "content": ""}
+
+
+def test_other_members_of_a_message_are_kept_and_nulls_are_not() -> None:
+    sent = {"role": "x", "content": "a", "name": "n", "mood": {"a": [1]}, "refusal": None}
+    (message,) = request_of(messages=[sent]).messages or ()
+    assert message == {"role": "x", "content": "a", "name": "n", "mood": {"a": [1]}}
+
+
+@pytest.mark.parametrize("arguments", [{}, {"arguments": None}])
+def test_missing_arguments_of_a_tool_call(arguments: dict[str, Any]) -> None:
+    call = {"id": "1", "type": "function", "function": {"name": "f", **arguments}}
+    (message,) = request_of(messages=[{"role": "assistant", "tool_calls": [call]}]).messages or ()
+    (parsed,) = message["tool_calls"]
+    assert parsed == {**call, "function": {"name": "f", "arguments": "{}"}}
+
+
+def test_tools_reach_the_template() -> None:
+    flat = {"type": "function", "name": "g", "parameters": {"type": "object"}}
+    first, second = request_of(tools=[TOOL, flat], tool_choice="auto").tools
+    assert first == TOOL
+    assert second["function"] == {"name": "g", "parameters": {"type": "object"}}
+    assert request_of(tools=[TOOL], tool_choice="none").tools == ()
+
+
+def test_chat_template_kwargs_reach_the_template() -> None:
+    kwargs = {"enable_thinking": False}
+    assert request_of(chat_template_kwargs=kwargs).chat_template_kwargs == kwargs
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"user": "u", "metadata": {"a": "b"}, "safety_identifier": "x", "prompt_cache_key": "y"},
+        {"store": False, "service_tier": "auto", "parallel_tool_calls": True},
+        {"modalities": ["text"], "response_format": {"type": "text"}, "logit_bias": {}},
+        {"n": 3, "best_of": 3},
+        {"best_of": 1},
+    ],
+)
+def test_fields_that_change_nothing_pass(fields: dict[str, Any]) -> None:
+    assert request_of(**fields).messages == tuple(MESSAGES)
+
+
+# Field -> values that are refused with a message that names it.
+BAD_VALUES: dict[str, list[Any]] = {
+    "model": [1, [], True],
+    "messages": [[], {}, "hi", [1], [[]]],
+    "stream": [1, 0, "true", []],
+    "stop": [1, True, {}, "", [""], [1], [None], ["x"] * 17],
+    "max_tokens": [0, -1, True, "5", 5.0, [], 2**32, 10**400],
+    "max_completion_tokens": [0, -1, True, "5", 5.0, 2**32],
+    "n": [0, -1, 129, 1.0, True, "1", 2**70],
+    "best_of": [2, 0, "1", True],
+    "temperature": [-0.1, 2.1, True, "1", [], 10**400, float("inf"), float("nan")],
+    "top_k": [-2, 1.0, True, "1", 2**32],
+    "top_p": [-0.1, 1.1, True, "1"],
+    "min_p": [-0.1, 1.1, True, "1"],
+    "repetition_penalty": [0, -1, True, "1"],
+    "frequency_penalty": [-2.1, 2.1, True, "1"],
+    "presence_penalty": [-2.1, 2.1, True, "1"],
+    "seed": [-1, 2**32, True, 1.0, "1", 10**30],
+    "ignore_eos": [0, 1, "true"],
+    "logprobs": [0, 1, 5, "true"],
+    "top_logprobs": [1, -1, True, "1", 1.0],
+    "tools": [{}, "x", [1], [{}], [{"type": "web"}], [{"type": "function"}],
+              [{"type": "function", "function": {}}],
+              [{"type": "function", "function": {"name": ""}}],
+              [{"type": "function", "function": {"name": 1}}],
+              [{"type": "function", "function": {"name": "f", "parameters": []}}]],
+    "tool_choice": [1, True, "always", "required", [], {"type": "function"}],
+    "chat_template_kwargs": [[], "x", 1, True],
+    "user": [1, [], {}],
+    "metadata": ["x", 1, []],
+    "store": [True, 0, "no"],
+    "service_tier": ["flex", 1],
+    "parallel_tool_calls": [False, 1],
+    "modalities": [["audio"], ["text", "audio"], "text", []],
+    "response_format": [{"type": "json_object"}, {"type": "json_schema", "json_schema": {}}, {},
+                        "text"],
+    "logit_bias": [{"1": 1}, []],
+    "audio": [{}],
+    "functions": [[{}]],
+    "reasoning_effort": ["low"],
+    "stop_token_ids": [[1]],
+    "stream_options": [[], "x", True],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD_VALUES)
+def test_bad_value_is_refused_by_name(name: str) -> None:
+    for value in BAD_VALUES[name]:
+        with pytest.raises(InvalidRequestError) as error:
+            parse(**{name: value})
+        assert error.value.param == name, value
+        assert name in str(error.value)
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("fields", "param", "message"),
+    [
+        ({"max_token": 1}, "max_token", "unknown field 'max_token'; did you mean 'max_tokens'"),
+        ({"zzz": 1}, "zzz", "unknown field 'zzz'"),
+        ({"prompt": "x"}, "prompt", "unknown field 'prompt'"),
+        ({"logprobs": True, "top_logprobs": 21}, "top_logprobs", "top_logprobs is 21"),
+        ({"stream_options": {"include_usage": True}}, "stream_options", "with stream: true"),
+        (
+            {"stream": True, "stream_options": {"include_usage": 1}},
+            "stream_options.include_usage",
+            "must be true or false, found the number 1",
+        ),
+        (
+            {"stream": True, "stream_options": {"incl_usage": True}},
+            "stream_options.incl_usage",
+            "did you mean 'stream_options.include_usage'",
+        ),
+    ],
+)
+def test_message_says_what_is_possible(fields: dict[str, Any], param: str, message: str) -> None:
+    with pytest.raises(InvalidRequestError) as error:
+        parse(**fields)
+    assert error.value.param == param
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize("missing", ["model", "messages"])
+def test_required_field(missing: str) -> None:
+    fields = {"model": "m", "messages": MESSAGES}
+    for without in ({**fields, missing: None}, {k: v for k, v in fields.items() if k != missing}):
+        with pytest.raises(InvalidRequestError, match=f"^{missing} is missing$"):
+            parse_chat_completion(without)
+
+
+@pytest.mark.parametrize(
+    ("message", "where"),
+    [
+        (1, "messages[1]"),
+        ({}, "messages[1].role"),
+        ({"role": 1}, "messages[1].role"),
+        ({"role": "user", "content": 1}, "messages[1].content"),
+        ({"role": "user", "content": {}}, "messages[1].content"),
+        ({"role": "user", "content": ["x"]}, "messages[1].content[0]"),
+        ({"role": "user", "content": [{"text": "x"}]}, "messages[1].content[0].type"),
+        ({"role": "user", "content": [{"type": "image_url"}]}, "messages[1].content[0].type"),
+        ({"role": "user", "content": [{"type": "text"}]}, "messages[1].content[0].text"),
+        ({"role": "assistant", "tool_calls": {}}, "messages[1].tool_calls"),
+        ({"role": "assistant", "tool_calls": [1]}, "messages[1].tool_calls[0]"),
+        ({"role": "assistant", "tool_calls": [{}]}, "messages[1].tool_calls[0].function"),
+        (
+            {"role": "assistant", "tool_calls": [{"function": {}}]},
+            "messages[1].tool_calls[0].function.name",
+        ),
+        (
+            {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": 1}}]},
+            "messages[1].tool_calls[0].function.arguments",
+        ),
+    ],
+)
+def test_bad_message_is_named(message: Any, where: str) -> None:
+    with pytest.raises(InvalidRequestError) as error:
+        parse(messages=[*MESSAGES, message])
+    assert str(error.value).startswith(f"{where} must be ")
+    assert error.value.param == "messages"

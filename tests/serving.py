@@ -1,0 +1,66 @@
+"""A server on a real socket, in the event loop of the test."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+from openai import AsyncOpenAI
+
+from server.api.http_server import HttpServer, open_sockets
+from server.model_manager import ModelManager
+
+
+@dataclass
+class Server:
+    """The running server; `http` has its address as base URL."""
+
+    manager: ModelManager
+    url: str
+    http: aiohttp.ClientSession
+
+    @property
+    def port(self) -> int:
+        """The port of the server."""
+        return int(self.url.rpartition(":")[2])
+
+    async def post(self, path: str, body: Any, **kwargs: Any) -> tuple[int, Any]:
+        """Status and JSON of the answer; a `body` of bytes goes out as it is."""
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        async with self.http.post(path, data=data, **kwargs) as response:
+            return response.status, await response.json()
+
+    async def post_text(self, path: str, body: Any) -> str:
+        """The answer as text."""
+        async with self.http.post(path, json=body) as response:
+            assert response.status == 200
+            return await response.text()
+
+    async def until_running(self, count: int) -> None:
+        """Wait until that many requests are in the graph of the model `echo`."""
+        graph = self.manager.get("echo").graph
+        async with asyncio.timeout(10):
+            while graph.num_running != count:  # noqa: ASYNC110 - nothing tells of it
+                await asyncio.sleep(0.01)
+
+    def openai(self, prefix: str = "/v3") -> AsyncOpenAI:
+        """The real client."""
+        return AsyncOpenAI(base_url=self.url + prefix, api_key="unused", max_retries=0)
+
+
+@asynccontextmanager
+async def running_server(manager: ModelManager) -> AsyncIterator[Server]:
+    """Serve the models of a manager until the block ends."""
+    sockets = open_sockets(["127.0.0.1"], 0)
+    http = HttpServer(manager, sockets)
+    await http.start()
+    url = f"http://127.0.0.1:{sockets[0].getsockname()[1]}"
+    try:
+        async with aiohttp.ClientSession(url) as session:
+            yield Server(manager, url, session)
+    finally:
+        await manager.close(0)
+        await http.stop()

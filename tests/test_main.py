@@ -1,0 +1,259 @@
+"""The command `server` as a process of its own."""
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes import echo_graph, parse_events, write_graph, write_repository
+
+from server.api.http_server import open_sockets
+from server.command_line import parse_arguments
+from server.errors import ConfigError
+
+ROOT = Path(__file__).parents[1]
+
+
+def command(*arguments: str | Path) -> list[str]:
+    return [sys.executable, "-m", "server", *map(str, arguments)]
+
+
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*arguments), cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@contextmanager
+def started(*arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
+    """A server process, killed at the end if it still runs."""
+    process = subprocess.Popen(
+        command("--rest_port", "0", *arguments),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def ready_line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
+def url_of(line: str) -> str:
+    found = re.search(r"http://127\.0\.0\.1:\d+", line)
+    assert found is not None, line
+    return found[0]
+
+
+def listening_url(process: subprocess.Popen[str]) -> str:
+    """The address, from the log, before the models are loaded."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "Listening on" in line:
+            return url_of(line)
+    raise AssertionError("the server ended before it listened")
+
+
+def get(url: str) -> int:
+    try:
+        with urllib.request.urlopen(url) as response:
+            return int(response.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+
+
+@contextmanager
+def chat(url: str, text: str, *, stream: bool = False) -> Iterator[Any]:
+    body = {"model": "m", "messages": [{"role": "user", "content": text}], "stream": stream}
+    request = urllib.request.Request(f"{url}/v3/chat/completions", json.dumps(body).encode())
+    with urllib.request.urlopen(request, timeout=60) as response:
+        yield response
+
+
+def test_serves_until_a_signal(tmp_path: Path) -> None:
+    config = write_repository(tmp_path, {"m": echo_graph(), "bad": echo_graph(fail="no weights")})
+    with started("--config_path", config) as process:
+        line = ready_line(process)
+        assert line.startswith("Serving on http://127.0.0.1:")
+        assert "(1 of 2 models)" in line
+        assert "--rest_bind_address 0.0.0.0 opens it to the network" in line
+        with chat(url_of(line), "hello world") as response:
+            answer = json.load(response)
+        assert answer["choices"][0]["message"]["content"] == "hello world"
+        process.send_signal(signal.SIGTERM)
+        _, log = process.communicate(timeout=30)
+        assert process.returncode == 0
+    assert "Loading model m (1 of 2)" in log
+    assert "no weights" in log
+    assert "Traceback" not in log
+
+
+def test_single_model_without_a_configuration(tmp_path: Path) -> None:
+    write_graph(tmp_path / "x", echo_graph())
+    with started("--model_name", "m", "--model_path", tmp_path / "x") as process:
+        with chat(url_of(ready_line(process)), "hi") as response:
+            assert response.status == 200
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+
+
+def test_health_before_the_models_are_loaded(tmp_path: Path) -> None:
+    config = write_repository(tmp_path, {"m": echo_graph(open_s=1.0)})
+    with started("--config_path", config) as process:
+        url = listening_url(process)
+        assert get(f"{url}/v2/health/live") == 200
+        assert get(f"{url}/v2/health/ready") == 503
+        ready_line(process)
+        assert get(f"{url}/v2/health/ready") == 200
+
+
+def test_signal_while_a_model_loads(tmp_path: Path) -> None:
+    config = write_repository(tmp_path, {"m": echo_graph(open_s=60.0)})
+    with started("--config_path", config) as process:
+        listening_url(process)
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+
+
+def test_running_requests_may_end(tmp_path: Path) -> None:
+    config = write_repository(tmp_path, {"m": echo_graph()})
+    with started("--config_path", config, "--drain_timeout_s", "20") as process:
+        url = url_of(ready_line(process))
+        with chat(url, "one !pause two", stream=True) as response:
+            response.readline()
+            process.send_signal(signal.SIGTERM)
+            rest = response.read().decode()
+        assert rest.endswith("data: [DONE]\n\n")
+        assert process.wait(30) == 0
+
+
+def test_requests_that_do_not_end_are_cut(tmp_path: Path) -> None:
+    config = write_repository(tmp_path, {"m": echo_graph()})
+    with started("--config_path", config, "--drain_timeout_s", "0.2") as process:
+        url = url_of(ready_line(process))
+        with chat(url, "!endless", stream=True) as response:
+            response.readline()
+            process.send_signal(signal.SIGTERM)
+            *_, last = parse_events(response.read().decode().lstrip("\n"))
+        assert "shutting down" in last["error"]["message"]
+        assert process.wait(30) == 0
+
+
+def test_second_signal_stops_at_once(tmp_path: Path) -> None:
+    config = write_repository(tmp_path, {"m": echo_graph()})
+    with started("--config_path", config, "--drain_timeout_s", "600") as process:
+        url = url_of(ready_line(process))
+        with chat(url, "!endless", stream=True) as response:
+            response.readline()
+            process.send_signal(signal.SIGINT)
+            while get(f"{url}/health") != 503:
+                pass
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) == 0
+
+
+def test_port_in_use(tmp_path: Path) -> None:
+    config = write_repository(tmp_path, {})
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = run("--config_path", config, "--rest_port", str(port))
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert f"cannot listen on 127.0.0.1 port {port}: Address already in use" in line
+
+
+@pytest.mark.parametrize("address", ["a b", "1.2.3.4"])
+def test_address_that_cannot_be_used(address: str) -> None:
+    with pytest.raises(ConfigError, match=address):
+        open_sockets(["127.0.0.1", address], 0)
+
+
+def test_several_addresses_share_a_free_port(tmp_path: Path) -> None:
+    config = write_repository(tmp_path, {})
+    with started("--config_path", config, "--rest_bind_address", "127.0.0.1, ::1") as process:
+        line = ready_line(process)
+        v4, v6 = re.findall(r":(\d+)\b", line.partition("(")[0].replace("::1", ""))
+        assert v4 == v6
+
+
+def test_broken_configuration(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_config_list": [}')
+    result = run("--config_path", tmp_path)
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert "not JSON at line 1, column 24" in line
+
+
+def test_check(tmp_path: Path) -> None:
+    graphs = {"good": echo_graph(open_s=60.0)}
+    result = run("--check", "--config_path", write_repository(tmp_path, graphs))
+    assert (result.returncode, result.stdout) == (0, "good: ok\n1 model(s), 0 with problems\n")
+
+    graphs["bad"] = echo_graph().replace("EchoCalculator", "EchoCalculater")
+    graphs["worse"] = "node { calculator: 5 }"
+    result = run("--check", "--config_path", write_repository(tmp_path, graphs))
+    assert result.returncode == 1
+    assert "EchoCalculater" in result.stdout
+    assert "worse: " in result.stdout
+    assert result.stdout.endswith("3 model(s), 2 with problems\n")
+    assert "Traceback" not in result.stderr
+
+
+def test_list_calculators() -> None:
+    result = run("--list_calculators")
+    assert result.returncode == 0, result.stderr
+
+
+def test_version() -> None:
+    result = run("--version")
+    assert result.returncode == 0
+    assert re.fullmatch(r"server \S.*\n", result.stdout)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ([], "nothing to serve"),
+        (["--config_pth", "x"], "unknown argument --config_pth; did you mean '--config_path'"),
+        (["--config_path=x", "--rest"], "unknown argument --rest"),
+        (["--config_path", "x", "y"], "unknown argument y"),
+        (["--config_path", "x", "--model_name", "m"], "cannot be used together"),
+        (["--model_name", "m"], "only useful together"),
+        (["--config_path", "x", "--rest_port", "65536"], "not a port"),
+        (["--config_path", "x", "--rest_port", "-1"], "not a port"),
+        (["--config_path", "x", "--rest_bind_address", "a,"], "empty address"),
+        (["--config_path", "x", "--log_level", "LOUD"], "LOUD"),
+        (["--config_path", "x", "--drain_timeout_s", "nan"], "not a time"),
+        (["--config_path"], "expected one argument"),
+    ],
+)
+def test_bad_usage(arguments: list[str], problem: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        parse_arguments(arguments)
+    assert exit_.value.code == 64
+    assert problem in capsys.readouterr().err
+
+
+def test_defaults(tmp_path: Path) -> None:
+    arguments = parse_arguments(["--config_path", str(tmp_path)])
+    assert arguments.rest_port == 8000
+    assert arguments.rest_bind_address == ("127.0.0.1",)
+    assert (arguments.log_level, arguments.drain_timeout_s) == ("INFO", 30.0)
