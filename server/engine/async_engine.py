@@ -38,13 +38,15 @@ class OutputCollector:
     def __init__(self, request: EngineRequest) -> None:
         self.request_id = request.request_id
         self.loop = asyncio.get_running_loop()
-        self._num_unfinished = request.params.n
+        self._open_choices = set(range(request.params.n))
         self._pending: dict[int, ChoiceOutput] = {}
         self._error: RequestError | None = None
         self._waiter: asyncio.Future[None] | None = None
 
     def put(self, output: SequenceOutput) -> None:
-        """Add news; on the loop's thread."""
+        """Add news; on the loop's thread. What a choice brings after its end is not wanted."""
+        if output.index not in self._open_choices:
+            return
         if output.error is not None:
             self._error = output.error
         else:
@@ -58,7 +60,7 @@ class OutputCollector:
 
     def drop_choice(self, index: int) -> None:
         """Expect nothing more of a choice, because its reader has ended it."""
-        self._num_unfinished -= 1
+        self._open_choices.discard(index)
         self._pending.pop(index, None)
         self.wake()
 
@@ -70,14 +72,14 @@ class OutputCollector:
     async def read(self) -> list[ChoiceOutput]:
         """All news, at least one; empty once every choice is over. Raises the request's error."""
         while not self._pending:
+            if not self._open_choices:
+                return []
             if self._error is not None:
                 raise self._error
-            if self._num_unfinished <= 0:
-                return []
             self._waiter = self.loop.create_future()
             await self._waiter
         taken, self._pending = self._pending, {}
-        self._num_unfinished -= sum(c.finish_reason is not None for c in taken.values())
+        self._open_choices -= {i for i, c in taken.items() if c.finish_reason is not None}
         return list(taken.values())
 
     def _merge(self, output: SequenceOutput) -> None:
@@ -111,7 +113,7 @@ class Generation:
                     yield output
 
     def stop_choice(self, index: int) -> None:
-        """End one choice; the others go on. Does nothing for one that has been ended already."""
+        """End one choice after its first token; the others go on. Harmless if it is over."""
         if index not in self._stopped:
             self._stopped.add(index)
             self._collector.drop_choice(index)
@@ -147,7 +149,7 @@ class AsyncLLMEngine:
     def generate(self, prompt_token_ids: Iterable[int], params: SamplingParams) -> Generation:
         """Start a request; raises InvalidRequestError, ContextLengthError or ModelNotReadyError.
 
-        Call `abort` when the Generation is left before its end.
+        Call `abort` when the Generation is left before its end; later it does no harm.
         """
         if self.failure is not None:
             raise ModelNotReadyError(self.failure)
@@ -183,9 +185,12 @@ class AsyncLLMEngine:
             return True
 
     def _run(self) -> None:
-        while self._wait_for_work():
+        is_open = True
+        while is_open:
             try:
-                self._deliver(self.engine.step())
+                is_open = self._wait_for_work()
+                if is_open:
+                    self._deliver(self.engine.step())
             except Exception as error:
                 logger.exception("the engine's thread failed")
                 self.engine.failure = f"the engine failed: {error}"
@@ -199,9 +204,9 @@ class AsyncLLMEngine:
                     self._wakeup.wait()
                 if self._is_closing:
                     return False
-                actions, self._inbox = self._inbox, deque()
-            for action in actions:
-                action()
+            # One by one: should an action raise, the others are still there afterwards.
+            while self._inbox:
+                self._inbox.popleft()()
             if self._can_step():
                 return True
 
@@ -209,16 +214,19 @@ class AsyncLLMEngine:
         return self.engine.has_work and self.engine.failure is None
 
     def _start(self, request: EngineRequest, collector: OutputCollector) -> None:
+        self._collectors[request.request_id] = collector
         try:
             self.engine.add(request)
         except RequestError as error:
-            collector.loop.call_soon_threadsafe(collector.fail, error)
-            return
-        self._collectors[request.request_id] = collector
+            del self._collectors[request.request_id]
+            _call_in(collector.loop, partial(collector.fail, error))
 
     def _abort(self, request_id: int, index: int | None) -> None:
         self.engine.abort(request_id, index)
-        if index is None:
+        self._drop_collector_if_over(request_id)
+
+    def _drop_collector_if_over(self, request_id: int) -> None:
+        if not self.engine.has_request(request_id):
             self._collectors.pop(request_id, None)
 
     def _deliver(self, outputs: list[SequenceOutput]) -> None:
@@ -229,19 +237,31 @@ class AsyncLLMEngine:
             if collector is not None:
                 by_loop.setdefault(collector.loop, []).append((collector, output))
         for loop, news in by_loop.items():
-            _call_in(loop, partial(_put_all, news))
+            if not _call_in(loop, partial(_put_all, news)):
+                for collector, _ in news:
+                    self.engine.abort(collector.request_id)
+        for output in outputs:
+            self._drop_collector_if_over(output.request_id)
 
     def _fail_all(self, error: RequestError) -> None:
-        for collector in list(self._collectors.values()):
-            self.engine.abort(collector.request_id)
+        """Tell every reader first: what is wrong with the engine may stop the aborts too."""
+        collectors, self._collectors = self._collectors, {}
+        for collector in collectors.values():
             _call_in(collector.loop, partial(collector.fail, error))
-        self._collectors.clear()
+        for request_id in collectors:
+            try:
+                self.engine.abort(request_id)
+            except Exception:
+                logger.exception("request %d could not be taken out of the engine", request_id)
 
 
-def _call_in(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
-    # A loop that was closed under its readers has nobody left to tell.
-    if not loop.is_closed():
+def _call_in(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> bool:
+    """Run a call in a loop; False if that loop was closed, so that nobody is left to tell."""
+    try:
         loop.call_soon_threadsafe(call)
+    except RuntimeError:
+        return False
+    return True
 
 
 def _put_all(news: list[tuple[OutputCollector, SequenceOutput]]) -> None:

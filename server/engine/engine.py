@@ -13,7 +13,7 @@ from server.engine.config import EngineConfig
 from server.engine.kv_cache import bytes_per_block
 from server.engine.kv_cache_manager import KVCacheManager
 from server.engine.model_info import read_model_info
-from server.engine.model_loader import load_model
+from server.engine.model_loader import LoadedModel, load_model
 from server.engine.model_runner import ModelRunner
 from server.engine.sampler import SampledToken, sample
 from server.engine.scheduler import ScheduledStep, Scheduler
@@ -63,12 +63,16 @@ class LLMEngine:
         self._arrivals = count()
         self._sequences: dict[int, dict[int, Sequence]] = {}
         self._failures_in_a_row = 0
-        self._load()
-
-    def _load(self) -> None:
-        config = self.config
-        model = load_model(config.models_path, config.device, config.plugin_config)
+        model = self._load_model()
         self.num_blocks = num_kv_blocks(config, model, self.info.max_model_len)
+        self._use(model)
+
+    def _load_model(self) -> LoadedModel:
+        config = self.config
+        return load_model(config.models_path, config.device, config.plugin_config)
+
+    def _use(self, model: LoadedModel) -> None:
+        config = self.config
         self.vocab_size = model.vocab_size
         self.block_size = model.block_size
         self.kv = KVCacheManager(self.num_blocks, model.block_size, config.enable_prefix_caching)
@@ -109,7 +113,14 @@ class LLMEngine:
 
         Raises ContextLengthError if it can never fit, InvalidRequestError for an unknown token id.
         """
-        tokens = np.fromiter(prompt_token_ids, np.int64)
+        try:
+            tokens = np.fromiter(prompt_token_ids, np.int64)
+        except OverflowError as error:
+            raise InvalidRequestError(
+                f"the prompt has a token id beyond 64 bits; the model knows 0 to "
+                f"{self.vocab_size - 1}",
+                "prompt",
+            ) from error
         if len(tokens) == 0:
             raise InvalidRequestError("the prompt has no tokens; at least one is needed", "prompt")
         if tokens.min() < 0 or tokens.max() >= self.vocab_size:
@@ -162,6 +173,10 @@ class LLMEngine:
         self.stats.prompt_tokens += sequence.num_prompt_tokens
         self.scheduler.add(sequence)
 
+    def has_request(self, request_id: int) -> bool:
+        """Whether any choice of a request is unfinished."""
+        return request_id in self._sequences
+
     def abort(self, request_id: int, index: int | None = None) -> None:
         """Stop one choice of a request, or all; nothing happens to one that is over already."""
         sequences = self._sequences.get(request_id, {})
@@ -172,7 +187,9 @@ class LLMEngine:
     def step(self) -> list[SequenceOutput]:
         """Move the running requests on by one step; returns what is new."""
         started = perf_counter()
+        num_preemptions = self.scheduler.num_preemptions
         step = self.scheduler.schedule()
+        self.stats.preemptions += self.scheduler.num_preemptions - num_preemptions
         scheduled = perf_counter()
         try:
             finished, logits = self.runner.run(step)
@@ -188,7 +205,6 @@ class LLMEngine:
         self.stats.num_steps += 1
         self.stats.tokens += step.num_tokens
         self.stats.schedule_s += scheduled - started
-        self.stats.preemptions = self.scheduler.num_preemptions
         self.stats.step_s += perf_counter() - started
         return outputs
 
@@ -305,6 +321,7 @@ class LLMEngine:
         for sequence in waiting:
             self.scheduler.remove(sequence)
         self.runner.close()
-        self._load()
+        # As many blocks as before, or what was accepted might not fit any more.
+        self._use(self._load_model())
         for sequence in sorted(waiting, key=lambda s: (s.arrival, s.index)):
             self.scheduler.add(sequence)
