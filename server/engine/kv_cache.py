@@ -10,6 +10,7 @@ import openvino as ov
 
 from server.engine.kv_cache_manager import BlockCopy
 from server.engine.memory import RESERVATIONS
+from server.errors import ModelLoadError
 
 CPU_BLOCK_SIZE = 32
 
@@ -60,20 +61,19 @@ class HostKVCache:
     """KV tensors in host memory.
 
     The whole cache is reserved at once, as anonymous memory which takes no page until it is
-    written, so nothing is ever grown or copied.
+    written, so nothing is ever grown or copied. Raises ModelLoadError if the system refuses it.
     """
 
     def __init__(self, inputs: tuple[CacheInput, ...], num_blocks: int) -> None:
         self.tensors: dict[str, ov.Tensor] = {}
-        self._num_bytes = num_blocks * bytes_per_block(inputs)
-        RESERVATIONS.add(self._num_bytes)
         self._rows: list[npt.NDArray[np.uint8]] = []
         for cache_input in inputs:
-            memory = mmap.mmap(-1, num_blocks * cache_input.block_bytes)
-            flat = np.frombuffer(memory, np.uint8)
+            flat = np.frombuffer(_reserve(num_blocks * cache_input.block_bytes), np.uint8)
             shape = ov.Shape([num_blocks, *cache_input.block_shape])
             self.tensors[cache_input.name] = ov.Tensor(flat, shape, cache_input.element_type)
             self._rows.append(flat.reshape(num_blocks, cache_input.block_bytes))
+        self._num_bytes = num_blocks * bytes_per_block(inputs)
+        RESERVATIONS.add(self._num_bytes)
 
     def copy_blocks(self, copies: list[BlockCopy]) -> None:
         """Copy whole blocks, (source, destination) in this order, in every layer."""
@@ -86,6 +86,18 @@ class HostKVCache:
         self.tensors.clear()
         self._rows.clear()
         RESERVATIONS.remove(self._num_bytes)
+        self._num_bytes = 0
+
+
+def _reserve(num_bytes: int) -> mmap.mmap:
+    # Private memory, unlike the shared one that mmap gives by default, can have huge pages.
+    try:
+        return mmap.mmap(-1, num_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except (OSError, OverflowError, ValueError) as error:
+        raise ModelLoadError(
+            f"the system refuses {num_bytes} bytes for a tensor of the KV cache ({error}); "
+            "choose a smaller cache_size or num_kv_blocks"
+        ) from error
 
 
 class DeviceKVCache:

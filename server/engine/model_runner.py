@@ -41,8 +41,8 @@ class ModelRunner:
             self._request.set_tensor(name, tensor)
 
     def close(self) -> None:
-        """Free the infer request and the KV cache."""
-        del self._request
+        """Free the infer request and the KV cache; harmless when they are free already."""
+        self._request = None
         self._cache.close()
 
     def run(self, step: ScheduledStep) -> tuple[list[Sequence], Logits]:
