@@ -1,6 +1,7 @@
 """What a model folder's JSON files say: context length, end tokens, default sampling."""
 
 import json
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,6 +87,7 @@ def _sampling_defaults(generation: Mapping[str, Any], models_path: Path) -> Samp
         if generation.get(key) is not None:
             found[key] = generation[key]  # type: ignore[literal-required]  # one of the fields
     try:
+        operator.index(found.get("top_k", 0))
         SamplingParams(**found)
     except (TypeError, InvalidRequestError) as error:
         raise ModelLoadError(f"{models_path / 'generation_config.json'}: {error}") from error

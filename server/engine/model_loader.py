@@ -77,7 +77,13 @@ def _device_memory_bytes(core: ov.Core, device: str) -> int:
     """Memory of a GPU; 0 for the CPU, whose free memory the operating system knows better."""
     if device.startswith("CPU"):
         return 0
-    return int(core.get_property(device, "GPU_DEVICE_TOTAL_MEM_SIZE"))
+    try:
+        return int(core.get_property(device, "GPU_DEVICE_TOTAL_MEM_SIZE"))
+    except RuntimeError as error:
+        raise ModelLoadError(
+            f"device {device!r} does not tell its memory, which sizes the KV cache; name one "
+            f"device of {', '.join(core.available_devices)}: {_summary(error)}"
+        ) from error
 
 
 def _read(core: ov.Core, models_path: Path) -> ov.Model:
