@@ -21,6 +21,10 @@ __all__ = [
 ]
 
 
+# As many as every 64-bit field of graph.pbtxt can hold.
+MAX_DIGITS = 18
+
+
 class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line, and names the close flags where one is unknown."""
 
@@ -149,7 +153,8 @@ def at_least(minimum: int) -> Callable[[str], int]:
     """Parser of a whole number."""
 
     def parse(text: str) -> int:
-        if not text.isdecimal() or int(text) < minimum:
+        is_number = text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS
+        if not is_number or int(text) < minimum:
             raise argparse.ArgumentTypeError(
                 f"must be a whole number from {minimum}, found {text!r}"
             )

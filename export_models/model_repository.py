@@ -8,6 +8,7 @@ from export_models.atomic_files import write_atomically
 from export_models.model_files import find_missing_part
 from export_models.staging import Staging, stage
 from server.errors import ExportError
+from server.graph import parse_graph_config
 
 __all__ = ["ModelFolder", "check_model_name"]
 
@@ -70,6 +71,7 @@ class ModelFolder:
 
         A graph that was changed by hand is kept as graph.pbtxt.bak; returns whether there was one.
         """
+        parse_graph_config(text, GRAPH_FILE)
         folder = folder or self.path
         folder.mkdir(parents=True, exist_ok=True)
         old = self.path / GRAPH_FILE

@@ -1,0 +1,53 @@
+import json
+from pathlib import Path
+
+from calculators.llm_options import LLMCalculatorOptions
+from export_models.graph_text import TextGenerationGraph
+from server.graph import parse_graph_config, validate
+
+MODULES = ("tokenizer_calculator", "llm_executor_calculator", "detokenizer_calculator")
+CLASSES = ("TokenizerCalculator", "LLMExecutorCalculator", "DetokenizerCalculator")
+
+
+def options_of(graph: TextGenerationGraph) -> LLMCalculatorOptions:
+    """What the server reads in the text; calculators are named so that none need be installed."""
+    text = graph.text()
+    for module, name in zip(MODULES, CLASSES, strict=True):
+        text = text.replace(f'"{name}"', f'"calculators.{module}:{name}"')
+    nodes = validate(parse_graph_config(text, "graph.pbtxt"), Path()).nodes
+    options = {node.name: node.options for node in nodes}
+    assert options["Tokenizer"].models_path == graph.models_path
+    return options["LLMExecutor"]
+
+
+def test_server_reads_what_was_written() -> None:
+    options = options_of(
+        TextGenerationGraph(
+            cache_size=2,
+            max_num_seqs=3,
+            max_num_batched_tokens=4,
+            dynamic_split_fuse=False,
+            enable_prefix_caching=False,
+            pipeline_type="LM_CB",
+            device="GPU",
+        )
+    )
+    assert (options.cache_size, options.max_num_seqs, options.max_num_batched_tokens) == (2, 3, 4)
+    assert not options.dynamic_split_fuse
+    assert not options.enable_prefix_caching
+    assert options.pipeline_type.name == "LM_CB"
+    assert options.device == "GPU"
+
+
+def test_defaults() -> None:
+    options = options_of(TextGenerationGraph())
+    assert options == LLMCalculatorOptions(
+        models_path="./", plugin_config="{}", enable_prefix_caching=True
+    )
+
+
+def test_any_character_survives() -> None:
+    odd = 'it\'s "odd" \\ é\nline'
+    options = options_of(TextGenerationGraph(models_path=odd, plugin_config={"CACHE_DIR": odd}))
+    assert options.models_path == odd
+    assert json.loads(options.plugin_config) == {"CACHE_DIR": odd}

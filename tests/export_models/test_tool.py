@@ -1,0 +1,39 @@
+from pathlib import Path
+
+import pytest
+
+from export_models.progress import Progress
+from export_models.tool import run_tool
+
+
+def test_output_is_followed_and_kept_in_the_result() -> None:
+    seen: list[str] = []
+    result = run_tool(["-c", "import os; print(os.environ['GIVEN'])"], {"GIVEN": "é"}, seen.append)
+    assert (result.return_code, result.log) == (0, "é\n")
+    assert "".join(seen) == "é\n"
+    assert not result.log_path.exists()
+
+
+def test_log_of_a_failure_is_left() -> None:
+    result = run_tool(["-c", "raise SystemExit('why')"], {}, lambda _: None)
+    assert result.return_code == 1
+    assert result.log_path.read_text() == "why\n"
+    result.log_path.unlink()
+
+
+def test_modules_of_the_current_folder_are_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "textwrap.py").write_text("raise SystemExit(3)")
+    assert run_tool(["-c", "import textwrap"], {}, lambda _: None).return_code == 0
+
+
+def test_a_long_step_is_seen_to_live(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    progress = Progress()
+    progress.heartbeat("not yet")
+    monkeypatch.setattr("export_models.progress.HEARTBEAT_S", 0.0)
+    progress.heartbeat("still at it")
+    assert capsys.readouterr().out == "[   0.0 s] still at it\n"
