@@ -26,6 +26,8 @@ class Tag(Generic[T]):
         # list[int] and the like cannot be checked packet by packet.
         if not isinstance(self.type, type) or hasattr(self.type, "__origin__"):
             raise TypeError(f"tag {self.name!r}: {self.type!r} is not a class")
+        # A Protocol that is not runtime_checkable says so here, not in the middle of a request.
+        isinstance(None, self.type)
 
 
 @dataclass(frozen=True)

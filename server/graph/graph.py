@@ -95,20 +95,26 @@ class Graph:
         if self._is_closing:
             return
         self._is_closing = True
-        if self._runs and drain_s > 0:
-            try:
-                async with asyncio.timeout(drain_s):
-                    await self._idle.wait()
-            except TimeoutError:
-                logger.warning(
-                    "graph %r: stopping %d runs that did not end within %.1f s",
-                    self.name,
-                    self.num_running,
-                    drain_s,
-                )
-        error = self._closing_error()
-        await asyncio.gather(*(run.stop(error) for run in tuple(self._runs)))
-        await _close_nodes(self._nodes, self.name)
+        try:
+            await self._drain(drain_s)
+        finally:
+            error = self._closing_error()
+            await asyncio.gather(*(run.stop(error) for run in tuple(self._runs)))
+            await _close_nodes(self._nodes, self.name)
+
+    async def _drain(self, timeout_s: float) -> None:
+        if not self._runs or timeout_s <= 0:
+            return
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._idle.wait()
+        except TimeoutError:
+            logger.warning(
+                "graph %r: stopping %d runs that did not end within %.1f s",
+                self.name,
+                self.num_running,
+                timeout_s,
+            )
 
     def _closing_error(self) -> ModelNotReadyError:
         return ModelNotReadyError(f"model {self.name!r} is shutting down")

@@ -15,6 +15,7 @@ from server.graph.source_text import Body, Field, ParseProblem, SourceText
 __all__ = ["load_graph_config", "parse_graph_config"]
 
 MAX_FILE_BYTES = 1 << 20
+MAX_NODES = 1000
 
 # What MediaPipe would do with these would change results, so they are not skipped over.
 REFUSED_FIELDS = {
@@ -96,6 +97,9 @@ class _Reader:
         self._check_queue_comment()
         fields = source.fields(source.whole)
         nodes = [field for field in fields if field.name == "node" and field.bodies]
+        if len(nodes) > MAX_NODES:
+            place = source.position(nodes[MAX_NODES].start)
+            raise ParseProblem(place, f"a graph has at most {MAX_NODES} nodes")
         refused = self._refuse(fields, {**REFUSED_FIELDS, "options": REFUSED_GRAPH_OPTIONS})
         graph = self._parse(source.whole, "CalculatorGraphConfig", [*nodes, *refused])
         self._check_handlers(graph, Position(1, 1))

@@ -10,6 +10,7 @@ import functools
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import sys
 import threading
 from collections.abc import Iterable
@@ -35,6 +36,9 @@ __all__ = [
 
 ENTRY_POINT_GROUP = "server.calculators"
 
+# Comparing is quadratic over a whole file of mistakes.
+MAX_COMPARED_NAMES = 200
+
 NodeClass = type[Calculator] | type[Subgraph]
 
 
@@ -58,6 +62,8 @@ def close_names(found: str, possible: Iterable[str]) -> str:
     names = sorted(set(possible))
     if not names:
         return "there are none"
+    if len(names) > MAX_COMPARED_NAMES:
+        return f"there are {len(names)} others"
     close = difflib.get_close_matches(found, names, n=3, cutoff=0.6)
     if close:
         return f"did you mean {' or '.join(repr(name) for name in close)}?"
@@ -125,7 +131,7 @@ def _resolve_entry_point(name: str) -> NodeClass:
         )
     try:
         target = points[0].load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UnknownCalculatorError(
             f"calculator {name!r} of {_origin(points[0])} cannot be imported: "
             f"{type(error).__name__}: {error}"
@@ -145,7 +151,7 @@ def _import_module(spelling: str, module_name: str) -> ModuleType:
         raise UnknownCalculatorError(
             f"calculator {spelling!r}: module {module_name!r} imports {missing!r}, which is missing"
         ) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UnknownCalculatorError(
             f"calculator {spelling!r}: importing module {module_name!r} failed: "
             f"{type(error).__name__}: {error}"
@@ -158,9 +164,13 @@ _file_signatures: dict[str, tuple[int, int]] = {}
 
 def _load_file(spelling: str, path: Path) -> ModuleType:
     """Import a file under a name made of its whole path, again when the file has changed."""
-    path = path.resolve()
-    if not path.is_file():
-        others = [str(other.name) for other in sorted(path.parent.glob("*.py"))]
+    try:
+        path = path.resolve()
+        is_file = path.is_file()
+    except (OSError, ValueError) as error:
+        raise UnknownCalculatorError(f"calculator {spelling!r}: {error}") from error
+    if not is_file:
+        others = [other.name for other in path.parent.glob("*.py")]
         raise UnknownCalculatorError(
             f"calculator {spelling!r}: there is no file {path}; {close_names(path.name, others)}"
         )
@@ -186,7 +196,7 @@ def _execute_file(spelling: str, path: Path, module_name: str) -> ModuleType:
         # Not through the loader: its byte-code cache would miss a change within one second, and
         # would write into the model's folder.
         exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[module_name]
         raise UnknownCalculatorError(
             f"calculator {spelling!r}: file {path} cannot be imported: "
@@ -223,5 +233,9 @@ def checked_class(spelling: str, target: object) -> NodeClass:
     if not isinstance(getattr(target, "contract", None), Contract):
         raise UnknownCalculatorError(
             f"calculator {spelling!r}: class {target.__name__} states no `contract`"
+        )
+    if issubclass(target, Calculator) and not inspect.iscoroutinefunction(target.process):
+        raise UnknownCalculatorError(
+            f"calculator {spelling!r}: {target.__name__}.process must be an `async def`"
         )
     return target

@@ -148,7 +148,7 @@ class GraphRun:
 
     async def stop(self, error: BaseException | None = None) -> None:
         """Stop every node and wait for it; `error` is what `async for` on the run then raises."""
-        if error is not None:
+        if error is not None and not self._all_done.is_set():
             self._fail(error)
         for run in self._nodes:
             run.stop()
