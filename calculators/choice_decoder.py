@@ -79,7 +79,7 @@ class ChoiceDecoder:
         text, self._unsent = self._unsent, ""
         self.is_finished = finish_reason is not None
         logprobs = None
-        if chunk.logprobs is not None:
+        if chunk.logprobs is not None or self._logprobs:
             logprobs = self._release_logprobs(stop_string is not None)
         return TextChunk(
             chunk.index,

@@ -150,6 +150,12 @@ def test_the_end_token_has_a_log_probability():
     assert [entry.token for entry in texts[-1].logprobs] == ["<|end|>"]
 
 
+def test_log_probabilities_that_wait_come_with_a_last_chunk_without_tokens():
+    chunks = [chunk(9, with_logprobs=True), chunk(finish_reason="length")]
+    (text,) = feed_all(decoder_with_stop("STOP"), chunks)
+    assert (text.text, [entry.token for entry in text.logprobs]) == ("S", ["S"])
+
+
 @pytest.mark.parametrize("with_logprobs", [False, True])
 def test_without_log_probabilities_there_are_none(with_logprobs):
     (text,) = feed_all(ChoiceDecoder(TABLE), [chunk(1, with_logprobs=with_logprobs)])
