@@ -24,7 +24,7 @@ logger = logging.getLogger("server")
 
 TRACE = 5
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-# A worker thread that still loads a model cannot be stopped; the process does not wait longer.
+# A thread that is busy, with loading a model say, cannot be stopped; nobody waits longer for it.
 THREAD_TIMEOUT_S = 5.0
 
 
@@ -109,9 +109,12 @@ class _Server:
         loading = asyncio.create_task(self._load())
         await self._stop.wait()
         loading.cancel()
-        await asyncio.wait([loading], timeout=THREAD_TIMEOUT_S)
         await self._manager.close(self._drain_timeout_s)
         await self._http.stop()
+        await asyncio.wait([loading], timeout=THREAD_TIMEOUT_S)
+        if not loading.done():
+            logger.warning("Stopped while a model was still loading")
+            _exit_at_once()
         logger.info("Stopped")
 
     def _on_signal(self, number: signal.Signals) -> None:

@@ -1,9 +1,10 @@
 """Sockets and the life of the HTTP server."""
 
+import errno
 import logging
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from aiohttp import web
 
@@ -20,19 +21,41 @@ BACKLOG = 1024
 LAST_WRITE_TIMEOUT_S = 1.0
 
 
+class _NoSuchAddressError(ConfigError):
+    """The address is not one of this machine."""
+
+
 def open_sockets(addresses: Sequence[str], port: int) -> list[socket.socket]:
     """Bind every address to the same port; 0 takes a free one. Raises ConfigError."""
     sockets: list[socket.socket] = []
     try:
         for address in addresses:
-            for family, resolved in _resolve(address, port):
-                sockets.append(_bind(family, resolved, port))
-                port = sockets[0].getsockname()[1]
+            for opened in _open_address(address, port):
+                sockets.append(opened)
+                port = opened.getsockname()[1]
     except ConfigError:
         for opened in sockets:
             opened.close()
         raise
     return sockets
+
+
+def _open_address(address: str, port: int) -> Iterator[socket.socket]:
+    """Listen on what an address stands for; yields each socket once it is open."""
+    missing: _NoSuchAddressError | None = None
+    num_open = 0
+    for family, resolved in _resolve(address, port):
+        try:
+            opened = _listen(family, resolved, port)
+        except _NoSuchAddressError as error:
+            # In many containers localhost also stands for ::1, which they do not have.
+            missing = error
+            continue
+        num_open += 1
+        port = opened.getsockname()[1]
+        yield opened
+    if missing is not None and not num_open:
+        raise missing
 
 
 def _resolve(address: str, port: int) -> list[tuple[socket.AddressFamily, str]]:
@@ -43,7 +66,7 @@ def _resolve(address: str, port: int) -> list[tuple[socket.AddressFamily, str]]:
     return [(family, str(resolved[0])) for family, _, _, _, resolved in found]
 
 
-def _bind(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
+def _listen(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
     opened = None
     try:
         opened = socket.socket(family, socket.SOCK_STREAM)
@@ -58,7 +81,9 @@ def _bind(family: socket.AddressFamily, address: str, port: int) -> socket.socke
         if opened is not None:
             opened.close()
         reason = os.strerror(error.errno) if error.errno else str(error)
-        raise ConfigError(f"cannot listen on {address} port {port}: {reason}") from error
+        is_missing = error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+        error_class = _NoSuchAddressError if is_missing else ConfigError
+        raise error_class(f"cannot listen on {address} port {port}: {reason}") from error
     return opened
 
 
