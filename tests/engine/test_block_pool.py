@@ -1,0 +1,180 @@
+"""BlockPool alone: order of reuse, counts, prefixes."""
+
+import random
+
+import pytest
+
+from server.engine.block_pool import ROOT_PREFIX, BlockPool
+
+
+def release_all(pool: BlockPool, blocks: list[int]) -> None:
+    for block in blocks:
+        pool.release(block)
+
+
+def test_allocates_each_block_once() -> None:
+    pool = BlockPool(5)
+    blocks = pool.allocate(2) + pool.allocate(3)
+    assert sorted(blocks) == [0, 1, 2, 3, 4]
+    assert pool.num_free == 0
+    assert all(pool.ref_count(block) == 1 for block in blocks)
+
+
+def test_refuses_to_give_what_it_has_not() -> None:
+    with pytest.raises(AssertionError):
+        BlockPool(2).allocate(3)
+
+
+def test_refuses_to_take_back_twice() -> None:
+    pool = BlockPool(2)
+    (block,) = pool.allocate(1)
+    pool.release(block)
+    with pytest.raises(AssertionError):
+        pool.release(block)
+
+
+def test_a_block_is_free_after_its_last_user() -> None:
+    pool = BlockPool(2)
+    (block,) = pool.allocate(1)
+    pool.acquire(block)
+    pool.release(block)
+    assert pool.num_free == 1
+    pool.release(block)
+    assert pool.num_free == 2
+
+
+def test_finds_what_was_registered_while_used_and_after() -> None:
+    pool = BlockPool(2)
+    (block,) = pool.allocate(1)
+    identity = pool.register(block, ROOT_PREFIX, b"a")
+    assert pool.lookup(ROOT_PREFIX, b"a") == (block, identity)
+    pool.release(block)
+    assert pool.lookup(ROOT_PREFIX, b"a") == (block, identity)
+    assert pool.num_free == 2
+
+
+def test_same_tokens_after_different_prefixes_are_different() -> None:
+    pool = BlockPool(4)
+    first, second, third, fourth = pool.allocate(4)
+    one = pool.register(first, ROOT_PREFIX, b"one")
+    two = pool.register(second, ROOT_PREFIX, b"two")
+    assert one != two
+    pool.register(third, one, b"same")
+    assert pool.lookup(two, b"same") is None
+    assert pool.lookup(ROOT_PREFIX, b"same") is None
+    pool.register(fourth, two, b"same")
+    assert pool.lookup(one, b"same")[0] == third
+    assert pool.lookup(two, b"same")[0] == fourth
+
+
+def test_a_later_prefix_never_gets_the_identity_of_a_forgotten_one() -> None:
+    pool = BlockPool(2)
+    parent, child = pool.allocate(2)
+    old = pool.register(parent, ROOT_PREFIX, b"parent")
+    pool.register(child, old, b"child")
+    pool.forget_all()
+    new = pool.register(parent, ROOT_PREFIX, b"another")
+    assert new != old
+    assert pool.lookup(new, b"child") is None
+
+
+def test_the_first_copy_of_a_content_stays() -> None:
+    pool = BlockPool(2)
+    first, second = pool.allocate(2)
+    identity = pool.register(first, ROOT_PREFIX, b"a")
+    assert pool.register(second, ROOT_PREFIX, b"a") == identity
+    assert pool.lookup(ROOT_PREFIX, b"a") == (first, identity)
+    assert pool.num_cached == 1
+    pool.release(second)
+    assert pool.allocate(1) == [second]
+    assert pool.num_cached == 1
+
+
+def test_least_recently_used_goes_first() -> None:
+    pool = BlockPool(3)
+    blocks = pool.allocate(3)
+    for block in blocks:
+        pool.register(block, ROOT_PREFIX, bytes([block]))
+    first, second, third = blocks
+    release_all(pool, [second, first, third])
+    pool.acquire(second)
+    pool.release(second)
+    assert pool.allocate(3) == [first, third, second]
+    assert pool.num_cached == 0
+
+
+def test_blocks_without_content_go_before_cached_ones() -> None:
+    pool = BlockPool(3)
+    cached, plain, _ = pool.allocate(3)
+    pool.register(cached, ROOT_PREFIX, b"a")
+    release_all(pool, [cached, plain])
+    assert pool.allocate(1) == [plain]
+    assert pool.lookup(ROOT_PREFIX, b"a") is not None
+
+
+def test_a_reused_block_is_no_longer_found() -> None:
+    pool = BlockPool(1)
+    (block,) = pool.allocate(1)
+    pool.register(block, ROOT_PREFIX, b"a")
+    pool.release(block)
+    pool.allocate(1)
+    assert pool.lookup(ROOT_PREFIX, b"a") is None
+    assert pool.num_cached == 0
+
+
+def test_forget_all_leaves_counts_alone() -> None:
+    pool = BlockPool(3)
+    used, cached = pool.allocate(2)
+    pool.register(used, ROOT_PREFIX, b"a")
+    pool.register(cached, ROOT_PREFIX, b"b")
+    pool.release(cached)
+    pool.forget_all()
+    assert pool.num_cached == 0
+    assert pool.ref_count(used) == 1
+    assert pool.num_free == 2
+    pool.release(used)
+    assert sorted(pool.allocate(3)) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_walk_keeps_every_block_in_one_place(seed: int) -> None:
+    rng = random.Random(seed)
+    pool = BlockPool(12)
+    held: list[int] = []
+    prefixes = [ROOT_PREFIX]
+    contents: dict[tuple[int, bytes], int] = {}
+    for _ in range(4000):
+        action = rng.randrange(5)
+        if action == 0 and pool.num_free:
+            new = pool.allocate(rng.randint(1, pool.num_free))
+            assert not set(new) & set(held)
+            held += new
+            contents = {key: block for key, block in contents.items() if block not in new}
+        elif action == 1 and held:
+            pool.release(held.pop(rng.randrange(len(held))))
+        elif action == 2 and held:
+            block = rng.choice(held)
+            if block not in contents.values():
+                key = (rng.choice(prefixes[-6:]), bytes([rng.randrange(4)]))
+                known = key in contents
+                identity = pool.register(block, *key)
+                contents.setdefault(key, block)
+                assert known == (identity in prefixes)
+                if not known:
+                    prefixes.append(identity)
+        elif action == 3:
+            key = (rng.choice(prefixes[-6:]), bytes([rng.randrange(4)]))
+            found = pool.lookup(*key)
+            assert (None if found is None else found[0]) == contents.get(key)
+            if found is not None:
+                pool.acquire(found[0])
+                held.append(found[0])
+        elif rng.random() < 0.02:
+            pool.forget_all()
+            contents.clear()
+        assert sum(map(pool.ref_count, range(12))) == len(held)
+        assert pool.num_free == 12 - len(set(held))
+        assert pool.num_cached == len(contents)
+    for block in held:
+        pool.release(block)
+    assert sorted(pool.allocate(12)) == list(range(12))

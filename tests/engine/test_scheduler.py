@@ -1,0 +1,302 @@
+"""Scheduler: budget, order, chunks, seats, preemption; and long runs against a fake model."""
+
+import random
+from collections.abc import Iterable
+
+import pytest
+from engine_helpers import check_blocks, make_sequence
+
+from server.engine.kv_cache_manager import KVCacheManager
+from server.engine.scheduler import ScheduledStep, Scheduler
+from server.engine.sequence import Sequence, SequenceStatus
+
+SIZE = 4
+
+
+class FakeEngine:
+    """Runs steps without a model; every new token is a function of the ones before it."""
+
+    def __init__(
+        self,
+        num_blocks: int = 64,
+        budget: int = 16,
+        max_num_seqs: int = 16,
+        split_fuse: bool = True,
+        caching: bool = False,
+    ) -> None:
+        self.kv = KVCacheManager(num_blocks, SIZE, caching)
+        self.scheduler = Scheduler(self.kv, budget, max_num_seqs, split_fuse)
+        self.budget = budget
+        self.max_num_seqs = max_num_seqs
+        self.live: list[Sequence] = []
+        self.finished: list[Sequence] = []
+
+    def add(self, num_prompt_tokens: int, max_tokens: int = 4, n: int = 1) -> Sequence:
+        sequence = make_sequence(range(num_prompt_tokens), max_tokens, n=n)
+        self.live.append(sequence)
+        self.scheduler.add(sequence)
+        return sequence
+
+    def step(self) -> ScheduledStep:
+        step = self.scheduler.schedule()
+        assert step.sequences, "work, but an empty step"
+        assert len(set(map(id, step.sequences))) == len(step.sequences)
+        assert min(step.num_new_tokens) > 0
+        assert self.scheduler.num_running <= self.max_num_seqs
+        check_blocks(self.kv, self.live)
+        for sequence, num_new in zip(step.sequences, step.num_new_tokens, strict=True):
+            self._compute(sequence, num_new)
+        for sequence in step.sequences:
+            if sequence.num_uncomputed_tokens == 0:
+                self._sample(sequence)
+        return step
+
+    def abort(self, sequence: Sequence) -> None:
+        self.scheduler.remove(sequence)
+        self.live.remove(sequence)
+
+    def run(self, max_num_steps: int = 10_000) -> list[ScheduledStep]:
+        steps = []
+        while self.scheduler.has_work:
+            steps.append(self.step())
+            assert len(steps) < max_num_steps, "it does not end"
+        assert self.kv.num_used_blocks == 0
+        return steps
+
+    def _compute(self, sequence: Sequence, num_new: int) -> None:
+        assert sequence.status is SequenceStatus.RUNNING
+        sequence.num_computed_tokens += num_new
+        assert sequence.num_computed_tokens <= sequence.num_tokens
+        assert sequence.block_table.size == self.kv.num_blocks_for(sequence.num_computed_tokens)
+        self.kv.register_computed_blocks(sequence)
+
+    def _sample(self, sequence: Sequence) -> None:
+        family = [sequence]
+        for index in range(1, sequence.num_pending_forks + 1):
+            child = Sequence(sequence.request, index, sequence.arrival)
+            self.scheduler.add_fork(sequence, child)
+            family.append(child)
+            self.live.append(child)
+        sequence.num_pending_forks = 0
+        for member in family:
+            member.token_ids.append(sum(member.token_ids.view().tolist()) + member.index)
+            if member.num_generated_tokens >= member.request.max_tokens:
+                self.abort(member)
+                self.finished.append(member)
+
+
+def parts(step: ScheduledStep, of: Iterable[Sequence]) -> list[int]:
+    """The new tokens of some sequences in a step, 0 for those not in it."""
+    found = dict(zip(map(id, step.sequences), step.num_new_tokens, strict=True))
+    return [found.get(id(sequence), 0) for sequence in of]
+
+
+def test_no_work_gives_an_empty_step() -> None:
+    scheduler = FakeEngine().scheduler
+    assert not scheduler.has_work
+    assert scheduler.schedule().sequences == []
+
+
+def test_prompts_are_cut_into_chunks_of_the_budget() -> None:
+    engine = FakeEngine(budget=16)
+    sequence = engine.add(40, max_tokens=1)
+    assert [parts(step, [sequence]) for step in engine.run()] == [[16], [16], [8]]
+
+
+def test_decoding_goes_on_beside_a_long_prompt() -> None:
+    engine = FakeEngine(budget=8)
+    short = engine.add(3, max_tokens=4)
+    engine.step()
+    long = engine.add(20, max_tokens=1)
+    sequences = [short, long]
+    assert [parts(step, sequences) for step in engine.run()] == [[1, 7], [1, 7], [1, 6]]
+
+
+def test_prompts_share_a_step_first_come_first_served() -> None:
+    engine = FakeEngine(budget=10)
+    sequences = [engine.add(size, max_tokens=1) for size in (4, 9, 3)]
+    assert [parts(step, sequences) for step in engine.run()] == [[4, 6, 0], [0, 3, 3]]
+
+
+def test_max_num_seqs_limits_what_runs() -> None:
+    engine = FakeEngine(max_num_seqs=2)
+    for _ in range(5):
+        engine.add(3)
+    engine.step()
+    assert (engine.scheduler.num_running, engine.scheduler.num_waiting) == (2, 3)
+    assert max(len(step.sequences) for step in engine.run()) == 2
+
+
+def test_no_more_run_than_the_budget_has_tokens() -> None:
+    engine = FakeEngine(budget=3, max_num_seqs=16)
+    for _ in range(6):
+        engine.add(1, max_tokens=8)
+    steps = engine.run()
+    assert max(step.num_tokens for step in steps) == 3
+
+
+def test_choices_take_a_seat_each_before_they_exist() -> None:
+    engine = FakeEngine(max_num_seqs=4)
+    engine.add(3, n=3)
+    engine.add(3, n=2)
+    engine.add(3)
+    engine.step()
+    assert engine.scheduler.num_running == 3
+    assert engine.scheduler.num_waiting == 2
+    engine.run()
+    assert len(engine.finished) == 6
+
+
+def test_choices_that_were_preempted_keep_their_order() -> None:
+    engine = FakeEngine(num_blocks=5, max_num_seqs=4)
+    engine.add(6, max_tokens=8, n=4)
+    engine.run()
+    assert engine.scheduler.num_preemptions > 0
+    assert [s.index for s in engine.finished] == [0, 1, 2, 3]
+
+
+def test_without_split_fuse_whole_prompts_run_in_steps_of_their_own() -> None:
+    engine = FakeEngine(budget=16, split_fuse=False)
+    first = engine.add(6, max_tokens=3)
+    second = engine.add(9, max_tokens=3)
+    third = engine.add(10, max_tokens=2)
+    steps = [parts(step, [first, second, third]) for step in engine.run()]
+    assert steps == [[6, 9, 0], [0, 0, 10], [1, 1, 1], [1, 1, 0]]
+
+
+def test_without_split_fuse_a_preempted_sequence_may_outgrow_the_budget() -> None:
+    engine = FakeEngine(num_blocks=6, budget=6, split_fuse=False)
+    engine.add(6, max_tokens=14)
+    engine.add(6, max_tokens=14)
+    steps = engine.run()
+    assert engine.scheduler.num_preemptions > 0
+    assert all(s.num_tokens <= 6 or len(s.sequences) == 1 for s in steps)
+    assert max(step.num_tokens for step in steps) > 6
+
+
+def test_the_latest_gives_way_and_waits_first_in_line() -> None:
+    engine = FakeEngine(num_blocks=6)
+    first, second, third = (engine.add(7, max_tokens=12) for _ in range(3))
+    last = engine.add(1)
+    while engine.scheduler.num_preemptions == 0:
+        engine.step()
+    assert third.status is SequenceStatus.WAITING
+    assert third.block_table.size == third.num_computed_tokens == 0
+    assert first.status is SequenceStatus.RUNNING
+    engine.run()
+    assert engine.finished == [first, second, third, last]
+
+
+def test_a_preempted_sequence_makes_the_same_tokens() -> None:
+    alone = FakeEngine()
+    expected = alone.add(7, max_tokens=12)
+    alone.run()
+    engine = FakeEngine(num_blocks=6, caching=True)
+    sequences = [engine.add(7, max_tokens=12) for _ in range(4)]
+    engine.run()
+    assert engine.scheduler.num_preemptions > 0
+    for sequence in sequences:
+        assert sequence.token_ids.view().tolist() == expected.token_ids.view().tolist()
+
+
+def test_nothing_starts_that_would_soon_be_preempted() -> None:
+    engine = FakeEngine(num_blocks=8, budget=8)
+    engine.add(16, max_tokens=8)
+    engine.step()
+    engine.step()
+    engine.add(18, max_tokens=1)
+    engine.step()
+    assert engine.scheduler.num_waiting == 1
+    engine.run()
+    assert engine.scheduler.num_preemptions == 0
+
+
+def test_a_request_that_fills_the_whole_cache_runs() -> None:
+    engine = FakeEngine(num_blocks=4, budget=5)
+    engine.add(10, max_tokens=7)
+    engine.add(16, max_tokens=1)
+    engine.run()
+    assert [s.num_tokens for s in engine.finished] == [17, 17]
+
+
+def test_prefixes_are_looked_up_when_a_sequence_starts() -> None:
+    engine = FakeEngine(budget=8, max_num_seqs=1, caching=True)
+    first, second = engine.add(13, max_tokens=1), engine.add(13, max_tokens=1)
+    steps = [parts(step, [first, second]) for step in engine.run()]
+    assert steps == [[8, 0], [5, 0], [0, 1]]
+    assert first.request.num_cached_tokens == 0
+    assert second.request.num_cached_tokens == 12
+
+
+def test_a_preempted_prompt_does_not_count_its_own_blocks_as_cached() -> None:
+    engine = FakeEngine(num_blocks=4, budget=12, caching=True)
+    first = engine.add(7, max_tokens=9)
+    engine.step()
+    second = make_sequence([9] * 8, max_tokens=1)
+    engine.live.append(second)
+    engine.scheduler.add(second)
+    engine.run()
+    assert first in engine.finished
+    assert second.request.num_cached_tokens == 0
+
+
+@pytest.mark.parametrize("state", ["waiting", "prompt", "decoding", "forked", "preempted"])
+def test_aborted_in_any_state_it_leaves_nothing(state: str) -> None:
+    engine = FakeEngine(num_blocks=6, budget=4, max_num_seqs=3, caching=True)
+    other = engine.add(7, max_tokens=12)
+    sequence = engine.add(7, max_tokens=12, n=3 if state == "forked" else 1)
+    reached = {
+        "waiting": lambda: True,
+        "prompt": lambda: 0 < sequence.num_computed_tokens < 7,
+        "decoding": lambda: sequence.num_generated_tokens == 2,
+        "forked": lambda: sequence.num_generated_tokens == 1,
+        "preempted": lambda: engine.scheduler.num_preemptions > 0,
+    }[state]
+    if state == "forked":
+        engine.abort(other)
+    for _ in range(200):
+        if reached():
+            break
+        engine.step()
+    assert reached()
+    for member in [s for s in engine.live if s is not other]:
+        engine.abort(member)
+    check_blocks(engine.kv, engine.live)
+    engine.run()
+    assert engine.finished == ([] if state == "forked" else [other])
+
+
+@pytest.mark.parametrize("split_fuse", [True, False])
+@pytest.mark.parametrize("caching", [True, False])
+@pytest.mark.parametrize("seed", range(6))
+def test_random_load_always_ends(seed: int, caching: bool, split_fuse: bool) -> None:
+    rng = random.Random(seed)
+    num_blocks, budget = rng.randint(3, 12), rng.randint(2, 24)
+    engine = FakeEngine(num_blocks, budget, rng.randint(1, 8), split_fuse, caching)
+    limit = num_blocks * SIZE + 1
+    max_choices = min(engine.max_num_seqs, budget)
+    expected = aborted = 0
+    for _ in range(1200):
+        if rng.random() < 0.2:
+            longest = limit - 1 if split_fuse else min(limit - 1, budget)
+            size = rng.randint(1, longest)
+            n = rng.choice([1, 1, rng.randint(1, max_choices)])
+            engine.add(size, rng.randint(1, limit - size), n)
+            expected += n
+        if rng.random() < 0.05 and engine.live:
+            victim = rng.choice(engine.live)
+            aborted += 1 + victim.num_pending_forks
+            engine.abort(victim)
+        if engine.scheduler.has_work:
+            step = engine.step()
+            assert step.num_tokens <= budget or (not split_fuse and len(step.sequences) == 1)
+    engine.run(100_000)
+    assert len(engine.finished) + aborted == expected
+    assert all(s.num_generated_tokens == s.request.max_tokens for s in engine.finished)
+
+
+def test_under_overload_the_earliest_always_moves_on() -> None:
+    engine = FakeEngine(num_blocks=5, budget=6)
+    sequences = [engine.add(5, max_tokens=15) for _ in range(6)]
+    engine.run()
+    assert engine.finished == sequences, "first come, first served"

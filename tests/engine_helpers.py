@@ -1,0 +1,80 @@
+"""What the tests of the engine share: fakes of its parts, and ways to run it to the end."""
+
+from collections.abc import Iterable, Sequence
+from itertools import count
+from typing import Any
+
+import numpy as np
+
+from server.engine.engine import LLMEngine, SequenceOutput
+from server.engine.kv_cache_manager import KVCacheManager
+from server.engine.sequence import EngineRequest
+from server.engine.sequence import Sequence as EngineSequence
+from server.payloads import SamplingParams
+
+F32 = {"KV_CACHE_PRECISION": "f32", "INFERENCE_PRECISION_HINT": "f32"}
+
+_numbers = count()
+
+
+def make_request(tokens: Iterable[int], max_tokens: int = 4, **params: Any) -> EngineRequest:
+    """A request that no engine has checked."""
+    return EngineRequest(
+        next(_numbers), np.array(list(tokens), np.int64), SamplingParams(**params), max_tokens
+    )
+
+
+def make_sequence(tokens: Iterable[int], max_tokens: int = 4, **params: Any) -> EngineSequence:
+    """The first sequence of a new request."""
+    request = make_request(tokens, max_tokens, **params)
+    return EngineSequence(request, arrival=request.request_id)
+
+
+def check_blocks(kv: KVCacheManager, sequences: Iterable[EngineSequence]) -> None:
+    """Every block is where its reference count says, and nowhere else."""
+    uses = [0] * kv.pool.num_blocks
+    for sequence in sequences:
+        table = sequence.block_table.view().tolist()
+        assert len(set(table)) == len(table), "a sequence has a block twice"
+        for block in table:
+            uses[block] += 1
+    assert [kv.pool.ref_count(block) for block in range(kv.pool.num_blocks)] == uses
+    num_used = sum(use > 0 for use in uses)
+    assert kv.num_used_blocks == num_used
+    assert kv.num_free_blocks + num_used == kv.pool.num_blocks
+
+
+def start(
+    engine: LLMEngine, prompts: Iterable[Sequence[int]], params: SamplingParams
+) -> list[EngineRequest]:
+    """Queue a request for each prompt."""
+    requests = [engine.make_request(prompt, params) for prompt in prompts]
+    for request in requests:
+        engine.add(request)
+    return requests
+
+
+def run_to_end(engine: LLMEngine) -> list[SequenceOutput]:
+    """All that the engine brings until it has nothing left to do."""
+    outputs = []
+    while engine.has_work and engine.failure is None:
+        outputs += engine.step()
+    return outputs
+
+
+def tokens_of(
+    outputs: Iterable[SequenceOutput], request: EngineRequest, index: int = 0
+) -> list[int]:
+    """The tokens of one choice; an error among them fails the test."""
+    mine = [o for o in outputs if (o.request_id, o.index) == (request.request_id, index)]
+    assert [o.error for o in mine if o.error is not None] == []
+    return [o.token_id for o in mine if o.token_id is not None]
+
+
+def generate(
+    engine: LLMEngine, prompts: Iterable[Sequence[int]], params: SamplingParams
+) -> list[list[int]]:
+    """The first choice for each prompt, all run together."""
+    requests = start(engine, prompts, params)
+    outputs = run_to_end(engine)
+    return [tokens_of(outputs, request) for request in requests]
