@@ -79,6 +79,7 @@ class Scheduler:
         """Run `child`, a further choice of the parent's request, from where the parent is."""
         self._kv.fork(parent, child)
         child.status = SequenceStatus.RUNNING
+        child.has_started = True
         insort(self._running, child, key=_order)
 
     def remove(self, sequence: Sequence) -> None:
@@ -153,7 +154,9 @@ class Scheduler:
     def _start(self, sequence: Sequence) -> None:
         self._waiting.popleft()
         sequence.status = SequenceStatus.RUNNING
-        if sequence.num_generated_tokens == 0:
+        # What a preempted sequence finds again it had computed itself.
+        if not sequence.has_started:
+            sequence.has_started = True
             sequence.request.num_cached_tokens = sequence.num_computed_tokens
         insort(self._running, sequence, key=_order)
 

@@ -85,6 +85,7 @@ class Sequence:
         "block_table",
         "finish_reason",
         "has_shared_tail",
+        "has_started",
         "index",
         "num_computed_tokens",
         "num_pending_forks",
@@ -109,6 +110,7 @@ class Sequence:
         self.num_registered_blocks = 0
         self.num_pending_forks = request.params.n - 1 if index == 0 else 0
         self.has_shared_tail = False
+        self.has_started = False
         self.prefix = ROOT_PREFIX
         self.status = SequenceStatus.WAITING
         self.finish_reason: FinishReason | None = None
