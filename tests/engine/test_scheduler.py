@@ -177,14 +177,13 @@ def test_without_split_fuse_a_preempted_sequence_may_outgrow_the_budget() -> Non
 def test_the_latest_gives_way_and_waits_first_in_line() -> None:
     engine = FakeEngine(num_blocks=6)
     first, second, third = (engine.add(7, max_tokens=12) for _ in range(3))
-    last = engine.add(1)
     while engine.scheduler.num_preemptions == 0:
         engine.step()
     assert third.status is SequenceStatus.WAITING
     assert third.block_table.size == third.num_computed_tokens == 0
     assert first.status is SequenceStatus.RUNNING
     engine.run()
-    assert engine.finished == [first, second, third, last]
+    assert engine.finished == [first, second, third]
 
 
 def test_a_preempted_sequence_makes_the_same_tokens() -> None:
@@ -229,14 +228,17 @@ def test_prefixes_are_looked_up_when_a_sequence_starts() -> None:
 
 
 def test_a_preempted_prompt_does_not_count_its_own_blocks_as_cached() -> None:
-    engine = FakeEngine(num_blocks=4, budget=12, caching=True)
-    first = engine.add(7, max_tokens=9)
+    engine = FakeEngine(num_blocks=5, budget=2, caching=True)
+    engine.add(1, max_tokens=20)
     engine.step()
-    second = make_sequence([9] * 8, max_tokens=1)
+    second = make_sequence([9] * 12, max_tokens=1)
     engine.live.append(second)
     engine.scheduler.add(second)
-    engine.run()
-    assert first in engine.finished
+    while engine.scheduler.num_preemptions == 0:
+        engine.step()
+    assert second.num_generated_tokens == 0
+    steps = engine.run()
+    assert sum(parts(step, [second])[0] for step in steps) < 12, "it reuses its own blocks"
     assert second.request.num_cached_tokens == 0
 
 
