@@ -116,7 +116,8 @@ class ModelManager:
         model = self._models.get(name)
         if model is None:
             hint = did_you_mean(name, self._models) or f"; models: {self._names_or_none()}"
-            raise ModelNotFoundError(f"there is no model {name!r}{hint}")
+            # The name is the client's, of any length.
+            raise ModelNotFoundError(f"there is no model {name[:100]!r}{hint}")
         if self._is_closing:
             raise ModelNotReadyError("the server is shutting down")
         failure = model.failure

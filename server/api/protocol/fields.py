@@ -38,8 +38,9 @@ SHARED_NEUTRAL: Mapping[str, Sequence[object]] = {
     "store": (False,),
 }
 
-# A number of tokens or of choices: 32 bits without sign.
-Count = Annotated[int, Field(le=2**32 - 1)]
+# An integer field. The exact range is SamplingParams' business; these ends, which no field goes
+# beyond, keep integers of thousands of digits out of everything behind.
+Count = Annotated[int, Field(ge=-(2**31), le=2**32 - 1)]
 
 # For fields of several types; the endpoint checks them itself to be able to say what is wrong.
 Mixed = Any
@@ -72,7 +73,7 @@ class GenerationFields(BaseModel):
     repetition_penalty: float | None = None
     frequency_penalty: float | None = None
     presence_penalty: float | None = None
-    seed: int | None = None
+    seed: Count | None = None
     ignore_eos: bool | None = None
 
     def has_usage_chunk(self) -> bool:

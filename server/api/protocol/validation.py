@@ -27,6 +27,10 @@ EXPECTED = {
 }
 
 
+# A client chooses the names of unknown fields, and they are repeated to it.
+MAX_NAME_LENGTH = 100
+
+
 class FieldRules:
     """What an endpoint does with the fields that its pydantic model does not have.
 
@@ -95,7 +99,7 @@ def _field_names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 
 def _refuse(problem: ErrorDetails, known: Collection[str]) -> NoReturn:
-    where = ".".join(str(part) for part in problem["loc"])
+    where = ".".join(str(part) for part in problem["loc"])[:MAX_NAME_LENGTH]
     if problem["type"] == "extra_forbidden":
         hint = did_you_mean(where, sorted(known))
         raise InvalidRequestError(f"unknown field {where!r}{hint}", where)
