@@ -252,7 +252,7 @@ class LLMEngine:
         request = sequence.request
         if sampled.token_id is None:
             self._finish(sequence)
-            error = GenerationError("the model gave NaN instead of logits")
+            error = GenerationError("the model gave NaN or infinity instead of logits")
             return SequenceOutput(request.request_id, sequence.index, None, error=error)
         token = sampled.token_id
         sequence.token_ids.append(token)

@@ -22,9 +22,14 @@ STRETCH = 256
 """Tokens summed together on the way to the one that was drawn."""
 
 
+LOWEST_TEMPERATURE = np.float32(1e-5)
+LOWEST_REPETITION_PENALTY, HIGHEST_REPETITION_PENALTY = 1e-6, 1e6
+"""Beyond these the effect is the same, but f32 overflows."""
+
+
 @dataclass(frozen=True, slots=True)
 class SampledToken:
-    """A chosen token; `token_id` is None where the model gave NaN instead of logits."""
+    """A chosen token; `token_id` is None where the model gave no usable logits."""
 
     token_id: int | None
     logprobs: TokenIdLogprobs | None = None
@@ -49,7 +54,7 @@ def sample(
     for start in range(0, len(shaped), rows_at_once):
         part = shaped[start : start + rows_at_once]
         chosen[part] = _choose_shaped(logits[row_of[part]], [sequences[i] for i in part])
-    is_bad = np.isnan(logits[row_of, chosen])
+    is_bad = ~np.isfinite(logits[row_of, chosen])
     return [
         SampledToken(None) if bad else SampledToken(token, _logprobs(logits[row], token, sequence))
         for bad, token, row, sequence in zip(
@@ -83,8 +88,8 @@ def _choose_shaped(block: Floats, sequences: list[Sequence]) -> Ints:
             _apply_penalties(row, sequence)
     chosen = np.argmax(block, axis=1)
     random = [i for i, s in enumerate(sequences) if not s.request.params.is_greedy]
-    # NaN wins argmax, and is told from the logits by the caller.
-    random = [i for i in random if not np.isnan(block[i, chosen[i]])]
+    # NaN and infinity win argmax, and are told from the logits by the caller.
+    random = [i for i in random if np.isfinite(block[i, chosen[i]])]
     if random:
         params = [sequences[i].request.params for i in random]
         uniforms = np.array([sequences[i].random() for i in random])
@@ -100,7 +105,9 @@ def _apply_penalties(row: Floats, sequence: Sequence) -> None:
     tokens = sequence.penalty_counts.token_ids.view()
     generated = sequence.penalty_counts.generated.view()
     values = row[tokens]
-    factor = params.repetition_penalty
+    factor = min(
+        max(params.repetition_penalty, LOWEST_REPETITION_PENALTY), HIGHEST_REPETITION_PENALTY
+    )
     values = np.where(values > 0, values / factor, values * factor)
     values -= params.frequency_penalty * generated + params.presence_penalty * (generated > 0)
     row[tokens] = values
@@ -113,7 +120,8 @@ def draw(block: Floats, params: list[SamplingParams], uniforms: npt.NDArray[np.f
     stay together. A row's token depends on that row alone.
     """
     block -= block.max(axis=1, keepdims=True)
-    block /= np.array([p.temperature for p in params], np.float32)[:, None]
+    temperatures = np.array([p.temperature for p in params], np.float32)
+    block /= np.maximum(temperatures, LOWEST_TEMPERATURE)[:, None]
     weights = np.exp(block, out=block)
     min_p = np.array([p.min_p for p in params], np.float32)
     if min_p.any():
@@ -169,16 +177,21 @@ def _invert(weights: Floats, uniforms: npt.NDArray[np.float64]) -> Ints:
     targets = uniforms * cumulative[:, -1]
     chosen = np.empty(num_rows, np.int64)
     for i in range(num_rows):
-        stretch = int(np.searchsorted(cumulative[i], targets[i], side="right"))
-        stretch = min(stretch, len(starts) - 1)
+        stretch = _position(cumulative[i], targets[i])
         before = cumulative[i, stretch - 1] if stretch else 0.0
         start = stretch * STRETCH
         inside = np.cumsum(weights[i, start : start + STRETCH], dtype=np.float64)
-        found = int(np.searchsorted(inside, targets[i] - before, side="right"))
-        # Rounding may leave the target beyond the last token that has any weight.
-        last = int(np.searchsorted(inside, inside[-1], side="left"))
-        chosen[i] = start + min(found, last)
+        chosen[i] = start + _position(inside, targets[i] - before)
     return chosen
+
+
+def _position(cumulative: npt.NDArray[np.float64], target: float) -> int:
+    """Where the running sum first exceeds the target.
+
+    Rounding may lift the target to the total; the last one that adds anything is meant then.
+    """
+    found = int(np.searchsorted(cumulative, target, side="right"))
+    return min(found, int(np.searchsorted(cumulative, cumulative[-1], side="left")))
 
 
 def _logprobs(row: Floats, token: int, sequence: Sequence) -> TokenIdLogprobs | None:
