@@ -229,7 +229,7 @@ def test_prefixes_are_looked_up_when_a_sequence_starts() -> None:
 
 def test_a_preempted_prompt_does_not_count_its_own_blocks_as_cached() -> None:
     engine = FakeEngine(num_blocks=5, budget=2, caching=True)
-    engine.add(1, max_tokens=20)
+    engine.add(1, max_tokens=12)
     engine.step()
     second = make_sequence([9] * 12, max_tokens=1)
     engine.live.append(second)
