@@ -1,8 +1,9 @@
 """The options of a node that runs an LLM, named as OpenVINO Model Server has them."""
 
+import json
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from server.graph import UInt64
 
@@ -16,6 +17,7 @@ __all__ = [
     "PipelineType",
     "SparseAttentionConfig",
     "SparseAttentionMode",
+    "parse_plugin_config",
 ]
 
 
@@ -102,7 +104,8 @@ class LLMCalculatorOptions:
 
     `cache_size` is the KV cache in GB; 0 takes a share of the memory that is free.
     `num_kv_blocks`, which Model Server does not have, sets the cache in blocks of 32 tokens
-    instead. `plugin_config` is a JSON object of OpenVINO properties. `max_tokens_limit` is the
+    instead. `device` "" is the first GPU, or the CPU where there is none. `plugin_config` is a JSON
+    object of OpenVINO properties. `max_tokens_limit` is the
     most that a request may ask for. No request can ask for `best_of`, so any `best_of_limit` is
     kept. Fields that are not supported yet may be left out or have Model Server's defaults.
     """
@@ -115,7 +118,7 @@ class LLMCalculatorOptions:
     num_kv_blocks: UInt64 = 0
     max_num_seqs: UInt64 = 256
     dynamic_split_fuse: bool = True
-    device: str = "CPU"
+    device: str = ""
     plugin_config: str = ""
     best_of_limit: UInt64 = 20
     max_tokens_limit: UInt64 | None = None
@@ -138,6 +141,7 @@ class LLMCalculatorOptions:
     chat_template_mode: ChatTemplateMode = ChatTemplateMode.JINJA
 
     def __post_init__(self) -> None:
+        parse_plugin_config(self.plugin_config)
         problems = [*self._find_bad_counts(), *self._find_unsupported()]
         if problems:
             raise ValueError("; ".join(problems))
@@ -174,6 +178,27 @@ class LLMCalculatorOptions:
             if getattr(self, name):
                 problems.append(f"{name} is not supported yet; leave it out")
         return problems
+
+
+def parse_plugin_config(text: str) -> dict[str, Any]:
+    """The OpenVINO properties of a `plugin_config` option; "" means none.
+
+    Raises ValueError unless it is a JSON object of strings, numbers and booleans.
+    """
+    try:
+        found = json.loads(text) if text.strip() else {}
+    except ValueError as error:
+        raise ValueError(f"plugin_config is not JSON: {error}; found {text!r}") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"plugin_config is {text!r}; it must be a JSON object")
+    for key, value in found.items():
+        if not isinstance(value, str | int | float | bool):
+            raise ValueError(
+                f"plugin_config has {key}: {value!r}; it must be a string, number or boolean"
+            )
+    if found.pop("prompt_lookup", False):
+        raise ValueError("plugin_config asks for prompt_lookup, which is not supported yet")
+    return found
 
 
 _UNSUPPORTED = (

@@ -34,9 +34,9 @@ def main() -> None:
     url = f"http://127.0.0.1:{args.rest_port}"
     command = [sys.executable, "-m", "server", "--config_path", args.config_path]
     server = subprocess.Popen([*command, "--rest_port", args.rest_port])
-    # Ctrl-C reaches the server too; this process then only waits for it.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: server.terminate())
+    # A terminal sends Ctrl-C to the server as well, which a second signal would stop at once.
+    signal.signal(signal.SIGINT, lambda *_: None)
+    signal.signal(signal.SIGTERM, lambda *_: server.terminate())
     wait_until_ready(server, url)
     print(f"\n> {QUESTION}")
     try:
@@ -44,10 +44,11 @@ def main() -> None:
     except urllib.error.URLError as error:
         server.terminate()
         sys.exit(f"no answer: {error.reason}")
+    client = f"demos/chat/chat.py --model {args.model} --url {url}"
     print(
         f"\nServing on {url}. From another terminal:\n"
-        f'  .venv/bin/python demos/chat/chat.py --model {args.model} --url {url} "Count from 3 to 9."'
-        "\nCtrl-C stops the server."
+        f'  .venv/bin/python {client} "Count from 3 to 9."\n'
+        "Ctrl-C stops the server."
     )
     sys.exit(server.wait())
 

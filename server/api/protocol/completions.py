@@ -34,6 +34,9 @@ MAX_TOKEN_ID = 2**31 - 1
 
 RULES = FieldRules(neutral={**SHARED_NEUTRAL, "suffix": ("",)}, labels=SHARED_LABELS)
 
+# OpenAI's default here; a chat answer goes on to its own end.
+DEFAULT_MAX_TOKENS = 16
+
 Prompt = str | tuple[int, ...]
 
 
@@ -53,6 +56,7 @@ def parse_completion(body: Mapping[str, Any]) -> GenerationCall:
         raise InvalidRequestError("echo together with logprobs is not supported", "echo")
     head = AnswerHead.make("cmpl", fields.model)
     sampling = fields.sampling(logprobs=("logprobs", fields.logprobs))
+    sampling.setdefault("max_tokens", DEFAULT_MAX_TOKENS)
     stop = fields.stop_strings()
     requests = tuple(
         GenerationRequest(

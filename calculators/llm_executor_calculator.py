@@ -1,0 +1,84 @@
+"""The node that runs the LLM: token ids in, token ids out, batched with all other requests."""
+
+from functools import partial
+from typing import ClassVar
+
+from calculators.llm_options import LLMCalculatorOptions, parse_plugin_config
+from server.engine import AsyncLLMEngine, EngineConfig
+from server.errors import InvalidRequestError
+from server.graph import Calculator, Contract, OpenContext, OutputStream, ProcessContext, Tag
+from server.payloads import SamplingFields, SamplingParams, TokenChunk, TokenizedPrompt
+
+PROMPT = Tag("PROMPT", TokenizedPrompt)
+TOKENS = Tag("TOKENS", TokenChunk)
+
+
+class LLMExecutorCalculator(Calculator):
+    """Generates tokens with continuous batching over paged attention on OpenVINO."""
+
+    contract: ClassVar[Contract] = Contract(
+        inputs=(PROMPT,), outputs=(TOKENS,), options=LLMCalculatorOptions
+    )
+
+    def open(self, cc: OpenContext) -> None:
+        """Load and compile the model; raises ModelLoadError or ConfigError."""
+        options = cc.options(LLMCalculatorOptions)
+        self._max_tokens_limit = options.max_tokens_limit
+        self._engine = AsyncLLMEngine(
+            EngineConfig(
+                models_path=cc.resolve(options.models_path),
+                device=options.device,
+                plugin_config=parse_plugin_config(options.plugin_config),
+                cache_size=options.cache_size,
+                num_kv_blocks=options.num_kv_blocks,
+                max_num_batched_tokens=options.max_num_batched_tokens,
+                max_num_seqs=options.max_num_seqs,
+                dynamic_split_fuse=options.dynamic_split_fuse,
+                enable_prefix_caching=options.enable_prefix_caching,
+            )
+        )
+
+    async def process(self, cc: ProcessContext) -> None:
+        """Generate for each prompt; leaving early, however it happens, aborts the request."""
+        tokens = cc.output(TOKENS)
+        async for prompt in cc.input(PROMPT):
+            await self._generate(prompt, tokens)
+
+    def close(self) -> None:
+        """Stop the engine and free the model."""
+        self._engine.close()
+
+    def health(self) -> str | None:
+        """Why the engine cannot serve, if it failed."""
+        return self._engine.failure
+
+    async def _generate(self, prompt: TokenizedPrompt, tokens: OutputStream[TokenChunk]) -> None:
+        generation = self._engine.generate(prompt.token_ids, self._params(prompt.request.sampling))
+        try:
+            async for output in generation:
+                logprobs = output.logprobs
+                await tokens.send(
+                    TokenChunk(
+                        prompt=prompt,
+                        index=output.index,
+                        token_ids=tuple(output.token_ids),
+                        stop_choice=partial(generation.stop_choice, output.index),
+                        logprobs=None if logprobs is None else tuple(logprobs),
+                        finish_reason=output.finish_reason,
+                        num_cached_tokens=output.num_cached_tokens,
+                    )
+                )
+        finally:
+            self._engine.abort(generation.request.request_id)
+
+    def _params(self, fields: SamplingFields) -> SamplingParams:
+        """What the client set, over the model's defaults, within the graph's limit."""
+        merged: SamplingFields = {**self._engine.sampling_defaults, **fields}
+        limit = self._max_tokens_limit
+        if limit is not None and merged.setdefault("max_tokens", limit) > limit:
+            raise InvalidRequestError(
+                f"max_tokens is {merged['max_tokens']}; this graph allows at most {limit} "
+                "(max_tokens_limit)",
+                "max_tokens",
+            )
+        return SamplingParams(**merged)
