@@ -12,7 +12,7 @@ __all__ = ["DEFAULT_MAX_QUEUE_SIZE", "GraphConfig", "NodeConfig", "Port", "Posit
 DEFAULT_MAX_QUEUE_SIZE = 16
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Position:
     """A place in the text of a graph; both counts start at 1."""
 
@@ -34,11 +34,11 @@ class Port:
     @classmethod
     def parse(cls, text: str) -> "Port":
         """Split the text of a port; raises ValueError when it has none of the three forms."""
-        tag, _, name = text.rpartition(":")
-        tag, _, index = tag.partition(":")
+        head, colon, name = text.rpartition(":")
+        tag, _, index = head.partition(":")
         if index and not (index.isascii() and index.isdigit()):
             raise ValueError(f"{text!r}: the index {index!r} is not a number")
-        for part in (tag, name) if tag else (name,):
+        for part in (tag, name) if colon else (name,):
             if not (part.isascii() and part.isidentifier()):
                 raise ValueError(
                     f"{text!r} is not a port; it must be 'TAG:name', 'TAG:index:name' or 'name', "

@@ -140,7 +140,11 @@ def _parse(source: SourceText, body: Body, message: Message) -> None:
     except ParseProblem as first:
         # text_format stops at the first mistake; field by field it finds one of each.
         problems: list[tuple[Position | None, str]] = []
-        for field in source.fields(body):
+        try:
+            fields = source.fields(body)
+        except ParseProblem as problem:
+            raise OptionsError([(problem.position, problem.message)]) from None
+        for field in fields:
             try:
                 source.parse_range(field.start, field.end, type(message)())
             except ParseProblem as problem:

@@ -40,7 +40,7 @@ OUTPUT_STREAM_HANDLERS = ("InOrderOutputStreamHandler",)
 # OVMS keeps a queue of graph objects, because one of its graphs serves one request at a time, and
 # reads the queue's size from this comment. A graph serves any number of requests here, so a value
 # that OVMS takes has no effect; one that it refuses is refused.
-_QUEUE_COMMENT = re.compile(r"^\s*#\s*OVMS_GRAPH_QUEUE_MAX_SIZE\s*:\s*(\S*)", re.MULTILINE)
+_QUEUE_COMMENT = re.compile(r"^\s*#\s*OVMS_GRAPH_QUEUE_MAX_SIZE\s*:[ \t]*(\S*)", re.MULTILINE)
 
 _TYPE_URL = re.compile(r"\[type\.googleapis\.com/([\w.]+)\]")
 _EXTENSION = re.compile(r"\[([\w.]+)\.\w+\]")
@@ -69,6 +69,12 @@ def parse_graph_config(text: str, source_name: str) -> GraphConfig:
 
     The options of the nodes are kept as text: only their calculators know what they may hold.
     """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        # protobuf breaks on half of a surrogate pair in more than one way.
+        line = text.count("\n", 0, error.start) + 1
+        raise GraphParseError(f"{source_name}:{line}: {error}") from None
     reader = _Reader(SourceText(text))
     config = None
     try:
@@ -78,7 +84,8 @@ def parse_graph_config(text: str, source_name: str) -> GraphConfig:
     if config is None or reader.problems:
         raise GraphParseError(
             "\n".join(
-                f"{source_name}:{position}: {message}" for position, message in reader.problems
+                f"{source_name}:{position}: {message}"
+                for position, message in sorted(reader.problems)
             )
         )
     return config
@@ -118,8 +125,9 @@ class _Reader:
         fields = self._source.fields(body)
         options = [inner for inner in fields if inner.name in ("options", "node_options")]
         refused = self._refuse(fields, REFUSED_FIELDS)
+        num_problems = len(self.problems)
         node = self._parse(body, "CalculatorGraphConfig.Node", [*options, *refused])
-        if not node.calculator:
+        if not node.calculator and len(self.problems) == num_problems:
             self._report(position, f"node {node.name!r} has no `calculator`")
         self._check_handlers(node, position)
         return NodeConfig(

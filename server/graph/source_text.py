@@ -18,9 +18,11 @@ from server.graph.config import Position
 
 __all__ = ["Body", "Field", "ParseProblem", "SourceText"]
 
+# text_format takes any other escape as well, with nothing but a warning to Python's log.
+_ESCAPE = r"""\\(?:[abfnrtvxuU\\'"]|[0-3][0-7]{2}|[0-7]{1,2}(?![0-7]))"""
 _TOKEN = re.compile(
     r"""\s+|\#[^\n]*"""
-    r"""|(?P<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')"""
+    rf"""|(?P<string>"(?:[^"\\\n]|{_ESCAPE})*"|'(?:[^'\\\n]|{_ESCAPE})*')"""
     r"""|(?P<mark>[{}<>\[\],;:])"""
     r"""|(?P<word>[^\s\#"'{}<>\[\],;:]+)"""
 )
@@ -115,9 +117,6 @@ class SourceText:
             text_format.Parse(piece, message)
         except text_format.ParseError as error:
             raise self._problem(error, start, piece) from None
-        except (ValueError, RecursionError) as error:
-            # Text that is no Unicode (half of a surrogate pair) gets past the tokenizer.
-            raise self._mistake(start, str(error)) from None
 
     def _problem(self, error: text_format.ParseError, start: int, piece: str) -> ParseProblem:
         origin = self.position(start)
@@ -127,7 +126,7 @@ class SourceText:
         message = message.removeprefix(prefix)
         lines = piece.split("\n")
         if line <= len(lines):
-            message = message.removeprefix(f"'{lines[line - 1]}': ")
+            message = message.removeprefix(f"'{lines[line - 1]}': ").removeprefix("'': ")
         if line == 1:
             column += origin.column - 1
         position = Position(origin.line + line - 1, column)
@@ -148,7 +147,9 @@ class SourceText:
         while at < len(self.text):
             match = _TOKEN.match(self.text, at)
             if match is None:
-                raise self._mistake(at, "a string has no closing quote on its line")
+                raise self._mistake(
+                    at, "a string does not end on its line, or has an unknown escape"
+                )
             if match.lastgroup is not None:
                 kind = match.group() if match.lastgroup == "mark" else match.lastgroup
                 tokens.append(_Token(kind, match.start(), match.end()))
@@ -181,22 +182,23 @@ class SourceText:
 
     def _field(self, at: int, last: int) -> tuple[Field, int]:
         first = at
+        closers = self._closers
         if self._kind(first, last) not in ("[", "word"):
             raise self._mistake(
                 self._tokens[at].start, f"found {self._spelled(at)} instead of a field's name"
             )
-        at = self._closers[at] + 1 if self._kind(at, last) == "[" else at + 1
+        at = closers[at] + 1 if self._kind(at, last) == "[" else at + 1
         name = "".join(self._spelled(index) for index in range(first, at))
         if self._kind(at, last) == ":":
             at += 1
         bodies: tuple[Body, ...] = ()
         kind = self._kind(at, last)
         if kind in ("{", "<"):
-            bodies = (Body(at + 1, self._closers[at]),)
-            at = self._closers[at] + 1
+            bodies = (Body(at + 1, closers[at]),)
+            at = closers[at] + 1
         elif kind == "[":
             bodies = self._list_bodies(at)
-            at = self._closers[at] + 1
+            at = closers[at] + 1
         elif kind == "string":
             while self._kind(at, last) == "string":
                 at += 1

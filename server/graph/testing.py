@@ -13,7 +13,7 @@ from server.graph.stream import InputStream, OutputStream, StreamClosed
 
 __all__ = ["CalculatorRunner"]
 
-# All packets of a test fit, so that the order of reading and writing does not matter.
+# All packets that a test puts in fit.
 CAPACITY = 1_000_000
 
 
@@ -82,17 +82,18 @@ class CalculatorRunner:
         readers: dict[str, InputStream[Any]] = {}
         for tag in self._contract.outputs:
             label = f"node {self.node_name!r} output {tag.name!r}"
-            readers[tag.name] = InputStream[Any](label, CAPACITY)
+            readers[tag.name] = InputStream[Any](label, 1)
             run.outputs[tag.name] = OutputStream[Any](
                 label, tag.type, (readers[tag.name],), run.notice_closed_output
             )
         run.num_wanted_outputs = len(readers)
+        collecting = asyncio.gather(
+            *(_collect(reader, limits.get(name)) for name, reader in readers.items())
+        )
         run.task = asyncio.create_task(self.calculator.process(run.context()))
         run.task.add_done_callback(lambda _: _end_all(run.outputs.values()))
         try:
-            collected = await asyncio.gather(
-                *(_collect(reader, limits.get(name)) for name, reader in readers.items())
-            )
+            collected = await collecting
             await asyncio.wait([run.task])
         finally:
             run.stop()
