@@ -11,25 +11,36 @@ def available_bytes(meminfo: Path = MEMINFO, cgroup_root: Path = CGROUP_ROOT) ->
     """Bytes that this process may still take: what is free, within the container's limit.
 
     Reads MemAvailable of /proc/meminfo (proc(5)) and the memory controller of cgroup v2 or v1
-    (Linux kernel, admin-guide/cgroup-v2 and cgroup-v1/memory).
+    (Linux kernel, admin-guide/cgroup-v2 and cgroup-v1/memory). The files that a container has read,
+    its model's for example, count as used but make way, as they do in MemAvailable.
     """
-    free = _meminfo_available(meminfo)
-    for limit_name, usage_name in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    kilobytes = _find_number(meminfo, "MemAvailable:")
+    if kilobytes is None:
+        raise OSError(f"{meminfo} has no MemAvailable line")
+    free = kilobytes * 1024
+    for limit_name, usage_name, stat_name, cache_key in (
+        ("memory.max", "memory.current", "memory.stat", "inactive_file"),
+        (
+            "memory/memory.limit_in_bytes",
+            "memory/memory.usage_in_bytes",
+            "memory/memory.stat",
+            "total_inactive_file",
+        ),
     ):
         limit = _read_int(cgroup_root / limit_name)
         usage = _read_int(cgroup_root / usage_name)
         if limit is not None and usage is not None:
-            free = min(free, max(0, limit - usage))
+            reclaimable = _find_number(cgroup_root / stat_name, cache_key) or 0
+            free = min(free, max(0, limit - usage + reclaimable))
     return free
 
 
-def _meminfo_available(path: Path) -> int:
-    for line in path.read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    raise OSError(f"{path} has no MemAvailable line")
+def _find_number(path: Path, key: str) -> int | None:
+    """The number after a key, in a file of lines of words; None without the file or the key."""
+    if not path.is_file():
+        return None
+    lines = (line.split() for line in path.read_text().splitlines())
+    return next((int(words[1]) for words in lines if words[:1] == [key]), None)
 
 
 def _read_int(path: Path) -> int | None:
