@@ -1,7 +1,6 @@
 """What a model folder's JSON files say: context length, end tokens, default sampling."""
 
 import json
-import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,7 +86,8 @@ def _sampling_defaults(generation: Mapping[str, Any], models_path: Path) -> Samp
         if generation.get(key) is not None:
             found[key] = generation[key]  # type: ignore[literal-required]  # one of the fields
     try:
-        operator.index(found.get("top_k", 0))
+        if not isinstance(found.get("top_k", 0), int):
+            raise TypeError(f"top_k is {found['top_k']!r}; it must be an integer")
         SamplingParams(**found)
     except (TypeError, InvalidRequestError) as error:
         raise ModelLoadError(f"{models_path / 'generation_config.json'}: {error}") from error
