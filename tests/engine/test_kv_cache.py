@@ -1,0 +1,249 @@
+"""Layouts of the KV cache, its memory, and how many blocks are reserved."""
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+import pytest
+from engine_helpers import F32
+
+from server.engine import cache_sizing, kv_cache
+from server.engine.cache_sizing import GIB, num_kv_blocks
+from server.engine.config import EngineConfig
+from server.engine.kv_cache import (
+    CacheInput,
+    DeviceKVCache,
+    HostKVCache,
+    block_size_of,
+    bytes_per_block,
+    cache_inputs,
+)
+from server.engine.memory import RESERVATIONS
+from server.engine.model_loader import LoadedModel, load_model
+from server.errors import ModelLoadError
+
+HEADS, SIZE = 2, 64
+Shape = tuple[int, int, int]
+
+
+@dataclass
+class FakePort:
+    name: str
+    element_type: ov.Type
+    shape: list[int]
+
+    def get_any_name(self) -> str:
+        return self.name
+
+    def get_element_type(self) -> ov.Type:
+        return self.element_type
+
+    def get_partial_shape(self) -> ov.PartialShape:
+        return ov.PartialShape(self.shape)
+
+
+class FakeTensor:
+    def __init__(self, element_type: ov.Type, shape: ov.Shape) -> None:
+        self.element_type = element_type
+        self.data = np.zeros(list(shape), np.float16)
+
+
+class FakeCompiledModel:
+    """A model compiled for a GPU, with its remote context."""
+
+    def __init__(self, num_layers: int, key: list[int], value: list[int]) -> None:
+        self.inputs = [FakePort("input_ids", ov.Type.i64, [-1])]
+        for layer in range(num_layers):
+            self.inputs.append(FakePort(f"key_cache.{layer}", ov.Type.f16, [-1, *key]))
+            self.inputs.append(FakePort(f"value_cache.{layer}", ov.Type.f16, [-1, *value]))
+
+    def get_context(self) -> "FakeCompiledModel":
+        return self
+
+    def create_tensor(self, element_type: ov.Type, shape: ov.Shape, _: Any) -> FakeTensor:
+        return FakeTensor(element_type, shape)
+
+
+@pytest.mark.parametrize(
+    ("precision", "key", "value", "bits"),
+    [
+        ("f32", (HEADS, 32, SIZE), (HEADS, 32, SIZE), 32),
+        ("bf16", (HEADS, 32, SIZE), (HEADS, 32, SIZE), 16),
+        ("u8", (HEADS, 40, SIZE), (HEADS, 32, SIZE + 8), 8),
+        ("u4", (HEADS, 48, SIZE), (HEADS, 32, SIZE + 16), 4),
+    ],
+)
+def test_cpu_layouts(model_f32: Path, precision: str, key: Shape, value: Shape, bits: int) -> None:
+    hint = "f32" if precision == "f32" else "bf16"
+    model = load_model(
+        model_f32, "CPU", {"KV_CACHE_PRECISION": precision, "INFERENCE_PRECISION_HINT": hint}
+    )
+    assert model.block_size == 32
+    by_name = {i.name: i for i in model.kv_inputs}
+    shapes = {"key_cache": key, "value_cache": value}
+    for name, cache_input in by_name.items():
+        shape = shapes[name.partition(".")[0]]
+        assert cache_input.block_shape == shape
+        assert cache_input.block_bytes == math.prod(shape) * bits // 8
+    num_layers = len(by_name) // 2
+    assert set(by_name) == {f"{kind}.{i}" for kind in shapes for i in range(num_layers)}
+    assert bytes_per_block(model.kv_inputs) == sum(i.block_bytes for i in model.kv_inputs)
+    cache = HostKVCache(model.kv_inputs, 3)
+    for name, tensor in cache.tensors.items():
+        assert tensor.byte_size == 3 * by_name[name].block_bytes
+        assert tuple(tensor.shape) == (3, *by_name[name].block_shape)
+    cache.close()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "block_size"),
+    [([8, 128, 16], [8, 16, 128], 16), ([8, 256, 128], [8, 256, 128], 256)],
+)
+def test_gpu_layouts(key: list[int], value: list[int], block_size: int) -> None:
+    inputs = cache_inputs(FakeCompiledModel(2, key, value))
+    assert [i.name for i in inputs] == [
+        "key_cache.0",
+        "value_cache.0",
+        "key_cache.1",
+        "value_cache.1",
+    ]
+    assert block_size_of(inputs, "GPU.1") == block_size
+    assert bytes_per_block(inputs) == 2 * 2 * 2 * 8 * 128 * block_size
+
+
+def test_device_cache_is_made_and_copied_by_the_context(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = FakeCompiledModel(2, [8, 128, 16], [8, 16, 128])
+    cache = DeviceKVCache(cache_inputs(compiled), 5, compiled)
+    assert cache.tensors["key_cache.1"].data.shape == (5, 8, 128, 16)
+    assert cache.tensors["value_cache.1"].data.shape == (5, 8, 16, 128)
+
+    class View:
+        def __init__(self, tensor: FakeTensor, block: int) -> None:
+            self.data = tensor.data[block]
+
+        def copy_to(self, other: "View") -> None:
+            other.data[...] = self.data
+
+    monkeypatch.setattr(kv_cache, "_remote_block", View)
+    for tensor in cache.tensors.values():
+        tensor.data[2] = 7
+    cache.copy_blocks([(2, 4), (4, 0)])
+    for tensor in cache.tensors.values():
+        assert [tensor.data[block].max() for block in range(5)] == [7, 0, 7, 0, 7]
+    cache.close()
+    assert cache.tensors == {}
+
+
+@pytest.fixture
+def small_inputs() -> tuple[CacheInput, ...]:
+    return (
+        CacheInput("key_cache.0", ov.Type.u4, (2, 48, 64)),
+        CacheInput("value_cache.0", ov.Type.f32, (2, 32, 64)),
+    )
+
+
+def test_host_cache_copies_whole_blocks_in_order(small_inputs: tuple[CacheInput, ...]) -> None:
+    cache = HostKVCache(small_inputs, 4)
+    values = cache.tensors["value_cache.0"].data
+    values[1] = np.arange(values[1].size).reshape(values[1].shape)
+    cache.copy_blocks([(1, 3), (3, 0), (2, 1)])
+    np.testing.assert_array_equal(values[3], values[0])
+    assert values[0].sum() > 0
+    assert values[1].sum() == 0
+    del values
+    cache.close()
+
+
+def test_reserving_is_counted_until_closed_and_only_once(
+    small_inputs: tuple[CacheInput, ...],
+) -> None:
+    before = RESERVATIONS.total_bytes
+    cache = HostKVCache(small_inputs, 4)
+    assert RESERVATIONS.total_bytes - before == 4 * bytes_per_block(small_inputs)
+    cache.close()
+    cache.close()
+    assert RESERVATIONS.total_bytes == before
+
+
+def test_memory_that_the_system_refuses_is_told(small_inputs: tuple[CacheInput, ...]) -> None:
+    before = RESERVATIONS.total_bytes
+    for num_blocks in (2**45, 2**62):
+        with pytest.raises(ModelLoadError, match="choose a smaller cache_size or num_kv_blocks"):
+            HostKVCache(small_inputs, num_blocks)
+    assert RESERVATIONS.total_bytes == before
+
+
+@pytest.fixture
+def model(model_f32: Path) -> LoadedModel:
+    return load_model(model_f32, "CPU", F32)
+
+
+def blocks(
+    monkeypatch: pytest.MonkeyPatch,
+    model: LoadedModel,
+    free: int,
+    max_model_len: int | None = None,
+    **fields: int,
+) -> int:
+    monkeypatch.setattr(cache_sizing, "available_bytes", lambda: free + RESERVATIONS.total_bytes)
+    return num_kv_blocks(EngineConfig(Path("m"), **fields), model, max_model_len)
+
+
+def test_cache_size_is_gigabytes(monkeypatch: pytest.MonkeyPatch, model: LoadedModel) -> None:
+    expected = 2 * GIB // bytes_per_block(model.kv_inputs)
+    assert blocks(monkeypatch, model, 5 * GIB, cache_size=2) == expected
+
+
+def test_a_number_of_blocks_comes_first(
+    monkeypatch: pytest.MonkeyPatch, model: LoadedModel
+) -> None:
+    assert blocks(monkeypatch, model, 0, cache_size=2, num_kv_blocks=7) == 7
+
+
+def test_more_than_there_is_is_refused(monkeypatch: pytest.MonkeyPatch, model: LoadedModel) -> None:
+    with pytest.raises(ModelLoadError, match=r"cache_size is 3 GB, but only 2\.5 GB"):
+        blocks(monkeypatch, model, 5 * GIB // 2, cache_size=3)
+
+
+def test_by_default_half_of_what_is_free(
+    monkeypatch: pytest.MonkeyPatch, model: LoadedModel
+) -> None:
+    expected = GIB // bytes_per_block(model.kv_inputs)
+    assert blocks(monkeypatch, model, 2 * GIB) == expected
+
+
+def test_by_default_not_more_than_can_be_used(
+    monkeypatch: pytest.MonkeyPatch, model: LoadedModel
+) -> None:
+    assert blocks(monkeypatch, model, 64 * GIB, max_model_len=65, max_num_seqs=4) == 12
+
+
+def test_too_little_for_one_block_is_refused(
+    monkeypatch: pytest.MonkeyPatch, model: LoadedModel
+) -> None:
+    with pytest.raises(ModelLoadError, match="1000 bytes of memory are free, too few"):
+        blocks(monkeypatch, model, 1000)
+
+
+def test_on_a_device_its_own_memory_counts(
+    monkeypatch: pytest.MonkeyPatch, model: LoadedModel
+) -> None:
+    gpu = replace(model, device="GPU.0", device_memory_bytes=4 * GIB)
+    assert blocks(monkeypatch, gpu, 0) == 2 * GIB // bytes_per_block(model.kv_inputs)
+
+
+def test_what_other_models_reserved_is_not_free(
+    monkeypatch: pytest.MonkeyPatch, model: LoadedModel
+) -> None:
+    monkeypatch.setattr(cache_sizing, "available_bytes", lambda: 3 * GIB)
+    config = EngineConfig(Path("m"), cache_size=2)
+    num_kv_blocks(config, model, None)
+    RESERVATIONS.add(2 * GIB)
+    try:
+        with pytest.raises(ModelLoadError, match=r"only 1\.0 GB"):
+            num_kv_blocks(config, model, None)
+    finally:
+        RESERVATIONS.remove(2 * GIB)

@@ -1,0 +1,79 @@
+"""What config.json and generation_config.json say."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from server.engine.model_info import ModelInfo, read_model_info
+from server.errors import ModelLoadError
+
+
+def read(folder: Path, config: Any = None, generation: Any = None) -> ModelInfo:
+    for name, value in (("config.json", config), ("generation_config.json", generation)):
+        if value is not None:
+            (folder / name).write_text(value if isinstance(value, str) else json.dumps(value))
+    return read_model_info(folder)
+
+
+def test_a_folder_without_json_says_nothing(tmp_path: Path) -> None:
+    assert read(tmp_path) == ModelInfo(None, frozenset(), {})
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({"max_position_embeddings": 2048}, 2048),
+        ({"n_positions": 1024}, 1024),
+        ({"max_position_embeddings": 4096, "sliding_window": 512}, 4096),
+        ({"text_config": {"max_position_embeddings": 77}}, 77),
+        ({"max_position_embeddings": None, "n_ctx": 5}, 5),
+        ({"max_position_embeddings": "many", "n_ctx": True}, None),
+        ({}, None),
+    ],
+    ids=str,
+)
+def test_context_length(tmp_path: Path, config: Any, expected: int | None) -> None:
+    assert read(tmp_path, config).max_model_len == expected
+
+
+@pytest.mark.parametrize(
+    ("config", "generation", "expected"),
+    [
+        ({"eos_token_id": 2}, None, {2}),
+        ({"eos_token_id": 2}, {"eos_token_id": [5, 6]}, {5, 6}),
+        ({"eos_token_id": 2}, {"eos_token_id": None}, {2}),
+        ({"text_config": {"eos_token_id": 9}}, {}, {9}),
+        ({}, {}, set()),
+    ],
+    ids=str,
+)
+def test_end_tokens(tmp_path: Path, config: Any, generation: Any, expected: set[int]) -> None:
+    assert read(tmp_path, config, generation).eos_token_ids == expected
+
+
+def test_sampling_defaults(tmp_path: Path) -> None:
+    generation = {"temperature": 0.6, "top_k": 50, "top_p": None, "do_sample": True, "x": 1}
+    assert read(tmp_path, None, generation).sampling_defaults == {"temperature": 0.6, "top_k": 50}
+
+
+@pytest.mark.parametrize(
+    ("generation", "message"),
+    [
+        ({"temperature": 9}, "temperature is 9; it must be from 0.0 to 2.0"),
+        ({"temperature": "warm"}, "not supported between"),
+        ({"top_k": 50.0}, "top_k is 50.0; it must be an integer"),
+        ({"eos_token_id": "</s>"}, "eos_token_id is '</s>'; it must be an integer or a list"),
+        ({"eos_token_id": [1, True]}, "it must be an integer or a list"),
+        ("{", "not readable as JSON"),
+        ("[]", "found list, expected a JSON object"),
+    ],
+    ids=str,
+)
+def test_unusable_values_are_told_with_their_file(
+    tmp_path: Path, generation: Any, message: str
+) -> None:
+    with pytest.raises(ModelLoadError, match=message) as caught:
+        read(tmp_path, None, generation)
+    assert str(tmp_path) in str(caught.value)

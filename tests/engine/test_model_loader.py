@@ -1,0 +1,136 @@
+"""Loading a model, and what is said when that fails."""
+
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import openvino as ov
+import pytest
+from engine_helpers import F32
+from openvino import opset13 as ops
+
+from server.engine.model_loader import MODEL_FILE, gather_sampled_rows, load_model
+from server.errors import ModelLoadError
+
+
+@pytest.fixture
+def copy(model_f32: Path, tmp_path: Path) -> Path:
+    for path in model_f32.glob("openvino_model.*"):
+        shutil.copy(path, tmp_path)
+    return tmp_path
+
+
+def refusal(folder: Path, device: str = "CPU", **properties: str | int | float | bool) -> str:
+    with pytest.raises(ModelLoadError) as caught:
+        load_model(folder, device, properties)
+    message = str(caught.value)
+    assert str(folder) in message or "device" in message
+    assert "Exception from" not in message
+    return message
+
+
+def save(folder: Path, model: ov.Model) -> None:
+    ov.save_model(model, folder / MODEL_FILE, compress_to_fp16=False)
+
+
+def test_says_what_the_model_is(model_f32: Path) -> None:
+    model = load_model(model_f32, "CPU", F32)
+    assert (model.block_size, model.device, model.has_position_ids) == (32, "CPU", True)
+    names = {name for port in model.compiled.inputs for name in port.get_names()}
+    assert {"sampled_tokens_indices", "past_lens", "key_cache.0", "value_cache.0"} <= names
+    assert model.vocab_size == model.compiled.output(0).get_partial_shape()[-1].get_length()
+
+
+def test_an_empty_device_is_the_best_one_there_is(model_f32: Path) -> None:
+    devices = ov.Core().available_devices
+    expected = "GPU" if any(name.startswith("GPU") for name in devices) else "CPU"
+    assert load_model(model_f32, "", {}).device == expected
+
+
+@pytest.mark.parametrize("suffix", [".xml", ".bin"])
+def test_a_missing_file_is_named(copy: Path, suffix: str) -> None:
+    path = (copy / MODEL_FILE).with_suffix(suffix)
+    path.unlink()
+    assert refusal(copy).startswith(f"{path} not found; a model folder holds {MODEL_FILE}")
+
+
+def test_truncated_weights(copy: Path) -> None:
+    path = (copy / MODEL_FILE).with_suffix(".bin")
+    path.write_bytes(path.read_bytes()[:1000])
+    assert refusal(copy).startswith(f"{copy / MODEL_FILE}: OpenVINO cannot read it: ")
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"\0" * 100, b"<net></net>"], ids=str)
+def test_a_garbage_xml(copy: Path, content: bytes) -> None:
+    (copy / MODEL_FILE).write_bytes(content)
+    assert refusal(copy).startswith(f"{copy / MODEL_FILE}: OpenVINO cannot read it: ")
+
+
+def test_a_model_without_state(tmp_path: Path) -> None:
+    data = ops.parameter([-1, 4], ov.Type.f32, name="data")
+    save(tmp_path, ov.Model([ops.relu(data)], [data], "relu"))
+    assert "not a stateful language model with scaled-dot-product attention" in refusal(tmp_path)
+
+
+def test_an_unknown_device(model_f32: Path) -> None:
+    message = refusal(model_f32, "FOO")
+    assert "for device 'FOO'" in message
+    assert re.search(r"available devices: .*CPU", message)
+
+
+@pytest.mark.parametrize("device", ["AUTO", "AUTO:CPU", "HETERO:CPU"])
+def test_a_device_that_is_several(model_f32: Path, device: str) -> None:
+    assert f"device '{device}' does not tell its memory" in refusal(model_f32, device)
+
+
+def test_an_unknown_property(model_f32: Path) -> None:
+    message = refusal(model_f32, NUM_STREEMS=1)
+    assert 'with plugin_config {"NUM_STREEMS": 1}: ' in message
+    assert "Unsupported property NUM_STREEMS by CPU plugin" in message
+
+
+@pytest.mark.parametrize("value", ["u7", 7, True])
+def test_a_property_of_the_wrong_value_or_type(model_f32: Path, value: str | int) -> None:
+    message = refusal(model_f32, KV_CACHE_PRECISION=value)
+    assert "for property key KV_CACHE_PRECISION. Supported values:" in message
+
+
+def test_an_integer_beyond_any_property(model_f32: Path) -> None:
+    assert "cannot compile it" in refusal(model_f32, NUM_STREAMS=2**70)
+
+
+def test_inputs_that_text_generation_has_not(copy: Path) -> None:
+    model = ov.Core().read_model(copy / MODEL_FILE)
+    extra = ops.parameter([-1, 1], ov.Type.f32, name="pixel_values")
+    extra.output(0).get_tensor().set_names({"pixel_values"})
+    logits = model.output("logits").get_node().input_value(0)
+    model.output("logits").get_node().input(0).replace_source_output(
+        ops.add(logits, ops.reduce_sum(extra, [0, 1])).output(0)
+    )
+    model.add_parameters([extra])
+    model.validate_nodes_and_infer_types()
+    for path in copy.iterdir():
+        path.unlink()
+    save(copy, model)
+    assert "needs the inputs pixel_values, which text generation has not" in refusal(copy)
+
+
+def test_logits_that_do_not_come_from_a_matrix_product(tmp_path: Path) -> None:
+    data = ops.parameter([-1, 4], ov.Type.f32, name="data")
+    model = ov.Model([ops.relu(data)], [data], "relu")
+    with pytest.raises(ModelLoadError, match="does not come from a matrix product"):
+        gather_sampled_rows(model, tmp_path)
+
+
+def test_only_the_sampled_rows_are_multiplied(tmp_path: Path) -> None:
+    data = ops.parameter([-1, 4], ov.Type.f32, name="data")
+    weights = np.arange(12, dtype=np.float32).reshape(4, 3)
+    product = ops.matmul(data, ops.constant(weights), False, False)
+    capped = ops.multiply(ops.tanh(product), ops.constant(np.float32(2)))
+    model = ov.Model([capped], [data], "head")
+    assert gather_sampled_rows(model, tmp_path) == 3
+    compiled = ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    rows = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32) / 10
+    found = compiled([rows, np.array([4, 0, 4])])[0]
+    np.testing.assert_allclose(found, 2 * np.tanh(rows[[4, 0, 4]] @ weights), rtol=1e-4)
