@@ -53,7 +53,7 @@ class LLMExecutorCalculator(Calculator):
         return self._engine.failure
 
     async def _generate(self, prompt: TokenizedPrompt, tokens: OutputStream[TokenChunk]) -> None:
-        generation = self._engine.generate(prompt.token_ids, self._params(prompt.request.sampling))
+        generation = self._engine.generate(prompt.token_ids, self._params(prompt))
         try:
             async for output in generation:
                 logprobs = output.logprobs
@@ -71,11 +71,17 @@ class LLMExecutorCalculator(Calculator):
         finally:
             self._engine.abort(generation.request.request_id)
 
-    def _params(self, fields: SamplingFields) -> SamplingParams:
+    def _params(self, prompt: TokenizedPrompt) -> SamplingParams:
         """What the client set, over the model's defaults, within the graph's limit."""
-        merged: SamplingFields = {**self._engine.sampling_defaults, **fields}
+        merged: SamplingFields = {**self._engine.sampling_defaults, **prompt.request.sampling}
         limit = self._max_tokens_limit
-        if limit is not None and merged.setdefault("max_tokens", limit) > limit:
+        if "max_tokens" not in merged:
+            possible = [limit, prompt.request.default_max_tokens]
+            known = [value for value in possible if value is not None]
+            room = self._engine.max_num_tokens - len(prompt.token_ids)
+            if known:
+                merged["max_tokens"] = max(1, min(room, *known))
+        elif limit is not None and merged["max_tokens"] > limit:
             raise InvalidRequestError(
                 f"max_tokens is {merged['max_tokens']}; this graph allows at most {limit} "
                 "(max_tokens_limit)",

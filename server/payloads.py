@@ -47,7 +47,7 @@ class SamplingFields(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
-    """How the tokens of one request are chosen. Raises InvalidRequestError for a value out of range.
+    """How the tokens of one request are chosen; InvalidRequestError for a value out of range.
 
     `temperature` 0 is greedy. `top_k` -1 and 0 keep all tokens. `logprobs` is the number of
     alternatives reported beside each chosen token; None reports nothing. `max_tokens` None goes on
@@ -106,7 +106,8 @@ class GenerationRequest:
     """One conversation or one prompt to continue. Exactly one of `messages` and `prompt` is set.
 
     `prompt` is text, or token ids which are taken as they are. `sampling` holds only what the
-    client set; the model's generation_config.json fills the rest.
+    client set; the model's generation_config.json fills the rest. `default_max_tokens` holds where
+    `max_tokens` is not set, and gives way where less is possible; None goes on to the end.
     """
 
     request_id: str
@@ -117,6 +118,7 @@ class GenerationRequest:
     sampling: SamplingFields = field(default_factory=SamplingFields)
     stop: tuple[str, ...] = ()
     echo: bool = False
+    default_max_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,6 +142,11 @@ class AsyncLLMEngine:
         return self.engine.failure
 
     @property
+    def max_num_tokens(self) -> int:
+        """Prompt and answer tokens that one sequence can have."""
+        return self.engine.max_num_tokens
+
+    @property
     def sampling_defaults(self) -> SamplingFields:
         """What the model's generation_config.json sets where a request does not."""
         return self.engine.info.sampling_defaults

@@ -34,7 +34,7 @@ def test_only_the_model_folder_is_required(tmp_path):
         256,
         0,
     )
-    assert (options.device, options.best_of_limit, options.max_tokens_limit) == ("CPU", 20, None)
+    assert (options.device, options.best_of_limit, options.max_tokens_limit) == ("", 20, None)
     assert (options.dynamic_split_fuse, options.enable_prefix_caching) == (True, False)
     assert (options.pipeline_type, options.plugin_config) == (PipelineType.AUTO, "")
 

@@ -56,7 +56,6 @@ def parse_completion(body: Mapping[str, Any]) -> GenerationCall:
         raise InvalidRequestError("echo together with logprobs is not supported", "echo")
     head = AnswerHead.make("cmpl", fields.model)
     sampling = fields.sampling(logprobs=("logprobs", fields.logprobs))
-    sampling.setdefault("max_tokens", DEFAULT_MAX_TOKENS)
     stop = fields.stop_strings()
     requests = tuple(
         GenerationRequest(
@@ -65,6 +64,7 @@ def parse_completion(body: Mapping[str, Any]) -> GenerationCall:
             sampling=sampling,
             stop=stop,
             echo=fields.echo,
+            default_max_tokens=DEFAULT_MAX_TOKENS,
         )
         for i, prompt in enumerate(prompts)
     )
