@@ -4,24 +4,21 @@ import argparse
 import signal
 import subprocess
 import sys
-import time
 import urllib.error
-import urllib.request
 
 from chat import ask
 
 QUESTION = "What is the capital of France?"
 
 
-def wait_until_ready(server: subprocess.Popen[bytes], url: str) -> None:
-    """Return when every model is loaded; leave with the server's exit code if it ends."""
-    while server.poll() is None:
-        try:
-            with urllib.request.urlopen(f"{url}/v2/health/ready"):
-                return
-        except OSError:
-            time.sleep(0.2)
-    sys.exit(server.returncode)
+def wait_until_ready(server: subprocess.Popen[str]) -> str:
+    """Return the server's URL when its models are loaded; leave with its exit code if it ends."""
+    assert server.stdout is not None
+    line = server.stdout.readline()
+    print(line, end="", flush=True)
+    if not line:
+        sys.exit(server.wait())
+    return line.removeprefix("Serving on ").split()[0]
 
 
 def main() -> None:
@@ -31,13 +28,13 @@ def main() -> None:
     parser.add_argument("--model", required=True)
     parser.add_argument("--rest_port", default="8000")
     args = parser.parse_args()
-    url = f"http://127.0.0.1:{args.rest_port}"
     command = [sys.executable, "-m", "server", "--config_path", args.config_path]
-    server = subprocess.Popen([*command, "--rest_port", args.rest_port])
+    command += ["--rest_port", args.rest_port]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     # A terminal sends Ctrl-C to the server as well, which a second signal would stop at once.
     signal.signal(signal.SIGINT, lambda *_: None)
     signal.signal(signal.SIGTERM, lambda *_: server.terminate())
-    wait_until_ready(server, url)
+    url = wait_until_ready(server)
     print(f"\n> {QUESTION}")
     try:
         ask(url, args.model, [{"role": "user", "content": QUESTION}])
@@ -46,9 +43,10 @@ def main() -> None:
         sys.exit(f"no answer: {error.reason}")
     client = f"demos/chat/chat.py --model {args.model} --url {url}"
     print(
-        f"\nServing on {url}. From another terminal:\n"
+        "\nThe server goes on. From another terminal:\n"
         f'  .venv/bin/python {client} "Count from 3 to 9."\n'
-        "Ctrl-C stops the server."
+        "Ctrl-C stops it.",
+        flush=True,
     )
     sys.exit(server.wait())
 
