@@ -1,0 +1,1 @@
+"""Calculators for openvino-graph-server, as a package of its own."""

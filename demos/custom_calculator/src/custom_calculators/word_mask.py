@@ -1,0 +1,70 @@
+"""A node for the end of the chat pipeline: it masks listed words in the answer."""
+
+import re
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from server.graph import Calculator, Contract, OpenContext, ProcessContext, Tag
+from server.payloads import TextChunk
+
+__all__ = ["WordMaskCalculator", "WordMaskOptions"]
+
+TEXT = Tag("TEXT", TextChunk)
+MASKED = Tag("MASKED", TextChunk)
+
+_LAST_WORD = re.compile(r"\w*\Z")
+
+
+@dataclass(frozen=True)
+class WordMaskOptions:
+    """`words` are masked whole and in any case; `replacement` takes their place."""
+
+    PROTO_NAME: ClassVar[str] = "custom_calculators.WordMaskOptions"
+
+    words: tuple[str, ...]
+    replacement: str = "***"
+
+    def __post_init__(self) -> None:
+        for word in self.words:
+            if not re.fullmatch(r"\w+", word):
+                raise ValueError(f"words has {word!r}; a word is letters, digits and underscores")
+
+
+class WordMaskCalculator(Calculator):
+    """Masks listed words in the text of an answer, also where chunks split them.
+
+    A word that a chunk ends in may go on in the next one, so it is held back until it ended.
+    Log probabilities would spell the masked words and are left out.
+    """
+
+    contract = Contract(inputs=(TEXT,), outputs=(MASKED,), options=WordMaskOptions)
+
+    def open(self, cc: OpenContext) -> None:
+        """Compile the list of words."""
+        options = cc.options(WordMaskOptions)
+        words = "|".join(re.escape(word) for word in options.words)
+        self._pattern = re.compile(rf"\b(?:{words})\b", re.IGNORECASE)
+        self._replacement = options.replacement
+
+    async def process(self, cc: ProcessContext) -> None:
+        """Mask one answer. Its choices come interleaved, so each has a word of its own held."""
+        output = cc.output(MASKED)
+        held: dict[int, str] = {}
+        last: dict[int, TextChunk] = {}
+        async for chunk in cc.input(TEXT):
+            text = held.pop(chunk.index, "") + chunk.text
+            last[chunk.index] = chunk
+            if chunk.finish_reason is None:
+                start = _LAST_WORD.search(text).start()  # type: ignore[union-attr]  # matches ""
+                text, held[chunk.index] = text[:start], text[start:]
+            if text or chunk.finish_reason is not None:
+                await output.send(self._masked(chunk, text))
+        # An answer that broke off without a finish_reason.
+        for index, text in held.items():
+            if text:
+                await output.send(self._masked(last[index], text))
+
+    def _masked(self, chunk: TextChunk, text: str) -> TextChunk:
+        # A function, so that a backslash in the replacement is a backslash.
+        masked = self._pattern.sub(lambda _: self._replacement, text)
+        return replace(chunk, text=masked, logprobs=None)
