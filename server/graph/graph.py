@@ -12,8 +12,8 @@ from server.graph.config import GraphConfig
 from server.graph.context import OpenContext
 from server.graph.contract import Tag
 from server.graph.run import GraphRun, OpenedNode, StreamLayout
+from server.graph.stream_types import CheckedNode
 from server.graph.validation import ValidatedGraph, validate
-from server.graph.wiring import CheckedNode
 
 __all__ = ["Graph"]
 

@@ -5,7 +5,6 @@ an importable module, `./file.py:Class` one of a file beside graph.pbtxt. A grap
 that runs code: whoever may write it may run anything the server may.
 """
 
-import difflib
 import functools
 import hashlib
 import importlib
@@ -19,6 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from server.errors import did_you_mean
 from server.graph.calculator import Calculator
 from server.graph.contract import Contract
 from server.graph.subgraph import Subgraph
@@ -64,9 +64,9 @@ def close_names(found: str, possible: Iterable[str]) -> str:
         return "there are none"
     if len(names) > MAX_COMPARED_NAMES:
         return f"there are {len(names)} others"
-    close = difflib.get_close_matches(found, names, n=3, cutoff=0.6)
+    close = did_you_mean(found, names)
     if close:
-        return f"did you mean {' or '.join(repr(name) for name in close)}?"
+        return close.removeprefix("; ")
     return f"possible: {', '.join(repr(name) for name in names)}"
 
 

@@ -12,7 +12,7 @@ from server.graph.calculator import Calculator
 from server.graph.context import ProcessContext
 from server.graph.stream import EndOfStream, InputStream, OutputStream, StreamClosed
 
-__all__ = ["GraphRun", "NodeRun", "OpenedNode", "StreamLayout"]
+__all__ = ["GraphRun", "NodeRun", "OpenedNode", "StreamLayout", "node_error"]
 
 logger = logging.getLogger(__name__)
 
@@ -179,20 +179,20 @@ class GraphRun:
 
     def _finish_node(self, run: NodeRun, task: asyncio.Task[None]) -> None:
         self._num_active -= 1
-        if task.cancelled():
+        error = node_error(task)
+        if isinstance(error, asyncio.CancelledError):
             if not run.is_stopping:
                 name = run.node.name
                 self._fail(RuntimeError(f"node {name!r} was cancelled by other than its run"))
-        elif (error := task.exception()) is not None and not isinstance(error, StreamClosed):
-            if run.is_stopping:
-                logger.warning(
-                    "graph %r: node %r raised while it was stopped",
-                    self._graph_name,
-                    run.node.name,
-                    exc_info=error,
-                )
-            else:
-                self._fail(error)
+        elif error is not None and run.is_stopping:
+            logger.warning(
+                "graph %r: node %r raised while it was stopped",
+                self._graph_name,
+                run.node.name,
+                exc_info=error,
+            )
+        elif error is not None:
+            self._fail(error)
         for output in run.outputs.values():
             output._end()
         for stream in run.inputs.values():
@@ -233,3 +233,18 @@ class GraphRun:
                     run.node.name,
                     STOP_TIMEOUT_S,
                 )
+
+
+def node_error(task: asyncio.Task[None]) -> BaseException | None:
+    """Return what a node's task ended with, or None where that is a normal end.
+
+    A node may read and write in a TaskGroup. StreamClosed in its ExceptionGroup is a normal end
+    too, and of other errors the first one counts, since a client must get it as it is.
+    """
+    if task.cancelled():
+        return asyncio.CancelledError()
+    error = task.exception()
+    while isinstance(error, BaseExceptionGroup):
+        others = error.split(StreamClosed)[1]
+        error = None if others is None else others.exceptions[0]
+    return None if isinstance(error, StreamClosed) else error

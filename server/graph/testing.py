@@ -8,8 +8,8 @@ from typing import Any
 from server.graph.calculator import Calculator
 from server.graph.context import OpenContext
 from server.graph.contract import Tag
-from server.graph.run import NodeRun, OpenedNode
-from server.graph.stream import InputStream, OutputStream, StreamClosed
+from server.graph.run import NodeRun, OpenedNode, node_error
+from server.graph.stream import InputStream, OutputStream
 
 __all__ = ["CalculatorRunner"]
 
@@ -97,8 +97,9 @@ class CalculatorRunner:
             await asyncio.wait([run.task])
         finally:
             run.stop()
-        if not (run.is_stopping and run.task.cancelled()):
-            _raise_failure(run.task)
+        error = node_error(run.task)
+        if error is not None and not (run.is_stopping and run.task.cancelled()):
+            raise error
         return dict(zip(readers, collected, strict=True))
 
     def close(self) -> None:
@@ -114,13 +115,6 @@ class CalculatorRunner:
             stream._put(packet)
         stream._end()
         return stream
-
-
-def _raise_failure(task: asyncio.Task[None]) -> None:
-    try:
-        task.result()
-    except StreamClosed:
-        return
 
 
 def _end_all(streams: Iterable[OutputStream[Any]]) -> None:

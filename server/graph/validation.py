@@ -19,8 +19,9 @@ from server.graph.registry import (
     close_names,
     resolve_calculator,
 )
+from server.graph.stream_types import CheckedNode
 from server.graph.subgraph import OuterPorts, Subgraph, SubgraphError, inline_subgraph
-from server.graph.wiring import CheckedNode, ValidatedGraph, wire
+from server.graph.wiring import ValidatedGraph, wire
 
 __all__ = ["ValidatedGraph", "validate", "validate_file"]
 

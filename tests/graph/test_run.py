@@ -1,4 +1,5 @@
 import asyncio
+import gc
 import logging
 from pathlib import Path
 from typing import ClassVar
@@ -8,7 +9,7 @@ import pytest
 from graph_fakes import IN, OUT, chain, load, node, run
 
 from server.errors import InvalidRequestError
-from server.graph import Calculator, Contract, Graph, GraphConfig, NodeConfig, ProcessContext
+from server.graph import Calculator, Contract, Graph, GraphConfig, NodeConfig, ProcessContext, Tag
 from server.graph import run as run_module
 
 
@@ -307,3 +308,58 @@ async def test_a_graph_can_be_left_without_being_read(tmp_path: Path) -> None:
     async with graph.start_run("n"):
         await asyncio.sleep(0.01)
     assert fakes.Counter.left == fakes.Counter.started == ["n"]
+
+
+class Grouped(fakes.Upper):
+    """Reads and writes in a TaskGroup."""
+
+    error: ClassVar[Exception | None] = None
+
+    async def process(self, cc: ProcessContext) -> None:
+        name = await cc.input(IN).receive()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._write(cc, OUT, name))
+            group.create_task(self._write(cc, fakes.SECOND, name))
+
+    async def _write(self, cc: ProcessContext, tag: Tag[str], name: str) -> None:
+        for _ in range(5):
+            await cc.output(tag).send(name)
+        if self.error is not None:
+            raise self.error
+
+
+async def test_a_closed_stream_in_a_task_group_is_a_normal_end(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    graph = await load(chain(Grouped, max_queue_size=1))
+    async with graph.start_run("x") as running:
+        assert await anext(running) == "x"
+    assert not caplog.records
+
+
+async def test_an_error_in_a_task_group_comes_out_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = InvalidRequestError("too long")
+    monkeypatch.setattr(Grouped, "error", error)
+    graph = await load(chain(Grouped))
+    with pytest.raises(InvalidRequestError) as caught:
+        await run(graph, "x")
+    assert caught.value is error
+
+
+async def test_nothing_is_left_for_the_event_loop_to_complain_about() -> None:
+    class Refuses(fakes.Upper):
+        async def process(self, cc: ProcessContext) -> None:
+            raise InvalidRequestError("no")
+
+    complaints: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, what: complaints.append(what))
+    graph = await load(chain(fakes.Counter, Refuses, Refuses))
+    for _ in range(5):
+        with pytest.raises(InvalidRequestError):
+            await run(graph, "x")
+        async with graph.start_run("unread"):
+            await asyncio.sleep(0)
+    gc.collect()
+    await asyncio.sleep(0)
+    assert not complaints
+    assert not pending_nodes()
