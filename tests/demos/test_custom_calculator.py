@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from server.config import load_config
+
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "demos" / "custom_calculator"
 
@@ -150,6 +152,12 @@ def test_the_raw_graph_answers_at_once_and_as_a_stream(site: Path) -> None:
     _, events = run_graph(site, folder, body=body, **request)
     assert [event["content_type"] for event in events] == ["text/event-stream"] * 3
     assert events[2]["body"] == "data: [DONE]\n\n"
+
+
+def test_the_config_leads_to_the_graph() -> None:
+    (model,) = load_config(DEMO / "graphs" / "config.json").models
+    assert model.name == "word_count"
+    assert model.find_graph() == DEMO / "graphs" / "word_count" / "graph.pbtxt"
 
 
 def test_the_graph_in_the_readme_is_the_one_in_the_folder() -> None:
