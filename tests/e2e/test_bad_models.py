@@ -29,7 +29,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], list[str]]] = {
     "cut_weights": (lambda d: truncate(d / WEIGHTS), ["openvino_model.xml"]),
     "no_tokenizer": (
         lambda d: (d / "openvino_tokenizer.xml").unlink(),
-        ["openvino_tokenizer.xml", "not found"],
+        ["openvino_tokenizer.xml", "no such file"],
     ),
     "garbage_xml": (
         lambda d: (d / "openvino_model.xml").write_text("<net"),
