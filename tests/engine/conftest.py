@@ -1,0 +1,112 @@
+"""Engines over the real test model, and what transformers make of its prompts."""
+
+import functools
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from engine_helpers import F32
+
+from server.engine import engine as engine_module
+from server.engine.config import EngineConfig
+from server.engine.engine import LLMEngine
+from server.engine.memory import RESERVATIONS
+from server.engine.model_loader import LoadedModel, load_model
+
+PROMPT_LENGTHS = (
+    *(1, 2, 3, 5, 8, 15, 16, 17, 31, 32, 33, 34, 48, 63, 64, 65),
+    *(90, 100, 127, 128, 129, 200, 256, 300),
+)
+NUM_GREEDY_TOKENS = 64
+
+Prompts = list[list[int]]
+
+
+@functools.cache
+def _load(models_path: Path, device: str, properties: tuple[tuple[str, Any], ...]) -> LoadedModel:
+    return load_model(models_path, device, dict(properties))
+
+
+def load_once(models_path: Path, device: str, plugin_config: dict[str, Any]) -> LoadedModel:
+    """A compiled model, shared by the tests: compiling is most of what an engine costs."""
+    return _load(models_path, device, tuple(plugin_config.items()))
+
+
+@pytest.fixture(autouse=True)
+def share_compiled_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "load_model", load_once)
+
+
+@pytest.fixture
+def make_engine(model_f32: Path) -> Iterator[Callable[..., LLMEngine]]:
+    """Engines of the test model, in f32; at the end of the test they must hold nothing."""
+    reserved = RESERVATIONS.total_bytes
+    engines = []
+
+    def make(**fields: Any) -> LLMEngine:
+        settings = {"plugin_config": F32, "num_kv_blocks": 300, **fields}
+        engines.append(LLMEngine(EngineConfig(model_f32, **settings)))
+        return engines[-1]
+
+    yield make
+    for engine in engines:
+        assert not engine.has_work
+        assert engine.kv.num_used_blocks == 0
+        engine.close()
+    assert RESERVATIONS.total_bytes == reserved
+
+
+@pytest.fixture(scope="session")
+def prompts(hf_model: Path) -> Prompts:
+    """Prompts of random tokens, on both sides of every edge of a block."""
+    from transformers import AutoConfig
+
+    vocab_size = AutoConfig.from_pretrained(hf_model).vocab_size
+    rng = np.random.default_rng(0)
+    return [rng.integers(3, vocab_size, size).tolist() for size in PROMPT_LENGTHS]
+
+
+@pytest.fixture(scope="session")
+def greedy(hf_model: Path, model_f32: Path, prompts: Prompts) -> Prompts:
+    """The next tokens by transformers in f32, end of sequence or not; kept beside the model."""
+    key = hashlib.sha256(repr((model_f32.name, prompts, NUM_GREEDY_TOKENS)).encode()).hexdigest()
+    path = model_f32.with_name(f"greedy-{key[:16]}.npy")
+    if not path.is_file():
+        staging = path.with_name(f".{path.name}.{os.getpid()}.npy")
+        np.save(staging, _generate_greedily(hf_model, prompts))
+        staging.rename(path)
+    return np.load(path).tolist()
+
+
+def _generate_greedily(hf_model: Path, prompts: Prompts) -> Prompts:
+    """All prompts at once, padded on the left, with their own positions."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(hf_model, dtype=torch.float32).eval()
+    longest = max(map(len, prompts))
+    tokens = torch.tensor([[0] * (longest - len(prompt)) + prompt for prompt in prompts])
+    mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts])
+    past = None
+    answers = []
+    with torch.no_grad():
+        while len(answers) < NUM_GREEDY_TOKENS:
+            positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -tokens.shape[1] :]
+            output = model(
+                tokens,
+                attention_mask=mask,
+                position_ids=positions,
+                past_key_values=past,
+                use_cache=True,
+                logits_to_keep=1,
+            )
+            past = output.past_key_values
+            tokens = output.logits[:, -1].argmax(1, keepdim=True)
+            mask = torch.cat((mask, torch.ones_like(tokens)), 1)
+            answers.append(tokens)
+    answer: Prompts = torch.cat(answers, 1).tolist()
+    return answer

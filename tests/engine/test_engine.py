@@ -1,0 +1,307 @@
+"""LLMEngine over a real model: every way of batching gives transformers' tokens."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from engine_helpers import check_blocks, generate, run_to_end, start, tokens_of
+
+from server.engine.engine import LLMEngine
+from server.engine.sequence import SequenceStatus
+from server.errors import ContextLengthError, InvalidRequestError
+from server.payloads import SamplingParams
+
+MakeEngine = Callable[..., LLMEngine]
+Prompts = list[list[int]]
+
+SOME = (0, 4, 9, 10, 15, 19, 23)
+"""Positions of prompts for the tests of one feature: 1, 8, 32, 33, 65, 128 and 300 tokens."""
+
+
+def params(max_tokens: int | None = 24, **fields: Any) -> SamplingParams:
+    return SamplingParams(
+        **{"temperature": 0.0, "ignore_eos": True, **fields}, max_tokens=max_tokens
+    )
+
+
+def some(values: Prompts, length: int | None = None) -> Prompts:
+    return [values[i][:length] for i in SOME]
+
+
+def test_greedy_tokens_are_those_of_transformers(
+    make_engine: MakeEngine, prompts: Prompts, greedy: Prompts
+) -> None:
+    assert generate(make_engine(), prompts, params(64)) == greedy
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"max_num_batched_tokens": 7},
+        {"max_num_batched_tokens": 16},
+        {"max_num_batched_tokens": 64},
+        {"max_num_batched_tokens": 512},
+        {"max_num_seqs": 1},
+        {"max_num_seqs": 3},
+        {"dynamic_split_fuse": False, "max_num_batched_tokens": 320},
+        {"dynamic_split_fuse": False, "max_num_batched_tokens": 320, "num_kv_blocks": 11},
+        {"num_kv_blocks": 11},
+        {"num_kv_blocks": 11, "enable_prefix_caching": True},
+        {"num_kv_blocks": 12, "max_num_batched_tokens": 16, "enable_prefix_caching": True},
+    ],
+    ids=str,
+)
+def test_batching_does_not_change_the_tokens(
+    make_engine: MakeEngine, prompts: Prompts, greedy: Prompts, fields: dict[str, Any]
+) -> None:
+    engine = make_engine(**fields)
+    assert generate(engine, some(prompts), params()) == some(greedy, 24)
+
+
+@pytest.mark.parametrize("caching", [True, False])
+def test_preemption_does_not_change_the_tokens(
+    make_engine: MakeEngine, prompts: Prompts, greedy: Prompts, caching: bool
+) -> None:
+    engine = make_engine(num_kv_blocks=6, enable_prefix_caching=caching)
+    few = slice(8, 14)
+    assert generate(engine, prompts[few], params(64)) == greedy[few]
+    assert engine.stats.preemptions > 0
+
+
+def test_cached_prefixes_do_not_change_the_tokens(
+    make_engine: MakeEngine, prompts: Prompts, greedy: Prompts
+) -> None:
+    engine = make_engine(enable_prefix_caching=True)
+    assert generate(engine, some(prompts), params()) == some(greedy, 24)
+    assert engine.stats.cached_tokens == 0
+    requests = start(engine, some(prompts), params())
+    outputs = run_to_end(engine)
+    assert [tokens_of(outputs, request) for request in requests] == some(greedy, 24)
+    expected = [(len(prompt) - 1) // 32 * 32 for prompt in some(prompts)]
+    assert [request.num_cached_tokens for request in requests] == expected
+    assert engine.stats.cached_tokens == sum(expected) > 0
+    last = [o for o in outputs if o.request_id == requests[-1].request_id][-1]
+    assert last.num_cached_tokens == expected[-1]
+
+
+def test_a_conversation_goes_on_from_its_own_answer(
+    make_engine: MakeEngine, prompts: Prompts, greedy: Prompts
+) -> None:
+    engine = make_engine(enable_prefix_caching=True)
+    prompt, answer = prompts[15], greedy[15]
+    generate(engine, [prompt], params(40))
+    (request,) = start(engine, [prompt + answer[:40]], params(20))
+    assert tokens_of(run_to_end(engine), request) == answer[40:60]
+    assert request.num_cached_tokens == 96, "104 computed tokens fill three blocks"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"enable_prefix_caching": True},
+        {"max_num_batched_tokens": 16},
+        {"num_kv_blocks": 12},
+        {"num_kv_blocks": 12, "enable_prefix_caching": True},
+        {"dynamic_split_fuse": False, "max_num_batched_tokens": 320},
+    ],
+    ids=str,
+)
+def test_choices_share_the_prompt_and_go_their_own_ways(
+    make_engine: MakeEngine, prompts: Prompts, greedy: Prompts, fields: dict[str, Any]
+) -> None:
+    engine = make_engine(**fields)
+    for _ in range(2):
+        requests = start(engine, some(prompts), params(n=3))
+        outputs = run_to_end(engine)
+        for request, expected in zip(requests, some(greedy, 24), strict=True):
+            for index in range(3):
+                assert tokens_of(outputs, request, index) == expected
+    if "num_kv_blocks" not in fields:
+        assert (engine.stats.cached_tokens > 0) is ("enable_prefix_caching" in fields)
+
+
+def test_random_choices_differ_and_repeat_by_seed(
+    make_engine: MakeEngine, prompts: Prompts
+) -> None:
+    engine = make_engine()
+    seeded = params(16, temperature=1.0, seed=3, n=3)
+    (first,) = start(engine, [prompts[10]], seeded)
+    outputs = run_to_end(engine)
+    choices = [tokens_of(outputs, first, index) for index in range(3)]
+    assert len({tuple(choice) for choice in choices}) == 3
+    start(engine, some(prompts), params(20, temperature=0.7))
+    (second,) = start(engine, [prompts[10]], seeded)
+    start(engine, some(prompts), params(20, temperature=1.5, seed=3))
+    outputs = run_to_end(engine)
+    assert [tokens_of(outputs, second, index) for index in range(3)] == choices
+
+
+def test_a_seed_survives_preemption(make_engine: MakeEngine, prompts: Prompts) -> None:
+    seeded = params(64, temperature=0.8, seed=7, frequency_penalty=0.5)
+    few = prompts[8:14]
+    expected = generate(make_engine(), few, seeded)
+    engine = make_engine(num_kv_blocks=6)
+    assert generate(engine, few, seeded) == expected
+    assert engine.stats.preemptions > 0
+
+
+@pytest.mark.parametrize(("precision", "hint"), [("u8", "f32"), ("bf16", "bf16")])
+def test_smaller_kv_precisions_stay_close(
+    make_engine: MakeEngine, prompts: Prompts, greedy: Prompts, precision: str, hint: str
+) -> None:
+    properties = {"KV_CACHE_PRECISION": precision, "INFERENCE_PRECISION_HINT": hint}
+    engine = make_engine(plugin_config=properties, enable_prefix_caching=True)
+    for _ in range(2):
+        found = np.array(generate(engine, some(prompts), params()))
+        # One other token changes all that follow, so this is no more than a check of sanity.
+        assert (found == some(greedy, 24)).mean() > 0.3
+
+
+def test_the_whole_cache_can_be_used(
+    make_engine: MakeEngine, prompts: Prompts, greedy: Prompts
+) -> None:
+    engine = make_engine(num_kv_blocks=4)
+    assert engine.max_num_tokens == 129, "the last token needs no KV"
+    requests = start(engine, [prompts[15], prompts[15]], params(64))
+    outputs = []
+    num_used = []
+    while engine.has_work:
+        outputs += engine.step()
+        num_used.append(engine.kv.num_used_blocks)
+    assert [tokens_of(outputs, request) for request in requests] == [greedy[15]] * 2
+    assert max(num_used) == 4
+
+
+def test_without_max_tokens_it_goes_on_to_the_end_of_the_cache(
+    make_engine: MakeEngine, prompts: Prompts, greedy: Prompts
+) -> None:
+    engine = make_engine(num_kv_blocks=4)
+    (request,) = start(engine, [prompts[17]], params(None))
+    outputs = run_to_end(engine)
+    assert tokens_of(outputs, request) == greedy[17][:29]
+    assert outputs[-1].finish_reason == "length"
+
+
+def test_the_context_of_the_model_limits_too(make_engine: MakeEngine, prompts: Prompts) -> None:
+    engine = make_engine()
+    engine.info = replace(engine.info, max_model_len=40)
+    (request,) = start(engine, [prompts[11]], params(None))
+    assert len(tokens_of(run_to_end(engine), request)) == 6
+    with pytest.raises(ContextLengthError, match="the model's context holds 40"):
+        engine.make_request(prompts[11], params(7))
+
+
+def test_an_end_token_ends_the_answer_unless_ignored(
+    make_engine: MakeEngine, prompts: Prompts, greedy: Prompts
+) -> None:
+    engine = make_engine()
+    answer = greedy[15]
+    end = answer[6]
+    engine.info = replace(engine.info, eos_token_ids=frozenset({end}))
+    (request,) = start(engine, [prompts[15]], params(ignore_eos=False))
+    outputs = run_to_end(engine)
+    assert tokens_of(outputs, request) == answer[: answer.index(end) + 1]
+    assert [o.finish_reason for o in outputs] == [None] * (len(outputs) - 1) + ["stop"]
+    (request,) = start(engine, [prompts[15]], params())
+    outputs = run_to_end(engine)
+    assert tokens_of(outputs, request) == answer[:24]
+    assert outputs[-1].finish_reason == "length"
+
+
+def test_logprobs_come_with_the_tokens(make_engine: MakeEngine, prompts: Prompts) -> None:
+    engine = make_engine()
+    start(engine, [prompts[5]], params(3, logprobs=2))
+    for output in run_to_end(engine):
+        assert output.logprobs is not None
+        assert output.logprobs.token_id == output.token_id == output.logprobs.top[0][0]
+        assert output.logprobs.logprob == output.logprobs.top[0][1] <= 0
+
+
+@pytest.mark.parametrize(
+    ("tokens", "fields", "kind", "message"),
+    [
+        ([], {}, InvalidRequestError, "the prompt has no tokens"),
+        ([1, -1], {}, InvalidRequestError, "token id -1; the model knows 0 to"),
+        ([10**6], {}, InvalidRequestError, "token id 1000000; the model knows 0 to"),
+        ([2**70], {}, InvalidRequestError, "a token id beyond 64 bits"),
+        ([5], {"n": 9}, InvalidRequestError, "n is 9; this model runs at most 8 sequences"),
+        ([5] * 129, {}, ContextLengthError, "129 tokens; the KV cache .* holds 129"),
+        ([5] * 100, {"max_tokens": 30}, ContextLengthError, "together 130; the KV cache"),
+    ],
+)
+def test_requests_that_cannot_work_are_refused(
+    make_engine: MakeEngine,
+    tokens: list[int],
+    fields: dict[str, Any],
+    kind: type[Exception],
+    message: str,
+) -> None:
+    engine = make_engine(num_kv_blocks=4, max_num_seqs=8)
+    with pytest.raises(kind, match=message):
+        engine.make_request(tokens, params(**{"max_tokens": 1, **fields}))
+    assert not engine.has_work
+
+
+def test_without_split_fuse_a_prompt_must_fit_the_budget(make_engine: MakeEngine) -> None:
+    engine = make_engine(dynamic_split_fuse=False, max_num_batched_tokens=50)
+    with pytest.raises(ContextLengthError, match=r"51 tokens; without dynamic_split_fuse .* is 50"):
+        engine.make_request([5] * 51, params())
+
+
+def test_aborted_in_mid_flight_requests_leave_nothing(
+    make_engine: MakeEngine, prompts: Prompts, greedy: Prompts
+) -> None:
+    engine = make_engine(num_kv_blocks=20, max_num_batched_tokens=32, enable_prefix_caching=True)
+    keep = start(engine, [prompts[15]], params())
+    victims = start(engine, some(prompts), params(n=2))
+    outputs = []
+    for victim in victims:
+        outputs += [*engine.step(), *engine.step()]
+        engine.abort(victim.request_id)
+        engine.abort(victim.request_id)
+        sequences = [s for choices in engine._sequences.values() for s in choices.values()]
+        check_blocks(engine.kv, sequences)
+        assert not engine.has_request(victim.request_id)
+    outputs += run_to_end(engine)
+    assert tokens_of(outputs, keep[0]) == greedy[15][:24]
+
+
+def test_one_choice_can_be_aborted(
+    make_engine: MakeEngine, prompts: Prompts, greedy: Prompts
+) -> None:
+    engine = make_engine()
+    (request,) = start(engine, [prompts[10]], params(n=3))
+    outputs = engine.step() + engine.step()
+    engine.abort(request.request_id, 1)
+    engine.abort(request.request_id, 1)
+    outputs += run_to_end(engine)
+    assert [len(tokens_of(outputs, request, index)) for index in range(3)] == [24, 2, 24]
+    assert tokens_of(outputs, request, 2) == greedy[10][:24]
+
+
+def test_running_out_of_blocks_keeps_every_block_accounted_for(
+    make_engine: MakeEngine, prompts: Prompts
+) -> None:
+    engine = make_engine(num_kv_blocks=9, max_num_batched_tokens=24, enable_prefix_caching=True)
+    start(engine, prompts[8:16], params(40, n=2))
+    while engine.has_work:
+        engine.step()
+        sequences = [s for choices in engine._sequences.values() for s in choices.values()]
+        assert all(s.status is not SequenceStatus.FINISHED for s in sequences)
+        check_blocks(engine.kv, sequences)
+    assert engine.stats.preemptions > 0
+
+
+def test_statistics_add_up(make_engine: MakeEngine, prompts: Prompts) -> None:
+    engine = make_engine()
+    generate(engine, some(prompts), params(5))
+    stats = engine.stats
+    num_prompt_tokens = sum(map(len, some(prompts)))
+    assert stats.prompt_tokens == num_prompt_tokens
+    assert stats.generated_tokens == 5 * len(SOME)
+    assert stats.tokens == num_prompt_tokens + 4 * len(SOME)
+    assert stats.failed_steps == 0
+    assert set(stats.as_dict()) >= {"num_steps", "step_s", "infer_s", "preemptions"}

@@ -1,0 +1,211 @@
+"""A failed step fails its own requests, and the engine goes on, loads anew, or says why not."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from engine_helpers import run_to_end, start, tokens_of
+
+from server.engine import engine as engine_module
+from server.engine.engine import LLMEngine, SequenceOutput
+from server.engine.model_runner import ModelRunner
+from server.engine.sequence import EngineRequest
+from server.errors import GenerationError, ModelLoadError, ModelNotReadyError
+from server.payloads import SamplingParams
+
+MakeEngine = Callable[..., LLMEngine]
+Prompts = list[list[int]]
+
+GREEDY = SamplingParams(temperature=0.0, max_tokens=16, ignore_eos=True)
+BEFORE, AFTER = "before the inference", "after the inference"
+
+
+class Fault:
+    """Lets chosen calls of ModelRunner.run raise, before or after the inference."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.num_left = 0
+        self.when = BEFORE
+        real = ModelRunner.run
+
+        def run(runner: ModelRunner, step: Any) -> Any:
+            fails = self.num_left > 0
+            self.num_left -= fails
+            if fails and self.when is BEFORE:
+                raise RuntimeError("a fault in the test")
+            result = real(runner, step)
+            if fails:
+                raise RuntimeError("a fault in the test")
+            return result
+
+        monkeypatch.setattr(ModelRunner, "run", run)
+
+
+@pytest.fixture
+def fault(monkeypatch: pytest.MonkeyPatch) -> Fault:
+    return Fault(monkeypatch)
+
+
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows whenever an engine loads its model."""
+    seen: list[int] = []
+    load = engine_module.load_model
+
+    def count(*arguments: Any) -> Any:
+        seen.append(1)
+        return load(*arguments)
+
+    monkeypatch.setattr(engine_module, "load_model", count)
+    return seen
+
+
+def errors_of(outputs: list[SequenceOutput], request: EngineRequest) -> list[str]:
+    mine = [o for o in outputs if o.request_id == request.request_id and o.error is not None]
+    assert all(isinstance(o.error, GenerationError) for o in mine)
+    return [str(o.error) for o in mine]
+
+
+@pytest.mark.parametrize("when", [BEFORE, AFTER])
+@pytest.mark.parametrize("num_faults", [1, 2])
+def test_waiting_requests_go_on_after_a_fault(
+    make_engine: MakeEngine,
+    prompts: Prompts,
+    greedy: Prompts,
+    fault: Fault,
+    loads: list[int],
+    when: str,
+    num_faults: int,
+) -> None:
+    engine = make_engine(max_num_seqs=1, enable_prefix_caching=True)
+    requests = start(engine, prompts[13:17], GREEDY)
+    outputs = [output for _ in range(4) for output in engine.step()]
+    fault.num_left, fault.when = num_faults, when
+    outputs += run_to_end(engine)
+    for request in requests[:num_faults]:
+        assert errors_of(outputs, request) == [
+            "the engine failed in this step: a fault in the test"
+        ]
+    for position in range(num_faults, 4):
+        assert tokens_of(outputs, requests[position]) == greedy[13 + position][:16]
+    assert engine.failure is None
+    assert engine.stats.failed_steps == num_faults
+    assert len(loads) == num_faults, "the second fault in a row loads the model again"
+
+
+@pytest.mark.parametrize("num_faults", [1, 2])
+def test_running_requests_outside_the_step_go_on(
+    make_engine: MakeEngine, prompts: Prompts, greedy: Prompts, fault: Fault, num_faults: int
+) -> None:
+    engine = make_engine(
+        dynamic_split_fuse=False, max_num_batched_tokens=150, enable_prefix_caching=True
+    )
+    survivors = start(engine, [prompts[12], prompts[14]], GREEDY)
+    outputs = [output for _ in range(5) for output in engine.step()]
+    for _ in range(num_faults):
+        (victim,) = start(engine, [prompts[17]], GREEDY)
+        fault.num_left = 1
+        outputs += engine.step()
+        assert errors_of(outputs, victim) != []
+    (late,) = start(engine, [prompts[17]], GREEDY)
+    outputs += run_to_end(engine)
+    for request, position in (*zip(survivors, (12, 14), strict=True), (late, 17)):
+        assert tokens_of(outputs, request) == greedy[position][:16]
+    assert late.num_cached_tokens == 0, "nothing is reused after a fault"
+
+
+def test_faults_apart_from_each_other_never_load_again(
+    make_engine: MakeEngine, prompts: Prompts, fault: Fault, loads: list[int]
+) -> None:
+    engine = make_engine()
+    for _ in range(5):
+        (request,) = start(engine, [prompts[4]], GREEDY)
+        outputs = engine.step()
+        fault.num_left = 1
+        outputs += run_to_end(engine)
+        assert len(errors_of(outputs, request)) == 1
+    assert engine.failure is None
+    assert len(loads) == 1
+
+
+def test_three_faults_in_a_row_end_it(
+    make_engine: MakeEngine, prompts: Prompts, fault: Fault
+) -> None:
+    engine = make_engine(max_num_seqs=1)
+    requests = start(engine, prompts[3:8], GREEDY)
+    unstarted = engine.make_request(prompts[0], GREEDY)
+    fault.num_left = 10**6
+    outputs = run_to_end(engine)
+    assert all(len(errors_of(outputs, request)) == 1 for request in requests)
+    assert engine.failure == "the engine failed and could not recover: 3 steps in a row failed"
+    assert not engine.has_work
+    with pytest.raises(ModelNotReadyError, match="3 steps in a row failed"):
+        engine.add(unstarted)
+
+
+def test_a_model_that_cannot_be_loaded_again_ends_it(
+    make_engine: MakeEngine, prompts: Prompts, fault: Fault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = make_engine(max_num_seqs=1)
+    requests = start(engine, prompts[3:8], GREEDY)
+
+    def refuse(*_: Any) -> None:
+        raise ModelLoadError("the file is gone")
+
+    monkeypatch.setattr(engine_module, "load_model", refuse)
+    fault.num_left = 2
+    outputs = run_to_end(engine)
+    assert all(len(errors_of(outputs, request)) == 1 for request in requests)
+    assert engine.failure == "the engine failed and could not recover: the file is gone"
+    assert not engine.has_work
+
+
+def test_a_fault_of_the_sampler_is_a_fault_of_the_step(
+    make_engine: MakeEngine, prompts: Prompts, greedy: Prompts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = make_engine(max_num_seqs=3)
+    real = engine_module.sample
+    calls: list[int] = []
+
+    def sample(*arguments: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 1:
+            raise ValueError("a fault in the test")
+        return real(*arguments)
+
+    monkeypatch.setattr(engine_module, "sample", sample)
+    forking = SamplingParams(temperature=0.0, max_tokens=16, n=3)
+    (victim,) = start(engine, [prompts[10]], forking)
+    (other,) = start(engine, [prompts[11]], GREEDY)
+    outputs = run_to_end(engine)
+    assert len(errors_of(outputs, victim)) == 1
+    assert tokens_of(outputs, other) == greedy[11][:16]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_bad_logits_fail_their_own_request(
+    make_engine: MakeEngine,
+    prompts: Prompts,
+    greedy: Prompts,
+    monkeypatch: pytest.MonkeyPatch,
+    bad: float,
+) -> None:
+    engine = make_engine()
+    real = ModelRunner.run
+
+    def run(runner: ModelRunner, step: Any) -> Any:
+        finished, logits = real(runner, step)
+        logits = logits.copy()
+        for row, sequence in enumerate(finished):
+            if sequence.request is victim and sequence.num_generated_tokens == 3:
+                logits[row, 7] = bad
+        return finished, logits
+
+    monkeypatch.setattr(ModelRunner, "run", run)
+    first, victim, last = start(engine, prompts[8:11], GREEDY)
+    outputs = run_to_end(engine)
+    assert errors_of(outputs, victim) == ["the model gave NaN or infinity instead of logits"]
+    assert tokens_of(outputs, first) == greedy[8][:16]
+    assert tokens_of(outputs, last) == greedy[10][:16]
+    assert engine.stats.failed_steps == 0
