@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from server.errors import CalculatorOpenError, ModelNotReadyError, ServingError
 from server.graph.config import GraphConfig
+from server.graph.containment import Containment
 from server.graph.context import OpenContext
 from server.graph.contract import Tag
 from server.graph.run import GraphRun, OpenedNode, StreamLayout
@@ -85,7 +86,11 @@ class Graph:
     def health(self) -> str | None:
         """Return the reason why a node cannot serve now, or None when all can."""
         for node in self._nodes:
-            reason = node.calculator.health()
+            try:
+                with Containment():
+                    reason = node.calculator.health()
+            except Exception as error:
+                reason = f"health() failed: {type(error).__name__}: {error}"
             if reason is not None:
                 return f"node {node.name!r}: {reason}"
         return None
@@ -165,8 +170,9 @@ def _open_node(
     }
     cc = OpenContext(node.name, cls.contract, node.options, side_packets, base_path.resolve())
     try:
-        calculator = cls()
-        calculator.open(cc)
+        with Containment():
+            calculator = cls()
+            calculator.open(cc)
     except ServingError as error:
         # The class and the cause say what went wrong; the message gets where.
         error.args = (f"{where}: {error}", *error.args[1:])
@@ -195,7 +201,7 @@ async def _close_nodes(nodes: Sequence[OpenedNode], graph_name: str) -> None:
 
 async def _in_thread(function: Callable[[], T]) -> T:
     """Run in a worker thread, to the end: a thread cannot be cancelled, so the caller waits."""
-    work = asyncio.ensure_future(asyncio.to_thread(function))
+    work = asyncio.ensure_future(asyncio.to_thread(_contained, function))
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:
@@ -203,3 +209,8 @@ async def _in_thread(function: Callable[[], T]) -> T:
         if not work.cancelled():
             work.exception()
         raise
+
+
+def _contained(function: Callable[[], T]) -> T:
+    with Containment():
+        return function()

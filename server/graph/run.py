@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from server.graph.calculator import Calculator
+from server.graph.containment import Containment
 from server.graph.context import ProcessContext
 from server.graph.stream import EndOfStream, InputStream, OutputStream, StreamClosed
 
@@ -67,6 +68,11 @@ class NodeRun:
             outputs=self.outputs,
         )
 
+    async def process(self) -> None:
+        """Do the node's work on this request."""
+        with Containment(asyncio.CancelledError, GeneratorExit):
+            await self.node.calculator.process(self.context())
+
     def stop(self) -> None:
         """Cancel the node, once: a second time would break into its `finally` blocks."""
         if self.task is not None and not self.is_stopping and not self.task.done():
@@ -113,9 +119,9 @@ class GraphRun:
         self._connect()
         self._num_active = len(self._nodes)
         for run in self._nodes:
-            process = run.node.calculator.process(run.context())
-            run.task = asyncio.create_task(process, name=f"{self._graph_name}/{run.node.name}")
-            # A callback, not a wrapping coroutine: it runs even for a task that was cancelled
+            name = f"{self._graph_name}/{run.node.name}"
+            run.task = asyncio.create_task(run.process(), name=name)
+            # A callback, not a part of the coroutine: it runs even for a task that was cancelled
             # before its first step.
             run.task.add_done_callback(partial(self._finish_node, run))
         return self

@@ -1,5 +1,7 @@
 import asyncio
+import sys
 import threading
+from asyncio import CancelledError
 from pathlib import Path
 from typing import ClassVar
 
@@ -7,7 +9,12 @@ import graph_fakes as fakes
 import pytest
 from graph_fakes import IN, MODEL, OUT, chain, load, node, run
 
-from server.errors import CalculatorOpenError, ModelLoadError, ModelNotReadyError
+from server.errors import (
+    CalculatorOpenError,
+    GraphValidationError,
+    ModelLoadError,
+    ModelNotReadyError,
+)
 from server.graph import Calculator, Contract, Graph, GraphConfig, NodeConfig, OpenContext, Tag
 
 
@@ -28,6 +35,10 @@ class Recorder(fakes.Upper):
 class Fails(fakes.Upper):
     def open(self, cc: OpenContext) -> None:
         raise OSError("no weights")
+
+
+# What asyncio takes for a signal to end, or cannot put into a future.
+FATAL_ERRORS = [SystemExit, KeyboardInterrupt, CancelledError, StopIteration, GeneratorExit]
 
 
 def single(maker: type[Calculator]) -> GraphConfig:
@@ -153,6 +164,49 @@ async def test_health_names_the_node() -> None:
 
     assert (await load(chain(fakes.Words))).health() is None
     assert (await load(chain(fakes.Words, Sick))).health() == "node 'Sick': the engine failed"
+
+
+async def test_a_health_that_fails_is_a_reason_too() -> None:
+    class Breaks(fakes.Upper):
+        def health(self) -> str | None:
+            sys.exit(3)
+
+    graph = await load(chain(Breaks))
+    assert graph.health() == "node 'Breaks': health() failed: RuntimeError: it raised SystemExit: 3"
+
+
+@pytest.mark.parametrize("error", FATAL_ERRORS)
+async def test_a_fatal_error_of_open_is_one_of_its_graph(error: type[BaseException]) -> None:
+    class Breaks(fakes.Upper):
+        def open(self, cc: OpenContext) -> None:
+            raise error("x")
+
+    with pytest.raises(CalculatorOpenError, match=rf"'Breaks' .* it raised {error.__name__}: x"):
+        await load(chain(Recorder, Breaks))
+    assert Recorder.events == ["open Recorder", "close Recorder"]
+
+
+@pytest.mark.parametrize("error", FATAL_ERRORS)
+async def test_a_fatal_error_of_an_import_is_one_of_its_graph(
+    error: type[BaseException], tmp_path: Path
+) -> None:
+    (tmp_path / "c.py").write_text(
+        f"from asyncio import CancelledError\nraise {error.__name__}('x')"
+    )
+    nodes = (NodeConfig("./c.py:C", input_streams=("IN:a",), output_streams=("OUT:b",)),)
+    with pytest.raises((GraphValidationError, RuntimeError), match=f"{error.__name__}: x"):
+        await Graph.load(GraphConfig(nodes, ("IN:a",), ("OUT:b",)), tmp_path, "g")
+
+
+@pytest.mark.parametrize("error", FATAL_ERRORS)
+async def test_a_fatal_error_of_close_does_not_stop_the_others(error: type[BaseException]) -> None:
+    class Breaks(fakes.Upper):
+        def close(self) -> None:
+            raise error("x")
+
+    graph = await load(chain(Recorder, Breaks))
+    await graph.close()
+    assert Recorder.events[-1] == "close Recorder"
 
 
 async def test_close_refuses_new_runs_and_stops_the_running_ones() -> None:

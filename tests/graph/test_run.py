@@ -130,6 +130,17 @@ async def test_the_exception_of_a_node_comes_out_as_it_is() -> None:
     assert not pending_nodes()
 
 
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, StopAsyncIteration])
+async def test_a_fatal_error_of_a_node_fails_its_run_alone(error: type[BaseException]) -> None:
+    class Breaks(fakes.Upper):
+        async def process(self, cc: ProcessContext) -> None:
+            raise error("x")
+
+    with pytest.raises(RuntimeError, match=f"it raised {error.__name__}: x"):
+        await run(await load(chain(fakes.Words, Breaks)), "n")
+    assert not pending_nodes()
+
+
 async def test_a_packet_of_the_wrong_type_names_the_node_and_the_tag() -> None:
     class Wrong(fakes.Upper):
         async def process(self, cc: ProcessContext) -> None:
