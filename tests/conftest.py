@@ -1,5 +1,6 @@
 """The models that tests run, made once and kept in build/test_models; tests/ is importable."""
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -16,38 +17,23 @@ sys.path.insert(0, str(Path(__file__).parent))
 ROOT = Path(__file__).parents[1]
 TEST_MODELS = ROOT / "build" / "test_models"
 
-SOURCE_MODEL: Path | None = None
-"""A Hugging Face folder to test with; None makes a small Llama with random weights."""
+SOURCE_MODEL = ROOT / "demos" / "tiny_chat" / "model"
+"""A Hugging Face folder with a causal language model, small but trained."""
 
 CONVERTERS = ("torch", "transformers", "optimum-intel", "openvino")
-
-RANDOM_LLAMA = """
-import sys
-import torch
-from transformers import LlamaConfig, LlamaForCausalLM
-torch.manual_seed(0)
-config = LlamaConfig(
-    hidden_size=256, intermediate_size=640, num_hidden_layers=4, num_attention_heads=4,
-    num_key_value_heads=2, head_dim=64, vocab_size=1000, max_position_embeddings=1024,
-    tie_word_embeddings=True, bos_token_id=1, eos_token_id=2, initializer_range=0.15,
-)
-LlamaForCausalLM(config).eval().save_pretrained(sys.argv[1])
-"""
 
 
 @pytest.fixture(scope="session")
 def hf_model() -> Path:
     """A causal language model as Hugging Face's transformers store it."""
-    if SOURCE_MODEL is not None:
-        return SOURCE_MODEL
-    key = _hash(RANDOM_LLAMA, *map(version, CONVERTERS[:2]))
-    return _make_once(f"hf-{key}", lambda to: _run("-c", RANDOM_LLAMA, str(to)))
+    return SOURCE_MODEL
 
 
 @pytest.fixture(scope="session")
 def model_f32(hf_model: Path) -> Path:
     """The f32 OpenVINO IR of `hf_model`."""
-    files = [f"{path.name}:{_hash(path.read_bytes())}" for path in sorted(hf_model.iterdir())]
+    paths = sorted(path for path in hf_model.iterdir() if path.is_file())
+    files = [f"{path.name}:{_hash(path.read_bytes())}" for path in paths]
     key = _hash(*files, *map(version, CONVERTERS))
     command = ["export", "openvino", "--task", "text-generation-with-past"]
     return _make_once(
@@ -65,13 +51,13 @@ def _make_once(name: str, make: Callable[[Path], None]) -> Path:
     if not folder.is_dir():
         TEST_MODELS.mkdir(parents=True, exist_ok=True)
         staging = TEST_MODELS / f".{name}.{os.getpid()}"
-        shutil.rmtree(staging, ignore_errors=True)
-        make(staging)
         try:
-            staging.rename(folder)
-        except OSError:
-            # Another test run was faster.
-            shutil.rmtree(staging)
+            make(staging)
+            # Another test run may have been faster; its folder is as good.
+            with contextlib.suppress(OSError):
+                staging.rename(folder)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
     return folder
 
 

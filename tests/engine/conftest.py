@@ -87,6 +87,9 @@ def _generate_greedily(hf_model: Path, prompts: Prompts) -> Prompts:
     import torch
     from transformers import AutoModelForCausalLM
 
+    # Several threads get in each other's way on a busy machine, many times over.
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     model = AutoModelForCausalLM.from_pretrained(hf_model, dtype=torch.float32).eval()
     longest = max(map(len, prompts))
     tokens = torch.tensor([[0] * (longest - len(prompt)) + prompt for prompt in prompts])
@@ -108,5 +111,6 @@ def _generate_greedily(hf_model: Path, prompts: Prompts) -> Prompts:
             tokens = output.logits[:, -1].argmax(1, keepdim=True)
             mask = torch.cat((mask, torch.ones_like(tokens)), 1)
             answers.append(tokens)
+    torch.set_num_threads(num_threads)
     answer: Prompts = torch.cat(answers, 1).tolist()
     return answer

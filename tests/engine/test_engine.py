@@ -157,7 +157,7 @@ def test_smaller_kv_precisions_stay_close(
     for _ in range(2):
         found = np.array(generate(engine, some(prompts), params()))
         # One other token changes all that follow, so this is no more than a check of sanity.
-        assert (found == some(greedy, 24)).mean() > 0.3
+        assert (found == some(greedy, 24)).mean() > 0.6
 
 
 def test_the_whole_cache_can_be_used(
