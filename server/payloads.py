@@ -202,8 +202,18 @@ class HttpResponsePayload:
     """An answer of a raw graph, or a piece of one.
 
     The first one fixes `status` and `content_type`; the bodies of all are written as they come.
+    Raises TypeError or ValueError, in the node that makes it, for what HTTP cannot carry.
     """
 
     body: bytes
     status: int = 200
     content_type: str = "application/json"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.body, bytes | bytearray | memoryview):
+            raise TypeError(f"body is a {type(self.body).__name__}; it must be bytes")
+        # Statuses below 200 are no answers, so the client would go on waiting for one.
+        if not (isinstance(self.status, int) and 200 <= self.status <= 599):
+            raise ValueError(f"status is {self.status!r}; it must be an integer from 200 to 599")
+        if not (isinstance(self.content_type, str) and self.content_type.isprintable()):
+            raise ValueError(f"content_type is {self.content_type!r}; it must be printable text")

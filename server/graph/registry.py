@@ -234,8 +234,16 @@ def checked_class(spelling: str, target: object) -> NodeClass:
         raise UnknownCalculatorError(
             f"calculator {spelling!r}: class {target.__name__} states no `contract`"
         )
-    if issubclass(target, Calculator) and not inspect.iscoroutinefunction(target.process):
-        raise UnknownCalculatorError(
-            f"calculator {spelling!r}: {target.__name__}.process must be an `async def`"
-        )
+    if issubclass(target, Calculator):
+        _check_methods(spelling, target)
     return target
+
+
+def _check_methods(spelling: str, cls: type[Calculator]) -> None:
+    """Refuse a method of the wrong kind: Python would call it, and its body would never run."""
+    for name, is_async in {"process": True, "open": False, "close": False, "health": False}.items():
+        if inspect.iscoroutinefunction(getattr(cls, name)) is not is_async:
+            needed = "an `async def`" if is_async else "a plain `def`"
+            raise UnknownCalculatorError(
+                f"calculator {spelling!r}: {cls.__name__}.{name} must be {needed}"
+            )

@@ -21,6 +21,12 @@ class NotAsync(Calculator):
     contract = Contract()
     def process(self, cc):
         pass
+class AsyncOpen(Calculator):
+    contract = Contract()
+    async def open(self, cc):
+        pass
+    async def process(self, cc):
+        pass
 """
 
 
@@ -135,6 +141,7 @@ def test_failures_of_files(tmp_path: Path) -> None:
     assert "did you mean 'Mine'?" in error("./calc.py:Min", tmp_path)
     assert "states no `contract`" in error("./calc.py:NoContract", tmp_path)
     assert "NotAsync.process must be an `async def`" in error("./calc.py:NotAsync", tmp_path)
+    assert "AsyncOpen.open must be a plain `def`" in error("./calc.py:AsyncOpen", tmp_path)
     path.write_text("def broken(:")
     assert "SyntaxError" in error("./calc.py:Mine", tmp_path)
     path.write_text("1 / 0")
