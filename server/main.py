@@ -7,8 +7,8 @@ import signal
 import socket
 import sys
 import threading
-import time
 from collections.abc import Sequence
+from types import FrameType
 
 from server.api.http_server import HttpServer, open_sockets
 from server.check import check_models
@@ -16,22 +16,34 @@ from server.command_line import Arguments, parse_arguments
 from server.config import ServerConfig
 from server.errors import ConfigError
 from server.graph import list_calculators
+from server.log import LogWriter
 from server.model_manager import ModelManager
 
 __all__ = ["main"]
 
 logger = logging.getLogger("server")
 
-TRACE = 5
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # A thread that is busy, with loading a model say, cannot be stopped; nobody waits longer for it.
 THREAD_TIMEOUT_S = 5.0
+# What stopping takes at most after the requests had their time; nodes get 10 s of it to clean up.
+STOP_TIMEOUT_S = 15.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
-    _set_up_logging(arguments.log_level)
+    log = LogWriter(arguments.log_level)
+    try:
+        status = _run(arguments, log)
+    finally:
+        log.close()
+    if log.is_stuck:
+        os._exit(status)
+    return status
+
+
+def _run(arguments: Arguments, log: LogWriter) -> int:
     if arguments.list_calculators:
         _print_calculators()
         return 0
@@ -39,19 +51,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = arguments.load_config()
         if arguments.check:
             return check_models(config)
-        return _serve(arguments, config)
+        return _serve(arguments, config, log)
     except ConfigError as error:
         logger.error("%s", error)
         return 1
-
-
-def _set_up_logging(level: str) -> None:
-    logging.addLevelName(TRACE, "TRACE")
-    logging.basicConfig(
-        level=TRACE if level == "TRACE" else level,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
 
 
 def _print_calculators() -> None:
@@ -59,50 +62,66 @@ def _print_calculators() -> None:
         print(f"{name}\n    {description}\n    from {origin}")
 
 
-def _serve(arguments: Arguments, config: ServerConfig) -> int:
+def _serve(arguments: Arguments, config: ServerConfig, log: LogWriter) -> int:
     sockets = open_sockets(arguments.rest_bind_address, arguments.rest_port)
+    exit_ = _Exit(log)
     # Not asyncio.run: it waits at its end for worker threads, however long a model still loads.
     loop = asyncio.new_event_loop()
     try:
-        loop.run_until_complete(_Server(arguments, config, sockets).run())
+        loop.run_until_complete(_Server(arguments, config, sockets, exit_).run())
     finally:
         loop.close()
-    _leave_worker_threads()
+    exit_.after(THREAD_TIMEOUT_S)
     return 0
 
 
-def _leave_worker_threads() -> None:
-    """Wait a little for threads that are still busy, then end the process without them."""
-    deadline = time.monotonic() + THREAD_TIMEOUT_S
-    for thread in threading.enumerate():
-        if thread is not threading.current_thread() and not thread.daemon:
-            thread.join(max(0.0, deadline - time.monotonic()))
-            if thread.is_alive():
-                logger.warning("Leaving while %s is still busy", thread.name)
-                _exit_at_once()
+class _Exit:
+    """The way out that asks nobody."""
 
+    def __init__(self, log: LogWriter) -> None:
+        self._log = log
 
-def _exit_at_once() -> None:
-    logging.shutdown()
-    os._exit(0)
+    def now(self) -> None:
+        """End the process."""
+        self._log.close()
+        os._exit(0)
+
+    def after(self, timeout_s: float) -> None:
+        """End the process if it has not ended by itself in that time."""
+        timer = threading.Timer(timeout_s, self._give_up)
+        timer.daemon = True
+        timer.start()
+
+    def _give_up(self) -> None:
+        busy = [t.name for t in threading.enumerate() if not t.daemon]
+        logger.warning("Leaving while still busy: %s", ", ".join(busy))
+        self.now()
 
 
 class _Server:
     """The running server and its way to the end."""
 
     def __init__(
-        self, arguments: Arguments, config: ServerConfig, sockets: Sequence[socket.socket]
+        self,
+        arguments: Arguments,
+        config: ServerConfig,
+        sockets: Sequence[socket.socket],
+        exit_: _Exit,
     ) -> None:
+        self._exit = exit_
         self._drain_timeout_s = arguments.drain_timeout_s
         self._sockets = sockets
         self._manager = ModelManager(config)
         self._http = HttpServer(self._manager, sockets)
         self._stop = asyncio.Event()
+        self._is_stopping = False
 
     async def run(self) -> None:
         """Serve until a signal comes, then come to an end."""
+        self._loop = asyncio.get_running_loop()
         for number in SIGNALS:
-            asyncio.get_running_loop().add_signal_handler(number, self._on_signal, number)
+            # Not the loop's own handlers: they never run while a calculator blocks the loop.
+            signal.signal(number, self._on_signal)
         # Before the models: probes get an answer while they load.
         await self._http.start()
         logger.info("Listening on %s", ", ".join(self._urls()))
@@ -114,15 +133,18 @@ class _Server:
         await asyncio.wait([loading], timeout=THREAD_TIMEOUT_S)
         if not loading.done():
             logger.warning("Stopped while a model was still loading")
-            _exit_at_once()
+            self._exit.now()
         logger.info("Stopped")
 
-    def _on_signal(self, number: signal.Signals) -> None:
-        if self._stop.is_set():
-            logger.warning("%s again: stopping at once", number.name)
-            _exit_at_once()
-        logger.info("%s: no new requests; those that run may end", number.name)
-        self._stop.set()
+    def _on_signal(self, number: int, _: FrameType | None) -> None:
+        name = signal.Signals(number).name
+        if self._is_stopping:
+            logger.warning("%s again: stopping at once", name)
+            self._exit.now()
+        self._is_stopping = True
+        logger.info("%s: no new requests; those that run may end", name)
+        self._exit.after(self._drain_timeout_s + STOP_TIMEOUT_S)
+        self._loop.call_soon_threadsafe(self._stop.set)
 
     async def _load(self) -> None:
         await self._manager.load_all()
@@ -131,7 +153,8 @@ class _Server:
         line = f"Serving on {' '.join(self._urls())} ({num_available} of {num_models} models)"
         if all(url.startswith(("http://127.", "http://[::1]")) for url in self._urls()):
             line += "; only from this machine: --rest_bind_address 0.0.0.0 opens it to the network"
-        print(line, flush=True)
+        # In a thread: a pipe that nobody reads may take nothing.
+        await asyncio.to_thread(_announce, line)
 
     def _urls(self) -> list[str]:
         urls = []
@@ -139,3 +162,12 @@ class _Server:
             host, port = opened.getsockname()[:2]
             urls.append(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
         return urls
+
+
+def _announce(line: str) -> None:
+    try:
+        print(line, flush=True)
+    except OSError as error:
+        logger.warning("standard output takes nothing: %s", error.strerror)
+        # What is left in Python's buffer would fail once more at the end (docs.python.org, signal).
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,6 +1,8 @@
 """The command `server` as a process of its own."""
 
+import contextlib
 import json
+import os
 import re
 import signal
 import socket
@@ -34,14 +36,13 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 @contextmanager
-def started(*arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
+def started(*arguments: str | Path, **streams: Any) -> Iterator[subprocess.Popen[str]]:
     """A server process, killed at the end if it still runs."""
     process = subprocess.Popen(
         command("--rest_port", "0", *arguments),
         cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
         text=True,
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams},
     )
     with process:
         try:
@@ -168,6 +169,97 @@ def test_second_signal_stops_at_once(tmp_path: Path) -> None:
                 pass
             process.send_signal(signal.SIGINT)
             assert process.wait(30) == 0
+
+
+OWN_CALCULATOR = """
+import sys, time
+from concurrent.futures import ThreadPoolExecutor
+from server.graph import Calculator, Contract, Tag
+from server.payloads import HttpRequestPayload, HttpResponsePayload
+
+IN = Tag("IN", HttpRequestPayload)
+OUT = Tag("OUT", HttpResponsePayload)
+POOL = ThreadPoolExecutor()
+POOL.submit(int)
+
+class C(Calculator):
+    contract = Contract(inputs=(IN,), outputs=(OUT,))
+    async def process(self, cc):
+        async for request in cc.input(IN):
+            print("blocks", file=sys.stderr, flush=True)
+            time.sleep(600)
+"""
+OWN_GRAPH = """
+input_stream: "IN:a" output_stream: "OUT:b"
+node { calculator: "./c.py:C" input_stream: "IN:a" output_stream: "OUT:b" }
+"""
+
+
+def write_own(folder: Path) -> Path:
+    """A configuration with a raw graph of a calculator in a file, beside which a pool idles."""
+    config = write_repository(folder, {"m": OWN_GRAPH})
+    (folder / "m" / "c.py").write_text(OWN_CALCULATOR)
+    return config
+
+
+def test_the_second_signal_works_also_while_a_calculator_blocks_everything(tmp_path: Path) -> None:
+    with started("--config_path", write_own(tmp_path)) as process:
+        url = url_of(ready_line(process))
+        with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as client:
+            client.sendall(b"POST /v3/m HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n")
+            assert process.stderr is not None
+            assert any(line == "blocks\n" for line in process.stderr)
+            process.send_signal(signal.SIGTERM)
+            assert any("SIGTERM: no new requests" in line for line in process.stderr)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 0
+
+
+def test_idle_threads_of_others_do_not_hold_up_the_end(tmp_path: Path) -> None:
+    with started("--config_path", write_own(tmp_path)) as process:
+        ready_line(process)
+        process.send_signal(signal.SIGTERM)
+        _, log = process.communicate(timeout=30)
+    assert log.endswith("INFO server: Stopped\n")
+
+
+def fill(pipe: int) -> None:
+    os.set_blocking(pipe, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(pipe, b"x")
+    os.set_blocking(pipe, True)
+
+
+@pytest.mark.parametrize("name", ["stdout", "stderr"])
+def test_a_pipe_that_nobody_reads_stops_nobody(name: str, tmp_path: Path) -> None:
+    config = write_repository(tmp_path, {"m": echo_graph()})
+    reader, writer = os.pipe()
+    fill(writer)
+    with started("--config_path", config, **{name: writer}) as process:
+        url = url_of(ready_line(process)) if name == "stderr" else listening_url(process)
+        while get(f"{url}/health") != 200:
+            pass
+        with pytest.raises(urllib.error.HTTPError) as caught, chat(url, "!bug"):
+            pass
+        with caught.value as error:
+            assert error.code == 500
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    os.close(reader)
+    os.close(writer)
+
+
+def test_a_standard_output_that_takes_nothing(tmp_path: Path) -> None:
+    config = write_repository(tmp_path, {"m": echo_graph()})
+    with (
+        Path("/dev/full").open("w") as full,
+        started("--config_path", config, stdout=full) as process,
+    ):
+        assert process.stderr is not None
+        assert any("standard output takes nothing: No space" in line for line in process.stderr)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
 
 
 def test_port_in_use(tmp_path: Path) -> None:

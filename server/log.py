@@ -1,0 +1,65 @@
+"""Log lines go to stderr from a thread of their own: who does not read them stops nobody."""
+
+import logging
+import queue
+import sys
+import threading
+from logging.handlers import QueueHandler
+from typing import Any
+
+__all__ = ["TRACE", "LogWriter"]
+
+logger = logging.getLogger(__name__)
+
+TRACE = 5
+FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+# What nobody reads must not fill the memory either.
+MAX_WAITING = 10_000
+CLOSE_TIMEOUT_S = 1.0
+
+
+class LogWriter(QueueHandler):
+    """The root logger's handler, from construction to `close`.
+
+    A pipe that is full blocks whoever writes to it, the event loop for example.
+    """
+
+    queue: "queue.SimpleQueue[Any]"
+
+    def __init__(self, level: str) -> None:
+        # The C queue can be entered again by a signal handler, which may log too.
+        super().__init__(queue.SimpleQueue())
+        self._stream = logging.StreamHandler(sys.stderr)
+        self._stream.setFormatter(logging.Formatter(FORMAT))
+        self._num_lost = 0
+        self._thread = threading.Thread(target=self._write_all, name="log", daemon=True)
+        self._thread.start()
+        logging.addLevelName(TRACE, "TRACE")
+        logging.getLogger().setLevel(TRACE if level == "TRACE" else level)
+        logging.getLogger().addHandler(self)
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        """Hand a record to the thread; what is too much is counted and dropped."""
+        if self.queue.qsize() < MAX_WAITING:
+            self.queue.put(record)
+        else:
+            self._num_lost += 1
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether stderr took not even the last lines; Python's own end would wait for it."""
+        return self._thread.is_alive()
+
+    def close(self) -> None:
+        """Write what waits, but do not wait long for a reader. Harmless a second time."""
+        logging.getLogger().removeHandler(self)
+        self.queue.put(None)
+        self._thread.join(CLOSE_TIMEOUT_S)
+        super().close()
+
+    def _write_all(self) -> None:
+        while (record := self.queue.get()) is not None:
+            self._stream.handle(record)
+            if self._num_lost and self.queue.empty():
+                logger.warning("%d log lines were dropped: nobody read them", self._num_lost)
+                self._num_lost = 0
