@@ -4,13 +4,12 @@ import re
 import shutil
 from pathlib import Path
 
-import numpy as np
 import openvino as ov
 import pytest
 from engine_helpers import F32
 from openvino import opset13 as ops
 
-from server.engine.model_loader import MODEL_FILE, gather_sampled_rows, load_model
+from server.engine.model_loader import MODEL_FILE, load_model
 from server.errors import ModelLoadError
 
 
@@ -114,23 +113,3 @@ def test_inputs_that_text_generation_has_not(copy: Path) -> None:
         path.unlink()
     save(copy, model)
     assert "needs the inputs pixel_values, which text generation has not" in refusal(copy)
-
-
-def test_logits_that_do_not_come_from_a_matrix_product(tmp_path: Path) -> None:
-    data = ops.parameter([-1, 4], ov.Type.f32, name="data")
-    model = ov.Model([ops.relu(data)], [data], "relu")
-    with pytest.raises(ModelLoadError, match="does not come from a matrix product"):
-        gather_sampled_rows(model, tmp_path)
-
-
-def test_only_the_sampled_rows_are_multiplied(tmp_path: Path) -> None:
-    data = ops.parameter([-1, 4], ov.Type.f32, name="data")
-    weights = np.arange(12, dtype=np.float32).reshape(4, 3)
-    product = ops.matmul(data, ops.constant(weights), False, False)
-    capped = ops.multiply(ops.tanh(product), ops.constant(np.float32(2)))
-    model = ov.Model([capped], [data], "head")
-    assert gather_sampled_rows(model, tmp_path) == 3
-    compiled = ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    rows = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32) / 10
-    found = compiled([rows, np.array([4, 0, 4])])[0]
-    np.testing.assert_allclose(found, 2 * np.tanh(rows[[4, 0, 4]] @ weights), rtol=1e-4)

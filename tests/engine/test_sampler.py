@@ -330,3 +330,14 @@ def test_an_almost_greedy_temperature_takes_the_likeliest() -> None:
 
 def test_nothing_to_choose_gives_nothing() -> None:
     assert sample(np.empty((0, 10), np.float32), []) == []
+
+
+@pytest.mark.parametrize("vocab", [64, 1000])
+def test_maxima_of_stretches_lead_to_the_same_tokens(vocab: int) -> None:
+    logits = np.round(random_logits(9, vocab), 1)
+    maxima = logits.reshape(9, -1, 8).max(axis=2)
+    rows = [3, 3, 0, 8, 5]
+    sequences = [make(temperature=0) for _ in rows]
+    with_maxima = sample(logits, sequences, rows, maxima)
+    assert with_maxima == sample(logits, sequences, rows)
+    assert [token.token_id for token in with_maxima] == logits[rows].argmax(axis=1).tolist()

@@ -1,0 +1,406 @@
+"""AsyncLLMEngine: many readers, slow ones, those that leave, and every way to end."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from engine_helpers import F32
+
+from server.engine.async_engine import AsyncLLMEngine, ChoiceOutput, Generation, OutputCollector
+from server.engine.config import EngineConfig
+from server.engine.engine import SequenceOutput
+from server.engine.model_runner import ModelRunner
+from server.engine.sequence import EngineRequest
+from server.errors import (
+    ContextLengthError,
+    GenerationError,
+    InvalidRequestError,
+    ModelNotReadyError,
+)
+from server.payloads import SamplingParams
+
+MakeEngine = Callable[..., AsyncLLMEngine]
+Prompts = list[list[int]]
+
+HANG_S = 60
+"""A test that waits as long as this has hung."""
+
+
+def params(max_tokens: int | None = 16, **fields: Any) -> SamplingParams:
+    settings = {"temperature": 0.0, "ignore_eos": True, **fields}
+    return SamplingParams(**settings, max_tokens=max_tokens)
+
+
+ENDLESS = params(None)
+
+
+def num_engine_threads() -> int:
+    return sum(thread.name == "llm-engine" for thread in threading.enumerate())
+
+
+@pytest.fixture
+def make_engine(model_f32: Path) -> Iterator[MakeEngine]:
+    """Engines that are closed at the end, and have nothing left then."""
+    num_threads = num_engine_threads()
+    engines = []
+
+    def make(**fields: Any) -> AsyncLLMEngine:
+        settings = {"plugin_config": F32, "num_kv_blocks": 300, **fields}
+        engines.append(AsyncLLMEngine(EngineConfig(model_f32, **settings)))
+        return engines[-1]
+
+    yield make
+    for engine in engines:
+        engine.close()
+        assert engine._collectors == {}
+        if engine.failure is None:
+            assert engine.engine.kv.num_used_blocks == 0
+            assert not engine.engine.has_work
+    assert num_engine_threads() == num_threads
+
+
+async def read_all(generation: Generation) -> dict[int, list[int]]:
+    """The tokens of each choice; each must end once, and nothing may follow its end."""
+    tokens: dict[int, list[int]] = {}
+    finished = set()
+    async with asyncio.timeout(HANG_S):
+        async for output in generation:
+            assert output.index not in finished
+            tokens.setdefault(output.index, []).extend(output.token_ids)
+            if output.finish_reason is not None:
+                finished.add(output.index)
+    return tokens
+
+
+async def first(generation: Generation) -> ChoiceOutput:
+    async for output in generation:
+        return output
+    raise AssertionError("a generation without a token")
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that the engine's thread does and tells nobody."""
+    async with asyncio.timeout(HANG_S):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+
+
+async def test_64_requests_at_once(
+    make_engine: MakeEngine, prompts: Prompts, greedy: Prompts
+) -> None:
+    engine = make_engine()
+    positions = [i % 20 for i in range(64)]
+    generations = [engine.generate(prompts[i], params()) for i in positions]
+    results = await asyncio.gather(*map(read_all, generations))
+    assert results == [{0: greedy[i][:16]} for i in positions]
+
+
+async def test_a_slow_reader_gets_everything_merged(
+    make_engine: MakeEngine, prompts: Prompts, greedy: Prompts
+) -> None:
+    engine = make_engine()
+    slow = engine.generate(prompts[5], params(24, n=2, logprobs=1))
+    quick = engine.generate(prompts[6], params(30))
+    await read_all(quick)
+    await until(lambda: engine._collectors == {})
+    await asyncio.sleep(0)
+    outputs = [output async for output in slow]
+    assert [output.index for output in outputs] == [0, 1]
+    for output in outputs:
+        assert output.token_ids == greedy[5][:24]
+        assert output.logprobs is not None
+        assert [entry.token_id for entry in output.logprobs] == greedy[5][:24]
+        assert output.finish_reason == "length"
+
+
+async def test_what_is_finished_is_forgotten_without_an_abort(
+    make_engine: MakeEngine, prompts: Prompts
+) -> None:
+    engine = make_engine()
+    generations = [engine.generate(prompts[i], params(3, n=2)) for i in range(8)]
+    await asyncio.gather(*map(read_all, generations))
+    await until(lambda: engine._collectors == {})
+    engine.abort(generations[0].request.request_id)
+
+
+async def test_an_abandoned_generation_is_aborted(
+    make_engine: MakeEngine, prompts: Prompts, greedy: Prompts
+) -> None:
+    engine = make_engine(max_num_seqs=2)
+    abandoned = [engine.generate(prompts[i], ENDLESS) for i in range(2)]
+    for generation in abandoned:
+        await first(generation)
+        engine.abort(generation.request.request_id)
+    assert await read_all(engine.generate(prompts[9], params())) == {0: greedy[9][:16]}
+    assert engine.engine.kv.num_used_blocks == 0
+
+
+async def test_an_abort_before_the_first_step(make_engine: MakeEngine, prompts: Prompts) -> None:
+    engine = make_engine()
+    generations = [engine.generate(prompts[20], ENDLESS) for _ in range(20)]
+    for generation in generations:
+        engine.abort(generation.request.request_id)
+    await until(lambda: not engine._inbox and engine._collectors == {})
+
+
+async def test_a_cancelled_reader_can_abort(make_engine: MakeEngine, prompts: Prompts) -> None:
+    engine = make_engine()
+
+    async def read() -> None:
+        generation = engine.generate(prompts[3], ENDLESS)
+        try:
+            async for _ in generation:
+                started.set()
+        finally:
+            engine.abort(generation.request.request_id)
+
+    started = asyncio.Event()
+    task = asyncio.create_task(read())
+    await started.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await until(lambda: engine.engine.kv.num_used_blocks == 0)
+
+
+async def test_stopping_one_choice_leaves_the_others(
+    make_engine: MakeEngine, prompts: Prompts, greedy: Prompts
+) -> None:
+    engine = make_engine()
+    generation = engine.generate(prompts[11], params(40, n=3))
+    tokens: dict[int, list[int]] = {}
+    async for output in generation:
+        tokens.setdefault(output.index, []).extend(output.token_ids)
+        if output.index == 1:
+            generation.stop_choice(1)
+            generation.stop_choice(1)
+    assert tokens[0] == tokens[2] == greedy[11][:40]
+    assert len(tokens[1]) < 40
+
+
+async def test_stopping_every_choice_ends_the_generation(
+    make_engine: MakeEngine, prompts: Prompts
+) -> None:
+    engine = make_engine()
+    generation = engine.generate(prompts[11], params(None, n=3))
+    async for output in generation:
+        generation.stop_choice(output.index)
+    await until(lambda: engine._collectors == {})
+
+
+async def test_stopping_a_choice_that_has_ended_leaves_the_others(
+    make_engine: MakeEngine, prompts: Prompts, greedy: Prompts
+) -> None:
+    engine = make_engine()
+    generation = engine.generate(prompts[11], params(20, n=3))
+    tokens: dict[int, list[int]] = {}
+    async for output in generation:
+        tokens.setdefault(output.index, []).extend(output.token_ids)
+        if output.finish_reason is not None:
+            generation.stop_choice(output.index)
+    assert tokens == dict.fromkeys(range(3), greedy[11][:20])
+
+
+async def collector_of(num_choices: int) -> OutputCollector:
+    request = EngineRequest(0, np.array([1]), SamplingParams(n=num_choices), 9)
+    return OutputCollector(request)
+
+
+async def test_an_end_on_its_way_to_a_reader_who_stopped_the_choice_counts_once() -> None:
+    collector = await collector_of(2)
+    collector.put(SequenceOutput(0, 0, 5))
+    assert [output.index for output in await collector.read()] == [0]
+    collector.drop_choice(0)
+    collector.put(SequenceOutput(0, 0, 6, finish_reason="length"))
+    collector.put(SequenceOutput(0, 1, 7))
+    assert [output.token_ids for output in await collector.read()] == [[7]]
+    collector.put(SequenceOutput(0, 1, 8, finish_reason="length"))
+    assert [output.token_ids for output in await collector.read()] == [[8]]
+    assert await collector.read() == []
+
+
+async def test_a_failure_after_the_end_is_no_failure() -> None:
+    collector = await collector_of(1)
+    collector.put(SequenceOutput(0, 0, 5, finish_reason="stop"))
+    collector.fail(ModelNotReadyError("closed"))
+    assert len(await collector.read()) == 1
+    assert await collector.read() == []
+
+
+async def test_tokens_before_an_error_are_read_first() -> None:
+    collector = await collector_of(1)
+    collector.put(SequenceOutput(0, 0, 5))
+    collector.put(SequenceOutput(0, 0, None, error=GenerationError("bad")))
+    assert [output.token_ids for output in await collector.read()] == [[5]]
+    with pytest.raises(GenerationError, match="bad"):
+        await collector.read()
+
+
+async def test_refused_requests_never_start(make_engine: MakeEngine) -> None:
+    engine = make_engine(num_kv_blocks=4)
+    with pytest.raises(ContextLengthError):
+        engine.generate([5] * 200, params())
+    with pytest.raises(InvalidRequestError):
+        engine.generate([-5], params())
+    assert engine._collectors == {}
+
+
+async def test_closing_tells_the_readers(make_engine: MakeEngine, prompts: Prompts) -> None:
+    engine = make_engine(max_num_seqs=2)
+    generations = [engine.generate(prompts[i], ENDLESS) for i in range(5)]
+    await first(generations[0])
+    readers = [asyncio.create_task(read_all(generation)) for generation in generations]
+    await asyncio.to_thread(engine.close)
+    for reader in readers:
+        with pytest.raises(ModelNotReadyError, match="the model was unloaded"):
+            await reader
+    assert num_engine_threads() == 0
+
+
+async def test_closing_tells_those_who_just_came(make_engine: MakeEngine, prompts: Prompts) -> None:
+    engine = make_engine()
+    generations = [engine.generate(prompts[20], ENDLESS) for _ in range(20)]
+    engine.close()
+    for generation in generations:
+        with pytest.raises(ModelNotReadyError, match="the model was unloaded"):
+            await read_all(generation)
+
+
+async def test_what_was_finished_can_be_read_after_closing(
+    make_engine: MakeEngine, prompts: Prompts, greedy: Prompts
+) -> None:
+    engine = make_engine()
+    generation = engine.generate(prompts[3], params())
+    await until(lambda: engine.engine.stats.generated_tokens == 16)
+    engine.close()
+    assert await read_all(generation) == {0: greedy[3][:16]}
+
+
+async def test_after_closing_nothing_starts(make_engine: MakeEngine, prompts: Prompts) -> None:
+    engine = make_engine()
+    engine.close()
+    engine.close()
+    with pytest.raises(ModelNotReadyError, match="the model is being unloaded"):
+        engine.generate(prompts[3], params())
+    engine.abort(0)
+
+
+async def test_two_event_loops(make_engine: MakeEngine, prompts: Prompts, greedy: Prompts) -> None:
+    engine = make_engine()
+
+    async def work(start: int) -> list[dict[int, list[int]]]:
+        generations = [engine.generate(prompts[start + i], params()) for i in range(8)]
+        return await asyncio.gather(*map(read_all, generations))
+
+    there = asyncio.to_thread(asyncio.run, work(8))
+    results = await asyncio.gather(work(0), there)
+    assert results[0] + results[1] == [{0: greedy[i][:16]} for i in range(16)]
+
+
+async def test_a_loop_that_was_closed_under_its_readers_harms_nobody(
+    make_engine: MakeEngine, prompts: Prompts, greedy: Prompts
+) -> None:
+    engine = make_engine()
+
+    async def leave() -> None:
+        await first(engine.generate(prompts[2], ENDLESS))
+        engine.generate(prompts[4], ENDLESS)
+
+    await asyncio.to_thread(asyncio.run, leave())
+    assert await read_all(engine.generate(prompts[9], params())) == {0: greedy[9][:16]}
+    await until(lambda: not engine.engine.has_work)
+    assert engine.failure is None
+
+
+async def test_a_failed_step_reaches_its_readers_only(
+    make_engine: MakeEngine, prompts: Prompts, greedy: Prompts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = ModelRunner.run
+    steps: list[int] = []
+
+    def run(runner: ModelRunner, step: Any) -> Any:
+        steps.append(1)
+        if len(steps) == 3:
+            raise RuntimeError("a fault in the test")
+        return real(runner, step)
+
+    monkeypatch.setattr(ModelRunner, "run", run)
+    engine = make_engine(max_num_seqs=1)
+    victim = engine.generate(prompts[3], params())
+    other = engine.generate(prompts[4], params())
+    with pytest.raises(GenerationError, match="a fault in the test"):
+        await read_all(victim)
+    assert await read_all(other) == {0: greedy[4][:16]}
+    assert engine.failure is None
+
+
+@pytest.mark.parametrize("where", ["schedule", "remove", "add"])
+async def test_a_bug_in_the_thread_tells_all_readers_and_the_reason_stays(
+    make_engine: MakeEngine, prompts: Prompts, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    engine = make_engine()
+
+    def fail(*_: Any) -> None:
+        raise ValueError(f"a bug in {where}")
+
+    monkeypatch.setattr(engine.engine.scheduler, where, fail)
+    generations = [engine.generate(prompts[i], params(8)) for i in range(6)]
+    results = await asyncio.gather(*map(read_all, generations), return_exceptions=True)
+    assert all(isinstance(r, GenerationError | ModelNotReadyError) for r in results)
+    assert engine.failure == f"the engine failed: a bug in {where}"
+    with pytest.raises(ModelNotReadyError, match=f"a bug in {where}"):
+        engine.generate(prompts[0], params())
+    for generation in generations:
+        engine.abort(generation.request.request_id)
+    await until(lambda: not engine._inbox)
+    assert engine.failure == f"the engine failed: a bug in {where}"
+
+
+async def test_an_engine_in_failure_tells_readers_and_callers(
+    make_engine: MakeEngine, prompts: Prompts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = make_engine(max_num_seqs=1)
+
+    def run(*_: Any) -> None:
+        raise RuntimeError("a fault in the test")
+
+    monkeypatch.setattr(ModelRunner, "run", run)
+    generations = [engine.generate(prompts[i], params()) for i in range(6)]
+    results = await asyncio.gather(*map(read_all, generations), return_exceptions=True)
+    assert all(isinstance(r, GenerationError | ModelNotReadyError) for r in results)
+    assert engine.failure is not None
+    with pytest.raises(ModelNotReadyError, match="3 steps in a row failed"):
+        engine.generate(prompts[0], params())
+
+
+async def test_many_come_and_go(make_engine: MakeEngine, prompts: Prompts, greedy: Prompts) -> None:
+    engine = make_engine(num_kv_blocks=24, max_num_seqs=12, enable_prefix_caching=True)
+    rng = np.random.default_rng(5)
+
+    async def client(number: int) -> None:
+        position = int(rng.integers(18))
+        n = int(rng.integers(1, 4))
+        leaves_after = rng.integers(1, 60)
+        await asyncio.sleep(rng.random() * 0.3)
+        generation = engine.generate(prompts[position], params(20, n=n))
+        tokens: dict[int, list[int]] = {i: [] for i in range(n)}
+        stopped = set()
+        try:
+            async for output in generation:
+                tokens[output.index] += output.token_ids
+                if number % 3 == 0 and sum(map(len, tokens.values())) >= leaves_after:
+                    return
+                if number % 3 == 1 and output.index == 1:
+                    stopped.add(1)
+                    generation.stop_choice(1)
+        finally:
+            engine.abort(generation.request.request_id)
+        for index in set(tokens) - stopped:
+            assert tokens[index] == greedy[position][:20]
+
+    await asyncio.gather(*map(client, range(60)))
+    await until(lambda: not engine._inbox and engine._collectors == {})
