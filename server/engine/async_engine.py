@@ -198,7 +198,8 @@ class AsyncLLMEngine:
                     self._deliver(self.engine.step())
             except Exception as error:
                 logger.exception("the engine's thread failed")
-                self.engine.failure = f"the engine failed: {error}"
+                # The first reason tells most; what breaks later may be its consequence.
+                self.engine.failure = self.engine.failure or f"the engine failed: {error}"
                 self._fail_all(GenerationError(self.engine.failure))
 
     def _wait_for_work(self) -> bool:
@@ -227,8 +228,10 @@ class AsyncLLMEngine:
             _call_in(collector.loop, partial(collector.fail, error))
 
     def _abort(self, request_id: int, index: int | None) -> None:
-        self.engine.abort(request_id, index)
-        self._drop_collector_if_over(request_id)
+        # An engine that failed takes no more steps, and what broke it might break this too.
+        if self.engine.failure is None:
+            self.engine.abort(request_id, index)
+            self._drop_collector_if_over(request_id)
 
     def _drop_collector_if_over(self, request_id: int) -> None:
         if not self.engine.has_request(request_id):
@@ -249,15 +252,11 @@ class AsyncLLMEngine:
             self._drop_collector_if_over(output.request_id)
 
     def _fail_all(self, error: RequestError) -> None:
-        """Tell every reader first: what is wrong with the engine may stop the aborts too."""
         collectors, self._collectors = self._collectors, {}
         for collector in collectors.values():
             _call_in(collector.loop, partial(collector.fail, error))
         for request_id in collectors:
-            try:
-                self.engine.abort(request_id)
-            except Exception:
-                logger.exception("request %d could not be taken out of the engine", request_id)
+            self._abort(request_id, None)
 
 
 def _call_in(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> bool:
