@@ -73,7 +73,7 @@ class LLMEngine:
 
     def _use(self, model: LoadedModel) -> None:
         config = self.config
-        self.vocab_size = model.vocab_size
+        self.vocab_size = model.output.vocab_size
         self.block_size = model.block_size
         self.kv = KVCacheManager(self.num_blocks, model.block_size, config.enable_prefix_caching)
         self.scheduler = Scheduler(
@@ -192,10 +192,10 @@ class LLMEngine:
         self.stats.preemptions += self.scheduler.num_preemptions - num_preemptions
         scheduled = perf_counter()
         try:
-            finished, logits = self.runner.run(step)
+            output = self.runner.run(step)
             inferred = perf_counter()
-            sequences, rows = self._fork(finished)
-            sampled = sample(logits, sequences, rows)
+            sequences, rows = self._fork(output.sequences)
+            sampled = sample(output.logits, sequences, rows, output.maxima)
         except Exception as error:
             logger.exception("a step of %d sequences failed", len(step.sequences))
             return self._fail(step, error)

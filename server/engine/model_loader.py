@@ -7,17 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import openvino as ov
-from openvino import opset13 as ops
 from openvino._offline_transformations import paged_attention_transformation
 
 from server.engine.config import PluginValue
+from server.engine.graph_output import SAMPLED_ROWS_INPUT, ModelOutput, edit_output
 from server.engine.kv_cache import CacheInput, block_size_of, cache_inputs
 from server.errors import ModelLoadError
 
 logger = logging.getLogger(__name__)
 
 MODEL_FILE = "openvino_model.xml"
-SAMPLED_ROWS_INPUT = "sampled_tokens_indices"
 KNOWN_INPUTS = frozenset(
     {
         "input_ids",
@@ -30,18 +29,16 @@ KNOWN_INPUTS = frozenset(
         SAMPLED_ROWS_INPUT,
     }
 )
-# What may stand between the last MatMul and the logits: bias, scaling, soft-capping.
-LOGIT_OPS = frozenset({"Add", "Convert", "Divide", "Multiply", "Reshape", "Tanh", "Transpose"})
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A compiled model and what its ports say. `vocab_size` is the width of the logits."""
+    """A compiled model and what its ports say."""
 
     compiled: ov.CompiledModel
     kv_inputs: tuple[CacheInput, ...]
     block_size: int
-    vocab_size: int
+    output: ModelOutput
     has_position_ids: bool
     device: str
     device_memory_bytes: int
@@ -59,14 +56,14 @@ def load_model(
     model = _read(core, models_path)
     device = device or _default_device(core)
     _transform(model, models_path)
-    vocab_size = gather_sampled_rows(model, models_path)
+    output = edit_output(model, models_path / MODEL_FILE)
     compiled = _compile(core, model, device, plugin_config, models_path)
     inputs = cache_inputs(compiled)
     return LoadedModel(
         compiled=compiled,
         kv_inputs=inputs,
         block_size=block_size_of(inputs, device),
-        vocab_size=vocab_size,
+        output=output,
         has_position_ids=any("position_ids" in port.get_names() for port in compiled.inputs),
         device=device,
         device_memory_bytes=_device_memory_bytes(core, device),
@@ -122,35 +119,6 @@ def _transform(model: ov.Model, models_path: Path) -> None:
             f"{where}: needs the inputs {', '.join(unknown)}, which text generation has not; "
             f"known are {', '.join(sorted(KNOWN_INPUTS - {SAMPLED_ROWS_INPUT}))} and the KV caches"
         )
-
-
-def gather_sampled_rows(model: ov.Model, models_path: Path) -> int:
-    """Let the last MatMul see only the rows that are sampled; returns the vocabulary size.
-
-    Adds the i64 input `sampled_tokens_indices` with the row numbers. A step of a long prompt would
-    otherwise compute, and copy, logits of every prompt token.
-    """
-    logits = model.output("logits") if _has_logits(model) else model.outputs[0]
-    vocab = logits.get_partial_shape()[-1]
-    node = logits.get_node().input_value(0).get_node()
-    while node.get_type_name() in LOGIT_OPS:
-        node = node.input_value(0).get_node()
-    if node.get_type_name() != "MatMul" or vocab.is_dynamic:
-        raise ModelLoadError(
-            f"{models_path / MODEL_FILE}: its output does not come from a matrix product over a "
-            f"vocabulary of fixed size; found {node.get_type_name()} and {vocab}"
-        )
-    rows = ops.parameter([-1], dtype=ov.Type.i64, name=SAMPLED_ROWS_INPUT)
-    rows.output(0).get_tensor().set_names({SAMPLED_ROWS_INPUT})
-    gathered = ops.gather(node.input_value(0), rows, ops.constant(0, dtype=ov.Type.i64))
-    node.input(0).replace_source_output(gathered.output(0))
-    model.add_parameters([rows])
-    model.validate_nodes_and_infer_types()
-    return int(vocab.get_length())
-
-
-def _has_logits(model: ov.Model) -> bool:
-    return any("logits" in port.get_names() for port in model.outputs)
 
 
 def _compile(

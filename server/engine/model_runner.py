@@ -1,5 +1,6 @@
 """Runs one step: packs PagedAttention's inputs, infers, returns the logits."""
 
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
@@ -7,13 +8,25 @@ import numpy as np
 import numpy.typing as npt
 import openvino as ov
 
+from server.engine.graph_output import SAMPLED_ROWS_INPUT
 from server.engine.kv_cache import DeviceKVCache, HostKVCache
-from server.engine.model_loader import SAMPLED_ROWS_INPUT, LoadedModel
+from server.engine.model_loader import LoadedModel
 from server.engine.scheduler import ScheduledStep
 from server.engine.sequence import Sequence
 from server.engine.stats import EngineStats
 
-Logits = npt.NDArray[np.float32]
+
+@dataclass(frozen=True, slots=True)
+class StepOutput:
+    """The sequences that are fully computed after a step, and a row of logits for each.
+
+    `logits` is f32[sequences, vocabulary] and `maxima`, if there is one, f32[sequences, stretches]:
+    the highest logit of each stretch of the vocabulary. Both are valid until the next step runs.
+    """
+
+    sequences: list[Sequence]
+    logits: npt.NDArray[np.float32]
+    maxima: npt.NDArray[np.float32] | None
 
 
 class ModelRunner:
@@ -45,23 +58,29 @@ class ModelRunner:
         self._request = None
         self._cache.close()
 
-    def run(self, step: ScheduledStep) -> tuple[list[Sequence], Logits]:
-        """Compute a step; returns the sequences that are fully computed now, and their logits.
-
-        The logits are f32[sequences, vocabulary]; they are valid until the next run.
-        """
+    def run(self, step: ScheduledStep) -> StepOutput:
+        """Compute a step."""
         started = perf_counter()
         if step.copies:
             self._cache.copy_blocks(step.copies)
-        inputs, finished = self._pack(step)
+        inputs, complete = self._pack(step)
         for name, array in inputs.items():
             self._request.set_tensor(name, ov.Tensor(array, shared_memory=True))
         packed = perf_counter()
         self._request.infer()
         self._stats.pack_s += packed - started
         self._stats.infer_s += perf_counter() - packed
-        logits = self._request.get_output_tensor(0).data.reshape(-1, self._model.vocab_size)
-        return finished, logits[: len(finished)]
+        output = self._model.output
+        logits = self._rows(output.logits_index, len(complete))
+        if output.maxima_index is None:
+            return StepOutput(complete, logits, None)
+        return StepOutput(complete, logits, self._rows(output.maxima_index, len(complete)))
+
+    def _rows(self, output_index: int, count: int) -> npt.NDArray[np.float32]:
+        """The first rows of an output, without a copy."""
+        data = self._request.get_output_tensor(output_index).data
+        rows: npt.NDArray[np.float32] = data.reshape(len(data), -1)[:count]
+        return rows
 
     def _pack(self, step: ScheduledStep) -> tuple[dict[str, npt.NDArray[Any]], list[Sequence]]:
         num_new = np.array(step.num_new_tokens, np.int32)
