@@ -54,7 +54,7 @@ class StopStringMatcher:
         return self.next_states[state][character]
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=32)
 def make_matcher(stop_strings: tuple[str, ...]) -> StopStringMatcher:
     """Return the matcher of these stop strings; requests of one client tend to repeat them."""
     return StopStringMatcher(stop_strings)

@@ -41,6 +41,10 @@ __all__ = [
 ]
 
 
+# Comparing takes time that grows with the name, and names may be a client's.
+MAX_COMPARED_CHARACTERS = 1000
+
+
 class ServingError(Exception):
     """Base of everything a user can cause."""
 
@@ -108,6 +112,8 @@ class GenerationError(RequestError):
 
 def did_you_mean(name: str, possible: Iterable[str]) -> str:
     """End of a message about an unknown name: the close ones as a question, or nothing."""
+    if len(name) > MAX_COMPARED_CHARACTERS:
+        return ""
     close = difflib.get_close_matches(name, list(possible), n=3, cutoff=0.6)
     return f"; did you mean {' or '.join(repr(match) for match in close)}?" if close else ""
 

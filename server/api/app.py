@@ -1,7 +1,10 @@
 """The routes."""
 
+from functools import partial
+
 from aiohttp import web
 
+from server.api.body import meet_expectation
 from server.api.errors import error_middleware
 from server.api.generation import generation_handler
 from server.api.keys import MODEL_MANAGER
@@ -25,19 +28,22 @@ def create_app(manager: ModelManager) -> web.Application:
     """The application of one server."""
     app = web.Application(middlewares=[error_middleware], client_max_size=MAX_BODY_BYTES)
     app[MODEL_MANAGER] = manager
-    app.router.add_get("/health", get_ready)
-    app.router.add_get("/v2", get_server)
-    app.router.add_get("/v2/health/live", get_live)
-    app.router.add_get("/v2/health/ready", get_ready)
-    app.router.add_get("/v1/config", get_config)
+    add_get = partial(app.router.add_get, expect_handler=meet_expectation)
+    add_get("/health", get_ready)
+    add_get("/v2", get_server)
+    add_get("/v2/health/live", get_live)
+    add_get("/v2/health/ready", get_ready)
+    add_get("/v1/config", get_config)
     for prefix in PREFIXES:
         _add_openai_routes(app.router, prefix)
     return app
 
 
 def _add_openai_routes(router: web.UrlDispatcher, prefix: str) -> None:
-    router.add_post(f"{prefix}/chat/completions", generation_handler(parse_chat_completion))
-    router.add_post(f"{prefix}/completions", generation_handler(parse_completion))
-    router.add_get(f"{prefix}/models", list_models)
-    router.add_get(f"{prefix}/models/{{id:.+}}", get_model)
-    router.add_post(f"{prefix}/{{endpoint:(?!{NOT_RAW}).+}}", handle_raw)
+    add_get = partial(router.add_get, expect_handler=meet_expectation)
+    add_post = partial(router.add_post, expect_handler=meet_expectation)
+    add_post(f"{prefix}/chat/completions", generation_handler(parse_chat_completion))
+    add_post(f"{prefix}/completions", generation_handler(parse_completion))
+    add_get(f"{prefix}/models", list_models)
+    add_get(f"{prefix}/models/{{id:.+}}", get_model)
+    add_post(f"{prefix}/{{endpoint:(?!{NOT_RAW}).+}}", handle_raw)

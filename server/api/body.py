@@ -1,12 +1,25 @@
 """The bytes of a request."""
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from aiohttp.web_protocol import RequestPayloadError
 
 from server.api.protocol.json_body import parse_json_object
 from server.errors import InvalidRequestError
 
-__all__ = ["read_body", "read_json"]
+__all__ = ["meet_expectation", "read_body", "read_json"]
+
+
+async def meet_expectation(request: web.Request) -> None:
+    """Ask for the body where the client waits for that; other expectations mean nothing here.
+
+    RFC 9110, 10.1.1. aiohttp's own handler answers them with 417, and with 500 where it cannot
+    write the text of its error.
+    """
+    expectation = request.headers.get("Expect", "").lower()
+    if request.version == HttpVersion11 and expectation == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        # aiohttp takes a request of which something was written for one that is answered.
+        request.writer.output_size = 0
 
 
 async def read_body(request: web.Request) -> bytes:

@@ -36,6 +36,17 @@ async def test_model_with_a_slash(server: Server, name: str) -> None:
         assert (await response.json())["id"] == "org/describe"
 
 
+@pytest.mark.parametrize("expectation", [b"100-continue", b"a miracle", b"\xff"])
+async def test_expectations(server: Server, expectation: bytes) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(b"GET /v1/config HTTP/1.1\r\nHost: h\r\nConnection: close\r\n")
+    writer.write(b"Expect: " + expectation + b"\r\n\r\n")
+    answer = await reader.read()
+    writer.close()
+    assert b"HTTP/1.1 200 OK" in answer
+    assert answer.startswith(b"HTTP/1.1 100 Continue\r\n\r\n") == (expectation == b"100-continue")
+
+
 async def test_unknown_model(server: Server) -> None:
     async with server.http.get("/v1/models/ecko") as response:
         assert response.status == 404

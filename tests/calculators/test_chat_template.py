@@ -79,7 +79,7 @@ def test_arguments_of_tool_calls_become_objects():
     assert call["function"]["arguments"] == '{"city": "Köln"}'
 
 
-@pytest.mark.parametrize("arguments", ["not JSON", "[1]", ""])
+@pytest.mark.parametrize("arguments", ["not JSON", "[1]", "", "[" * 100_000])
 def test_other_arguments_stay_as_they_are(arguments):
     message = {"role": "assistant", "tool_calls": [{"function": {"arguments": arguments}}]}
     source = "{{ messages[0].tool_calls[0].function.arguments }}"

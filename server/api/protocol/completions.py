@@ -107,9 +107,11 @@ def _token_ids(prompt: object, where: str) -> tuple[int, ...]:
         _fail(where, "must be a list of token ids", prompt)
     if not prompt:
         raise InvalidRequestError(f"{where} is empty", "prompt")
-    for i, token_id in enumerate(prompt):
-        if type(token_id) is not int or not 0 <= token_id <= MAX_TOKEN_ID:
-            _fail(f"{where}[{i}]", "must be a token id", token_id)
+    # Not one by one: there may be millions.
+    if set(map(type, prompt)) != {int} or min(prompt) < 0 or max(prompt) > MAX_TOKEN_ID:
+        for i, token_id in enumerate(prompt):
+            if type(token_id) is not int or not 0 <= token_id <= MAX_TOKEN_ID:
+                _fail(f"{where}[{i}]", "must be a token id", token_id)
     return tuple(prompt)
 
 

@@ -11,6 +11,8 @@ from server.payloads import SamplingFields, SamplingParams
 __all__ = ["SHARED_LABELS", "SHARED_NEUTRAL", "Count", "GenerationFields", "Mixed"]
 
 MAX_STOP_STRINGS = 16
+# Of all strings together: what looks for them holds a few hundred bytes for each.
+MAX_STOP_CHARACTERS = 4000
 
 # Names and notes of the caller; nothing in an answer depends on them.
 SHARED_LABELS: Mapping[str, type] = {
@@ -124,4 +126,8 @@ class GenerationFields(BaseModel):
                 found = describe_value(string)
                 problem = f"stop[{i}] must be a string that is not empty, found {found}"
                 raise InvalidRequestError(problem, "stop")
+        num_characters = sum(map(len, strings))
+        if num_characters > MAX_STOP_CHARACTERS:
+            problem = f"stop has {num_characters} characters; at most {MAX_STOP_CHARACTERS} are"
+            raise InvalidRequestError(f"{problem} possible", "stop")
         return tuple(strings)

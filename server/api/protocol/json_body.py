@@ -8,12 +8,17 @@ from server.errors import InvalidRequestError, describe_value
 __all__ = ["parse_json_object"]
 
 MAX_DEPTH = 100
+# More lists and objects would take seconds in which nobody else is served.
+MAX_BRACKETS = 1_000_000
 
 
 def parse_json_object(body: bytes) -> dict[str, Any]:
     """Parse a request body. Raises InvalidRequestError for anything but a sane JSON object."""
     if not body.strip():
         raise InvalidRequestError("the request has no body; it must be a JSON object")
+    num_brackets = body.count(b"[") + body.count(b"{")
+    if num_brackets > MAX_BRACKETS:
+        raise InvalidRequestError(f"the body holds more than {MAX_BRACKETS} brackets and braces")
     try:
         value = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
     except UnicodeDecodeError as error:
@@ -28,7 +33,7 @@ def parse_json_object(body: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InvalidRequestError(f"the body must be a JSON object, found {describe_value(value)}")
     # Both walks over the whole body are rare: the bytes say already that there is nothing to find.
-    if body.count(b"[") + body.count(b"{") > MAX_DEPTH:
+    if num_brackets > MAX_DEPTH:
         _check_depth(value)
     if b"\\ud" in body or b"\\uD" in body:
         _check_text(value)

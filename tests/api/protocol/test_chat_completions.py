@@ -145,7 +145,7 @@ BAD_VALUES: dict[str, list[Any]] = {
     "model": [1, [], True],
     "messages": [[], {}, "hi", [1], [[]]],
     "stream": [1, 0, "true", []],
-    "stop": [1, True, {}, "", [""], [1], [None], ["x"] * 17],
+    "stop": [1, True, {}, "", [""], [1], [None], ["x"] * 17, ["x" * 2001] * 2],
     "max_tokens": [0, -1, True, "5", 5.0, [], 2**32, 10**400],
     "max_completion_tokens": [0, -1, True, "5", 5.0, 2**32],
     "n": [0, -1, 129, 1.0, True, "1", 2**70],
