@@ -83,7 +83,7 @@ def _choose_greedy(logits: Floats, maxima: Floats | None, rows: Ints) -> Ints:
         return np.array([np.argmax(logits[row]) for row in rows], np.int64)
     stretches = maxima[rows].argmax(axis=1)
     size = logits.shape[1] // maxima.shape[1]
-    inside = logits.reshape(len(logits), -1, size)[rows, stretches].argmax(axis=1)
+    inside = logits.reshape(len(logits), maxima.shape[1], size)[rows, stretches].argmax(axis=1)
     return np.asarray(stretches * size + inside, np.int64)
 
 
