@@ -1,6 +1,7 @@
 """A failed step fails its own requests, and the engine goes on, loads anew, or says why not."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -195,12 +196,12 @@ def test_bad_logits_fail_their_own_request(
     real = ModelRunner.run
 
     def run(runner: ModelRunner, step: Any) -> Any:
-        finished, logits = real(runner, step)
-        logits = logits.copy()
-        for row, sequence in enumerate(finished):
+        output = real(runner, step)
+        logits = output.logits.copy()
+        for row, sequence in enumerate(output.sequences):
             if sequence.request is victim and sequence.num_generated_tokens == 3:
-                logits[row, 7] = bad
-        return finished, logits
+                logits[row] = bad
+        return replace(output, logits=logits)
 
     monkeypatch.setattr(ModelRunner, "run", run)
     first, victim, last = start(engine, prompts[8:11], GREEDY)

@@ -38,7 +38,8 @@ def test_says_what_the_model_is(model_f32: Path) -> None:
     assert (model.block_size, model.device, model.has_position_ids) == (32, "CPU", True)
     names = {name for port in model.compiled.inputs for name in port.get_names()}
     assert {"sampled_tokens_indices", "past_lens", "key_cache.0", "value_cache.0"} <= names
-    assert model.vocab_size == model.compiled.output(0).get_partial_shape()[-1].get_length()
+    logits = model.compiled.outputs[model.output.logits_index]
+    assert model.output.vocab_size == logits.get_partial_shape()[-1].get_length()
 
 
 def test_an_empty_device_is_the_best_one_there_is(model_f32: Path) -> None:
