@@ -30,7 +30,7 @@ def measure_decode(
     rng = np.random.default_rng((seed, num_sequences))
     request_ids = []
     for _ in range(num_sequences):
-        prompt = rng.integers(0, engine.vocab_size, context)
+        prompt = rng.integers(0, engine.limits.vocab_size, context)
         params = SamplingParams(temperature=0.0, ignore_eos=True)
         request = engine.make_request(prompt.tolist(), params)
         engine.add(request)

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
+from time import monotonic
 
 from server.engine.config import EngineConfig
 from server.engine.engine import LLMEngine, SequenceOutput
@@ -16,6 +17,9 @@ from server.errors import GenerationError, ModelNotReadyError, RequestError
 from server.payloads import FinishReason, SamplingFields, SamplingParams, TokenIdLogprobs
 
 logger = logging.getLogger("server.engine")
+
+REVIVAL_INTERVAL_S = 30.0
+"""How often a failed engine tries to load its model again."""
 
 
 @dataclass(slots=True)
@@ -133,6 +137,7 @@ class AsyncLLMEngine:
         self._inbox: deque[Callable[[], None]] = deque()
         self._wakeup = threading.Condition()
         self._is_closing = False
+        self._revival_due: float | None = None
         self._thread = threading.Thread(target=self._run, name="llm-engine", daemon=True)
         self._thread.start()
 
@@ -144,7 +149,7 @@ class AsyncLLMEngine:
     @property
     def max_num_tokens(self) -> int:
         """Prompt and answer tokens that one sequence can have."""
-        return self.engine.max_num_tokens
+        return self.engine.limits.max_num_tokens
 
     @property
     def sampling_defaults(self) -> SamplingFields:
@@ -206,8 +211,7 @@ class AsyncLLMEngine:
         """Do what was posted; wait until there is a step to run. False when closing."""
         while True:
             with self._wakeup:
-                while not (self._inbox or self._is_closing or self._can_step()):
-                    self._wakeup.wait()
+                is_woken = self._wakeup.wait_for(self._has_news, self._time_to_revival())
                 if self._is_closing:
                     return False
             # One by one: should an action raise, the others are still there afterwards.
@@ -215,6 +219,29 @@ class AsyncLLMEngine:
                 self._inbox.popleft()()
             if self._can_step():
                 return True
+            if not is_woken:
+                self._try_to_revive()
+
+    def _has_news(self) -> bool:
+        return bool(self._inbox) or self._is_closing or self._can_step()
+
+    def _time_to_revival(self) -> float | None:
+        """Seconds until a failed engine is worth another try; None while there is no failure."""
+        if self.engine.failure is None:
+            self._revival_due = None
+            return None
+        if self._revival_due is None:
+            self._revival_due = monotonic() + REVIVAL_INTERVAL_S
+        return max(0.0, self._revival_due - monotonic())
+
+    def _try_to_revive(self) -> None:
+        self._revival_due = None
+        try:
+            self.engine.revive()
+        except Exception as error:
+            logger.error("the failed model was loaded again, in vain: %s", error)
+        else:
+            logger.warning("the failed model was loaded again, and serves")
 
     def _can_step(self) -> bool:
         return self.engine.has_work and self.engine.failure is None

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from itertools import count
 from time import perf_counter
 
-import numpy as np
-
 from server.engine.cache_sizing import num_kv_blocks
 from server.engine.config import EngineConfig
 from server.engine.kv_cache import bytes_per_block
 from server.engine.kv_cache_manager import KVCacheManager
+from server.engine.limits import RequestLimits
 from server.engine.model_info import read_model_info
 from server.engine.model_loader import LoadedModel, load_model
 from server.engine.model_runner import ModelRunner
@@ -20,9 +19,7 @@ from server.engine.scheduler import ScheduledStep, Scheduler
 from server.engine.sequence import EngineRequest, Sequence
 from server.engine.stats import EngineStats
 from server.errors import (
-    ContextLengthError,
     GenerationError,
-    InvalidRequestError,
     ModelNotReadyError,
     RequestError,
 )
@@ -51,7 +48,8 @@ class LLMEngine:
 
     Not thread-safe, but for `make_request`, which only reads what is fixed at load. A step that
     raises fails the requests that were in it; the next ones run on a new infer request, then on a
-    newly loaded model; when that fails too the engine refuses work and `failure` says why.
+    newly loaded model; when that fails too the engine refuses work, and `failure` says why, until
+    `revive` succeeds.
     """
 
     def __init__(self, config: EngineConfig) -> None:
@@ -65,6 +63,7 @@ class LLMEngine:
         self._failures_in_a_row = 0
         model = self._load_model()
         self.num_blocks = num_kv_blocks(config, model, self.info.max_model_len)
+        self.limits = self._limits(model)
         self._use(model)
 
     def _load_model(self) -> LoadedModel:
@@ -73,8 +72,6 @@ class LLMEngine:
 
     def _use(self, model: LoadedModel) -> None:
         config = self.config
-        self.vocab_size = model.output.vocab_size
-        self.block_size = model.block_size
         self.kv = KVCacheManager(self.num_blocks, model.block_size, config.enable_prefix_caching)
         self.scheduler = Scheduler(
             self.kv,
@@ -88,18 +85,26 @@ class LLMEngine:
             config.models_path,
             model.device,
             self.num_blocks,
-            self.block_size,
+            model.block_size,
             model.kv_inputs[0].element_type.get_type_name(),
             self.num_blocks * bytes_per_block(model.kv_inputs) / 2**30,
             self.info.max_model_len,
         )
 
-    @property
-    def max_num_tokens(self) -> int:
-        """Prompt and answer tokens that one sequence can have."""
+    def _limits(self, model: LoadedModel) -> RequestLimits:
+        config, context = self.config, self.info.max_model_len
         # The KV of the last token is never needed.
-        capacity = self.num_blocks * self.block_size + 1
-        return min(capacity, self.info.max_model_len or capacity)
+        capacity = self.num_blocks * model.block_size + 1
+        is_context_shorter = context is not None and context <= capacity
+        return RequestLimits(
+            vocab_size=model.output.vocab_size,
+            max_num_tokens=min(capacity, context or capacity),
+            limited_by="the model's context" if is_context_shorter else "the KV cache (cache_size)",
+            max_num_seqs=min(config.max_num_seqs, config.max_num_batched_tokens),
+            max_num_prompt_tokens=None
+            if config.dynamic_split_fuse
+            else config.max_num_batched_tokens,
+        )
 
     @property
     def has_work(self) -> bool:
@@ -111,58 +116,12 @@ class LLMEngine:
     ) -> EngineRequest:
         """Check a prompt and give it a number.
 
-        Raises ContextLengthError if it can never fit, InvalidRequestError for an unknown token id.
+        Raises ContextLengthError if it can never fit, InvalidRequestError for an unknown token id
+        or too many choices.
         """
-        try:
-            tokens = np.fromiter(prompt_token_ids, np.int64)
-        except OverflowError as error:
-            raise InvalidRequestError(
-                f"the prompt has a token id beyond 64 bits; the model knows 0 to "
-                f"{self.vocab_size - 1}",
-                "prompt",
-            ) from error
-        if len(tokens) == 0:
-            raise InvalidRequestError("the prompt has no tokens; at least one is needed", "prompt")
-        if tokens.min() < 0 or tokens.max() >= self.vocab_size:
-            bad = int(tokens[(tokens < 0) | (tokens >= self.vocab_size)][0])
-            raise InvalidRequestError(
-                f"the prompt has the token id {bad}; the model knows 0 to {self.vocab_size - 1}",
-                "prompt",
-            )
-        seats = min(self.config.max_num_seqs, self.config.max_num_batched_tokens)
-        if params.n > seats:
-            raise InvalidRequestError(
-                f"n is {params.n}; this model runs at most {seats} sequences at once", "n"
-            )
-        max_tokens = self._resolve_max_tokens(len(tokens), params.max_tokens)
+        tokens = self.limits.check_prompt(prompt_token_ids)
+        max_tokens = self.limits.resolve_max_tokens(len(tokens), params)
         return EngineRequest(next(self._request_ids), tokens, params, max_tokens)
-
-    def _resolve_max_tokens(self, num_prompt_tokens: int, max_tokens: int | None) -> int:
-        limit = self.max_num_tokens
-        is_context = limit == self.info.max_model_len
-        limited_by = "the model's context" if is_context else "the KV cache (cache_size)"
-        budget = self.config.max_num_batched_tokens
-        if not self.config.dynamic_split_fuse and num_prompt_tokens > budget:
-            raise ContextLengthError(
-                f"the prompt has {num_prompt_tokens} tokens; without dynamic_split_fuse it must "
-                f"fit max_num_batched_tokens, which is {budget}",
-                "prompt",
-            )
-        if num_prompt_tokens >= limit:
-            raise ContextLengthError(
-                f"the prompt has {num_prompt_tokens} tokens; {limited_by} holds {limit}, "
-                "and at least one must be left for the answer",
-                "prompt",
-            )
-        if max_tokens is None:
-            return limit - num_prompt_tokens
-        if num_prompt_tokens + max_tokens > limit:
-            raise ContextLengthError(
-                f"the prompt has {num_prompt_tokens} tokens and max_tokens is {max_tokens}, "
-                f"together {num_prompt_tokens + max_tokens}; {limited_by} holds {limit}",
-                "max_tokens",
-            )
-        return max_tokens
 
     def add(self, request: EngineRequest) -> None:
         """Queue a request of make_request; raises ModelNotReadyError once the engine has failed."""
@@ -320,8 +279,26 @@ class LLMEngine:
         waiting = [s for choices in self._sequences.values() for s in choices.values()]
         for sequence in waiting:
             self.scheduler.remove(sequence)
-        self.runner.close()
-        # As many blocks as before, or what was accepted might not fit any more.
-        self._use(self._load_model())
+        self._reload()
         for sequence in sorted(waiting, key=lambda s: (s.arrival, s.index)):
             self.scheduler.add(sequence)
+
+    def _reload(self) -> None:
+        # The old weights go first; there may be no memory for both. As many blocks as before are
+        # reserved, or what was accepted might not fit any more.
+        self.runner.close()
+        self._use(self._load_model())
+
+    def revive(self) -> None:
+        """Load the model anew after a failure; raises what is wrong if it still cannot infer.
+
+        All requests must be over. On return `failure` is None and the engine takes requests again.
+        """
+        self._sequences.clear()
+        self._reload()
+        probe = Sequence(self.make_request([0], SamplingParams(max_tokens=1)))
+        self.scheduler.add(probe)
+        self.runner.run(self.scheduler.schedule())
+        self.scheduler.remove(probe)
+        self._failures_in_a_row = 0
+        self.failure = None

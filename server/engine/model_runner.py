@@ -54,9 +54,10 @@ class ModelRunner:
             self._request.set_tensor(name, tensor)
 
     def close(self) -> None:
-        """Free the infer request and the KV cache; harmless when they are free already."""
-        self._request = None
+        """Free the model and the KV cache; harmless when they are free already."""
         self._cache.close()
+        if hasattr(self, "_model"):
+            del self._request, self._model
 
     def run(self, step: ScheduledStep) -> StepOutput:
         """Compute a step."""

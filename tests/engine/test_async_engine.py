@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from engine_helpers import F32
 
+from server.engine import async_engine
 from server.engine.async_engine import AsyncLLMEngine, ChoiceOutput, Generation, OutputCollector
 from server.engine.config import EngineConfig
 from server.engine.engine import SequenceOutput
@@ -375,6 +376,30 @@ async def test_an_engine_in_failure_tells_readers_and_callers(
     assert engine.failure is not None
     with pytest.raises(ModelNotReadyError, match="3 steps in a row failed"):
         engine.generate(prompts[0], params())
+
+
+async def test_a_failed_engine_comes_back_when_its_model_works_again(
+    make_engine: MakeEngine, prompts: Prompts, greedy: Prompts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(async_engine, "REVIVAL_INTERVAL_S", 0.05)
+    engine = make_engine()
+    tries: list[int] = []
+
+    def run(*_: Any) -> None:
+        tries.append(1)
+        raise RuntimeError("a fault in the test")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ModelRunner, "run", run)
+        for position in range(3):
+            with pytest.raises(GenerationError):
+                await read_all(engine.generate(prompts[position], params()))
+        await until(lambda: len(tries) > 4)
+        assert engine.failure is not None
+        with pytest.raises(ModelNotReadyError):
+            engine.generate(prompts[0], params())
+    await until(lambda: engine.failure is None)
+    assert await read_all(engine.generate(prompts[4], params())) == {0: greedy[4][:16]}
 
 
 async def test_many_come_and_go(make_engine: MakeEngine, prompts: Prompts, greedy: Prompts) -> None:

@@ -9,6 +9,7 @@ import pytest
 from engine_helpers import check_blocks, generate, run_to_end, start, tokens_of
 
 from server.engine.engine import LLMEngine
+from server.engine.model_info import read_model_info
 from server.engine.sequence import SequenceStatus
 from server.errors import ContextLengthError, InvalidRequestError
 from server.payloads import SamplingParams
@@ -164,7 +165,7 @@ def test_the_whole_cache_can_be_used(
     make_engine: MakeEngine, prompts: Prompts, greedy: Prompts
 ) -> None:
     engine = make_engine(num_kv_blocks=4)
-    assert engine.max_num_tokens == 129, "the last token needs no KV"
+    assert engine.limits.max_num_tokens == 129, "the last token needs no KV"
     requests = start(engine, [prompts[15], prompts[15]], params(64))
     outputs = []
     num_used = []
@@ -185,9 +186,14 @@ def test_without_max_tokens_it_goes_on_to_the_end_of_the_cache(
     assert outputs[-1].finish_reason == "length"
 
 
-def test_the_context_of_the_model_limits_too(make_engine: MakeEngine, prompts: Prompts) -> None:
+def test_the_context_of_the_model_limits_too(
+    make_engine: MakeEngine, prompts: Prompts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "server.engine.engine.read_model_info",
+        lambda path: replace(read_model_info(path), max_model_len=40),
+    )
     engine = make_engine()
-    engine.info = replace(engine.info, max_model_len=40)
     (request,) = start(engine, [prompts[11]], params(None))
     assert len(tokens_of(run_to_end(engine), request)) == 6
     with pytest.raises(ContextLengthError, match="the model's context holds 40"):

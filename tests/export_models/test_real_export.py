@@ -56,7 +56,7 @@ def test_extra_parameters_reach_the_converter(run_export, checkpoint: Path, tmp_
         ("model.safetensors", b"cut", "a file of weights cannot be read: SafetensorError"),
     ],
 )
-def test_unusable_checkpoint(  # noqa: PLR0917
+def test_unusable_checkpoint(
     run_export, checkpoint: Path, tmp_path: Path, file: str, content: bytes, message: str
 ) -> None:
     source = tmp_path / "broken"

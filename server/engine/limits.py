@@ -1,0 +1,81 @@
+"""What a request may ask of a loaded model, so that all which can never run is refused at once."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from server.errors import ContextLengthError, InvalidRequestError
+from server.payloads import SamplingParams
+
+
+@dataclass(frozen=True, slots=True)
+class RequestLimits:
+    """The limits of one engine, fixed at load.
+
+    `max_num_tokens` are prompt and answer tokens of one sequence, limited by `limited_by`;
+    `max_num_prompt_tokens` is None where prompts may be cut into chunks.
+    """
+
+    vocab_size: int
+    max_num_tokens: int
+    limited_by: str
+    max_num_seqs: int
+    max_num_prompt_tokens: int | None
+
+    def check_prompt(self, prompt_token_ids: Iterable[int]) -> npt.NDArray[np.int64]:
+        """The token ids as an array; raises InvalidRequestError for none, or an unknown one."""
+        known = f"the model knows 0 to {self.vocab_size - 1}"
+        try:
+            tokens = np.fromiter(prompt_token_ids, np.int64)
+        except OverflowError as error:
+            raise InvalidRequestError(
+                f"the prompt has a token id beyond 64 bits; {known}", "prompt"
+            ) from error
+        if len(tokens) == 0:
+            raise InvalidRequestError("the prompt has no tokens; at least one is needed", "prompt")
+        unknown = tokens[(tokens < 0) | (tokens >= self.vocab_size)]
+        if len(unknown):
+            raise InvalidRequestError(
+                f"the prompt has the token id {int(unknown[0])}; {known}", "prompt"
+            )
+        return tokens
+
+    def resolve_max_tokens(self, num_prompt_tokens: int, params: SamplingParams) -> int:
+        """The tokens that each choice may add.
+
+        Raises ContextLengthError if the request can never fit, InvalidRequestError for too many
+        choices.
+        """
+        if params.n > self.max_num_seqs:
+            raise InvalidRequestError(
+                f"n is {params.n}; this model runs at most {self.max_num_seqs} sequences at once",
+                "n",
+            )
+        self._check_prompt_length(num_prompt_tokens)
+        if params.max_tokens is None:
+            return self.max_num_tokens - num_prompt_tokens
+        together = num_prompt_tokens + params.max_tokens
+        if together > self.max_num_tokens:
+            raise ContextLengthError(
+                f"the prompt has {num_prompt_tokens} tokens and max_tokens is {params.max_tokens}, "
+                f"together {together}; {self.limited_by} holds {self.max_num_tokens}",
+                "max_tokens",
+            )
+        return params.max_tokens
+
+    def _check_prompt_length(self, num_prompt_tokens: int) -> None:
+        longest = self.max_num_prompt_tokens
+        if longest is not None and num_prompt_tokens > longest:
+            raise ContextLengthError(
+                f"the prompt has {num_prompt_tokens} tokens; without dynamic_split_fuse it must "
+                f"fit max_num_batched_tokens, which is {longest}",
+                "prompt",
+            )
+        if num_prompt_tokens >= self.max_num_tokens:
+            raise ContextLengthError(
+                f"the prompt has {num_prompt_tokens} tokens; {self.limited_by} holds "
+                f"{self.max_num_tokens}, and at least one must be left for the answer",
+                "prompt",
+            )
