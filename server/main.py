@@ -90,7 +90,10 @@ class _Exit:
         """End the process if it has not ended by itself in that time."""
         timer = threading.Timer(timeout_s, self._give_up)
         timer.daemon = True
-        timer.start()
+        try:
+            timer.start()
+        except RuntimeError as error:
+            logger.warning("Stopping may take its time: %s", error)
 
     def _give_up(self) -> None:
         busy = [t.name for t in threading.enumerate() if not t.daemon]
@@ -143,8 +146,8 @@ class _Server:
             self._exit.now()
         self._is_stopping = True
         logger.info("%s: no new requests; those that run may end", name)
-        self._exit.after(self._drain_timeout_s + STOP_TIMEOUT_S)
         self._loop.call_soon_threadsafe(self._stop.set)
+        self._exit.after(self._drain_timeout_s + STOP_TIMEOUT_S)
 
     async def _load(self) -> None:
         await self._manager.load_all()

@@ -4,10 +4,12 @@ import contextlib
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -21,6 +23,8 @@ from fakes import echo_graph, parse_events, write_graph, write_repository
 from server.api.http_server import open_sockets
 from server.command_line import parse_arguments
 from server.errors import ConfigError
+from server.log import LogWriter
+from server.main import _Exit
 
 ROOT = Path(__file__).parents[1]
 
@@ -260,6 +264,39 @@ def test_a_standard_output_that_takes_nothing(tmp_path: Path) -> None:
         assert any("standard output takes nothing: No space" in line for line in process.stderr)
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
+
+
+def test_survives_a_want_of_file_descriptors(tmp_path: Path) -> None:
+    config = write_repository(tmp_path, {"m": echo_graph()})
+
+    def take_away_files() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (48, 48))
+
+    with started("--config_path", config, preexec_fn=take_away_files) as process:
+        url = url_of(ready_line(process))
+        address = ("127.0.0.1", int(url.rpartition(":")[2]))
+        with contextlib.ExitStack() as stack:
+            for _ in range(100):
+                stack.enter_context(socket.create_connection(address))
+            assert process.stderr is not None
+            assert any("out of system resource" in line for line in process.stderr)
+        assert get(f"{url}/health") == 200
+        process.send_signal(signal.SIGTERM)
+        _, log = process.communicate(timeout=30)
+    assert log.count("out of system resource") < 200
+
+
+def test_an_end_without_a_thread_for_its_timer(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    log = LogWriter("INFO")
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    _Exit(log).after(1.0)
+    log.close()
+    assert "can't start new thread" in caplog.text
 
 
 def test_port_in_use(tmp_path: Path) -> None:

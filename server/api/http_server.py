@@ -17,6 +17,9 @@ __all__ = ["HttpServer", "open_sockets"]
 access_logger = logging.getLogger("server.api.access")
 
 BACKLOG = 1024
+# Connections that asyncio accepts in a row. It takes its backlog for that number, and while there
+# are no file descriptors left it logs every single attempt, again and again.
+ACCEPTS_AT_ONCE = 16
 # Answers that are complete but not yet sent get this long after everything else has stopped.
 LAST_WRITE_TIMEOUT_S = 1.0
 
@@ -107,7 +110,8 @@ class HttpServer:
         """Answer from now on."""
         await self._runner.setup()
         for opened in self._sockets:
-            await web.SockSite(self._runner, opened, backlog=BACKLOG).start()
+            await web.SockSite(self._runner, opened, backlog=ACCEPTS_AT_ONCE).start()
+            opened.listen(BACKLOG)
 
     async def stop(self) -> None:
         """Stop listening and cut the requests that still run."""
