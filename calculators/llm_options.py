@@ -187,8 +187,8 @@ def parse_plugin_config(text: str) -> dict[str, Any]:
     """
     try:
         found = json.loads(text) if text.strip() else {}
-    except ValueError as error:
-        raise ValueError(f"plugin_config is not JSON: {error}; found {text!r}") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"plugin_config is not JSON: {error}; found {text[:200]!r}") from error
     if not isinstance(found, dict):
         raise ValueError(f"plugin_config is {text!r}; it must be a JSON object")
     for key, value in found.items():

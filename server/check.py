@@ -23,4 +23,7 @@ def _check_model(model: ModelConfig) -> str | None:
         validate(load_graph_config(path), path.parent)
     except ServingError as error:
         return str(error)
+    # Validation runs code of calculators: their options check themselves.
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
     return None

@@ -103,7 +103,7 @@ def single_model_config(name: str, model_path: Path) -> ServerConfig:
     """The configuration of one model given on the command line. Raises ConfigError."""
     if not name:
         raise ConfigError("--model_name is empty; it must be the name that clients ask for")
-    if not model_path.is_dir():
+    if not _is_folder(model_path):
         raise ConfigError(f"--model_path {model_path}: no such folder")
     return ServerConfig((_model(name, model_path.resolve(), None, is_graph=False),))
 
@@ -115,12 +115,19 @@ def _is_file(path: Path) -> bool:
         return False
 
 
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # as above; to read it says what is wrong
+        return False
+
+
 def _model(name: str, base_path: Path, graph_path: str | None, *, is_graph: bool) -> ModelConfig:
     return ModelConfig(name, base_path, base_path / (graph_path or DEFAULT_GRAPH_NAME), is_graph)
 
 
 def _config_file(path: Path) -> Path:
-    if not path.is_dir():
+    if not _is_folder(path):
         return path.absolute()
     for name in FILE_NAMES:
         if (path / name).is_file():

@@ -205,6 +205,11 @@ def test_missing_file(tmp_path: Path) -> None:
         load_config(tmp_path / "nothing.json")
 
 
+def test_path_that_no_file_system_takes(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read: File name too long"):
+        load_config(tmp_path / ("x" * 300))
+
+
 def test_folder_without_a_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"holds none of config\.json"):
         load_config(tmp_path)

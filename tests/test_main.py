@@ -331,6 +331,22 @@ def test_broken_configuration(tmp_path: Path) -> None:
     assert "not JSON at line 1, column 24" in line
 
 
+ODD_CALCULATOR = """
+from dataclasses import dataclass
+from server.graph import Calculator, Contract
+
+@dataclass
+class Options:
+    def __post_init__(self):
+        raise KeyError("odd")
+
+class C(Calculator):
+    contract = Contract(options=Options)
+    async def process(self, cc):
+        pass
+"""
+
+
 def test_check(tmp_path: Path) -> None:
     graphs = {"good": echo_graph(open_s=60.0)}
     result = run("--check", "--config_path", write_repository(tmp_path, graphs))
@@ -338,11 +354,15 @@ def test_check(tmp_path: Path) -> None:
 
     graphs["bad"] = echo_graph().replace("EchoCalculator", "EchoCalculater")
     graphs["worse"] = "node { calculator: 5 }"
+    graphs["odd"] = 'node { calculator: "./odd.py:C" }'
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "odd.py").write_text(ODD_CALCULATOR)
     result = run("--check", "--config_path", write_repository(tmp_path, graphs))
     assert result.returncode == 1
     assert "EchoCalculater" in result.stdout
     assert "worse: " in result.stdout
-    assert result.stdout.endswith("3 model(s), 2 with problems\n")
+    assert "odd: " in result.stdout
+    assert result.stdout.endswith("4 model(s), 3 with problems\n")
     assert "Traceback" not in result.stderr
 
 

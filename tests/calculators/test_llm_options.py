@@ -1,6 +1,6 @@
 import pytest
 
-from calculators.llm_options import LLMCalculatorOptions, PipelineType
+from calculators.llm_options import LLMCalculatorOptions, PipelineType, parse_plugin_config
 from server.errors import GraphValidationError
 from server.graph import parse_graph_config, validate
 
@@ -119,3 +119,8 @@ def test_what_is_not_supported_is_refused_by_name(tmp_path, text, message):
 def test_every_problem_is_reported_at_once(tmp_path):
     with pytest.raises(GraphValidationError, match=r"tool_parser.*draft_models_path"):
         parse('models_path: "./" tool_parser: "llama3" draft_models_path: "x"', tmp_path)
+
+
+def test_a_plugin_config_nested_without_end():
+    with pytest.raises(ValueError, match="plugin_config is not JSON"):
+        parse_plugin_config("[" * 100_000)
