@@ -102,7 +102,8 @@ async def error_middleware(request: web.Request, handler: Handler) -> web.Stream
     except web.HTTPException as error:
         return _http_error(request, error).as_response()
     except ClientGoneError:
-        logger.debug("%s %s: the client left", request.method, request.path)
+        # The path as it was sent: decoded, it could hold line breaks and write log lines.
+        logger.debug("%s %s: the client left", request.method, request.raw_path)
         return web.Response(status=499, reason="Client Closed Request")
     except Exception as error:
         return api_error(error).as_response()

@@ -8,6 +8,7 @@ from aiohttp import web
 from server.api.body import read_body
 from server.api.errors import ClientGoneError, api_error
 from server.api.keys import MODEL_MANAGER
+from server.api.protocol.json_body import check_num_brackets
 from server.errors import (
     GenerationError,
     InvalidRequestError,
@@ -36,12 +37,18 @@ async def handle_raw(request: web.Request) -> web.StreamResponse:
     payload = HttpRequestPayload(
         method=request.method,
         path=request.path,
-        headers={name.lower(): value for name, value in request.headers.items()},
+        headers=_headers(request),
         body=body,
         query=request.query_string,
     )
     async with graph.start_run(payload) as run:
         return await _send(request, run)
+
+
+def _headers(request: web.Request) -> dict[str, str]:
+    """Fields that came several times are joined, as RFC 9110, 5.3, has it."""
+    headers = request.headers
+    return {name.lower(): ", ".join(headers.getall(name)) for name in headers}
 
 
 def _find_model(manager: ModelManager, endpoint: str, body: bytes) -> ServedModel:
@@ -57,6 +64,7 @@ def _model_in_body(body: bytes) -> str | None:
     """`model` of a JSON object. What else is in the body is the graph's business."""
     if not body.lstrip().startswith(b"{"):
         return None
+    check_num_brackets(body)
     try:
         fields = json.loads(body)
     except (ValueError, RecursionError):

@@ -247,14 +247,15 @@ async def test_broken_http_is_the_clients_fault(server: Server, request_text: st
     ],
 )
 async def test_raw_graph(server: Server, path: str, body: bytes) -> None:
-    status, answer = await server.post(path, body, headers={"X-Test": "yes"})
+    headers = [("X-Test", "yes"), ("X-Test", "and no")]
+    status, answer = await server.post(path, body, headers=headers)
     assert status == 200
     plain, _, query = path.partition("?")
     assert answer == {
         "method": "POST",
         "path": plain,
         "query": query,
-        "test_header": "yes",
+        "test_header": "yes, and no",
         "body": body.decode(),
     }
 
@@ -288,12 +289,13 @@ async def test_raw_graph_that_fails_late_breaks_the_connection(server: Server) -
         ("/v1/chat/completion", CHAT, 400, "'echo' does not serve 'chat/completion'"),
         ("/v1/chat/completion", {}, 404, "did you mean 'chat/completions'"),
         ("/v3/x", {"model": 5}, 400, "model must be a string"),
+        ("/v3/raw", b'{"x": ' + b"[" * 1_000_000, 400, "more than 1000000 brackets"),
         ("/v3/x", {"model": "broken"}, 503, "no weights"),
         ("/v3/chat/completions", {**CHAT, "model": "raw"}, 400, "does not serve this endpoint"),
     ],
 )
 async def test_graph_and_endpoint_that_do_not_fit(
-    server: Server, path: str, body: dict[str, Any], status: int, problem: str
+    server: Server, path: str, body: Any, status: int, problem: str
 ) -> None:
     found, answer = await server.post(path, body)
     assert found == status

@@ -5,7 +5,7 @@ from typing import Any, NoReturn
 
 from server.errors import InvalidRequestError, describe_value
 
-__all__ = ["parse_json_object"]
+__all__ = ["check_num_brackets", "parse_json_object"]
 
 MAX_DEPTH = 100
 # More lists and objects would take seconds in which nobody else is served.
@@ -16,9 +16,7 @@ def parse_json_object(body: bytes) -> dict[str, Any]:
     """Parse a request body. Raises InvalidRequestError for anything but a sane JSON object."""
     if not body.strip():
         raise InvalidRequestError("the request has no body; it must be a JSON object")
-    num_brackets = body.count(b"[") + body.count(b"{")
-    if num_brackets > MAX_BRACKETS:
-        raise InvalidRequestError(f"the body holds more than {MAX_BRACKETS} brackets and braces")
+    num_brackets = check_num_brackets(body)
     try:
         value = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
     except UnicodeDecodeError as error:
@@ -38,6 +36,14 @@ def parse_json_object(body: bytes) -> dict[str, Any]:
     if b"\\ud" in body or b"\\uD" in body:
         _check_text(value)
     return value
+
+
+def check_num_brackets(body: bytes) -> int:
+    """Count the lists and objects of a body; raises InvalidRequestError for too many."""
+    num_brackets = body.count(b"[") + body.count(b"{")
+    if num_brackets > MAX_BRACKETS:
+        raise InvalidRequestError(f"the body holds more than {MAX_BRACKETS} brackets and braces")
+    return num_brackets
 
 
 def _refuse_constant(constant: str) -> NoReturn:
