@@ -121,8 +121,19 @@ def _find_sources(models_path: Path) -> tuple[dict[str, str], Path]:
         if isinstance(template, str):
             return {"default": template}, path
         if isinstance(template, list):
-            return {str(entry["name"]): str(entry["template"]) for entry in template}, path
+            return dict(_named_template(entry, path) for entry in template), path
     return {}, models_path
+
+
+def _named_template(entry: object, path: Path) -> tuple[str, str]:
+    if isinstance(entry, dict):
+        name, template = entry.get("name"), entry.get("template")
+        if isinstance(name, str) and isinstance(template, str):
+            return name, template
+    raise ModelLoadError(
+        f'{path}: "chat_template" lists {str(entry)[:100]}; each must be '
+        '{"name": text, "template": text}'
+    )
 
 
 def _read_special_tokens(models_path: Path) -> dict[str, str]:

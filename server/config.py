@@ -235,7 +235,9 @@ class _ConfigReader:
         name = self._string(config, "name", where)
         if not name:
             self._fail(f"{where}.name", "is empty")
-        self._string(config, "subconfig", where)
+        if self._string(config, "subconfig", where):
+            # It lists single models beside the graph, which are not supported either.
+            logger.warning("%s: %s: no effect on a graph: subconfig", self._file, where)
         # A missing or empty base_path is a folder of the model's name beside the file.
         base_path = self._file.parent / (self._string(config, "base_path", where) or name)
         graph_path = self._string(config, "graph_path", where)

@@ -68,7 +68,7 @@ def test_name_that_no_file_system_takes_is_no_graph(tmp_path: Path) -> None:
     assert model.find_graph() is None
 
 
-def test_both_lists_are_read(tmp_path: Path) -> None:
+def test_both_lists_are_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     config = {
         "model_config_list": [{"config": {"name": "a/b", "subconfig": "s.json"}}],
         "mediapipe_config_list": [{"name": "c", "base_path": "d"}],
@@ -76,6 +76,9 @@ def test_both_lists_are_read(tmp_path: Path) -> None:
     first, second = load_config(write(tmp_path, config)).models
     assert (first.name, first.is_graph) == ("a/b", False)
     assert (second.name, second.is_graph, second.base_path) == ("c", True, tmp_path / "d")
+    assert caplog.messages[0].endswith(
+        "model_config_list[0].config: no effect on a graph: subconfig"
+    )
 
 
 def test_first_of_two_equal_names_is_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -178,6 +178,11 @@ def test_special_tokens_are_texts_or_objects(tmp_path):
     [
         ({}, "the model has no chat template.*chat_template.jinja"),
         ({"chat_template": [{"name": "rag", "template": "x"}]}, "it has only rag"),
+        (
+            {"chat_template": [{"name": "rag"}]},
+            r"config\.json: .*lists \{'name': 'rag'\}; each must",
+        ),
+        ({"chat_template": ["default"]}, "lists default; each must"),
         ({"chat_template": "{% if %}"}, "line 1 of the chat template 'default'"),
         ("{", r"tokenizer_config\.json: is not JSON"),
         ("[]", "must be an object"),
