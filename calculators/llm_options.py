@@ -105,9 +105,9 @@ class LLMCalculatorOptions:
     `cache_size` is the KV cache in GB; 0 takes a share of the memory that is free.
     `num_kv_blocks`, which Model Server does not have, sets the cache in blocks of 32 tokens
     instead. `device` "" is the first GPU, or the CPU where there is none. `plugin_config` is a JSON
-    object of OpenVINO properties. `max_tokens_limit` is the
-    most that a request may ask for. No request can ask for `best_of`, so any `best_of_limit` is
-    kept. Fields that are not supported yet may be left out or have Model Server's defaults.
+    object of OpenVINO properties. `max_tokens_limit` is the most that a request may ask for.
+    `best_of_limit` bounds a search that no request can ask for, so any value will do. Fields that
+    are not supported yet may be left out or have Model Server's defaults.
     """
 
     PROTO_NAME: ClassVar[str] = "mediapipe.LLMCalculatorOptions"

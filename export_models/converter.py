@@ -16,7 +16,7 @@ from export_models.model_files import find_missing_part
 from export_models.progress import Progress
 from export_models.source import Source, SourceKind
 from export_models.staging import Staging
-from export_models.tool import ToolResult, run_tool
+from export_models.tool import run_tool
 from server.errors import ExportError
 
 __all__ = ["WEIGHT_FORMATS", "Converter"]
@@ -94,12 +94,11 @@ class Converter:
         command += ["--trust-remote-code"] if self.trust_remote_code else []
         self._run([*command, "-o", str(staging.model_folder)], source, staging)
 
-    def _run(self, command: Sequence[str], source: Source, staging: Staging) -> ToolResult:
+    def _run(self, command: Sequence[str], source: Source, staging: Staging) -> None:
         result = run_tool(command, self._environment(source, staging), _Follower(self))
         if result.return_code != 0:
             reason = explain_failure(result, source)
             raise ExportError(f"{reason} (the converter's output is in {result.log_path})")
-        return result
 
     def _environment(self, source: Source, staging: Staging) -> dict[str, str]:
         environment = {

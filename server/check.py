@@ -2,7 +2,7 @@
 
 from server.config import ModelConfig, ServerConfig
 from server.errors import ServingError
-from server.graph import load_graph_config, validate
+from server.graph import validate_file
 
 __all__ = ["check_models"]
 
@@ -19,8 +19,7 @@ def check_models(config: ServerConfig) -> int:
 
 def _check_model(model: ModelConfig) -> str | None:
     try:
-        path = model.require_graph()
-        validate(load_graph_config(path), path.parent)
+        validate_file(model.require_graph())
     except ServingError as error:
         return str(error)
     # Validation runs code of calculators: their options check themselves.
