@@ -78,6 +78,10 @@ class ChatTemplate:
             return _join_bounded(template.generate(variables))
         except _RefusedByTemplateError as error:
             raise InvalidRequestError(f"the chat template refused: {error}", "messages") from error
+        except _LimitError as error:
+            raise InvalidRequestError(
+                f"the chat template was stopped: {error}", "messages"
+            ) from error
         # A template is code: what it makes of unexpected messages can raise anything.
         except Exception as error:
             raise InvalidRequestError(

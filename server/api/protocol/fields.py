@@ -54,6 +54,7 @@ class StreamOptions(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
     include_usage: bool | None = None
+    include_obfuscation: bool | None = None
 
 
 class GenerationFields(BaseModel):
@@ -85,6 +86,11 @@ class GenerationFields(BaseModel):
         if not self.stream:
             problem = "stream_options can only be used together with stream: true"
             raise InvalidRequestError(problem, "stream_options")
+        if self.stream_options.include_obfuscation:
+            where = "stream_options.include_obfuscation"
+            raise InvalidRequestError(
+                f"{where} is not supported with other values than false", where
+            )
         return bool(self.stream_options.include_usage)
 
     def sampling(self, **renamed: tuple[str, int | None]) -> SamplingFields:

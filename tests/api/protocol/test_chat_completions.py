@@ -134,6 +134,8 @@ def test_chat_template_kwargs_reach_the_template() -> None:
         {"modalities": ["text"], "response_format": {"type": "text"}, "logit_bias": {}},
         {"n": 3, "best_of": 3},
         {"best_of": 1},
+        {"stream": True, "stream_options": {"include_obfuscation": False}},
+        {"stream": True, "stream_options": {"include_usage": None, "include_obfuscation": None}},
     ],
 )
 def test_fields_that_change_nothing_pass(fields: dict[str, Any]) -> None:
@@ -214,6 +216,11 @@ def test_bad_value_is_refused_by_name(name: str) -> None:
             {"stream": True, "stream_options": {"incl_usage": True}},
             "stream_options.incl_usage",
             "did you mean 'stream_options.include_usage'",
+        ),
+        (
+            {"stream": True, "stream_options": {"include_obfuscation": True}},
+            "stream_options.include_obfuscation",
+            "not supported with other values than false",
         ),
     ],
 )
