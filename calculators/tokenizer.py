@@ -18,12 +18,6 @@ class Tokenizer:
     def __init__(self, models_path: Path) -> None:
         self._encoder = TextEncoder(models_path)
         self.byte_table: ByteTable = load_byte_table(models_path)
-        self.special_token_ids: frozenset[int] = frozenset(self.byte_table.special_bytes)
-
-    @property
-    def num_tokens(self) -> int:
-        """The size of the vocabulary; the embedding of a model may have more rows."""
-        return len(self.byte_table.token_bytes)
 
     def encode(self, text: str, add_special_tokens: bool) -> tuple[int, ...]:
         """Return the token ids of a text, never cut.

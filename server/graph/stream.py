@@ -7,7 +7,7 @@ receive that finds a packet make no future, no task and no switch to another cor
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 __all__ = ["EndOfStream", "InputStream", "OutputStream", "StreamClosed"]
 
@@ -101,7 +101,6 @@ class OutputStream(Generic[T]):
     """
 
     __slots__ = (
-        "_close_waiters",
         "_has_ended",
         "_is_closed",
         "_on_closed",
@@ -123,7 +122,6 @@ class OutputStream(Generic[T]):
         self._readers = readers
         self._on_closed = on_closed
         self._room_waiters: list[asyncio.Future[None]] = []
-        self._close_waiters: list[asyncio.Future[None]] = []
         self._is_closed = False
         self._has_ended = False
         for reader in readers:
@@ -153,49 +151,41 @@ class OutputStream(Generic[T]):
                     break
             else:
                 break
-            await self._wait(self._room_waiters)
+            await self._wait_for_room()
         for reader in self._readers:
             reader._put(packet)
-
-    async def await_closed(self) -> None:
-        """Wait until every reader closed the stream."""
-        while not self._is_closed:
-            await self._wait(self._close_waiters)
 
     def _end(self) -> None:
         """Tell the readers that nothing more comes."""
         self._has_ended = True
         for reader in self._readers:
             reader._end()
-        _wake_all(self._room_waiters)
+        self._wake_writers()
 
     def _notice_room(self) -> None:
         if self._room_waiters:
-            _wake_all(self._room_waiters)
+            self._wake_writers()
 
     def _notice_close(self, closed_reader: InputStream[T]) -> None:
         self._readers = tuple(reader for reader in self._readers if reader is not closed_reader)
-        _wake_all(self._room_waiters)
+        self._wake_writers()
         if self._readers or self._is_closed:
             return
         self._is_closed = True
-        _wake_all(self._close_waiters)
         if self._on_closed is not None:
             self._on_closed()
 
-    @staticmethod
-    async def _wait(waiters: list[asyncio.Future[None]]) -> None:
+    def _wake_writers(self) -> None:
+        for waiter in self._room_waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._room_waiters.clear()
+
+    async def _wait_for_room(self) -> None:
         waiter = asyncio.get_running_loop().create_future()
-        waiters.append(waiter)
+        self._room_waiters.append(waiter)
         try:
             await waiter
         finally:
-            if waiter in waiters:
-                waiters.remove(waiter)
-
-
-def _wake_all(waiters: list[asyncio.Future[Any]]) -> None:
-    for waiter in waiters:
-        if not waiter.done():
-            waiter.set_result(None)
-    waiters.clear()
+            if waiter in self._room_waiters:
+                self._room_waiters.remove(waiter)

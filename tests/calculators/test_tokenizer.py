@@ -18,8 +18,6 @@ def test_a_tokenizer_goes_both_ways(model):
     tokenizer = Tokenizer(model.path)
     ids = tokenizer.encode("the quick fox", add_special_tokens=True)
     assert tokenizer.decode(ids) == "the quick fox"
-    assert tokenizer.num_tokens == len(model.hf)
-    assert tokenizer.special_token_ids >= set(model.hf.all_special_ids)
 
 
 def test_a_process_that_has_a_tokenizer_needs_no_training_library_and_ends_well(metaspace):
