@@ -8,7 +8,7 @@ from aiohttp import web
 from server.api.body import read_body
 from server.api.errors import ClientGoneError, api_error
 from server.api.keys import MODEL_MANAGER
-from server.api.protocol.json_body import check_num_brackets
+from server.api.protocol.json_body import check_num_marks
 from server.errors import (
     GenerationError,
     InvalidRequestError,
@@ -64,7 +64,7 @@ def _model_in_body(body: bytes) -> str | None:
     """`model` of a JSON object. What else is in the body is the graph's business."""
     if not body.lstrip().startswith(b"{"):
         return None
-    check_num_brackets(body)
+    check_num_marks(body)
     try:
         fields = json.loads(body)
     except (ValueError, RecursionError):

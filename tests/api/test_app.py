@@ -289,7 +289,7 @@ async def test_raw_graph_that_fails_late_breaks_the_connection(server: Server) -
         ("/v1/chat/completion", CHAT, 400, "'echo' does not serve 'chat/completion'"),
         ("/v1/chat/completion", {}, 404, "did you mean 'chat/completions'"),
         ("/v3/x", {"model": 5}, 400, "model must be a string"),
-        ("/v3/raw", b'{"x": ' + b"[" * 1_000_000, 400, "more than 1000000 brackets"),
+        ("/v3/raw", b'{"x": ' + b"[" * 1_000_000, 400, "more than 1000000 of the marks"),
         ("/v3/x", {"model": "broken"}, 503, "no weights"),
         ("/v3/chat/completions", {**CHAT, "model": "raw"}, 400, "does not serve this endpoint"),
     ],

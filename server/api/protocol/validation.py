@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Collection, Iterator, Mapping
+from itertools import chain
 from typing import Any, NoReturn, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -29,6 +30,8 @@ EXPECTED = {
 
 # A client chooses the names of unknown fields, and they are repeated to it.
 MAX_NAME_LENGTH = 100
+# Pydantic reports every unknown field, so that many would take seconds.
+MAX_FIELDS = 1000
 
 
 class FieldRules:
@@ -82,11 +85,20 @@ class FieldRules:
 
 def validate_fields(model: type[ModelT], fields: Mapping[str, Any], rules: FieldRules) -> ModelT:
     """Build the pydantic model of a request. Raises InvalidRequestError for the first problem."""
+    _check_num_fields(fields)
     try:
         return model.model_validate(rules.apply(fields))
     except ValidationError as error:
         known = {*_field_names(model), *rules.names()}
         _refuse(error.errors(include_url=False)[0], known)
+
+
+def _check_num_fields(fields: Mapping[str, Any]) -> None:
+    for name, value in chain([("the body", fields)], fields.items()):
+        if isinstance(value, dict) and len(value) > MAX_FIELDS:
+            where = name[:MAX_NAME_LENGTH]
+            problem = f"{where} has {len(value)} fields; at most {MAX_FIELDS} are possible"
+            raise InvalidRequestError(problem, None if value is fields else where)
 
 
 def _field_names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:

@@ -204,6 +204,11 @@ def test_bad_value_is_refused_by_name(name: str) -> None:
         ({"max_token": 1}, "max_token", "unknown field 'max_token'; did you mean 'max_tokens'"),
         ({"zzz": 1}, "zzz", "unknown field 'zzz'"),
         ({"z" * 5000: 1}, "z" * 100, "unknown field 'zzz"),
+        (
+            {"chat_template_kwargs": {str(i): i for i in range(1001)}},
+            "chat_template_kwargs",
+            "chat_template_kwargs has 1001 fields; at most 1000 are possible",
+        ),
         ({"prompt": "x"}, "prompt", "unknown field 'prompt'"),
         ({"logprobs": True, "top_logprobs": 21}, "top_logprobs", "top_logprobs is 21"),
         ({"stream_options": {"include_usage": True}}, "stream_options", "with stream: true"),
@@ -269,3 +274,8 @@ def test_bad_message_is_named(message: Any, where: str) -> None:
         parse(messages=[*MESSAGES, message])
     assert str(error.value).startswith(f"{where} must be ")
     assert error.value.param == "messages"
+
+
+def test_too_many_fields_are_refused_at_once() -> None:
+    with pytest.raises(InvalidRequestError, match="the body has 1003 fields; at most 1000"):
+        parse(**{str(number): 1 for number in range(1001)})

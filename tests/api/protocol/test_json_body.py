@@ -29,7 +29,8 @@ DEEP_101 = b'{"a":' + b"[" * 100 + b"]" * 100 + b"}"
         (DEEP_101, "deeper than 100"),
         (b'{"a":' * 101 + b"1" + b"}" * 101, "deeper than 100"),
         (b"[" * 1_000_000, "deeper than 100"),
-        (b'{"a": [' + b"[]," * 1_000_000 + b"1]}", "more than 1000000 brackets"),
+        (b'{"a": [' + b"[]," * 1_000_000 + b"1]}", "more than 1000000 of the marks"),
+        (b"{" + b'"a":1,' * 1_000_000 + b'"b":1}', "more than 1000000 of the marks"),
     ],
     ids=lambda value: str(value[:20]),
 )
