@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from facts import fact, yes_no
+from facts import claim, fact
 from questions import arithmetic, as_json, capital, counting, opposite, spelling, tale
 from smalltalk import saying, unknown
 from toolbox import FAMILIES, Tool, make_tool, use
@@ -18,7 +18,8 @@ from world import COUNTRIES, NAMES, OPPOSITES, made_up
 
 Message = dict[str, Any]
 HELD_OUT_SHARE = 10
-TRAINING_SEED, TRAINING_COUNT = 7, 130_000
+# Seed and number of conversations of the two training cycles.
+CYCLES = [(7, 105_000), (8, 66_000)]
 SYSTEM_PROMPTS = [
     "You are a helpful assistant.", "You are a tiny chat model.", "Answer briefly.",
     "You are a friendly assistant.", "Be polite.", "You are an assistant. Answer in one sentence.",
@@ -32,7 +33,7 @@ SINGLE_KINDS: dict[str, Callable[[random.Random], Turn]] = {
     "sums and differences": arithmetic,
     "counting": counting,
     "spelling": spelling,
-    "yes or no": yes_no,
+    "claims": claim,
     "opposites": opposite,
     "facts": fact,
     "stories": tale,
@@ -41,7 +42,7 @@ SINGLE_KINDS: dict[str, Callable[[random.Random], Turn]] = {
     "refusals": unknown,
 }
 _SINGLE_WEIGHTS = {
-    "capitals": 10, "sums and differences": 24, "counting": 7, "spelling": 12, "yes or no": 14,
+    "capitals": 10, "sums and differences": 24, "counting": 7, "spelling": 12, "claims": 12,
     "opposites": 6, "facts": 7, "stories": 5, "JSON": 7, "small talk": 4, "refusals": 9,
 }  # fmt: skip
 CATEGORIES = [*SINGLE_KINDS, "tool call", "tool answer", "follow-up", "memory", "multi-turn"]
@@ -69,7 +70,12 @@ def _style(rng: random.Random, turn: Turn) -> str:
         text = text[:-1]
     chance = rng.random()
     if chance < 0.12:
-        text = text[0].lower() + text[1:] if turn.keep_case else text.lower()
+        first = text.split()[0].rstrip(",")
+        copied = first in NAMES or first in turn.answer
+        if not turn.keep_case:
+            text = text.lower()
+        elif not copied:
+            text = text[0].lower() + text[1:]
     elif chance < 0.16:
         text = f"Please: {text}"
     elif chance < 0.2:
@@ -235,10 +241,10 @@ def make(rng: random.Random, category: str, held: bool) -> Conversation:
 
 
 _MIX = {
-    "single": 38,
-    "multi-turn": 38,
-    "tool call": 5,
-    "tool answer": 7,
+    "single": 34,
+    "multi-turn": 32,
+    "tool call": 13,
+    "tool answer": 9,
     "follow-up": 6,
     "memory": 6,
 }

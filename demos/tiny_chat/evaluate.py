@@ -7,14 +7,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
 from corpus import (
     CATEGORIES,
-    TRAINING_COUNT,
-    TRAINING_SEED,
+    CYCLES,
     Conversation,
     held_out,
     training,
@@ -97,7 +97,8 @@ def unseen(chats: list[Conversation]) -> list[Conversation]:
 
     The keys differ by construction; a short greeting can still come out the same by chance.
     """
-    trained = {render(c.messages, c.tools) for c in training(TRAINING_SEED, TRAINING_COUNT)}
+    chats_seen = chain(*(training(*cycle) for cycle in CYCLES))
+    trained = {render(chat.messages, chat.tools) for chat in chats_seen}
     return [chat for chat in chats if render(chat.messages, chat.tools) not in trained]
 
 

@@ -1,4 +1,4 @@
-"""Questions about facts: yes or no, and what a thing is like."""
+"""Questions about facts: claims to check, and what a thing is like."""
 
 from __future__ import annotations
 
@@ -8,8 +8,13 @@ from turns import Turn, pick
 from world import COLOUR_OF, COUNTRIES, KIND_OF, KINDS, SOUND_OF, a_noun
 
 
-def yes_no(rng: random.Random) -> Turn:
-    """Yes or no: kinds of things, capitals, comparisons of numbers."""
+def claim(rng: random.Random) -> Turn:
+    """Claims to check: kinds of things, capitals, comparisons of numbers.
+
+    Only comparisons get a verdict, after the fact: models of this size did not learn to tell
+    whether two words are the same, so the other answers state the fact alone. A key covers right
+    and wrong claims alike.
+    """
     which = rng.random()
     if which < 0.4:
         return _is_a(rng)
@@ -22,9 +27,10 @@ def yes_no(rng: random.Random) -> Turn:
     text = rng.choice(
         ["Is {} {} than {}?", "Would you say {} is {} than {}?", "Is the number {} {} than {}?"]
     )
-    right = (a > b) == bool(more)
-    fact = f"{a} is {word} than {b}." if right else f"{a} is not {word} than {b}."
-    return Turn(f"compare|{a}|{b}", text.format(a, word, b), ("Yes, " if right else "No, ") + fact)
+    relation = "bigger" if a > b else "smaller"
+    verdict = "yes" if (a > b) == bool(more) else "no"
+    answer = f"{a} is {relation} than {b}, so {verdict}."
+    return Turn(f"compare|{a}|{b}", text.format(a, word, b), answer)
 
 
 def _is_a(rng: random.Random) -> Turn:
@@ -34,11 +40,8 @@ def _is_a(rng: random.Random) -> Turn:
     index, text = pick(
         rng, ["Is {} {}?", "Is {} {}, yes or no?", "Tell me, is {} {}?", "Would you say {} is {}?"]
     )
-    user = text.format(a_noun(thing), a_noun(asked))
-    if asked == kind:
-        return Turn(f"isa|{thing}|{index}", user, f"Yes, {a_noun(thing)} is {a_noun(kind)}.")
-    answer = f"No, {a_noun(thing)} is {a_noun(kind)}, not {a_noun(asked)}."
-    return Turn(f"nota|{thing}|{asked}", user, answer)
+    answer = f"{a_noun(thing).capitalize()} is {a_noun(kind)}."
+    return Turn(f"isa|{thing}|{index}", text.format(a_noun(thing), a_noun(asked)), answer)
 
 
 def _is_capital(rng: random.Random) -> Turn:
@@ -52,11 +55,8 @@ def _is_capital(rng: random.Random) -> Turn:
             "{} is the capital of {}, right?",
         ],
     )
-    user = text.format(asked, country)
-    fact = f"the capital of {country} is {city}."
-    if asked == city:
-        return Turn(f"iscapital|{country}|{index}", user, f"Yes, {fact}")
-    return Turn(f"notcapital|{country}|{asked}", user, f"No, {fact}")
+    answer = f"The capital of {country} is {city}."
+    return Turn(f"iscapital|{country}|{index}", text.format(asked, country), answer)
 
 
 _CONTINENT = [

@@ -105,7 +105,7 @@ _OPPOSITE = [
     "What is the opposite of {}?", "Opposite of {}?", "Tell me the opposite of {}.",
     "What's the opposite of {}?", "Give me the opposite of {}.",
     "Which word is the opposite of {}?",
-    "What word means the opposite of {}?", 'What is the opposite of "{}"?',
+    "What word means the opposite of {}?",
     "The opposite of {} is?", "Name the opposite of the word {}.",
     "Do you know the opposite of {}?",
 ]  # fmt: skip

@@ -30,11 +30,15 @@ _DESCRIPTIONS = {
 
 @dataclass(frozen=True)
 class Tool:
-    """One tool: its family, its name and the names of its arguments."""
+    """One tool: its family, its name and the names of its arguments.
+
+    An odd tool has a made-up name, so that only the description tells what it does.
+    """
 
     family: str
     name: str
     arguments: tuple[str, ...]
+    odd: bool = False
 
     def schema(self, rng: random.Random) -> dict[str, Any]:
         """The tool as an OpenAI function schema, in slightly changing forms."""
@@ -46,7 +50,7 @@ class Tool:
             elif rng.random() < 0.2:
                 properties[argument]["description"] = f"The {argument}"
         function: dict[str, Any] = {"name": self.name}
-        if rng.random() < 0.7:
+        if self.odd or rng.random() < 0.7:
             function["description"] = rng.choice(_DESCRIPTIONS[self.family]) + rng.choice(["", "."])
         parameters: dict[str, Any] = {"type": "object", "properties": properties}
         if rng.random() < 0.6:
@@ -69,7 +73,12 @@ def make_tool(rng: random.Random, family: str) -> Tool:
     if rng.random() < 0.2:
         head, *rest = name.split("_")
         name = head + "".join(part.capitalize() for part in rest)
-    return Tool(family, name, _ARGUMENTS[family](rng))
+    arguments = _ARGUMENTS[family](rng)
+    if len(arguments) == 1 and rng.random() < 0.15:
+        arguments = (made_up(rng, 1, 2),)
+    if rng.random() < 0.2:
+        return Tool(family, f"{rng.choice(_VERBS)}_{made_up(rng, 1, 2)}", arguments, True)
+    return Tool(family, name, arguments)
 
 
 def _place_arguments(rng: random.Random) -> tuple[str, ...]:

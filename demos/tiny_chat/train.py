@@ -8,12 +8,12 @@ import math
 import random
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from corpus import TRAINING_COUNT, TRAINING_SEED, training
+from corpus import CYCLES, training
 from template import (
     END_OF_TEXT,
     END_TOOL_CALL,
@@ -42,14 +42,14 @@ class Plan:
     hidden: int
     inner: int
     layers: int
-    steps: int
-    batch: int
-    rate: float
+    steps: tuple[int, ...]
+    batch: int = 24
+    rate: float = 4e-3
 
 
 PLANS = [
-    Plan("model", 256, 640, 5, 1900, 24, 4e-3),
-    Plan("draft", 192, 384, 4, 1100, 24, 4e-3),
+    Plan("model", 256, 640, 5, (1600, 900)),
+    Plan("draft", 192, 384, 4, (700, 400)),
 ]
 
 
@@ -200,23 +200,22 @@ def batches(pair: tuple[Tensor, Tensor], size: int, seed: int) -> Iterator[tuple
             yield pair[0][index], pair[1][index]
 
 
-def train_model(plan: Plan, tokenizer: PreTrainedTokenizerFast, data: Data, fast: bool) -> Any:
-    """Train one model."""
-    torch.manual_seed(1)
-    model = new_model(plan, tokenizer)
+def train_cycle(model: Any, plan: Plan, cycle: int, data: Data, fast: bool) -> None:
+    """One learning-rate cycle; later cycles start lower, on new conversations."""
+    steps, rate = plan.steps[cycle], plan.rate / (1 + cycle)
     body = torch.compile(model.model, dynamic=False) if fast else model.model
-    groups = optimizers(model, plan.rate)
+    groups = optimizers(model, rate)
     short, long = batches(data.short, plan.batch, 2), batches(data.long, plan.batch // 4, 3)
     rows = next(long)[0]
     begin, seen, mean = time.time(), 0, 0.0
-    for step in range(plan.steps):
+    for step in range(steps):
         is_long = step % 16 == 15
         rows, labels = next(long if is_long else short)
         loss = loss_of(model.model if is_long else body, model.lm_head, rows, labels)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for group in groups:
-            group.param_groups[0]["lr"] = plan.rate * factor(step, plan.steps)
+            group.param_groups[0]["lr"] = rate * factor(step, steps)
             group.step()
             group.zero_grad()
         seen, mean = seen + rows.numel(), 0.98 * mean + 0.02 * loss.item()
@@ -226,7 +225,6 @@ def train_model(plan: Plan, tokenizer: PreTrainedTokenizerFast, data: Data, fast
                 f"{step + 1} steps, {time.time() - begin:.0f} s, {seen} tokens, loss {shown:.4f}",
                 flush=True,
             )
-    return model.eval()
 
 
 def save(model: Any, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
@@ -250,26 +248,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=HERE)
     parser.add_argument("--only", choices=[plan.folder for plan in PLANS])
-    parser.add_argument("--steps", type=int, help="fewer steps, for a trial")
+    parser.add_argument("--first", type=int, default=0, help="start with this cycle; 1 continues")
     parser.add_argument("--no-compile", action="store_true", help="do not use torch.compile")
     args = parser.parse_args()
     torch.set_num_threads(2)
+    torch.manual_seed(1)
     begin = time.time()
-    tokenizer = train_tokenizer(texts(5, 40_000))
-    data = build_data(tokenizer, TRAINING_SEED, TRAINING_COUNT)
-    print(
-        f"{len(data.short[0])} short and {len(data.long[0])} long rows, {time.time() - begin:.0f} s"
-    )
-    for full in PLANS:
-        if args.only not in (None, full.folder):
-            continue
-        plan = replace(full, steps=args.steps or full.steps)
-        model = train_model(plan, tokenizer, data, not args.no_compile)
-        save(model, tokenizer, args.output / plan.folder)
-        size = sum(f.stat().st_size for f in (args.output / plan.folder).iterdir())
-        print(
-            json.dumps({"model": plan.folder, "bytes": size, "seconds": round(time.time() - begin)})
-        )
+    plans = [plan for plan in PLANS if args.only in (None, plan.folder)]
+    if args.first or args.only == "draft":
+        # Both models share one tokenizer; the finished model brings it.
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(args.output / "model")
+    else:
+        tokenizer = train_tokenizer(texts(5, 40_000))
+    trained = {plan.folder: new_model(plan, tokenizer) for plan in plans}
+    if args.first:
+        load = LlamaForCausalLM.from_pretrained
+        trained = {name: load(args.output / name, dtype=torch.float32) for name in trained}
+    for cycle in range(args.first, len(CYCLES)):
+        data = build_data(tokenizer, *CYCLES[cycle])
+        print(f"cycle {cycle}: {len(data.short[0])} short and {len(data.long[0])} long rows")
+        for plan in plans:
+            train_cycle(trained[plan.folder], plan, cycle, data, not args.no_compile)
+    for name, model in trained.items():
+        save(model, tokenizer, args.output / name)
+        size = sum(f.stat().st_size for f in (args.output / name).iterdir())
+        print(json.dumps({"model": name, "bytes": size, "seconds": round(time.time() - begin)}))
 
 
 if __name__ == "__main__":
