@@ -24,10 +24,16 @@ PREFIXES = ("/v3/v1", "/v3", "/v1")
 NOT_RAW = r"(?:v1/)?(?:models|config)(?:/|$)"
 
 
+async def _hide_versions(_: web.Request, response: web.StreamResponse) -> None:
+    """Take out aiohttp's own header, which tells everybody what can be attacked."""
+    response.headers.pop("Server", None)
+
+
 def create_app(manager: ModelManager) -> web.Application:
     """The application of one server."""
     app = web.Application(middlewares=[error_middleware], client_max_size=MAX_BODY_BYTES)
     app[MODEL_MANAGER] = manager
+    app.on_response_prepare.append(_hide_versions)
     add_get = partial(app.router.add_get, expect_handler=meet_expectation)
     add_get("/health", get_ready)
     add_get("/v2", get_server)

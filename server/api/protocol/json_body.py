@@ -11,6 +11,8 @@ MAX_DEPTH = 100
 # More lists, objects and members would take seconds in which nobody else is served. Marks inside
 # of texts count as well; a text with so many fits no model.
 MAX_MARKS = 1_000_000
+# Token ids parse faster, and a request may hold many prompts of them.
+MAX_COMMAS = 4_000_000
 
 
 def parse_json_object(body: bytes) -> dict[str, Any]:
@@ -45,6 +47,8 @@ def check_num_marks(body: bytes) -> None:
         raise InvalidRequestError(
             f"the body holds more than {MAX_MARKS} of the marks '[', '{{', ':'"
         )
+    if body.count(b",") > MAX_COMMAS:
+        raise InvalidRequestError(f"the body holds more than {MAX_COMMAS} commas")
 
 
 def _refuse_constant(constant: str) -> NoReturn:
