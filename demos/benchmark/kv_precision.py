@@ -81,7 +81,8 @@ def main() -> None:
         model = repository / "tiny_chat"
     prompts = make_prompts(model)
     tokens = [greedy_tokens(model, prompts, *precision) for precision in PRECISIONS]
-    print(f"| KV cache | inference | of {tokens[0].size} greedy tokens equal to the first row |")
+    heading = f"of {tokens[0].size} greedy tokens before the first difference"
+    print(f"| KV cache | inference | {heading} |")
     print("|---|---|---|")
     for (kv, inference), found in zip(PRECISIONS, tokens, strict=True):
         print(f"| {kv} | {inference} | {agreement(found, tokens[0]):.1%} |")
