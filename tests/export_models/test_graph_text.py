@@ -42,7 +42,7 @@ def test_server_reads_what_was_written() -> None:
 def test_defaults() -> None:
     options = options_of(TextGenerationGraph())
     assert options == LLMCalculatorOptions(
-        models_path="./", plugin_config="{}", enable_prefix_caching=True
+        models_path="./", device="CPU", plugin_config="{}", enable_prefix_caching=True
     )
 
 
