@@ -3,10 +3,11 @@
 import json
 import time
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from json.encoder import encode_basestring_ascii
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 from server.payloads import FinishReason, GenerationRequest, TextChunk, TokenLogprobs
 
@@ -77,19 +78,6 @@ class Choice:
         return None if self.last is None else self.last.finish_reason
 
 
-class Renderer(Protocol):
-    """How an endpoint writes its answer; one object per request."""
-
-    def chunk(self, chunk: TextChunk) -> bytes | None:
-        """The server-sent event of a chunk; None where it has nothing to show yet."""
-
-    def usage_chunk(self, usage: Usage) -> bytes | None:
-        """The event with the token counts; None where the client did not ask for it."""
-
-    def whole(self, choices: Sequence[Choice], usage: Usage) -> bytes:
-        """The answer in one piece."""
-
-
 class StreamFrame:
     """What is the same around every event of one stream, turned into JSON once."""
 
@@ -116,6 +104,39 @@ class StreamFrame:
             return None
         counts = json.dumps(usage, separators=(",", ":"))
         return f'{self._start},"choices":[],"usage":{counts}}}\n\n'.encode()
+
+
+class Renderer(ABC):
+    """How an endpoint writes its answer; one object per request."""
+
+    whole_object: ClassVar[str]
+    chunk_object: ClassVar[str]
+
+    def __init__(self, head: AnswerHead, *, has_usage_chunk: bool) -> None:
+        self._head = head
+        self._frame = StreamFrame(head, self.chunk_object, has_usage_chunk=has_usage_chunk)
+
+    @abstractmethod
+    def chunk(self, chunk: TextChunk) -> bytes | None:
+        """The server-sent event of a chunk; None where it has nothing to show yet."""
+
+    @abstractmethod
+    def choice(self, index: int, choice: Choice) -> dict[str, Any]:
+        """A choice of the answer in one piece."""
+
+    def usage_chunk(self, usage: Usage) -> bytes | None:
+        """The event with the token counts; None where the client did not ask for it."""
+        return self._frame.usage_event(usage)
+
+    def whole(self, choices: Sequence[Choice], usage: Usage) -> bytes:
+        """The answer in one piece."""
+        return json_bytes(
+            {
+                **self._head.as_dict(self.whole_object),
+                "choices": [self.choice(index, choice) for index, choice in enumerate(choices)],
+                "usage": usage,
+            }
+        )
 
 
 @dataclass(frozen=True, slots=True)

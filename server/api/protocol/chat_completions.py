@@ -10,10 +10,8 @@ from server.api.protocol.answer import (
     AnswerHead,
     Choice,
     GenerationCall,
-    StreamFrame,
-    Usage,
+    Renderer,
     finite_logprob,
-    json_bytes,
     json_string,
 )
 from server.api.protocol.fields import (
@@ -91,12 +89,14 @@ def parse_chat_completion(body: Mapping[str, Any]) -> GenerationCall:
     )
 
 
-class _ChatRenderer:
+class _ChatRenderer(Renderer):
     """Writes the answer to one chat completion."""
 
+    whole_object = "chat.completion"
+    chunk_object = "chat.completion.chunk"
+
     def __init__(self, head: AnswerHead, *, has_usage_chunk: bool) -> None:
-        self._head = head
-        self._frame = StreamFrame(head, "chat.completion.chunk", has_usage_chunk=has_usage_chunk)
+        super().__init__(head, has_usage_chunk=has_usage_chunk)
         self._started: set[int] = set()
 
     def chunk(self, chunk: TextChunk) -> bytes | None:
@@ -113,26 +113,13 @@ class _ChatRenderer:
         logprobs = "null" if chunk.logprobs is None else json.dumps(_logprobs(chunk.logprobs))
         return self._frame.event(chunk.index, delta, logprobs, chunk.finish_reason)
 
-    def usage_chunk(self, usage: Usage) -> bytes | None:
-        return self._frame.usage_event(usage)
-
-    def whole(self, choices: Sequence[Choice], usage: Usage) -> bytes:
-        return json_bytes(
-            {
-                **self._head.as_dict("chat.completion"),
-                "choices": [_choice(index, choice) for index, choice in enumerate(choices)],
-                "usage": usage,
-            }
-        )
-
-
-def _choice(index: int, choice: Choice) -> dict[str, Any]:
-    return {
-        "index": index,
-        "message": {"role": "assistant", "content": choice.text, "refusal": None},
-        "logprobs": None if choice.logprobs is None else _logprobs(choice.logprobs),
-        "finish_reason": choice.finish_reason,
-    }
+    def choice(self, index: int, choice: Choice) -> dict[str, Any]:
+        return {
+            "index": index,
+            "message": {"role": "assistant", "content": choice.text, "refusal": None},
+            "logprobs": None if choice.logprobs is None else _logprobs(choice.logprobs),
+            "finish_reason": choice.finish_reason,
+        }
 
 
 def _logprobs(tokens: Sequence[TokenLogprobs]) -> dict[str, Any]:

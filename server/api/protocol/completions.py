@@ -9,10 +9,8 @@ from server.api.protocol.answer import (
     AnswerHead,
     Choice,
     GenerationCall,
-    StreamFrame,
-    Usage,
+    Renderer,
     finite_logprob,
-    json_bytes,
     json_string,
 )
 from server.api.protocol.fields import (
@@ -119,12 +117,14 @@ def _fail(where: str, expected: str, found: object) -> NoReturn:
     raise InvalidRequestError(f"{where} {expected}, found {describe_value(found)}", "prompt")
 
 
-class _CompletionRenderer:
+class _CompletionRenderer(Renderer):
     """Writes the answer to one text completion."""
 
+    whole_object = "text_completion"
+    chunk_object = "text_completion"
+
     def __init__(self, head: AnswerHead, *, has_usage_chunk: bool) -> None:
-        self._head = head
-        self._frame = StreamFrame(head, "text_completion", has_usage_chunk=has_usage_chunk)
+        super().__init__(head, has_usage_chunk=has_usage_chunk)
         self._text_offsets: defaultdict[int, int] = defaultdict(int)
 
     def chunk(self, chunk: TextChunk) -> bytes | None:
@@ -138,26 +138,13 @@ class _CompletionRenderer:
         text = f'"text":{json_string(chunk.text)}'
         return self._frame.event(chunk.index, text, logprobs, chunk.finish_reason)
 
-    def usage_chunk(self, usage: Usage) -> bytes | None:
-        return self._frame.usage_event(usage)
-
-    def whole(self, choices: Sequence[Choice], usage: Usage) -> bytes:
-        return json_bytes(
-            {
-                **self._head.as_dict("text_completion"),
-                "choices": [_choice(index, choice) for index, choice in enumerate(choices)],
-                "usage": usage,
-            }
-        )
-
-
-def _choice(index: int, choice: Choice) -> dict[str, Any]:
-    return {
-        "index": index,
-        "text": choice.text,
-        "logprobs": None if choice.logprobs is None else _logprobs(choice.logprobs, 0),
-        "finish_reason": choice.finish_reason,
-    }
+    def choice(self, index: int, choice: Choice) -> dict[str, Any]:
+        return {
+            "index": index,
+            "text": choice.text,
+            "logprobs": None if choice.logprobs is None else _logprobs(choice.logprobs, 0),
+            "finish_reason": choice.finish_reason,
+        }
 
 
 def _logprobs(tokens: Sequence[TokenLogprobs], offset: int) -> dict[str, Any]:
