@@ -20,52 +20,14 @@ from contender import BenchmarkError, EngineSettings, RequestTiming, stop_proces
 from sse_client import run_requests
 from workload import BenchmarkRequest
 
+from export_models.graph_text import TextGenerationGraph
+
 HOST = "127.0.0.1"
 MODEL_NAME = "benchmark"
 READY_TIMEOUT_S = 300.0
 STOP_TIMEOUT_S = 30.0
 REPOSITORY = Path(__file__).resolve().parents[2]
 ENGINE_STATS = re.compile(r"engine stats: (\{.*\})")
-
-GRAPH = """\
-input_stream: "GENERATION_REQUEST:request"
-output_stream: "TEXT:text"
-node {{
-  name: "Tokenizer"
-  calculator: "TokenizerCalculator"
-  input_stream: "GENERATION_REQUEST:request"
-  output_stream: "PROMPT:prompt"
-  output_side_packet: "TOKENIZER:tokenizer"
-  node_options: {{
-    [type.googleapis.com/mediapipe.TokenizerCalculatorOptions]: {{ models_path: {models_path} }}
-  }}
-}}
-node {{
-  name: "LLMExecutor"
-  calculator: "LLMExecutorCalculator"
-  input_stream: "PROMPT:prompt"
-  output_stream: "TOKENS:tokens"
-  node_options: {{
-    [type.googleapis.com/mediapipe.LLMCalculatorOptions]: {{
-      models_path: {models_path}
-      plugin_config: {plugin_config}
-      enable_prefix_caching: true
-      dynamic_split_fuse: true
-      cache_size: {cache_size}
-      max_num_batched_tokens: {max_num_batched_tokens}
-      max_num_seqs: {max_num_seqs}
-      device: "CPU"
-    }}
-  }}
-}}
-node {{
-  name: "Detokenizer"
-  calculator: "DetokenizerCalculator"
-  input_stream: "TOKENS:tokens"
-  input_side_packet: "TOKENIZER:tokenizer"
-  output_stream: "TEXT:text"
-}}
-"""
 
 
 @dataclass(frozen=True)
@@ -92,14 +54,14 @@ class StepStats:
 
 def write_repository(folder: Path, settings: EngineSettings) -> Path:
     """Write graph.pbtxt and config.json that serve the model where it is; return config.json."""
-    graph = GRAPH.format(
-        models_path=_quote(str(settings.model_path.resolve())),
-        plugin_config=_quote(json.dumps(dict(settings.plugin_config))),
+    graph = TextGenerationGraph(
+        models_path=str(settings.model_path.resolve()),
+        plugin_config=settings.plugin_config,
         cache_size=settings.cache_size_gb,
         max_num_batched_tokens=settings.max_num_batched_tokens,
         max_num_seqs=settings.max_num_seqs,
     )
-    (folder / "graph.pbtxt").write_text(graph)
+    (folder / "graph.pbtxt").write_text(graph.text())
     config = {
         "model_config_list": [],
         "mediapipe_config_list": [{"name": MODEL_NAME, "base_path": str(folder)}],
@@ -107,10 +69,6 @@ def write_repository(folder: Path, settings: EngineSettings) -> Path:
     config_path = folder / "config.json"
     config_path.write_text(json.dumps(config))
     return config_path
-
-
-def _quote(text: str) -> str:
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def parse_step_stats(log: str) -> StepStats | None:

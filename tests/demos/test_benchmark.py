@@ -354,7 +354,7 @@ class TestServerContender:
         entry = json.loads(config_path.read_text())["mediapipe_config_list"][0]
         assert entry == {"name": "benchmark", "base_path": str(tmp_path)}
         graph = (tmp_path / "graph.pbtxt").read_text()
-        assert graph.count("models_path: '/models/it\\'s'") == 2
+        assert graph.count('models_path: "/models/it\'s"') == 2
         assert """plugin_config: '{"NUM_STREAMS": 1}'""" in graph
         assert "max_num_batched_tokens: 128" in graph
         assert "max_num_seqs: 32" in graph
