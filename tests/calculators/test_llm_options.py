@@ -73,7 +73,8 @@ def test_defaults_of_unsupported_fields_are_fine(tmp_path):
         draft_cache_size: 0 pipeline_type: AUTO tool_parser: "none" reasoning_parser: ""
         enable_tool_guided_generation: false chat_template_mode: JINJA
     """
-    parse(text, tmp_path)
+    options = parse(text, tmp_path)
+    assert (options.models_path, options.tool_parser, options.draft_models_path) == ("./", "none", "")
 
 
 @pytest.mark.parametrize(
