@@ -74,7 +74,8 @@ def test_defaults_of_unsupported_fields_are_fine(tmp_path):
         enable_tool_guided_generation: false chat_template_mode: JINJA
     """
     options = parse(text, tmp_path)
-    assert (options.models_path, options.tool_parser, options.draft_models_path) == ("./", "none", "")
+    assert (options.models_path, options.tool_parser) == ("./", "none")
+    assert options.draft_models_path == ""
 
 
 @pytest.mark.parametrize(
