@@ -35,6 +35,7 @@ class ChoiceDecoder:
         "_num_tokens",
         "_scanner",
         "_table",
+        "_token_ids",
         "_unsent",
         "_utf8",
         "is_finished",
@@ -50,6 +51,7 @@ class ChoiceDecoder:
         self._at_start = echo is None
         self._unsent = echo or ""
         self._num_tokens = 0
+        self._token_ids: list[int] = []
         self._num_decoded = 0
         self._num_released = 0
         self._logprobs: deque[tuple[int, int, TokenLogprobs]] = deque()
@@ -77,6 +79,7 @@ class ChoiceDecoder:
         self, chunk: TokenChunk, finish_reason: FinishReason | None, stop_string: str | None
     ) -> TextChunk:
         text, self._unsent = self._unsent, ""
+        token_ids, self._token_ids = self._token_ids, []
         self.is_finished = finish_reason is not None
         logprobs = None
         if chunk.logprobs is not None or self._logprobs:
@@ -90,6 +93,7 @@ class ChoiceDecoder:
             logprobs,
             finish_reason,
             stop_string,
+            tuple(token_ids),
         )
 
     def _feed_tokens(self, chunk: TokenChunk, has_end_token: bool) -> str:
@@ -101,6 +105,7 @@ class ChoiceDecoder:
         last = len(chunk.token_ids) - 1
         for position, token_id in enumerate(chunk.token_ids):
             self._num_tokens += 1
+            self._token_ids.append(token_id)
             table = self._table
             raw = table.lookup_first(token_id) if self._at_start else table.lookup(token_id)
             piece = "" if has_end_token and position == last else self._utf8.decode(raw)

@@ -173,7 +173,8 @@ class TextChunk:
 
     `num_prompt_tokens` and `num_cached_tokens` are of the request; `num_completion_tokens` counts
     the tokens of this choice so far. A chunk with `finish_reason` is the last of its choice;
-    `stop_reason` is then the stop string that was found, if any.
+    `stop_reason` is then the stop string that was found, if any. `token_ids` are the tokens read
+    since the chunk before; those of a character that is not whole yet come with its text.
     """
 
     index: int
@@ -184,6 +185,7 @@ class TextChunk:
     logprobs: tuple[TokenLogprobs, ...] | None = None
     finish_reason: FinishReason | None = None
     stop_reason: str | None = None
+    token_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

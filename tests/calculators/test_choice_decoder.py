@@ -43,6 +43,17 @@ def test_a_character_appears_when_it_is_whole():
     assert [(text.text, text.num_completion_tokens) for text in texts] == [("😀", 4)]
 
 
+def test_the_tokens_of_a_text_come_with_it():
+    chunks = [chunk(1), chunk(3), chunk(4), chunk(5, 6), chunk(0, finish_reason="stop")]
+    texts = feed_all(ChoiceDecoder(TABLE), chunks)
+    assert [text.token_ids for text in texts] == [(1,), (3, 4, 5, 6), (0,)]
+
+
+def test_tokens_behind_a_stop_string_are_not_reported():
+    (text,) = feed_all(decoder_with_stop("ll"), [chunk(1, 2, 2)])
+    assert text.token_ids == (1,)
+
+
 def test_bytes_that_can_never_be_a_character_are_replaced():
     texts = feed_all(ChoiceDecoder(TABLE), [chunk(7), chunk(3), chunk(1)])
     assert [text.text for text in texts] == ["\ufffd", "\ufffd Hello"]
