@@ -8,10 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
+from api_document import check_answer
 from openai import AsyncOpenAI
 
+from server.api.app import ENDPOINTS
 from server.api.http_server import HttpServer, open_sockets
+from server.api.openapi import describe_endpoints
 from server.model_manager import ModelManager
+
+DOCUMENT = describe_endpoints(ENDPOINTS)
 
 
 @dataclass
@@ -28,10 +33,16 @@ class Server:
         return int(self.url.rpartition(":")[2])
 
     async def post(self, path: str, body: Any, **kwargs: Any) -> tuple[int, Any]:
-        """Status and JSON of the answer; a `body` of bytes goes out as it is."""
+        """Status and JSON of the answer, which /openapi.json has to allow.
+
+        A `body` of bytes goes out as it is.
+        """
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         async with self.http.post(path, data=data, **kwargs) as response:
-            return response.status, await response.json()
+            answer = await response.json()
+            content_type = response.content_type
+            check_answer(DOCUMENT, "POST", path, response.status, content_type, answer)
+            return response.status, answer
 
     async def post_text(self, path: str, body: Any) -> str:
         """The answer as text."""

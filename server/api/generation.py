@@ -5,11 +5,16 @@ from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
+from pydantic import BaseModel
 
 from server.api.body import read_json
+from server.api.endpoint import Answer, Endpoint, error_answers, json_body
 from server.api.errors import ClientGoneError
 from server.api.keys import MODEL_MANAGER
 from server.api.protocol.answer import Choice, GenerationCall, usage_of
+from server.api.protocol.answers import ChatCompletion, Completion
+from server.api.protocol.chat_completions import ChatCompletionFields, parse_chat_completion
+from server.api.protocol.completions import CompletionFields, parse_completion
 from server.api.runs import start_runs
 from server.api.sse import EventStream
 from server.errors import GenerationError, InvalidRequestError
@@ -17,10 +22,10 @@ from server.graph import Graph
 from server.model_manager import ServedModel
 from server.payloads import GenerationRequest, TextChunk
 
-__all__ = ["generation_handler"]
+__all__ = ["ENDPOINTS"]
 
 
-def generation_handler(parse: Callable[[Mapping[str, Any]], GenerationCall]) -> Handler:
+def _generation_handler(parse: Callable[[Mapping[str, Any]], GenerationCall]) -> Handler:
     """Make the handler of an endpoint from the function that understands its bodies."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
@@ -89,3 +94,37 @@ def _check_finished(call: GenerationCall, last_chunks: Mapping[int, TextChunk]) 
     for index in range(call.num_choices * len(call.prompts)):
         if index not in last_chunks or last_chunks[index].finish_reason is None:
             raise GenerationError(f"the graph ended before choice {index} did")
+
+
+def _endpoint(
+    path: str,
+    summary: str,
+    parse: Callable[[Mapping[str, Any]], GenerationCall],
+    fields: type[BaseModel],
+    whole: type[BaseModel],
+) -> Endpoint:
+    answer = Answer(
+        "The answer: in one piece, or as server-sent events with `stream`",
+        {"application/json": whole, "text/event-stream": {"type": "string"}},
+    )
+    return Endpoint(
+        "POST",
+        path,
+        _generation_handler(parse),
+        summary,
+        {"200": answer, **error_answers(400, 404, 413, 500, 503)},
+        body=json_body(fields),
+        is_prefixed=True,
+    )
+
+
+ENDPOINTS = (
+    _endpoint(
+        "/chat/completions",
+        "Continue a conversation",
+        parse_chat_completion,
+        ChatCompletionFields,
+        ChatCompletion,
+    ),
+    _endpoint("/completions", "Continue texts", parse_completion, CompletionFields, Completion),
+)

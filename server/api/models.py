@@ -1,27 +1,47 @@
 """GET models and models/{id}."""
 
-from typing import Any
-
 from aiohttp import web
 
+from server.api.endpoint import Endpoint, error_answers, json_answer
 from server.api.keys import MODEL_MANAGER
+from server.api.protocol.answers import Model, ModelList
 from server.model_manager import ServedModel
 
-__all__ = ["get_model", "list_models"]
+__all__ = ["ENDPOINTS"]
 
 
-async def list_models(request: web.Request) -> web.Response:
+async def _list_models(request: web.Request) -> web.Response:
     """The models that can be asked now."""
     models = request.app[MODEL_MANAGER].available_models()
-    return web.json_response({"object": "list", "data": [_describe(model) for model in models]})
+    listed = ModelList(data=[_describe(model) for model in models])
+    return web.json_response(text=listed.model_dump_json())
 
 
-async def get_model(request: web.Request) -> web.Response:
+async def _get_model(request: web.Request) -> web.Response:
     """One model; its name may hold slashes."""
     model = request.app[MODEL_MANAGER].get(request.match_info["id"])
-    return web.json_response(_describe(model))
+    return web.json_response(text=_describe(model).model_dump_json())
 
 
-def _describe(model: ServedModel) -> dict[str, Any]:
-    # Model Server's own owner: its clients tell a local model by it.
-    return {"id": model.name, "object": "model", "created": model.created, "owned_by": "OVMS"}
+def _describe(model: ServedModel) -> Model:
+    return Model(id=model.name, created=model.created)
+
+
+ENDPOINTS = (
+    Endpoint(
+        "GET",
+        "/models",
+        _list_models,
+        "The models that can be asked now",
+        json_answer("OpenAI's list", ModelList),
+        is_prefixed=True,
+    ),
+    Endpoint(
+        "GET",
+        "/models/{id:.+}",
+        _get_model,
+        "One model",
+        json_answer("OpenAI's model object", Model) | error_answers(404, 503),
+        is_prefixed=True,
+    ),
+)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 
 from server.api.body import read_body
+from server.api.endpoint import Answer, Endpoint, error_answers
 from server.api.errors import ClientGoneError, api_error
 from server.api.keys import MODEL_MANAGER
 from server.api.protocol.json_body import check_num_marks
@@ -19,13 +20,16 @@ from server.errors import (
 from server.model_manager import ModelManager, ServedModel
 from server.payloads import HttpRequestPayload, HttpResponsePayload
 
-__all__ = ["handle_raw"]
+__all__ = ["ENDPOINTS"]
+
+# Paths that belong to other methods: a POST there is a wrong method, not a graph's endpoint.
+NOT_RAW = r"(?:v1/)?(?:models|config)(?:/|$)"
 
 # The endpoints of this path that are no graph's own, to tell what may have been meant.
-ENDPOINTS = ("chat/completions", "completions")
+KNOWN_ENDPOINTS = ("chat/completions", "completions")
 
 
-async def handle_raw(request: web.Request) -> web.StreamResponse:
+async def _handle_raw(request: web.Request) -> web.StreamResponse:
     """Run the graph that `model` in a JSON body names, or else the path."""
     body = await read_body(request)
     endpoint = request.match_info["endpoint"]
@@ -54,7 +58,7 @@ def _headers(request: web.Request) -> dict[str, str]:
 def _find_model(manager: ModelManager, endpoint: str, body: bytes) -> ServedModel:
     name = _model_in_body(body)
     if name is None and endpoint not in manager.served_names():
-        hint = did_you_mean(endpoint, [*ENDPOINTS, *manager.served_names()])
+        hint = did_you_mean(endpoint, [*KNOWN_ENDPOINTS, *manager.served_names()])
         problem = f"{endpoint!r} is neither an endpoint nor a model, and the body names no model"
         raise ModelNotFoundError(problem + hint)
     return manager.get(endpoint if name is None else name)
@@ -111,3 +115,17 @@ def _cut(request: web.Request) -> None:
     """Break the connection: a body of unknown form has no other way to say that it is not whole."""
     if request.transport is not None:
         request.transport.abort()
+
+
+ENDPOINTS = (
+    Endpoint(
+        "POST",
+        f"/{{endpoint:(?!{NOT_RAW}).+}}",
+        _handle_raw,
+        "Any other path: a graph that takes HTTP requests itself, chosen by `model` or by the path",
+        {"default": Answer("Whatever the graph answers", {"*/*": {}})}
+        | error_answers(400, 404, 405, 413, 500, 503),
+        body={"*/*": {}},
+        is_prefixed=True,
+    ),
+)

@@ -4,28 +4,62 @@ import json
 
 from aiohttp import web
 
+from server.api.endpoint import Answer, Endpoint, json_answer
 from server.api.keys import MODEL_MANAGER
+from server.api.protocol.answers import ModelStatuses, ServerMetadata
 from server.version import DISTRIBUTION, version
 
-__all__ = ["get_config", "get_live", "get_ready", "get_server"]
+__all__ = ["ENDPOINTS"]
 
 
-async def get_config(request: web.Request) -> web.Response:
+async def _get_config(request: web.Request) -> web.Response:
     """Model Server's /v1/config: every configured model with its state."""
     status = request.app[MODEL_MANAGER].status()
     return web.json_response(text=json.dumps(status, indent=1))
 
 
-async def get_live(_: web.Request) -> web.Response:
+async def _get_live(_: web.Request) -> web.Response:
     """The process answers; that is all."""
     return web.Response()
 
 
-async def get_ready(request: web.Request) -> web.Response:
+async def _get_ready(request: web.Request) -> web.Response:
     """The initial load is over and the server is not stopping; models may have failed."""
     return web.Response(status=200 if request.app[MODEL_MANAGER].is_ready else 503)
 
 
-async def get_server(_: web.Request) -> web.Response:
+async def _get_server(_: web.Request) -> web.Response:
     """KServe's server metadata."""
-    return web.json_response({"name": DISTRIBUTION, "version": version(), "extensions": []})
+    metadata = ServerMetadata(name=DISTRIBUTION, version=version(), extensions=[])
+    return web.json_response(text=metadata.model_dump_json())
+
+
+IS_READY = {
+    "200": Answer("All models were tried; the server takes requests"),
+    "503": Answer("Models are being loaded, or the server stops"),
+}
+ENDPOINTS = (
+    Endpoint("GET", "/health", _get_ready, "Whether the server is ready", IS_READY),
+    Endpoint("GET", "/v2/health/ready", _get_ready, "Whether the server is ready", IS_READY),
+    Endpoint(
+        "GET",
+        "/v2/health/live",
+        _get_live,
+        "Whether the process answers",
+        {"200": Answer("It does")},
+    ),
+    Endpoint(
+        "GET",
+        "/v2",
+        _get_server,
+        "Name and version",
+        json_answer("KServe's server metadata", ServerMetadata),
+    ),
+    Endpoint(
+        "GET",
+        "/v1/config",
+        _get_config,
+        "The state of every configured model",
+        json_answer("Model Server's status by model", ModelStatuses),
+    ),
+)

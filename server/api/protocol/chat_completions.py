@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from server.api.protocol.answer import (
     AnswerHead,
@@ -26,7 +26,7 @@ from server.api.protocol.validation import FieldRules, validate_fields
 from server.errors import InvalidRequestError
 from server.payloads import GenerationRequest, SamplingFields, TextChunk, TokenLogprobs
 
-__all__ = ["parse_chat_completion"]
+__all__ = ["ChatCompletionFields", "parse_chat_completion"]
 
 RULES = FieldRules(
     neutral={
@@ -47,6 +47,8 @@ RULES = FieldRules(
 
 class ChatCompletionFields(GenerationFields):
     """The fields of a chat completion."""
+
+    model_config = ConfigDict(json_schema_extra=RULES.describe)
 
     messages: list[Mixed]
     max_completion_tokens: Count | None = None

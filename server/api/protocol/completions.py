@@ -5,6 +5,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
+from pydantic import ConfigDict
+
 from server.api.protocol.answer import (
     AnswerHead,
     Choice,
@@ -24,7 +26,7 @@ from server.api.protocol.validation import FieldRules, validate_fields
 from server.errors import InvalidRequestError, describe_value
 from server.payloads import GenerationRequest, TextChunk, TokenLogprobs
 
-__all__ = ["parse_completion"]
+__all__ = ["CompletionFields", "parse_completion"]
 
 # Each prompt is a run of the graph; more than this in one request is taken for a mistake.
 MAX_PROMPTS = 1024
@@ -40,6 +42,8 @@ Prompt = str | tuple[int, ...]
 
 class CompletionFields(GenerationFields):
     """The fields of a text completion."""
+
+    model_config = ConfigDict(json_schema_extra=RULES.describe)
 
     prompt: Mixed
     echo: bool = False

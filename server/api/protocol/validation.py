@@ -61,6 +61,16 @@ class FieldRules:
                 rest[name] = value
         return rest
 
+    def describe(self, schema: dict[str, Any]) -> None:
+        """Complete the JSON schema of the endpoint's model (pydantic's json_schema_extra)."""
+        properties = schema["properties"]
+        for name in properties.keys() - set(schema.get("required", ())):
+            properties[name] = _nullable(properties[name])
+        for name, possible in self._neutral.items():
+            properties[name] = {"enum": [*possible, None]}
+        for name, kind in self._labels.items():
+            properties[name] = {"type": ["string" if kind is str else "object", "null"]}
+
     def names(self) -> set[str]:
         """Every field that is looked at here."""
         return self._neutral.keys() | self._labels.keys()
@@ -81,6 +91,14 @@ class FieldRules:
         only = " or ".join(json.dumps(neutral) for neutral in possible)
         problem = f"{name} is not supported with other values than {only}"
         raise InvalidRequestError(problem, name)
+
+
+def _nullable(schema: dict[str, Any]) -> dict[str, Any]:
+    """The JSON schema with null added, since every optional field takes that for unset."""
+    null = {"type": "null"}
+    if null in schema.get("anyOf", ()):
+        return schema
+    return {"anyOf": [schema, null]}
 
 
 def validate_fields(model: type[ModelT], fields: Mapping[str, Any], rules: FieldRules) -> ModelT:

@@ -1,0 +1,147 @@
+"""The types of answers, as /openapi.json tells them; those that are small are made from them."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, RootModel
+
+from server.payloads import FinishReason
+
+__all__ = [
+    "ChatCompletion",
+    "Completion",
+    "ErrorAnswer",
+    "ErrorObject",
+    "Model",
+    "ModelList",
+    "ModelStatuses",
+    "ServerMetadata",
+]
+
+
+class ErrorObject(BaseModel):
+    """What went wrong. `param` is the field of the request, where it is known."""
+
+    message: str
+    type: Literal["invalid_request_error", "server_error", "service_unavailable"]
+    param: str | None
+    code: str | None
+
+
+class ErrorAnswer(BaseModel):
+    """OpenAI's form of an error."""
+
+    error: ErrorObject
+
+
+class Model(BaseModel):
+    """A model that can be asked. `created` is when it was loaded."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    # Model Server's own owner: its clients tell a local model by it.
+    owned_by: Literal["OVMS"] = "OVMS"
+
+
+class ModelList(BaseModel):
+    """The models that can be asked now."""
+
+    object: Literal["list"] = "list"
+    data: list[Model]
+
+
+class VersionStatusCode(BaseModel):
+    """Model Server's words for whether a version works."""
+
+    error_code: Literal["OK", "FAILED_PRECONDITION"]
+    error_message: Literal["OK", "FAILED_PRECONDITION"]
+
+
+class VersionStatus(BaseModel):
+    """The state of a version of a model; `reason` says why it cannot serve."""
+
+    version: str
+    state: Literal["START", "LOADING", "AVAILABLE", "UNLOADING", "END"]
+    status: VersionStatusCode
+    reason: str | None = None
+
+
+class ModelStatus(BaseModel):
+    """The versions of a model."""
+
+    model_version_status: list[VersionStatus]
+
+
+class ModelStatuses(RootModel[dict[str, ModelStatus]]):
+    """Every configured model by its name."""
+
+
+class ServerMetadata(BaseModel):
+    """KServe's description of a server."""
+
+    name: str
+    version: str
+    extensions: list[str]
+
+
+class PromptTokensDetails(BaseModel):
+    """`cached_tokens` were computed for an earlier request."""
+
+    cached_tokens: int
+
+
+class Usage(BaseModel):
+    """Token counts of a request, all choices together."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: PromptTokensDetails
+
+
+class ChatMessage(BaseModel):
+    """What the model said."""
+
+    role: Literal["assistant"]
+    content: str | None
+    refusal: None
+
+
+class ChatChoice(BaseModel):
+    """One of the answers to a conversation."""
+
+    index: int
+    message: ChatMessage
+    logprobs: dict[str, Any] | None
+    finish_reason: FinishReason
+
+
+class ChatCompletion(BaseModel):
+    """The answer to a conversation."""
+
+    id: str
+    object: Literal["chat.completion"]
+    created: int
+    model: str
+    choices: list[ChatChoice]
+    usage: Usage
+
+
+class CompletionChoice(BaseModel):
+    """One of the texts that continue a prompt."""
+
+    index: int
+    text: str
+    logprobs: dict[str, Any] | None
+    finish_reason: FinishReason
+
+
+class Completion(BaseModel):
+    """The texts that continue the prompts."""
+
+    id: str
+    object: Literal["text_completion"]
+    created: int
+    model: str
+    choices: list[CompletionChoice]
+    usage: Usage
