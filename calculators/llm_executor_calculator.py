@@ -53,7 +53,13 @@ class LLMExecutorCalculator(Calculator):
         return self._engine.failure
 
     async def _generate(self, prompt: TokenizedPrompt, tokens: OutputStream[TokenChunk]) -> None:
-        generation = self._engine.generate(prompt.token_ids, self._params(prompt))
+        request = prompt.request
+        generation = self._engine.generate(
+            prompt.token_ids,
+            self._params(prompt),
+            request.priority,
+            request.cache_salt.encode(),
+        )
         try:
             async for output in generation:
                 logprobs = output.logprobs

@@ -26,6 +26,10 @@ FinishReason = Literal["stop", "length"]
 MAX_SEED = 2**32 - 1
 MAX_TOP_LOGPROBS = 20
 MAX_CHOICES = 128
+MAX_LOGIT_BIAS = 100.0
+# Each of these costs a little in every step.
+MAX_BIASED_TOKENS = 1000
+MAX_STOP_TOKENS = 128
 
 
 class SamplingFields(TypedDict, total=False):
@@ -43,15 +47,19 @@ class SamplingFields(TypedDict, total=False):
     n: int
     logprobs: int
     ignore_eos: bool
+    min_tokens: int
+    stop_token_ids: tuple[int, ...]
+    logit_bias: Mapping[int, float]
 
 
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
     """How the tokens of one request are chosen; InvalidRequestError for a value out of range.
 
-    `temperature` 0 is greedy. `top_k` -1 and 0 keep all tokens. `logprobs` is the number of
-    alternatives reported beside each chosen token; None reports nothing. `max_tokens` None goes on
-    to the end of the model's context.
+    `temperature` 0 is greedy. `top_k` -1 keeps all tokens. `logprobs` is the number of alternatives
+    reported beside each chosen token; None reports nothing. `max_tokens` None goes on to the end of
+    the model's context. `stop_token_ids` end an answer as the model's own end tokens do; neither is
+    chosen before there are `min_tokens`. `logit_bias` is added to the logits of tokens.
     """
 
     max_tokens: int | None = None
@@ -66,12 +74,17 @@ class SamplingParams:
     n: int = 1
     logprobs: int | None = None
     ignore_eos: bool = False
+    min_tokens: int = 0
+    stop_token_ids: tuple[int, ...] = ()
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.max_tokens is not None:
-            _check_range("max_tokens", self.max_tokens, 1, None)
+        self._check_lengths()
         _check_range("temperature", self.temperature, 0.0, 2.0)
-        _check_range("top_k", self.top_k, -1, None)
+        if self.top_k != -1 and self.top_k < 1:
+            raise InvalidRequestError(
+                f"top_k is {self.top_k}; it must be at least 1, or -1 for all tokens", "top_k"
+            )
         _check_range("top_p", self.top_p, 0.0, 1.0)
         _check_range("min_p", self.min_p, 0.0, 1.0)
         _check_range("frequency_penalty", self.frequency_penalty, -2.0, 2.0)
@@ -81,11 +94,38 @@ class SamplingParams:
         _check_range("n", self.n, 1, MAX_CHOICES)
         if self.logprobs is not None:
             _check_range("logprobs", self.logprobs, 0, MAX_TOP_LOGPROBS)
+        self._check_token_ids()
         if not (math.isfinite(self.repetition_penalty) and self.repetition_penalty > 0):
             raise InvalidRequestError(
                 f"repetition_penalty is {self.repetition_penalty}; it must be greater than 0",
                 "repetition_penalty",
             )
+
+    def _check_lengths(self) -> None:
+        _check_range("min_tokens", self.min_tokens, 0, None)
+        if self.max_tokens is None:
+            return
+        _check_range("max_tokens", self.max_tokens, 1, None)
+        if self.min_tokens > self.max_tokens:
+            raise InvalidRequestError(
+                f"min_tokens is {self.min_tokens}; it must not exceed max_tokens, which is "
+                f"{self.max_tokens}",
+                "min_tokens",
+            )
+
+    def _check_token_ids(self) -> None:
+        for name, most in (("logit_bias", MAX_BIASED_TOKENS), ("stop_token_ids", MAX_STOP_TOKENS)):
+            count = len(getattr(self, name))
+            if count > most:
+                raise InvalidRequestError(
+                    f"{name} has {count} tokens; at most {most} are possible", name
+                )
+        for token_id, bias in self.logit_bias.items():
+            if not -MAX_LOGIT_BIAS <= bias <= MAX_LOGIT_BIAS:
+                raise InvalidRequestError(
+                    f"logit_bias of token {token_id} is {bias}; it must be from -100 to 100",
+                    "logit_bias",
+                )
 
     @property
     def is_greedy(self) -> bool:
@@ -108,6 +148,8 @@ class GenerationRequest:
     `prompt` is text, or token ids which are taken as they are. `sampling` holds only what the
     client set; the model's generation_config.json fills the rest. `default_max_tokens` holds where
     `max_tokens` is not set, and gives way where less is possible; None goes on to the end.
+    Requests of a lower `priority` go first. Only requests with the same `cache_salt` share what
+    was computed of a common prefix.
     """
 
     request_id: str
@@ -119,6 +161,8 @@ class GenerationRequest:
     stop: tuple[str, ...] = ()
     echo: bool = False
     default_max_tokens: int | None = None
+    priority: int = 0
+    cache_salt: str = ""
 
 
 @dataclass(frozen=True, slots=True)

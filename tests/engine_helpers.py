@@ -17,10 +17,21 @@ F32 = {"KV_CACHE_PRECISION": "f32", "INFERENCE_PRECISION_HINT": "f32"}
 _numbers = count()
 
 
-def make_request(tokens: Iterable[int], max_tokens: int = 4, **params: Any) -> EngineRequest:
+def make_request(
+    tokens: Iterable[int],
+    max_tokens: int = 4,
+    priority: int = 0,
+    cache_salt: bytes = b"",
+    **params: Any,
+) -> EngineRequest:
     """A request that no engine has checked."""
     return EngineRequest(
-        next(_numbers), np.array(list(tokens), np.int64), SamplingParams(**params), max_tokens
+        next(_numbers),
+        np.array(list(tokens), np.int64),
+        SamplingParams(**params),
+        max_tokens,
+        priority=priority,
+        cache_salt=cache_salt,
     )
 
 
@@ -45,10 +56,10 @@ def check_blocks(kv: KVCacheManager, sequences: Iterable[EngineSequence]) -> Non
 
 
 def start(
-    engine: LLMEngine, prompts: Iterable[Sequence[int]], params: SamplingParams
+    engine: LLMEngine, prompts: Iterable[Sequence[int]], params: SamplingParams, **fields: Any
 ) -> list[EngineRequest]:
-    """Queue a request for each prompt."""
-    requests = [engine.make_request(prompt, params) for prompt in prompts]
+    """Queue a request for each prompt; `fields` are those of make_request."""
+    requests = [engine.make_request(prompt, params, **fields) for prompt in prompts]
     for request in requests:
         engine.add(request)
     return requests

@@ -156,14 +156,20 @@ class AsyncLLMEngine:
         """What the model's generation_config.json sets where a request does not."""
         return self.engine.info.sampling_defaults
 
-    def generate(self, prompt_token_ids: Iterable[int], params: SamplingParams) -> Generation:
+    def generate(
+        self,
+        prompt_token_ids: Iterable[int],
+        params: SamplingParams,
+        priority: int = 0,
+        cache_salt: bytes = b"",
+    ) -> Generation:
         """Start a request; raises InvalidRequestError, ContextLengthError or ModelNotReadyError.
 
         Call `abort` when the Generation is left before its end; later it does no harm.
         """
         if self.failure is not None:
             raise ModelNotReadyError(self.failure)
-        request = self.engine.make_request(prompt_token_ids, params)
+        request = self.engine.make_request(prompt_token_ids, params, priority, cache_salt)
         collector = OutputCollector(request)
         if not self._post(lambda: self._start(request, collector)):
             raise ModelNotReadyError("the model is being unloaded")

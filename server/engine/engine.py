@@ -112,7 +112,11 @@ class LLMEngine:
         return self.scheduler.has_work
 
     def make_request(
-        self, prompt_token_ids: Iterable[int], params: SamplingParams
+        self,
+        prompt_token_ids: Iterable[int],
+        params: SamplingParams,
+        priority: int = 0,
+        cache_salt: bytes = b"",
     ) -> EngineRequest:
         """Check a prompt and give it a number.
 
@@ -120,8 +124,18 @@ class LLMEngine:
         or too many choices.
         """
         tokens = self.limits.check_prompt(prompt_token_ids)
+        self.limits.check_token_ids(params)
         max_tokens = self.limits.resolve_max_tokens(len(tokens), params)
-        return EngineRequest(next(self._request_ids), tokens, params, max_tokens)
+        own_ends = frozenset() if params.ignore_eos else self.info.eos_token_ids
+        return EngineRequest(
+            next(self._request_ids),
+            tokens,
+            params,
+            max_tokens,
+            end_token_ids=own_ends.union(params.stop_token_ids),
+            priority=priority,
+            cache_salt=cache_salt,
+        )
 
     def add(self, request: EngineRequest) -> None:
         """Queue a request of make_request; raises ModelNotReadyError once the engine has failed."""
@@ -231,7 +245,7 @@ class LLMEngine:
         )
 
     def _finish_reason(self, sequence: Sequence, token: int) -> FinishReason | None:
-        if token in self.info.eos_token_ids and not sequence.request.params.ignore_eos:
+        if token in sequence.request.end_token_ids:
             return "stop"
         if sequence.num_generated_tokens >= sequence.request.max_tokens:
             return "length"
@@ -280,7 +294,7 @@ class LLMEngine:
         for sequence in waiting:
             self.scheduler.remove(sequence)
         self._reload()
-        for sequence in sorted(waiting, key=lambda s: (s.arrival, s.index)):
+        for sequence in waiting:
             self.scheduler.add(sequence)
 
     def _reload(self) -> None:

@@ -38,9 +38,8 @@ class KVCacheManager:
         assert sequence.block_table.size == 0, "prefixes are looked up before anything is computed"
         if not self._enable_prefix_caching:
             return 0
-        tokens, size = sequence.token_ids.view(), self._block_size
-        for start in range(0, len(tokens) - size, size):
-            found = self.pool.lookup(sequence.prefix, tokens[start : start + size].tobytes())
+        for position in range((sequence.num_tokens - 1) // self._block_size):
+            found = self.pool.lookup(sequence.prefix, self._content(sequence, position))
             if found is None:
                 break
             block, sequence.prefix = found
@@ -75,10 +74,8 @@ class KVCacheManager:
             return
         num_full = sequence.num_computed_tokens // self._block_size
         for position in range(sequence.num_registered_blocks, num_full):
-            start = position * self._block_size
-            tokens = sequence.token_ids.view(start, start + self._block_size).tobytes()
-            block = sequence.block_table[position]
-            sequence.prefix = self.pool.register(block, sequence.prefix, tokens)
+            block, content = sequence.block_table[position], self._content(sequence, position)
+            sequence.prefix = self.pool.register(block, sequence.prefix, content)
         sequence.num_registered_blocks = max(num_full, sequence.num_registered_blocks)
 
     def fork(self, parent: Sequence, child: Sequence) -> None:
@@ -106,6 +103,15 @@ class KVCacheManager:
         """Drop all cached prefixes, because the contents of the blocks are no longer good."""
         self.pool.forget_all()
         self._pending_copies.clear()
+
+    def _content(self, sequence: Sequence, position: int) -> bytes:
+        """What tells a full block from the others behind the same prefix.
+
+        All tokens take the same number of bytes, so that a salt makes a difference of its own.
+        """
+        start = position * self._block_size
+        tokens = sequence.token_ids.view(start, start + self._block_size).tobytes()
+        return tokens if position else sequence.request.cache_salt + tokens
 
     def _is_next_write_shared(self, sequence: Sequence) -> bool:
         if not sequence.has_shared_tail:

@@ -24,6 +24,17 @@ class RequestLimits:
     max_num_seqs: int
     max_num_prompt_tokens: int | None
 
+    def check_token_ids(self, params: SamplingParams) -> None:
+        """Raise InvalidRequestError where a field names a token that the model has not."""
+        for name in ("logit_bias", "stop_token_ids"):
+            for token_id in getattr(params, name):
+                if not 0 <= token_id < self.vocab_size:
+                    raise InvalidRequestError(
+                        f"{name} has the token id {token_id}; the model knows 0 to "
+                        f"{self.vocab_size - 1}",
+                        name,
+                    )
+
     def check_prompt(self, prompt_token_ids: Iterable[int]) -> npt.NDArray[np.int64]:
         """The token ids as an array; raises InvalidRequestError for none, or an unknown one."""
         known = f"the model knows 0 to {self.vocab_size - 1}"

@@ -86,8 +86,11 @@ def _sampling_defaults(generation: Mapping[str, Any], models_path: Path) -> Samp
         if generation.get(key) is not None:
             found[key] = generation[key]  # type: ignore[literal-required]  # one of the fields
     try:
-        if not isinstance(found.get("top_k", 0), int):
+        if not isinstance(found.get("top_k", 1), int):
             raise TypeError(f"top_k is {found['top_k']!r}; it must be an integer")
+        # Hugging Face's way to keep all tokens.
+        if found.get("top_k") == 0:
+            found["top_k"] = -1
         SamplingParams(**found)
     except (TypeError, InvalidRequestError) as error:
         raise ModelLoadError(f"{models_path / 'generation_config.json'}: {error}") from error

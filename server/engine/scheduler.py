@@ -1,7 +1,6 @@
 """Decides, step by step, which tokens of which sequences are computed next."""
 
 from bisect import insort
-from collections import deque
 from dataclasses import dataclass, field
 
 from server.engine.kv_cache_manager import BlockCopy, KVCacheManager
@@ -31,12 +30,13 @@ class ScheduledStep:
 
 
 class Scheduler:
-    """First come, first served, with a token budget for each step.
+    """First come, first served within a priority, with a token budget for each step.
 
     There are no prefill and decode phases: every step first takes one token of each decoding
     sequence, then goes on with prompts in chunks (Sarathi-Serve, arXiv 2403.02310; FastGen's
-    Dynamic SplitFuse). When blocks run out the latest sequence gives its own back and is computed
-    again later. The earliest sequence always gets what it needs, so everything ends.
+    Dynamic SplitFuse). When blocks run out the last sequence gives its own back and is computed
+    again later. The first sequence always gets what it needs, so everything ends. A lower priority
+    goes first; it never takes the place of what runs already, except where blocks run out.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Scheduler:
         # Every running sequence must fit a step with one token, or the last ones would starve.
         self._max_num_seqs = min(max_num_seqs, max_num_batched_tokens)
         self._split_fuse = dynamic_split_fuse
-        self._waiting: deque[Sequence] = deque()
+        self._waiting: list[Sequence] = []
         self._running: list[Sequence] = []
         self.num_preemptions = 0
 
@@ -73,7 +73,7 @@ class Scheduler:
     def add(self, sequence: Sequence) -> None:
         """Queue a sequence without blocks."""
         sequence.status = SequenceStatus.WAITING
-        self._waiting.append(sequence)
+        insort(self._waiting, sequence, key=_order)
 
     def add_fork(self, parent: Sequence, child: Sequence) -> None:
         """Run `child`, a further choice of the parent's request, from where the parent is."""
@@ -152,7 +152,7 @@ class Scheduler:
         return not self._running or missing + len(self._running) <= self._kv.num_free_blocks
 
     def _start(self, sequence: Sequence) -> None:
-        self._waiting.popleft()
+        self._waiting.pop(0)
         sequence.status = SequenceStatus.RUNNING
         # What a preempted sequence finds again it had computed itself.
         if not sequence.has_started:
@@ -161,7 +161,7 @@ class Scheduler:
         insort(self._running, sequence, key=_order)
 
     def _reserve(self, sequence: Sequence, num_new: int, step: ScheduledStep) -> bool:
-        """Get blocks for a running sequence, preempting the latest ones if need be."""
+        """Get blocks for a running sequence, preempting the last ones if need be."""
         while not self._kv.allocate(sequence, num_new):
             victim = self._running[-1]
             self._preempt(victim, step)
@@ -170,13 +170,13 @@ class Scheduler:
         return True
 
     def _preempt(self, victim: Sequence, step: ScheduledStep) -> None:
-        assert self._running.pop() is victim, "the latest sequence gives way first"
+        assert self._running.pop() is victim, "the last sequence gives way first"
         if victim in step.sequences:
             position = step.sequences.index(victim)
             del step.sequences[position], step.num_new_tokens[position]
         self._kv.free(victim)
         victim.status = SequenceStatus.WAITING
-        self._waiting.appendleft(victim)
+        insort(self._waiting, victim, key=_order)
         self.num_preemptions += 1
 
 
@@ -184,5 +184,5 @@ def _num_seats(sequence: Sequence) -> int:
     return 1 + sequence.num_pending_forks
 
 
-def _order(sequence: Sequence) -> tuple[int, int]:
-    return sequence.arrival, sequence.index
+def _order(sequence: Sequence) -> tuple[int, int, int]:
+    return sequence.request.priority, sequence.arrival, sequence.index

@@ -1,6 +1,6 @@
 """One choice of a request on its way through the engine, and the request that it belongs to."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 
 import numpy as np
@@ -54,14 +54,26 @@ class GrowableArray:
 class EngineRequest:
     """What the engine was asked: a prompt to continue in `params.n` ways.
 
-    `max_tokens` is resolved: the tokens that each choice may add at the most.
+    `max_tokens` is resolved: the tokens that each choice may add at the most. `end_token_ids` end a
+    choice: the model's own, unless they are ignored, and those of `params`. Requests of a lower
+    `priority` go first. `cache_salt` is part of the identity of every prefix.
     """
 
     request_id: int
     prompt_token_ids: npt.NDArray[np.int64]
     params: SamplingParams
     max_tokens: int
+    end_token_ids: frozenset[int] = frozenset()
+    priority: int = 0
+    cache_salt: bytes = b""
     num_cached_tokens: int = 0
+    biased_token_ids: npt.NDArray[np.int64] = field(init=False)
+    biases: npt.NDArray[np.float32] = field(init=False)
+
+    def __post_init__(self) -> None:
+        bias = self.params.logit_bias
+        self.biased_token_ids = np.fromiter(bias.keys(), np.int64, len(bias))
+        self.biases = np.fromiter(bias.values(), np.float32, len(bias))
 
 
 class SequenceStatus(Enum):

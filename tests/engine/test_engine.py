@@ -217,6 +217,97 @@ def test_an_end_token_ends_the_answer_unless_ignored(
     assert outputs[-1].finish_reason == "length"
 
 
+def test_stop_token_ids_end_an_answer_also_where_the_models_own_are_ignored(
+    make_engine: MakeEngine, prompts: Prompts, greedy: Prompts
+) -> None:
+    engine = make_engine()
+    answer = greedy[15]
+    stops = (answer[6], 2047)
+    (request,) = start(engine, [prompts[15]], params(stop_token_ids=stops, ignore_eos=True))
+    outputs = run_to_end(engine)
+    assert tokens_of(outputs, request) == answer[: answer.index(answer[6]) + 1]
+    assert outputs[-1].finish_reason == "stop"
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_an_answer_has_at_least_min_tokens(
+    make_engine: MakeEngine, prompts: Prompts, temperature: float
+) -> None:
+    engine = make_engine()
+    # Every other token would end it.
+    ends = frozenset(range(0, engine.limits.vocab_size, 2))
+    engine.info = replace(engine.info, eos_token_ids=ends)
+    for num_min in (0, 1, 5):
+        asked = params(
+            24, temperature=temperature, seed=1, min_tokens=num_min, ignore_eos=False, n=3
+        )
+        (request,) = start(engine, [prompts[10]], asked)
+        outputs = run_to_end(engine)
+        for index in range(3):
+            tokens = tokens_of(outputs, request, index)
+            assert not ends & set(tokens[:num_min])
+            assert num_min <= len(tokens) <= 24
+            assert [token in ends for token in tokens[num_min:-1]] == [False] * max(
+                0, len(tokens) - num_min - 1
+            )
+        if temperature:
+            assert outputs[-1].finish_reason == "stop"
+
+
+def test_a_bias_leads_to_other_tokens(
+    make_engine: MakeEngine, prompts: Prompts, greedy: Prompts
+) -> None:
+    engine = make_engine()
+    banned = greedy[15][0]
+    (tokens,) = generate(engine, [prompts[15]], params(8, logit_bias={banned: -100}))
+    assert banned not in tokens
+    (tokens,) = generate(engine, [prompts[15]], params(8, logit_bias={77: 100}))
+    assert tokens == [77] * 8
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"logit_bias": {2048: 1.0}},
+            "logit_bias has the token id 2048; the model knows 0 to 2047",
+        ),
+        ({"logit_bias": {-1: 1.0}}, "logit_bias has the token id -1"),
+        ({"stop_token_ids": (5, 2048)}, "stop_token_ids has the token id 2048"),
+        ({"stop_token_ids": (-1,)}, "stop_token_ids has the token id -1"),
+    ],
+)
+def test_unknown_tokens_in_a_field_are_refused(
+    make_engine: MakeEngine, fields: dict[str, Any], message: str
+) -> None:
+    engine = make_engine()
+    with pytest.raises(InvalidRequestError, match=message) as error:
+        engine.make_request([1], params(**fields))
+    assert error.value.param == next(iter(fields))
+    engine.make_request([1], params(logit_bias={2047: 1.0, 0: 1.0}, stop_token_ids=(0, 2047)))
+
+
+def test_a_salt_keeps_prefixes_apart(
+    make_engine: MakeEngine, prompts: Prompts, greedy: Prompts
+) -> None:
+    engine = make_engine(enable_prefix_caching=True)
+    found = []
+    for salt in (b"", b"a", b"b", b"a", b""):
+        (request,) = start(engine, [prompts[19]], params(4), cache_salt=salt)
+        assert tokens_of(run_to_end(engine), request) == greedy[19][:4]
+        found.append(request.num_cached_tokens)
+    assert found == [0, 0, 0, 96, 96]
+
+
+def test_a_lower_priority_answers_first(make_engine: MakeEngine, prompts: Prompts) -> None:
+    engine = make_engine(max_num_seqs=1)
+    requests = [
+        start(engine, [prompts[3]], params(3), priority=priority)[0] for priority in (2, 1, 0)
+    ]
+    finished = [o.request_id for o in run_to_end(engine) if o.finish_reason is not None]
+    assert finished == [request.request_id for request in reversed(requests)]
+
+
 def test_logprobs_come_with_the_tokens(make_engine: MakeEngine, prompts: Prompts) -> None:
     engine = make_engine()
     start(engine, [prompts[5]], params(3, logprobs=2))

@@ -258,3 +258,25 @@ def _advance(
     for position, block in enumerate(table(sequence)):
         end = min((position + 1) * SIZE, sequence.num_computed_tokens)
         assert contents[block][:end] == tokens[:end], "reads what was not computed from its tokens"
+
+
+def test_prefixes_are_shared_only_within_a_salt() -> None:
+    kv = KVCacheManager(64, SIZE, enable_prefix_caching=True)
+    salts = [b"", b"a", b"b", b"ab", b"\0" * 8]
+    for salt in salts:
+        first = make_sequence(range(13), cache_salt=salt)
+        assert kv.attach_cached_prefix(first) == 0
+        compute(kv, first)
+        kv.free(first)
+    for salt in salts:
+        again = make_sequence(range(13), cache_salt=salt)
+        assert kv.attach_cached_prefix(again) == 12
+        kv.free(again)
+
+
+def test_a_salt_is_not_taken_for_tokens() -> None:
+    kv = KVCacheManager(64, SIZE, enable_prefix_caching=True)
+    tokens = make_sequence([7, *range(12)])
+    compute(kv, tokens)
+    salted = make_sequence(range(12), cache_salt=tokens.token_ids.view(0, 1).tobytes())
+    assert kv.attach_cached_prefix(salted) == 0

@@ -9,7 +9,8 @@ import pytest
 import torch
 from engine_helpers import make_sequence
 
-from server.engine.sampler import BLOCK_ELEMENTS, draw, sample
+from server.engine.drawing import draw
+from server.engine.sampler import BLOCK_ELEMENTS, sample
 from server.engine.sequence import Sequence as EngineSequence
 from server.payloads import SamplingParams
 
@@ -191,6 +192,50 @@ def test_penalties_shape_random_choices() -> None:
     assert set(chosen(logits, sequences, [0] * 50)) == {0}
 
 
+def test_a_bias_moves_the_logits_of_its_tokens_alone() -> None:
+    logits = np.array([[1.0, 3.0, 2.0, 0.0]], np.float32)
+    for bias, expected in (
+        ({}, 1),
+        ({1: -0.9}, 1),
+        ({1: -1.1}, 2),
+        ({1: -1.1, 2: -1.1}, 1),
+        ({3: 100.0}, 3),
+        ({1: -100.0, 2: -100.0}, 0),
+    ):
+        assert chosen(logits, [make(temperature=0.0, logit_bias=bias)]) == [expected]
+        assert chosen(logits, [make(top_k=1, logit_bias=bias)]) == [expected]
+
+
+def test_a_bias_comes_before_the_penalties() -> None:
+    logits = np.array([[-1.0, 0.9]], np.float32)
+    # Biased first, token 0 has the positive logit 2, which the penalty halves.
+    sequence = make([0], temperature=0.0, logit_bias={0: 3.0}, repetition_penalty=2.0)
+    assert chosen(logits, [sequence]) == [0]
+    assert chosen(logits + np.float32([0, 0.2]), [sequence]) == [1]
+
+
+@pytest.mark.parametrize("fields", [{"temperature": 0.0}, {"top_k": 1}, {"seed": 1}], ids=str)
+def test_end_tokens_are_not_chosen_before_min_tokens(fields: dict[str, Any]) -> None:
+    logits = np.array([[9.0, 1.0, 9.0, -50.0]], np.float32)
+    for num_generated, expected in ((0, 1), (1, 1), (2, 0)):
+        sequence = make([1], [1] * num_generated, min_tokens=2, **fields)
+        sequence.request.end_token_ids = frozenset({0, 2})
+        (token,) = chosen(logits, [sequence])
+        assert token == expected or (expected == 0 and token == 2)
+
+
+def test_min_tokens_changes_nothing_without_end_tokens() -> None:
+    logits = random_logits(1, 50)
+    assert chosen(logits, [make(temperature=0.0, min_tokens=5)]) == [int(logits.argmax())]
+
+
+def test_nothing_but_end_tokens_is_still_a_choice() -> None:
+    sequences = [make(temperature=t, min_tokens=5) for t in (0.0, 1.0)]
+    for sequence in sequences:
+        sequence.request.end_token_ids = frozenset(range(4))
+    assert set(chosen(random_logits(2, 4), sequences)) <= set(range(4))
+
+
 def test_a_seed_gives_the_same_tokens_wherever_its_row_is() -> None:
     logits = random_logits(40, 1000, seed=6)
     fields = {"temperature": 1.3, "top_p": 0.95, "seed": 11}
@@ -202,7 +247,7 @@ def test_a_seed_gives_the_same_tokens_wherever_its_row_is() -> None:
         rng = np.random.default_rng(step)
         num_mates, position = rng.integers(1, 30), 0
         block = np.vstack([random_logits(num_mates, 1000, seed=step), row[None]])
-        sequences = [make(seed=i, top_k=int(rng.integers(0, 50))) for i in range(num_mates)]
+        sequences = [make(seed=i, top_k=int(rng.integers(1, 50))) for i in range(num_mates)]
         position = int(rng.integers(num_mates + 1))
         order = [*range(num_mates)]
         order.insert(position, int(num_mates))

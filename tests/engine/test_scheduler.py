@@ -31,8 +31,10 @@ class FakeEngine:
         self.live: list[Sequence] = []
         self.finished: list[Sequence] = []
 
-    def add(self, num_prompt_tokens: int, max_tokens: int = 4, n: int = 1) -> Sequence:
-        sequence = make_sequence(range(num_prompt_tokens), max_tokens, n=n)
+    def add(
+        self, num_prompt_tokens: int, max_tokens: int = 4, n: int = 1, priority: int = 0
+    ) -> Sequence:
+        sequence = make_sequence(range(num_prompt_tokens), max_tokens, priority=priority, n=n)
         self.live.append(sequence)
         self.scheduler.add(sequence)
         return sequence
@@ -116,6 +118,48 @@ def test_prompts_share_a_step_first_come_first_served() -> None:
     engine = FakeEngine(budget=10)
     sequences = [engine.add(size, max_tokens=1) for size in (4, 9, 3)]
     assert [parts(step, sequences) for step in engine.run()] == [[4, 6, 0], [0, 3, 3]]
+
+
+def test_a_lower_priority_is_admitted_first_and_equal_ones_as_they_came() -> None:
+    engine = FakeEngine(budget=4)
+    priorities = [1, 0, 1, -5, 0]
+    sequences = [engine.add(4, max_tokens=1, priority=priority) for priority in priorities]
+    engine.run()
+    assert engine.finished == [sequences[i] for i in (3, 1, 4, 0, 2)]
+
+
+def test_a_lower_priority_does_not_stop_what_runs() -> None:
+    engine = FakeEngine(max_num_seqs=1)
+    first = engine.add(4, max_tokens=4, priority=9)
+    engine.step()
+    second = engine.add(4, max_tokens=1, priority=-9)
+    engine.run()
+    assert engine.finished == [first, second]
+    assert engine.scheduler.num_preemptions == 0
+
+
+def test_a_prompt_of_a_lower_priority_is_read_before_an_earlier_one() -> None:
+    engine = FakeEngine(budget=8)
+    early = engine.add(20, max_tokens=1, priority=1)
+    engine.step()
+    urgent = engine.add(20, max_tokens=1, priority=0)
+    sequences = [early, urgent]
+    # What runs already goes on first in this step; from then on the order is that of priorities.
+    assert [parts(step, sequences) for step in engine.run()] == [
+        [8, 0],
+        [4, 4],
+        [0, 8],
+        [0, 8],
+    ]
+
+
+def test_when_blocks_run_out_the_highest_priority_number_gives_way() -> None:
+    engine = FakeEngine(num_blocks=5)
+    early = engine.add(7, max_tokens=9, priority=1)
+    late = engine.add(7, max_tokens=9, priority=0)
+    engine.run()
+    assert engine.scheduler.num_preemptions > 0
+    assert engine.finished == [late, early]
 
 
 def test_max_num_seqs_limits_what_runs() -> None:

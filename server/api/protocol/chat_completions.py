@@ -80,7 +80,7 @@ def parse_chat_completion(body: Mapping[str, Any]) -> GenerationCall:
         tools=tools if parse_tool_choice(fields.tool_choice) else (),
         chat_template_kwargs=fields.chat_template_kwargs,
         sampling=sampling,
-        stop=fields.stop_strings(),
+        **fields.shared(),
     )
     return GenerationCall(
         model=fields.model,

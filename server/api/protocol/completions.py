@@ -58,15 +58,15 @@ def parse_completion(body: Mapping[str, Any]) -> GenerationCall:
         raise InvalidRequestError("echo together with logprobs is not supported", "echo")
     head = AnswerHead.make("cmpl", fields.model)
     sampling = fields.sampling(logprobs=("logprobs", fields.logprobs))
-    stop = fields.stop_strings()
+    shared = fields.shared()
     requests = tuple(
         GenerationRequest(
             request_id=head.id if len(prompts) == 1 else f"{head.id}-{i}",
             prompt=prompt,
             sampling=sampling,
-            stop=stop,
             echo=fields.echo,
             default_max_tokens=DEFAULT_MAX_TOKENS,
+            **shared,
         )
         for i, prompt in enumerate(prompts)
     )

@@ -1,7 +1,8 @@
 """The request fields that chat/completions and completions share."""
 
+import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, TypedDict, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -13,6 +14,7 @@ __all__ = ["SHARED_LABELS", "SHARED_NEUTRAL", "Count", "GenerationFields", "Mixe
 MAX_STOP_STRINGS = 16
 # Of all strings together: what looks for them holds a few hundred bytes for each.
 MAX_STOP_CHARACTERS = 4000
+MAX_SALT_CHARACTERS = 256
 
 # Names and notes of the caller; nothing in an answer depends on them.
 SHARED_LABELS: Mapping[str, type] = {
@@ -25,24 +27,24 @@ SHARED_LABELS: Mapping[str, type] = {
 # nothing. Any other value is refused by name: a client must not believe that it had an effect.
 SHARED_NEUTRAL: Mapping[str, Sequence[object]] = {
     "assistant_confidence_threshold": (),
-    "cache_salt": (),
     "include_stop_str_in_output": (False,),
     "length_penalty": (1, 1.0),
-    "logit_bias": ({},),
     "max_ngram_size": (),
-    "min_tokens": (0,),
     "num_assistant_tokens": (),
-    "priority": (0,),
     "response_format": ({"type": "text"},),
     "service_tier": ("auto", "default"),
     "skip_special_tokens": (True,),
-    "stop_token_ids": ([],),
     "store": (False,),
 }
 
 # An integer field. The exact range is SamplingParams' business; these ends, which no field goes
 # beyond, keep integers of thousands of digits out of everything behind.
 Count = Annotated[int, Field(ge=-(2**31), le=2**32 - 1)]
+
+Priority = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
+Salt = Annotated[str, Field(min_length=1, max_length=MAX_SALT_CHARACTERS)]
+
+TOKEN_ID = re.compile("0|[1-9][0-9]{0,9}")
 
 # For fields of several types; the endpoint checks them itself to be able to say what is wrong.
 Mixed = Any
@@ -55,6 +57,14 @@ class StreamOptions(BaseModel):
 
     include_usage: bool | None = None
     include_obfuscation: bool | None = None
+
+
+class SharedRequestFields(TypedDict):
+    """The members of GenerationRequest, beside sampling, that every endpoint fills alike."""
+
+    stop: tuple[str, ...]
+    priority: int
+    cache_salt: str
 
 
 class GenerationFields(BaseModel):
@@ -78,6 +88,19 @@ class GenerationFields(BaseModel):
     presence_penalty: float | None = None
     seed: Count | None = None
     ignore_eos: bool | None = None
+    min_tokens: Count | None = None
+    stop_token_ids: list[Count] | None = None
+    logit_bias: dict[str, float] | None = None
+    priority: Priority = 0
+    cache_salt: Salt = ""
+
+    def shared(self) -> SharedRequestFields:
+        """What GenerationRequest takes from every endpoint."""
+        return {
+            "stop": self.stop_strings(),
+            "priority": self.priority,
+            "cache_salt": self.cache_salt,
+        }
 
     def has_usage_chunk(self) -> bool:
         """Whether the stream ends with a chunk of the token counts."""
@@ -100,7 +123,9 @@ class GenerationFields(BaseModel):
         endpoint's name, value); a value that is not None wins over a field of the same name.
         """
         shared = SamplingFields.__annotations__.keys() & GenerationFields.model_fields.keys()
-        values = {name: getattr(self, name) for name in shared}
+        values: dict[str, Any] = {name: getattr(self, name) for name in shared}
+        values["logit_bias"] = self._logit_bias()
+        values["stop_token_ids"] = None if self.stop_token_ids is None else (*self.stop_token_ids,)
         values |= {name: value for name, (_, value) in renamed.items() if value is not None}
         set_values = {name: value for name, value in values.items() if value is not None}
         sampling = cast(SamplingFields, set_values)
@@ -115,6 +140,17 @@ class GenerationFields(BaseModel):
             problem = f"best_of is {self.best_of}; only the value of n, {params.n}, is supported"
             raise InvalidRequestError(problem, "best_of")
         return sampling
+
+    def _logit_bias(self) -> dict[int, float] | None:
+        """JSON's keys are strings; these hold token ids."""
+        if self.logit_bias is None:
+            return None
+        for key in self.logit_bias:
+            if TOKEN_ID.fullmatch(key) is None:
+                found = describe_value(key)
+                problem = f"logit_bias must have token ids as its keys, found {found}"
+                raise InvalidRequestError(problem, "logit_bias")
+        return {int(key): bias for key, bias in self.logit_bias.items()}
 
     def stop_strings(self) -> tuple[str, ...]:
         """`stop` as a list of strings that are not empty."""

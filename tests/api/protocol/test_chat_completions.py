@@ -48,7 +48,7 @@ def test_null_means_unset_in_every_field() -> None:
         ("max_tokens", [1, 2**32 - 1]),
         ("n", [1, 128]),
         ("temperature", [0, 0.0, 1, 2]),
-        ("top_k", [-1, 0, 1, 2**32 - 1]),
+        ("top_k", [-1, 1, 2**32 - 1]),
         ("top_p", [0, 0.5, 1]),
         ("min_p", [0, 0.5, 1]),
         ("repetition_penalty", [0.1, 1, 1.5]),
@@ -56,11 +56,53 @@ def test_null_means_unset_in_every_field() -> None:
         ("presence_penalty", [-2, 0, 2]),
         ("seed", [0, 2**32 - 1]),
         ("ignore_eos", [True, False]),
+        ("min_tokens", [0, 1, 2**32 - 1]),
     ],
 )
 def test_sampling_fields_pass_as_they_are(name: str, values: list[Any]) -> None:
     for value in values:
         assert request_of(**{name: value}).sampling == {name: value}
+
+
+def test_fields_about_token_ids() -> None:
+    bias = {"0": -100, "17": 100, "2047": 0.5}
+    assert request_of(logit_bias=bias).sampling == {"logit_bias": {0: -100, 17: 100, 2047: 0.5}}
+    assert request_of(logit_bias={}).sampling == {"logit_bias": {}}
+    assert len(request_of(logit_bias={str(i): 1 for i in range(1000)}).sampling["logit_bias"])
+    assert request_of(stop_token_ids=[5, 3]).sampling == {"stop_token_ids": (5, 3)}
+    assert request_of(stop_token_ids=[1] * 128).sampling == {"stop_token_ids": (1,) * 128}
+
+
+@pytest.mark.parametrize(
+    ("field", "where"),
+    [
+        ({"logit_bias": {"1": True}}, "logit_bias.1"),
+        ({"logit_bias": {"1": "1"}}, "logit_bias.1"),
+        ({"logit_bias": {"1": None}}, "logit_bias.1"),
+        ({"logit_bias": {"1": float("nan")}}, "logit_bias.1"),
+        ({"stop_token_ids": [1, True]}, "stop_token_ids.1"),
+        ({"stop_token_ids": ["1"]}, "stop_token_ids.0"),
+        ({"stop_token_ids": [10**400]}, "stop_token_ids.0"),
+    ],
+)
+def test_bad_values_inside_are_found(field: dict[str, Any], where: str) -> None:
+    with pytest.raises(InvalidRequestError) as error:
+        parse(**field)
+    assert error.value.param == where
+
+
+def test_an_answer_cannot_be_longer_and_shorter() -> None:
+    assert request_of(min_tokens=5, max_tokens=5).sampling == {"min_tokens": 5, "max_tokens": 5}
+    with pytest.raises(InvalidRequestError, match="min_tokens is 6; .* max_tokens, which is 5"):
+        parse(min_tokens=6, max_tokens=5)
+
+
+def test_what_concerns_the_whole_request() -> None:
+    assert (request_of().priority, request_of().cache_salt) == (0, "")
+    for priority in (-(2**31), -1, 0, 2**31 - 1):
+        assert request_of(priority=priority).priority == priority
+    for salt in ("x", "x" * 256, "é\0"):
+        assert request_of(cache_salt=salt).cache_salt == salt
 
 
 def test_max_completion_tokens_wins() -> None:
@@ -153,7 +195,7 @@ BAD_VALUES: dict[str, list[Any]] = {
     "n": [0, -1, 129, 1.0, True, "1", 2**70],
     "best_of": [2, 0, "1", True],
     "temperature": [-0.1, 2.1, True, "1", [], 10**400, float("inf"), float("nan")],
-    "top_k": [-2, 1.0, True, "1", 2**32],
+    "top_k": [-2, 0, 1.0, True, "1", 2**32],
     "top_p": [-0.1, 1.1, True, "1"],
     "min_p": [-0.1, 1.1, True, "1"],
     "repetition_penalty": [0, -1, True, "1"],
@@ -178,11 +220,16 @@ BAD_VALUES: dict[str, list[Any]] = {
     "modalities": [["audio"], ["text", "audio"], "text", []],
     "response_format": [{"type": "json_object"}, {"type": "json_schema", "json_schema": {}}, {},
                         "text"],
-    "logit_bias": [{"1": 1}, []],
+    "logit_bias": [[], 1, "x", {"1": 100.1}, {"1": -100.1}, {"-1": 1}, {"01": 1}, {"+1": 1},
+                   {" 1": 1}, {"1_0": 1}, {"a": 1}, {"": 1}, {"\u0663": 1}, {"1" * 5000: 1},
+                   {str(i): 1 for i in range(1001)}],
+    "min_tokens": [-1, 1.0, True, "1", 2**32],
+    "priority": [1.0, True, "1", 2**31, -(2**31) - 1],
+    "cache_salt": [1, [], "", "x" * 257, "\ud800"],
     "audio": [{}],
     "functions": [[{}]],
     "reasoning_effort": ["low"],
-    "stop_token_ids": [[1]],
+    "stop_token_ids": [1, {}, "x", [1] * 129],
     "stream_options": [[], "x", True],
 }  # fmt: skip
 

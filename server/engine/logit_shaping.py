@@ -1,0 +1,56 @@
+"""What changes the logits of a sequence before a token is chosen from them."""
+
+import numpy as np
+import numpy.typing as npt
+
+from server.engine.sequence import PenaltyCounts, Sequence
+from server.payloads import SamplingParams
+
+Floats = npt.NDArray[np.float32]
+
+LOWEST_REPETITION_PENALTY, HIGHEST_REPETITION_PENALTY = 1e-6, 1e6
+"""Beyond these the effect is the same, but f32 overflows."""
+
+
+def is_shaped(sequence: Sequence) -> bool:
+    """Whether shape_logits would change anything."""
+    params = sequence.request.params
+    return bool(params.logit_bias) or _has_penalties(params) or _must_go_on(sequence)
+
+
+def shape_logits(row: Floats, sequence: Sequence) -> None:
+    """Apply min_tokens, logit_bias and the penalties to a row of logits, in place."""
+    request = sequence.request
+    if _must_go_on(sequence):
+        row[list(request.end_token_ids)] = -np.inf
+    if request.params.logit_bias:
+        row[request.biased_token_ids] += request.biases
+    if _has_penalties(request.params):
+        _apply_penalties(row, sequence)
+
+
+def _must_go_on(sequence: Sequence) -> bool:
+    request = sequence.request
+    return sequence.num_generated_tokens < request.params.min_tokens and bool(request.end_token_ids)
+
+
+def _has_penalties(params: SamplingParams) -> bool:
+    return bool(
+        params.repetition_penalty != 1.0 or params.frequency_penalty or params.presence_penalty
+    )
+
+
+def _apply_penalties(row: Floats, sequence: Sequence) -> None:
+    """Repetition penalty (CTRL, arXiv 1909.05858) over all tokens, OpenAI's two over the answer."""
+    params = sequence.request.params
+    if sequence.penalty_counts is None:
+        sequence.penalty_counts = PenaltyCounts(sequence)
+    tokens = sequence.penalty_counts.token_ids.view()
+    generated = sequence.penalty_counts.generated.view()
+    values = row[tokens]
+    factor = min(
+        max(params.repetition_penalty, LOWEST_REPETITION_PENALTY), HIGHEST_REPETITION_PENALTY
+    )
+    values = np.where(values > 0, values / factor, values * factor)
+    values -= params.frequency_penalty * generated + params.presence_penalty * (generated > 0)
+    row[tokens] = values
