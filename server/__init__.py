@@ -1,1 +1,20 @@
-"""A graph-configured model server: graphs of calculators, an LLM engine, an HTTP front."""
+"""A graph-configured model server: graphs of calculators, an LLM engine, an HTTP front.
+
+`LLM` is the door for Python code that needs no server.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from server.llm import LLM, CompletionOutput, RequestOutput, SamplingParams
+
+__all__ = ["LLM", "CompletionOutput", "RequestOutput", "SamplingParams"]
+
+
+def __getattr__(name: str) -> Any:
+    # On demand: a calculator that imports server.payloads must not get the whole graph with it.
+    if name in __all__:
+        from server import llm
+
+        return getattr(llm, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

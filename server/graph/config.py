@@ -1,6 +1,7 @@
 """What a graph.pbtxt says, as data; server.graph.parser reads it, Python code may make it too."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -81,6 +82,8 @@ class GraphConfig:
     """A graph as it was written, not yet proved to work.
 
     `max_queue_size` is how many packets each reader of a stream holds before the writer waits.
+    `options` are set in every node whose calculator has an option of that name, whatever the
+    node's own options say.
     """
 
     nodes: tuple[NodeConfig, ...]
@@ -90,3 +93,4 @@ class GraphConfig:
     output_side_packets: tuple[str, ...] = ()
     max_queue_size: int = DEFAULT_MAX_QUEUE_SIZE
     source_name: str = "graph"
+    options: Mapping[str, Any] = field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -201,6 +202,9 @@ async def _close_nodes(nodes: Sequence[OpenedNode], graph_name: str) -> None:
 
 async def _in_thread(function: Callable[[], T]) -> T:
     """Run in a worker thread, to the end: a thread cannot be cancelled, so the caller waits."""
+    if not threading.main_thread().is_alive():
+        # The interpreter is ending. It starts no threads any more, and there is nobody to wait.
+        return _contained(function)
     work = asyncio.ensure_future(asyncio.to_thread(_contained, function))
     try:
         return await asyncio.shield(work)

@@ -47,6 +47,8 @@ __all__ = [
     "proto_name",
 ]
 
+NO_OVERRIDES: Mapping[str, Any] = types.MappingProxyType({})
+
 UInt64 = Annotated[int, "uint64"]
 
 _SCALARS: Mapping[Any, Any] = {
@@ -87,10 +89,13 @@ def proto_name(options_class: type) -> str:
     return str(getattr(options_class, "PROTO_NAME", options_class.__name__))
 
 
-def make_options(options_class: type, text: OptionsText | None) -> Any:
+def make_options(
+    options_class: type, text: OptionsText | None, overrides: Mapping[str, Any] = NO_OVERRIDES
+) -> Any:
     """Return an instance of the dataclass from a node's options; raises OptionsError.
 
-    Without `text` the defaults are taken.
+    Without `text` the defaults are taken. `overrides` come before either, where the dataclass has
+    a field of the name.
     """
     name = proto_name(options_class)
     position = None
@@ -113,6 +118,7 @@ def make_options(options_class: type, text: OptionsText | None) -> Any:
             raise OptionsError([(text.blocks[1].position, f"{name} is given twice")])
         position = text.blocks[0].position
         _parse(text.source, text.blocks[0].body, message)
+    _override(message, overrides)
     problems: list[str] = []
     options = _to_dataclass(options_class, message, f"{name}.", problems)
     if problems:
@@ -155,6 +161,17 @@ def _parse(source: SourceText, body: Body, message: Message) -> None:
         if not problems:
             problems.append((first.position, explain(first.message, message.DESCRIPTOR)))
         raise OptionsError(problems) from None
+
+
+def _override(message: Message, values: Mapping[str, Any]) -> None:
+    for name in message.DESCRIPTOR.fields_by_name.keys() & values.keys():
+        try:
+            update = type(message)(**{name: values[name]})
+        except (TypeError, ValueError) as error:
+            found = f"{values[name]!r}"[:100]
+            raise OptionsError([(None, f"{name} cannot be set to {found}: {error}")]) from error
+        message.ClearField(name)
+        message.MergeFrom(update)
 
 
 @functools.cache

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +32,11 @@ def validate(config: GraphConfig, base_path: Path) -> ValidatedGraph:
     Imports the calculators that the graph names. `base_path` is the folder of graph.pbtxt. Raises
     GraphValidationError with every problem found.
     """
-    checker = _NodeChecker(base_path)
+    checker = _NodeChecker(base_path, config.options)
     if not config.nodes:
         checker.problems.append("the graph has no node; it needs at least one `node { ... }`")
     checker.check_nodes(config.nodes, config.output_streams, ())
+    checker.check_overrides()
     graph = wire(config, checker.nodes, checker.problems)
     if checker.problems:
         raise GraphValidationError(config.source_name, checker.problems)
@@ -51,8 +52,10 @@ def validate_file(path: Path) -> ValidatedGraph:
 class _NodeChecker:
     """Checks each node against its calculator's contract, and expands the subgraphs."""
 
-    def __init__(self, base_path: Path) -> None:
+    def __init__(self, base_path: Path, overrides: Mapping[str, Any]) -> None:
         self._base_path = base_path
+        self._overrides = overrides
+        self._option_names: set[str] = set()
         self.problems: list[str] = []
         self.nodes: list[CheckedNode] = []
 
@@ -70,6 +73,13 @@ class _NodeChecker:
         loops = self._find_loops(named, border_outputs)
         for node in named:
             self._check_node(node, loops, outer_classes)
+
+    def check_overrides(self) -> None:
+        """Report each option that is to be set in every node and that no node has."""
+        for name in self._overrides.keys() - self._option_names:
+            self.problems.append(
+                f"no node has an option {name!r}; {close_names(name, self._option_names)}"
+            )
 
     def _find_loops(self, nodes: Sequence[NodeConfig], border_outputs: Iterable[str]) -> set[str]:
         """Return the streams that are read by back edges only."""
@@ -198,7 +208,9 @@ class _NodeChecker:
             if isinstance(node.options, options_class):
                 return node.options, True
             if node.options is None or isinstance(node.options, OptionsText):
-                return make_options(options_class, node.options), True
+                if is_dataclass(options_class):
+                    self._option_names |= {field.name for field in fields(options_class)}
+                return make_options(options_class, node.options, self._overrides), True
             found = type(node.options).__name__
             expected = options_class.__name__
             raise OptionsError([(None, f"options are a {found}; it takes {expected}")])

@@ -1,5 +1,6 @@
 """Every example of the README, of configs/ and of demos/chat works as it stands there."""
 
+import os
 import re
 import shutil
 import signal
@@ -47,6 +48,20 @@ def test_the_openai_example(server: ServerProcess) -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     assert "fox" in answer.stdout
+
+
+def test_the_python_example(models: Path) -> None:
+    code = example_with("python", "import LLM")
+    answer = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=models,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert "The capital of France is Paris. 10 stop\n27 + 15 = 42." in answer.stdout
 
 
 def test_the_configuration_example(models: Path) -> None:

@@ -194,3 +194,37 @@ def test_fields_that_protobuf_cannot_have() -> None:
             make_options(cls, None)
     with pytest.raises(OptionsError, match="Recursive contains itself"):
         make_options(Recursive, None)
+
+
+def test_overrides_come_before_what_is_written() -> None:
+    graph = parse_graph_config(
+        'node { calculator: "X" node_options: { [type.googleapis.com/'
+        + proto_name(LlmOptions)
+        + '] { models_path: "a" cache_size: 1 stop: "b" } } }',
+        "g",
+    )
+    overrides = {
+        "cache_size": 2,
+        "stop": ["c", "d"],
+        "pipeline_type": "LM_CB",
+        "cache_eviction_config": {"start_size": 1, "recent_size": 2, "max_cache_size": 3},
+        "not_here": 1,
+    }
+    assert make_options(LlmOptions, graph.nodes[0].options, overrides) == LlmOptions(
+        models_path="a",
+        cache_size=2,
+        stop=("c", "d"),
+        pipeline_type=Mode.LM_CB,
+        cache_eviction_config=Eviction(1, 2, 3),
+    )
+    assert make_options(LlmOptions, None, {"models_path": "b"}).models_path == "b"
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [{"cache_size": "x"}, {"models_path": 3}, {"stop": 5}, {"pipeline_type": "NO"}],
+)
+def test_an_override_of_the_wrong_type_is_named(overrides: dict[str, Any]) -> None:
+    (name,) = overrides
+    with pytest.raises(OptionsError, match=f"{name} cannot be set to"):
+        make_options(LlmOptions, None, {"models_path": "a", **overrides})

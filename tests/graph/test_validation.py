@@ -308,6 +308,15 @@ def test_options_of_the_wrong_class() -> None:
     )
 
 
+def test_options_for_every_node_that_has_them() -> None:
+    llm = NodeConfig(fakes.Llm, "l", ("HTTP_REQUEST_PAYLOAD:a",), ("HTTP_RESPONSE_PAYLOAD:z",))
+    config = replace(graph(llm), options={"models_path": "m", "cache_size": 3})
+    assert check(config).nodes[0].options == fakes.LlmOptions("m", cache_size=3)
+    assert problems(replace(config, options={"models_path": "m", "cash_size": 3})) == (
+        "no node has an option 'cash_size'; did you mean 'cache_size'?",
+    )
+
+
 def test_a_file(tmp_path: Path) -> None:
     path = tmp_path / "graph.pbtxt"
     path.write_text(

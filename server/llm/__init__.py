@@ -1,0 +1,7 @@
+"""An LLM without a server, for offline work: see server.llm.llm."""
+
+from server.llm.llm import LLM
+from server.llm.outputs import CompletionOutput, RequestOutput
+from server.payloads import SamplingParams
+
+__all__ = ["LLM", "CompletionOutput", "RequestOutput", "SamplingParams"]

@@ -1,0 +1,79 @@
+"""What an LLM gives back for a prompt."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from server.errors import ServingError
+from server.payloads import FinishReason, TextChunk, TokenLogprobs
+
+__all__ = ["CompletionOutput", "Conversation", "Prompt", "RequestOutput", "collect"]
+
+Conversation = Sequence[Mapping[str, Any]]
+Prompt = str | Sequence[int] | Conversation
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionOutput:
+    """One answer to a prompt.
+
+    `token_ids` include the token that ended it. `logprobs` are natural-log probabilities, one
+    entry per token of the text, None unless they were asked for. `stop_reason` is the stop string
+    that was found, if any.
+    """
+
+    index: int
+    text: str
+    token_ids: tuple[int, ...]
+    finish_reason: FinishReason | None
+    logprobs: tuple[TokenLogprobs, ...] | None = None
+    stop_reason: str | None = None
+
+    @property
+    def num_tokens(self) -> int:
+        """How many tokens were generated."""
+        return len(self.token_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class RequestOutput:
+    """A prompt, or a conversation, with its `n` answers.
+
+    `num_cached_tokens` of the `num_prompt_tokens` were found in the prefix cache. `error` says why
+    there is no answer; it is set only where the caller asked to get errors instead of an exception.
+    """
+
+    prompt: Prompt
+    outputs: tuple[CompletionOutput, ...] = ()
+    num_prompt_tokens: int = 0
+    num_cached_tokens: int = 0
+    error: ServingError | None = None
+
+    @property
+    def text(self) -> str:
+        """The first answer."""
+        return self.outputs[0].text
+
+
+def collect(prompt: Prompt, chunks: Iterable[TextChunk]) -> RequestOutput:
+    """Put the answers together from all their chunks, which come in any order of choices."""
+    choices: dict[int, list[TextChunk]] = {}
+    for chunk in chunks:
+        choices.setdefault(chunk.index, []).append(chunk)
+    outputs = tuple(_join(index, choices[index]) for index in sorted(choices))
+    any_chunk = next(iter(choices.values()))[-1]
+    return RequestOutput(prompt, outputs, any_chunk.num_prompt_tokens, any_chunk.num_cached_tokens)
+
+
+def _join(index: int, chunks: Sequence[TextChunk]) -> CompletionOutput:
+    has_logprobs = any(chunk.logprobs is not None for chunk in chunks)
+    return CompletionOutput(
+        index=index,
+        text="".join(chunk.text for chunk in chunks),
+        token_ids=tuple(token for chunk in chunks for token in chunk.token_ids),
+        finish_reason=chunks[-1].finish_reason,
+        logprobs=tuple(entry for chunk in chunks for entry in chunk.logprobs or ())
+        if has_logprobs
+        else None,
+        stop_reason=chunks[-1].stop_reason,
+    )
