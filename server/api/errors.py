@@ -41,18 +41,17 @@ class ApiError:
 
     def as_dict(self) -> dict[str, Any]:
         """OpenAI's error object."""
-        error = {
+        return {
             "message": self.message,
             "type": self.type,
             "param": self.param,
             "code": self.code,
         }
-        return {"error": error}
 
     def as_response(self) -> web.Response:
         """The error as a whole answer."""
         return web.Response(
-            body=json_bytes(self.as_dict()),
+            body=json_bytes({"error": self.as_dict()}),
             status=self.status,
             content_type="application/json",
             headers=self.headers,

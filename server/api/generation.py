@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from server.api.body import read_json
 from server.api.endpoint import Answer, Endpoint, error_answers, json_body
-from server.api.errors import ClientGoneError
+from server.api.errors import ClientGoneError, api_error
 from server.api.keys import MODEL_MANAGER
 from server.api.protocol.answer import Choice, GenerationCall, usage_of
 from server.api.protocol.answers import ChatCompletion, Completion
@@ -64,30 +64,27 @@ async def _answer_in_events(
 ) -> web.StreamResponse:
     events = EventStream(request)
     try:
-        return await _send_events(events, call, chunks)
+        await _send_events(events, call, chunks)
     except ClientGoneError:
         raise
     except Exception as error:
         if not events.has_started:
             raise
-        return await events.fail(error)
+        await events.send(call.renderer.failure(api_error(error).as_dict()))
+    return events.response
 
 
 async def _send_events(
     events: EventStream, call: GenerationCall, chunks: AsyncIterator[TextChunk]
-) -> web.StreamResponse:
-    renderer = call.renderer
+) -> None:
     last_chunks: dict[int, TextChunk] = {}
     async for chunk in chunks:
         last_chunks[chunk.index] = chunk
-        event = renderer.chunk(chunk)
+        event = call.renderer.chunk(chunk)
         if event is not None:
             await events.send(event)
     _check_finished(call, last_chunks)
-    usage_event = renderer.usage_chunk(usage_of(last_chunks, call.num_choices))
-    if usage_event is not None:
-        await events.send(usage_event)
-    return await events.finish()
+    await events.send(call.renderer.end(usage_of(last_chunks, call.num_choices)))
 
 
 def _check_finished(call: GenerationCall, last_chunks: Mapping[int, TextChunk]) -> None:

@@ -2,12 +2,10 @@
 
 from aiohttp import web
 
-from server.api.errors import ClientGoneError, api_error
-from server.api.protocol.answer import json_bytes
+from server.api.errors import ClientGoneError
 
 __all__ = ["EventStream"]
 
-DONE = b"data: [DONE]\n\n"
 HEADERS = {"Content-Type": "text/event-stream", "Cache-Control": "no-cache"}
 
 
@@ -20,28 +18,18 @@ class EventStream:
 
     def __init__(self, request: web.Request) -> None:
         self._request = request
-        self._response = web.StreamResponse(headers=HEADERS)
+        self.response = web.StreamResponse(headers=HEADERS)
 
     @property
     def has_started(self) -> bool:
         """Whether the status line was sent."""
-        return self._response.prepared
+        return self.response.prepared
 
-    async def send(self, event: bytes) -> None:
-        """Send an event, once the client has room for it. Raises ClientGoneError."""
+    async def send(self, events: bytes) -> None:
+        """Send events, once the client has room for it. Raises ClientGoneError."""
         try:
-            if not self._response.prepared:
-                await self._response.prepare(self._request)
-            await self._response.write(event)
+            if not self.response.prepared:
+                await self.response.prepare(self._request)
+            await self.response.write(events)
         except ConnectionError as error:
             raise ClientGoneError from error
-
-    async def finish(self) -> web.StreamResponse:
-        """Mark the answer as complete."""
-        await self.send(DONE)
-        return self._response
-
-    async def fail(self, error: Exception) -> web.StreamResponse:
-        """End with an error event, and without [DONE]: that would say that all is well."""
-        await self.send(b"data: " + json_bytes(api_error(error).as_dict()) + b"\n\n")
-        return self._response

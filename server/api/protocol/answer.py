@@ -14,6 +14,7 @@ from server.payloads import FinishReason, GenerationRequest, TextChunk, TokenLog
 __all__ = [
     "AnswerHead",
     "Choice",
+    "ChoicesRenderer",
     "GenerationCall",
     "Renderer",
     "StreamFrame",
@@ -26,6 +27,8 @@ __all__ = [
 
 # In ASCII on purpose: some clients split an event stream at U+2028 and U+0085 too.
 json_string = encode_basestring_ascii
+
+DONE = b"data: [DONE]\n\n"
 
 # JSON has no infinity; this is what OpenAI sends for a token that could not be chosen.
 LOWEST_LOGPROB = -9999.0
@@ -109,6 +112,26 @@ class StreamFrame:
 class Renderer(ABC):
     """How an endpoint writes its answer; one object per request."""
 
+    @abstractmethod
+    def chunk(self, chunk: TextChunk) -> bytes | None:
+        """The server-sent events of a chunk; None where it has nothing to show yet."""
+
+    @abstractmethod
+    def end(self, usage: Usage) -> bytes:
+        """The events that end a stream which is complete."""
+
+    @abstractmethod
+    def failure(self, error: Mapping[str, Any]) -> bytes:
+        """The events that end a stream which breaks off; `error` is OpenAI's error object."""
+
+    @abstractmethod
+    def whole(self, choices: Sequence[Choice], usage: Usage) -> bytes:
+        """The answer in one piece."""
+
+
+class ChoicesRenderer(Renderer):
+    """Writes answers that are a list of choices, as chat/completions and completions do."""
+
     whole_object: ClassVar[str]
     chunk_object: ClassVar[str]
 
@@ -117,19 +140,18 @@ class Renderer(ABC):
         self._frame = StreamFrame(head, self.chunk_object, has_usage_chunk=has_usage_chunk)
 
     @abstractmethod
-    def chunk(self, chunk: TextChunk) -> bytes | None:
-        """The server-sent event of a chunk; None where it has nothing to show yet."""
-
-    @abstractmethod
     def choice(self, index: int, choice: Choice) -> dict[str, Any]:
         """A choice of the answer in one piece."""
 
-    def usage_chunk(self, usage: Usage) -> bytes | None:
-        """The event with the token counts; None where the client did not ask for it."""
-        return self._frame.usage_event(usage)
+    def end(self, usage: Usage) -> bytes:
+        """The token counts, if the client asked for them, and the mark that all went well."""
+        return (self._frame.usage_event(usage) or b"") + DONE
+
+    def failure(self, error: Mapping[str, Any]) -> bytes:
+        """The error alone: [DONE] would say that all is well."""
+        return b"data: " + json_bytes({"error": error}) + b"\n\n"
 
     def whole(self, choices: Sequence[Choice], usage: Usage) -> bytes:
-        """The answer in one piece."""
         return json_bytes(
             {
                 **self._head.as_dict(self.whole_object),

@@ -9,8 +9,8 @@ from pydantic import ConfigDict, Field
 from server.api.protocol.answer import (
     AnswerHead,
     Choice,
+    ChoicesRenderer,
     GenerationCall,
-    Renderer,
     finite_logprob,
     json_string,
 )
@@ -91,7 +91,7 @@ def parse_chat_completion(body: Mapping[str, Any]) -> GenerationCall:
     )
 
 
-class _ChatRenderer(Renderer):
+class _ChatRenderer(ChoicesRenderer):
     """Writes the answer to one chat completion."""
 
     whole_object = "chat.completion"

@@ -10,8 +10,8 @@ from pydantic import ConfigDict
 from server.api.protocol.answer import (
     AnswerHead,
     Choice,
+    ChoicesRenderer,
     GenerationCall,
-    Renderer,
     finite_logprob,
     json_string,
 )
@@ -121,7 +121,7 @@ def _fail(where: str, expected: str, found: object) -> NoReturn:
     raise InvalidRequestError(f"{where} {expected}, found {describe_value(found)}", "prompt")
 
 
-class _CompletionRenderer(Renderer):
+class _CompletionRenderer(ChoicesRenderer):
     """Writes the answer to one text completion."""
 
     whole_object = "text_completion"
