@@ -46,6 +46,7 @@ class SamplingFields(TypedDict, total=False):
     seed: int
     n: int
     logprobs: int
+    prompt_logprobs: int
     ignore_eos: bool
     min_tokens: int
     stop_token_ids: tuple[int, ...]
@@ -57,8 +58,9 @@ class SamplingParams:
     """How the tokens of one request are chosen; InvalidRequestError for a value out of range.
 
     `temperature` 0 is greedy. `top_k` -1 keeps all tokens. `logprobs` is the number of alternatives
-    reported beside each chosen token; None reports nothing. `max_tokens` None goes on to the end of
-    the model's context. `stop_token_ids` end an answer as the model's own end tokens do; neither is
+    reported beside each chosen token, and `prompt_logprobs` beside each token of the prompt; None
+    reports nothing. `max_tokens` None goes on to the end of the model's context; 0 only reads the
+    prompt. `stop_token_ids` end an answer as the model's own end tokens do; neither is
     chosen before there are `min_tokens`. `logit_bias` is added to the logits of tokens.
     """
 
@@ -73,6 +75,7 @@ class SamplingParams:
     seed: int | None = None
     n: int = 1
     logprobs: int | None = None
+    prompt_logprobs: int | None = None
     ignore_eos: bool = False
     min_tokens: int = 0
     stop_token_ids: tuple[int, ...] = ()
@@ -92,8 +95,9 @@ class SamplingParams:
         if self.seed is not None:
             _check_range("seed", self.seed, 0, MAX_SEED)
         _check_range("n", self.n, 1, MAX_CHOICES)
-        if self.logprobs is not None:
-            _check_range("logprobs", self.logprobs, 0, MAX_TOP_LOGPROBS)
+        for name in ("logprobs", "prompt_logprobs"):
+            if getattr(self, name) is not None:
+                _check_range(name, getattr(self, name), 0, MAX_TOP_LOGPROBS)
         self._check_token_ids()
         if not (math.isfinite(self.repetition_penalty) and self.repetition_penalty > 0):
             raise InvalidRequestError(
@@ -105,7 +109,7 @@ class SamplingParams:
         _check_range("min_tokens", self.min_tokens, 0, None)
         if self.max_tokens is None:
             return
-        _check_range("max_tokens", self.max_tokens, 1, None)
+        _check_range("max_tokens", self.max_tokens, 0, None)
         if self.min_tokens > self.max_tokens:
             raise InvalidRequestError(
                 f"min_tokens is {self.min_tokens}; it must not exceed max_tokens, which is "

@@ -12,6 +12,7 @@ from time import monotonic
 
 from server.engine.config import EngineConfig
 from server.engine.engine import LLMEngine, SequenceOutput
+from server.engine.logprobs import PromptLogprobs
 from server.engine.sequence import EngineRequest
 from server.errors import GenerationError, ModelNotReadyError, RequestError
 from server.payloads import FinishReason, SamplingFields, SamplingParams, TokenIdLogprobs
@@ -31,6 +32,7 @@ class ChoiceOutput:
     logprobs: list[TokenIdLogprobs] | None = None
     finish_reason: FinishReason | None = None
     num_cached_tokens: int = 0
+    prompt_logprobs: PromptLogprobs | None = None
 
 
 class OutputCollector:
@@ -90,8 +92,10 @@ class OutputCollector:
         choice = self._pending.get(output.index)
         if choice is None:
             choice = self._pending[output.index] = ChoiceOutput(output.index)
-        assert output.token_id is not None, "an output without an error has a token"
-        choice.token_ids.append(output.token_id)
+        if output.token_id is not None:
+            choice.token_ids.append(output.token_id)
+        if output.prompt_logprobs is not None:
+            choice.prompt_logprobs = output.prompt_logprobs
         choice.finish_reason = output.finish_reason
         choice.num_cached_tokens = output.num_cached_tokens
         if output.logprobs is not None:

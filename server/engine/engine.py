@@ -11,6 +11,7 @@ from server.engine.config import EngineConfig
 from server.engine.kv_cache import bytes_per_block
 from server.engine.kv_cache_manager import KVCacheManager
 from server.engine.limits import RequestLimits
+from server.engine.logprobs import PromptLogprobs
 from server.engine.model_info import read_model_info
 from server.engine.model_loader import LoadedModel, load_model
 from server.engine.model_runner import ModelRunner
@@ -29,10 +30,16 @@ logger = logging.getLogger(__name__)
 
 MAX_FAILURES_IN_A_ROW = 3
 
+MAX_PROMPT_LOGITS = 2**25
+"""Logits that a step computes for log probabilities of prompts: 128 MB, whatever the vocabulary."""
+
 
 @dataclass(frozen=True, slots=True)
 class SequenceOutput:
-    """What a step brought for one choice of a request: a token, its end, or an error."""
+    """What a step brought for one choice of a request: a token, its end, or an error.
+
+    The log probabilities of the prompt come with the first output of each choice.
+    """
 
     request_id: int
     index: int
@@ -40,6 +47,7 @@ class SequenceOutput:
     logprobs: TokenIdLogprobs | None = None
     finish_reason: FinishReason | None = None
     num_cached_tokens: int = 0
+    prompt_logprobs: PromptLogprobs | None = None
     error: RequestError | None = None
 
 
@@ -78,6 +86,7 @@ class LLMEngine:
             config.max_num_batched_tokens,
             config.max_num_seqs,
             config.dynamic_split_fuse,
+            max(1, MAX_PROMPT_LOGITS // model.output.vocab_size),
         )
         self.runner = ModelRunner(model, self.num_blocks, self.stats)
         logger.info(
@@ -98,6 +107,7 @@ class LLMEngine:
         is_context_shorter = context is not None and context <= capacity
         return RequestLimits(
             vocab_size=model.output.vocab_size,
+            num_kv_tokens=capacity - 1,
             max_num_tokens=min(capacity, context or capacity),
             limited_by="the model's context" if is_context_shorter else "the KV cache (cache_size)",
             max_num_seqs=min(config.max_num_seqs, config.max_num_batched_tokens),
@@ -126,6 +136,7 @@ class LLMEngine:
         tokens = self.limits.check_prompt(prompt_token_ids)
         self.limits.check_token_ids(params)
         max_tokens = self.limits.resolve_max_tokens(len(tokens), params)
+        self.limits.check_prompt_logprobs(len(tokens), params)
         own_ends = frozenset() if params.ignore_eos else self.info.eos_token_ids
         return EngineRequest(
             next(self._request_ids),
@@ -167,6 +178,8 @@ class LLMEngine:
         try:
             output = self.runner.run(step)
             inferred = perf_counter()
+            for gathered, logits in output.prompt_logits:
+                gathered.add(logits)
             sequences, rows = self._fork(output.sequences)
             sampled = sample(output.logits, sequences, rows, output.maxima)
         except Exception as error:
@@ -227,6 +240,17 @@ class LLMEngine:
             self._finish(sequence)
             error = GenerationError("the model gave NaN or infinity instead of logits")
             return SequenceOutput(request.request_id, sequence.index, None, error=error)
+        if request.max_tokens == 0:
+            self._finish(sequence)
+            return SequenceOutput(
+                request.request_id,
+                sequence.index,
+                None,
+                finish_reason="length",
+                num_cached_tokens=request.num_cached_tokens,
+                prompt_logprobs=request.prompt_logprobs,
+            )
+        is_first = sequence.num_generated_tokens == 0
         token = sampled.token_id
         sequence.token_ids.append(token)
         if sequence.penalty_counts is not None:
@@ -242,6 +266,7 @@ class LLMEngine:
             sampled.logprobs,
             reason,
             request.num_cached_tokens,
+            request.prompt_logprobs if is_first else None,
         )
 
     def _finish_reason(self, sequence: Sequence, token: int) -> FinishReason | None:

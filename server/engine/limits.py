@@ -9,16 +9,21 @@ import numpy.typing as npt
 from server.errors import ContextLengthError, InvalidRequestError
 from server.payloads import SamplingParams
 
+MAX_PROMPT_LOGPROBS = 2**20
+"""Of all tokens of a prompt with their alternatives, for each choice: some hundred MB."""
+
 
 @dataclass(frozen=True, slots=True)
 class RequestLimits:
     """The limits of one engine, fixed at load.
 
-    `max_num_tokens` are prompt and answer tokens of one sequence, limited by `limited_by`;
+    `max_num_tokens` are prompt and answer tokens of one sequence, limited by `limited_by`; the last
+    of an answer needs no KV, of which there is room for `num_kv_tokens`.
     `max_num_prompt_tokens` is None where prompts may be cut into chunks.
     """
 
     vocab_size: int
+    num_kv_tokens: int
     max_num_tokens: int
     limited_by: str
     max_num_seqs: int
@@ -34,6 +39,19 @@ class RequestLimits:
                         f"{self.vocab_size - 1}",
                         name,
                     )
+
+    def check_prompt_logprobs(self, num_prompt_tokens: int, params: SamplingParams) -> None:
+        """Raise InvalidRequestError where they would be so many that others feel it."""
+        if params.prompt_logprobs is None:
+            return
+        count = num_prompt_tokens * (1 + params.prompt_logprobs) * params.n
+        if count > MAX_PROMPT_LOGPROBS:
+            raise InvalidRequestError(
+                f"log probabilities of {num_prompt_tokens} prompt tokens, with "
+                f"{params.prompt_logprobs} alternatives each and for n {params.n}, are {count} "
+                f"together; at most {MAX_PROMPT_LOGPROBS} are possible",
+                "prompt_logprobs",
+            )
 
     def check_prompt(self, prompt_token_ids: Iterable[int]) -> npt.NDArray[np.int64]:
         """The token ids as an array; raises InvalidRequestError for none, or an unknown one."""
@@ -64,7 +82,7 @@ class RequestLimits:
                 f"n is {params.n}; this model runs at most {self.max_num_seqs} sequences at once",
                 "n",
             )
-        self._check_prompt_length(num_prompt_tokens)
+        self._check_prompt_length(num_prompt_tokens, has_answer=params.max_tokens != 0)
         if params.max_tokens is None:
             return self.max_num_tokens - num_prompt_tokens
         together = num_prompt_tokens + params.max_tokens
@@ -76,7 +94,7 @@ class RequestLimits:
             )
         return params.max_tokens
 
-    def _check_prompt_length(self, num_prompt_tokens: int) -> None:
+    def _check_prompt_length(self, num_prompt_tokens: int, has_answer: bool) -> None:
         longest = self.max_num_prompt_tokens
         if longest is not None and num_prompt_tokens > longest:
             raise ContextLengthError(
@@ -84,9 +102,15 @@ class RequestLimits:
                 f"fit max_num_batched_tokens, which is {longest}",
                 "prompt",
             )
-        if num_prompt_tokens >= self.max_num_tokens:
+        if has_answer and num_prompt_tokens >= self.max_num_tokens:
             raise ContextLengthError(
                 f"the prompt has {num_prompt_tokens} tokens; {self.limited_by} holds "
                 f"{self.max_num_tokens}, and at least one must be left for the answer",
+                "prompt",
+            )
+        longest = min(self.max_num_tokens, self.num_kv_tokens)
+        if num_prompt_tokens > longest:
+            raise ContextLengthError(
+                f"the prompt has {num_prompt_tokens} tokens; {self.limited_by} holds {longest}",
                 "prompt",
             )

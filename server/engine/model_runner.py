@@ -10,10 +10,17 @@ import openvino as ov
 
 from server.engine.graph_output import SAMPLED_ROWS_INPUT
 from server.engine.kv_cache import DeviceKVCache, HostKVCache
+from server.engine.logprobs import PromptLogprobs
 from server.engine.model_loader import LoadedModel
 from server.engine.scheduler import ScheduledStep
 from server.engine.sequence import Sequence
 from server.engine.stats import EngineStats
+
+PromptRows = tuple[PromptLogprobs, npt.NDArray[np.int64]]
+"""Rows of a step whose logits a prompt needs."""
+
+PromptLogits = tuple[PromptLogprobs, npt.NDArray[np.float32]]
+"""The logits of these rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +28,14 @@ class StepOutput:
     """The sequences that are fully computed after a step, and a row of logits for each.
 
     `logits` is f32[sequences, vocabulary] and `maxima`, if there is one, f32[sequences, stretches]:
-    the highest logit of each stretch of the vocabulary. Both are valid until the next step runs.
+    the highest logit of each stretch of the vocabulary. `prompt_logits` are the next rows that
+    the log probabilities of a prompt need. All are valid until the next step runs.
     """
 
     sequences: list[Sequence]
     logits: npt.NDArray[np.float32]
     maxima: npt.NDArray[np.float32] | None
+    prompt_logits: list[PromptLogits]
 
 
 class ModelRunner:
@@ -64,7 +73,7 @@ class ModelRunner:
         started = perf_counter()
         if step.copies:
             self._cache.copy_blocks(step.copies)
-        inputs, complete = self._pack(step)
+        inputs, complete, prompts = self._pack(step)
         for name, array in inputs.items():
             self._request.set_tensor(name, ov.Tensor(array, shared_memory=True))
         packed = perf_counter()
@@ -72,18 +81,22 @@ class ModelRunner:
         self._stats.pack_s += packed - started
         self._stats.infer_s += perf_counter() - packed
         output = self._model.output
-        logits = self._rows(output.logits_index, len(complete))
-        if output.maxima_index is None:
-            return StepOutput(complete, logits, None)
-        return StepOutput(complete, logits, self._rows(output.maxima_index, len(complete)))
+        logits = self._rows(output.logits_index)
+        maxima = None
+        if output.maxima_index is not None:
+            maxima = self._rows(output.maxima_index)[: len(complete)]
+        prompt_logits = _share_out(logits[len(complete) :], prompts)
+        return StepOutput(complete, logits[: len(complete)], maxima, prompt_logits)
 
-    def _rows(self, output_index: int, count: int) -> npt.NDArray[np.float32]:
-        """The first rows of an output, without a copy."""
+    def _rows(self, output_index: int) -> npt.NDArray[np.float32]:
+        """The rows of an output, without a copy."""
         data = self._request.get_output_tensor(output_index).data
-        rows: npt.NDArray[np.float32] = data.reshape(len(data), -1)[:count]
+        rows: npt.NDArray[np.float32] = data.reshape(len(data), -1)
         return rows
 
-    def _pack(self, step: ScheduledStep) -> tuple[dict[str, npt.NDArray[Any]], list[Sequence]]:
+    def _pack(
+        self, step: ScheduledStep
+    ) -> tuple[dict[str, npt.NDArray[Any]], list[Sequence], list[PromptRows]]:
         num_new = np.array(step.num_new_tokens, np.int32)
         past = np.array([s.num_computed_tokens for s in step.sequences], np.int32)
         ends = past + num_new
@@ -101,10 +114,35 @@ class ModelRunner:
             inputs["position_ids"] = _positions(past, num_new, begins)
         sizes = np.array([s.num_tokens for s in step.sequences], np.int32)
         complete = np.flatnonzero(ends == sizes)
-        # A matrix product needs at least one row, also when no prompt of the step is complete.
-        rows = begins[complete + 1] - 1 if len(complete) else np.zeros(1)
-        inputs[SAMPLED_ROWS_INPUT] = rows.astype(np.int64)
-        return inputs, [step.sequences[i] for i in complete]
+        prompts = [
+            (gathered, _prompt_rows(sequence, gathered, begin, end))
+            for sequence, begin, end in zip(step.sequences, begins[:-1], ends, strict=True)
+            if (gathered := sequence.unread_prompt_logprobs) is not None
+        ]
+        rows = np.concatenate([begins[complete + 1] - 1, *(rows for _, rows in prompts)])
+        # A matrix product needs at least one row, also when none is looked at.
+        inputs[SAMPLED_ROWS_INPUT] = rows.astype(np.int64) if len(rows) else np.zeros(1, np.int64)
+        return inputs, [step.sequences[i] for i in complete], prompts
+
+
+def _prompt_rows(
+    sequence: Sequence, gathered: PromptLogprobs, begin: int, end: int
+) -> npt.NDArray[np.int64]:
+    """Rows of the step, in which the sequence starts at row `begin` and ends before token `end`,
+    that tell of a next token of the prompt which is not known yet.
+    """
+    first = max(sequence.num_computed_tokens, gathered.num_done)
+    positions = np.arange(first, min(end, sequence.num_prompt_tokens - 1))
+    return positions - sequence.num_computed_tokens + begin
+
+
+def _share_out(logits: npt.NDArray[np.float32], prompts: list[PromptRows]) -> list[PromptLogits]:
+    """Give each prompt its rows of the logits, which follow one another."""
+    shared, start = [], 0
+    for gathered, rows in prompts:
+        shared.append((gathered, logits[start : start + len(rows)]))
+        start += len(rows)
+    return shared
 
 
 def _prefix_sums(counts: npt.ArrayLike) -> npt.NDArray[np.int32]:

@@ -23,6 +23,12 @@ class ScheduledStep:
         """Tokens of the whole step."""
         return sum(self.num_new_tokens)
 
+    @property
+    def num_prompt_rows(self) -> int:
+        """Tokens whose logits are needed only for what they say of the prompt."""
+        pairs = zip(self.sequences, self.num_new_tokens, strict=True)
+        return sum(num for sequence, num in pairs if sequence.unread_prompt_logprobs is not None)
+
     def add(self, sequence: Sequence, num_new_tokens: int) -> None:
         """Put the next tokens of a sequence into the step."""
         self.sequences.append(sequence)
@@ -37,6 +43,10 @@ class Scheduler:
     Dynamic SplitFuse). When blocks run out the last sequence gives its own back and is computed
     again later. The first sequence always gets what it needs, so everything ends. A lower priority
     goes first; it never takes the place of what runs already, except where blocks run out.
+
+    The logits of a whole chunk, which log probabilities of a prompt need, are large: no step has
+    more than `max_num_prompt_rows` rows of them, so that such prompts may be read in chunks even
+    without `dynamic_split_fuse`.
     """
 
     def __init__(
@@ -45,12 +55,14 @@ class Scheduler:
         max_num_batched_tokens: int,
         max_num_seqs: int,
         dynamic_split_fuse: bool,
+        max_num_prompt_rows: int,
     ) -> None:
         self._kv = kv
         self._budget = max_num_batched_tokens
         # Every running sequence must fit a step with one token, or the last ones would starve.
         self._max_num_seqs = min(max_num_seqs, max_num_batched_tokens)
         self._split_fuse = dynamic_split_fuse
+        self._max_num_prompt_rows = max_num_prompt_rows
         self._waiting: list[Sequence] = []
         self._running: list[Sequence] = []
         self.num_preemptions = 0
@@ -97,10 +109,10 @@ class Scheduler:
         num_preemptions = self.num_preemptions
         if self._split_fuse:
             self._schedule_decodes(step)
-            self._continue_prompts(step)
+        self._continue_prompts(step)
         # What was just preempted would be started again at once, to be preempted again.
         if self.num_preemptions == num_preemptions:
-            self._admit(step, self._budget - step.num_tokens)
+            self._admit(step)
         if not step.sequences:
             self._schedule_decodes(step)
         step.copies = self._kv.take_pending_copies()
@@ -113,28 +125,32 @@ class Scheduler:
                 step.add(sequence, 1)
 
     def _continue_prompts(self, step: ScheduledStep) -> None:
-        budget = self._budget - step.num_tokens
         for sequence in [s for s in self._running if s.num_uncomputed_tokens > 1]:
-            if budget <= 0:
-                break
-            if sequence.status is not SequenceStatus.RUNNING:
-                continue
-            num_new = min(sequence.num_uncomputed_tokens, budget)
-            if self._reserve(sequence, num_new, step):
+            num_new = min(self._chunk_size(sequence, step), self._budget - step.num_tokens)
+            is_running = sequence.status is SequenceStatus.RUNNING
+            if is_running and num_new > 0 and self._reserve(sequence, num_new, step):
                 step.add(sequence, num_new)
-                budget -= num_new
 
-    def _admit(self, step: ScheduledStep, budget: int) -> None:
+    def _chunk_size(self, sequence: Sequence, step: ScheduledStep) -> int:
+        """Tokens of a prompt that may be computed in one step, whatever the budget."""
+        if sequence.unread_prompt_logprobs is None:
+            return sequence.num_uncomputed_tokens
+        return min(sequence.num_uncomputed_tokens, self._max_num_prompt_rows - step.num_prompt_rows)
+
+    def _admit(self, step: ScheduledStep) -> None:
         """Start waiting sequences while the budget, the seats and the blocks allow."""
         num_seats = self._max_num_seqs - sum(_num_seats(s) for s in self._running)
+        budget = self._budget - step.num_tokens
         while self._waiting and budget > 0 and _num_seats(self._waiting[0]) <= num_seats:
             sequence = self._waiting[0]
-            self._kv.attach_cached_prefix(sequence)
-            num_new = sequence.num_uncomputed_tokens
+            # What is taken from the cache is not computed, and has no logits.
+            if sequence.unread_prompt_logprobs is None:
+                self._kv.attach_cached_prefix(sequence)
+            num_new = self._chunk_size(sequence, step)
             if self._split_fuse:
                 num_new = min(num_new, budget)
             # A preempted sequence may have outgrown the budget; alone in a step it may run.
-            fits = num_new <= budget or not step.sequences
+            fits = 0 < num_new <= budget or not step.sequences
             if not (fits and self._can_start(sequence) and self._kv.allocate(sequence, num_new)):
                 self._kv.free(sequence)
                 break

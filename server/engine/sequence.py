@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from server.engine.block_pool import ROOT_PREFIX
+from server.engine.logprobs import PromptLogprobs
 from server.payloads import FinishReason, SamplingParams
 
 
@@ -69,11 +70,15 @@ class EngineRequest:
     num_cached_tokens: int = 0
     biased_token_ids: npt.NDArray[np.int64] = field(init=False)
     biases: npt.NDArray[np.float32] = field(init=False)
+    prompt_logprobs: PromptLogprobs | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         bias = self.params.logit_bias
         self.biased_token_ids = np.fromiter(bias.keys(), np.int64, len(bias))
         self.biases = np.fromiter(bias.values(), np.float32, len(bias))
+        if self.params.prompt_logprobs is not None:
+            num_top = self.params.prompt_logprobs
+            self.prompt_logprobs = PromptLogprobs(self.prompt_token_ids, num_top)
 
 
 class SequenceStatus(Enum):
@@ -143,6 +148,12 @@ class Sequence:
     def num_uncomputed_tokens(self) -> int:
         """Tokens without KV yet: 1 while decoding, more while the prompt is read."""
         return self.token_ids.size - self.num_computed_tokens
+
+    @property
+    def unread_prompt_logprobs(self) -> PromptLogprobs | None:
+        """What still needs logits of the prompt's tokens; None where nothing does."""
+        gathered = self.request.prompt_logprobs
+        return None if gathered is None or gathered.is_complete else gathered
 
     def random(self) -> float:
         """The sequence's own next uniform number in [0, 1), whatever else is in the batch."""

@@ -82,6 +82,18 @@ def greedy(hf_model: Path, model_f32: Path, prompts: Prompts) -> Prompts:
     return np.load(path).tolist()
 
 
+@pytest.fixture(scope="session")
+def log_softmax(hf_model: Path, prompts: Prompts) -> list[Any]:
+    """For each prompt, f32[tokens - 1, vocabulary]: of every next token, by transformers."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(hf_model, dtype=torch.float32).eval()
+    with torch.no_grad():
+        logits = [model(torch.tensor([prompt])).logits[0, :-1] for prompt in prompts]
+    return [torch.log_softmax(rows, dim=1).numpy() for rows in logits]
+
+
 def _generate_greedily(hf_model: Path, prompts: Prompts) -> Prompts:
     """All prompts at once, padded on the left, with their own positions."""
     import torch

@@ -23,18 +23,30 @@ class FakeEngine:
         max_num_seqs: int = 16,
         split_fuse: bool = True,
         caching: bool = False,
+        max_num_prompt_rows: int = 1000,
     ) -> None:
         self.kv = KVCacheManager(num_blocks, SIZE, caching)
-        self.scheduler = Scheduler(self.kv, budget, max_num_seqs, split_fuse)
+        self.scheduler = Scheduler(self.kv, budget, max_num_seqs, split_fuse, max_num_prompt_rows)
         self.budget = budget
         self.max_num_seqs = max_num_seqs
         self.live: list[Sequence] = []
         self.finished: list[Sequence] = []
 
     def add(
-        self, num_prompt_tokens: int, max_tokens: int = 4, n: int = 1, priority: int = 0
+        self,
+        num_prompt_tokens: int,
+        max_tokens: int = 4,
+        n: int = 1,
+        priority: int = 0,
+        prompt_logprobs: int | None = None,
     ) -> Sequence:
-        sequence = make_sequence(range(num_prompt_tokens), max_tokens, priority=priority, n=n)
+        sequence = make_sequence(
+            range(num_prompt_tokens),
+            max_tokens,
+            priority=priority,
+            n=n,
+            prompt_logprobs=prompt_logprobs,
+        )
         self.live.append(sequence)
         self.scheduler.add(sequence)
         return sequence
@@ -71,6 +83,10 @@ class FakeEngine:
         assert sequence.num_computed_tokens <= sequence.num_tokens
         assert sequence.block_table.size == self.kv.num_blocks_for(sequence.num_computed_tokens)
         self.kv.register_computed_blocks(sequence)
+        gathered = sequence.unread_prompt_logprobs
+        if gathered is not None:
+            num_known = min(sequence.num_computed_tokens, sequence.num_prompt_tokens - 1)
+            gathered.num_done = max(gathered.num_done, num_known)
 
     def _sample(self, sequence: Sequence) -> None:
         family = [sequence]
@@ -118,6 +134,25 @@ def test_prompts_share_a_step_first_come_first_served() -> None:
     engine = FakeEngine(budget=10)
     sequences = [engine.add(size, max_tokens=1) for size in (4, 9, 3)]
     assert [parts(step, sequences) for step in engine.run()] == [[4, 6, 0], [0, 3, 3]]
+
+
+@pytest.mark.parametrize("split_fuse", [True, False])
+def test_a_step_has_few_logits_of_prompts(split_fuse: bool) -> None:
+    engine = FakeEngine(budget=64, split_fuse=split_fuse, max_num_prompt_rows=5)
+    plain = engine.add(20, max_tokens=1)
+    asked = [engine.add(size, max_tokens=1, prompt_logprobs=0) for size in (12, 8)]
+    sequences = [plain, *asked]
+    steps = [parts(step, sequences) for step in engine.run()]
+    assert steps == [[20, 5, 0], [0, 5, 0], [0, 2, 3], [0, 0, 5]]
+
+
+def test_prompts_with_log_probabilities_are_read_wholly_in_spite_of_a_cache() -> None:
+    engine = FakeEngine(caching=True)
+    for prompt_logprobs, num_cached in ((None, 0), (None, 8), (0, 0), (None, 8)):
+        sequence = engine.add(9, max_tokens=1, prompt_logprobs=prompt_logprobs)
+        (step,) = engine.run()
+        assert step.num_new_tokens == [9 - num_cached]
+        assert sequence.request.num_cached_tokens == num_cached
 
 
 def test_a_lower_priority_is_admitted_first_and_equal_ones_as_they_came() -> None:

@@ -116,8 +116,10 @@ class GenerationFields(BaseModel):
             )
         return bool(self.stream_options.include_usage)
 
-    def sampling(self, **renamed: tuple[str, int | None]) -> SamplingFields:
-        """What the client set, in the ranges of SamplingParams.
+    def sampling(
+        self, *, may_be_empty: bool = False, **renamed: tuple[str, int | None]
+    ) -> SamplingFields:
+        """What the client set, in the ranges of SamplingParams; an answer has at least one token.
 
         `renamed` are fields that this endpoint calls otherwise: SamplingParams' name = (the
         endpoint's name, value); a value that is not None wins over a field of the same name.
@@ -131,6 +133,8 @@ class GenerationFields(BaseModel):
         sampling = cast(SamplingFields, set_values)
         try:
             params = SamplingParams(**sampling)
+            if params.max_tokens == 0 and not may_be_empty:
+                raise InvalidRequestError("max_tokens is 0; it must be at least 1", "max_tokens")
         except InvalidRequestError as error:
             theirs, value = renamed.get(error.param or "", ("", None))
             if error.param is None or value is None:
