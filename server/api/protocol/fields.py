@@ -9,7 +9,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from server.errors import InvalidRequestError, describe_value
 from server.payloads import SamplingFields, SamplingParams
 
-__all__ = ["SHARED_LABELS", "SHARED_NEUTRAL", "Count", "GenerationFields", "Mixed"]
+__all__ = [
+    "SHARED_LABELS",
+    "SHARED_NEUTRAL",
+    "Count",
+    "GenerationFields",
+    "Mixed",
+    "SharedRequestFields",
+]
 
 MAX_STOP_STRINGS = 16
 # Of all strings together: what looks for them holds a few hundred bytes for each.
@@ -92,14 +99,14 @@ class GenerationFields(BaseModel):
     stop_token_ids: list[Count] | None = None
     logit_bias: dict[str, float] | None = None
     priority: Priority = 0
-    cache_salt: Salt = ""
+    cache_salt: Salt | None = None
 
     def shared(self) -> SharedRequestFields:
         """What GenerationRequest takes from every endpoint."""
         return {
             "stop": self.stop_strings(),
             "priority": self.priority,
-            "cache_salt": self.cache_salt,
+            "cache_salt": self.cache_salt or "",
         }
 
     def has_usage_chunk(self) -> bool:
