@@ -1,7 +1,7 @@
 """What each token adds to a text, as bytes, read once from an openvino_detokenizer.xml."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,18 @@ class ByteTable:
         """Return what the token adds at the start of a text."""
         first = self.first_bytes.get(token_id)
         return self.lookup(token_id) if first is None else first
+
+    def showing(self, names: Collection[str]) -> "ByteTable":
+        """Return a table in which these special tokens add their names to a text."""
+        wanted = {name.encode() for name in names}
+        shown = {i: raw for i, raw in self.special_bytes.items() if raw in wanted}
+        if not shown:
+            return self
+        token_bytes = list(self.token_bytes)
+        for token_id, raw in shown.items():
+            token_bytes[token_id] = raw
+        first_bytes = {i: raw for i, raw in self.first_bytes.items() if i not in shown}
+        return replace(self, token_bytes=token_bytes, first_bytes=first_bytes)
 
     def decode(self, token_ids: Iterable[int]) -> str:
         """Return the text of whole tokens, without the special ones."""

@@ -21,7 +21,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from server.errors import InvalidRequestError, ModelLoadError
 
-__all__ = ["ChatTemplate", "load_chat_template"]
+__all__ = ["ChatTemplate", "find_template_texts", "load_chat_template"]
 
 TEMPLATE_FILE_NAME = "chat_template.jinja"
 EXTRA_TEMPLATES_FOLDER_NAME = "additional_chat_templates"
@@ -112,6 +112,11 @@ def load_chat_template(models_path: Path) -> ChatTemplate:
             f'{TEMPLATE_FILE_NAME}, or "chat_template" in tokenizer_config.json, of the model'
         )
     return ChatTemplate(sources, _read_special_tokens(models_path), str(origin))
+
+
+def find_template_texts(models_path: Path) -> list[str]:
+    """The templates of a model folder as they are written; none where it has none."""
+    return list(_find_sources(models_path)[0].values())
 
 
 def _find_sources(models_path: Path) -> tuple[dict[str, str], Path]:

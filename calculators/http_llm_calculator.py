@@ -1,8 +1,14 @@
 """The one-node form of an LLM graph that OpenVINO Model Server has."""
 
+from dataclasses import replace
+
 from calculators.detokenizer_calculator import DetokenizerCalculator
 from calculators.llm_executor_calculator import LLMExecutorCalculator
 from calculators.llm_options import LLMCalculatorOptions
+from calculators.output_parser_calculator import (
+    OutputParserCalculator,
+    OutputParserCalculatorOptions,
+)
 from calculators.tokenizer_calculator import TokenizerCalculator, TokenizerCalculatorOptions
 from server.graph import Contract, GraphConfig, NodeConfig, Subgraph, Tag
 from server.payloads import GenerationRequest, TextChunk
@@ -11,7 +17,7 @@ __all__ = ["HttpLLMCalculator"]
 
 
 class HttpLLMCalculator(Subgraph):
-    """Stands for tokenizer, LLM executor and detokenizer, as one node of a Model Server graph.
+    """Stands for the nodes of an LLM graph, as one node of a Model Server graph.
 
     The side packets are those that Model Server itself makes; here nothing needs to come in.
     """
@@ -27,7 +33,7 @@ class HttpLLMCalculator(Subgraph):
     )
 
     def expand(self, node_name: str, options: LLMCalculatorOptions) -> GraphConfig:
-        """Return the three nodes, all on the same model folder."""
+        """Return tokenizer, executor, detokenizer and output parser, all on one model folder."""
         tokenizer = NodeConfig(
             TokenizerCalculator,
             name="Tokenizer",
@@ -41,17 +47,26 @@ class HttpLLMCalculator(Subgraph):
             name="LLMExecutor",
             input_streams=("PROMPT:prompt",),
             output_streams=("TOKENS:tokens",),
-            options=options,
+            options=replace(options, tool_parser="", reasoning_parser=""),
         )
         detokenizer = NodeConfig(
             DetokenizerCalculator,
             name="Detokenizer",
             input_streams=("TOKENS:tokens",),
             output_streams=("TEXT:text",),
+            input_side_packets=("TOKENIZER:tokenizer", "OUTPUT_FORMAT:format"),
+        )
+        parser = NodeConfig(
+            OutputParserCalculator,
+            name="OutputParser",
+            input_streams=("PROMPT:prompt", "TEXT:text"),
+            output_streams=("TEXT:parsed",),
             input_side_packets=("TOKENIZER:tokenizer",),
+            output_side_packets=("OUTPUT_FORMAT:format",),
+            options=OutputParserCalculatorOptions(options.tool_parser, options.reasoning_parser),
         )
         return GraphConfig(
-            nodes=(tokenizer, executor, detokenizer),
+            nodes=(tokenizer, executor, detokenizer, parser),
             input_streams=("HTTP_REQUEST_PAYLOAD:request",),
-            output_streams=("HTTP_RESPONSE_PAYLOAD:text",),
+            output_streams=("HTTP_RESPONSE_PAYLOAD:parsed",),
         )

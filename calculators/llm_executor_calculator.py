@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from calculators.llm_options import LLMCalculatorOptions, parse_plugin_config
 from server.engine import AsyncLLMEngine, EngineConfig
-from server.errors import InvalidRequestError
+from server.errors import ConfigError, InvalidRequestError
 from server.graph import Calculator, Contract, OpenContext, OutputStream, ProcessContext, Tag
 from server.payloads import SamplingFields, SamplingParams, TokenChunk, TokenizedPrompt
 
@@ -23,6 +23,11 @@ class LLMExecutorCalculator(Calculator):
     def open(self, cc: OpenContext) -> None:
         """Load and compile the model; raises ModelLoadError or ConfigError."""
         options = cc.options(LLMCalculatorOptions)
+        if options.tool_parser or options.reasoning_parser:
+            raise ConfigError(
+                f"node {cc.node_name!r}: tool_parser and reasoning_parser belong to a node with "
+                "OutputParserCalculator behind the detokenizer; HttpLLMCalculator has one inside"
+            )
         self._max_tokens_limit = options.max_tokens_limit
         self._engine = AsyncLLMEngine(
             EngineConfig(

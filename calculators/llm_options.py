@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, ClassVar
 
+from calculators.output_parsers import find_parser_problems
 from server.graph import UInt64
 
 __all__ = [
@@ -106,6 +107,7 @@ class LLMCalculatorOptions:
     `num_kv_blocks`, which Model Server does not have, sets the cache in blocks of 32 tokens
     instead. `device` "" is the first GPU, or the CPU where there is none. `plugin_config` is a JSON
     object of OpenVINO properties. `max_tokens_limit` is the most that a request may ask for.
+    `tool_parser` and `reasoning_parser` are those of OutputParserCalculator.
     `best_of_limit` bounds a search that no request can ask for, so any value will do. Fields that
     are not supported yet may be left out or have Model Server's defaults.
     """
@@ -165,12 +167,7 @@ class LLMCalculatorOptions:
                 f"chat_template_mode is {self.chat_template_mode.name}, which is not supported; "
                 "possible: JINJA"
             )
-        for name in ("tool_parser", "reasoning_parser"):
-            if getattr(self, name) not in ("", "none"):
-                problems.append(
-                    f"{name} is {getattr(self, name)!r}; parsers are not supported yet; "
-                    'possible: "none", or no such field'
-                )
+        problems += find_parser_problems(self.tool_parser, self.reasoning_parser)
         if self.enable_tool_guided_generation:
             problems.append("enable_tool_guided_generation is not supported yet; possible: false")
         for name in _UNSUPPORTED:

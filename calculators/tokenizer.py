@@ -16,6 +16,7 @@ class Tokenizer:
     """
 
     def __init__(self, models_path: Path) -> None:
+        self.models_path = models_path
         self._encoder = TextEncoder(models_path)
         self.byte_table: ByteTable = load_byte_table(models_path)
 

@@ -19,9 +19,10 @@ __all__ = [
     "TokenIdLogprobs",
     "TokenLogprobs",
     "TokenizedPrompt",
+    "ToolCallDelta",
 ]
 
-FinishReason = Literal["stop", "length"]
+FinishReason = Literal["stop", "length", "tool_calls"]
 
 MAX_SEED = 2**32 - 1
 MAX_TOP_LOGPROBS = 20
@@ -216,13 +217,27 @@ class TokenLogprobs:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """A piece of a tool call. `index` counts the calls of a choice; the first piece of each has an
+    `id` and a `name`. The `arguments` of all pieces together are the text of a JSON object.
+    """
+
+    index: int
+    id: str | None
+    name: str | None
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
 class TextChunk:
     """New text of one choice of a request, never a broken character.
 
-    `num_prompt_tokens` and `num_cached_tokens` are of the request; `num_completion_tokens` counts
-    the tokens of this choice so far. A chunk with `finish_reason` is the last of its choice;
-    `stop_reason` is then the stop string that was found, if any. `token_ids` are the tokens read
-    since the chunk before; those of a character that is not whole yet come with its text.
+    Where the output is parsed, `text` is what is neither `reasoning` nor `tool_calls`; a choice
+    that made tool calls ends with "tool_calls" in place of "stop". `num_prompt_tokens` and
+    `num_cached_tokens` are of the request; `num_completion_tokens` counts the tokens of this
+    choice so far. A chunk with `finish_reason` is the last of its choice; `stop_reason` is then
+    the stop string that was found, if any. `token_ids` are the tokens read since the chunk before;
+    those of a character that is not whole yet come with its text.
     """
 
     index: int
@@ -234,6 +249,8 @@ class TextChunk:
     finish_reason: FinishReason | None = None
     stop_reason: str | None = None
     token_ids: tuple[int, ...] = ()
+    reasoning: str = ""
+    tool_calls: tuple[ToolCallDelta, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,3 +125,11 @@ def test_a_model_that_is_no_detokenizer_is_refused(byte_level, tmp_path):
         shutil.copy(source, tmp_path / f"openvino_detokenizer.{suffix}")
     with pytest.raises(ModelLoadError, match="neither a VocabDecoder nor"):
         load_byte_table(tmp_path)
+
+
+def test_special_tokens_can_be_made_to_show(byte_level):
+    table = load_byte_table(byte_level.path)
+    shown = table.showing({"<|im_start|>", "no token"})
+    assert shown.decode([1, 2]) == "<|im_start|>"
+    assert table.decode([1, 2]) == ""
+    assert table.showing({"no token"}) is table

@@ -63,18 +63,30 @@ class EchoExecutor(Calculator):
             await cc.output(self.contract.outputs[0]).send(chunk)
 
 
-def test_a_graph_of_model_server_becomes_three_nodes(tmp_path):
+def test_a_graph_of_model_server_becomes_four_nodes(tmp_path):
     graph = validate(parse_graph_config(GRAPH, "graph.pbtxt"), tmp_path)
     assert (graph.input.type, graph.output.type) == (GenerationRequest, TextChunk)
     assert [node.name for node in graph.nodes] == [
         "LLMExecutor__Tokenizer",
         "LLMExecutor__LLMExecutor",
+        "LLMExecutor__OutputParser",
         "LLMExecutor__Detokenizer",
     ]
-    tokenizer, executor, _ = (node.options for node in graph.nodes)
+    tokenizer, executor, parser, _ = (node.options for node in graph.nodes)
     assert tokenizer.models_path == executor.models_path == "./"
     assert executor.plugin_config == '{ "KV_CACHE_PRECISION": "u8"}'
     assert executor.enable_prefix_caching
+    assert (parser.tool_parser, parser.reasoning_parser) == ("", "")
+
+
+def test_its_parsers_are_those_of_the_parser_node(tmp_path):
+    text = GRAPH.replace(
+        'device: "CPU"', 'device: "CPU", tool_parser: "hermes3", reasoning_parser: "qwen3"'
+    )
+    graph = validate(parse_graph_config(text, "graph.pbtxt"), tmp_path)
+    _, executor, parser, _ = (node.options for node in graph.nodes)
+    assert (parser.tool_parser, parser.reasoning_parser) == ("hermes3", "qwen3")
+    assert (executor.tool_parser, executor.reasoning_parser) == ("", "")
 
 
 @pytest.fixture
@@ -91,7 +103,7 @@ async def generate(graph, **fields):
         return [chunk async for chunk in run]
 
 
-async def test_text_goes_through_all_three(graph):
+async def test_text_goes_through_all_nodes(graph):
     texts = await generate(graph, prompt="Grüße, 日本語 😀")
     assert "".join(text.text for text in texts) == "Grüße, 日本語 😀"
     assert texts[-1].finish_reason == "stop"
@@ -108,3 +120,18 @@ async def test_a_stop_string_ends_the_run(graph):
     texts = await generate(graph, prompt="one two three", stop=("wo",))
     assert "".join(text.text for text in texts) == "one t"
     assert texts[-1].stop_reason == "wo"
+
+
+async def test_tool_calls_of_a_chat_are_found(monkeypatch, byte_level):
+    monkeypatch.setattr(http_llm_calculator, "LLMExecutorCalculator", EchoExecutor)
+    text = GRAPH.replace('device: "CPU"', 'device: "CPU", tool_parser: "hermes3"')
+    graph = await Graph.load(parse_graph_config(text, "graph.pbtxt"), byte_level.path, "model")
+    call = '<tool_call>{"name": "f", "arguments": {"a": 1}}</tool_call>'
+    messages = ({"role": "user", "content": call},)
+    tools = ({"type": "function", "function": {"name": "f"}},)
+    with_tools = await generate(graph, messages=messages, tools=tools)
+    assert [call.name for text in with_tools for call in text.tool_calls if call.name] == ["f"]
+    assert with_tools[-1].finish_reason == "tool_calls"
+    without = await generate(graph, messages=messages)
+    assert call in "".join(text.text for text in without)
+    await graph.close()

@@ -8,13 +8,13 @@ from server.graph import parse_graph_config, validate
 def parse(text, folder):
     """Return the options that a graph.pbtxt with this text gives."""
     source = f"""
-        input_stream: "HTTP_REQUEST_PAYLOAD:input"
-        output_stream: "HTTP_RESPONSE_PAYLOAD:output"
+        input_stream: "PROMPT:input"
+        output_stream: "TOKENS:output"
         node {{
           name: "LLMExecutor"
-          calculator: "calculators.http_llm_calculator:HttpLLMCalculator"
-          input_stream: "HTTP_REQUEST_PAYLOAD:input"
-          output_stream: "HTTP_RESPONSE_PAYLOAD:output"
+          calculator: "calculators.llm_executor_calculator:LLMExecutorCalculator"
+          input_stream: "PROMPT:input"
+          output_stream: "TOKENS:output"
           node_options: {{
             [type.googleapis.com / mediapipe.LLMCalculatorOptions]: {{ {text} }}
           }}
@@ -49,7 +49,7 @@ def test_every_field_is_read(tmp_path):
         models_path: "model", max_num_batched_tokens: 1024, cache_size: 4, max_num_seqs: 64,
         dynamic_split_fuse: false, device: "GPU", plugin_config: '{"NUM_STREAMS": 1}',
         best_of_limit: 5, max_tokens_limit: 100, enable_prefix_caching: true, num_kv_blocks: 7,
-        pipeline_type: LM_CB
+        pipeline_type: LM_CB, tool_parser: "hermes3", reasoning_parser: "qwen3"
     """
     assert parse(text, tmp_path) == LLMCalculatorOptions(
         models_path="model",
@@ -64,6 +64,8 @@ def test_every_field_is_read(tmp_path):
         max_tokens_limit=100,
         enable_prefix_caching=True,
         pipeline_type=PipelineType.LM_CB,
+        tool_parser="hermes3",
+        reasoning_parser="qwen3",
     )
 
 
@@ -86,8 +88,8 @@ def test_defaults_of_unsupported_fields_are_fine(tmp_path):
         ("pipeline_type: VLM_CB", "pipeline_type is VLM_CB,"),
         ("pipeline_type: OMNI", "pipeline_type is OMNI,"),
         ("chat_template_mode: MINJA", "chat_template_mode is MINJA,.*possible: JINJA"),
-        ('tool_parser: "hermes3"', "tool_parser is 'hermes3'.*possible: \"none\""),
-        ('reasoning_parser: "qwen3"', "reasoning_parser is 'qwen3'"),
+        ('tool_parser: "hermes"', "tool_parser is 'hermes'; did you mean 'hermes3'.*none"),
+        ('reasoning_parser: "qwen"', "reasoning_parser is 'qwen'; did you mean 'qwen3'.*none"),
         ("enable_tool_guided_generation: true", "enable_tool_guided_generation is not supported"),
         ('draft_models_path: "draft"', "draft_models_path is not supported"),
         ('draft_device: "CPU"', "draft_device is not supported"),
@@ -120,7 +122,7 @@ def test_what_is_not_supported_is_refused_by_name(tmp_path, text, message):
 
 def test_every_problem_is_reported_at_once(tmp_path):
     with pytest.raises(GraphValidationError, match=r"tool_parser.*draft_models_path"):
-        parse('models_path: "./" tool_parser: "llama3" draft_models_path: "x"', tmp_path)
+        parse('models_path: "./" tool_parser: "lama" draft_models_path: "x"', tmp_path)
 
 
 def test_a_plugin_config_nested_without_end():

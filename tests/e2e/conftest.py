@@ -1,7 +1,6 @@
 """The bundled model, really exported, in a repository with several graphs; and a server on it."""
 
 import hashlib
-import json
 import os
 import subprocess
 import sys
@@ -9,57 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from e2e_graphs import ONE_NODE_GRAPH, add_to_config, write_model
 from e2e_names import SMALL_BLOCKS
 from server_process import ROOT, ServerProcess, server_process
 
 SOURCE = ROOT / "demos" / "tiny_chat" / "model"
 CACHE = ROOT / "build" / "test_models"
-
-ONE_NODE_GRAPH = """
-input_stream: "HTTP_REQUEST_PAYLOAD:input"
-output_stream: "HTTP_RESPONSE_PAYLOAD:output"
-node: {{
-  name: "LLMExecutor"
-  calculator: "HttpLLMCalculator"
-  input_stream: "LOOPBACK:loopback"
-  input_stream: "HTTP_REQUEST_PAYLOAD:input"
-  input_side_packet: "LLM_NODE_RESOURCES:llm"
-  output_stream: "LOOPBACK:loopback"
-  output_stream: "HTTP_RESPONSE_PAYLOAD:output"
-  input_stream_info: {{ tag_index: 'LOOPBACK:0', back_edge: true }}
-  node_options: {{
-    [type.googleapis.com / mediapipe.LLMCalculatorOptions]: {{
-      models_path: "{models_path}",
-      plugin_config: '{{"KV_CACHE_PRECISION": "u8"}}',
-      enable_prefix_caching: true,
-      {options}
-    }}
-  }}
-  input_stream_handler {{
-    input_stream_handler: "SyncSetInputStreamHandler",
-    options {{
-      [mediapipe.SyncSetInputStreamHandlerOptions.ext] {{
-        sync_set {{ tag_index: "LOOPBACK:0" }}
-      }}
-    }}
-  }}
-}}
-"""
-
-
-def write_model(repository: Path, name: str, graph: str) -> None:
-    """Add a model with that graph.pbtxt to a repository and its config.json."""
-    folder = repository / name
-    folder.mkdir(parents=True)
-    (folder / "graph.pbtxt").write_text(graph)
-    add_to_config(repository, name)
-
-
-def add_to_config(repository: Path, name: str) -> None:
-    path = repository / "config.json"
-    config = json.loads(path.read_text()) if path.exists() else {"model_config_list": []}
-    config["model_config_list"].append({"config": {"name": name}})
-    path.write_text(json.dumps(config))
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,13 @@ from dataclasses import dataclass, field
 from json.encoder import encode_basestring_ascii
 from typing import Any, ClassVar
 
-from server.payloads import FinishReason, GenerationRequest, TextChunk, TokenLogprobs
+from server.payloads import (
+    FinishReason,
+    GenerationRequest,
+    TextChunk,
+    TokenLogprobs,
+    ToolCallDelta,
+)
 
 __all__ = [
     "AnswerHead",
@@ -18,6 +24,7 @@ __all__ = [
     "GenerationCall",
     "Renderer",
     "StreamFrame",
+    "ToolCall",
     "Usage",
     "finite_logprob",
     "json_bytes",
@@ -55,16 +62,35 @@ class AnswerHead:
 
 
 @dataclass(slots=True)
+class ToolCall:
+    """One tool call of a choice, put together from its pieces."""
+
+    id: str
+    name: str
+    arguments_parts: list[str] = field(default_factory=list)
+
+    @property
+    def arguments(self) -> str:
+        """The arguments so far: the text of a JSON object."""
+        return "".join(self.arguments_parts)
+
+
+@dataclass(slots=True)
 class Choice:
     """One choice of an answer, put together from its chunks."""
 
     parts: list[str] = field(default_factory=list)
+    reasoning_parts: list[str] = field(default_factory=list)
+    tool_calls: list[ToolCall] = field(default_factory=list)
     logprobs: list[TokenLogprobs] | None = None
     last: TextChunk | None = None
 
     def add(self, chunk: TextChunk) -> None:
         """Append a chunk."""
         self.parts.append(chunk.text)
+        self.reasoning_parts.append(chunk.reasoning)
+        for delta in chunk.tool_calls:
+            self._add_tool_call(delta)
         if chunk.logprobs is not None:
             self.logprobs = self.logprobs or []
             self.logprobs.extend(chunk.logprobs)
@@ -76,9 +102,19 @@ class Choice:
         return "".join(self.parts)
 
     @property
+    def reasoning(self) -> str:
+        """The reasoning so far."""
+        return "".join(self.reasoning_parts)
+
+    @property
     def finish_reason(self) -> FinishReason | None:
         """Why it ended; None while it has not."""
         return None if self.last is None else self.last.finish_reason
+
+    def _add_tool_call(self, delta: ToolCallDelta) -> None:
+        if delta.id is not None:
+            self.tool_calls.append(ToolCall(delta.id, delta.name or ""))
+        self.tool_calls[delta.index].arguments_parts.append(delta.arguments)
 
 
 class StreamFrame:

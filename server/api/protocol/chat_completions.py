@@ -11,6 +11,7 @@ from server.api.protocol.answer import (
     Choice,
     ChoicesRenderer,
     GenerationCall,
+    ToolCall,
     finite_logprob,
     json_string,
 )
@@ -24,7 +25,13 @@ from server.api.protocol.fields import (
 from server.api.protocol.messages import parse_messages, parse_tool_choice, parse_tools
 from server.api.protocol.validation import FieldRules, validate_fields
 from server.errors import InvalidRequestError
-from server.payloads import GenerationRequest, SamplingFields, TextChunk, TokenLogprobs
+from server.payloads import (
+    GenerationRequest,
+    SamplingFields,
+    TextChunk,
+    TokenLogprobs,
+    ToolCallDelta,
+)
 
 __all__ = ["ChatCompletionFields", "parse_chat_completion"]
 
@@ -103,25 +110,68 @@ class _ChatRenderer(ChoicesRenderer):
 
     def chunk(self, chunk: TextChunk) -> bytes | None:
         """The role travels with the first token: clients time the first chunk as that token."""
-        if not (chunk.text or chunk.finish_reason or chunk.logprobs):
+        is_parsed = bool(chunk.reasoning or chunk.tool_calls)
+        if not (chunk.text or is_parsed or chunk.finish_reason or chunk.logprobs):
             return None
-        if chunk.index not in self._started:
+        members = []
+        is_first = chunk.index not in self._started
+        if is_first:
             self._started.add(chunk.index)
-            delta = f'"delta":{{"role":"assistant","content":{json_string(chunk.text)}}}'
-        elif chunk.text:
-            delta = f'"delta":{{"content":{json_string(chunk.text)}}}'
-        else:
-            delta = '"delta":{}'
+            members.append('"role":"assistant"')
+        if chunk.text or (is_first and not is_parsed):
+            members.append(f'"content":{json_string(chunk.text)}')
+        if is_parsed:
+            members += _parsed_members(chunk, is_first=is_first and not chunk.text)
+        delta = f'"delta":{{{",".join(members)}}}'
         logprobs = "null" if chunk.logprobs is None else json.dumps(_logprobs(chunk.logprobs))
         return self._frame.event(chunk.index, delta, logprobs, chunk.finish_reason)
 
     def choice(self, index: int, choice: Choice) -> dict[str, Any]:
         return {
             "index": index,
-            "message": {"role": "assistant", "content": choice.text, "refusal": None},
+            "message": _message(choice),
             "logprobs": None if choice.logprobs is None else _logprobs(choice.logprobs),
             "finish_reason": choice.finish_reason,
         }
+
+
+def _parsed_members(chunk: TextChunk, is_first: bool) -> list[str]:
+    """What the output parser found, as members of a delta."""
+    members = ['"content":null'] if is_first else []
+    if chunk.reasoning:
+        members.append(f'"reasoning_content":{json_string(chunk.reasoning)}')
+    if chunk.tool_calls:
+        members.append(f'"tool_calls":[{",".join(map(_tool_call_delta, chunk.tool_calls))}]')
+    return members
+
+
+def _tool_call_delta(delta: ToolCallDelta) -> str:
+    head = ""
+    name = ""
+    if delta.id is not None:
+        head = f'"id":{json_string(delta.id)},"type":"function",'
+        name = f'"name":{json_string(delta.name or "")},'
+    arguments = f'"arguments":{json_string(delta.arguments)}'
+    return f'{{"index":{delta.index},{head}"function":{{{name}{arguments}}}}}'
+
+
+def _message(choice: Choice) -> dict[str, Any]:
+    """The content is null where the model wrote nothing but tool calls."""
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": None if choice.tool_calls and not choice.text else choice.text,
+        "refusal": None,
+    }
+    if choice.reasoning:
+        message["reasoning_content"] = choice.reasoning
+    if choice.tool_calls:
+        message["tool_calls"] = [_tool_call(call) for call in choice.tool_calls]
+    return message
+
+
+def _tool_call(call: ToolCall) -> dict[str, Any]:
+    function = {"name": call.name, "arguments": call.arguments}
+    return {"id": call.id, "type": "function", "function": function}
 
 
 def _logprobs(tokens: Sequence[TokenLogprobs]) -> dict[str, Any]:

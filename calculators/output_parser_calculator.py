@@ -1,0 +1,106 @@
+"""The node that finds tool calls and reasoning in generated text."""
+
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+from calculators.chat_template import find_template_texts
+from calculators.output_parsers import OutputFormat, ParsedOutput, find_parser_problems
+from calculators.tokenizer import Tokenizer
+from server.errors import ModelLoadError
+from server.graph import Calculator, Contract, OpenContext, ProcessContext, Tag
+from server.payloads import TextChunk, TokenizedPrompt
+
+__all__ = ["OutputParserCalculator", "OutputParserCalculatorOptions"]
+
+PROMPT = Tag("PROMPT", TokenizedPrompt)
+TEXT = Tag("TEXT", TextChunk)
+TOKENIZER = Tag("TOKENIZER", Tokenizer)
+OUTPUT_FORMAT = Tag("OUTPUT_FORMAT", OutputFormat)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class OutputParserCalculatorOptions:
+    """The parsers by name, "none" for no parser; "" lets the model's chat template decide."""
+
+    PROTO_NAME: ClassVar[str] = "mediapipe.OutputParserCalculatorOptions"
+
+    tool_parser: str = ""
+    reasoning_parser: str = ""
+
+    def __post_init__(self) -> None:
+        problems = find_parser_problems(self.tool_parser, self.reasoning_parser)
+        if problems:
+            raise ValueError("; ".join(problems))
+
+
+class OutputParserCalculator(Calculator):
+    """Splits TEXT into content, reasoning and tool calls, by the request that PROMPT carries.
+
+    The side packet OUTPUT_FORMAT tells the detokenizer which special tokens to leave in the text.
+    """
+
+    contract = Contract(
+        inputs=(PROMPT, TEXT),
+        outputs=(TEXT,),
+        input_side_packets=(TOKENIZER,),
+        output_side_packets=(OUTPUT_FORMAT,),
+        options=OutputParserCalculatorOptions,
+    )
+
+    def open(self, cc: OpenContext) -> None:
+        """Choose the parsers."""
+        options = cc.options(OutputParserCalculatorOptions)
+        template = _read_template(cc.side_packet(TOKENIZER).models_path)
+        self._format = OutputFormat.choose(options.tool_parser, options.reasoning_parser, template)
+        cc.set_side_packet(OUTPUT_FORMAT, self._format)
+        logger.info("Node %r: %s", cc.node_name, self._format)
+
+    async def process(self, cc: ProcessContext) -> None:
+        """Parse every choice of one request."""
+        output = cc.output(TEXT)
+        async for prompt in cc.input(PROMPT):
+            num_choices = prompt.request.sampling.get("n", 1)
+            choices = [_Choice(self._format, prompt) for _ in range(num_choices)]
+            async for chunk in cc.input(TEXT):
+                await output.send(choices[chunk.index].parse(chunk))
+
+
+def _read_template(models_path: Path) -> str:
+    try:
+        return "\n".join(find_template_texts(models_path))
+    except ModelLoadError:
+        # The tokenizer node refuses chats then, and says why; completions need no parser.
+        return ""
+
+
+class _Choice:
+    """One choice of a request on its way through the parsers."""
+
+    __slots__ = ("_output", "_parser")
+
+    def __init__(self, output_format: OutputFormat, prompt: TokenizedPrompt) -> None:
+        self._output = ParsedOutput()
+        self._parser = output_format.start(prompt, self._output)
+
+    def parse(self, chunk: TextChunk) -> TextChunk:
+        if self._parser is None:
+            return chunk
+        self._parser.feed(chunk.text)
+        finish_reason = chunk.finish_reason
+        if finish_reason is not None:
+            self._parser.finish()
+            self._output.finish()
+            if finish_reason == "stop" and self._output.num_calls:
+                finish_reason = "tool_calls"
+        delta = self._output.take()
+        return replace(
+            chunk,
+            text=delta.content,
+            reasoning=delta.reasoning,
+            tool_calls=delta.tool_calls,
+            finish_reason=finish_reason,
+        )

@@ -1,0 +1,177 @@
+"""A tool call as a JSON object: {"name": ..., "arguments": {...}}."""
+
+import json
+from collections.abc import Callable
+from enum import Enum, auto
+
+from calculators.output_parsers.json_scanner import JsonScanner
+from calculators.output_parsers.parsed_output import ParsedOutput
+
+__all__ = ["CallState", "JsonCallReader", "is_json_object"]
+
+_WHITE_SPACE = " \t\n\r"
+_ARGUMENTS_KEYS = ("arguments", "parameters")
+
+
+class CallState(Enum):
+    """How far a call is; NONE and CUT say what is wrong with it.
+
+    NONE is no call, and nothing of it was given to the output: `JsonCallReader.raw` is its text.
+    CUT is a call whose arguments are broken after the output had a part of them.
+    """
+
+    READING = auto()
+    COMPLETE = auto()
+    NONE = auto()
+    CUT = auto()
+
+
+class JsonCallReader:
+    """Reads one call as it comes; the arguments go to the output as soon as the name is known.
+
+    Arguments that are a string with an object in it are that object; null and, unless
+    `needs_arguments`, no arguments at all are an empty one. Other members are skipped. Until
+    `is_started` the output has nothing, and `raw` is what was read.
+    """
+
+    def __init__(self, output: ParsedOutput, *, needs_arguments: bool = False) -> None:
+        self._output = output
+        self._needs_arguments = needs_arguments
+        self._step: Callable[[str, int], int] = self._open
+        self._scanner = JsonScanner()
+        self._key: str | None = None
+        self._value = ""
+        self._name = ""
+        self._arguments: str | None = None
+        self.is_started = False
+        self._is_streaming = False
+        self.raw = ""
+        self.state = CallState.READING
+
+    def feed(self, text: str) -> str:
+        """Read on; return the text behind the call, or the one from where it is broken."""
+        position = 0
+        while position < len(text) and self.state is CallState.READING:
+            position = self._step(text, position)
+        if not self.is_started:
+            self.raw += text[:position]
+        return text[position:]
+
+    def _open(self, text: str, position: int) -> int:
+        if text[position] == "{":
+            self._step = self._first_key
+            return position + 1
+        return self._skip_space(text, position)
+
+    def _first_key(self, text: str, position: int) -> int:
+        return self._close(position) if text[position] == "}" else self._begin_key(text, position)
+
+    def _begin_key(self, text: str, position: int) -> int:
+        if text[position] == '"':
+            self._begin(None)
+            return position
+        return self._skip_space(text, position)
+
+    def _colon(self, text: str, position: int) -> int:
+        if text[position] == ":":
+            self._step = self._begin_value
+            return position + 1
+        return self._skip_space(text, position)
+
+    def _begin_value(self, text: str, position: int) -> int:
+        if text[position] in _WHITE_SPACE:
+            return position + 1
+        assert self._key is not None
+        self._begin(self._key)
+        if self._is_arguments() and self._name and text[position] == "{":
+            self._is_streaming = True
+            self._start_call()
+        return position
+
+    def _begin(self, key: str | None) -> None:
+        """Begin a string that is a key, or the value of `key`."""
+        self._scanner = JsonScanner()
+        self._key = key
+        self._value = ""
+        self._step = self._scan
+
+    def _scan(self, text: str, position: int) -> int:
+        end = self._scanner.feed(text, position)
+        if self._is_streaming:
+            self._output.arguments(text[position:end])
+        else:
+            self._value += text[position:end]
+        if self._scanner.is_broken:
+            self._break()
+        elif self._scanner.is_complete:
+            self._end_scan()
+        return end
+
+    def _end_scan(self) -> None:
+        if self._key is None:
+            self._key = json.loads(self._value)
+            self._step = self._colon
+            return
+        self._step = self._after_value
+        if self._is_streaming:
+            self._is_streaming = False
+            self._arguments = ""
+        elif self._key == "name":
+            self._read_name()
+        elif self._is_arguments():
+            self._read_arguments()
+
+    def _after_value(self, text: str, position: int) -> int:
+        if text[position] == ",":
+            self._step = self._begin_key
+            return position + 1
+        if text[position] == "}":
+            return self._close(position)
+        return self._skip_space(text, position)
+
+    def _close(self, position: int) -> int:
+        if not self.is_started:
+            if not self._name or (self._arguments is None and self._needs_arguments):
+                return self._break(position)
+            self._start_call()
+            self._output.arguments(self._arguments or "{}")
+        self.state = CallState.COMPLETE
+        return position + 1
+
+    def _is_arguments(self) -> bool:
+        return self._key in _ARGUMENTS_KEYS and self._arguments is None
+
+    def _read_name(self) -> None:
+        name = json.loads(self._value) if self._value.startswith('"') else None
+        if not name:
+            self._break()
+        elif not self.is_started:
+            self._name = name
+
+    def _read_arguments(self) -> None:
+        value = json.loads(self._value) if self._value.startswith('"') else self._value
+        self._arguments = "{}" if value == "null" else value
+        if not is_json_object(self._arguments):
+            self._break()
+
+    def _start_call(self) -> None:
+        self.is_started = True
+        self._output.start_call(self._name)
+
+    def _skip_space(self, text: str, position: int) -> int:
+        return position + 1 if text[position] in _WHITE_SPACE else self._break(position)
+
+    def _break(self, position: int = 0) -> int:
+        if not self.is_started:
+            self.state = CallState.NONE
+        else:
+            # What is broken behind the arguments is a frame that nobody needs.
+            self.state = CallState.CUT if self._is_streaming else CallState.COMPLETE
+        return position
+
+
+def is_json_object(text: str) -> bool:
+    """Whether a whole text is one JSON object."""
+    scanner = JsonScanner()
+    text = text.strip(_WHITE_SPACE)
+    return text.startswith("{") and scanner.feed(text) == len(text) and scanner.is_complete

@@ -1,0 +1,109 @@
+"""The base classes of the parsers, one file per model family beside this one."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from calculators.output_parsers.parsed_output import ParsedOutput
+
+__all__ = ["CallFrame", "OutputParser", "PlainText", "ReasoningParser", "ToolParser", "split_at"]
+
+
+@dataclass(frozen=True, slots=True)
+class CallFrame:
+    """The text that a family writes around tool calls, for whoever constrains the output to it.
+
+    One call is `before_name`, the name, `before_arguments`, the JSON object of the arguments,
+    `after_arguments`. Calls are joined by `between` and stand between `begin` and `end`.
+    """
+
+    before_name: str
+    before_arguments: str
+    after_arguments: str
+    between: str = ""
+    begin: str = ""
+    end: str = ""
+
+
+class OutputParser(ABC):
+    """Splits the text of one choice as it comes.
+
+    A subclass is a machine: `_step` takes what it can from the front of `_text`, may put another
+    method in its place, and returns whether it got on; False waits for more text.
+    """
+
+    def __init__(self, output: ParsedOutput) -> None:
+        self._output = output
+        self._text = ""
+        self._step: Callable[[], bool] = self._start
+
+    def feed(self, text: str) -> None:
+        """Take more text."""
+        self._text += text
+        while self._text and self._step():
+            pass
+
+    @abstractmethod
+    def finish(self) -> None:
+        """Account for what is left; the text ended, maybe in the middle of something."""
+
+    @abstractmethod
+    def _start(self) -> bool:
+        """The first step."""
+
+
+class ToolParser(OutputParser):
+    """Finds the tool calls in a text; what is none of them is content.
+
+    `markers` are the texts that it looks for. Those that the model's tokenizer has as special
+    tokens must not be dropped from the text. `tools` are those of the request.
+    """
+
+    markers: ClassVar[tuple[str, ...]]
+    frame: ClassVar[CallFrame | None] = None
+
+    def __init__(self, output: ParsedOutput, tools: Sequence[Mapping[str, Any]] = ()) -> None:
+        super().__init__(output)
+        self._tools = tools
+
+
+class ReasoningParser(OutputParser):
+    """Finds the reasoning in a text and gives the rest to the parser `then`.
+
+    `prompt` is the text that the model goes on from: some chat templates begin the reasoning.
+    """
+
+    markers: ClassVar[tuple[str, ...]]
+
+    def __init__(self, output: ParsedOutput, then: OutputParser, prompt: str) -> None:
+        super().__init__(output)
+        self._then = then
+        self._prompt = prompt
+
+
+class PlainText(OutputParser):
+    """Takes everything as content."""
+
+    def finish(self) -> None:
+        """Nothing is ever held back."""
+
+    def _start(self) -> bool:
+        self._output.content(self._text)
+        self._text = ""
+        return True
+
+
+def split_at(text: str, *markers: str) -> tuple[str, str | None, str]:
+    """Split at the first of the markers: the text before it, the marker, the text behind it.
+
+    Without one, the third part is the end of the text that may be the start of a marker.
+    """
+    found = [(place, marker) for marker in markers if (place := text.find(marker)) >= 0]
+    if found:
+        place, marker = min(found)
+        return text[:place], marker, text[place + len(marker) :]
+    for length in range(min(len(text), max(map(len, markers)) - 1), 0, -1):
+        if any(marker.startswith(text[-length:]) for marker in markers):
+            return text[:-length], None, text[-length:]
+    return text, None, ""

@@ -1,0 +1,90 @@
+"""What the parsers make of one choice: content, reasoning and tool calls."""
+
+import secrets
+import string
+from dataclasses import dataclass
+
+from server.payloads import ToolCallDelta
+
+__all__ = ["ParsedDelta", "ParsedOutput"]
+
+# Mistral's chat templates take ids of exactly nine letters and digits; others take any.
+ID_CHARACTERS = string.ascii_letters + string.digits
+ID_LENGTH = 9
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedDelta:
+    """What is new since the last one."""
+
+    content: str
+    reasoning: str
+    tool_calls: tuple[ToolCallDelta, ...]
+
+
+class ParsedOutput:
+    """Collects the findings of the parsers of one choice, in the order of the text.
+
+    White space around reasoning and around tool calls belongs to neither of them and is dropped;
+    inside content it stays. So an answer that is only tool calls has no content at all.
+    """
+
+    __slots__ = ("_calls", "_content", "_held", "_reasoning", "_skips_space", "num_calls")
+
+    def __init__(self) -> None:
+        self._content = ""
+        self._reasoning = ""
+        self._calls: list[ToolCallDelta] = []
+        self._held = ""
+        self._skips_space = False
+        self.num_calls = 0
+
+    def content(self, text: str) -> None:
+        """Append to the content; white space at its end waits for what follows."""
+        if self._skips_space:
+            text = text.lstrip()
+        if not text:
+            return
+        self._skips_space = False
+        text = self._held + text
+        shown = text.rstrip()
+        self._content += shown
+        self._held = text[len(shown) :]
+
+    def reasoning(self, text: str) -> None:
+        """Append to the reasoning; its parser keeps white space around it away."""
+        self._reasoning += text
+        self._drop_space()
+
+    def start_call(self, name: str) -> None:
+        """Begin the next tool call."""
+        self._drop_space()
+        call_id = "".join(secrets.choice(ID_CHARACTERS) for _ in range(ID_LENGTH))
+        self._calls.append(ToolCallDelta(self.num_calls, call_id, name, ""))
+        self.num_calls += 1
+
+    def arguments(self, text: str) -> None:
+        """Append to the arguments of the tool call that began last."""
+        assert self.num_calls, "arguments without a call"
+        index = self.num_calls - 1
+        call_id = name = None
+        if self._calls and self._calls[-1].index == index:
+            last = self._calls.pop()
+            call_id, name, text = last.id, last.name, last.arguments + text
+        self._calls.append(ToolCallDelta(index, call_id, name, text))
+
+    def finish(self) -> None:
+        """Release what was held back; nothing follows."""
+        self._content += self._held
+        self._held = ""
+
+    def take(self) -> ParsedDelta:
+        """Return what is new and begin anew."""
+        delta = ParsedDelta(self._content, self._reasoning, tuple(self._calls))
+        self._content = self._reasoning = ""
+        self._calls.clear()
+        return delta
+
+    def _drop_space(self) -> None:
+        self._held = ""
+        self._skips_space = True
