@@ -15,6 +15,8 @@ from server.api.protocol.answer import Choice, GenerationCall, usage_of
 from server.api.protocol.answers import ChatCompletion, Completion
 from server.api.protocol.chat_completions import ChatCompletionFields, parse_chat_completion
 from server.api.protocol.completions import CompletionFields, parse_completion
+from server.api.protocol.response_object import ResponseObject
+from server.api.protocol.responses import ResponseFields, parse_response
 from server.api.runs import start_runs
 from server.api.sse import EventStream
 from server.errors import GenerationError, InvalidRequestError
@@ -124,4 +126,5 @@ ENDPOINTS = (
         ChatCompletion,
     ),
     _endpoint("/completions", "Continue texts", parse_completion, CompletionFields, Completion),
+    _endpoint("/responses", "Make a response", parse_response, ResponseFields, ResponseObject),
 )

@@ -26,6 +26,7 @@ __all__ = [
     "StreamFrame",
     "ToolCall",
     "Usage",
+    "describe_logprobs",
     "finite_logprob",
     "json_bytes",
     "json_string",
@@ -229,6 +230,25 @@ def usage_of(last_chunks: Mapping[int, TextChunk], num_choices: int) -> Usage:
 def finite_logprob(logprob: float) -> float:
     """A log probability that JSON can hold; also for NaN."""
     return logprob if logprob > LOWEST_LOGPROB else LOWEST_LOGPROB
+
+
+def describe_logprobs(tokens: Sequence[TokenLogprobs]) -> list[dict[str, Any]]:
+    """OpenAI's newer form: an object for each token."""
+    return [
+        {
+            **_describe_token(token),
+            "top_logprobs": [_describe_token(likely) for likely in token.top],
+        }
+        for token in tokens
+    ]
+
+
+def _describe_token(token: TokenLogprobs) -> dict[str, Any]:
+    return {
+        "token": token.token,
+        "logprob": finite_logprob(token.logprob),
+        "bytes": list(token.token_bytes),
+    }
 
 
 def json_bytes(value: object) -> bytes:

@@ -12,7 +12,7 @@ from server.api.protocol.answer import (
     ChoicesRenderer,
     GenerationCall,
     ToolCall,
-    finite_logprob,
+    describe_logprobs,
     json_string,
 )
 from server.api.protocol.fields import (
@@ -175,16 +175,4 @@ def _tool_call(call: ToolCall) -> dict[str, Any]:
 
 
 def _logprobs(tokens: Sequence[TokenLogprobs]) -> dict[str, Any]:
-    content = [
-        {**_token(token), "top_logprobs": [_token(likely) for likely in token.top]}
-        for token in tokens
-    ]
-    return {"content": content, "refusal": None}
-
-
-def _token(token: TokenLogprobs) -> dict[str, Any]:
-    return {
-        "token": token.token,
-        "logprob": finite_logprob(token.logprob),
-        "bytes": list(token.token_bytes),
-    }
+    return {"content": describe_logprobs(tokens), "refusal": None}

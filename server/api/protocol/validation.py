@@ -96,7 +96,11 @@ class FieldRules:
 
 
 def _nullable(schema: dict[str, Any]) -> dict[str, Any]:
-    """The JSON schema with null added, since every optional field takes that for unset."""
+    """The JSON schema with null added, since every optional field takes that for unset.
+
+    The default goes: it stands for "unset" in this program, and may not even be a value to send.
+    """
+    schema.pop("default", None)
     null = {"type": "null"}
     if null in schema.get("anyOf", ()):
         return schema

@@ -1,0 +1,158 @@
+"""The input of /responses: its items, brought into the form of a chat's messages."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
+
+from server.errors import InvalidRequestError, describe_value, did_you_mean
+
+__all__ = ["parse_input"]
+
+Message = dict[str, Any]
+Item = Mapping[str, Any]
+
+# Chat templates know no developers; OpenAI's models take their messages for the system's.
+ROLES = {"user": "user", "assistant": "assistant", "system": "system", "developer": "system"}
+# The kinds of parts that are text, and the member that holds it.
+TEXT_PARTS = {"input_text": "text", "output_text": "text", "refusal": "refusal"}
+
+
+def parse_input(source: object, instructions: str | None) -> tuple[Message, ...]:
+    """The conversation. Raises InvalidRequestError."""
+    conversation = _Conversation()
+    if instructions:
+        conversation.messages.append({"role": "system", "content": instructions})
+    if isinstance(source, str):
+        if not source:
+            raise InvalidRequestError("input is empty", "input")
+        conversation.messages.append({"role": "user", "content": source})
+        return conversation.finish()
+    if not isinstance(source, list):
+        _fail("input", "must be a string or a list of items", source)
+    if not source:
+        raise InvalidRequestError("input is empty; it needs at least one item", "input")
+    for i, item in enumerate(source):
+        conversation.add(item, f"input[{i}]")
+    return conversation.finish()
+
+
+class _Conversation:
+    """Collects items. What a model did in one turn is several items, but one message."""
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+        self._reasoning: list[str] = []
+        self._kinds: Mapping[str, Callable[[Item, str], None]] = {
+            "message": self._add_message,
+            "function_call": self._add_function_call,
+            "function_call_output": self._add_function_call_output,
+            "reasoning": self._add_reasoning,
+        }
+
+    def add(self, item: object, where: str) -> None:
+        """Add an item of the input."""
+        if not isinstance(item, dict):
+            _fail(where, "must be an object", item)
+        kind = item.get("type", "message")
+        if not isinstance(kind, str):
+            _fail(f"{where}.type", "must be a string", kind)
+        add = self._kinds.get(kind)
+        if add is None:
+            hint = did_you_mean(kind, self._kinds) or f"; possible: {', '.join(self._kinds)}"
+            problem = f"{where}.type {kind[:100]!r} is not supported"
+            raise InvalidRequestError(problem + hint, "input")
+        add(item, where)
+
+    def finish(self) -> tuple[Message, ...]:
+        """The messages of all items."""
+        if self._reasoning:
+            self._start_turn("")
+        return tuple(self.messages)
+
+    def _add_message(self, item: Item, where: str) -> None:
+        role = item.get("role")
+        if not isinstance(role, str) or role not in ROLES:
+            _fail(f"{where}.role", f"must be one of {', '.join(ROLES)}", role)
+        content = _parse_content(item.get("content"), f"{where}.content")
+        if role == "assistant":
+            self._start_turn(content)
+        else:
+            self._append({"role": ROLES[role], "content": content})
+
+    def _add_function_call(self, item: Item, where: str) -> None:
+        call = {
+            "id": _text(item, "call_id" if "call_id" in item else "id", where),
+            "type": "function",
+            "function": {
+                "name": _text(item, "name", where),
+                "arguments": _text(item, "arguments", where),
+            },
+        }
+        is_same_turn = self.messages and self.messages[-1]["role"] == "assistant"
+        if self._reasoning or not is_same_turn:
+            self._start_turn("")
+        self.messages[-1].setdefault("tool_calls", []).append(call)
+
+    def _add_function_call_output(self, item: Item, where: str) -> None:
+        content = _parse_content(item.get("output"), f"{where}.output")
+        call_id = _text(item, "call_id", where)
+        self._append({"role": "tool", "tool_call_id": call_id, "content": content})
+
+    def _add_reasoning(self, item: Item, where: str) -> None:
+        """Keep the text for the turn that it led to; a summary where there is no text itself."""
+        for member in ("content", "summary"):
+            parts = item.get(member)
+            if parts:
+                self._reasoning += _reasoning_texts(parts, f"{where}.{member}")
+                return
+
+    def _append(self, message: Message) -> None:
+        if self._reasoning:
+            self._start_turn("")
+        self.messages.append(message)
+
+    def _start_turn(self, content: str) -> None:
+        message: Message = {"role": "assistant", "content": content}
+        if self._reasoning:
+            message["reasoning_content"] = "\n".join(self._reasoning)
+            self._reasoning = []
+        self.messages.append(message)
+
+
+def _parse_content(content: object, where: str) -> str:
+    """A string, or parts that are all text."""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        _fail(where, "must be a string or a list of parts", content)
+    return "\n".join(_parse_part(part, f"{where}[{i}]") for i, part in enumerate(content))
+
+
+def _parse_part(part: object, where: str) -> str:
+    if not isinstance(part, dict):
+        _fail(where, "must be an object", part)
+    kind = part.get("type")
+    if not isinstance(kind, str) or kind not in TEXT_PARTS:
+        _fail(f"{where}.type", "must be 'input_text' or 'output_text'", kind)
+    return _text(part, TEXT_PARTS[kind], where)
+
+
+def _reasoning_texts(parts: object, where: str) -> list[str]:
+    if not isinstance(parts, list):
+        _fail(where, "must be a list of parts", parts)
+    texts = []
+    for i, part in enumerate(parts):
+        if not isinstance(part, dict):
+            _fail(f"{where}[{i}]", "must be an object", part)
+        texts.append(_text(part, "text", f"{where}[{i}]"))
+    return texts
+
+
+def _text(item: Item, name: str, where: str) -> str:
+    value = item.get(name)
+    if not isinstance(value, str):
+        _fail(f"{where}.{name}", "must be a string", value)
+    return value
+
+
+def _fail(where: str, expected: str, found: object) -> NoReturn:
+    raise InvalidRequestError(f"{where} {expected}, found {describe_value(found)}", "input")

@@ -1,0 +1,170 @@
+"""POST responses: JSON -> GenerationRequest."""
+
+import time
+import uuid
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from server.api.protocol.answer import GenerationCall
+from server.api.protocol.fields import (
+    SHARED_LABELS,
+    SHARED_NEUTRAL,
+    Count,
+    GenerationFields,
+    Mixed,
+)
+from server.api.protocol.messages import parse_tool_choice, parse_tools
+from server.api.protocol.response_input import parse_input
+from server.api.protocol.response_object import ResponseObject
+from server.api.protocol.response_renderer import ResponseRenderer
+from server.api.protocol.validation import FieldRules, validate_fields
+from server.errors import InvalidRequestError
+from server.payloads import GenerationRequest, SamplingFields
+
+__all__ = ["ResponseFields", "parse_response"]
+
+# What would need responses to be kept, which nobody does here.
+STATE_FIELDS = ("conversation", "previous_response_id")
+# Members of the response too, so they are fields of the model below.
+REPEATED = ("metadata", "prompt_cache_key", "safety_identifier", "store", "user")
+
+RULES = FieldRules(
+    neutral={
+        **{name: values for name, values in SHARED_NEUTRAL.items() if name not in REPEATED},
+        **dict.fromkeys(STATE_FIELDS, ()),
+        "background": (False,),
+        "context_management": (),
+        "max_tool_calls": (),
+        "moderation": (),
+        "parallel_tool_calls": (True,),
+        "prompt": (),
+        "prompt_cache_retention": ("in_memory",),
+        "truncation": ("disabled",),
+    },
+    labels={name: kind for name, kind in SHARED_LABELS.items() if name not in REPEATED},
+)
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class TextFormat(_Part):
+    """The form of the text."""
+
+    type: Literal["text"] = "text"
+
+
+class TextConfig(_Part):
+    """The `text` object."""
+
+    format: TextFormat | None = None
+    verbosity: Literal["medium"] | None = None
+
+
+class ReasoningConfig(_Part):
+    """The `reasoning` object."""
+
+    effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
+    summary: Literal["auto"] | None = None
+
+
+class ResponseFields(GenerationFields):
+    """The fields of a response."""
+
+    model_config = ConfigDict(json_schema_extra=RULES.describe)
+
+    input: Mixed
+    instructions: str | None = None
+    max_output_tokens: Count | None = None
+    top_logprobs: Count | None = None
+    include: list[Literal["message.output_text.logprobs"]] = Field(default_factory=list)
+    text: TextConfig = TextConfig()
+    reasoning: ReasoningConfig = ReasoningConfig()
+    tools: list[Mixed] = Field(default_factory=list)
+    tool_choice: Mixed = None
+    chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
+    metadata: dict[str, str] = Field(default_factory=dict)
+    prompt_cache_key: str | None = None
+    safety_identifier: str | None = None
+    store: bool = True
+    user: str | None = None
+
+    def response_sampling(self) -> SamplingFields:
+        """The sampling fields under the names that a response has for them."""
+        if self.n not in (None, 1):
+            raise InvalidRequestError(f"n is {self.n}; a response is always one", "n")
+        has_logprobs = bool(self.include) or bool(self.top_logprobs)
+        return self.sampling(
+            max_tokens=("max_output_tokens", self.max_output_tokens),
+            logprobs=("top_logprobs", (self.top_logprobs or 0) if has_logprobs else None),
+        )
+
+    def template_kwargs(self) -> Mapping[str, Any]:
+        """Templates know the effort by its name, or only whether there is to be any."""
+        effort = self.reasoning.effort
+        if effort is None:
+            return self.chat_template_kwargs
+        is_thinking = {"enable_thinking": effort != "none", "reasoning_effort": effort}
+        return {**is_thinking, **self.chat_template_kwargs}
+
+
+def parse_response(body: Mapping[str, Any]) -> GenerationCall:
+    """Understand a request body. Raises InvalidRequestError."""
+    _refuse_state(body)
+    fields = validate_fields(ResponseFields, body, RULES)
+    # The last event has the token counts in any case; this checks the other options.
+    fields.has_usage_chunk()
+    tools = parse_tools(fields.tools)
+    response = _start_response(fields)
+    request = GenerationRequest(
+        request_id=response.id,
+        messages=parse_input(fields.input, fields.instructions),
+        tools=tools if parse_tool_choice(fields.tool_choice) else (),
+        chat_template_kwargs=fields.template_kwargs(),
+        sampling=fields.response_sampling(),
+        **fields.shared(),
+    )
+    return GenerationCall(
+        model=fields.model,
+        prompts=(request,),
+        num_choices=1,
+        stream=fields.stream,
+        renderer=ResponseRenderer(response),
+    )
+
+
+def _refuse_state(body: Mapping[str, Any]) -> None:
+    for name in STATE_FIELDS:
+        if body.get(name) is not None:
+            problem = f"{name} is not supported: no response is stored here"
+            raise InvalidRequestError(f"{problem}; send the earlier items in input", name)
+
+
+def _start_response(fields: ResponseFields) -> ResponseObject:
+    return ResponseObject(
+        id=f"resp_{uuid.uuid4().hex}",
+        created_at=int(time.time()),
+        instructions=fields.instructions,
+        max_output_tokens=fields.max_output_tokens,
+        metadata=fields.metadata,
+        model=fields.model,
+        prompt_cache_key=fields.prompt_cache_key,
+        reasoning={"effort": fields.reasoning.effort, "summary": fields.reasoning.summary},
+        safety_identifier=fields.safety_identifier,
+        temperature=fields.temperature,
+        text={"format": {"type": "text"}, "verbosity": "medium"},
+        tool_choice="auto" if fields.tool_choice is None else fields.tool_choice,
+        tools=[_flatten(tool) for tool in fields.tools],
+        top_logprobs=fields.top_logprobs or 0,
+        top_p=fields.top_p,
+        user=fields.user,
+    )
+
+
+def _flatten(tool: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A tool as this endpoint has it, also where it came in the form of chat/completions."""
+    function = tool.get("function", tool)
+    return {"type": "function", "parameters": None, "strict": None, **function}

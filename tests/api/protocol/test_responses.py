@@ -1,0 +1,147 @@
+"""The body of /responses."""
+
+from typing import Any
+
+import pytest
+
+from server.api.protocol.answer import GenerationCall
+from server.api.protocol.responses import parse_response
+from server.errors import InvalidRequestError
+from server.payloads import GenerationRequest
+
+
+def parse(**fields: Any) -> GenerationCall:
+    return parse_response({"model": "m", "input": "hi", **fields})
+
+
+def request_of(**fields: Any) -> GenerationRequest:
+    (request,) = parse(**fields).prompts
+    return request
+
+
+def test_smallest() -> None:
+    call = parse()
+    assert (call.model, call.num_choices, call.stream) == ("m", 1, False)
+    request = request_of()
+    assert request.messages == ({"role": "user", "content": "hi"},)
+    assert request.sampling == {}
+    assert request.chat_template_kwargs == {}
+
+
+def test_sampling() -> None:
+    request = request_of(
+        max_output_tokens=5,
+        temperature=0.5,
+        top_p=0.9,
+        top_k=3,
+        seed=7,
+        stop=["x"],
+        include=["message.output_text.logprobs"],
+        top_logprobs=2,
+    )
+    assert request.stop == ("x",)
+    assert request.sampling == {
+        "max_tokens": 5,
+        "temperature": 0.5,
+        "top_p": 0.9,
+        "top_k": 3,
+        "seed": 7,
+        "logprobs": 2,
+    }
+
+
+@pytest.mark.parametrize(
+    ("fields", "logprobs"),
+    [
+        ({}, None),
+        ({"include": []}, None),
+        ({"top_logprobs": 0}, None),
+        ({"top_logprobs": 3}, 3),
+        ({"include": ["message.output_text.logprobs"]}, 0),
+    ],
+)
+def test_logprobs(fields: Any, logprobs: int | None) -> None:
+    assert request_of(**fields).sampling.get("logprobs") == logprobs
+
+
+@pytest.mark.parametrize(
+    ("fields", "kwargs"),
+    [
+        ({"effort": "low"}, {"enable_thinking": True, "reasoning_effort": "low"}),
+        ({"effort": "none"}, {"enable_thinking": False, "reasoning_effort": "none"}),
+        ({"effort": None, "summary": "auto"}, {}),
+    ],
+)
+def test_reasoning_effort_reaches_the_template(fields: Any, kwargs: Any) -> None:
+    assert request_of(reasoning=fields).chat_template_kwargs == kwargs
+
+
+def test_template_kwargs_win_over_the_effort() -> None:
+    request = request_of(
+        reasoning={"effort": "high"}, chat_template_kwargs={"enable_thinking": False}
+    )
+    assert request.chat_template_kwargs == {"enable_thinking": False, "reasoning_effort": "high"}
+
+
+def test_tools_in_the_flat_form() -> None:
+    tool = {"type": "function", "name": "f", "parameters": {"type": "object"}}
+    function = {"name": "f", "parameters": {"type": "object"}}
+    assert request_of(tools=[tool]).tools == ({"type": "function", "function": function},)
+    assert request_of(tools=[tool], tool_choice="none").tools == ()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"store": True},
+        {"store": False},
+        {"background": False},
+        {"truncation": "disabled"},
+        {"parallel_tool_calls": True},
+        {"service_tier": "auto"},
+        {"text": {"format": {"type": "text"}, "verbosity": "medium"}},
+        {"text": None, "reasoning": None, "previous_response_id": None, "conversation": None},
+        {"stream": True, "stream_options": {"include_obfuscation": False}},
+        {"n": 1},
+        {"prompt_cache_retention": "in_memory"},
+    ],
+)
+def test_fields_that_ask_for_what_is_so_anyway(fields: Any) -> None:
+    request = request_of(**fields)
+    assert (request.sampling.get("n", 1), request.chat_template_kwargs) == (1, {})
+
+
+@pytest.mark.parametrize(
+    ("fields", "param", "problem"),
+    [
+        ({"input": None}, "input", "input is missing"),
+        ({"previous_response_id": "resp_1"}, "previous_response_id", "no response is stored here"),
+        ({"conversation": {"id": "c"}}, "conversation", "send the earlier items in input"),
+        ({"background": True}, "background", "not supported with other values than false"),
+        ({"truncation": "auto"}, "truncation", 'other values than "disabled"'),
+        ({"prompt": {"id": "x"}}, "prompt", "prompt is not supported"),
+        ({"max_tool_calls": 1}, "max_tool_calls", "not supported"),
+        ({"n": 2}, "n", "n is 2; a response is always one"),
+        ({"max_output_tokens": 0}, "max_output_tokens", "max_output_tokens is 0"),
+        ({"max_output_tokens": "5"}, "max_output_tokens", "must be an integer"),
+        ({"top_logprobs": 21}, "top_logprobs", "top_logprobs is 21"),
+        ({"include": ["reasoning.encrypted_content"]}, "include.0", "message.output_text.logprobs"),
+        ({"include": "x"}, "include", "must be a list"),
+        ({"text": {"format": {"type": "json_schema", "name": "x"}}}, "text.format.type", "'text'"),
+        ({"text": {"verbosity": "low"}}, "text.verbosity", "'medium'"),
+        ({"reasoning": {"effort": "huge"}}, "reasoning.effort", "'high'"),
+        ({"reasoning": {"summary": "detailed"}}, "reasoning.summary", "'auto'"),
+        ({"reasoning": {"effor": "low"}}, "reasoning.effor", "did you mean 'reasoning.effort'"),
+        ({"tools": [{"type": "web_search"}]}, "tools", "must be 'function'"),
+        ({"metadata": {"a": 5}}, "metadata.a", "must be a string"),
+        ({"instructions": 5}, "instructions", "must be a string"),
+        ({"stream_options": {}}, "stream_options", "only be used together with stream"),
+        ({"messages": []}, "messages", "unknown field 'messages'"),
+        ({"store": "yes"}, "store", "must be true or false"),
+    ],
+)
+def test_refusals(fields: Any, param: str, problem: str) -> None:
+    with pytest.raises(InvalidRequestError) as error:
+        parse(**fields)
+    assert problem in str(error.value)
+    assert error.value.param == param

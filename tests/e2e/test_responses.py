@@ -1,0 +1,74 @@
+"""OpenAI's client for responses against a real server on a real export of the bundled model."""
+
+import asyncio
+
+from server_process import ServerProcess
+
+QUESTION = "What is the capital of France?"
+
+
+def test_a_response(server: ServerProcess) -> None:
+    response = server.openai().responses.create(model="tiny_chat", input=QUESTION, temperature=0)
+    assert "Paris" in response.output_text
+    assert response.status == "completed"
+    assert response.usage.total_tokens == response.usage.input_tokens + response.usage.output_tokens
+
+
+def test_it_is_what_a_chat_completion_says(server: ServerProcess) -> None:
+    client = server.openai("/v1")
+    instructions = "Answer in one sentence."
+    messages = [
+        {"role": "system", "content": instructions},
+        {"role": "user", "content": QUESTION},
+    ]
+    chat = client.chat.completions.create(model="one_node", messages=messages, temperature=0)
+    response = client.responses.create(
+        model="one_node", instructions=instructions, input=QUESTION, temperature=0
+    )
+    assert response.output_text == chat.choices[0].message.content
+    assert response.usage.input_tokens == chat.usage.prompt_tokens
+
+
+def test_a_streamed_response(server: ServerProcess) -> None:
+    client = server.openai()
+    stream = client.responses.create(model="tiny_chat", input=QUESTION, temperature=0, stream=True)
+    events = list(stream)
+    text = "".join(e.delta for e in events if e.type == "response.output_text.delta")
+    assert "Paris" in text
+    assert events[-1].type == "response.completed"
+    assert events[-1].response.output_text == text
+    with client.responses.stream(model="tiny_chat", input=QUESTION, temperature=0) as helper:
+        helper.until_done()
+        assert helper.get_final_response().output_text == text
+
+
+def test_a_response_that_is_cut_off(server: ServerProcess) -> None:
+    response = server.openai().responses.create(
+        model="tiny_chat", input=QUESTION, max_output_tokens=2
+    )
+    assert response.status == "incomplete"
+    assert response.incomplete_details.reason == "max_output_tokens"
+    assert response.usage.output_tokens == 2
+
+
+def test_a_conversation_goes_on(server: ServerProcess) -> None:
+    client = server.openai()
+    first = client.responses.create(model="tiny_chat", input=QUESTION, temperature=0)
+    items = [
+        {"role": "user", "content": QUESTION},
+        *first.output,
+        {"role": "user", "content": [{"type": "input_text", "text": "And of Italy?"}]},
+    ]
+    second = client.responses.create(model="tiny_chat", input=items, temperature=0)
+    assert "Rome" in second.output_text
+
+
+async def test_many_at_once(server: ServerProcess) -> None:
+    async with server.async_openai() as client:
+        asked = [
+            client.responses.create(model="tiny_chat", input=QUESTION, temperature=0)
+            for _ in range(16)
+        ]
+        answers = await asyncio.gather(*asked)
+    assert len({answer.id for answer in answers}) == 16
+    assert all("Paris" in answer.output_text for answer in answers)
