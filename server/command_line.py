@@ -28,6 +28,7 @@ class Arguments:
     rest_bind_address: tuple[str, ...]
     log_level: str
     drain_timeout_s: float
+    file_system_poll_wait_seconds: float
     check: bool
     list_calculators: bool
 
@@ -97,7 +98,15 @@ def _parser() -> argparse.ArgumentParser:
         "--drain_timeout_s",
         type=_seconds,
         default=30.0,
-        help="how long requests may go on after a signal to stop (default: 30)",
+        help="how long requests may go on after a signal to stop, or on a model that was replaced "
+        "(default: 30)",
+    )
+    server.add_argument(
+        "--file_system_poll_wait_seconds",
+        type=_seconds,
+        default=1.0,
+        help="how often to look for changes of the configuration and the models; 0 is never "
+        "(default: 1)",
     )
     other = parser.add_argument_group("instead of serving")
     other.add_argument(

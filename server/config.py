@@ -12,7 +12,13 @@ from typing import Any, NoReturn
 
 import yaml
 
-from server.errors import ConfigError, ModelLoadError, describe_value, did_you_mean
+from server.errors import (
+    ConfigError,
+    ConfigNotFoundError,
+    ModelLoadError,
+    describe_value,
+    did_you_mean,
+)
 
 __all__ = [
     "DEFAULT_GRAPH_NAME",
@@ -87,9 +93,13 @@ class ModelConfig:
 
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
-    """Every model to serve, in the order of the file, each name once."""
+    """Every model to serve, in the order of the file, each name once.
+
+    `path` is the file; None where the command line named the model.
+    """
 
     models: tuple[ModelConfig, ...]
+    path: Path | None = None
 
 
 def load_config(path: Path) -> ServerConfig:
@@ -140,7 +150,7 @@ def _read(file: Path) -> str:
         with file.open("rb") as stream:
             data = stream.read(MAX_CONFIG_BYTES + 1)
     except OSError as error:
-        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from error
+        raise ConfigNotFoundError(f"{file}: cannot be read: {error.strerror}") from error
     if len(data) > MAX_CONFIG_BYTES:
         raise ConfigError(f"{file}: larger than {MAX_CONFIG_BYTES >> 20} MiB; not a configuration")
     try:
@@ -204,7 +214,7 @@ class _ConfigReader:
             logger.warning("%s: monitoring has no effect: there are no metrics yet", self._file)
         self._read_model_config_list(self._list(top, "model_config_list"))
         self._read_mediapipe_config_list(self._list(top, "mediapipe_config_list"))
-        return ServerConfig(tuple(self._models.values()))
+        return ServerConfig(tuple(self._models.values()), self._file)
 
     def _read_model_config_list(self, entries: Sequence[object]) -> None:
         for i, entry in enumerate(entries):

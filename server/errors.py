@@ -2,6 +2,8 @@
 
 ServingError
 ├── ConfigError                config.json, config.yaml, the command line
+│   └── ConfigNotFoundError    the file is not there, or cannot be opened
+├── ReloadError                models that could not be loaded while the server goes on
 ├── GraphError                 graph.pbtxt
 │   ├── GraphParseError        not a text protobuf of the known messages
 │   ├── GraphValidationError   parsed, but it cannot work; carries every problem found
@@ -19,11 +21,12 @@ A message says where, what was found, and what was possible. An `assert` elsewhe
 """
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 __all__ = [
     "CalculatorOpenError",
     "ConfigError",
+    "ConfigNotFoundError",
     "ContextLengthError",
     "ExportError",
     "GenerationError",
@@ -34,6 +37,7 @@ __all__ = [
     "ModelLoadError",
     "ModelNotFoundError",
     "ModelNotReadyError",
+    "ReloadError",
     "RequestError",
     "ServingError",
     "describe_value",
@@ -51,6 +55,19 @@ class ServingError(Exception):
 
 class ConfigError(ServingError):
     """The configuration file or the command line cannot be used."""
+
+
+class ConfigNotFoundError(ConfigError):
+    """The configuration file is not there or cannot be opened."""
+
+
+class ReloadError(ServingError):
+    """Some of the models that a reload wanted cannot be loaded; `errors` says why, by name."""
+
+    def __init__(self, errors: Mapping[str, Exception]) -> None:
+        self.errors = dict(errors)
+        lines = "".join(f"\n  - {name}: {error}" for name, error in self.errors.items())
+        super().__init__(f"{len(self.errors)} model(s) could not be loaded{lines}")
 
 
 class GraphError(ServingError):

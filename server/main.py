@@ -15,6 +15,7 @@ from server.check import check_models
 from server.command_line import Arguments, parse_arguments
 from server.config import ServerConfig
 from server.errors import ConfigError
+from server.file_watcher import FileWatcher
 from server.graph import list_calculators
 from server.log import LogWriter
 from server.model_manager import ModelManager
@@ -114,7 +115,8 @@ class _Server:
         self._exit = exit_
         self._drain_timeout_s = arguments.drain_timeout_s
         self._sockets = sockets
-        self._manager = ModelManager(config)
+        self._manager = ModelManager(config, arguments.drain_timeout_s)
+        self._poll_interval_s = arguments.file_system_poll_wait_seconds
         self._http = HttpServer(self._manager, sockets)
         self._stop = asyncio.Event()
         self._is_stopping = False
@@ -128,13 +130,14 @@ class _Server:
         # Before the models: probes get an answer while they load.
         await self._http.start()
         logger.info("Listening on %s", ", ".join(self._urls()))
-        loading = asyncio.create_task(self._load())
+        loading = asyncio.create_task(self._load_and_watch())
         await self._stop.wait()
         loading.cancel()
         await self._manager.close(self._drain_timeout_s)
         await self._http.stop()
-        await asyncio.wait([loading], timeout=THREAD_TIMEOUT_S)
-        if not loading.done():
+        reloads = asyncio.create_task(self._manager.wait_for_reloads())
+        _, busy = await asyncio.wait([loading, reloads], timeout=THREAD_TIMEOUT_S)
+        if busy:
             logger.warning("Stopped while a model was still loading")
             self._exit.now()
         logger.info("Stopped")
@@ -149,8 +152,13 @@ class _Server:
         self._loop.call_soon_threadsafe(self._stop.set)
         self._exit.after(self._drain_timeout_s + STOP_TIMEOUT_S)
 
-    async def _load(self) -> None:
+    async def _load_and_watch(self) -> None:
         await self._manager.load_all()
+        await self._announce()
+        if self._poll_interval_s:
+            await FileWatcher(self._manager, self._poll_interval_s).run()
+
+    async def _announce(self) -> None:
         num_available = len(self._manager.available_models())
         num_models = len(self._manager.served_names())
         line = f"Serving on {' '.join(self._urls())} ({num_available} of {num_models} models)"

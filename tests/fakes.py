@@ -40,6 +40,7 @@ class EchoOptions:
     open_s: float = 0.0
     fail: str = ""
     sick_file: str = ""
+    models_path: str = ""
 
 
 class EchoCalculator(Calculator):
@@ -58,7 +59,9 @@ class EchoCalculator(Calculator):
         time.sleep(options.open_s)
         if options.fail:
             raise ValueError(options.fail)
-        self.sick_file = cc.resolve(options.sick_file) if options.sick_file else None
+        self.sick_file = cc.base_path / options.sick_file if options.sick_file else None
+        if options.models_path:
+            cc.resolve(options.models_path)
 
     def health(self) -> str | None:
         return "it is sick" if self.sick_file is not None and self.sick_file.exists() else None

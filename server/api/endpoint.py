@@ -29,6 +29,7 @@ ERRORS: Mapping[int, str] = {
     400: "The request cannot be served as it is; `error.param` names the field.",
     404: "There is no such thing, for example no model of that name.",
     405: "The path has other methods; the header Allow lists them.",
+    412: "A file of the configuration, or a graph, makes no sense.",
     413: "The body is too large.",
     500: "The server failed at this request; the others go on.",
     503: "The model, or the server, is loading, has failed, or stops.",

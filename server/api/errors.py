@@ -10,10 +10,16 @@ from aiohttp.typedefs import Handler
 
 from server.api.protocol.answer import json_bytes
 from server.errors import (
+    ConfigError,
+    ConfigNotFoundError,
     ContextLengthError,
+    GraphParseError,
+    GraphValidationError,
     InvalidRequestError,
+    ModelLoadError,
     ModelNotFoundError,
     ModelNotReadyError,
+    ReloadError,
     RequestError,
 )
 
@@ -68,11 +74,32 @@ def api_error(error: Exception) -> ApiError:
     if isinstance(error, InvalidRequestError):
         code = "context_length_exceeded" if isinstance(error, ContextLengthError) else None
         return ApiError(400, str(error), param=error.param, code=code)
+    if isinstance(error, ConfigError | ReloadError):
+        return _reload_error(error)
     if isinstance(error, RequestError):
         logger.error("A request failed", exc_info=error)
         return ApiError(500, str(error), "server_error")
     logger.error("A request failed for a reason of ours", exc_info=error)
     return ApiError(500, "internal error; the log of the server says more", "server_error")
+
+
+def _reload_error(error: ConfigError | ReloadError) -> ApiError:
+    """Model Server's statuses: 412 for a file that says nonsense, 400 for a model without files.
+
+    500 remains for what the server could not do: open its configuration, load a model.
+    """
+    causes = list(error.errors.values()) if isinstance(error, ReloadError) else [error]
+    status = max(map(_reload_status, causes))
+    error_type = "server_error" if status == 500 else "invalid_request_error"
+    return ApiError(status, f"reloading failed: {error}", error_type, code="reload_failed")
+
+
+def _reload_status(error: Exception) -> int:
+    if isinstance(error, ConfigNotFoundError):
+        return 500
+    if isinstance(error, ConfigError | GraphParseError | GraphValidationError):
+        return 412
+    return 400 if isinstance(error, ModelLoadError) else 500
 
 
 def _http_error(request: web.Request, error: web.HTTPException) -> ApiError:

@@ -4,7 +4,7 @@ import json
 
 from aiohttp import web
 
-from server.api.endpoint import Answer, Endpoint, json_answer
+from server.api.endpoint import Answer, Endpoint, error_answers, json_answer
 from server.api.keys import MODEL_MANAGER
 from server.api.protocol.answers import ModelStatuses, ServerMetadata
 from server.version import DISTRIBUTION, version
@@ -14,8 +14,21 @@ __all__ = ["ENDPOINTS"]
 
 async def _get_config(request: web.Request) -> web.Response:
     """Model Server's /v1/config: every configured model with its state."""
-    status = request.app[MODEL_MANAGER].status()
-    return web.json_response(text=json.dumps(status, indent=1))
+    return _config(request)
+
+
+async def _reload_config(request: web.Request) -> web.Response:
+    """Take over what changed on disk: 201 where anything did, and what failed before tried again.
+
+    The answer comes when all is loaded.
+    """
+    has_changed = await request.app[MODEL_MANAGER].reload(retry_failed=True)
+    return _config(request, 201 if has_changed else 200)
+
+
+def _config(request: web.Request, status: int = 200) -> web.Response:
+    models = request.app[MODEL_MANAGER].status()
+    return web.json_response(text=json.dumps(models, indent=1), status=status)
 
 
 async def _get_live(_: web.Request) -> web.Response:
@@ -61,5 +74,16 @@ ENDPOINTS = (
         _get_config,
         "The state of every configured model",
         json_answer("Model Server's status by model", ModelStatuses),
+    ),
+    Endpoint(
+        "POST",
+        "/v1/config/reload",
+        _reload_config,
+        "Take over what changed on disk, and try again what failed",
+        {
+            **json_answer("There was nothing to do", ModelStatuses),
+            "201": Answer("Models were loaded or removed", {"application/json": ModelStatuses}),
+            **error_answers(400, 412, 500, 503),
+        },
     ),
 )

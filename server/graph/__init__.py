@@ -7,7 +7,7 @@ from server.graph.contract import Contract, Tag
 from server.graph.graph import Graph
 from server.graph.options import UInt64
 from server.graph.parser import load_graph_config, parse_graph_config
-from server.graph.registry import CalculatorInfo, list_calculators
+from server.graph.registry import CalculatorInfo, calculator_file, list_calculators
 from server.graph.run import GraphRun
 from server.graph.stream import EndOfStream, InputStream, OutputStream, StreamClosed
 from server.graph.subgraph import Subgraph
@@ -31,6 +31,7 @@ __all__ = [
     "Tag",
     "UInt64",
     "ValidatedGraph",
+    "calculator_file",
     "list_calculators",
     "load_graph_config",
     "parse_graph_config",

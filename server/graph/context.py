@@ -1,6 +1,6 @@
 """What a calculator sees of its graph: in `open`, and for each request in `process`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -59,14 +59,23 @@ class OpenContext(_NodeContext):
         options: object,
         side_packets: Mapping[str, Any],
         base_path: Path,
+        on_resolve: Callable[[Path], None] | None = None,
     ) -> None:
         super().__init__(node_name, contract, options, side_packets)
         self.base_path = base_path
         self.output_side_packets: dict[str, Any] = {}
+        self._on_resolve = on_resolve
 
     def resolve(self, path: str) -> Path:
-        """Return `path` as an absolute path; a relative one starts at graph.pbtxt's folder."""
-        return (self.base_path / path).resolve()
+        """Return `path` as an absolute path; a relative one starts at graph.pbtxt's folder.
+
+        For what the node reads: the graph is loaded anew when the file changes, or a file directly
+        in the folder. A node that writes joins `base_path` and its path by itself.
+        """
+        joined = self.base_path / path
+        if self._on_resolve is not None:
+            self._on_resolve(joined)
+        return joined.resolve()
 
     def set_side_packet(self, tag: Tag[T], value: T) -> None:
         """Give `value` to the nodes that name this output side packet as an input."""

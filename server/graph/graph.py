@@ -4,6 +4,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -45,19 +46,27 @@ class Graph:
         self._layout = layout
         self._runs: set[GraphRun] = set()
         self._is_closing = False
+        self._closing_reason = ""
         self._idle = asyncio.Event()
         self._idle.set()
 
     @classmethod
-    async def load(cls, config: GraphConfig, base_path: Path, name: str) -> "Graph":
+    async def load(
+        cls,
+        config: GraphConfig,
+        base_path: Path,
+        name: str,
+        on_resolve: Callable[[Path], None] | None = None,
+    ) -> "Graph":
         """Validate the graph and open its nodes, in worker threads and in topological order.
 
+        `on_resolve` is told, in such a thread, each path that a node is about to read.
         Raises GraphValidationError, or CalculatorOpenError, or the ServingError that a node's
         `open` raised, with the node's name in its message. What was opened before is closed.
         """
         # Validation imports calculators, which may take seconds.
         plan = await _in_thread(partial(validate, config, base_path))
-        nodes = await _open_nodes(plan, base_path, name)
+        nodes = await _open_nodes(plan, _Loading(base_path, name, on_resolve))
         return cls(name, nodes, plan.layout, plan.input, plan.output)
 
     @property
@@ -96,11 +105,15 @@ class Graph:
                 return f"node {node.name!r}: {reason}"
         return None
 
-    async def close(self, drain_s: float = 0.0) -> None:
-        """Refuse new runs, give the running ones `drain_s` seconds, stop them, close the nodes."""
+    async def close(self, drain_s: float = 0.0, reason: str = "is shutting down") -> None:
+        """Refuse new runs, give the running ones `drain_s` seconds, stop them, close the nodes.
+
+        `reason` is what the clients of runs that do not end are told of the model.
+        """
         if self._is_closing:
             return
         self._is_closing = True
+        self._closing_reason = reason
         try:
             await self._drain(drain_s)
         finally:
@@ -123,7 +136,7 @@ class Graph:
             )
 
     def _closing_error(self) -> ModelNotReadyError:
-        return ModelNotReadyError(f"model {self.name!r} is shutting down")
+        return ModelNotReadyError(f"model {self.name!r} {self._closing_reason}")
 
     def _refuse_when_closing(self) -> None:
         if self._is_closing:
@@ -140,36 +153,41 @@ class Graph:
             self._idle.set()
 
 
-async def _open_nodes(
-    plan: ValidatedGraph, base_path: Path, graph_name: str
-) -> tuple[OpenedNode, ...]:
-    opened: list[OpenedNode] = []
-    values: dict[str, Any] = {}
+@dataclass(frozen=True)
+class _Loading:
+    """What the nodes of one graph are opened with."""
+
+    base_path: Path
+    graph_name: str
+    on_resolve: Callable[[Path], None] | None
+    opened: list[OpenedNode] = field(default_factory=list)
+    side_packets: dict[str, Any] = field(default_factory=dict)
+
+
+async def _open_nodes(plan: ValidatedGraph, loading: _Loading) -> tuple[OpenedNode, ...]:
     try:
         for node in plan.nodes:
-            await _in_thread(partial(_open_node, node, values, base_path, graph_name, opened))
+            await _in_thread(partial(_open_node, node, loading))
     except BaseException:
-        await _close_nodes(opened, graph_name)
+        await _close_nodes(loading.opened, loading.graph_name)
         raise
-    return tuple(opened)
+    return tuple(loading.opened)
 
 
-def _open_node(
-    node: CheckedNode,
-    values: dict[str, Any],
-    base_path: Path,
-    graph_name: str,
-    opened: list[OpenedNode],
-) -> None:
-    """Open one node; adds it to `opened` and the side packets that it made to `values`."""
+def _open_node(node: CheckedNode, loading: _Loading) -> None:
+    """Open one node; `loading` gets it and the side packets that it made."""
     cls = node.calculator_class
     assert cls is not None
-    where = f"graph {graph_name!r}, node {node.name!r} ({cls.__name__})"
+    where = f"graph {loading.graph_name!r}, node {node.name!r} ({cls.__name__})"
     ports = node.ports
+    values = loading.side_packets
     side_packets = {
         tag: values[name] for tag, name in ports.input_side_packets.items() if name in values
     }
-    cc = OpenContext(node.name, cls.contract, node.options, side_packets, base_path.resolve())
+    base_path = loading.base_path.resolve()
+    cc = OpenContext(
+        node.name, cls.contract, node.options, side_packets, base_path, loading.on_resolve
+    )
     try:
         with Containment():
             calculator = cls()
@@ -180,7 +198,7 @@ def _open_node(
         raise
     except Exception as error:
         raise CalculatorOpenError(f"{where}: {type(error).__name__}: {error}") from error
-    opened.append(
+    loading.opened.append(
         OpenedNode(node.name, calculator, node.options, ports.inputs, ports.outputs, side_packets)
     )
     for tag in cls.contract.output_side_packets:

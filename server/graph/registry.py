@@ -28,6 +28,7 @@ __all__ = [
     "CalculatorInfo",
     "NodeClass",
     "UnknownCalculatorError",
+    "calculator_file",
     "checked_class",
     "close_names",
     "list_calculators",
@@ -70,6 +71,12 @@ def close_names(found: str, possible: Iterable[str]) -> str:
     return f"possible: {', '.join(repr(name) for name in names)}"
 
 
+def calculator_file(spelling: str, base_path: Path) -> Path | None:
+    """The file that a `./file.py:Class` names; None for the other spellings."""
+    module_part, _, _ = spelling.rpartition(":")
+    return base_path / module_part if module_part.endswith(".py") else None
+
+
 def resolve_calculator(spelling: str, base_path: Path) -> NodeClass:
     """Import the class that `spelling` names; raises UnknownCalculatorError."""
     if ":" not in spelling:
@@ -79,8 +86,9 @@ def resolve_calculator(spelling: str, base_path: Path) -> NodeClass:
         raise UnknownCalculatorError(
             f"calculator {spelling!r} must be 'Name', 'package.module:Class' or './file.py:Class'"
         )
-    if module_part.endswith(".py"):
-        module = _load_file(spelling, base_path / module_part)
+    file = calculator_file(spelling, base_path)
+    if file is not None:
+        module = _load_file(spelling, file)
     else:
         module = _import_module(spelling, module_part)
     return checked_class(spelling, _attribute(spelling, module, class_name))

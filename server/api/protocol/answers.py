@@ -58,7 +58,10 @@ class VersionStatusCode(BaseModel):
 
 
 class VersionStatus(BaseModel):
-    """The state of a version of a model; `reason` says why it cannot serve."""
+    """The state of a version of a model.
+
+    `reason` says why it cannot serve, or, where it can, why what changed could not be loaded.
+    """
 
     version: str
     state: Literal["START", "LOADING", "AVAILABLE", "UNLOADING", "END"]

@@ -1,0 +1,32 @@
+"""From an entry of the configuration to the graph that serves it."""
+
+import asyncio
+from pathlib import Path
+
+from server.config import ModelConfig
+from server.graph import Graph, GraphConfig, calculator_file, load_graph_config
+from server.watched_files import WatchedFiles
+
+__all__ = ["load_graph"]
+
+
+async def load_graph(config: ModelConfig, files: WatchedFiles) -> Graph:
+    """Load the model; what it is made from is added to `files`, also where that fails.
+
+    Raises ServingError, and whatever else the code of a calculator raises.
+    """
+    # Calculators are imported here: seconds in which the server has to answer probes.
+    graph_config, base_path = await asyncio.to_thread(_read_graph, config, files)
+    return await Graph.load(graph_config, base_path, config.name, files.add)
+
+
+def _read_graph(config: ModelConfig, files: WatchedFiles) -> tuple[GraphConfig, Path]:
+    for candidate in config.graph_candidates():
+        files.add(candidate)
+    path = config.require_graph()
+    graph_config = load_graph_config(path)
+    for node in graph_config.nodes:
+        file = calculator_file(node.calculator_name, path.parent)
+        if file is not None:
+            files.add(file)
+    return graph_config, path.parent

@@ -1,0 +1,125 @@
+"""One model: the graph that serves it, and the state that /v1/config shows."""
+
+import logging
+import time
+from enum import StrEnum
+from typing import Any
+
+from server.config import ModelConfig
+from server.errors import ServingError
+from server.graph import Graph
+from server.model_loading import load_graph
+from server.watched_files import WatchedFiles
+
+__all__ = ["ModelState", "ServedModel"]
+
+logger = logging.getLogger(__name__)
+
+
+class ModelState(StrEnum):
+    """OpenVINO Model Server's states. A model that failed to load stays in LOADING."""
+
+    START = "START"
+    LOADING = "LOADING"
+    AVAILABLE = "AVAILABLE"
+    UNLOADING = "UNLOADING"
+    END = "END"
+
+
+class ServedModel:
+    """A configured model. `files` are those that its last load has looked at."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        self.config = config
+        self.name = config.name
+        self.created = int(time.time())
+        self.state = ModelState.START
+        self.files = WatchedFiles()
+        self.load_error: Exception | None = None
+        self._graph: Graph | None = None
+
+    @property
+    def graph(self) -> Graph:
+        """The loaded graph; only of a model that `ModelManager.get` gave out."""
+        assert self._graph is not None, f"model {self.name} is not loaded"
+        return self._graph
+
+    @property
+    def failure(self) -> str | None:
+        """Why the model cannot serve although it should; None where nothing is wrong."""
+        if self._graph is not None:
+            return self._graph.health()
+        return self._load_failure
+
+    async def load(self, config: ModelConfig) -> Graph | None:
+        """Load the graph that `config` describes; returns the one whose place it took, if any.
+
+        The graph of an earlier load serves until then, and goes on where this load fails: the
+        failure is kept as `load_error` and does not leave.
+        """
+        self.config = config
+        self.load_error = None
+        self.files = WatchedFiles()
+        if self._graph is None:
+            self.state = ModelState.LOADING
+        old = self._graph
+        try:
+            self._graph = await load_graph(config, self.files)
+        except Exception as error:
+            self.load_error = error
+            is_expected = isinstance(error, ServingError)
+            logger.error(
+                "Model %s failed to load%s: %s",
+                self.name,
+                "" if old is None else " anew; what was loaded before goes on serving",
+                self._load_failure,
+                exc_info=not is_expected,
+            )
+            _forget_frames(error)
+            return None
+        self.state = ModelState.AVAILABLE
+        self.created = int(time.time())
+        return old
+
+    def retire(self) -> None:
+        """Say that the model will be unloaded; nothing that it did before matters any more."""
+        self.state = ModelState.UNLOADING
+        self.load_error = None
+
+    async def unload(self, drain_s: float, reason: str = "is shutting down") -> None:
+        """Give running requests `drain_s` seconds, stop them, release what the graph holds."""
+        self.retire()
+        if self._graph is not None:
+            await self._graph.close(drain_s, reason)
+            self._graph = None
+        self.state = ModelState.END
+
+    def status(self) -> dict[str, Any]:
+        """Model Server's version status, with the reason of a failure added."""
+        failure = self.failure
+        code = "OK" if failure is None else "FAILED_PRECONDITION"
+        version: dict[str, Any] = {
+            "version": "1",
+            "state": str(self.state if failure is None else ModelState.LOADING),
+            "status": {"error_code": code, "error_message": code},
+        }
+        reason = failure
+        if reason is None and self._load_failure is not None:
+            reason = f"what was loaded before serves on; loading anew failed: {self._load_failure}"
+        if reason is not None:
+            version["reason"] = reason
+        return {"model_version_status": [version]}
+
+    @property
+    def _load_failure(self) -> str | None:
+        error = self.load_error
+        if error is None or isinstance(error, ServingError):
+            return None if error is None else str(error)
+        return f"{type(error).__name__}: {error}"
+
+
+def _forget_frames(error: BaseException | None) -> None:
+    """The frames of a failed load would keep what it has read, a whole model for example."""
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
