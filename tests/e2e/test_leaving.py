@@ -2,9 +2,11 @@
 
 import asyncio
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import aiohttp
+import httpx
 from e2e_names import SMALL_TOKENS
 from server_process import ServerProcess, server_process
 
@@ -24,6 +26,26 @@ async def test_clients_that_leave_give_back_every_block(server: ServerProcess) -
     async with aiohttp.ClientSession(server.url) as session:
         await asyncio.gather(*[leave_early(session, 1 + i % 5) for i in range(12)])
     # Only with every block of the cache free can one request have them all.
+    prompt = [5] * 100
+    whole = {"model": "small", "prompt": prompt, "max_tokens": SMALL_TOKENS - 100}
+    status, answer = server.post("/v3/completions", {**whole, "ignore_eos": True})
+    assert status == 200
+    assert answer["usage"]["completion_tokens"] == SMALL_TOKENS - 100
+
+
+def leave_early_with_httpx(url: str, num_events: int) -> None:
+    """The same by httpx, which OpenAI's client is made of."""
+    with httpx.stream("POST", f"{url}/v3/completions", json={**LONG, "stream": True}) as response:
+        assert response.status_code == 200
+        lines = response.iter_lines()
+        for _ in range(num_events):
+            while not next(lines).startswith("data: "):
+                pass
+
+
+def test_httpx_clients_that_leave_give_back_every_block(server: ServerProcess) -> None:
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(leave_early_with_httpx, [server.url] * 12, [1 + i % 5 for i in range(12)]))
     prompt = [5] * 100
     whole = {"model": "small", "prompt": prompt, "max_tokens": SMALL_TOKENS - 100}
     status, answer = server.post("/v3/completions", {**whole, "ignore_eos": True})
