@@ -25,7 +25,10 @@ def tokenizer_core() -> Any:
     """
     import openvino_tokenizers  # noqa: F401  # registers the operations with every new Core
 
-    return ov.Core()
+    core = ov.Core()
+    # Who writes into a mapped file, or shortens it, ends the process that runs on it.
+    core.set_property({"ENABLE_MMAP": False})
+    return core
 
 
 def read_tokenizer_ir(path: Path, purpose: str) -> Any:

@@ -53,7 +53,7 @@ def load_model(
     model, an unknown device, or a property that the device refuses.
     """
     core = ov.Core()
-    model = _read(core, models_path)
+    model = _read(core, models_path, plugin_config.get("ENABLE_MMAP", False))
     device = device or _default_device(core)
     _transform(model, models_path)
     output = edit_output(model, models_path / MODEL_FILE)
@@ -83,7 +83,7 @@ def _device_memory_bytes(core: ov.Core, device: str) -> int:
         ) from error
 
 
-def _read(core: ov.Core, models_path: Path) -> ov.Model:
+def _read(core: ov.Core, models_path: Path, is_mapped: PluginValue) -> ov.Model:
     xml = models_path / MODEL_FILE
     for path in (xml, xml.with_suffix(".bin")):
         if not path.is_file():
@@ -92,6 +92,8 @@ def _read(core: ov.Core, models_path: Path) -> ov.Model:
                 "as export_model writes them"
             )
     try:
+        # Who writes into a mapped file, or shortens it, ends the process that runs on it.
+        core.set_property({"ENABLE_MMAP": is_mapped})
         return core.read_model(xml)
     except RuntimeError as error:
         raise ModelLoadError(f"{xml}: OpenVINO cannot read it: {_summary(error)}") from error
