@@ -52,6 +52,8 @@ class ByteTable:
         for token_id, raw in shown.items():
             token_bytes[token_id] = raw
         first_bytes = {i: raw for i, raw in self.first_bytes.items() if i not in shown}
+        # The names of WordPiece models have the space before them.
+        first_bytes |= {i: raw.lstrip() for i, raw in shown.items() if raw.startswith(b" ")}
         return replace(self, token_bytes=token_bytes, first_bytes=first_bytes)
 
     def decode(self, token_ids: Iterable[int]) -> str:

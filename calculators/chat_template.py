@@ -21,7 +21,13 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from server.errors import InvalidRequestError, ModelLoadError
 
-__all__ = ["ChatTemplate", "find_template_texts", "load_chat_template"]
+__all__ = [
+    "ChatTemplate",
+    "find_template_texts",
+    "load_chat_template",
+    "read_special_tokens",
+    "read_tokenizer_class",
+]
 
 TEMPLATE_FILE_NAME = "chat_template.jinja"
 EXTRA_TEMPLATES_FOLDER_NAME = "additional_chat_templates"
@@ -111,7 +117,7 @@ def load_chat_template(models_path: Path) -> ChatTemplate:
             f"{origin}: the model has no chat template{found}. A template is the file "
             f'{TEMPLATE_FILE_NAME}, or "chat_template" in tokenizer_config.json, of the model'
         )
-    return ChatTemplate(sources, _read_special_tokens(models_path), str(origin))
+    return ChatTemplate(sources, read_special_tokens(models_path), str(origin))
 
 
 def find_template_texts(models_path: Path) -> list[str]:
@@ -145,7 +151,7 @@ def _named_template(entry: object, path: Path) -> tuple[str, str]:
     )
 
 
-def _read_special_tokens(models_path: Path) -> dict[str, str]:
+def read_special_tokens(models_path: Path) -> dict[str, str]:
     """Return bos_token, eos_token and the like; their values are texts or {"content": text}."""
     special_tokens = {}
     for name in SPECIAL_TOKEN_FILE_NAMES:
@@ -154,6 +160,12 @@ def _read_special_tokens(models_path: Path) -> dict[str, str]:
             if key.endswith("_token") and isinstance(content, str):
                 special_tokens[key] = content
     return special_tokens
+
+
+def read_tokenizer_class(models_path: Path) -> str | None:
+    """Return the name of the tokenizer's class in transformers, if the folder says it."""
+    name = _read_json_object(models_path / "tokenizer_config.json").get("tokenizer_class")
+    return name if isinstance(name, str) else None
 
 
 def _read(path: Path) -> str:

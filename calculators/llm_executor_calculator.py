@@ -7,17 +7,21 @@ from calculators.llm_options import LLMCalculatorOptions, parse_plugin_config
 from server.engine import AsyncLLMEngine, EngineConfig
 from server.errors import ConfigError, InvalidRequestError
 from server.graph import Calculator, Contract, OpenContext, OutputStream, ProcessContext, Tag
-from server.payloads import SamplingFields, SamplingParams, TokenChunk, TokenizedPrompt
+from server.payloads import ModelLimits, SamplingFields, SamplingParams, TokenChunk, TokenizedPrompt
 
 PROMPT = Tag("PROMPT", TokenizedPrompt)
 TOKENS = Tag("TOKENS", TokenChunk)
+MODEL_LIMITS = Tag("MODEL_LIMITS", ModelLimits, optional=True)
 
 
 class LLMExecutorCalculator(Calculator):
     """Generates tokens with continuous batching over paged attention on OpenVINO."""
 
     contract: ClassVar[Contract] = Contract(
-        inputs=(PROMPT,), outputs=(TOKENS,), options=LLMCalculatorOptions
+        inputs=(PROMPT,),
+        outputs=(TOKENS,),
+        output_side_packets=(MODEL_LIMITS,),
+        options=LLMCalculatorOptions,
     )
 
     def open(self, cc: OpenContext) -> None:
@@ -42,6 +46,7 @@ class LLMExecutorCalculator(Calculator):
                 enable_prefix_caching=options.enable_prefix_caching,
             )
         )
+        cc.set_side_packet(MODEL_LIMITS, ModelLimits(self._engine.max_num_tokens))
 
     async def process(self, cc: ProcessContext) -> None:
         """Generate for each prompt; leaving early, however it happens, aborts the request."""

@@ -1,24 +1,54 @@
 """A model's tokenizer as the nodes of a graph share it."""
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from calculators.byte_table import ByteTable, load_byte_table
+from calculators.chat_template import (
+    ChatTemplate,
+    find_template_texts,
+    load_chat_template,
+    read_special_tokens,
+    read_tokenizer_class,
+)
 from calculators.text_encoder import TextEncoder
+from server.errors import InvalidRequestError, ModelLoadError
+from server.payloads import TokenizerInfo
 
 __all__ = ["Tokenizer"]
 
+logger = logging.getLogger(__name__)
+
 
 class Tokenizer:
-    """The openvino_tokenizer.xml and openvino_detokenizer.xml of a model folder, loaded.
+    """The tokenizer, detokenizer and chat template of a model folder; a TextTokenizer.
 
-    Threads may share it. Raises ModelLoadError for files that are missing or cannot be used.
+    Threads may share it. Raises ModelLoadError for files that are missing or cannot be used; a
+    chat template that is missing refuses chats alone.
     """
 
     def __init__(self, models_path: Path) -> None:
         self.models_path = models_path
         self._encoder = TextEncoder(models_path)
         self.byte_table: ByteTable = load_byte_table(models_path)
+        special = self.byte_table.special_bytes.values()
+        self._full_table = self.byte_table.showing(
+            [raw.decode("utf-8", "replace") for raw in special]
+        )
+        self._template: ChatTemplate | None = None
+        self._template_problem = ""
+        try:
+            self._template = load_chat_template(models_path)
+        except ModelLoadError as error:
+            self._template_problem = str(error)
+            logger.warning("Chat requests will be refused: %s", error)
+        self._info = self._read_info()
+
+    def info(self) -> TokenizerInfo:
+        """Describe it."""
+        return self._info
 
     def encode(self, text: str, add_special_tokens: bool) -> tuple[int, ...]:
         """Return the token ids of a text, never cut.
@@ -28,6 +58,44 @@ class Tokenizer:
         """
         return self._encoder.encode(text, add_special_tokens)
 
-    def decode(self, token_ids: Iterable[int]) -> str:
-        """Return the text of token ids, without special tokens."""
-        return self.byte_table.decode(token_ids)
+    def decode(self, token_ids: Iterable[int], skip_special_tokens: bool = True) -> str:
+        """Return the text of token ids."""
+        table = self.byte_table if skip_special_tokens else self._full_table
+        return table.decode(token_ids)
+
+    def spell(self, token_ids: Iterable[int]) -> list[str]:
+        """Return the text of each token; a part of a character is U+FFFD."""
+        return [self._full_table.lookup(i).decode("utf-8", "replace") for i in token_ids]
+
+    def render_chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]],
+        template_kwargs: Mapping[str, Any],
+    ) -> str:
+        """Return the prompt of a conversation, by the model's chat template."""
+        if self._template is None:
+            raise InvalidRequestError(
+                f"this model cannot chat: {self._template_problem}; completions work", "messages"
+            )
+        return self._template.render(messages, tools, template_kwargs)
+
+    def _read_info(self) -> TokenizerInfo:
+        vocab_size = len(self.byte_table.token_bytes)
+        try:
+            special_tokens = read_special_tokens(self.models_path)
+            return TokenizerInfo(
+                vocab_size,
+                special_tokens,
+                read_tokenizer_class(self.models_path),
+                self._single_id(special_tokens.get("pad_token")),
+                next(iter(find_template_texts(self.models_path)), None),
+            )
+        except ModelLoadError as error:
+            logger.warning("The tokenizer's description has only its size: %s", error)
+            return TokenizerInfo(vocab_size, {})
+
+    def _single_id(self, name: str | None) -> int | None:
+        """The token that a name of a special token stands for."""
+        token_ids = self.encode(name, add_special_tokens=False) if name else ()
+        return token_ids[0] if len(token_ids) == 1 else None

@@ -1,14 +1,12 @@
 """The node that turns a request into a prompt of token ids."""
 
 import asyncio
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from calculators.chat_template import ChatTemplate, load_chat_template
 from calculators.tokenizer import Tokenizer
-from server.errors import InvalidRequestError, ModelLoadError
+from server.errors import InvalidRequestError
 from server.graph import Calculator, Contract, OpenContext, ProcessContext, Tag
 from server.payloads import GenerationRequest, TokenizedPrompt
 
@@ -21,8 +19,6 @@ TOKENIZER = Tag("TOKENIZER", Tokenizer)
 MAX_TOKEN_ID = 2**31 - 1
 # Rendering and encoding this much takes about half a millisecond of the event loop.
 MAX_CHARACTERS_ON_EVENT_LOOP = 2_000
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -53,13 +49,6 @@ class TokenizerCalculator(Calculator):
         models_path = cc.resolve(cc.options(TokenizerCalculatorOptions).models_path)
         self._tokenizer = Tokenizer(models_path)
         cc.set_side_packet(TOKENIZER, self._tokenizer)
-        self._template: ChatTemplate | None = None
-        self._template_problem = ""
-        try:
-            self._template = load_chat_template(models_path)
-        except ModelLoadError as error:
-            self._template_problem = str(error)
-            logger.warning("Chat requests will be refused: %s", error)
 
     async def process(self, cc: ProcessContext) -> None:
         """Make the prompt of one request."""
@@ -72,7 +61,9 @@ class TokenizerCalculator(Calculator):
 
     def _make_prompt(self, request: GenerationRequest) -> TokenizedPrompt:
         if request.messages is not None:
-            text = self._render(request)
+            text = self._tokenizer.render_chat(
+                request.messages, request.tools, request.chat_template_kwargs
+            )
             token_ids = self._tokenizer.encode(text, add_special_tokens=False)
             param = "messages"
         elif isinstance(request.prompt, str):
@@ -85,14 +76,6 @@ class TokenizerCalculator(Calculator):
         if not token_ids:
             raise InvalidRequestError(f"{param} gives no tokens; it must not be empty", param)
         return TokenizedPrompt(request, token_ids, text)
-
-    def _render(self, request: GenerationRequest) -> str:
-        assert request.messages is not None
-        if self._template is None:
-            raise InvalidRequestError(
-                f"this model cannot chat: {self._template_problem}; completions work", "messages"
-            )
-        return self._template.render(request.messages, request.tools, request.chat_template_kwargs)
 
 
 def _check_token_ids(token_ids: tuple[int, ...]) -> tuple[int, ...]:

@@ -1,9 +1,9 @@
 """What travels on graph borders and between nodes. Standard library only."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, Protocol, TypedDict, runtime_checkable
 
 from server.errors import InvalidRequestError
 
@@ -12,13 +12,16 @@ __all__ = [
     "GenerationRequest",
     "HttpRequestPayload",
     "HttpResponsePayload",
+    "ModelLimits",
     "SamplingFields",
     "SamplingParams",
     "TextChunk",
+    "TextTokenizer",
     "TokenChunk",
     "TokenIdLogprobs",
     "TokenLogprobs",
     "TokenizedPrompt",
+    "TokenizerInfo",
     "ToolCallDelta",
 ]
 
@@ -251,6 +254,55 @@ class TextChunk:
     token_ids: tuple[int, ...] = ()
     reasoning: str = ""
     tool_calls: tuple[ToolCallDelta, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizerInfo:
+    """What there is to know of a tokenizer; None where its files do not say.
+
+    `special_tokens` has the texts of bos_token, eos_token and the like.
+    """
+
+    vocab_size: int
+    special_tokens: Mapping[str, str]
+    tokenizer_class: str | None = None
+    pad_token_id: int | None = None
+    chat_template: str | None = None
+
+
+@runtime_checkable
+class TextTokenizer(Protocol):
+    """A side packet of this kind serves the endpoints that tokenise. Threads share it."""
+
+    def info(self) -> TokenizerInfo:
+        """Describe it."""
+
+    def encode(self, text: str, add_special_tokens: bool) -> tuple[int, ...]:
+        """Return the token ids of a text, never cut."""
+
+    def decode(self, token_ids: Iterable[int], skip_special_tokens: bool = True) -> str:
+        """Return the text of token ids; special tokens are their names, or nothing."""
+
+    def spell(self, token_ids: Iterable[int]) -> list[str]:
+        """Return the text of each token by itself; special tokens are their names."""
+
+    def render_chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]],
+        template_kwargs: Mapping[str, Any],
+    ) -> str:
+        """Return the prompt of a conversation, whose special tokens are in the text already.
+
+        Raises InvalidRequestError where the model cannot chat, or not in this way.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class ModelLimits:
+    """A side packet for those who ask: how many tokens prompt and answer may have together."""
+
+    max_model_len: int
 
 
 @dataclass(frozen=True, slots=True)

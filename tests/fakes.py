@@ -4,7 +4,7 @@ import asyncio
 import json
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,17 @@ from server.payloads import (
     GenerationRequest,
     HttpRequestPayload,
     HttpResponsePayload,
+    ModelLimits,
     TextChunk,
+    TextTokenizer,
+    TokenizerInfo,
     TokenLogprobs,
 )
 
 REQUEST = Tag("GENERATION_REQUEST", GenerationRequest)
 TEXT = Tag("TEXT", TextChunk)
+TOKENIZER = Tag("TOKENIZER", TextTokenizer, optional=True)  # type: ignore[type-abstract]
+LIMITS = Tag("LIMITS", ModelLimits, optional=True)
 RAW_REQUEST = Tag("HTTP_REQUEST_PAYLOAD", HttpRequestPayload)
 RAW_RESPONSE = Tag("HTTP_RESPONSE_PAYLOAD", HttpResponsePayload)
 
@@ -151,6 +156,40 @@ class DescribeCalculator(Calculator):
                 await cc.output(TEXT).send(TextChunk(index, text, 1, 1, finish_reason="stop"))
 
 
+class LetterTokenizer:
+    """A token is a character; 1 begins a text, 0 is for padding."""
+
+    def info(self) -> TokenizerInfo:
+        return TokenizerInfo(1000, {"bos_token": "^"}, "Letters", 0, "a template")
+
+    def encode(self, text: str, add_special_tokens: bool) -> tuple[int, ...]:
+        return (1,) * add_special_tokens + tuple(map(ord, text))
+
+    def decode(self, token_ids: Iterable[int], skip_special_tokens: bool = True) -> str:
+        return "".join(
+            ["" if skip_special_tokens and i == 1 else s for i, s in self._spell(token_ids)]
+        )
+
+    def spell(self, token_ids: Iterable[int]) -> list[str]:
+        return [letter for _, letter in self._spell(token_ids)]
+
+    def render_chat(self, messages: Any, tools: Any, template_kwargs: Any) -> str:
+        return json.dumps([messages, tools, template_kwargs])
+
+    def _spell(self, token_ids: Iterable[int]) -> list[tuple[int, str]]:
+        return [(i, "^" if i == 1 else chr(i)) for i in token_ids]
+
+
+class TokenizingCalculator(DescribeCalculator):
+    """Has a tokenizer and a limit for those who ask."""
+
+    contract = Contract(inputs=(REQUEST,), outputs=(TEXT,), output_side_packets=(TOKENIZER, LIMITS))
+
+    def open(self, cc: OpenContext) -> None:
+        cc.set_side_packet(TOKENIZER, LetterTokenizer())
+        cc.set_side_packet(LIMITS, ModelLimits(77))
+
+
 class RawCalculator(Calculator):
     """Answers raw HTTP: the body says how, else what came is described."""
 
@@ -209,6 +248,11 @@ def echo_graph(**options: Any) -> str:
 def describe_graph() -> str:
     """graph.pbtxt of a DescribeCalculator."""
     return TEXT_GRAPH.format(calculator="DescribeCalculator", options="")
+
+
+def tokenizing_graph() -> str:
+    """graph.pbtxt of a TokenizingCalculator."""
+    return TEXT_GRAPH.format(calculator="TokenizingCalculator", options="")
 
 
 def write_graph(folder: Path, graph: str) -> Path:

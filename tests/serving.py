@@ -1,6 +1,7 @@
 """A server on a real socket, in the event loop of the test."""
 
 import asyncio
+import io
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -38,7 +39,7 @@ class Server:
         A `body` of bytes goes out as it is.
         """
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        async with self.http.post(path, data=data, **kwargs) as response:
+        async with self.http.post(path, data=io.BytesIO(data), **kwargs) as response:
             answer = await response.json()
             content_type = response.content_type
             check_answer(DOCUMENT, "POST", path, response.status, content_type, answer)

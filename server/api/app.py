@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from server.api import generation, models, raw, status, stored_responses
+from server.api import generation, models, raw, status, stored_responses, tokenization
 from server.api.endpoint import add_routes
 from server.api.errors import error_middleware
 from server.api.keys import MODEL_MANAGER
@@ -19,6 +19,7 @@ ENDPOINTS = (
     *models.ENDPOINTS,
     *generation.ENDPOINTS,
     *stored_responses.ENDPOINTS,
+    *tokenization.ENDPOINTS,
     *raw.ENDPOINTS,
 )
 

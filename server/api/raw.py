@@ -26,7 +26,7 @@ __all__ = ["ENDPOINTS"]
 NOT_RAW = r"(?:v1/)?(?:models|config)(?:/|$)"
 
 # The endpoints of this path that are no graph's own, to tell what may have been meant.
-KNOWN_ENDPOINTS = ("chat/completions", "completions", "responses")
+KNOWN_ENDPOINTS = ("chat/completions", "completions", "detokenize", "responses", "tokenize")
 
 
 async def _handle_raw(request: web.Request) -> web.StreamResponse:

@@ -74,6 +74,14 @@ class Graph:
         """How many runs are between entry and exit."""
         return len(self._runs)
 
+    def find_side_packet(self, kind: type[T]) -> T | None:
+        """The first side packet of that type which a node made, whether another takes it or not."""
+        for node in self._nodes:
+            for packet in node.output_side_packets.values():
+                if isinstance(packet, kind):
+                    return packet
+        return None
+
     def start_run(self, packet: object) -> GraphRun:
         """Return a run that takes `packet` at the graph's input; it starts when it is entered.
 
@@ -199,7 +207,15 @@ def _open_node(node: CheckedNode, loading: _Loading) -> None:
     except Exception as error:
         raise CalculatorOpenError(f"{where}: {type(error).__name__}: {error}") from error
     loading.opened.append(
-        OpenedNode(node.name, calculator, node.options, ports.inputs, ports.outputs, side_packets)
+        OpenedNode(
+            node.name,
+            calculator,
+            node.options,
+            ports.inputs,
+            ports.outputs,
+            side_packets,
+            cc.output_side_packets,
+        )
     )
     for tag in cls.contract.output_side_packets:
         is_needed = tag.name in ports.output_side_packets or not tag.optional

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -32,6 +32,7 @@ class OpenedNode:
     inputs: Mapping[str, str]
     outputs: Mapping[str, str]
     side_packets: Mapping[str, Any]
+    output_side_packets: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

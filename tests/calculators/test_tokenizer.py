@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,46 @@ def test_a_tokenizer_goes_both_ways(model):
     tokenizer = Tokenizer(model.path)
     ids = tokenizer.encode("the quick fox", add_special_tokens=True)
     assert tokenizer.decode(ids) == "the quick fox"
+
+
+def test_special_tokens_are_shown_where_asked(word_piece):
+    tokenizer = Tokenizer(word_piece.path)
+    ids = tokenizer.encode("the quick fox", add_special_tokens=True)
+    assert tokenizer.decode(ids) == "the quick fox"
+    shown = tokenizer.decode(ids, skip_special_tokens=False)
+    assert shown.startswith("[CLS]")
+    assert shown.endswith("[SEP]")
+
+
+def test_tokens_are_spelled_one_by_one(byte_level):
+    tokenizer = Tokenizer(byte_level.path)
+    ids = tokenizer.encode("<|im_start|>the quick fox", add_special_tokens=True)
+    spelled = tokenizer.spell(ids)
+    assert spelled[0] == "<|im_start|>"
+    assert "".join(spelled[1:]) == "the quick fox"
+    assert "\ufffd" in tokenizer.spell(tokenizer.encode("漢", add_special_tokens=True))
+
+
+def test_info(byte_level):
+    info = Tokenizer(byte_level.path).info()
+    assert info.vocab_size == len(byte_level.hf)
+    assert info.special_tokens["eos_token"] == "<|im_end|>"
+    assert info.pad_token_id == byte_level.hf.pad_token_id
+    assert info.chat_template == byte_level.hf.chat_template
+
+
+def test_info_of_a_model_without_a_template_or_padding(metaspace):
+    info = Tokenizer(metaspace.path).info()
+    assert (info.chat_template, info.pad_token_id) == (None, None)
+    assert info.special_tokens["bos_token"] == "<s>"
+
+
+def test_a_broken_description_does_not_stop_the_tokenizer(byte_level, tmp_path, caplog):
+    shutil.copytree(byte_level.path, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "tokenizer_config.json").write_text("{")
+    info = Tokenizer(tmp_path).info()
+    assert (info.vocab_size, info.special_tokens) == (len(byte_level.hf), {})
+    assert "tokenizer_config.json" in caplog.text
 
 
 def test_a_process_that_has_a_tokenizer_needs_no_training_library_and_ends_well(metaspace):

@@ -88,6 +88,23 @@ async def test_a_serving_error_of_open_keeps_its_class_and_gets_the_node() -> No
     assert isinstance(caught.value.__cause__, OSError)
 
 
+async def test_side_packets_are_found_by_their_type() -> None:
+    count = Tag("COUNT", int, optional=True)
+
+    class Counter(fakes.Upper):
+        contract = Contract(inputs=(IN,), outputs=(OUT,), output_side_packets=(count,))
+
+        def open(self, cc: OpenContext) -> None:
+            cc.set_side_packet(count, 7)
+
+    maker = node(fakes.Maker, "a", "b", name="m", output_side_packets=("MODEL:model",))
+    graph = await load(GraphConfig((maker, node(Counter, "b", "c")), ("IN:a",), ("OUT:c",)))
+    assert graph.find_side_packet(str) == "model of m"
+    # Nobody takes this one.
+    assert graph.find_side_packet(int) == 7
+    assert graph.find_side_packet(float) is None
+
+
 async def test_a_side_packet_that_open_does_not_set_is_an_error() -> None:
     class Forgets(Recorder):
         contract = Contract(inputs=(IN,), outputs=(OUT,), output_side_packets=(MODEL,))

@@ -26,6 +26,7 @@ EXPECTED = {
     "model_type": "must be an object",
     "string_too_long": "must have at most {max_length} characters",
     "string_too_short": "must have at least {min_length} character(s)",
+    "too_long": "must have at most {max_length} items",
     "string_type": "must be a string",
 }
 

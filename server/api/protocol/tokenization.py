@@ -1,0 +1,245 @@
+"""The bodies of the endpoints that tokenise: Model Server's form, and vLLM's."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+
+from server.api.protocol.messages import parse_messages, parse_tools
+from server.api.protocol.token_rows import cut_tokens, pad_tokens
+from server.api.protocol.validation import FieldRules
+from server.errors import InvalidRequestError, describe_value
+from server.payloads import TextTokenizer
+
+__all__ = [
+    "NO_RULES",
+    "TOKENIZE_RULES",
+    "DetokenizeFields",
+    "Detokenized",
+    "TokenizeFields",
+    "Tokenized",
+    "TokenizerDescription",
+    "TokenizerFields",
+    "TokenizerInfoFields",
+]
+
+# What one request may keep a worker thread busy with.
+MAX_TEXTS = 1024
+MAX_CHARACTERS = 4_000_000
+MAX_TOKENS = 1_000_000
+
+# What makes sense beside the field that says what to tokenise.
+FORMS: Mapping[str, frozenset[str]] = {
+    "text": frozenset({"max_length", "pad_to_max_length", "padding_side"}),
+    "prompt": frozenset({"return_token_strs"}),
+    "messages": frozenset(
+        {"return_token_strs", "tools", "chat_template_kwargs", "add_generation_prompt"}
+    ),
+}
+COMMON_FIELDS = frozenset({"model", "add_special_tokens"})
+
+NO_RULES = FieldRules(neutral={}, labels={})
+TOKENIZE_RULES = FieldRules(
+    neutral={"chat_template": (), "continue_final_message": (False,)}, labels={}
+)
+
+Length = Annotated[int, Field(ge=1, le=MAX_TOKENS)]
+TokenId = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Texts = Annotated[
+    Any,
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
+]
+
+
+class Tokenized(BaseModel):
+    """Only `tokens` for a `text`: lists of ids for a list of texts; all members otherwise.
+
+    `max_model_len` is null where the graph does not say it.
+    """
+
+    tokens: list[int] | list[list[int]]
+    count: int | None = None
+    max_model_len: int | None = None
+    token_strs: list[str] | None = None
+
+
+class Detokenized(BaseModel):
+    """The text of token ids, special tokens included."""
+
+    prompt: str
+
+
+class TokenizerDescription(BaseModel):
+    """What the model's files say about its tokenizer; special tokens are further members."""
+
+    model_config = ConfigDict(extra="allow")
+
+    model: str
+    tokenizer_class: str | None
+    vocab_size: int
+    max_model_len: int | None
+    chat_template: str | None
+
+
+class TokenizerFields(BaseModel, ABC):
+    """What every endpoint of a tokenizer takes; no model means the only one that there is."""
+
+    model_config = ConfigDict(
+        strict=True, extra="forbid", frozen=True, json_schema_extra=NO_RULES.describe
+    )
+
+    model: str | None = None
+
+    @abstractmethod
+    def answer(
+        self, model: str, tokenizer: TextTokenizer, max_model_len: int | None
+    ) -> Mapping[str, Any]:
+        """The members of the answer, made in a worker thread. Raises InvalidRequestError."""
+
+
+class TokenizeFields(TokenizerFields):
+    """Exactly one of `text` (Model Server), `prompt` and `messages` (vLLM), and what goes with it.
+
+    `add_special_tokens` is true where it is not set, but false for messages: chat templates write
+    the special tokens themselves.
+    """
+
+    model_config = ConfigDict(json_schema_extra=TOKENIZE_RULES.describe)
+
+    text: Texts = None
+    prompt: str | None = None
+    messages: list[Any] | None = None
+    add_special_tokens: bool | None = None
+    max_length: Length | None = None
+    pad_to_max_length: bool = False
+    padding_side: Literal["left", "right"] = "right"
+    return_token_strs: bool = False
+    add_generation_prompt: bool = True
+    tools: list[Any] = Field(default_factory=list)
+    chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
+
+    def answer(
+        self, model: str, tokenizer: TextTokenizer, max_model_len: int | None
+    ) -> Mapping[str, Any]:
+        form = self._form()
+        if form == "text":
+            return {"tokens": self._tokenize_texts(tokenizer)}
+        text = self.prompt if self.prompt is not None else self._render(tokenizer)
+        add_special_tokens = self.add_special_tokens
+        if add_special_tokens is None:
+            add_special_tokens = form == "prompt"
+        tokens = tokenizer.encode(_check_size([text], form)[0], add_special_tokens)
+        return {
+            "count": len(tokens),
+            "max_model_len": max_model_len,
+            "tokens": tokens,
+            "token_strs": tokenizer.spell(tokens) if self.return_token_strs else None,
+        }
+
+    def _form(self) -> str:
+        """The field that says what to tokenise; refuses fields that do not go with it."""
+        forms = [form for form in FORMS if form in self.model_fields_set]
+        if len(forms) != 1:
+            found = " and ".join(forms) or "none of them"
+            problem = f"exactly one of {', '.join(FORMS)} is needed, found {found}"
+            raise InvalidRequestError(problem, forms[-1] if forms else "text")
+        (form,) = forms
+        for name in sorted(self.model_fields_set - FORMS[form] - COMMON_FIELDS - {form}):
+            raise InvalidRequestError(f"{name} does not go together with {form}", name)
+        return form
+
+    def _render(self, tokenizer: TextTokenizer) -> str:
+        kwargs = {"add_generation_prompt": self.add_generation_prompt, **self.chat_template_kwargs}
+        messages = parse_messages(self.messages or [])
+        return tokenizer.render_chat(messages, parse_tools(self.tools), kwargs)
+
+    def _tokenize_texts(self, tokenizer: TextTokenizer) -> Sequence[Any]:
+        texts = _parse_texts(self.text)
+        pad_id = self._pad_id(tokenizer, len(texts))
+        rows = [self._tokenize_text(tokenizer, text) for text in texts]
+        if pad_id is not None:
+            assert self.max_length is not None
+            rows = [pad_tokens(row, self.max_length, pad_id, self.padding_side) for row in rows]
+        return rows[0] if isinstance(self.text, str) else rows
+
+    def _tokenize_text(self, tokenizer: TextTokenizer, text: str) -> Sequence[int]:
+        bare = tokenizer.encode(text, add_special_tokens=False)
+        if self.add_special_tokens is False:
+            return bare if self.max_length is None else bare[: self.max_length]
+        tokens = tokenizer.encode(text, add_special_tokens=True)
+        return tokens if self.max_length is None else cut_tokens(tokens, bare, self.max_length)
+
+    def _pad_id(self, tokenizer: TextTokenizer, num_texts: int) -> int | None:
+        """The token to pad with; None for no padding."""
+        if not self.pad_to_max_length:
+            return None
+        where = "pad_to_max_length"
+        if self.max_length is None:
+            raise InvalidRequestError(f"{where} needs max_length", where)
+        if num_texts * self.max_length > MAX_TOKENS:
+            problem = f"{num_texts} texts of {self.max_length} tokens are too much to pad to"
+            raise InvalidRequestError(f"{problem}; at most {MAX_TOKENS} are possible", "max_length")
+        pad_id = tokenizer.info().pad_token_id
+        if pad_id is None:
+            raise InvalidRequestError(f"{where}: this model has no token for padding", where)
+        return pad_id
+
+
+class DetokenizeFields(TokenizerFields):
+    """Token ids to make a text of."""
+
+    tokens: Annotated[list[TokenId], Field(max_length=MAX_TOKENS)]
+
+    def answer(
+        self, model: str, tokenizer: TextTokenizer, max_model_len: int | None
+    ) -> Mapping[str, Any]:
+        vocab_size = tokenizer.info().vocab_size
+        largest = max(self.tokens, default=0)
+        if largest >= vocab_size:
+            problem = f"tokens has the id {largest}; this model's go from 0 to {vocab_size - 1}"
+            raise InvalidRequestError(problem, "tokens")
+        return {"prompt": tokenizer.decode(self.tokens, skip_special_tokens=False)}
+
+
+class TokenizerInfoFields(TokenizerFields):
+    """The model whose tokenizer is described."""
+
+    def answer(
+        self, model: str, tokenizer: TextTokenizer, max_model_len: int | None
+    ) -> Mapping[str, Any]:
+        info = tokenizer.info()
+        return {
+            "model": model,
+            "tokenizer_class": info.tokenizer_class,
+            "vocab_size": info.vocab_size,
+            "max_model_len": max_model_len,
+            **info.special_tokens,
+            "chat_template": info.chat_template,
+        }
+
+
+def _parse_texts(text: object) -> list[str]:
+    if isinstance(text, str):
+        return _check_size([text], "text")
+    if not isinstance(text, list):
+        found = describe_value(text)
+        raise InvalidRequestError(f"text must be a string or a list of them, found {found}", "text")
+    if not text:
+        raise InvalidRequestError("text is an empty list", "text")
+    if len(text) > MAX_TEXTS:
+        problem = f"text has {len(text)} texts; at most {MAX_TEXTS} are possible"
+        raise InvalidRequestError(problem, "text")
+    for i, item in enumerate(text):
+        if not isinstance(item, str):
+            found = describe_value(item)
+            raise InvalidRequestError(f"text[{i}] must be a string, found {found}", "text")
+    return _check_size(text, "text")
+
+
+def _check_size(texts: list[str], param: str) -> list[str]:
+    num_characters = sum(map(len, texts))
+    if num_characters > MAX_CHARACTERS:
+        problem = f"{param} has {num_characters} characters; at most {MAX_CHARACTERS} are possible"
+        raise InvalidRequestError(problem, param)
+    return texts

@@ -1,0 +1,113 @@
+"""The endpoints of a model's tokenizer, as Model Server and vLLM have them."""
+
+import asyncio
+from collections.abc import Iterator
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+from pydantic import BaseModel
+
+from server.api.body import read_json
+from server.api.endpoint import Answers, Endpoint, error_answers, json_answer, json_body
+from server.api.keys import MODEL_MANAGER
+from server.api.protocol.answer import json_bytes
+from server.api.protocol.tokenization import (
+    NO_RULES,
+    TOKENIZE_RULES,
+    Detokenized,
+    DetokenizeFields,
+    Tokenized,
+    TokenizeFields,
+    TokenizerDescription,
+    TokenizerFields,
+    TokenizerInfoFields,
+)
+from server.api.protocol.validation import FieldRules, validate_fields
+from server.errors import InvalidRequestError
+from server.model_manager import ModelManager, ServedModel
+from server.payloads import ModelLimits, TextTokenizer
+
+__all__ = ["ENDPOINTS"]
+
+
+def _handler(kind: type[TokenizerFields], rules: FieldRules) -> Handler:
+    async def handle(request: web.Request) -> web.Response:
+        fields = validate_fields(kind, await read_json(request), rules)
+        return await _answer(request, fields)
+
+    return handle
+
+
+async def _get_tokenizer_info(request: web.Request) -> web.Response:
+    return await _answer(request, TokenizerInfoFields(model=request.query.get("model")))
+
+
+async def _answer(request: web.Request, fields: TokenizerFields) -> web.Response:
+    model = _find_model(request.app[MODEL_MANAGER], fields.model)
+    tokenizer = model.graph.find_side_packet(TextTokenizer)  # type: ignore[type-abstract]
+    if tokenizer is None:
+        raise InvalidRequestError(f"model {model.name!r} has no tokenizer", "model")
+    limits = model.graph.find_side_packet(ModelLimits)
+    max_model_len = None if limits is None else limits.max_model_len
+
+    def make_body() -> bytes:
+        return json_bytes(fields.answer(model.name, tokenizer, max_model_len))
+
+    # Texts and lists of tokens may be long; the other requests go on meanwhile.
+    body = await asyncio.to_thread(make_body)
+    return web.Response(body=body, content_type="application/json")
+
+
+def _find_model(manager: ModelManager, name: str | None) -> ServedModel:
+    if name is None:
+        names = manager.served_names()
+        if len(names) != 1:
+            found = ", ".join(names) or "none"
+            raise InvalidRequestError(f"model is missing; models: {found}", "model")
+        (name,) = names
+    return manager.get(name)
+
+
+def _answers(description: str, whole: type[BaseModel]) -> Answers:
+    return json_answer(description, whole) | error_answers(400, 404, 413, 500, 503)
+
+
+def _endpoints() -> Iterator[Endpoint]:
+    for is_prefixed in (False, True):
+        yield Endpoint(
+            "POST",
+            "/tokenize",
+            _handler(TokenizeFields, TOKENIZE_RULES),
+            "Make tokens of texts or of a conversation",
+            _answers("Token ids", Tokenized),
+            body=json_body(TokenizeFields),
+            is_prefixed=is_prefixed,
+        )
+        yield Endpoint(
+            "POST",
+            "/detokenize",
+            _handler(DetokenizeFields, NO_RULES),
+            "Make a text of tokens",
+            _answers("The text", Detokenized),
+            body=json_body(DetokenizeFields),
+            is_prefixed=is_prefixed,
+        )
+    yield Endpoint(
+        "POST",
+        "/tokenizer_info",
+        _handler(TokenizerInfoFields, NO_RULES),
+        "Describe a tokenizer",
+        _answers("What the model's files say", TokenizerDescription),
+        body=json_body(TokenizerInfoFields),
+    )
+    yield Endpoint(
+        "GET",
+        "/tokenizer_info",
+        _get_tokenizer_info,
+        "Describe a tokenizer",
+        _answers("What the model's files say", TokenizerDescription),
+        query={"model": "The model; not needed where there is only one"},
+    )
+
+
+ENDPOINTS = tuple(_endpoints())
