@@ -5,6 +5,7 @@ from collections import deque
 
 from calculators.byte_table import ByteTable
 from calculators.stop_strings import StopStringMatcher, StopStringScanner
+from calculators.token_logprobs import describe_token
 from server.payloads import (
     FinishReason,
     TextChunk,
@@ -24,13 +25,18 @@ class ChoiceDecoder:
     Text appears as soon as its characters are whole and cannot be the start of a stop string.
     Bytes that can never become a character give U+FFFD. A token's log probability appears with
     the last of the token's text; tokens that lie wholly in or behind a stop string have none.
-    `echo` is the text to start with, or None.
+    `echo` is the text to start with, or None. `includes_stop` leaves what ended the choice in the
+    text. Stop strings that are complete within the first `min_tokens` tokens do not count.
+    `prompt_logprobs`, once set, go out with the next chunk.
     """
 
     __slots__ = (
         "_at_start",
+        "_includes_stop",
         "_logprobs",
+        "_min_tokens",
         "_num_decoded",
+        "_num_echoed",
         "_num_released",
         "_num_tokens",
         "_scanner",
@@ -39,14 +45,23 @@ class ChoiceDecoder:
         "_unsent",
         "_utf8",
         "is_finished",
+        "prompt_logprobs",
     )
 
     def __init__(
-        self, table: ByteTable, matcher: StopStringMatcher | None = None, echo: str | None = None
+        self,
+        table: ByteTable,
+        matcher: StopStringMatcher | None = None,
+        echo: str | None = None,
+        includes_stop: bool = False,
+        min_tokens: int = 0,
     ) -> None:
         self._table = table
         self._utf8 = _Utf8Decoder("replace")
-        self._scanner = None if matcher is None else StopStringScanner(matcher)
+        self._scanner = None if matcher is None else StopStringScanner(matcher, includes_stop)
+        self._includes_stop = includes_stop
+        self._min_tokens = min_tokens
+        self._num_echoed = len(echo or "")
         # After an echoed prompt no token is the first of the text.
         self._at_start = echo is None
         self._unsent = echo or ""
@@ -55,12 +70,14 @@ class ChoiceDecoder:
         self._num_decoded = 0
         self._num_released = 0
         self._logprobs: deque[tuple[int, int, TokenLogprobs]] = deque()
+        self.prompt_logprobs: tuple[TokenLogprobs, ...] | None = None
         self.is_finished = False
 
     def feed(self, chunk: TokenChunk) -> TextChunk | None:
         """Take the next tokens; returns None while there is nothing to show."""
         finish_reason = chunk.finish_reason
-        shown = self._feed_tokens(chunk, has_end_token=finish_reason == "stop")
+        hides_end = finish_reason == "stop" and not self._includes_stop
+        shown = self._feed_tokens(chunk, hides_end)
         stop_string = self._found()
         if finish_reason is not None and stop_string is None:
             shown += self._scan(self._utf8.decode(b"", True))
@@ -84,6 +101,7 @@ class ChoiceDecoder:
         logprobs = None
         if chunk.logprobs is not None or self._logprobs:
             logprobs = self._release_logprobs(stop_string is not None)
+        prompt_logprobs, self.prompt_logprobs = self.prompt_logprobs, None
         return TextChunk(
             chunk.index,
             text,
@@ -94,12 +112,13 @@ class ChoiceDecoder:
             finish_reason,
             stop_string,
             tuple(token_ids),
+            prompt_logprobs=prompt_logprobs,
         )
 
-    def _feed_tokens(self, chunk: TokenChunk, has_end_token: bool) -> str:
+    def _feed_tokens(self, chunk: TokenChunk, hides_end: bool) -> str:
         """Return the text that the tokens release; stops after the token that ends a stop string.
 
-        The end-of-sequence token is counted, but its text is never part of the answer.
+        The end token is counted, but with `hides_end` its text is no part of the answer.
         """
         shown = ""
         last = len(chunk.token_ids) - 1
@@ -108,7 +127,7 @@ class ChoiceDecoder:
             self._token_ids.append(token_id)
             table = self._table
             raw = table.lookup_first(token_id) if self._at_start else table.lookup(token_id)
-            piece = "" if has_end_token and position == last else self._utf8.decode(raw)
+            piece = "" if hides_end and position == last else self._utf8.decode(raw)
             if chunk.logprobs is not None:
                 self._hold_logprobs(chunk.logprobs[position], len(piece))
             if self._at_start and table.lookup(token_id):
@@ -121,7 +140,9 @@ class ChoiceDecoder:
 
     def _scan(self, piece: str) -> str:
         self._num_decoded += len(piece)
-        return piece if self._scanner is None else self._scanner.feed(piece)
+        if self._scanner is None:
+            return piece
+        return self._scanner.feed(piece, may_stop=self._num_tokens > self._min_tokens)
 
     def _found(self) -> str | None:
         return None if self._scanner is None else self._scanner.found
@@ -134,17 +155,9 @@ class ChoiceDecoder:
         is_unfinished = bool(self._utf8.getstate()[0])
         start = self._num_decoded
         end = start + num_characters + is_unfinished
-        top = tuple(self._describe(token_id, logprob) for token_id, logprob in entry.top)
-        self._logprobs.append((start, end, self._describe(entry.token_id, entry.logprob, top)))
-
-    def _describe(
-        self, token_id: int, logprob: float, top: tuple[TokenLogprobs, ...] = ()
-    ) -> TokenLogprobs:
-        table = self._table
-        raw = table.special_bytes.get(token_id)
-        if raw is None:
-            raw = table.lookup_first(token_id) if self._at_start else table.lookup(token_id)
-        return TokenLogprobs(raw.decode("utf-8", "replace"), raw, logprob, top)
+        offset = self._num_echoed + start
+        described = describe_token(self._table, entry, offset, is_first=self._at_start)
+        self._logprobs.append((start, end, described))
 
     def _release_logprobs(self, is_cut: bool) -> tuple[TokenLogprobs, ...]:
         released = []

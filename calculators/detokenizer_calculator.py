@@ -1,12 +1,17 @@
 """The node that turns generated tokens into text."""
 
+import asyncio
+from collections.abc import Iterable
+
+from calculators.best_of import BestOf
 from calculators.byte_table import ByteTable
 from calculators.choice_decoder import ChoiceDecoder
 from calculators.output_parsers import OutputFormat
-from calculators.stop_strings import StopStringMatcher, make_matcher
+from calculators.stop_strings import make_matcher
+from calculators.token_logprobs import describe_prompt
 from calculators.tokenizer import Tokenizer
 from server.graph import Calculator, Contract, OpenContext, ProcessContext, Tag
-from server.payloads import GenerationRequest, TextChunk, TokenChunk, TokenizedPrompt
+from server.payloads import GenerationRequest, TextChunk, TokenChunk, TokenLogprobs
 
 __all__ = ["DetokenizerCalculator"]
 
@@ -21,7 +26,8 @@ class DetokenizerCalculator(Calculator):
 
     A choice whose stop string is found is stopped in the executor; when every choice of the
     request is finished, the stream of tokens is closed. Special tokens add nothing to the text,
-    but for those that the parsers of the side packet OUTPUT_FORMAT look for.
+    but for those that the parsers of the side packet OUTPUT_FORMAT look for, and for requests that
+    want to see them. Where the best of several choices are wanted, all of them are awaited.
     """
 
     contract = Contract(
@@ -31,6 +37,8 @@ class DetokenizerCalculator(Calculator):
     def open(self, cc: OpenContext) -> None:
         """Take the tokenizer's byte table."""
         self._table = cc.side_packet(TOKENIZER).byte_table
+        names = [raw.decode("utf-8", "replace") for raw in self._table.special_bytes.values()]
+        self._special_names = frozenset(names)
         self._format = OutputFormat()
         if cc.has_side_packet(OUTPUT_FORMAT):
             self._format = cc.side_packet(OUTPUT_FORMAT)
@@ -40,37 +48,83 @@ class DetokenizerCalculator(Calculator):
     async def process(self, cc: ProcessContext) -> None:
         """Decode every choice of one request."""
         output = cc.output(TEXT)
-        choices: list[ChoiceDecoder] = []
-        num_unfinished = 0
+        answer: _Answer | None = None
         async for chunk in cc.input(TOKENS):
-            if not choices:
-                choices = self._start_choices(chunk.prompt)
-                num_unfinished = len(choices)
-            choice = choices[chunk.index]
-            # Tokens can be on their way already when their choice is stopped.
-            text = None if choice.is_finished else choice.feed(chunk)
-            if text is None:
-                continue
-            if choice.is_finished:
-                num_unfinished -= 1
-                if chunk.finish_reason is None:
-                    chunk.stop_choice()
-            await output.send(text)
-            if num_unfinished == 0:
+            if answer is None:
+                answer = _Answer(chunk, self._table_for(chunk.prompt.request))
+            for text in await answer.feed(chunk):
+                await output.send(text)
+            if answer.is_finished:
                 return
 
-    def _start_choices(self, prompt: TokenizedPrompt) -> list[ChoiceDecoder]:
-        request = prompt.request
-        matcher: StopStringMatcher | None = make_matcher(request.stop) if request.stop else None
-        echo: str | None = None
-        if request.echo:
-            echo = self._table.decode(prompt.token_ids) if prompt.text is None else prompt.text
-        num_choices = request.sampling.get("n", 1)
-        table = self._table_for(request)
-        return [ChoiceDecoder(table, matcher, echo) for _ in range(num_choices)]
-
     def _table_for(self, request: GenerationRequest) -> ByteTable:
-        markers = self._format.markers(request)
+        if request.skip_special_tokens:
+            markers = self._format.markers(request)
+        else:
+            markers = self._special_names
         if markers not in self._tables:
             self._tables[markers] = self._table.showing(markers)
         return self._tables[markers]
+
+
+class _Answer:
+    """The choices of one request, as its first chunk of tokens tells them."""
+
+    def __init__(self, first: TokenChunk, table: ByteTable) -> None:
+        request, prompt = first.prompt.request, first.prompt
+        text = table.decode(prompt.token_ids) if prompt.text is None else prompt.text
+        num_wanted = request.sampling.get("n", 1)
+        num_choices = num_wanted if first.num_choices is None else first.num_choices
+        self._table = table
+        self._prompt_text = text
+        self._prompt_logprobs: tuple[TokenLogprobs, ...] | None = None
+        self._choices = [
+            ChoiceDecoder(
+                table,
+                make_matcher(request.stop) if request.stop else None,
+                echo=text if request.echo else None,
+                includes_stop=request.include_stop_str_in_output,
+                min_tokens=request.sampling.get("min_tokens", 0),
+            )
+            for _ in range(num_choices)
+        ]
+        self._num_unfinished = num_choices
+        self._best_of: BestOf | None = None
+        if num_choices > num_wanted:
+            self._best_of = BestOf(num_wanted, "logprobs" in request.sampling)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether every choice is."""
+        return self._num_unfinished == 0
+
+    async def feed(self, chunk: TokenChunk) -> Iterable[TextChunk]:
+        """The text that a chunk of tokens brings to light."""
+        choice = self._choices[chunk.index]
+        if chunk.prompt_logprobs is not None:
+            choice.prompt_logprobs = await self._describe_prompt(chunk)
+        # Tokens can be on their way already when their choice is stopped.
+        text = None if choice.is_finished else choice.feed(chunk)
+        if text is None:
+            return ()
+        if choice.is_finished:
+            self._num_unfinished -= 1
+            if chunk.finish_reason is None:
+                chunk.stop_choice()
+        if self._best_of is None:
+            return (text,)
+        self._best_of.add(text)
+        return self._best_of.take() if self.is_finished else ()
+
+    async def _describe_prompt(self, chunk: TokenChunk) -> tuple[TokenLogprobs, ...]:
+        """The log probabilities of the prompt, described once for all choices."""
+        if self._prompt_logprobs is None:
+            # In a thread, as there may be a million of them.
+            self._prompt_logprobs = await asyncio.to_thread(
+                describe_prompt,
+                self._table,
+                chunk.prompt.token_ids,
+                chunk.prompt_logprobs or (),
+                self._prompt_text,
+            )
+        return self._prompt_logprobs

@@ -1,13 +1,15 @@
 """The node that runs the LLM: token ids in, token ids out, batched with all other requests."""
 
+import asyncio
 from functools import partial
 from typing import ClassVar
 
+from calculators.generation_limits import GenerationLimits
 from calculators.llm_options import LLMCalculatorOptions, parse_plugin_config
 from server.engine import AsyncLLMEngine, EngineConfig
-from server.errors import ConfigError, InvalidRequestError
+from server.errors import ConfigError
 from server.graph import Calculator, Contract, OpenContext, OutputStream, ProcessContext, Tag
-from server.payloads import ModelLimits, SamplingFields, SamplingParams, TokenChunk, TokenizedPrompt
+from server.payloads import ModelLimits, TokenChunk, TokenIdLogprobs, TokenizedPrompt
 
 PROMPT = Tag("PROMPT", TokenizedPrompt)
 TOKENS = Tag("TOKENS", TokenChunk)
@@ -32,7 +34,6 @@ class LLMExecutorCalculator(Calculator):
                 f"node {cc.node_name!r}: tool_parser and reasoning_parser belong to a node with "
                 "OutputParserCalculator behind the detokenizer; HttpLLMCalculator has one inside"
             )
-        self._max_tokens_limit = options.max_tokens_limit
         self._engine = AsyncLLMEngine(
             EngineConfig(
                 models_path=cc.resolve(options.models_path),
@@ -47,6 +48,13 @@ class LLMExecutorCalculator(Calculator):
             )
         )
         cc.set_side_packet(MODEL_LIMITS, ModelLimits(self._engine.max_num_tokens))
+        self._limits = GenerationLimits(
+            defaults=self._engine.sampling_defaults,
+            max_num_tokens=self._engine.max_num_tokens,
+            max_num_prompt_tokens=self._engine.max_num_prompt_tokens,
+            max_tokens_limit=options.max_tokens_limit,
+            best_of_limit=options.best_of_limit,
+        )
 
     async def process(self, cc: ProcessContext) -> None:
         """Generate for each prompt; leaving early, however it happens, aborts the request."""
@@ -64,14 +72,17 @@ class LLMExecutorCalculator(Calculator):
 
     async def _generate(self, prompt: TokenizedPrompt, tokens: OutputStream[TokenChunk]) -> None:
         request = prompt.request
+        prompt = self._limits.truncate(prompt)
+        params = self._limits.resolve(prompt)
         generation = self._engine.generate(
-            prompt.token_ids,
-            self._params(prompt),
-            request.priority,
-            request.cache_salt.encode(),
+            prompt.token_ids, params, request.priority, request.cache_salt.encode()
         )
+        prompt_logprobs: tuple[TokenIdLogprobs, ...] | None = None
         try:
             async for output in generation:
+                if output.prompt_logprobs and prompt_logprobs is None:
+                    # In a thread, as there may be a million of them.
+                    prompt_logprobs = await asyncio.to_thread(output.prompt_logprobs.as_tuple)
                 logprobs = output.logprobs
                 await tokens.send(
                     TokenChunk(
@@ -82,25 +93,9 @@ class LLMExecutorCalculator(Calculator):
                         logprobs=None if logprobs is None else tuple(logprobs),
                         finish_reason=output.finish_reason,
                         num_cached_tokens=output.num_cached_tokens,
+                        prompt_logprobs=prompt_logprobs if output.prompt_logprobs else None,
+                        num_choices=params.n,
                     )
                 )
         finally:
             self._engine.abort(generation.request.request_id)
-
-    def _params(self, prompt: TokenizedPrompt) -> SamplingParams:
-        """What the client set, over the model's defaults, within the graph's limit."""
-        merged: SamplingFields = {**self._engine.sampling_defaults, **prompt.request.sampling}
-        limit = self._max_tokens_limit
-        if "max_tokens" not in merged:
-            possible = [limit, prompt.request.default_max_tokens]
-            known = [value for value in possible if value is not None]
-            room = self._engine.max_num_tokens - len(prompt.token_ids)
-            if known:
-                merged["max_tokens"] = max(1, min(room, *known))
-        elif limit is not None and merged["max_tokens"] > limit:
-            raise InvalidRequestError(
-                f"max_tokens is {merged['max_tokens']}; this graph allows at most {limit} "
-                "(max_tokens_limit)",
-                "max_tokens",
-            )
-        return SamplingParams(**merged)

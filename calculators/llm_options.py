@@ -108,8 +108,8 @@ class LLMCalculatorOptions:
     instead. `device` "" is the first GPU, or the CPU where there is none. `plugin_config` is a JSON
     object of OpenVINO properties. `max_tokens_limit` is the most that a request may ask for.
     `tool_parser` and `reasoning_parser` are those of OutputParserCalculator.
-    `best_of_limit` bounds a search that no request can ask for, so any value will do. Fields that
-    are not supported yet may be left out or have Model Server's defaults.
+    A request's `best_of` must be below `best_of_limit`. Fields that are not supported yet may be
+    left out or have Model Server's defaults.
     """
 
     PROTO_NAME: ClassVar[str] = "mediapipe.LLMCalculatorOptions"

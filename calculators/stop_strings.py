@@ -64,33 +64,46 @@ class StopStringScanner:
     """Releases the text of one choice up to its first stop string.
 
     Only what may be the start of a stop string is held back. The stop string that is complete
-    first wins, whatever the pieces; `found` is then its text, and the text ends before it.
+    first wins, whatever the pieces; `found` is then its text, and the text ends before it. With
+    `is_included` it ends behind it, and nothing is held back.
     """
 
-    __slots__ = ("_held", "_matcher", "_state", "found")
+    __slots__ = ("_held", "_is_included", "_matcher", "_state", "found")
 
-    def __init__(self, matcher: StopStringMatcher) -> None:
+    def __init__(self, matcher: StopStringMatcher, is_included: bool = False) -> None:
         self._matcher = matcher
+        self._is_included = is_included
         self._state = 0
         self._held = ""
         self.found: str | None = None
 
-    def feed(self, piece: str) -> str:
-        """Take more text and return what can be shown now."""
+    def feed(self, piece: str, may_stop: bool = True) -> str:
+        """Take more text and return what can be shown now.
+
+        A stop string that is complete where nothing `may_stop` is text as any other.
+        """
         matcher, state = self._matcher, self._state
         if state == 0 and matcher.first_characters.isdisjoint(piece):
             return piece
         for position, character in enumerate(piece):
             state = matcher.step(state, character)
-            self.found = matcher.found[state]
-            if self.found is not None:
-                text = self._held + piece[: position + 1]
-                self._held = ""
-                return text[: len(text) - len(self.found)]
+            if may_stop and matcher.found[state] is not None:
+                self.found = matcher.found[state]
+                return self._cut(piece[: position + 1])
+        if self._is_included:
+            self._state = state
+            return piece
         text = self._held + piece
         num_released = len(text) - matcher.depths[state]
         self._state, self._held = state, text[num_released:]
         return text[:num_released]
+
+    def _cut(self, piece: str) -> str:
+        """The last text, for a piece that ends with the stop string."""
+        if self._is_included:
+            return piece
+        text, self._held = self._held + piece, ""
+        return text.removesuffix(self.found or "")
 
     def flush(self) -> str:
         """Return what is held back; nothing follows that could complete a stop string."""

@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol, TypedDict, runtime_checkable
 from server.errors import InvalidRequestError
 
 __all__ = [
+    "MAX_CHOICES",
     "FinishReason",
     "GenerationRequest",
     "HttpRequestPayload",
@@ -157,7 +158,9 @@ class GenerationRequest:
     client set; the model's generation_config.json fills the rest. `default_max_tokens` holds where
     `max_tokens` is not set, and gives way where less is possible; None goes on to the end.
     Requests of a lower `priority` go first. Only requests with the same `cache_salt` share what
-    was computed of a common prefix.
+    was computed of a common prefix. Of a longer prompt the last `truncate_prompt_tokens` are kept,
+    or, where that is -1, as many as there is room for. `best_of` answers are made, the `n` best
+    are given; None makes `n`.
     """
 
     request_id: str
@@ -167,6 +170,10 @@ class GenerationRequest:
     chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
     sampling: SamplingFields = field(default_factory=SamplingFields)
     stop: tuple[str, ...] = ()
+    include_stop_str_in_output: bool = False
+    skip_special_tokens: bool = True
+    truncate_prompt_tokens: int | None = None
+    best_of: int | None = None
     echo: bool = False
     default_max_tokens: int | None = None
     priority: int = 0
@@ -195,9 +202,11 @@ class TokenIdLogprobs:
 class TokenChunk:
     """New tokens of one choice of a request.
 
-    `index` is the choice, from 0 to n - 1. A chunk with `finish_reason` is the last of its choice;
-    the end-of-sequence token that caused "stop" is the last of `token_ids` then. `stop_choice`
-    ends this choice alone, for example at a stop string; the other choices go on.
+    `index` is the choice, of `num_choices`; that is more than n where the n best are to be chosen,
+    and None means n. A chunk with `finish_reason` is the last of its choice; the end token that
+    caused "stop" is the last of `token_ids` then. `stop_choice` ends this choice alone, for example
+    at a stop string; the other choices go on. `prompt_logprobs` come once, with the first chunk of
+    a choice; there is none for the first token of the prompt.
     """
 
     prompt: TokenizedPrompt
@@ -207,16 +216,24 @@ class TokenChunk:
     logprobs: tuple[TokenIdLogprobs, ...] | None = None
     finish_reason: FinishReason | None = None
     num_cached_tokens: int = 0
+    prompt_logprobs: tuple[TokenIdLogprobs, ...] | None = None
+    num_choices: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprobs:
-    """A token as text and bytes with its log probability; `top` are the likeliest ones."""
+    """A token as text and bytes with its log probability; `top` are the likeliest ones.
+
+    `logprob` is None for the first token of a prompt. `text_offset` is where the token begins in
+    the text, an echoed prompt included.
+    """
 
     token: str
     token_bytes: bytes
-    logprob: float
+    logprob: float | None
     top: tuple["TokenLogprobs", ...] = ()
+    text_offset: int = 0
+    token_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +257,8 @@ class TextChunk:
     `num_cached_tokens` are of the request; `num_completion_tokens` counts the tokens of this
     choice so far. A chunk with `finish_reason` is the last of its choice; `stop_reason` is then
     the stop string that was found, if any. `token_ids` are the tokens read since the chunk before;
-    those of a character that is not whole yet come with its text.
+    those of a character that is not whole yet come with its text. `prompt_logprobs`, if they were
+    asked for, come with the first chunk of each choice.
     """
 
     index: int
@@ -254,6 +272,7 @@ class TextChunk:
     token_ids: tuple[int, ...] = ()
     reasoning: str = ""
     tool_calls: tuple[ToolCallDelta, ...] = ()
+    prompt_logprobs: tuple[TokenLogprobs, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,7 +92,11 @@ class EchoCalculator(Calculator):
                             num_prompt_tokens=len(words),
                             num_completion_tokens=num,
                             num_cached_tokens=1,
-                            logprobs=_logprobs(word, request.sampling.get("logprobs")),
+                            logprobs=_logprobs(
+                                word,
+                                request.sampling.get("logprobs"),
+                                sum(map(len, words[: num - 1])),
+                            ),
                             finish_reason=reason if is_last else None,
                         )
                     )
@@ -128,11 +132,11 @@ def _text_of(request: GenerationRequest) -> str:
     return request.prompt
 
 
-def _logprobs(word: str, num_top: int | None) -> tuple[TokenLogprobs, ...] | None:
+def _logprobs(word: str, num_top: int | None, text_offset: int) -> tuple[TokenLogprobs, ...] | None:
     if num_top is None:
         return None
     tops = [TokenLogprobs(f"{word}{i}", f"{word}{i}".encode(), -1.0 - i) for i in range(num_top)]
-    return (TokenLogprobs(word, word.encode(), float("-inf"), tuple(tops)),)
+    return (TokenLogprobs(word, word.encode(), float("-inf"), tuple(tops), text_offset),)
 
 
 class DescribeCalculator(Calculator):

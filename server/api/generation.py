@@ -1,5 +1,6 @@
 """The endpoints of text models: an understood request in, the graph's chunks out."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
@@ -57,7 +58,12 @@ async def _answer_whole(call: GenerationCall, chunks: AsyncIterator[TextChunk]) 
         choices[chunk.index].add(chunk)
     last_chunks = {i: choice.last for i, choice in enumerate(choices) if choice.last is not None}
     _check_finished(call, last_chunks)
-    body = call.renderer.whole(choices, usage_of(last_chunks, call.num_choices))
+    usage = usage_of(last_chunks, call.num_choices)
+    if any(choice.prompt_logprobs for choice in choices):
+        # In a thread, as there may be a million of them.
+        body = await asyncio.to_thread(call.renderer.whole, choices, usage)
+    else:
+        body = call.renderer.whole(choices, usage)
     return web.Response(body=body, content_type="application/json")
 
 
@@ -82,7 +88,10 @@ async def _send_events(
     last_chunks: dict[int, TextChunk] = {}
     async for chunk in chunks:
         last_chunks[chunk.index] = chunk
-        event = call.renderer.chunk(chunk)
+        if chunk.prompt_logprobs:
+            event = await asyncio.to_thread(call.renderer.chunk, chunk)
+        else:
+            event = call.renderer.chunk(chunk)
         if event is not None:
             await events.send(event)
     _check_finished(call, last_chunks)

@@ -156,6 +156,11 @@ class AsyncLLMEngine:
         return self.engine.limits.max_num_tokens
 
     @property
+    def max_num_prompt_tokens(self) -> int | None:
+        """Prompt tokens that one sequence can have, where that has a limit of its own."""
+        return self.engine.limits.max_num_prompt_tokens
+
+    @property
     def sampling_defaults(self) -> SamplingFields:
         """What the model's generation_config.json sets where a request does not."""
         return self.engine.info.sampling_defaults

@@ -17,7 +17,18 @@ CONTEXT_LENGTH_KEYS = (
     "n_ctx",
     "sliding_window",
 )
-DEFAULT_SAMPLING_KEYS = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
+# generation_config.json's name -> ours.
+DEFAULT_SAMPLING_KEYS = {
+    "temperature": "temperature",
+    "top_k": "top_k",
+    "top_p": "top_p",
+    "min_p": "min_p",
+    "repetition_penalty": "repetition_penalty",
+    "frequency_penalty": "frequency_penalty",
+    "presence_penalty": "presence_penalty",
+    "max_new_tokens": "max_tokens",
+}
+INTEGER_KEYS = ("top_k", "max_new_tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +93,14 @@ def _eos_token_ids(layers: list[dict[str, Any]], models_path: Path) -> frozenset
 
 def _sampling_defaults(generation: Mapping[str, Any], models_path: Path) -> SamplingFields:
     found = SamplingFields()
-    for key in DEFAULT_SAMPLING_KEYS:
+    for key, name in DEFAULT_SAMPLING_KEYS.items():
         if generation.get(key) is not None:
-            found[key] = generation[key]  # type: ignore[literal-required]  # one of the fields
+            found[name] = generation[key]  # type: ignore[literal-required]  # one of the fields
     try:
-        if not isinstance(found.get("top_k", 1), int):
-            raise TypeError(f"top_k is {found['top_k']!r}; it must be an integer")
+        for key in INTEGER_KEYS:
+            value = generation.get(key)
+            if not (value is None or type(value) is int):
+                raise TypeError(f"{key} is {value!r}; it must be an integer")
         # Hugging Face's way to keep all tokens.
         if found.get("top_k") == 0:
             found["top_k"] = -1

@@ -123,6 +123,22 @@ async def test_usage_chunk_only_where_asked(server: Server) -> None:
     assert usage["id"] == chunks[0]["id"]
 
 
+@pytest.mark.parametrize("has_last", [False, True])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
+async def test_usage_in_every_chunk(server: Server, path: str, has_last: bool) -> None:
+    options = {"continuous_usage_stats": True, "include_usage": has_last}
+    make = chat if "chat" in path else completion
+    body = make("hello world", stream=True, n=2, stream_options=options)
+    *chunks, done = parse_events(await server.post_text(path, body))
+    assert done == "[DONE]"
+    if has_last:
+        last = chunks.pop()
+        assert last["choices"] == []
+        assert last["usage"] == chunks[-1]["usage"]
+    counts = [(c["usage"]["prompt_tokens"], c["usage"]["completion_tokens"]) for c in chunks]
+    assert counts == [(2, 1), (2, 2), (2, 3), (2, 4)]
+
+
 async def test_text_with_line_separators_stays_one_event(server: Server) -> None:
     text = 'a\u2028b\u0085c\n\nd"\\\U0001f600'
     raw = await server.post_text("/v1/chat/completions", chat(text, stream=True))

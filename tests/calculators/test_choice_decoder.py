@@ -171,3 +171,50 @@ def test_log_probabilities_that_wait_come_with_a_last_chunk_without_tokens():
 def test_without_log_probabilities_there_are_none(with_logprobs):
     (text,) = feed_all(ChoiceDecoder(TABLE), [chunk(1, with_logprobs=with_logprobs)])
     assert (text.logprobs is not None) == with_logprobs
+
+
+@pytest.mark.parametrize("chunks", [[chunk(1), chunk(2), chunk(1)], [chunk(1, 2, 1)]])
+def test_an_included_stop_string_stays_in_the_text(chunks):
+    decoder = ChoiceDecoder(TABLE, StopStringMatcher(["o wor"]), includes_stop=True)
+    texts = feed_all(decoder, chunks[:2])
+    assert "".join(text.text for text in texts) == "Hello wor"
+    assert (texts[-1].finish_reason, texts[-1].stop_reason) == ("stop", "o wor")
+
+
+def test_an_included_end_token_stays_in_the_text_if_it_has_one():
+    for table, shown in ((TABLE, "Hello world"), (TABLE.showing(["<|end|>"]), "Hello world")):
+        texts = feed_all(
+            ChoiceDecoder(table, includes_stop=True), [chunk(1, 2, finish_reason="stop")]
+        )
+        assert [text.text for text in texts] == [shown]
+    decoder = ChoiceDecoder(TABLE.showing(["<|end|>"]), includes_stop=True)
+    (text,) = feed_all(decoder, [chunk(1, 0, finish_reason="stop")])
+    assert text.text == "Hello<|end|>"
+
+
+def test_stop_strings_do_not_count_within_min_tokens():
+    decoder = ChoiceDecoder(TABLE, StopStringMatcher(["world"]), min_tokens=2)
+    texts = feed_all(decoder, [chunk(2), chunk(2), chunk(2)])
+    assert "".join(text.text for text in texts) == "world world "
+    assert (texts[-1].num_completion_tokens, texts[-1].stop_reason) == (3, "world")
+
+
+def test_tokens_know_their_place_in_the_text():
+    decoder = ChoiceDecoder(TABLE, echo="Hi")
+    chunks = [chunk(token, with_logprobs=True) for token in (1, 0, 3, 4, 5, 6, 2)]
+    entries = [entry for text in feed_all(decoder, chunks) for entry in text.logprobs]
+    places = [(entry.token_id, entry.text_offset) for entry in entries]
+    assert places == [(1, 2), (0, 8), (3, 8), (4, 8), (5, 8), (6, 8), (2, 9)]
+    assert {top.text_offset for top in entries[-1].top} == {9}
+
+
+def test_log_probabilities_of_the_prompt_go_out_once():
+    decoder = ChoiceDecoder(TABLE)
+    decoder.prompt_logprobs = ()
+    texts = feed_all(decoder, [chunk(3), chunk(1), chunk(2)])
+    assert [text.prompt_logprobs for text in texts] == [(), None]
+
+
+def test_an_answer_without_tokens_is_the_echo():
+    (text,) = feed_all(ChoiceDecoder(TABLE, echo="Hi"), [chunk(finish_reason="length")])
+    assert (text.text, text.finish_reason, text.num_completion_tokens) == ("Hi", "length", 0)

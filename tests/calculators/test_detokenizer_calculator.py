@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import pytest
 
 from calculators.detokenizer_calculator import DetokenizerCalculator
 from calculators.tokenizer import Tokenizer
 from server.graph.testing import CalculatorRunner
-from server.payloads import GenerationRequest, TokenChunk, TokenizedPrompt
+from server.payloads import GenerationRequest, TokenChunk, TokenIdLogprobs, TokenizedPrompt
 
 
 @pytest.fixture(scope="module")
@@ -94,3 +96,51 @@ async def test_echo_puts_the_prompt_in_front_of_each_choice(runner, tokenizer, p
     texts = await run(runner, [*request.chunks(" fox", 0), *request.chunks(" dog", 1)])
     shown = prompt if isinstance(prompt, str) else tokenizer.decode(prompt)
     assert texts_by_choice(texts) == {0: f"{shown} fox", 1: f"{shown} dog"}
+
+
+async def test_special_tokens_are_shown_where_asked_for(runner, tokenizer):
+    for skips, text in ((True, "Hi"), (False, "<|im_start|>Hi")):
+        request = Request(tokenizer, skip_special_tokens=skips)
+        texts = await run(runner, request.chunks("<|im_start|>Hi"))
+        assert "".join(chunk.text for chunk in texts) == text
+    request = Request(tokenizer, prompt=(1, 2), echo=True, skip_special_tokens=False)
+    texts = await run(runner, request.chunks("Hi"))
+    assert "".join(chunk.text for chunk in texts) == "<|im_start|><|im_end|>Hi"
+
+
+async def test_what_the_request_says_of_stops_reaches_its_choices(runner, tokenizer):
+    request = Request(tokenizer, stop=("b",), include_stop_str_in_output=True)
+    assert texts_by_choice(await run(runner, request.chunks("abc"))) == {0: "ab"}
+    request = Request(tokenizer, stop=("b",), sampling={"min_tokens": 2})
+    assert texts_by_choice(await run(runner, request.chunks("abcbd"))) == {0: "abc"}
+
+
+async def test_the_best_choices_come_out_when_all_are_finished(runner, tokenizer):
+    request = Request(tokenizer, sampling={"n": 1}, stop=("!",))
+    chunks = []
+    for index, (text, logprob) in enumerate([("one!two", -2.0), ("three", -1.0), ("four", -3.0)]):
+        for chunk in request.chunks(text, index):
+            entries = tuple(TokenIdLogprobs(t, logprob) for t in chunk.token_ids)
+            chunks.append(replace(chunk, logprobs=entries, num_choices=3))
+    texts = await run(runner, chunks)
+    assert texts_by_choice(texts) == {0: "three"}
+    assert {text.logprobs for text in texts} == {None}
+    assert request.stopped == [0]
+
+
+async def test_log_probabilities_of_the_prompt_come_with_each_choice(runner, tokenizer):
+    request = Request(tokenizer, prompt="The fox", echo=True, sampling={"n": 2})
+    ids = request.prompt.token_ids
+    entries = tuple(TokenIdLogprobs(token_id, -0.5) for token_id in ids[1:])
+    chunks = [
+        replace(chunk, prompt_logprobs=entries if position == 0 else None)
+        for index in range(2)
+        for position, chunk in enumerate(request.chunks("!", index))
+    ]
+    texts = await run(runner, chunks)
+    for index in range(2):
+        first, *rest = [text for text in texts if text.index == index]
+        assert [entry.token_id for entry in first.prompt_logprobs] == list(ids)
+        assert first.prompt_logprobs[0].logprob is None
+        assert "".join(entry.token for entry in first.prompt_logprobs) == "The fox"
+        assert [text.prompt_logprobs for text in rest] == [None] * len(rest)

@@ -64,3 +64,25 @@ def test_pieces_do_not_change_the_result():
         assert (found is None) == (end is None)
         expected = text if found is None else text[: end - len(found)]
         assert "".join(released) + flushed == expected
+
+
+def test_an_included_stop_string_ends_the_text_and_nothing_is_held_back():
+    scanner = StopStringScanner(StopStringMatcher(["STOP"]), is_included=True)
+    assert [scanner.feed(piece) for piece in ("one S", "TO", "P two")] == ["one S", "TO", "P"]
+    assert (scanner.found, scanner.flush()) == ("STOP", "")
+
+
+def test_a_stop_string_that_does_not_count_yet_is_text():
+    scanner = StopStringScanner(StopStringMatcher(["ab", "bcd"]))
+    shown = [scanner.feed("xabx", may_stop=False), scanner.feed("yab", may_stop=False)]
+    assert ("".join(shown), scanner.found) == ("xabxy", None)
+    # It goes on to count as the beginning of what comes later.
+    assert scanner.feed("cd.") == "a"
+    assert scanner.found == "bcd"
+
+
+@pytest.mark.parametrize("is_included", [False, True])
+def test_a_stop_string_may_begin_where_it_does_not_count(is_included):
+    scanner = StopStringScanner(StopStringMatcher(["STOP"]), is_included)
+    shown = scanner.feed("a ST", may_stop=False) + scanner.feed("OP b")
+    assert shown == ("a STOP" if is_included else "a ")

@@ -58,12 +58,27 @@ def test_sampling_defaults(tmp_path: Path) -> None:
     assert read(tmp_path, None, generation).sampling_defaults == {"temperature": 0.6, "top_k": 50}
 
 
+def test_every_sampling_default(tmp_path: Path) -> None:
+    generation = {
+        "temperature": 0.6, "top_k": 0, "top_p": 0.9, "min_p": 0.1, "repetition_penalty": 1.1,
+        "frequency_penalty": 0.5, "presence_penalty": -0.5, "max_new_tokens": 77,
+    }  # fmt: skip
+    assert read(tmp_path, None, generation).sampling_defaults == {
+        "temperature": 0.6, "top_k": -1, "top_p": 0.9, "min_p": 0.1, "repetition_penalty": 1.1,
+        "frequency_penalty": 0.5, "presence_penalty": -0.5, "max_tokens": 77,
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("generation", "message"),
     [
         ({"temperature": 9}, "temperature is 9; it must be from 0.0 to 2.0"),
         ({"temperature": "warm"}, "not supported between"),
         ({"top_k": 50.0}, "top_k is 50.0; it must be an integer"),
+        ({"top_k": True}, "top_k is True; it must be an integer"),
+        ({"top_k": -2}, "top_k is -2; it must be at least 1"),
+        ({"max_new_tokens": 1.5}, "max_new_tokens is 1.5; it must be an integer"),
+        ({"max_new_tokens": -1}, "max_tokens is -1"),
         ({"eos_token_id": "</s>"}, "eos_token_id is '</s>'; it must be an integer or a list"),
         ({"eos_token_id": [1, True]}, "it must be an integer or a list"),
         ("{", "not readable as JSON"),

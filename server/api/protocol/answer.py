@@ -19,6 +19,7 @@ from server.payloads import (
 
 __all__ = [
     "AnswerHead",
+    "AnswerStyle",
     "Choice",
     "ChoicesRenderer",
     "GenerationCall",
@@ -27,6 +28,7 @@ __all__ = [
     "ToolCall",
     "Usage",
     "describe_logprobs",
+    "describe_prompt_logprobs",
     "finite_logprob",
     "json_bytes",
     "json_string",
@@ -84,6 +86,7 @@ class Choice:
     reasoning_parts: list[str] = field(default_factory=list)
     tool_calls: list[ToolCall] = field(default_factory=list)
     logprobs: list[TokenLogprobs] | None = None
+    prompt_logprobs: tuple[TokenLogprobs, ...] | None = None
     last: TextChunk | None = None
 
     def add(self, chunk: TextChunk) -> None:
@@ -95,6 +98,8 @@ class Choice:
         if chunk.logprobs is not None:
             self.logprobs = self.logprobs or []
             self.logprobs.extend(chunk.logprobs)
+        if chunk.prompt_logprobs is not None:
+            self.prompt_logprobs = chunk.prompt_logprobs
         self.last = chunk
 
     @property
@@ -129,13 +134,20 @@ class StreamFrame:
         self._has_usage_chunk = has_usage_chunk
 
     def event(
-        self, index: int, content: str, logprobs: str, finish_reason: FinishReason | None
+        self,
+        index: int,
+        content: str,
+        logprobs: str,
+        finish_reason: FinishReason | None,
+        usage: Usage | None = None,
     ) -> bytes:
         """An event with one choice; `content` and `logprobs` are JSON."""
         finish = "null" if finish_reason is None else f'"{finish_reason}"'
+        after = self._after
+        if usage is not None:
+            after = f'}}],"usage":{json.dumps(usage, separators=(",", ":"))}}}\n\n'
         return (
-            f'{self._before}{index},{content},"logprobs":{logprobs},'
-            f'"finish_reason":{finish}{self._after}'
+            f'{self._before}{index},{content},"logprobs":{logprobs},"finish_reason":{finish}{after}'
         ).encode()
 
     def usage_event(self, usage: Usage) -> bytes | None:
@@ -166,19 +178,45 @@ class Renderer(ABC):
         """The answer in one piece."""
 
 
+@dataclass(frozen=True, slots=True)
+class AnswerStyle:
+    """What a client wants to see in its answer.
+
+    `num_prompt_logprobs` are the alternatives at each place of the prompt, None for no such list.
+    """
+
+    num_choices: int = 1
+    has_usage_chunk: bool = False
+    has_continuous_usage: bool = False
+    num_prompt_logprobs: int | None = None
+
+
 class ChoicesRenderer(Renderer):
     """Writes answers that are a list of choices, as chat/completions and completions do."""
 
     whole_object: ClassVar[str]
     chunk_object: ClassVar[str]
 
-    def __init__(self, head: AnswerHead, *, has_usage_chunk: bool) -> None:
+    def __init__(self, head: AnswerHead, style: "AnswerStyle") -> None:
         self._head = head
-        self._frame = StreamFrame(head, self.chunk_object, has_usage_chunk=has_usage_chunk)
+        self._style = style
+        self._frame = StreamFrame(head, self.chunk_object, has_usage_chunk=style.has_usage_chunk)
+        self._last_chunks: dict[int, TextChunk] = {}
+
+    def usage_so_far(self, chunk: TextChunk) -> Usage | None:
+        """The token counts with this chunk, where every event has them."""
+        if not self._style.has_continuous_usage:
+            return None
+        self._last_chunks[chunk.index] = chunk
+        return usage_of(self._last_chunks, self._style.num_choices)
 
     @abstractmethod
     def choice(self, index: int, choice: Choice) -> dict[str, Any]:
         """A choice of the answer in one piece."""
+
+    def whole_members(self, choices: Sequence[Choice]) -> dict[str, Any]:
+        """Further members of an answer in one piece."""
+        return {}
 
     def end(self, usage: Usage) -> bytes:
         """The token counts, if the client asked for them, and the mark that all went well."""
@@ -194,6 +232,7 @@ class ChoicesRenderer(Renderer):
                 **self._head.as_dict(self.whole_object),
                 "choices": [self.choice(index, choice) for index, choice in enumerate(choices)],
                 "usage": usage,
+                **self.whole_members(choices),
             }
         )
 
@@ -227,8 +266,10 @@ def usage_of(last_chunks: Mapping[int, TextChunk], num_choices: int) -> Usage:
     }
 
 
-def finite_logprob(logprob: float) -> float:
+def finite_logprob(logprob: float | None) -> float | None:
     """A log probability that JSON can hold; also for NaN."""
+    if logprob is None:
+        return None
     return logprob if logprob > LOWEST_LOGPROB else LOWEST_LOGPROB
 
 
@@ -241,6 +282,22 @@ def describe_logprobs(tokens: Sequence[TokenLogprobs]) -> list[dict[str, Any]]:
         }
         for token in tokens
     ]
+
+
+def describe_prompt_logprobs(
+    tokens: Sequence[TokenLogprobs], num_top: int
+) -> list[dict[str, Any] | None]:
+    """vLLM's form: by token id, for each token of the prompt; null for the first one."""
+    return [
+        None
+        if token.logprob is None
+        else {str(t.token_id): _describe_decoded(t) for t in (*token.top[:num_top], token)}
+        for token in tokens
+    ]
+
+
+def _describe_decoded(token: TokenLogprobs) -> dict[str, Any]:
+    return {"logprob": finite_logprob(token.logprob), "decoded_token": token.token}
 
 
 def _describe_token(token: TokenLogprobs) -> dict[str, Any]:

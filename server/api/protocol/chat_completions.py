@@ -8,11 +8,13 @@ from pydantic import ConfigDict, Field
 
 from server.api.protocol.answer import (
     AnswerHead,
+    AnswerStyle,
     Choice,
     ChoicesRenderer,
     GenerationCall,
     ToolCall,
     describe_logprobs,
+    describe_prompt_logprobs,
     json_string,
 )
 from server.api.protocol.fields import (
@@ -61,6 +63,7 @@ class ChatCompletionFields(GenerationFields):
     max_completion_tokens: Count | None = None
     logprobs: bool = False
     top_logprobs: Count | None = None
+    prompt_logprobs: Count | None = None
     tools: list[Mixed] = Field(default_factory=list)
     tool_choice: Mixed = None
     chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
@@ -72,6 +75,7 @@ class ChatCompletionFields(GenerationFields):
         return self.sampling(
             max_tokens=("max_completion_tokens", self.max_completion_tokens),
             logprobs=("top_logprobs", (self.top_logprobs or 0) if self.logprobs else None),
+            prompt_logprobs=("prompt_logprobs", self.prompt_logprobs),
         )
 
 
@@ -94,7 +98,7 @@ def parse_chat_completion(body: Mapping[str, Any]) -> GenerationCall:
         prompts=(request,),
         num_choices=sampling.get("n", 1),
         stream=fields.stream,
-        renderer=_ChatRenderer(head, has_usage_chunk=fields.has_usage_chunk()),
+        renderer=_ChatRenderer(head, fields.style(fields.prompt_logprobs)),
     )
 
 
@@ -104,8 +108,8 @@ class _ChatRenderer(ChoicesRenderer):
     whole_object = "chat.completion"
     chunk_object = "chat.completion.chunk"
 
-    def __init__(self, head: AnswerHead, *, has_usage_chunk: bool) -> None:
-        super().__init__(head, has_usage_chunk=has_usage_chunk)
+    def __init__(self, head: AnswerHead, style: AnswerStyle) -> None:
+        super().__init__(head, style)
         self._started: set[int] = set()
 
     def chunk(self, chunk: TextChunk) -> bytes | None:
@@ -124,7 +128,15 @@ class _ChatRenderer(ChoicesRenderer):
             members += _parsed_members(chunk, is_first=is_first and not chunk.text)
         delta = f'"delta":{{{",".join(members)}}}'
         logprobs = "null" if chunk.logprobs is None else json.dumps(_logprobs(chunk.logprobs))
-        return self._frame.event(chunk.index, delta, logprobs, chunk.finish_reason)
+        usage = self.usage_so_far(chunk)
+        return self._frame.event(chunk.index, delta, logprobs, chunk.finish_reason, usage)
+
+    def whole_members(self, choices: Sequence[Choice]) -> dict[str, Any]:
+        """vLLM has the prompt's log probabilities here, as all choices have the same prompt."""
+        num_top, found = self._style.num_prompt_logprobs, choices[0].prompt_logprobs
+        if num_top is None or found is None:
+            return {}
+        return {"prompt_logprobs": describe_prompt_logprobs(found, num_top)}
 
     def choice(self, index: int, choice: Choice) -> dict[str, Any]:
         return {

@@ -1,17 +1,19 @@
 """POST completions: JSON -> GenerationRequests, TextChunks -> JSON."""
 
 import json
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NoReturn
 
 from pydantic import ConfigDict
 
 from server.api.protocol.answer import (
     AnswerHead,
+    AnswerStyle,
     Choice,
     ChoicesRenderer,
     GenerationCall,
+    describe_prompt_logprobs,
     finite_logprob,
     json_string,
 )
@@ -24,7 +26,7 @@ from server.api.protocol.fields import (
 )
 from server.api.protocol.validation import FieldRules, validate_fields
 from server.errors import InvalidRequestError, describe_value
-from server.payloads import GenerationRequest, TextChunk, TokenLogprobs
+from server.payloads import GenerationRequest, SamplingFields, TextChunk, TokenLogprobs
 
 __all__ = ["CompletionFields", "parse_completion"]
 
@@ -48,16 +50,24 @@ class CompletionFields(GenerationFields):
     prompt: Mixed
     echo: bool = False
     logprobs: Count | None = None
+    prompt_logprobs: Count | None = None
+
+    def completion_sampling(self) -> SamplingFields:
+        """The sampling fields; with an echo, log probabilities are those of the prompt too."""
+        of_prompt = ("prompt_logprobs", self.prompt_logprobs)
+        if self.echo and self.logprobs is not None and self.logprobs > (self.prompt_logprobs or -1):
+            of_prompt = ("logprobs", self.logprobs)
+        return self.sampling(
+            may_be_empty=self.echo, logprobs=("logprobs", self.logprobs), prompt_logprobs=of_prompt
+        )
 
 
 def parse_completion(body: Mapping[str, Any]) -> GenerationCall:
     """Understand a request body. Raises InvalidRequestError."""
     fields = validate_fields(CompletionFields, body, RULES)
     prompts = _parse_prompts(fields.prompt)
-    if fields.echo and fields.logprobs is not None:
-        raise InvalidRequestError("echo together with logprobs is not supported", "echo")
     head = AnswerHead.make("cmpl", fields.model)
-    sampling = fields.sampling(logprobs=("logprobs", fields.logprobs))
+    sampling = fields.completion_sampling()
     shared = fields.shared()
     requests = tuple(
         GenerationRequest(
@@ -75,7 +85,11 @@ def parse_completion(body: Mapping[str, Any]) -> GenerationCall:
         prompts=requests,
         num_choices=sampling.get("n", 1),
         stream=fields.stream,
-        renderer=_CompletionRenderer(head, has_usage_chunk=fields.has_usage_chunk()),
+        renderer=_CompletionRenderer(
+            head,
+            fields.style(fields.prompt_logprobs),
+            num_echoed_logprobs=fields.logprobs if fields.echo else None,
+        ),
     )
 
 
@@ -127,47 +141,64 @@ class _CompletionRenderer(ChoicesRenderer):
     whole_object = "text_completion"
     chunk_object = "text_completion"
 
-    def __init__(self, head: AnswerHead, *, has_usage_chunk: bool) -> None:
-        super().__init__(head, has_usage_chunk=has_usage_chunk)
-        self._text_offsets: defaultdict[int, int] = defaultdict(int)
+    def __init__(
+        self, head: AnswerHead, style: AnswerStyle, num_echoed_logprobs: int | None
+    ) -> None:
+        super().__init__(head, style)
+        self._num_echoed_logprobs = num_echoed_logprobs
 
     def chunk(self, chunk: TextChunk) -> bytes | None:
         if not (chunk.text or chunk.finish_reason or chunk.logprobs):
             return None
-        logprobs = "null"
-        if chunk.logprobs is not None:
-            offset = self._text_offsets[chunk.index]
-            logprobs = json.dumps(_logprobs(chunk.logprobs, offset))
-            self._text_offsets[chunk.index] += sum(len(token.token) for token in chunk.logprobs)
+        shown = self._shown_logprobs(chunk.prompt_logprobs, chunk.logprobs)
+        logprobs = "null" if shown is None else json.dumps(shown)
         text = f'"text":{json_string(chunk.text)}'
-        return self._frame.event(chunk.index, text, logprobs, chunk.finish_reason)
+        usage = self.usage_so_far(chunk)
+        return self._frame.event(chunk.index, text, logprobs, chunk.finish_reason, usage)
 
     def choice(self, index: int, choice: Choice) -> dict[str, Any]:
-        return {
+        members = {
             "index": index,
             "text": choice.text,
-            "logprobs": None if choice.logprobs is None else _logprobs(choice.logprobs, 0),
+            "logprobs": self._shown_logprobs(choice.prompt_logprobs, choice.logprobs),
             "finish_reason": choice.finish_reason,
         }
+        num_top = self._style.num_prompt_logprobs
+        if num_top is not None and choice.prompt_logprobs is not None:
+            members["prompt_logprobs"] = describe_prompt_logprobs(choice.prompt_logprobs, num_top)
+        return members
+
+    def _shown_logprobs(
+        self,
+        prompt: Sequence[TokenLogprobs] | None,
+        answer: Sequence[TokenLogprobs] | None,
+    ) -> dict[str, Any] | None:
+        """Those of the answer, with those of an echoed prompt before them."""
+        num_echoed = self._num_echoed_logprobs
+        if prompt is None or num_echoed is None:
+            return None if answer is None else _logprobs(answer)
+        echoed = [replace(token, top=token.top[:num_echoed]) for token in prompt]
+        return _logprobs([*echoed, *(answer or ())])
 
 
-def _logprobs(tokens: Sequence[TokenLogprobs], offset: int) -> dict[str, Any]:
-    """The older form: parallel lists. `offset` is where the first token starts in the text."""
-    text_offset = []
-    for token in tokens:
-        text_offset.append(offset)
-        offset += len(token.token)
+def _logprobs(tokens: Sequence[TokenLogprobs]) -> dict[str, Any]:
+    """The older form: parallel lists."""
     return {
         "tokens": [token.token for token in tokens],
         "token_logprobs": [finite_logprob(token.logprob) for token in tokens],
         "top_logprobs": [_likeliest(token) for token in tokens],
-        "text_offset": text_offset,
+        "text_offset": [token.text_offset for token in tokens],
     }
 
 
-def _likeliest(token: TokenLogprobs) -> dict[str, float]:
-    """The alternatives, and the chosen token too, which may not be one of them."""
-    return {
-        **{likely.token: finite_logprob(likely.logprob) for likely in token.top},
-        token.token: finite_logprob(token.logprob),
-    }
+def _likeliest(token: TokenLogprobs) -> dict[str, float | None] | None:
+    """The alternatives, and the token itself, which may not be one of them.
+
+    Different tokens can have one name, pieces of a character for example; the likeliest has it.
+    """
+    if token.logprob is None:
+        return None
+    named: dict[str, float | None] = {}
+    for likely in (*token.top, token):
+        named.setdefault(likely.token, finite_logprob(likely.logprob))
+    return named

@@ -6,8 +6,9 @@ from typing import Annotated, Any, TypedDict, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from server.api.protocol.answer import AnswerStyle
 from server.errors import InvalidRequestError, describe_value
-from server.payloads import SamplingFields, SamplingParams
+from server.payloads import MAX_CHOICES, SamplingFields, SamplingParams
 
 __all__ = [
     "SHARED_LABELS",
@@ -34,13 +35,11 @@ SHARED_LABELS: Mapping[str, type] = {
 # nothing. Any other value is refused by name: a client must not believe that it had an effect.
 SHARED_NEUTRAL: Mapping[str, Sequence[object]] = {
     "assistant_confidence_threshold": (),
-    "include_stop_str_in_output": (False,),
     "length_penalty": (1, 1.0),
     "max_ngram_size": (),
     "num_assistant_tokens": (),
     "response_format": ({"type": "text"},),
     "service_tier": ("auto", "default"),
-    "skip_special_tokens": (True,),
     "store": (False,),
 }
 
@@ -64,12 +63,17 @@ class StreamOptions(BaseModel):
 
     include_usage: bool | None = None
     include_obfuscation: bool | None = None
+    continuous_usage_stats: bool | None = None
 
 
 class SharedRequestFields(TypedDict):
     """The members of GenerationRequest, beside sampling, that every endpoint fills alike."""
 
     stop: tuple[str, ...]
+    include_stop_str_in_output: bool
+    skip_special_tokens: bool
+    truncate_prompt_tokens: int | None
+    best_of: int | None
     priority: int
     cache_salt: str
 
@@ -98,6 +102,9 @@ class GenerationFields(BaseModel):
     min_tokens: Count | None = None
     stop_token_ids: list[Count] | None = None
     logit_bias: dict[str, float] | None = None
+    include_stop_str_in_output: bool = False
+    skip_special_tokens: bool = True
+    truncate_prompt_tokens: Count | None = None
     priority: Priority = 0
     cache_salt: Salt | None = None
 
@@ -105,9 +112,25 @@ class GenerationFields(BaseModel):
         """What GenerationRequest takes from every endpoint."""
         return {
             "stop": self.stop_strings(),
+            "include_stop_str_in_output": self.include_stop_str_in_output,
+            "skip_special_tokens": self.skip_special_tokens,
+            "truncate_prompt_tokens": self._num_kept_tokens(),
+            "best_of": self._checked_best_of(),
             "priority": self.priority,
             "cache_salt": self.cache_salt or "",
         }
+
+    def style(self, num_prompt_logprobs: int | None) -> AnswerStyle:
+        """What the answer shows. Raises InvalidRequestError."""
+        if self.stream and num_prompt_logprobs is not None:
+            problem = "prompt_logprobs are not possible together with stream: true"
+            raise InvalidRequestError(problem, "prompt_logprobs")
+        return AnswerStyle(
+            num_choices=1 if self.n is None else self.n,
+            has_usage_chunk=self.has_usage_chunk(),
+            has_continuous_usage=self.has_continuous_usage(),
+            num_prompt_logprobs=num_prompt_logprobs,
+        )
 
     def has_usage_chunk(self) -> bool:
         """Whether the stream ends with a chunk of the token counts."""
@@ -122,6 +145,10 @@ class GenerationFields(BaseModel):
                 f"{where} is not supported with other values than false", where
             )
         return bool(self.stream_options.include_usage)
+
+    def has_continuous_usage(self) -> bool:
+        """Whether every chunk of the stream has the token counts so far."""
+        return self.stream_options is not None and bool(self.stream_options.continuous_usage_stats)
 
     def sampling(
         self, *, may_be_empty: bool = False, **renamed: tuple[str, int | None]
@@ -147,10 +174,26 @@ class GenerationFields(BaseModel):
             if error.param is None or value is None:
                 raise
             raise InvalidRequestError(str(error).replace(error.param, theirs, 1), theirs) from None
-        if self.best_of not in (None, params.n):
-            problem = f"best_of is {self.best_of}; only the value of n, {params.n}, is supported"
-            raise InvalidRequestError(problem, "best_of")
         return sampling
+
+    def _checked_best_of(self) -> int | None:
+        num_wanted = 1 if self.n is None else self.n
+        if self.best_of is None:
+            return None
+        if not num_wanted <= self.best_of <= MAX_CHOICES:
+            problem = f"it must be from n, which is {num_wanted}, to {MAX_CHOICES}"
+            raise InvalidRequestError(f"best_of is {self.best_of}; {problem}", "best_of")
+        if self.stream and self.best_of > num_wanted:
+            problem = f"best_of is {self.best_of}; a stream cannot wait for the best of them"
+            raise InvalidRequestError(f"{problem}: only the value of n is possible", "best_of")
+        return self.best_of
+
+    def _num_kept_tokens(self) -> int | None:
+        kept = self.truncate_prompt_tokens
+        if kept is None or kept == -1 or kept >= 1:
+            return kept
+        problem = f"truncate_prompt_tokens is {kept}; it must be at least 1, or -1 for what fits"
+        raise InvalidRequestError(problem, "truncate_prompt_tokens")
 
     def _logit_bias(self) -> dict[int, float] | None:
         """JSON's keys are strings; these hold token ids."""

@@ -117,6 +117,9 @@ def parse_response(body: Mapping[str, Any]) -> GenerationCall:
     fields = validate_fields(ResponseFields, body, RULES)
     # The last event has the token counts in any case; this checks the other options.
     fields.has_usage_chunk()
+    if fields.has_continuous_usage():
+        where = "stream_options.continuous_usage_stats"
+        raise InvalidRequestError(f"{where} is not supported in a response", where)
     tools = parse_tools(fields.tools)
     response = _start_response(fields)
     request = GenerationRequest(

@@ -105,6 +105,36 @@ def test_what_concerns_the_whole_request() -> None:
         assert request_of(cache_salt=salt).cache_salt == salt
 
 
+def test_what_concerns_the_text() -> None:
+    plain = request_of()
+    assert (plain.include_stop_str_in_output, plain.skip_special_tokens) == (False, True)
+    changed = request_of(include_stop_str_in_output=True, skip_special_tokens=False)
+    assert (changed.include_stop_str_in_output, changed.skip_special_tokens) == (True, False)
+
+
+@pytest.mark.parametrize("kept", [None, -1, 1, 2**32 - 1])
+def test_truncate_prompt_tokens(kept: int | None) -> None:
+    assert request_of(truncate_prompt_tokens=kept).truncate_prompt_tokens == kept
+
+
+def test_best_of() -> None:
+    assert request_of().best_of is None
+    assert request_of(best_of=128).best_of == 128
+    assert request_of(n=3, best_of=3).best_of == 3
+    assert request_of(n=3, best_of=3, stream=True).best_of == 3
+    with pytest.raises(InvalidRequestError, match="best_of is 2; it must be from n, which is 3"):
+        parse(n=3, best_of=2)
+    with pytest.raises(InvalidRequestError, match="best_of is 4; a stream cannot wait"):
+        parse(n=3, best_of=4, stream=True)
+
+
+def test_prompt_logprobs() -> None:
+    assert request_of(prompt_logprobs=0).sampling == {"prompt_logprobs": 0}
+    assert request_of(prompt_logprobs=20).sampling == {"prompt_logprobs": 20}
+    with pytest.raises(InvalidRequestError, match="not possible together with stream: true"):
+        parse(prompt_logprobs=1, stream=True)
+
+
 def test_max_completion_tokens_wins() -> None:
     assert request_of(max_tokens=5, max_completion_tokens=3).sampling == {"max_tokens": 3}
     assert request_of(max_completion_tokens=3).sampling == {"max_tokens": 3}
@@ -176,6 +206,7 @@ def test_chat_template_kwargs_reach_the_template() -> None:
         {"modalities": ["text"], "response_format": {"type": "text"}, "logit_bias": {}},
         {"n": 3, "best_of": 3},
         {"best_of": 1},
+        {"best_of": 2},
         {"stream": True, "stream_options": {"include_obfuscation": False}},
         {"stream": True, "stream_options": {"include_usage": None, "include_obfuscation": None}},
     ],
@@ -193,7 +224,11 @@ BAD_VALUES: dict[str, list[Any]] = {
     "max_tokens": [0, -1, True, "5", 5.0, [], 2**32, 10**400],
     "max_completion_tokens": [0, -1, True, "5", 5.0, 2**32],
     "n": [0, -1, 129, 1.0, True, "1", 2**70],
-    "best_of": [2, 0, "1", True],
+    "best_of": [0, -1, 129, "1", True, 1.0],
+    "include_stop_str_in_output": [0, 1, "true"],
+    "skip_special_tokens": [0, 1, "true"],
+    "truncate_prompt_tokens": [0, -2, 1.0, True, "1", 2**32],
+    "prompt_logprobs": [-1, 21, 1.0, True, "1"],
     "temperature": [-0.1, 2.1, True, "1", [], 10**400, float("inf"), float("nan")],
     "top_k": [-2, 0, 1.0, True, "1", 2**32],
     "top_p": [-0.1, 1.1, True, "1"],

@@ -1,12 +1,14 @@
 """Bodies of completions, understood or refused."""
 
+import json
 from typing import Any
 
 import pytest
 
-from server.api.protocol.answer import GenerationCall
+from server.api.protocol.answer import Choice, GenerationCall
 from server.api.protocol.completions import parse_completion
 from server.errors import InvalidRequestError
+from server.payloads import TextChunk, TokenLogprobs
 
 
 def parse(**fields: Any) -> GenerationCall:
@@ -49,7 +51,8 @@ BAD_VALUES: dict[str, list[Any]] = {
                [-1], [2**31], [[1], "a"], [[1], [True]], [{}], [None], ["a"] * 1025],
     "echo": [1, "true"],
     "logprobs": [True, -1, 21, 1.0, "1", 2**40],
-    "best_of": [2],
+    "best_of": [0, 129],
+    "prompt_logprobs": [True, -1, 21, 1.0, "1"],
     "max_tokens": [0, True],
     "suffix": ["x"],
     "messages": [[]],
@@ -72,6 +75,90 @@ def test_prompt_is_required() -> None:
         parse(prompt=None)
 
 
-def test_echo_with_logprobs_is_refused() -> None:
-    with pytest.raises(InvalidRequestError, match="echo together with logprobs"):
-        parse(echo=True, logprobs=1)
+@pytest.mark.parametrize(
+    ("fields", "num_top"),
+    [
+        ({}, None),
+        ({"logprobs": 2}, None),
+        ({"echo": True}, None),
+        ({"echo": True, "logprobs": 0}, 0),
+        ({"echo": True, "logprobs": 2}, 2),
+        ({"prompt_logprobs": 3}, 3),
+        ({"prompt_logprobs": 3, "echo": True, "logprobs": 2}, 3),
+        ({"prompt_logprobs": 1, "echo": True, "logprobs": 2}, 2),
+    ],
+)
+def test_log_probabilities_of_the_prompt(fields: dict[str, Any], num_top: int | None) -> None:
+    sampling = parse(**fields).prompts[0].sampling
+    assert sampling.get("prompt_logprobs") == num_top
+    assert sampling.get("logprobs") == fields.get("logprobs")
+
+
+def test_a_range_is_told_under_the_name_that_was_sent() -> None:
+    with pytest.raises(InvalidRequestError) as error:
+        parse(echo=True, logprobs=21)
+    assert (error.value.param, str(error.value)) == (
+        "logprobs",
+        "logprobs is 21; it must be from 0 to 20",
+    )
+
+
+def test_an_answer_without_tokens_is_possible_only_as_an_echo() -> None:
+    assert parse(echo=True, max_tokens=0).prompts[0].sampling == {"max_tokens": 0}
+    with pytest.raises(InvalidRequestError, match="max_tokens is 0; it must be at least 1"):
+        parse(max_tokens=0)
+
+
+def entry(text: str, logprob: float | None, *top: tuple[str, float], at: int = 0) -> TokenLogprobs:
+    tops = tuple(TokenLogprobs(t, t.encode(), p, (), at, ord(t[0])) for t, p in top)
+    return TokenLogprobs(text, text.encode(), logprob, tops, at, ord(text[0]))
+
+
+PROMPT = (entry("a", None), entry("b", -2.0, ("c", -0.5), ("d", -1.0), at=1))
+ANSWER = TextChunk(
+    0, "abe", 2, 1, 0, (entry("e", -0.1, ("e", -0.1), ("f", -3.0), at=2),), "length",
+    prompt_logprobs=PROMPT,
+)  # fmt: skip
+
+
+def render(**fields: Any) -> dict[str, Any]:
+    choice = Choice()
+    choice.add(ANSWER)
+    (rendered,) = json.loads(parse(**fields).renderer.whole([choice], {}))["choices"]
+    return rendered
+
+
+def test_an_echo_has_the_log_probabilities_of_the_prompt_in_front() -> None:
+    assert render(echo=True, logprobs=2)["logprobs"] == {
+        "tokens": ["a", "b", "e"],
+        "token_logprobs": [None, -2.0, -0.1],
+        "top_logprobs": [None, {"c": -0.5, "d": -1.0, "b": -2.0}, {"e": -0.1, "f": -3.0}],
+        "text_offset": [0, 1, 2],
+    }
+    fewer = render(echo=True, logprobs=1, prompt_logprobs=2)
+    assert fewer["logprobs"]["top_logprobs"][1] == {"c": -0.5, "b": -2.0}
+    assert fewer["prompt_logprobs"] == [
+        None,
+        {
+            "99": {"logprob": -0.5, "decoded_token": "c"},
+            "100": {"logprob": -1.0, "decoded_token": "d"},
+            "98": {"logprob": -2.0, "decoded_token": "b"},
+        },
+    ]
+
+
+def test_without_an_echo_only_the_answer_has_them() -> None:
+    found = render(logprobs=2, prompt_logprobs=0)
+    assert found["logprobs"]["tokens"] == ["e"]
+    assert found["prompt_logprobs"] == [None, {"98": {"logprob": -2.0, "decoded_token": "b"}}]
+    assert "prompt_logprobs" not in render(logprobs=2)
+
+
+def test_of_tokens_with_one_name_the_likeliest_is_told() -> None:
+    pieces = entry("\ufffd", -3.0, ("\ufffd", -0.5), ("x", -1.0))
+    chunk = TextChunk(0, "\ufffd", 2, 1, 0, (pieces,), "length")
+    event = parse(logprobs=2).renderer.chunk(chunk)
+    assert event is not None
+    (choice,) = json.loads(event.removeprefix(b"data: "))["choices"]
+    assert choice["logprobs"]["token_logprobs"] == [-3.0]
+    assert choice["logprobs"]["top_logprobs"] == [{"\ufffd": -0.5, "x": -1.0}]

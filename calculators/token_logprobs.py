@@ -1,0 +1,60 @@
+"""Log probabilities of token ids -> of tokens as text, with their places in it."""
+
+import codecs
+from collections.abc import Sequence
+
+from calculators.byte_table import ByteTable
+from server.payloads import TokenIdLogprobs, TokenLogprobs
+
+__all__ = ["describe_prompt", "describe_token"]
+
+
+def describe_token(
+    table: ByteTable, entry: TokenIdLogprobs, text_offset: int, is_first: bool
+) -> TokenLogprobs:
+    """An entry with the names of its tokens; `is_first` ones begin a text."""
+    top = tuple(
+        _name(table, token_id, logprob, is_first, text_offset) for token_id, logprob in entry.top
+    )
+    return _name(table, entry.token_id, entry.logprob, is_first, text_offset, top)
+
+
+def describe_prompt(
+    table: ByteTable, token_ids: Sequence[int], entries: Sequence[TokenIdLogprobs], text: str
+) -> tuple[TokenLogprobs, ...]:
+    """All tokens of a prompt, of which `entries` are all but the first, with their place in `text`.
+
+    Special tokens that a tokenizer puts around a text have no extent in it. Where tokens give
+    another text than the one they were made from, which a tokenizer that normalises does, places
+    are as near as their lengths tell.
+    """
+    described = []
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    offset = 0
+    for position, token_id in enumerate(token_ids):
+        is_first = offset == 0
+        if position == 0:
+            described.append(_name(table, token_id, None, is_first, offset))
+        else:
+            described.append(describe_token(table, entries[position - 1], offset, is_first))
+        special = table.special_bytes.get(token_id)
+        if special is None:
+            raw = table.lookup_first(token_id) if is_first else table.lookup(token_id)
+            offset = min(offset + len(decoder.decode(raw)), len(text))
+        elif text.startswith(name := special.decode("utf-8", "replace"), offset):
+            offset += len(name)
+    return tuple(described)
+
+
+def _name(
+    table: ByteTable,
+    token_id: int,
+    logprob: float | None,
+    is_first: bool,
+    text_offset: int,
+    top: tuple[TokenLogprobs, ...] = (),
+) -> TokenLogprobs:
+    raw = table.special_bytes.get(token_id)
+    if raw is None:
+        raw = table.lookup_first(token_id) if is_first else table.lookup(token_id)
+    return TokenLogprobs(raw.decode("utf-8", "replace"), raw, logprob, top, text_offset, token_id)
