@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypedDict, runtime_checkable
 
 from server.errors import InvalidRequestError
+from server.tensors import Tensor
 
 __all__ = [
     "MAX_CHOICES",
@@ -13,6 +14,8 @@ __all__ = [
     "GenerationRequest",
     "HttpRequestPayload",
     "HttpResponsePayload",
+    "InferRequest",
+    "InferResponse",
     "ModelLimits",
     "SamplingFields",
     "SamplingParams",
@@ -355,3 +358,22 @@ class HttpResponsePayload:
             raise ValueError(f"status is {self.status!r}; it must be an integer from 200 to 599")
         if not (isinstance(self.content_type, str) and self.content_type.isprintable()):
             raise ValueError(f"content_type is {self.content_type!r}; it must be printable text")
+
+
+@dataclass(frozen=True, slots=True)
+class InferRequest:
+    """Tensors for a model. `outputs` names those that are wanted; empty wants all.
+
+    `parameters` are the client's own, for the nodes that know them.
+    """
+
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[str, ...] = ()
+    parameters: Mapping[str, bool | int | float | str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class InferResponse:
+    """The tensors that came out."""
+
+    outputs: tuple[Tensor, ...]

@@ -11,7 +11,8 @@ ROOT = Path(__file__).parent.parent
 # Longest prefix wins. A layer may import itself and what is listed.
 ALLOWED: dict[str, set[str]] = {
     "server.errors": set(),
-    "server.payloads": {"server.errors"},
+    "server.tensors": set(),
+    "server.payloads": {"server.errors", "server.tensors"},
     "server.version": set(),
     "server.graph": {"server.errors"},
     "server.engine": {"server.errors", "server.payloads"},
@@ -39,11 +40,12 @@ ALLOWED: dict[str, set[str]] = {
         "server.graph",
         "server.model_manager",
         "server.payloads",
+        "server.tensors",
         "server.version",
     },
     "server.main": {"server"},
     "server": {"server"},
-    "calculators": {"server.errors", "server.graph", "server.payloads"},
+    "calculators": {"server.errors", "server.graph", "server.payloads", "server.tensors"},
     "calculators.llm_executor_calculator": {
         "calculators",
         "server.engine",

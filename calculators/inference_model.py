@@ -1,0 +1,78 @@
+"""A model file of any kind that OpenVINO reads -> a compiled model."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from calculators.model_shapes import apply_layouts, reshape_batch, reshape_inputs
+from calculators.openvino_ir import tokenizer_core
+from calculators.shape_options import Layout, Range, Shape
+from server.errors import ModelLoadError
+
+__all__ = ["ModelSettings", "compile_model_file", "failure_summary", "find_model_file"]
+
+PREFERRED_FILE = "openvino_model.xml"
+SUFFIXES = (".xml", ".onnx", ".tflite", ".pb", ".pdmodel")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """How a model is prepared and compiled; device "" is the first GPU, else the CPU."""
+
+    device: str = ""
+    plugin_config: Mapping[str, Any] = field(default_factory=dict)
+    shapes: Mapping[str, Shape | None] = field(default_factory=dict)
+    batch_size: Range | None = None
+    layouts: Mapping[str, Layout] = field(default_factory=dict)
+
+
+def find_model_file(path: Path) -> Path:
+    """The model in a folder, or the file itself. Raises ModelLoadError."""
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise ModelLoadError(f"{path}: no such file or folder")
+    if (path / PREFERRED_FILE).is_file():
+        return path / PREFERRED_FILE
+    for suffix in SUFFIXES:
+        files = sorted(path.glob(f"*{suffix}"))
+        if len(files) > 1:
+            names = ", ".join(file.name for file in files)
+            raise ModelLoadError(f"{path}: several models: {names}; name one {PREFERRED_FILE}")
+        if files:
+            return files[0]
+    raise ModelLoadError(f"{path}: no model in it; possible: one file *{', *'.join(SUFFIXES)}")
+
+
+def compile_model_file(file: Path, settings: ModelSettings) -> Any:
+    """Read, reshape and compile a model. Raises ModelLoadError."""
+    # This core knows the operations of tokenizers as well, which models of texts have.
+    core = tokenizer_core()
+    try:
+        model = apply_layouts(core.read_model(file), settings.layouts)
+        reshape_inputs(model, settings.shapes)
+        if settings.batch_size is not None:
+            reshape_batch(model, settings.batch_size)
+    except (RuntimeError, ValueError) as error:
+        raise ModelLoadError(f"{file}: {failure_summary(error)}") from error
+    device = settings.device or _default_device(core)
+    try:
+        return core.compile_model(model, device, dict(settings.plugin_config))
+    except RuntimeError as error:
+        raise ModelLoadError(
+            f"{file}: OpenVINO cannot compile it for device {device!r} with plugin_config "
+            f"{dict(settings.plugin_config)}: {failure_summary(error)}; "
+            f"available devices: {', '.join(core.available_devices)}"
+        ) from error
+
+
+def failure_summary(error: BaseException) -> str:
+    """What an error of OpenVINO says, without the places in its source."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if not line.startswith(("Exception from", "Check '"))]
+    return " ".join(telling or lines) or type(error).__name__
+
+
+def _default_device(core: Any) -> str:
+    return "GPU" if any(name.startswith("GPU") for name in core.available_devices) else "CPU"

@@ -1,0 +1,79 @@
+"""Threads that run a compiled model, as many as it has infer requests."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Generic, TypeVar
+
+__all__ = ["InferencePool"]
+
+T = TypeVar("T")
+
+
+class InferencePool:
+    """Lends infer requests of a compiled model, at most `num_requests` at a time.
+
+    They are made when they are needed for the first time. Who waits for one is served in order.
+    """
+
+    def __init__(self, compiled: Any, num_requests: int, name: str) -> None:
+        self._compiled = compiled
+        self._idle: list[Any] = []
+        self._threads = ThreadPoolExecutor(num_requests, thread_name_prefix=name)
+
+    async def run(self, work: Callable[[Any], T]) -> T:
+        """Run `work` with an infer request in a thread of the pool.
+
+        Cancelled, it leaves the queue, or ends the inference that runs. The infer request is lent
+        again only after that.
+        """
+        job = _Job(self, work)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, job.run)
+        except asyncio.CancelledError:
+            job.cancel()
+            raise
+
+    def take(self) -> Any:
+        """An infer request that nobody uses; the threads are what bounds their number."""
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self._compiled.create_infer_request()
+
+    def give_back(self, request: Any) -> None:
+        """End of `take`."""
+        self._idle.append(request)
+
+    def close(self) -> None:
+        """Wait for the inferences that run, and free the model."""
+        self._threads.shutdown(cancel_futures=True)
+        self._idle.clear()
+        self._compiled = None
+
+
+class _Job(Generic[T]):
+    """One use of an infer request. The lock keeps `cancel` from hitting the next user of it."""
+
+    def __init__(self, pool: InferencePool, work: Callable[[Any], T]) -> None:
+        self._pool = pool
+        self._work = work
+        self._lock = threading.Lock()
+        self._request: Any = None
+
+    def run(self) -> T:
+        request = self._pool.take()
+        try:
+            with self._lock:
+                self._request = request
+            return self._work(request)
+        finally:
+            with self._lock:
+                self._request = None
+            self._pool.give_back(request)
+
+    def cancel(self) -> None:
+        with self._lock:
+            if self._request is not None:
+                self._request.cancel()

@@ -1,0 +1,132 @@
+"""The node that runs a model of any kind: named tensors in, named tensors out."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
+
+from calculators.inference_model import (
+    ModelSettings,
+    compile_model_file,
+    failure_summary,
+    find_model_file,
+)
+from calculators.inference_pool import InferencePool
+from calculators.llm_options import parse_plugin_config
+from calculators.model_ports import ModelPorts
+from calculators.openvino_tensors import from_openvino, to_openvino
+from calculators.shape_options import parse_batch_size, parse_layouts, parse_shapes
+from server.errors import InvalidRequestError, ModelLoadError
+from server.graph import Calculator, Contract, OpenContext, ProcessContext, Tag, UInt64
+from server.payloads import InferRequest, InferResponse
+from server.tensors import ModelSignature, Tensor
+
+__all__ = ["OpenVINOInferenceCalculator", "OpenVINOInferenceCalculatorOptions"]
+
+INFER_REQUEST = Tag("INFER_REQUEST", InferRequest)
+INFER_RESPONSE = Tag("INFER_RESPONSE", InferResponse)
+SIGNATURE = Tag("SIGNATURE", ModelSignature)
+
+MAX_NIREQ = 1024
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class OpenVINOInferenceCalculatorOptions:
+    """Which model, and how it runs; raises ValueError for what cannot be understood.
+
+    `models_path` is a model file or a folder with one. `device` "" is the first GPU, or the CPU
+    where there is none; `plugin_config` is a JSON object of OpenVINO properties. `nireq` is how
+    many requests run at once, 0 takes what OpenVINO advises. `shape`, `batch_size` and `layout`
+    are described in calculators.shape_options.
+    """
+
+    PROTO_NAME: ClassVar[str] = "mediapipe.OpenVINOInferenceCalculatorOptions"
+
+    models_path: str
+    device: str = ""
+    plugin_config: str = ""
+    nireq: UInt64 = 0
+    shape: str = ""
+    batch_size: str = ""
+    layout: str = ""
+
+    def __post_init__(self) -> None:
+        self.settings()
+        if self.nireq > MAX_NIREQ:
+            raise ValueError(f"nireq is {self.nireq}; possible: 0 to {MAX_NIREQ}")
+        if self.shape and parse_batch_size(self.batch_size) is not None:
+            raise ValueError("shape and batch_size are both there; possible: one of them")
+
+    def settings(self) -> ModelSettings:
+        """The options, parsed."""
+        return ModelSettings(
+            device=self.device,
+            plugin_config=parse_plugin_config(self.plugin_config),
+            shapes=parse_shapes(self.shape),
+            batch_size=parse_batch_size(self.batch_size),
+            layouts=parse_layouts(self.layout),
+        )
+
+
+class OpenVINOInferenceCalculator(Calculator):
+    """Runs a model on OpenVINO: INFER_REQUEST in, INFER_RESPONSE out."""
+
+    contract = Contract(
+        inputs=(INFER_REQUEST,),
+        outputs=(INFER_RESPONSE,),
+        output_side_packets=(SIGNATURE,),
+        options=OpenVINOInferenceCalculatorOptions,
+    )
+
+    def open(self, cc: OpenContext) -> None:
+        """Compile the model; raises ModelLoadError."""
+        options = cc.options(OpenVINOInferenceCalculatorOptions)
+        self._file = find_model_file(cc.resolve(options.models_path))
+        compiled = compile_model_file(self._file, options.settings())
+        try:
+            self._ports = ModelPorts(compiled)
+        except ModelLoadError as error:
+            raise ModelLoadError(f"{self._file}: {error}") from error
+        num_requests = options.nireq or compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+        self._pool = InferencePool(compiled, num_requests, cc.node_name)
+        cc.set_side_packet(SIGNATURE, self._ports.signature)
+
+    async def process(self, cc: ProcessContext) -> None:
+        """Run the model on the tensors of each request, beside those of other requests."""
+        async for request in cc.input(INFER_REQUEST):
+            for name in request.parameters:
+                raise InvalidRequestError(
+                    f"the parameter {name[:100]!r} is unknown to this model", "parameters"
+                )
+            inputs = self._ports.sort_inputs(request.inputs)
+            outputs = self._ports.find_outputs(request.outputs)
+            response = await self._pool.run(partial(self._infer, inputs, outputs))
+            await cc.output(INFER_RESPONSE).send(response)
+
+    def close(self) -> None:
+        """Free the model."""
+        self._pool.close()
+
+    def _infer(
+        self, inputs: Sequence[Tensor], outputs: Sequence[tuple[str, int]], infer_request: Any
+    ) -> InferResponse:
+        try:
+            for index, tensor in enumerate(inputs):
+                infer_request.set_input_tensor(index, to_openvino(tensor))
+            # A model with a memory must not remember the request of somebody else.
+            infer_request.reset_state()
+            infer_request.infer(share_outputs=True, decode_strings=False)
+        except (RuntimeError, MemoryError) as error:
+            # Tensors that fit the ports one by one may still not fit each other.
+            reason = failure_summary(error)
+            logger.warning("%s: inference failed: %s", self._file, reason)
+            raise InvalidRequestError(
+                f"the model cannot process these tensors: {reason}", "inputs"
+            ) from error
+        tensors = (
+            from_openvino(name, infer_request.get_output_tensor(index)) for name, index in outputs
+        )
+        return InferResponse(tuple(tensors))
