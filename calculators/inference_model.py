@@ -1,5 +1,6 @@
 """A model file of any kind that OpenVINO reads -> a compiled model."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,8 @@ __all__ = ["ModelSettings", "compile_model_file", "failure_summary", "find_model
 
 PREFERRED_FILE = "openvino_model.xml"
 SUFFIXES = (".xml", ".onnx", ".tflite", ".pb", ".pdmodel")
+
+_PLACE = re.compile(r"(Caught exception: )?Exception from \S+:\d+:|Check '.*' failed at \S+:\d+:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +72,8 @@ def compile_model_file(file: Path, settings: ModelSettings) -> Any:
 
 def failure_summary(error: BaseException) -> str:
     """What an error of OpenVINO says, without the places in its source."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    telling = [line for line in lines if not line.startswith(("Exception from", "Check '"))]
-    return " ".join(telling or lines) or type(error).__name__
+    lines = (_PLACE.sub("", line).strip() for line in str(error).splitlines())
+    return " ".join(line for line in lines if line) or type(error).__name__
 
 
 def _default_device(core: Any) -> str:

@@ -118,7 +118,9 @@ class OpenVINOInferenceCalculator(Calculator):
                 infer_request.set_input_tensor(index, to_openvino(tensor))
             # A model with a memory must not remember the request of somebody else.
             infer_request.reset_state()
-            infer_request.infer(share_outputs=True, decode_strings=False)
+            # Not infer(): that copies every output once more, and fails at some texts.
+            infer_request.start_async()
+            infer_request.wait()
         except (RuntimeError, MemoryError) as error:
             # Tensors that fit the ports one by one may still not fit each other.
             reason = failure_summary(error)

@@ -55,11 +55,16 @@ class ModelManager:
         """Whether models are being loaded, at the start or by a reload."""
         return self._loading.locked()
 
-    def get(self, name: str) -> ServedModel:
+    def versions(self, name: str) -> Sequence[str]:
+        return ("1",)
+
+    def get(self, name: str, version: str | None = None) -> ServedModel:
         """The model of that name, able to serve. Raises ModelNotFoundError, ModelNotReadyError."""
         model = self._models.get(name)
         if model is None:
             raise ModelNotFoundError(self._why_unknown(name))
+        if version not in (None, "1"):
+            raise ModelNotFoundError(f"model {name!r} has no version {version!r}; versions: 1")
         if self._is_closing:
             raise ModelNotReadyError("the server is shutting down")
         failure = model.failure

@@ -32,6 +32,7 @@ class ServedModel:
     def __init__(self, config: ModelConfig) -> None:
         self.config = config
         self.name = config.name
+        self.version = "1"
         self.created = int(time.time())
         self.state = ModelState.START
         self.files = WatchedFiles()

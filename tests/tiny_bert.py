@@ -3,7 +3,8 @@
 import sys
 from pathlib import Path
 
-WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] the a fox bear sees hears good bad and not ! ?".split()
+SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+WORDS = [*SPECIAL_TOKENS, "the", "a", "fox", "bear", "sees", "hears", "good", "and", "not", "!"]
 
 
 def make(folder: Path) -> None:

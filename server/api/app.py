@@ -2,7 +2,16 @@
 
 from aiohttp import web
 
-from server.api import generation, models, raw, status, stored_responses, tokenization
+from server.api import (
+    generation,
+    infer,
+    model_metadata,
+    models,
+    raw,
+    status,
+    stored_responses,
+    tokenization,
+)
 from server.api.endpoint import add_routes
 from server.api.errors import error_middleware
 from server.api.keys import MODEL_MANAGER
@@ -20,6 +29,8 @@ ENDPOINTS = (
     *generation.ENDPOINTS,
     *stored_responses.ENDPOINTS,
     *tokenization.ENDPOINTS,
+    *infer.ENDPOINTS,
+    *model_metadata.ENDPOINTS,
     *raw.ENDPOINTS,
 )
 

@@ -6,7 +6,7 @@ from aiohttp.web_protocol import RequestPayloadError
 from server.api.protocol.json_body import parse_json_object
 from server.errors import InvalidRequestError
 
-__all__ = ["meet_expectation", "read_body", "read_json"]
+__all__ = ["meet_expectation", "read_body", "read_json", "read_plain_body"]
 
 
 async def meet_expectation(request: web.Request) -> None:
@@ -30,11 +30,16 @@ async def read_body(request: web.Request) -> bytes:
         raise InvalidRequestError("the body is not what its HTTP headers say") from error
 
 
-async def read_json(request: web.Request) -> dict[str, object]:
-    """The JSON object that the body is; what Content-Type says does not matter."""
+async def read_plain_body(request: web.Request) -> bytes:
+    """The whole body. Raises InvalidRequestError where it is compressed."""
     encoding = request.headers.get("Content-Encoding", "identity")
     if encoding.lower() != "identity":
         raise InvalidRequestError(
-            f"Content-Encoding {encoding!r} is not supported; send plain JSON"
+            f"Content-Encoding {encoding!r} is not supported; send the body as it is"
         )
-    return parse_json_object(await read_body(request))
+    return await read_body(request)
+
+
+async def read_json(request: web.Request) -> dict[str, object]:
+    """The JSON object that the body is; what Content-Type says does not matter."""
+    return parse_json_object(await read_plain_body(request))

@@ -85,9 +85,9 @@ def json_answer(description: str, schema: Schema) -> dict[str, Answer]:
     return {"200": Answer(description, {"application/json": schema})}
 
 
-def error_answers(*statuses: int) -> dict[str, Answer]:
+def error_answers(*statuses: int, schema: Schema = ErrorAnswer) -> dict[str, Answer]:
     """The errors that an endpoint can answer with."""
-    return {str(s): Answer(ERRORS[s], {"application/json": ErrorAnswer}) for s in statuses}
+    return {str(s): Answer(ERRORS[s], {"application/json": schema}) for s in statuses}
 
 
 def add_routes(router: web.UrlDispatcher, endpoints: Sequence[Endpoint]) -> None:

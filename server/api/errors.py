@@ -1,4 +1,7 @@
-"""Exceptions -> OpenAI's error object. The only place that knows which error has which status."""
+"""Exceptions -> OpenAI's error object, or KServe's.
+
+The only place that knows which error has which status.
+"""
 
 import logging
 from collections.abc import Mapping
@@ -54,10 +57,11 @@ class ApiError:
             "code": self.code,
         }
 
-    def as_response(self) -> web.Response:
-        """The error as a whole answer."""
+    def as_response(self, path: str) -> web.Response:
+        """The error as a whole answer, in the form of the protocol that has this path."""
+        is_kserve = path == "/v2" or path.startswith("/v2/")
         return web.Response(
-            body=json_bytes({"error": self.as_dict()}),
+            body=json_bytes({"error": self.message if is_kserve else self.as_dict()}),
             status=self.status,
             content_type="application/json",
             headers=self.headers,
@@ -124,12 +128,12 @@ async def error_middleware(request: web.Request, handler: Handler) -> web.Stream
     except web.HTTPMethodNotAllowed as error:
         if request.method == "OPTIONS":
             return web.Response(headers={"Allow": ",".join(sorted(error.allowed_methods))})
-        return _http_error(request, error).as_response()
+        return _http_error(request, error).as_response(request.path)
     except web.HTTPException as error:
-        return _http_error(request, error).as_response()
+        return _http_error(request, error).as_response(request.path)
     except ClientGoneError:
         # The path as it was sent: decoded, it could hold line breaks and write log lines.
         logger.debug("%s %s: the client left", request.method, request.raw_path)
         return web.Response(status=499, reason="Client Closed Request")
     except Exception as error:
-        return api_error(error).as_response()
+        return api_error(error).as_response(request.path)

@@ -43,7 +43,9 @@ async def _get_ready(request: web.Request) -> web.Response:
 
 async def _get_server(_: web.Request) -> web.Response:
     """KServe's server metadata."""
-    metadata = ServerMetadata(name=DISTRIBUTION, version=version(), extensions=[])
+    metadata = ServerMetadata(
+        name=DISTRIBUTION, version=version(), extensions=["binary_tensor_data"]
+    )
     return web.json_response(text=metadata.model_dump_json())
 
 

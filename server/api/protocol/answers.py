@@ -11,10 +11,14 @@ __all__ = [
     "Completion",
     "ErrorAnswer",
     "ErrorObject",
+    "InferAnswer",
+    "KServeError",
     "Model",
     "ModelList",
+    "ModelMetadata",
     "ModelStatuses",
     "ServerMetadata",
+    "TensorMetadata",
 ]
 
 
@@ -85,6 +89,46 @@ class ServerMetadata(BaseModel):
     name: str
     version: str
     extensions: list[str]
+
+
+class KServeError(BaseModel):
+    """KServe's form of an error."""
+
+    error: str
+
+
+class TensorMetadata(BaseModel):
+    """KServe's description of an input or output; a dimension of -1 may be anything."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+
+
+class ModelMetadata(BaseModel):
+    """KServe's description of a model."""
+
+    name: str
+    versions: list[str]
+    platform: str
+    inputs: list[TensorMetadata]
+    outputs: list[TensorMetadata]
+
+
+class OutputTensor(TensorMetadata):
+    """A tensor that came out. `data` is flat; instead of it, `binary_data_size` may be there."""
+
+    data: list[Any] | None = None
+    parameters: dict[str, int] | None = None
+
+
+class InferAnswer(BaseModel):
+    """KServe's inference response."""
+
+    model_name: str
+    model_version: str
+    id: str | None = None
+    outputs: list[OutputTensor]
 
 
 class PromptTokensDetails(BaseModel):

@@ -15,13 +15,22 @@ MAX_MARKS = 1_000_000
 MAX_COMMAS = 4_000_000
 
 
-def parse_json_object(body: bytes) -> dict[str, Any]:
-    """Parse a request body. Raises InvalidRequestError for anything but a sane JSON object."""
+def parse_json_object(body: bytes, *, in_thread: bool = False) -> dict[str, Any]:
+    """Parse a request body. Raises InvalidRequestError for anything but a sane JSON object.
+
+    `in_thread` lets the other threads run in between, at the price of being slower: json.loads
+    takes the interpreter for itself except where it calls Python for a number.
+    """
     if not body.strip():
         raise InvalidRequestError("the request has no body; it must be a JSON object")
     check_num_marks(body)
     try:
-        value = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
+        value = json.loads(
+            body.decode("utf-8"),
+            parse_constant=_refuse_constant,
+            parse_int=_to_int if in_thread else None,
+            parse_float=_to_float if in_thread else None,
+        )
     except UnicodeDecodeError as error:
         raise InvalidRequestError(f"the body is not UTF-8 at byte {error.start}") from error
     except json.JSONDecodeError as error:
@@ -49,6 +58,14 @@ def check_num_marks(body: bytes) -> None:
         )
     if body.count(b",") > MAX_COMMAS:
         raise InvalidRequestError(f"the body holds more than {MAX_COMMAS} commas")
+
+
+def _to_int(digits: str) -> int:
+    return int(digits)
+
+
+def _to_float(digits: str) -> float:
+    return float(digits)
 
 
 def _refuse_constant(constant: str) -> NoReturn:

@@ -1,0 +1,62 @@
+"""GET /v2/models/{model}: KServe's questions about a model."""
+
+from collections.abc import Iterable
+
+from aiohttp import web
+
+from server.api.endpoint import Answer, Endpoint, error_answers, json_answer
+from server.api.keys import MODEL_MANAGER
+from server.api.protocol.answers import KServeError, ModelMetadata, TensorMetadata
+from server.model_manager import ServedModel
+from server.tensors import ModelSignature, TensorInfo
+
+__all__ = ["ENDPOINTS", "find_model"]
+
+# Graphs that do not say what their tensors are: those of language models have none.
+NO_SIGNATURE = ModelSignature((), ())
+
+
+def find_model(request: web.Request) -> ServedModel:
+    """The model and version that the path names. Raises ModelNotFoundError, ModelNotReadyError."""
+    path = request.match_info
+    return request.app[MODEL_MANAGER].get(path["name"], path.get("version"))
+
+
+async def _get_metadata(request: web.Request) -> web.Response:
+    model = find_model(request)
+    signature = model.graph.find_side_packet(ModelSignature) or NO_SIGNATURE
+    metadata = ModelMetadata(
+        name=model.name,
+        versions=list(request.app[MODEL_MANAGER].versions(model.name)),
+        platform=signature.platform,
+        inputs=_describe(signature.inputs),
+        outputs=_describe(signature.outputs),
+    )
+    return web.json_response(text=metadata.model_dump_json())
+
+
+async def _get_ready(request: web.Request) -> web.Response:
+    find_model(request)
+    return web.Response()
+
+
+def _describe(tensors: Iterable[TensorInfo]) -> list[TensorMetadata]:
+    return [
+        TensorMetadata(name=tensor.name, datatype=tensor.datatype, shape=list(tensor.shape))
+        for tensor in tensors
+    ]
+
+
+ERRORS = error_answers(404, 503, schema=KServeError)
+IS_READY = {"200": Answer("It can be asked"), **ERRORS}
+METADATA = json_answer("KServe's model metadata", ModelMetadata) | ERRORS
+# A name may hold slashes, so the longest paths come first; `infer` has another method.
+PATHS = ("/v2/models/{name:.+?}/versions/{version}", "/v2/models/{name:.+?}")
+METADATA_PATHS = tuple(path.replace(".+?", "(?!.+/infer$).+?") for path in PATHS)
+ENDPOINTS = (
+    *(
+        Endpoint("GET", f"{path}/ready", _get_ready, "Whether a model is ready", IS_READY)
+        for path in PATHS
+    ),
+    *(Endpoint("GET", path, _get_metadata, "What a model is", METADATA) for path in METADATA_PATHS),
+)

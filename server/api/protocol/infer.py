@@ -1,0 +1,190 @@
+"""KServe's inference request: JSON, and after it the data of tensors as bytes.
+
+https://kserve.github.io/website/docs/concepts/architecture/data-plane/v2-protocol/binary-tensor-data-extension
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from server.api.protocol.fields import Mixed
+from server.api.protocol.json_body import parse_json_object
+from server.api.protocol.tensor_json import data_of_values
+from server.api.protocol.validation import FieldRules, validate_fields
+from server.errors import InvalidRequestError, describe_value
+from server.payloads import InferRequest
+from server.tensors import ITEM_SIZES, MAX_RANK, Tensor
+
+__all__ = ["InferCall", "InferFields", "parse_infer"]
+
+MAX_TENSORS = 1000
+
+Dimension = Annotated[int, Field(ge=0, le=2**31 - 1)]
+ByteCount = Annotated[int, Field(ge=0, le=2**40)]
+Parameter = bool | int | float | str
+
+
+class _Fields(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class InputParameters(_Fields):
+    """`binary_data_size` says how many bytes after the JSON are the tensor's data."""
+
+    binary_data_size: ByteCount | None = None
+
+
+class InputFields(_Fields):
+    """A tensor for the model. `data` is flat, or nested as the shape is; or else binary."""
+
+    name: str
+    shape: Annotated[list[Dimension], Field(max_length=MAX_RANK)]
+    datatype: str
+    data: Mixed = None
+    parameters: InputParameters = InputParameters()
+
+
+class OutputParameters(_Fields):
+    """`binary_data` asks for the data as bytes after the JSON."""
+
+    binary_data: bool | None = None
+
+
+class OutputFields(_Fields):
+    """A tensor that the client wants."""
+
+    name: str
+    parameters: OutputParameters = OutputParameters()
+
+
+class InferFields(_Fields):
+    """KServe's inference request. Without `outputs` all of the model's come back."""
+
+    id: str | None = None
+    inputs: Annotated[list[InputFields], Field(max_length=MAX_TENSORS)]
+    outputs: Annotated[list[OutputFields], Field(max_length=MAX_TENSORS)] = []
+    parameters: dict[str, Parameter] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class InferCall:
+    """An understood request, and how its answer is to be written."""
+
+    request: InferRequest
+    id: str | None
+    binary_outputs: Mapping[str, bool]
+    is_binary_default: bool
+
+    def is_binary(self, output: str) -> bool:
+        """Whether the client wants this output as bytes."""
+        return self.binary_outputs.get(output, self.is_binary_default)
+
+
+def parse_infer(body: bytes, header_length: str | None, *, in_thread: bool = False) -> InferCall:
+    """Understand a request; raises InvalidRequestError.
+
+    `header_length` is what the header Inference-Header-Content-Length says: where the JSON ends.
+    `in_thread` is for large bodies: others may run while it works.
+    """
+    json_end = _json_end(header_length, len(body))
+    document = parse_json_object(body[:json_end], in_thread=in_thread)
+    fields = validate_fields(InferFields, document, FieldRules({}, {}))
+    rest = _BinaryData(memoryview(body)[json_end:])
+    inputs = [_tensor(tensor, rest, f"inputs[{i}]") for i, tensor in enumerate(fields.inputs)]
+    rest.check_empty()
+    parameters = dict(fields.parameters)
+    is_binary_default = parameters.pop("binary_data_output", False)
+    if not isinstance(is_binary_default, bool):
+        found = describe_value(is_binary_default)
+        problem = f"parameters.binary_data_output must be true or false, found {found}"
+        raise InvalidRequestError(problem, "parameters")
+    return InferCall(
+        InferRequest(tuple(inputs), _output_names(fields), parameters),
+        fields.id,
+        {
+            output.name: output.parameters.binary_data
+            for output in fields.outputs
+            if output.parameters.binary_data is not None
+        },
+        is_binary_default,
+    )
+
+
+class _BinaryData:
+    """What follows the JSON, taken off from its beginning."""
+
+    def __init__(self, data: memoryview) -> None:
+        self._data = data
+        self._position = 0
+
+    @property
+    def is_there(self) -> bool:
+        return len(self._data) > 0
+
+    def take(self, size: int, where: str) -> memoryview:
+        rest = len(self._data) - self._position
+        if size > rest:
+            raise InvalidRequestError(
+                f"{where} takes {size} bytes of binary data, but only {rest} are left", "inputs"
+            )
+        self._position += size
+        return self._data[self._position - size : self._position]
+
+    def check_empty(self) -> None:
+        rest = len(self._data) - self._position
+        if rest:
+            raise InvalidRequestError(
+                f"the body has {rest} bytes after the binary data of all inputs", "inputs"
+            )
+
+
+def _json_end(header_length: str | None, num_bytes: int) -> int:
+    if header_length is None:
+        return num_bytes
+    is_number = header_length.isascii() and header_length.isdigit() and len(header_length) < 20
+    if not is_number or int(header_length) > num_bytes:
+        raise InvalidRequestError(
+            f"the header Inference-Header-Content-Length is {header_length[:40]!r}; possible: "
+            f"a number of bytes, at most the {num_bytes} of the body"
+        )
+    return int(header_length)
+
+
+def _tensor(fields: InputFields, rest: _BinaryData, where: str) -> Tensor:
+    size = fields.parameters.binary_data_size
+    if fields.data is not None and size is not None:
+        raise InvalidRequestError(f"{where} has both data and binary_data_size", "inputs")
+    data: bytes | memoryview
+    if fields.data is None:
+        data = _binary_data(fields, rest, where)
+    elif isinstance(fields.data, list):
+        data = data_of_values(fields.datatype, fields.shape, fields.data, f"{where}.data")
+    else:
+        found = describe_value(fields.data)
+        raise InvalidRequestError(f"{where}.data must be a list, found {found}", "inputs")
+    try:
+        return Tensor(fields.name, fields.datatype, tuple(fields.shape), data)
+    except ValueError as error:
+        raise InvalidRequestError(f"{where} ({fields.name[:100]!r}): {error}", "inputs") from error
+
+
+def _binary_data(fields: InputFields, rest: _BinaryData, where: str) -> memoryview:
+    size = fields.parameters.binary_data_size
+    if size is None:
+        # Model Server's shortcut: shape and datatype say it, except for texts.
+        if not (rest.is_there and fields.datatype in ITEM_SIZES):
+            problem = f"{where} has neither data nor parameters.binary_data_size"
+            raise InvalidRequestError(problem, "inputs")
+        size = math.prod(fields.shape) * ITEM_SIZES[fields.datatype]
+    return rest.take(size, where)
+
+
+def _output_names(fields: InferFields) -> tuple[str, ...]:
+    names = [output.name for output in fields.outputs]
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            raise InvalidRequestError(f"outputs[{i}] is there twice: {name[:100]!r}", "outputs")
+    return tuple(names)

@@ -1,0 +1,42 @@
+"""KServe's inference response: JSON, and after it the data of the outputs that are wanted so."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from server.api.protocol.answer import json_bytes
+from server.api.protocol.infer import InferCall
+from server.api.protocol.tensor_json import json_values
+from server.payloads import InferResponse
+from server.tensors import Tensor
+
+__all__ = ["render_infer"]
+
+
+def render_infer(
+    call: InferCall, response: InferResponse, model_name: str, model_version: str
+) -> tuple[bytes, int | None]:
+    """The body, and the length of the JSON in it where binary data follow."""
+    head: dict[str, Any] = {"model_name": model_name, "model_version": model_version}
+    if call.id is not None:
+        head["id"] = call.id
+    binary = [tensor.data for tensor in response.outputs if call.is_binary(tensor.name)]
+    parts = [json_bytes(head)[:-1], b',"outputs":[']
+    for i, tensor in enumerate(response.outputs):
+        parts += (b"," if i else b"", *_output(tensor, is_binary=call.is_binary(tensor.name)))
+    parts.append(b"]}")
+    json_length = sum(map(len, parts))
+    return b"".join([*parts, *binary]), json_length if binary else None
+
+
+def _output(tensor: Tensor, *, is_binary: bool) -> Iterator[bytes]:
+    fields: dict[str, Any] = {
+        "name": tensor.name,
+        "shape": list(tensor.shape),
+        "datatype": tensor.datatype,
+    }
+    if is_binary:
+        yield json_bytes({**fields, "parameters": {"binary_data_size": len(tensor.data)}})
+        return
+    yield json_bytes(fields)[:-1] + b',"data":['
+    yield from json_values(tensor)
+    yield b"]}"
