@@ -26,7 +26,7 @@ __all__ = ["OpenVINOInferenceCalculator", "OpenVINOInferenceCalculatorOptions"]
 
 INFER_REQUEST = Tag("INFER_REQUEST", InferRequest)
 INFER_RESPONSE = Tag("INFER_RESPONSE", InferResponse)
-SIGNATURE = Tag("SIGNATURE", ModelSignature)
+SIGNATURE = Tag("SIGNATURE", ModelSignature, optional=True)
 
 MAX_NIREQ = 1024
 

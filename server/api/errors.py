@@ -57,11 +57,17 @@ class ApiError:
             "code": self.code,
         }
 
-    def as_response(self, path: str) -> web.Response:
-        """The error as a whole answer, in the form of the protocol that has this path."""
-        is_kserve = path == "/v2" or path.startswith("/v2/")
+    def as_response(self) -> web.Response:
+        """The error as a whole answer."""
+        return self._response(self.as_dict())
+
+    def as_kserve_response(self) -> web.Response:
+        """The error as a whole answer in KServe's form, which has nothing but the message."""
+        return self._response(self.message)
+
+    def _response(self, error: object) -> web.Response:
         return web.Response(
-            body=json_bytes({"error": self.message if is_kserve else self.as_dict()}),
+            body=json_bytes({"error": error}),
             status=self.status,
             content_type="application/json",
             headers=self.headers,
@@ -128,12 +134,17 @@ async def error_middleware(request: web.Request, handler: Handler) -> web.Stream
     except web.HTTPMethodNotAllowed as error:
         if request.method == "OPTIONS":
             return web.Response(headers={"Allow": ",".join(sorted(error.allowed_methods))})
-        return _http_error(request, error).as_response(request.path)
+        return _answer(request, _http_error(request, error))
     except web.HTTPException as error:
-        return _http_error(request, error).as_response(request.path)
+        return _answer(request, _http_error(request, error))
     except ClientGoneError:
         # The path as it was sent: decoded, it could hold line breaks and write log lines.
         logger.debug("%s %s: the client left", request.method, request.raw_path)
         return web.Response(status=499, reason="Client Closed Request")
     except Exception as error:
-        return api_error(error).as_response(request.path)
+        return _answer(request, api_error(error))
+
+
+def _answer(request: web.Request, error: ApiError) -> web.Response:
+    is_kserve = f"{request.path}/".startswith("/v2/")
+    return error.as_kserve_response() if is_kserve else error.as_response()

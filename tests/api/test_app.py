@@ -142,7 +142,6 @@ async def test_probes_while_models_load_and_while_the_server_stops(tmp_path: Pat
         ("POST", "/v1/models", "GET,HEAD"),
         ("PUT", "/v3/models/echo", "GET,HEAD"),
         ("POST", "/v1/config", "GET,HEAD"),
-        ("POST", "/v2/health/live", "GET,HEAD"),
         ("POST", "/health", "GET,HEAD"),
     ],
 )
@@ -153,7 +152,7 @@ async def test_wrong_method(server: Server, method: str, path: str, allow: str) 
         assert (await response.json())["error"]["code"] == "method_not_allowed"
 
 
-@pytest.mark.parametrize("path", ["/", "/x", "/v2/x", "/v4/models", "/v1/", "/chat/completions"])
+@pytest.mark.parametrize("path", ["/", "/x", "/v22", "/v4/models", "/v1/", "/chat/completions"])
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_unknown_path(server: Server, method: str, path: str) -> None:
     async with server.http.request(method, path) as response:

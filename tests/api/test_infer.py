@@ -32,7 +32,7 @@ MODELS = {
     "log": logarithm_model,
     "slow": slow_model,
 }
-NUMBERS = {"FP32": [1.5, -2.0], "FP64": [0.25, -1e30], "FP16": [0.5, 2.0], "BOOL": [True, False]}
+NUMBERS = {"FP32": [1.5, -2.0], "FP64": [0.25, -1e9], "FP16": [0.5, 2.0], "BOOL": [True, False]}
 
 
 @pytest.fixture(scope="module")
@@ -202,7 +202,10 @@ async def test_sizes_of_all_kinds(
 ) -> None:
     monkeypatch.setattr(infer, "MAX_BYTES_ON_EVENT_LOOP", 1000)
     data = [[i, i + 0.5, -1e-3 * i] for i in range(rows)]
-    inputs = [tensor("x", data, [rows, 3]), tensor("y", sum(data, []), [rows, 3])]
+    inputs = [
+        tensor("x", data, [rows, 3]),
+        tensor("y", [v for row in data for v in row], [rows, 3]),
+    ]
     answer = await infer_ok(server, {"inputs": inputs, "outputs": [{"name": "sum"}]})
     expected = np.array(data, np.float32).reshape(-1) * 2
     assert answer["outputs"][0]["shape"] == [rows, 3]
@@ -327,9 +330,7 @@ async def test_binary_data_of_the_wrong_size(
         ([2000, 2000], b"", "at most 1000000 of BYTES"),
     ],
 )
-async def test_broken_texts(
-    server: Server, shape: list[int], data: bytes, message: str
-) -> None:
+async def test_broken_texts(server: Server, shape: list[int], data: bytes, message: str) -> None:
     fields = {"name": "bytes", "shape": shape, "datatype": "BYTES"}
     fields["parameters"] = {"binary_data_size": len(data)}
     status, _, body = await post_binary(server, {"inputs": [fields]}, data, "org/identity")
@@ -416,6 +417,23 @@ async def test_readiness(server: Server, path: str, status: int) -> None:
         body = await response.read()
         assert response.status == status
         assert body == b"" if status == 200 else isinstance(json.loads(body)["error"], str)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "message"),
+    [
+        ("GET", "/v2/nothing", 404, "there is nothing at /v2/nothing"),
+        ("POST", "/v2", 405, "POST /v2 is not possible; allowed: GET,HEAD"),
+        ("PUT", "/v2/models/add/infer", 405, "allowed: POST"),
+        ("POST", "/v2/models/add", 405, "allowed: GET,HEAD"),
+    ],
+)
+async def test_errors_of_http_are_kserves_too(
+    server: Server, method: str, path: str, status: int, message: str
+) -> None:
+    async with server.http.request(method, path) as response:
+        assert response.status == status
+        assert message in (await response.json())["error"]
 
 
 async def test_a_client_that_leaves_ends_its_inference(server: Server) -> None:

@@ -24,7 +24,6 @@ EXPECTED = {
     "less_than_equal": "must be at most {le}",
     "list_type": "must be a list",
     "model_type": "must be an object",
-    "too_long": "must have at most {max_length} items",
     "string_too_long": "must have at most {max_length} characters",
     "string_too_short": "must have at least {min_length} character(s)",
     "too_long": "must have at most {max_length} items",
