@@ -10,6 +10,7 @@ from server.tensors import Tensor
 
 __all__ = [
     "MAX_CHOICES",
+    "EarlyStopping",
     "FinishReason",
     "GenerationRequest",
     "HttpRequestPayload",
@@ -30,6 +31,7 @@ __all__ = [
 ]
 
 FinishReason = Literal["stop", "length", "tool_calls"]
+EarlyStopping = bool | Literal["never"]
 
 MAX_SEED = 2**32 - 1
 MAX_TOP_LOGPROBS = 20
@@ -38,6 +40,7 @@ MAX_LOGIT_BIAS = 100.0
 # Each of these costs a little in every step.
 MAX_BIASED_TOKENS = 1000
 MAX_STOP_TOKENS = 128
+MAX_LENGTH_PENALTY = 10.0
 
 
 class SamplingFields(TypedDict, total=False):
@@ -59,6 +62,9 @@ class SamplingFields(TypedDict, total=False):
     min_tokens: int
     stop_token_ids: tuple[int, ...]
     logit_bias: Mapping[int, float]
+    num_beams: int
+    length_penalty: float
+    early_stopping: EarlyStopping
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,11 @@ class SamplingParams:
     reports nothing. `max_tokens` None goes on to the end of the model's context; 0 only reads the
     prompt. `stop_token_ids` end an answer as the model's own end tokens do; neither is
     chosen before there are `min_tokens`. `logit_bias` is added to the logits of tokens.
+
+    `num_beams` above 1 is a beam search for the `n` likeliest answers, which needs temperature 0.
+    An answer is rated by its log probability / its length ** `length_penalty`. `early_stopping`
+    ends the search at the first `num_beams` answers (True), when none of the beams rates better at
+    its present length (False), or at any length ("never").
     """
 
     max_tokens: int | None = None
@@ -88,6 +99,9 @@ class SamplingParams:
     min_tokens: int = 0
     stop_token_ids: tuple[int, ...] = ()
     logit_bias: Mapping[int, float] = field(default_factory=dict)
+    num_beams: int = 1
+    length_penalty: float = 1.0
+    early_stopping: EarlyStopping = False
 
     def __post_init__(self) -> None:
         self._check_lengths()
@@ -112,6 +126,42 @@ class SamplingParams:
                 f"repetition_penalty is {self.repetition_penalty}; it must be greater than 0",
                 "repetition_penalty",
             )
+        self._check_beam_search()
+
+    def _check_beam_search(self) -> None:
+        _check_range("num_beams", self.num_beams, 1, MAX_CHOICES)
+        _check_range("length_penalty", self.length_penalty, -MAX_LENGTH_PENALTY, MAX_LENGTH_PENALTY)
+        if self.early_stopping not in (True, False, "never"):
+            raise InvalidRequestError(
+                f"early_stopping is {self.early_stopping!r}; it must be true, false or 'never'",
+                "early_stopping",
+            )
+        if self.num_beams == 1:
+            only_here = {"length_penalty": (1.0,), "early_stopping": (False,)}
+            self._check_neutral(only_here, "without beam search (num_beams above 1)")
+            return
+        without_effect = {"temperature": (0.0,), "top_k": (-1,), "top_p": (1.0,), "min_p": (0.0,)}
+        self._check_neutral(without_effect, "in a beam search")
+        if self.max_tokens == 0:
+            raise InvalidRequestError(
+                "max_tokens is 0; a beam search needs at least 1", "max_tokens"
+            )
+        if self.n > self.num_beams:
+            problem = f"n is {self.n}; a search with {self.num_beams} beams finds no more answers"
+            raise InvalidRequestError(problem, "n")
+
+    def _check_neutral(self, possible: Mapping[str, tuple[object, ...]], when: str) -> None:
+        for name, neutral in possible.items():
+            value = getattr(self, name)
+            if value not in neutral:
+                only = " or ".join(map(str, neutral))
+                problem = f"{name} is {value}; {when} it has no effect and must be {only}"
+                raise InvalidRequestError(problem, name)
+
+    @property
+    def num_sequences(self) -> int:
+        """Sequences that run at once for it."""
+        return max(self.n, self.num_beams)
 
     def _check_lengths(self) -> None:
         _check_range("min_tokens", self.min_tokens, 0, None)

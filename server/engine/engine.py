@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from itertools import count
 from time import perf_counter
 
+from server.engine.beam_search import BeamSearch
+from server.engine.beam_searches import BeamSearches
 from server.engine.cache_sizing import num_kv_blocks
 from server.engine.config import EngineConfig
 from server.engine.kv_cache import bytes_per_block
@@ -15,7 +17,7 @@ from server.engine.logprobs import PromptLogprobs
 from server.engine.model_info import read_model_info
 from server.engine.model_loader import LoadedModel, load_model
 from server.engine.model_runner import ModelRunner
-from server.engine.sampler import SampledToken, sample
+from server.engine.sampler import BAD_LOGITS, SampledToken, sample
 from server.engine.scheduler import ScheduledStep, Scheduler
 from server.engine.sequence import EngineRequest, Sequence
 from server.engine.stats import EngineStats
@@ -68,6 +70,7 @@ class LLMEngine:
         self._request_ids = count()
         self._arrivals = count()
         self._sequences: dict[int, dict[int, Sequence]] = {}
+        self._searches = BeamSearches()
         self._failures_in_a_row = 0
         model = self._load_model()
         self.num_blocks = num_kv_blocks(config, model, self.info.max_model_len)
@@ -114,6 +117,7 @@ class LLMEngine:
             max_num_prompt_tokens=None
             if config.dynamic_split_fuse
             else config.max_num_batched_tokens,
+            block_size=model.block_size,
         )
 
     @property
@@ -152,17 +156,27 @@ class LLMEngine:
         """Queue a request of make_request; raises ModelNotReadyError once the engine has failed."""
         if self.failure is not None:
             raise ModelNotReadyError(self.failure)
-        sequence = Sequence(request, arrival=next(self._arrivals))
-        self._sequences[request.request_id] = {0: sequence}
+        arrival = next(self._arrivals)
+        if request.params.num_beams > 1:
+            sequence = self._searches.add(request, arrival)
+        else:
+            sequence = Sequence(request, arrival=arrival)
+            self._sequences[request.request_id] = {0: sequence}
         self.stats.prompt_tokens += sequence.num_prompt_tokens
         self.scheduler.add(sequence)
 
     def has_request(self, request_id: int) -> bool:
         """Whether any choice of a request is unfinished."""
-        return request_id in self._sequences
+        return request_id in self._sequences or request_id in self._searches
 
     def abort(self, request_id: int, index: int | None = None) -> None:
-        """Stop one choice of a request, or all; nothing happens to one that is over already."""
+        """Stop one choice of a request, or all; nothing happens to one that is over already.
+
+        A beam search has no choices before its end, so that it can only be stopped as a whole.
+        """
+        if index is None and request_id in self._searches:
+            search = self._searches.end(request_id, self.scheduler)
+            self.stats.cached_tokens += search.request.num_cached_tokens
         sequences = self._sequences.get(request_id, {})
         for sequence in list(sequences.values()):
             if index is None or sequence.index == index:
@@ -182,12 +196,15 @@ class LLMEngine:
                 gathered.add(logits)
             sequences, rows = self._fork(output.sequences)
             sampled = sample(output.logits, sequences, rows, output.maxima)
+            candidates = self._searches.find_candidates(output)
         except Exception as error:
             logger.exception("a step of %d sequences failed", len(step.sequences))
             return self._fail(step, error)
         self.stats.sample_s += perf_counter() - inferred
         self._failures_in_a_row = 0
         outputs = self._update(step, sequences, sampled)
+        for search in self._searches.advance(candidates, self.scheduler):
+            outputs += self._answers(search)
         self.stats.num_steps += 1
         self.stats.tokens += step.num_tokens
         self.stats.schedule_s += scheduled - started
@@ -200,11 +217,13 @@ class LLMEngine:
 
     def _fork(self, finished: list[Sequence]) -> tuple[list[Sequence], list[int] | None]:
         """Add the further choices of requests whose prompt is done; all read the same logits."""
-        if not any(sequence.num_pending_forks for sequence in finished):
+        if not any(s.num_pending_forks or s.group for s in finished):
             return finished, None
         sequences: list[Sequence] = []
         rows: list[int] = []
         for row, parent in enumerate(finished):
+            if parent.group is not None:
+                continue
             children = [
                 Sequence(parent.request, index, parent.arrival)
                 for index in range(1, parent.num_pending_forks + 1)
@@ -238,7 +257,7 @@ class LLMEngine:
         request = sequence.request
         if sampled.token_id is None:
             self._finish(sequence)
-            error = GenerationError("the model gave NaN or infinity instead of logits")
+            error = GenerationError(BAD_LOGITS)
             return SequenceOutput(request.request_id, sequence.index, None, error=error)
         if request.max_tokens == 0:
             self._finish(sequence)
@@ -252,9 +271,7 @@ class LLMEngine:
             )
         is_first = sequence.num_generated_tokens == 0
         token = sampled.token_id
-        sequence.token_ids.append(token)
-        if sequence.penalty_counts is not None:
-            sequence.penalty_counts.add(token)
+        sequence.append(token)
         self.stats.generated_tokens += 1
         reason = self._finish_reason(sequence, token)
         if reason is not None:
@@ -284,6 +301,31 @@ class LLMEngine:
             del self._sequences[sequence.request.request_id]
             self.stats.cached_tokens += sequence.request.num_cached_tokens
 
+    def _answers(self, search: BeamSearch) -> list[SequenceOutput]:
+        """All tokens of the answers that a finished beam search found, or its error."""
+        request = search.request
+        self.stats.cached_tokens += request.num_cached_tokens
+        if search.failure is not None:
+            error = GenerationError(search.failure)
+            return [SequenceOutput(request.request_id, 0, None, error=error)]
+        outputs = []
+        for index, answer in enumerate(search.hypotheses[: request.params.n]):
+            num_tokens = len(answer.token_ids)
+            self.stats.generated_tokens += num_tokens
+            outputs += [
+                SequenceOutput(
+                    request.request_id,
+                    index,
+                    token,
+                    answer.logprobs[position] if answer.logprobs else None,
+                    answer.finish_reason if position == num_tokens - 1 else None,
+                    request.num_cached_tokens,
+                    request.prompt_logprobs if position == 0 else None,
+                )
+                for position, token in enumerate(answer.token_ids)
+            ]
+        return outputs
+
     def _fail(self, step: ScheduledStep, error: Exception) -> list[SequenceOutput]:
         """End the requests of a failed step with an error; make the engine ready for the others."""
         self.stats.failed_steps += 1
@@ -295,12 +337,18 @@ class LLMEngine:
         except Exception as second:
             logger.exception("the engine could not recover")
             self.failure = f"the engine failed and could not recover: {second}"
-            outputs += self._fail_requests(set(self._sequences), self.failure)
+            unfinished = self._sequences.keys() | self._searches.request_ids
+            outputs += self._fail_requests(unfinished, self.failure)
         return outputs
 
     def _fail_requests(self, request_ids: set[int], reason: str) -> list[SequenceOutput]:
         outputs = []
         for request_id in request_ids:
+            if request_id in self._searches:
+                search = self._searches.end(request_id, self.scheduler)
+                search.failure = reason
+                outputs += self._answers(search)
+                continue
             for sequence in list(self._sequences[request_id].values()):
                 self._finish(sequence)
                 outputs.append(
@@ -318,6 +366,7 @@ class LLMEngine:
         waiting = [s for choices in self._sequences.values() for s in choices.values()]
         for sequence in waiting:
             self.scheduler.remove(sequence)
+        waiting += self._searches.collapse(self.scheduler)
         self._reload()
         for sequence in waiting:
             self.scheduler.add(sequence)
@@ -334,6 +383,7 @@ class LLMEngine:
         All requests must be over. On return `failure` is None and the engine takes requests again.
         """
         self._sequences.clear()
+        self._searches.clear()
         self._reload()
         probe = Sequence(self.make_request([0], SamplingParams(max_tokens=1)))
         self.scheduler.add(probe)

@@ -18,7 +18,7 @@ class RequestLimits:
     """The limits of one engine, fixed at load.
 
     `max_num_tokens` are prompt and answer tokens of one sequence, limited by `limited_by`; the last
-    of an answer needs no KV, of which there is room for `num_kv_tokens`.
+    of an answer needs no KV, of which there is room for `num_kv_tokens` in blocks of `block_size`.
     `max_num_prompt_tokens` is None where prompts may be cut into chunks.
     """
 
@@ -28,6 +28,7 @@ class RequestLimits:
     limited_by: str
     max_num_seqs: int
     max_num_prompt_tokens: int | None
+    block_size: int
 
     def check_token_ids(self, params: SamplingParams) -> None:
         """Raise InvalidRequestError where a field names a token that the model has not."""
@@ -77,14 +78,19 @@ class RequestLimits:
         Raises ContextLengthError if the request can never fit, InvalidRequestError for too many
         choices.
         """
-        if params.n > self.max_num_seqs:
-            raise InvalidRequestError(
-                f"n is {params.n}; this model runs at most {self.max_num_seqs} sequences at once",
-                "n",
-            )
+        self._check_num_sequences(params)
         self._check_prompt_length(num_prompt_tokens, has_answer=params.max_tokens != 0)
+        room = self.room(num_prompt_tokens, params.num_beams)
+        if params.num_beams > 1 and room < (params.max_tokens or 1):
+            wanted = "at least one" if params.max_tokens is None else f"{params.max_tokens}"
+            raise ContextLengthError(
+                f"the KV cache (cache_size) holds {max(0, room)} new tokens for each of "
+                f"{params.num_beams} beams after a prompt of {num_prompt_tokens} tokens; {wanted} "
+                "is asked for (max_tokens)",
+                "max_tokens",
+            )
         if params.max_tokens is None:
-            return self.max_num_tokens - num_prompt_tokens
+            return room
         together = num_prompt_tokens + params.max_tokens
         if together > self.max_num_tokens:
             raise ContextLengthError(
@@ -93,6 +99,28 @@ class RequestLimits:
                 "max_tokens",
             )
         return params.max_tokens
+
+    def room(self, num_prompt_tokens: int, num_beams: int = 1) -> int:
+        """The tokens that each choice can add to a prompt; below 1 where there is no answer.
+
+        Other choices can wait for each other, but beams all need their blocks at once.
+        """
+        alone = self.max_num_tokens - num_prompt_tokens
+        if num_beams == 1:
+            return alone
+        # Full blocks of the prompt are shared, and the KV of the last token is never needed.
+        num_shared, num_own = divmod(num_prompt_tokens, self.block_size)
+        blocks_each = (self.num_kv_tokens // self.block_size - num_shared) // num_beams
+        return min(alone, blocks_each * self.block_size - num_own + 1)
+
+    def _check_num_sequences(self, params: SamplingParams) -> None:
+        if params.num_sequences > self.max_num_seqs:
+            name = "num_beams" if params.num_beams > 1 else "n"
+            raise InvalidRequestError(
+                f"{name} is {params.num_sequences}; this model runs at most {self.max_num_seqs} "
+                "sequences at once",
+                name,
+            )
 
     def _check_prompt_length(self, num_prompt_tokens: int, has_answer: bool) -> None:
         longest = self.max_num_prompt_tokens

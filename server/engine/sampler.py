@@ -19,6 +19,9 @@ BLOCK_ELEMENTS = 2**20
 """Logits worked on together: many rows of a small vocabulary, few of a large one."""
 
 
+BAD_LOGITS = "the model gave NaN or infinity instead of logits"
+
+
 @dataclass(frozen=True, slots=True)
 class SampledToken:
     """A chosen token; `token_id` is None where the model gave no usable logits."""
@@ -41,7 +44,7 @@ def sample(
     min_tokens, logit_bias, penalties, temperature, min_p, top_k, top_p; each random choice takes
     one number of the sequence's own generator.
     """
-    row_of = np.arange(len(sequences)) if rows is None else np.asarray(rows)
+    row_of = np.arange(len(sequences)) if rows is None else np.asarray(rows, np.int64)
     chosen = np.empty(len(sequences), np.int64)
     shaped = [i for i, s in enumerate(sequences) if not _is_plain(s)]
     plain = np.delete(np.arange(len(sequences)), shaped)

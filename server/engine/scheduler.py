@@ -165,6 +165,7 @@ class Scheduler:
         Without that look ahead a sequence would be started only to be preempted soon.
         """
         missing = self._kv.num_blocks_missing(sequence, sequence.num_uncomputed_tokens)
+        missing += sequence.num_pending_forks
         return not self._running or missing + len(self._running) <= self._kv.num_free_blocks
 
     def _start(self, sequence: Sequence) -> None:
@@ -179,20 +180,21 @@ class Scheduler:
     def _reserve(self, sequence: Sequence, num_new: int, step: ScheduledStep) -> bool:
         """Get blocks for a running sequence, preempting the last ones if need be."""
         while not self._kv.allocate(sequence, num_new):
-            victim = self._running[-1]
-            self._preempt(victim, step)
-            if victim is sequence:
+            self._preempt(self._running[-1], step)
+            if sequence.status is not SequenceStatus.RUNNING:
                 return False
         return True
 
     def _preempt(self, victim: Sequence, step: ScheduledStep) -> None:
-        assert self._running.pop() is victim, "the last sequence gives way first"
-        if victim in step.sequences:
-            position = step.sequences.index(victim)
-            del step.sequences[position], step.num_new_tokens[position]
-        self._kv.free(victim)
-        victim.status = SequenceStatus.WAITING
-        insort(self._waiting, victim, key=_order)
+        """Let a sequence wait again, and with it the others of its group."""
+        assert self._running[-1] is victim, "the last sequence gives way first"
+        group = victim.group
+        for sequence in [victim] if group is None else group.sequences:
+            if sequence in step.sequences:
+                position = step.sequences.index(sequence)
+                del step.sequences[position], step.num_new_tokens[position]
+            self.remove(sequence)
+        self.add(victim if group is None else group.collapse())
         self.num_preemptions += 1
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -89,18 +90,31 @@ class SequenceStatus(Enum):
     FINISHED = auto()
 
 
+class SequenceGroup(Protocol):
+    """Sequences of one request that lose their blocks together."""
+
+    @property
+    def sequences(self) -> "list[Sequence]":
+        """Those that the scheduler has."""
+
+    def collapse(self) -> "Sequence":
+        """The sequence to wait in their place, when they have been forgotten."""
+
+
 class Sequence:
     """The tokens of one choice and how far their KV has been computed.
 
     `num_computed_tokens` tokens have KV in the blocks of `block_table`; a sequence whose computed
     tokens reach `num_tokens` gets one more token by sampling. The first sequence of a request reads
     the prompt for all its choices; the `num_pending_forks` others split off at the first token.
+    The sequences of a beam search have a `group`; which choices they are is known at its end.
     """
 
     __slots__ = (
         "arrival",
         "block_table",
         "finish_reason",
+        "group",
         "has_shared_tail",
         "has_started",
         "index",
@@ -125,7 +139,8 @@ class Sequence:
         self.num_computed_tokens = 0
         self.block_table = GrowableArray(np.int32)
         self.num_registered_blocks = 0
-        self.num_pending_forks = request.params.n - 1 if index == 0 else 0
+        self.num_pending_forks = request.params.num_sequences - 1 if index == 0 else 0
+        self.group: SequenceGroup | None = None
         self.has_shared_tail = False
         self.has_started = False
         self.prefix = ROOT_PREFIX
@@ -154,6 +169,20 @@ class Sequence:
         """What still needs logits of the prompt's tokens; None where nothing does."""
         gathered = self.request.prompt_logprobs
         return None if gathered is None or gathered.is_complete else gathered
+
+    def append(self, token: int) -> None:
+        """Add a token that the engine chose."""
+        self.token_ids.append(token)
+        if self.penalty_counts is not None:
+            self.penalty_counts.add(token)
+
+    def copy(self) -> "Sequence":
+        """A sequence of the same group with the same tokens, of which none is computed."""
+        copied = Sequence(self.request, self.index, self.arrival)
+        copied.token_ids = GrowableArray(np.int64, self.token_ids.view())
+        copied.num_pending_forks = 0
+        copied.group = self.group
+        return copied
 
     def random(self) -> float:
         """The sequence's own next uniform number in [0, 1), whatever else is in the batch."""

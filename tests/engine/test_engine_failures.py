@@ -210,3 +210,93 @@ def test_bad_logits_fail_their_own_request(
     assert tokens_of(outputs, first) == greedy[8][:16]
     assert tokens_of(outputs, last) == greedy[10][:16]
     assert engine.stats.failed_steps == 0
+
+
+BEAMS = replace(GREEDY, num_beams=4, n=4)
+
+
+def all_tokens(outputs: list[SequenceOutput], request: EngineRequest) -> list[list[int]]:
+    return [tokens_of(outputs, request, index) for index in range(4)]
+
+
+@pytest.mark.parametrize("when", [BEFORE, AFTER])
+@pytest.mark.parametrize("num_faults", [1, 2])
+def test_waiting_searches_go_on_after_a_fault(
+    make_engine: MakeEngine,
+    prompts: Prompts,
+    fault: Fault,
+    loads: list[int],
+    when: str,
+    num_faults: int,
+) -> None:
+    engine = make_engine(max_num_seqs=4, enable_prefix_caching=True)
+    expected = start(engine, prompts[13:16], BEAMS)
+    outputs = run_to_end(engine)
+    requests = start(engine, prompts[13:16], BEAMS)
+    for _ in range(4):
+        outputs += engine.step()
+    fault.num_left, fault.when = num_faults, when
+    outputs += run_to_end(engine)
+    for request in requests[:num_faults]:
+        assert errors_of(outputs, request) == [
+            "the engine failed in this step: a fault in the test"
+        ]
+    for position in range(num_faults, 3):
+        found = all_tokens(outputs, requests[position])
+        assert found == all_tokens(outputs, expected[position])
+    assert len(loads) == num_faults, "the second fault in a row loads the model again"
+
+
+def test_a_running_search_outside_the_step_survives_a_new_load(
+    make_engine: MakeEngine, prompts: Prompts, fault: Fault, loads: list[int]
+) -> None:
+    engine = make_engine(dynamic_split_fuse=False, max_num_batched_tokens=150)
+    (expected,) = start(engine, [prompts[14]], BEAMS)
+    outputs = run_to_end(engine)
+    (survivor,) = start(engine, [prompts[14]], BEAMS)
+    for _ in range(5):
+        outputs += engine.step()
+    for _ in range(2):
+        start(engine, [prompts[17]], BEAMS)
+        fault.num_left = 1
+        outputs += engine.step()
+    outputs += run_to_end(engine)
+    assert all_tokens(outputs, survivor) == all_tokens(outputs, expected)
+    assert len(loads) == 2
+
+
+def test_three_faults_in_a_row_end_every_search(
+    make_engine: MakeEngine, prompts: Prompts, fault: Fault
+) -> None:
+    engine = make_engine(max_num_seqs=4)
+    requests = start(engine, prompts[3:8], BEAMS)
+    fault.num_left = 10**6
+    outputs = run_to_end(engine)
+    assert all(len(errors_of(outputs, request)) == 1 for request in requests)
+    assert not engine.has_work
+    fault.num_left = 0
+    engine.revive()
+    (request,) = start(engine, prompts[3:4], BEAMS)
+    assert len(all_tokens(run_to_end(engine), request)[3]) == 16
+
+
+def test_bad_logits_of_one_beam_fail_its_own_request(
+    make_engine: MakeEngine, prompts: Prompts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = make_engine()
+    real = ModelRunner.run
+
+    def run(runner: ModelRunner, step: Any) -> Any:
+        output = real(runner, step)
+        logits = output.logits.copy()
+        for row, sequence in enumerate(output.sequences):
+            if sequence.request is victim and sequence.num_generated_tokens == 3:
+                logits[row] = np.nan
+                break
+        return replace(output, logits=logits)
+
+    monkeypatch.setattr(ModelRunner, "run", run)
+    victim, other = start(engine, prompts[8:10], BEAMS)
+    outputs = run_to_end(engine)
+    assert errors_of(outputs, victim) == ["the model gave NaN or infinity instead of logits"]
+    assert all(len(tokens) == 16 for tokens in all_tokens(outputs, other))
