@@ -47,6 +47,7 @@ class HttpLLMCalculator(Subgraph):
             name="LLMExecutor",
             input_streams=("PROMPT:prompt",),
             output_streams=("TOKENS:tokens",),
+            input_side_packets=("TOKENIZER:tokenizer",),
             options=replace(options, tool_parser="", reasoning_parser=""),
         )
         detokenizer = NodeConfig(

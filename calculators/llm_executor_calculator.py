@@ -5,23 +5,37 @@ from functools import partial
 from typing import ClassVar
 
 from calculators.generation_limits import GenerationLimits
+from calculators.guided import GrammarCompiler, answer_grammar
+from calculators.guided.constraint import GrammarConstraint
 from calculators.llm_options import LLMCalculatorOptions, parse_plugin_config
+from calculators.tokenizer import Tokenizer
 from server.engine import AsyncLLMEngine, EngineConfig
-from server.errors import ConfigError
+from server.errors import ConfigError, InvalidRequestError
 from server.graph import Calculator, Contract, OpenContext, OutputStream, ProcessContext, Tag
-from server.payloads import ModelLimits, TokenChunk, TokenIdLogprobs, TokenizedPrompt
+from server.payloads import (
+    GenerationRequest,
+    ModelLimits,
+    TokenChunk,
+    TokenIdLogprobs,
+    TokenizedPrompt,
+)
 
 PROMPT = Tag("PROMPT", TokenizedPrompt)
 TOKENS = Tag("TOKENS", TokenChunk)
+TOKENIZER = Tag("TOKENIZER", Tokenizer, optional=True)
 MODEL_LIMITS = Tag("MODEL_LIMITS", ModelLimits, optional=True)
 
 
 class LLMExecutorCalculator(Calculator):
-    """Generates tokens with continuous batching over paged attention on OpenVINO."""
+    """Generates tokens with continuous batching over paged attention on OpenVINO.
+
+    With the side packet TOKENIZER answers can be made to follow a form.
+    """
 
     contract: ClassVar[Contract] = Contract(
         inputs=(PROMPT,),
         outputs=(TOKENS,),
+        input_side_packets=(TOKENIZER,),
         output_side_packets=(MODEL_LIMITS,),
         options=LLMCalculatorOptions,
     )
@@ -55,6 +69,13 @@ class LLMExecutorCalculator(Calculator):
             max_tokens_limit=options.max_tokens_limit,
             best_of_limit=options.best_of_limit,
         )
+        self._compiler: GrammarCompiler | None = None
+        if cc.has_side_packet(TOKENIZER):
+            self._compiler = GrammarCompiler(
+                cc.side_packet(TOKENIZER).byte_table,
+                self._engine.vocab_size,
+                self._engine.eos_token_ids,
+            )
 
     async def process(self, cc: ProcessContext) -> None:
         """Generate for each prompt; leaving early, however it happens, aborts the request."""
@@ -65,6 +86,8 @@ class LLMExecutorCalculator(Calculator):
     def close(self) -> None:
         """Stop the engine and free the model."""
         self._engine.close()
+        if self._compiler is not None:
+            self._compiler.close()
 
     def health(self) -> str | None:
         """Why the engine cannot serve, if it failed."""
@@ -75,7 +98,11 @@ class LLMExecutorCalculator(Calculator):
         prompt = self._limits.truncate(prompt)
         params = self._limits.resolve(prompt)
         generation = self._engine.generate(
-            prompt.token_ids, params, request.priority, request.cache_salt.encode()
+            prompt.token_ids,
+            params,
+            request.priority,
+            request.cache_salt.encode(),
+            await self._constrain(request),
         )
         prompt_logprobs: tuple[TokenIdLogprobs, ...] | None = None
         try:
@@ -99,3 +126,15 @@ class LLMExecutorCalculator(Calculator):
                 )
         finally:
             self._engine.abort(generation.request.request_id)
+
+    async def _constrain(self, request: GenerationRequest) -> GrammarConstraint | None:
+        """What the answer must follow, compiled; None where it may be anything."""
+        if request.json_schema is None:
+            return None
+        if self._compiler is None:
+            raise InvalidRequestError(
+                "response_format: this graph's LLM node cannot constrain an answer, for want of "
+                'the side packet "TOKENIZER"',
+                "response_format",
+            )
+        return await self._compiler.compile(partial(answer_grammar, request))

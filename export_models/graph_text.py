@@ -27,6 +27,7 @@ node {{
   name: "LLMExecutor"
   calculator: "LLMExecutorCalculator"
   input_stream: "PROMPT:prompt"
+  input_side_packet: "TOKENIZER:tokenizer"
   output_stream: "TOKENS:tokens"
   node_options: {{
     [type.googleapis.com/mediapipe.LLMCalculatorOptions]: {{

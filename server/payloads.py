@@ -214,6 +214,7 @@ class GenerationRequest:
     was computed of a common prefix. Of a longer prompt the last `truncate_prompt_tokens` are kept,
     or, where that is -1, as many as there is room for. `best_of` answers are made, the `n` best
     are given; None makes `n`.
+    With a `json_schema` the answer is JSON that satisfies it.
     """
 
     request_id: str
@@ -231,6 +232,7 @@ class GenerationRequest:
     default_max_tokens: int | None = None
     priority: int = 0
     cache_salt: str = ""
+    json_schema: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,7 @@ ALLOWED: dict[str, set[str]] = {
 LIBRARIES: dict[str, set[str]] = {
     "aiohttp": {"server.api"},
     "google": {"server.graph"},
+    "llguidance": {"calculators.guided"},
     "openvino": {"server.engine", "calculators"},
     "openvino_tokenizers": {"calculators", "export_models"},
     "optimum": {"export_models"},

@@ -14,6 +14,7 @@ from server.engine.config import EngineConfig
 from server.engine.engine import LLMEngine, SequenceOutput
 from server.engine.logprobs import PromptLogprobs
 from server.engine.sequence import EngineRequest
+from server.engine.token_constraint import TokenConstraint
 from server.errors import GenerationError, ModelNotReadyError, RequestError
 from server.payloads import FinishReason, SamplingFields, SamplingParams, TokenIdLogprobs
 
@@ -161,6 +162,16 @@ class AsyncLLMEngine:
         return self.engine.limits.max_num_prompt_tokens
 
     @property
+    def vocab_size(self) -> int:
+        """Tokens that the model chooses from."""
+        return self.engine.limits.vocab_size
+
+    @property
+    def eos_token_ids(self) -> frozenset[int]:
+        """The tokens by which the model ends an answer."""
+        return self.engine.info.eos_token_ids
+
+    @property
     def sampling_defaults(self) -> SamplingFields:
         """What the model's generation_config.json sets where a request does not."""
         return self.engine.info.sampling_defaults
@@ -171,6 +182,7 @@ class AsyncLLMEngine:
         params: SamplingParams,
         priority: int = 0,
         cache_salt: bytes = b"",
+        constraint: TokenConstraint | None = None,
     ) -> Generation:
         """Start a request; raises InvalidRequestError, ContextLengthError or ModelNotReadyError.
 
@@ -178,7 +190,9 @@ class AsyncLLMEngine:
         """
         if self.failure is not None:
             raise ModelNotReadyError(self.failure)
-        request = self.engine.make_request(prompt_token_ids, params, priority, cache_salt)
+        request = self.engine.make_request(
+            prompt_token_ids, params, priority, cache_salt, constraint
+        )
         collector = OutputCollector(request)
         if not self._post(lambda: self._start(request, collector)):
             raise ModelNotReadyError("the model is being unloaded")

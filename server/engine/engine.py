@@ -21,8 +21,10 @@ from server.engine.sampler import BAD_LOGITS, SampledToken, sample
 from server.engine.scheduler import ScheduledStep, Scheduler
 from server.engine.sequence import EngineRequest, Sequence
 from server.engine.stats import EngineStats
+from server.engine.token_constraint import TokenConstraint
 from server.errors import (
     GenerationError,
+    InvalidRequestError,
     ModelNotReadyError,
     RequestError,
 )
@@ -131,6 +133,7 @@ class LLMEngine:
         params: SamplingParams,
         priority: int = 0,
         cache_salt: bytes = b"",
+        constraint: TokenConstraint | None = None,
     ) -> EngineRequest:
         """Check a prompt and give it a number.
 
@@ -141,7 +144,15 @@ class LLMEngine:
         self.limits.check_token_ids(params)
         max_tokens = self.limits.resolve_max_tokens(len(tokens), params)
         self.limits.check_prompt_logprobs(len(tokens), params)
-        own_ends = frozenset() if params.ignore_eos else self.info.eos_token_ids
+        if constraint is not None and params.num_beams > 1:
+            raise InvalidRequestError(
+                f"num_beams is {params.num_beams}; an answer that must follow a form is not found "
+                "by beam search",
+                "num_beams",
+            )
+        # A constrained answer can be complete, with nothing else left to come.
+        has_own_ends = constraint is not None or not params.ignore_eos
+        own_ends = self.info.eos_token_ids if has_own_ends else frozenset()
         return EngineRequest(
             next(self._request_ids),
             tokens,
@@ -150,6 +161,7 @@ class LLMEngine:
             end_token_ids=own_ends.union(params.stop_token_ids),
             priority=priority,
             cache_salt=cache_salt,
+            constraint=constraint,
         )
 
     def add(self, request: EngineRequest) -> None:
@@ -256,9 +268,7 @@ class LLMEngine:
     def _advance(self, sequence: Sequence, sampled: SampledToken) -> SequenceOutput:
         request = sequence.request
         if sampled.token_id is None:
-            self._finish(sequence)
-            error = GenerationError(BAD_LOGITS)
-            return SequenceOutput(request.request_id, sequence.index, None, error=error)
+            return self._fail_choice(sequence, GenerationError(BAD_LOGITS))
         if request.max_tokens == 0:
             self._finish(sequence)
             return SequenceOutput(
@@ -276,6 +286,11 @@ class LLMEngine:
         reason = self._finish_reason(sequence, token)
         if reason is not None:
             self._finish(sequence)
+        elif sequence.constraint is not None:
+            try:
+                sequence.constraint.accept(token)
+            except RequestError as error:
+                return self._fail_choice(sequence, error)
         return SequenceOutput(
             request.request_id,
             sequence.index,
@@ -285,6 +300,10 @@ class LLMEngine:
             request.num_cached_tokens,
             request.prompt_logprobs if is_first else None,
         )
+
+    def _fail_choice(self, sequence: Sequence, error: RequestError) -> SequenceOutput:
+        self._finish(sequence)
+        return SequenceOutput(sequence.request.request_id, sequence.index, None, error=error)
 
     def _finish_reason(self, sequence: Sequence, token: int) -> FinishReason | None:
         if token in sequence.request.end_token_ids:

@@ -15,14 +15,21 @@ LOWEST_REPETITION_PENALTY, HIGHEST_REPETITION_PENALTY = 1e-6, 1e6
 def is_shaped(sequence: Sequence) -> bool:
     """Whether shape_logits would change anything."""
     params = sequence.request.params
-    return bool(params.logit_bias) or _has_penalties(params) or _must_go_on(sequence)
+    return (
+        sequence.constraint is not None
+        or bool(params.logit_bias)
+        or _has_penalties(params)
+        or _must_go_on(sequence)
+    )
 
 
 def shape_logits(row: Floats, sequence: Sequence) -> None:
-    """Apply min_tokens, logit_bias and the penalties to a row of logits, in place."""
+    """Apply constraint, min_tokens, logit_bias and penalties to a row of logits, in place."""
     request = sequence.request
+    if sequence.constraint is not None:
+        np.copyto(row, -np.inf, where=sequence.constraint.forbidden_tokens())
     if _must_go_on(sequence):
-        row[list(request.end_token_ids)] = -np.inf
+        _forbid_ends(row, list(request.end_token_ids))
     if request.params.logit_bias:
         row[request.biased_token_ids] += request.biases
     if _has_penalties(request.params):
@@ -32,6 +39,14 @@ def shape_logits(row: Floats, sequence: Sequence) -> None:
 def _must_go_on(sequence: Sequence) -> bool:
     request = sequence.request
     return sequence.num_generated_tokens < request.params.min_tokens and bool(request.end_token_ids)
+
+
+def _forbid_ends(row: Floats, end_token_ids: list[int]) -> None:
+    """Leave the ends where nothing else is left: a constrained answer may be complete early."""
+    kept = row[end_token_ids]
+    row[end_token_ids] = -np.inf
+    if row.max() == -np.inf:
+        row[end_token_ids] = kept
 
 
 def _has_penalties(params: SamplingParams) -> bool:

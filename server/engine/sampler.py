@@ -41,8 +41,8 @@ def sample(
     `logits` is f32[R, V]; `rows[i]` is the row of `sequences[i]`, which is i where it is None; rows
     may repeat. `maxima`, f32[R, N], may hold the highest logit of each N-th part of a row, which
     makes greedy choices faster. The logits are not changed. Order of operations as in vLLM:
-    min_tokens, logit_bias, penalties, temperature, min_p, top_k, top_p; each random choice takes
-    one number of the sequence's own generator.
+    constraint, min_tokens, logit_bias, penalties, temperature, min_p, top_k, top_p; each random
+    choice takes one number of the sequence's own generator. Log probabilities are the model's own.
     """
     row_of = np.arange(len(sequences)) if rows is None else np.asarray(rows, np.int64)
     chosen = np.empty(len(sequences), np.int64)

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from server.engine.block_pool import ROOT_PREFIX
 from server.engine.logprobs import PromptLogprobs
+from server.engine.token_constraint import TokenConstraint
 from server.payloads import FinishReason, SamplingParams
 
 
@@ -58,7 +59,8 @@ class EngineRequest:
 
     `max_tokens` is resolved: the tokens that each choice may add at the most. `end_token_ids` end a
     choice: the model's own, unless they are ignored, and those of `params`. Requests of a lower
-    `priority` go first. `cache_salt` is part of the identity of every prefix.
+    `priority` go first. `cache_salt` is part of the identity of every prefix. `constraint` is at
+    the start of an answer; every choice has a copy.
     """
 
     request_id: int
@@ -68,6 +70,7 @@ class EngineRequest:
     end_token_ids: frozenset[int] = frozenset()
     priority: int = 0
     cache_salt: bytes = b""
+    constraint: TokenConstraint | None = None
     num_cached_tokens: int = 0
     biased_token_ids: npt.NDArray[np.int64] = field(init=False)
     biases: npt.NDArray[np.float32] = field(init=False)
@@ -113,6 +116,7 @@ class Sequence:
     __slots__ = (
         "arrival",
         "block_table",
+        "constraint",
         "finish_reason",
         "group",
         "has_shared_tail",
@@ -148,6 +152,7 @@ class Sequence:
         self.finish_reason: FinishReason | None = None
         self.rng: np.random.Generator | None = None
         self.penalty_counts: PenaltyCounts | None = None
+        self.constraint = None if request.constraint is None else request.constraint.fork()
 
     @property
     def num_tokens(self) -> int:

@@ -46,7 +46,7 @@ class TokenizerCalculator(Calculator):
             await cc.output(PROMPT).send(TokenizedPrompt(request, (1,), request.prompt))
 
 class LLMExecutorCalculator(Calculator):
-    contract = Contract((PROMPT,), (TOKENS,), options=LlmOptions)
+    contract = Contract((PROMPT,), (TOKENS,), (TOKENIZER,), options=LlmOptions)
     async def process(self, cc):
         async for prompt in cc.input(PROMPT):
             for number in range(len(prompt.text)):

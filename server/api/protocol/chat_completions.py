@@ -25,6 +25,7 @@ from server.api.protocol.fields import (
     Mixed,
 )
 from server.api.protocol.messages import parse_messages, parse_tool_choice, parse_tools
+from server.api.protocol.response_format import parse_response_format
 from server.api.protocol.validation import FieldRules, validate_fields
 from server.errors import InvalidRequestError
 from server.payloads import (
@@ -66,6 +67,7 @@ class ChatCompletionFields(GenerationFields):
     prompt_logprobs: Count | None = None
     tools: list[Mixed] = Field(default_factory=list)
     tool_choice: Mixed = None
+    response_format: Mixed = None
     chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
 
     def chat_sampling(self) -> SamplingFields:
@@ -91,6 +93,7 @@ def parse_chat_completion(body: Mapping[str, Any]) -> GenerationCall:
         tools=tools if parse_tool_choice(fields.tool_choice) else (),
         chat_template_kwargs=fields.chat_template_kwargs,
         sampling=sampling,
+        json_schema=parse_response_format(fields.response_format),
         **fields.shared(),
     )
     return GenerationCall(

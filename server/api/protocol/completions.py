@@ -34,7 +34,10 @@ __all__ = ["CompletionFields", "parse_completion"]
 MAX_PROMPTS = 1024
 MAX_TOKEN_ID = 2**31 - 1
 
-RULES = FieldRules(neutral={**SHARED_NEUTRAL, "suffix": ("",)}, labels=SHARED_LABELS)
+RULES = FieldRules(
+    neutral={**SHARED_NEUTRAL, "response_format": ({"type": "text"},), "suffix": ("",)},
+    labels=SHARED_LABELS,
+)
 
 # OpenAI's default here; a chat answer goes on to its own end.
 DEFAULT_MAX_TOKENS = 16

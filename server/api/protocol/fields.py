@@ -38,7 +38,6 @@ SHARED_NEUTRAL: Mapping[str, Sequence[object]] = {
     "length_penalty": (1, 1.0),
     "max_ngram_size": (),
     "num_assistant_tokens": (),
-    "response_format": ({"type": "text"},),
     "service_tier": ("auto", "default"),
     "store": (False,),
 }

@@ -193,6 +193,12 @@ def test_tools_reach_the_template() -> None:
     assert request_of(tools=[TOOL], tool_choice="none").tools == ()
 
 
+def test_a_response_format_is_a_schema_for_the_answer() -> None:
+    assert request_of(response_format={"type": "json_object"}).json_schema == {"type": "object"}
+    asked = {"type": "json_schema", "json_schema": {"schema": {"type": "integer"}}}
+    assert request_of(response_format=asked).json_schema == {"type": "integer"}
+
+
 def test_chat_template_kwargs_reach_the_template() -> None:
     kwargs = {"enable_thinking": False}
     assert request_of(chat_template_kwargs=kwargs).chat_template_kwargs == kwargs
@@ -253,8 +259,7 @@ BAD_VALUES: dict[str, list[Any]] = {
     "service_tier": ["flex", 1],
     "parallel_tool_calls": [False, 1],
     "modalities": [["audio"], ["text", "audio"], "text", []],
-    "response_format": [{"type": "json_object"}, {"type": "json_schema", "json_schema": {}}, {},
-                        "text"],
+    "response_format": [{"type": "json_schema", "json_schema": {}}, {}, "text", 1],
     "logit_bias": [[], 1, "x", {"1": 100.1}, {"1": -100.1}, {"-1": 1}, {"01": 1}, {"+1": 1},
                    {" 1": 1}, {"1_0": 1}, {"a": 1}, {"": 1}, {"\u0663": 1}, {"1" * 5000: 1},
                    {str(i): 1 for i in range(1001)}],

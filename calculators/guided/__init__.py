@@ -1,0 +1,7 @@
+"""Answers that must follow a form: JSON of a schema, or calls of the request's tools."""
+
+from calculators.guided.answer_grammar import answer_grammar
+from calculators.guided.compiler import GrammarCompiler
+from calculators.guided.grammar import Grammar
+
+__all__ = ["Grammar", "GrammarCompiler", "answer_grammar"]

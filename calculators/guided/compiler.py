@@ -1,0 +1,110 @@
+"""Turns grammars into constraints for one model, in a thread of its own."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer, TokenizerWrapper
+
+from calculators.byte_table import ByteTable
+from calculators.guided.constraint import GrammarConstraint
+from calculators.guided.grammar import Grammar, GrammarError
+
+__all__ = ["GrammarCompiler"]
+
+# llguidance follows a schema recursively; what json_grammar lets through needs a fifth of this.
+STACK_BYTES = 64 * 2**20
+MAX_PROBLEM_CHARACTERS = 300
+# A forced text may be written in any tokens, as by the other grammar libraries: llguidance would
+# call back for the tokenizer's own choice, which can be a special token of that name.
+HEADER = '%llguidance {"no_forcing": true}\n'
+
+
+class GrammarCompiler:
+    """Compiles Lark grammars, as llguidance extends them, for the tokens of one model.
+
+    What needs the vocabulary is made at the first use. One grammar is compiled at a time, so that
+    large ones keep only each other waiting.
+    """
+
+    def __init__(self, table: ByteTable, vocab_size: int, eos_token_ids: Collection[int]) -> None:
+        self._table = table
+        self._vocab_size = vocab_size
+        self._eos_token_ids = sorted(eos_token_ids)
+        self._limits = LLParserLimits(verbose_errors=False)
+        self._tokenizer: LLTokenizer | None = None
+        self._thread: ThreadPoolExecutor | None = None
+
+    async def compile(self, make_grammar: Callable[[], Grammar]) -> GrammarConstraint:
+        """Compile what `make_grammar` returns; it is called in the thread.
+
+        Raises InvalidRequestError for a grammar that is wrong, too complex, or allows nothing.
+        """
+        if self._thread is None:
+            self._thread = _start_thread()
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, self._compile, make_grammar)
+
+    def close(self) -> None:
+        """Let the thread end."""
+        if self._thread is not None:
+            self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _compile(self, make_grammar: Callable[[], Grammar]) -> GrammarConstraint:
+        grammar = make_grammar()
+        if not self._eos_token_ids:
+            raise GrammarError(grammar.field, "this model has no end token to end such an answer")
+        if self._tokenizer is None:
+            vocabulary = _Vocabulary(self._table, self._vocab_size, self._eos_token_ids)
+            self._tokenizer = LLTokenizer(vocabulary, eos_token=self._eos_token_ids)
+        lark = HEADER + grammar.lark
+        matcher = LLMatcher(self._tokenizer, lark, log_level=0, limits=self._limits)
+        if matcher.is_error():
+            raise GrammarError(grammar.field, _describe(matcher.get_error()))
+        return GrammarConstraint(matcher, self._vocab_size, grammar.field)
+
+
+class _Vocabulary(TokenizerWrapper):
+    """The tokens of a model as llguidance takes them; its own constructor wants a tokenizer."""
+
+    is_tokenizer_wrapper = True
+    bos_token_id = None
+
+    def __init__(self, table: ByteTable, vocab_size: int, eos_token_ids: Sequence[int]) -> None:
+        special = {i: raw for i, raw in table.special_bytes.items() if not table.lookup(i)}
+        self.tokens = [special.get(i, table.lookup(i)) for i in range(vocab_size)]
+        self.special_token_ids = [i for i in {*special, *eos_token_ids} if i < vocab_size]
+        self.eos_token_id = eos_token_ids[0]
+
+    def __call__(self, text: str) -> list[int]:
+        """Tokens of a text, which llguidance asks for only to force them."""
+        raise AssertionError(f"nothing is forced, but {text!r} was to be tokenized")
+
+
+def _start_thread() -> ThreadPoolExecutor:
+    """A pool of one thread with a stack that recursion cannot exhaust."""
+    pool = ThreadPoolExecutor(1, "grammar-compiler")
+    previous = threading.stack_size(STACK_BYTES)
+    try:
+        pool.submit(int).result()
+    finally:
+        threading.stack_size(previous)
+    return pool
+
+
+def _describe(error: str) -> str:
+    """llguidance's words without the place in a text that the client never saw."""
+    if error.startswith("panic: "):
+        return "it is too complex"
+    problem = error.partition("\n   1 | ")[0].partition("<non-verbose/>")[0]
+    for prefix in ("failed to compile JSON schema: ", 'failed to parse "%json": '):
+        problem = problem.rpartition(prefix)[2]
+    problem = " ".join(problem.split())
+    return problem if len(problem) <= MAX_PROBLEM_CHARACTERS else _shorten(problem)
+
+
+def _shorten(problem: str) -> str:
+    """The end says most: a regex comes before what is wrong with it."""
+    half = MAX_PROBLEM_CHARACTERS // 2
+    return f"{problem[:half]} ... {problem[-half:]}"

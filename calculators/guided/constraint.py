@@ -1,0 +1,56 @@
+"""Which tokens may come next in an answer that must follow a grammar, by llguidance."""
+
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+from llguidance import LLMatcher
+
+from calculators.guided.grammar import GrammarError
+
+__all__ = ["GrammarConstraint"]
+
+
+class GrammarConstraint:
+    """One answer on its way through a grammar; a TokenConstraint for the engine.
+
+    `vocab_size` is the number of tokens of the model, `field` what errors are about. Raises
+    InvalidRequestError for a grammar that nothing satisfies, and where it becomes too complex.
+    """
+
+    __slots__ = ("_field", "_mask", "_matcher", "_vocab_size")
+
+    def __init__(self, matcher: LLMatcher, vocab_size: int, field: str) -> None:
+        self._matcher = matcher
+        self._vocab_size = vocab_size
+        self._field = field
+        self._mask = self._compute_mask()
+
+    def forbidden_tokens(self) -> npt.NDArray[np.bool_]:
+        """bool[vocabulary]: what must not come next."""
+        bits = np.unpackbits(~self._mask, count=self._vocab_size, bitorder="little")
+        return bits.view(np.bool_)
+
+    def accept(self, token_id: int) -> None:
+        """Move on by a token."""
+        self._matcher.consume_token(token_id)
+        self._mask = self._compute_mask()
+
+    def fork(self) -> Self:
+        """A copy that goes on independently."""
+        copy = object.__new__(type(self))
+        copy._matcher = self._matcher.deep_copy()
+        copy._vocab_size = self._vocab_size
+        copy._field = self._field
+        copy._mask = self._mask
+        return copy
+
+    def _compute_mask(self) -> npt.NDArray[np.uint8]:
+        mask = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
+        if self._matcher.is_error():
+            # Behind the first line is the state of the parser.
+            problem = self._matcher.get_error().partition("\n")[0]
+            if problem.startswith("NoExtension"):
+                raise GrammarError(self._field, "no answer can satisfy it")
+            raise GrammarError(self._field, f"it is too complex: {problem}")
+        return mask

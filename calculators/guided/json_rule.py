@@ -1,0 +1,90 @@
+"""A JSON schema as a rule of a Lark grammar for llguidance, checked for what would be too much."""
+
+import json
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from math import lcm
+from typing import Any
+
+from calculators.guided.grammar import GrammarError
+
+__all__ = ["json_rule"]
+
+# Compiling takes memory and time that grow with these, at their limits some tenths of a second.
+# References let a schema be as deep as it has objects, and llguidance follows them recursively.
+MAX_OBJECTS = 2000
+MAX_CHARACTERS = 2**19
+MAX_DEPTH = 100
+MAX_REQUIRED = 2000
+MAX_PATTERN_PROPERTIES = 64
+# The automaton that divides has a state for each remainder.
+MAX_DIVISOR = 10_000
+
+# A space, or a line break with its indentation: a model can get lost in white space without end.
+WHITE_SPACE = r"( |\n {0,24}|\n\t{0,12})"
+
+
+def json_rule(schema: Mapping[str, Any], field: str) -> str:
+    """What stands for the JSON texts that satisfy a schema in a grammar rule.
+
+    Raises InvalidRequestError, about that field, for a schema that is too large; what it says is
+    left to llguidance.
+    """
+    problem = _find_excess(schema)
+    if problem is None:
+        text = json.dumps({**schema, "x-guidance": {"whitespace_pattern": WHITE_SPACE}})
+        if len(text) <= MAX_CHARACTERS:
+            return f"%json {text}"
+        problem = f"characters; at most {MAX_CHARACTERS}"
+    raise GrammarError(field, f"the schema has too many {problem} are possible")
+
+
+def _find_excess(schema: Mapping[str, Any]) -> str | None:
+    """Of what the schema has too many, and how many would do."""
+    num_objects = num_required = num_patterns = 0
+    divisor = 1
+    for found, depth in _containers(schema):
+        if isinstance(found, Mapping):
+            num_objects += 1
+            num_required += _length(found.get("required"))
+            num_patterns += _length(found.get("patternProperties"))
+            divisor = lcm(divisor, _divisor(found.get("multipleOf")))
+        for what, count, most in (
+            ("objects", num_objects, MAX_OBJECTS),
+            ("levels", depth, MAX_DEPTH),
+            ("required names", num_required, MAX_REQUIRED),
+            ("patternProperties", num_patterns, MAX_PATTERN_PROPERTIES),
+            ("remainders for its multipleOf", divisor, MAX_DIVISOR),
+        ):
+            if count > most:
+                return f"{what}; at most {most}"
+    return None
+
+
+def _containers(schema: object) -> Iterator[tuple[object, int]]:
+    """Every object and list of a schema and its depth, without recursion."""
+    waiting = [(schema, 1)]
+    while waiting:
+        value, depth = waiting.pop()
+        if isinstance(value, Mapping | list):
+            yield value, depth
+            inner = value.values() if isinstance(value, Mapping) else value
+            waiting += [(part, depth + 1) for part in inner]
+
+
+def _length(value: object) -> int:
+    return len(value) if isinstance(value, Mapping | list) else 0
+
+
+def _divisor(multiple_of: object) -> int:
+    """What a number is divided by, without the powers of 2 and 5, which its last digits tell."""
+    if isinstance(multiple_of, bool) or not isinstance(multiple_of, int | float):
+        return 1
+    number = Decimal(repr(multiple_of))
+    if not number.is_finite() or number <= 0:
+        return 1
+    digits = int("".join(map(str, number.as_tuple().digits)))
+    for factor in (2, 5):
+        while digits % factor == 0:
+            digits //= factor
+    return digits

@@ -1,0 +1,246 @@
+"""Grammars of JSON schemas over real tokens: what they let through, and what is refused."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from calculators.byte_table import ByteTable
+from calculators.guided import Grammar, GrammarCompiler
+from calculators.guided.constraint import GrammarConstraint
+from server.errors import InvalidRequestError
+
+CompileSchema = Callable[[Any], Awaitable[GrammarConstraint]]
+
+END = 2
+PERSON = {
+    "type": "object",
+    "properties": {"name": {"type": "string"}, "age": {"type": "integer"}},
+    "required": ["name", "age"],
+    "additionalProperties": False,
+}
+LIST = {
+    "$defs": {
+        "node": {
+            "type": "object",
+            "properties": {"next": {"anyOf": [{"$ref": "#/$defs/node"}, {"type": "null"}]}},
+            "required": ["next"],
+        }
+    },
+    "$ref": "#/$defs/node",
+}
+
+
+def allowed(constraint: GrammarConstraint) -> list[int]:
+    return np.flatnonzero(~constraint.forbidden_tokens()).tolist()
+
+
+def accepts(constraint: GrammarConstraint, table: ByteTable, text: str) -> bool:
+    """Whether a text, written in tokens of single bytes, is a whole answer."""
+    single = {raw: i for i, raw in enumerate(table.token_bytes) if len(raw) == 1}
+    constraint = constraint.fork()
+    for byte in text.encode():
+        token = single[bytes([byte])]
+        if constraint.forbidden_tokens()[token]:
+            return False
+        constraint.accept(token)
+    return not constraint.forbidden_tokens()[END]
+
+
+def write(constraint: GrammarConstraint, table: ByteTable, seed: int, most: int = 400) -> str:
+    """A random answer, which ends as soon as it may."""
+    rng = np.random.default_rng(seed)
+    tokens: list[int] = []
+    for _ in range(most):
+        possible = allowed(constraint)
+        if END in possible:
+            return table.decode(tokens)
+        # White space and quotes often enough that strings and objects end.
+        short = [i for i in possible if table.lookup(i) in (b'"', b"}", b"]", b":", b",")]
+        token = int(rng.choice(short if short and rng.random() < 0.5 else possible))
+        tokens.append(token)
+        constraint.accept(token)
+    raise AssertionError(f"no end after {table.decode(tokens)!r}")
+
+
+@pytest.mark.parametrize(
+    ("schema", "good", "bad"),
+    [
+        (
+            PERSON,
+            ['{"name":"a","age":1}', '{ "name" : "ß\\n😀",\n  "age": -12 }'],
+            ['{"name":"a"}', '{"age":1,"name":"a"}', '{"name":"a","age":1.5}', "{}", "[]", ""],
+        ),
+        ({"type": "object"}, ["{}", '{"a":[1,{"b":null}]}'], ["[]", "1", '"x"', "{", " {}"]),
+        (LIST, ['{"next":null}', '{"next":{"next":null}}'], ['{"next":1}', "null"]),
+        ({"enum": ["日本", 5, None]}, ['"日本"', "5", "null"], ['"日"', "6"]),
+        ({}, ["1", '"x"', "[]", "true"], ["x", "tru"]),
+        ({"type": "string", "pattern": "^[a-c]+$"}, ['"abc"'], ['"abd"', '""']),
+        ({"multipleOf": 0.25, "type": "number"}, ["1.25", "3"], ["1.3"]),
+        ({"type": "array", "maxItems": 1}, ["[]", "[1]"], ["[1,2]"]),
+        ({"const": "<|im_end|>"}, ['"<|im_end|>"'], ['""']),
+    ],
+    ids=lambda value: str(value)[:40] if isinstance(value, dict) else "",
+)
+async def test_only_what_satisfies_a_schema_is_let_through(
+    compile_schema: CompileSchema,
+    table: ByteTable,
+    schema: Any,
+    good: list[str],
+    bad: list[str],
+) -> None:
+    constraint = await compile_schema(schema)
+    for text in good:
+        assert accepts(constraint, table, text), text
+    for text in bad:
+        assert not accepts(constraint, table, text), text
+
+
+async def test_random_answers_are_json(compile_schema: CompileSchema, table: ByteTable) -> None:
+    constraint = await compile_schema(PERSON)
+    for seed in range(20):
+        found = json.loads(write(constraint.fork(), table, seed))
+        assert set(found) == {"name", "age"}
+        assert isinstance(found["age"], int)
+
+
+async def test_white_space_does_not_go_on_forever(
+    compile_schema: CompileSchema, table: ByteTable
+) -> None:
+    constraint = await compile_schema({"type": "object"})
+    value = {"a": [1, {"b": []}], "c": "  "}
+    for indent in (None, 0, 1, 2, 4, 8, "\t"):
+        assert accepts(constraint, table, json.dumps(value, indent=indent))
+    assert accepts(constraint, table, json.dumps(value, separators=(",", ":")))
+    for space in ("  ", "\n\n", "\n" + " " * 25, " \n", "\t"):
+        assert not accepts(constraint, table, "{" + space + "}")
+
+
+async def test_no_special_token_is_text_and_none_is_beyond_the_tokenizer(
+    compile_schema: CompileSchema, table: ByteTable
+) -> None:
+    constraint = await compile_schema({"type": "string"})
+    constraint.accept(table.token_bytes.index(b'"'))
+    assert not set(table.special_bytes) & set(allowed(constraint))
+    assert max(allowed(constraint)) < len(table.token_bytes)
+    assert len(constraint.forbidden_tokens()) == len(table.token_bytes) + 5
+
+
+async def test_all_end_tokens_end_it(compile_schema: CompileSchema, table: ByteTable) -> None:
+    constraint = await compile_schema({"const": 1})
+    constraint.accept(table.token_bytes.index(b"1"))
+    assert allowed(constraint) == [0, 2]
+
+
+async def test_copies_go_on_independently(compile_schema: CompileSchema, table: ByteTable) -> None:
+    constraint = await compile_schema({"enum": [12, 34]})
+    one, three = (table.token_bytes.index(raw) for raw in (b"1", b"3"))
+    before = allowed(constraint)
+    first, second = constraint.fork(), constraint.fork()
+    first.accept(one)
+    second.accept(three)
+    assert allowed(first) == [table.token_bytes.index(b"2")]
+    assert allowed(second) == [table.token_bytes.index(b"4")]
+    assert allowed(constraint) == before
+
+
+BAD_SCHEMAS: list[tuple[Any, str]] = [
+    ({"not": {}}, 'Unimplemented keys: ["not"]'),
+    ({"type": "array", "uniqueItems": True}, 'Unimplemented keys: ["uniqueItems"]'),
+    ({"if": {}, "then": {}}, 'Unimplemented keys: ["if", "then"]'),
+    ({"type": "strin"}, "Invalid type: strin"),
+    ({"type": 5}, "type must be a string or array of strings"),
+    ({"type": "string", "pattern": "[a-z"}, "unclosed character class"),
+    ({"type": "string", "pattern": "(?=a)b"}, "look-around"),
+    ({"type": "string", "format": "no-such"}, "Unknown format: no-such"),
+    ({"$ref": "#/$defs/none"}, "Pointer '/$defs/none' does not exist"),
+    ({"$ref": "https://example.com/s.json"}, "https://example.com/s.json"),
+    ({"$ref": "#"}, "no answer can satisfy it"),
+    ({"allOf": [{"$ref": "#"}]}, "no answer can satisfy it"),
+    ({"enum": []}, "Unsatisfiable"),
+    ({"type": "object", "properties": {"a": False}, "required": ["a"]}, "'a' is unsatisfiable"),
+    ({"allOf": [{"type": "string"}, {"type": "integer"}]}, "Unsatisfiable"),
+    ({"properties": {"\ud800": {}}}, "unexpected end of hex escape"),
+    ({"type": "number", "minimum": float("inf")}, ""),
+    ({"type": "string", "pattern": "(" * 9000}, "error: unclosed group"),
+    ({"enum": [f"{i}" * 40 for i in range(1500)], "pattern": "a" * 3000}, ""),
+    ({"allOf": [{"anyOf": [{"required": [f"{i}{j}"]} for j in range(9)]} for i in range(9)]}, ""),
+]
+
+
+@pytest.mark.parametrize(("schema", "message"), BAD_SCHEMAS, ids=lambda value: str(value)[:40])
+async def test_a_schema_that_cannot_be_followed_is_refused(
+    compile_schema: CompileSchema, schema: Any, message: str
+) -> None:
+    with pytest.raises(InvalidRequestError) as error:
+        await compile_schema(schema)
+    told = str(error.value)
+    assert told.startswith("response_format: ")
+    assert message in told
+    assert "%" not in told, "our grammar is none of the client's business"
+    assert "\n" not in told
+    assert len(told) < 350
+    assert error.value.param == "response_format"
+
+
+def reference_chain(make: Callable[[Any], Any], length: int) -> Any:
+    definitions = {f"d{i}": make({"$ref": f"#/$defs/d{i + 1}"}) for i in range(length)}
+    return {"$defs": {**definitions, f"d{length}": {"type": "string"}}, "$ref": "#/$defs/d0"}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"enum": [f"value {i}" for i in range(10_000)]},
+        reference_chain(lambda ref: ref, 1990),
+        reference_chain(lambda ref: {"type": "array", "items": ref}, 990),
+        reference_chain(lambda ref: {"anyOf": [{"type": "integer"}, ref]}, 660),
+        reference_chain(lambda ref: {"type": "object", "properties": {"a": ref}}, 660),
+        reference_chain(lambda ref: {"allOf": [ref]}, 990),
+        {"type": "object", "properties": {f"p{i}": {"type": "string"} for i in range(1000)}},
+        {"type": "string", "minLength": 10**9},
+        {"type": "array", "minItems": 10**9, "items": {"type": "integer"}},
+        {"type": "string", "pattern": "^(((a{1,1000}){1,1000}){1,1000}|.*a.{300}b)$"},
+    ],
+    ids=lambda schema: str(schema)[:50],
+)
+async def test_a_large_schema_is_compiled(compile_schema: CompileSchema, schema: Any) -> None:
+    assert allowed(await compile_schema(schema))
+
+
+async def test_a_schema_that_becomes_too_complex_ends_with_an_error(
+    compile_schema: CompileSchema, table: ByteTable
+) -> None:
+    constraint = await compile_schema({"type": "string", "pattern": "^(.*[a-m].{300}[n-z].*)+$"})
+    rng = np.random.default_rng(0)
+    letters = [i for i, raw in enumerate(table.token_bytes) if raw.isalpha() and len(raw) > 1]
+    constraint.accept(table.token_bytes.index(b'"'))
+    tokens = [int(rng.choice(letters)) for _ in range(2000)]
+    with pytest.raises(InvalidRequestError, match="response_format: it is too complex: lexer"):
+        any(map(constraint.accept, tokens))
+
+
+async def test_a_model_without_an_end_token_is_refused(table: ByteTable) -> None:
+    compiler = GrammarCompiler(table, len(table.token_bytes), ())
+    with pytest.raises(InvalidRequestError, match="f: this model has no end token"):
+        await compiler.compile(lambda: Grammar('start: "a"', "f"))
+    compiler.close()
+
+
+async def test_the_event_loop_is_free_while_a_grammar_is_compiled(
+    compiler: GrammarCompiler,
+) -> None:
+    is_free = threading.Event()
+
+    def make_grammar() -> Grammar:
+        assert is_free.wait(10)
+        return Grammar('start: "a"', "f")
+
+    compiling = asyncio.create_task(compiler.compile(make_grammar))
+    await asyncio.sleep(0)
+    is_free.set()
+    await compiling

@@ -1,0 +1,278 @@
+"""Answers that must follow a form, in the engine: whatever else is in the batch, and how."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from engine_helpers import generate, run_to_end, start, tokens_of
+
+from calculators.byte_table import ByteTable, load_byte_table
+from calculators.guided import GrammarCompiler, answer_grammar
+from calculators.guided.constraint import GrammarConstraint
+from server.engine.engine import LLMEngine, SequenceOutput
+from server.engine.sequence import EngineRequest
+from server.errors import InvalidRequestError
+from server.payloads import GenerationRequest, SamplingParams
+
+MakeEngine = Callable[..., LLMEngine]
+Prompts = list[list[int]]
+
+VOCAB_SIZE = 2048
+ENDS = (0, 2)
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "maxLength": 12},
+        "kind": {"enum": ["fox", "crow", "Füchsin"]},
+        "ages": {
+            "type": "array",
+            "items": {"type": "integer", "minimum": 0, "maximum": 99},
+            "maxItems": 3,
+        },
+    },
+    "required": ["name", "kind", "ages"],
+    "additionalProperties": False,
+}
+
+
+@pytest.fixture(scope="module")
+def table(model_f32: Path) -> ByteTable:
+    return load_byte_table(model_f32)
+
+
+@pytest.fixture(scope="module")
+def constraint(table: ByteTable) -> GrammarConstraint:
+    return compile_schema(table, SCHEMA)
+
+
+def compile_schema(table: ByteTable, schema: Any) -> GrammarConstraint:
+    compiler = GrammarCompiler(table, VOCAB_SIZE, ENDS)
+    request = GenerationRequest("r", prompt="x", json_schema=schema)
+    try:
+        return asyncio.run(compiler.compile(partial(answer_grammar, request)))
+    finally:
+        compiler.close()
+
+
+def params(max_tokens: int | None = 200, **fields: Any) -> SamplingParams:
+    return SamplingParams(**{"temperature": 0.0, **fields}, max_tokens=max_tokens)
+
+
+def answer_of(
+    table: ByteTable, outputs: list[SequenceOutput], request: EngineRequest, index: int = 0
+) -> Any:
+    """The JSON of one choice, which ended by itself."""
+    tokens = tokens_of(outputs, request, index)
+    assert tokens[-1] in ENDS
+    found = json.loads(table.decode(tokens))
+    assert list(found) == ["name", "kind", "ages"]
+    assert found["kind"] in ("fox", "crow", "Füchsin")
+    assert len(found["name"]) <= 12
+    assert all(0 <= age <= 99 for age in found["ages"])
+    return found
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"temperature": 1.0, "seed": 1},
+        {"temperature": 2.0, "seed": 2},
+        {"temperature": 1.0, "top_k": 1},
+        {"temperature": 1.5, "top_p": 0.5, "min_p": 0.1, "seed": 3},
+        {"temperature": 2.0, "top_k": 50, "seed": 4},
+        {"repetition_penalty": 1.5, "frequency_penalty": 1.0, "presence_penalty": -1.0},
+        {"logit_bias": {0: 100, 2: 100, 50: 100}},
+        {"ignore_eos": True},
+        {"ignore_eos": True, "temperature": 1.0, "seed": 5},
+        {"min_tokens": 150},
+        {"logprobs": 3},
+        {"logprobs": 0, "temperature": 1.0, "seed": 6},
+    ],
+    ids=str,
+)
+def test_every_way_of_sampling_keeps_to_the_form(
+    make_engine: MakeEngine,
+    table: ByteTable,
+    constraint: GrammarConstraint,
+    prompts: Prompts,
+    fields: dict[str, Any],
+) -> None:
+    engine = make_engine()
+    requests = start(engine, prompts[8:14], params(**fields), constraint=constraint)
+    outputs = run_to_end(engine)
+    for request in requests:
+        answer_of(table, outputs, request)
+
+
+def test_others_in_the_batch_are_not_touched(
+    make_engine: MakeEngine,
+    table: ByteTable,
+    constraint: GrammarConstraint,
+    prompts: Prompts,
+    greedy: Prompts,
+) -> None:
+    engine = make_engine()
+    free = start(engine, prompts, params(48, ignore_eos=True))
+    bound = start(engine, prompts, params(), constraint=constraint)
+    hot = start(engine, prompts, params(temperature=1.0), constraint=constraint)
+    outputs = run_to_end(engine)
+    assert [tokens_of(outputs, request) for request in free] == [row[:48] for row in greedy]
+    for request in [*bound, *hot]:
+        answer_of(table, outputs, request)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"max_num_batched_tokens": 16},
+        {"num_kv_blocks": 12},
+        {"num_kv_blocks": 12, "enable_prefix_caching": True},
+        {"dynamic_split_fuse": False, "max_num_batched_tokens": 320, "num_kv_blocks": 12},
+    ],
+    ids=str,
+)
+def test_batching_and_preemption_do_not_change_an_answer(
+    make_engine: MakeEngine,
+    table: ByteTable,
+    constraint: GrammarConstraint,
+    prompts: Prompts,
+    fields: dict[str, Any],
+) -> None:
+    some = [prompts[i] for i in (9, 10, 11, 12, 15, 16, 17)]
+    alone = []
+    for prompt in some:
+        engine = make_engine()
+        (request,) = start(engine, [prompt], params(), constraint=constraint)
+        alone.append(tokens_of(run_to_end(engine), request))
+    engine = make_engine(**fields)
+    requests = start(engine, some, params(), constraint=constraint)
+    outputs = run_to_end(engine)
+    assert [tokens_of(outputs, request) for request in requests] == alone
+    for request in requests:
+        answer_of(table, outputs, request)
+    if "num_kv_blocks" in fields:
+        assert engine.stats.preemptions > 0
+
+
+def test_each_choice_follows_the_form_on_its_own(
+    make_engine: MakeEngine, table: ByteTable, constraint: GrammarConstraint, prompts: Prompts
+) -> None:
+    engine = make_engine()
+    asked = params(temperature=1.5, seed=1, n=6)
+    (request,) = start(engine, [prompts[12]], asked, constraint=constraint)
+    outputs = run_to_end(engine)
+    answers = [json.dumps(answer_of(table, outputs, request, index)) for index in range(6)]
+    assert len(set(answers)) > 1
+
+
+def test_max_tokens_cuts_an_answer(
+    make_engine: MakeEngine, table: ByteTable, constraint: GrammarConstraint, prompts: Prompts
+) -> None:
+    engine = make_engine()
+    (request,) = start(engine, [prompts[9]], params(5), constraint=constraint)
+    outputs = run_to_end(engine)
+    assert table.decode(tokens_of(outputs, request)).startswith("{")
+    assert outputs[-1].finish_reason == "length"
+
+
+def test_an_abort_in_mid_answer_leaves_the_others(
+    make_engine: MakeEngine, table: ByteTable, constraint: GrammarConstraint, prompts: Prompts
+) -> None:
+    engine = make_engine()
+    asked = params(temperature=1.0, seed=3, n=2)
+    first, second = start(engine, prompts[9:11], asked, constraint=constraint)
+    outputs = [output for _ in range(5) for output in engine.step()]
+    engine.abort(first.request_id)
+    engine.abort(second.request_id, 0)
+    outputs += run_to_end(engine)
+    answer_of(table, outputs, second, 1)
+
+
+def test_log_probabilities_are_the_models_own(
+    make_engine: MakeEngine, table: ByteTable, prompts: Prompts
+) -> None:
+    engine = make_engine()
+    (free,) = start(engine, [prompts[9]], params(1, logprobs=2))
+    only = compile_schema(table, {"const": 7})
+    (bound,) = start(engine, [prompts[9]], params(logprobs=2), constraint=only)
+    outputs = run_to_end(engine)
+    told = {o.request_id: o.logprobs for o in reversed(outputs)}
+    assert told[free.request_id].top == told[bound.request_id].top
+    assert told[bound.request_id].token_id not in dict(told[bound.request_id].top)
+    assert table.decode(tokens_of(outputs, bound)) == "7"
+
+
+def test_min_tokens_gives_way_where_the_answer_is_complete(
+    make_engine: MakeEngine, table: ByteTable, prompts: Prompts
+) -> None:
+    engine = make_engine()
+    (request,) = start(
+        engine,
+        [prompts[9]],
+        params(min_tokens=20, stop_token_ids=(table.token_bytes.index(b"7"),)),
+        constraint=compile_schema(table, {"const": 75}),
+    )
+    outputs = run_to_end(engine)
+    assert table.decode(tokens_of(outputs, request)) in ("7", "75")
+    assert outputs[-1].finish_reason == "stop"
+
+
+def test_a_beam_search_cannot_be_constrained(make_engine: MakeEngine) -> None:
+    with pytest.raises(InvalidRequestError, match="num_beams is 2; an answer that must follow"):
+        make_engine().make_request([1], params(num_beams=2), constraint=Fragile())
+
+
+class Fragile:
+    """Allows everything, and is too complex after two tokens."""
+
+    def __init__(self) -> None:
+        self.num_tokens = 0
+
+    def forbidden_tokens(self) -> npt.NDArray[np.bool_]:
+        return np.zeros(VOCAB_SIZE, np.bool_)
+
+    def accept(self, token_id: int) -> None:
+        self.num_tokens += 1
+        if self.num_tokens == 2:
+            raise InvalidRequestError("it is too complex")
+
+    def fork(self) -> "Fragile":
+        return Fragile()
+
+
+def test_a_form_that_becomes_too_complex_fails_only_its_own_request(
+    make_engine: MakeEngine, prompts: Prompts, greedy: Prompts
+) -> None:
+    engine = make_engine()
+    (bad,) = start(engine, [prompts[9]], params(ignore_eos=True), constraint=Fragile())
+    (good,) = start(engine, [prompts[10]], params(30, ignore_eos=True))
+    outputs = run_to_end(engine)
+    errors = [output for output in outputs if output.error is not None]
+    assert [(o.request_id, str(o.error)) for o in errors] == [(bad.request_id, "it is too complex")]
+    assert tokens_of(outputs, good) == greedy[10][:30]
+    assert generate(engine, [prompts[10]], params(30, ignore_eos=True)) == [greedy[10][:30]]
+
+
+def test_a_failed_step_takes_its_requests_and_no_more(
+    make_engine: MakeEngine,
+    table: ByteTable,
+    constraint: GrammarConstraint,
+    prompts: Prompts,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine = make_engine(max_num_seqs=1)
+    first, second = start(engine, prompts[9:11], params(), constraint=constraint)
+    engine.step()
+    with monkeypatch.context() as patch:
+        patch.setattr("server.engine.engine.sample", None)
+        (failed,) = engine.step()
+    assert failed.request_id == first.request_id
+    outputs = run_to_end(engine)
+    answer_of(table, outputs, second)
