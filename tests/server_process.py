@@ -53,6 +53,13 @@ class ServerProcess:
         headers = {"Content-Type": "application/json"}
         return self._ask(urllib.request.Request(self.url + path, data, headers))
 
+    def post_text(self, path: str, body: Any) -> str:
+        """The answer to a POST that works, as text."""
+        request = urllib.request.Request(self.url + path, json.dumps(body).encode())
+        with urllib.request.urlopen(request, timeout=60) as response:
+            text: str = response.read().decode()
+            return text
+
     def stop(self) -> int:
         """Send SIGTERM and wait; returns the exit code."""
         self.process.send_signal(signal.SIGTERM)
