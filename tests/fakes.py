@@ -5,7 +5,7 @@ import json
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from server.payloads import (
     TextTokenizer,
     TokenizerInfo,
     TokenLogprobs,
+    ToolCallDelta,
 )
 
 REQUEST = Tag("GENERATION_REQUEST", GenerationRequest)
@@ -160,6 +161,41 @@ class DescribeCalculator(Calculator):
                 await cc.output(TEXT).send(TextChunk(index, text, 1, 1, finish_reason="stop"))
 
 
+class ParsedCalculator(Calculator):
+    """Thinks, says something and calls two tools, as an output parser hands it on; max_tokens cuts
+    it off.
+    """
+
+    contract = Contract(inputs=(REQUEST,), outputs=(TEXT,))
+    PIECES: tuple[Mapping[str, Any], ...] = (
+        {"text": ""},
+        {"reasoning": "I "},
+        {"reasoning": "think"},
+        {"text": "Let me"},
+        {"text": " look"},
+        {"tool_calls": (ToolCallDelta(0, "call_a", "f", ""),)},
+        {"tool_calls": (ToolCallDelta(0, None, None, '{"x":'),)},
+        {
+            "tool_calls": (
+                ToolCallDelta(0, None, None, " 1}"),
+                ToolCallDelta(1, "call_b", "g", "{}"),
+            )
+        },
+    )
+
+    async def process(self, cc: ProcessContext) -> None:
+        async for request in cc.input(REQUEST):
+            limit = request.sampling.get("max_tokens", len(self.PIECES))
+            for num, piece in enumerate(self.PIECES[:limit], 1):
+                chunk = TextChunk(0, "", 1, num, token_ids=(num,))
+                reason: FinishReason = "length" if limit < len(self.PIECES) else "tool_calls"
+                finish_reason = reason if num == min(limit, len(self.PIECES)) else None
+                fields = {**piece, "finish_reason": finish_reason}
+                if "logprobs" in request.sampling:
+                    fields["logprobs"] = _logprobs(f"t{num}", 0)
+                await cc.output(TEXT).send(replace(chunk, **fields))
+
+
 class LetterTokenizer:
     """A token is a character; 1 begins a text, 0 is for padding."""
 
@@ -257,6 +293,11 @@ def describe_graph() -> str:
 def tokenizing_graph() -> str:
     """graph.pbtxt of a TokenizingCalculator."""
     return TEXT_GRAPH.format(calculator="TokenizingCalculator", options="")
+
+
+def parsed_graph() -> str:
+    """graph.pbtxt of a ParsedCalculator."""
+    return TEXT_GRAPH.format(calculator="ParsedCalculator", options="")
 
 
 def write_graph(folder: Path, graph: str) -> Path:

@@ -6,6 +6,7 @@ from server.api.endpoint import Endpoint, error_answers, json_answer
 from server.api.keys import MODEL_MANAGER
 from server.api.protocol.answers import Model, ModelList
 from server.model_manager import ServedModel
+from server.payloads import ModelLimits
 
 __all__ = ["ENDPOINTS"]
 
@@ -24,7 +25,9 @@ async def _get_model(request: web.Request) -> web.Response:
 
 
 def _describe(model: ServedModel) -> Model:
-    return Model(id=model.name, created=model.created)
+    limits = model.graph.find_side_packet(ModelLimits)
+    max_model_len = None if limits is None else limits.max_model_len
+    return Model(id=model.name, created=model.created, max_model_len=max_model_len)
 
 
 ENDPOINTS = (

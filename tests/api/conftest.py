@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from fakes import RAW_GRAPH, describe_graph, echo_graph, write_repository
+from fakes import RAW_GRAPH, describe_graph, echo_graph, parsed_graph, write_repository
 from serving import Server, running_server
 
 from server.config import load_config
@@ -13,6 +13,7 @@ from server.model_manager import ModelManager
 GRAPHS = {
     "echo": echo_graph(),
     "org/describe": describe_graph(),
+    "parsed": parsed_graph(),
     "raw": RAW_GRAPH,
     "raw/deep": RAW_GRAPH,
     "broken": echo_graph(fail="no weights"),

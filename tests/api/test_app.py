@@ -25,9 +25,17 @@ async def test_models(server: Server, prefix: str) -> None:
     async with server.http.get(f"{prefix}/models") as response:
         listed = await response.json()
     assert listed["object"] == "list"
-    assert [m["id"] for m in listed["data"]] == ["echo", "org/describe", "raw", "raw/deep"]
+    assert [m["id"] for m in listed["data"]] == [
+        "echo",
+        "org/describe",
+        "parsed",
+        "raw",
+        "raw/deep",
+    ]
     for model in listed["data"]:
-        assert set(model) == {"id", "object", "created", "owned_by"}
+        assert set(model) == {"id", "object", "created", "max_model_len", "owned_by"}
+        # When it was loaded, not when it was asked for.
+        assert model["created"] == server.manager.get(model["id"]).created
 
 
 @pytest.mark.parametrize("name", ["org/describe", "org%2Fdescribe"])

@@ -147,6 +147,124 @@ async def test_text_with_line_separators_stays_one_event(server: Server) -> None
     assert "".join(deltas) == text
 
 
+PARSED = [
+    {
+        "type": "reasoning",
+        "status": "completed",
+        "summary": [],
+        "content": [{"type": "reasoning_text", "text": "I think"}],
+    },
+    {
+        "type": "message",
+        "status": "completed",
+        "role": "assistant",
+        "content": [
+            {"type": "output_text", "text": "Let me look", "annotations": [], "logprobs": []}
+        ],
+    },
+    {
+        "type": "function_call",
+        "status": "completed",
+        "call_id": "call_a",
+        "name": "f",
+        "arguments": '{"x": 1}',
+    },
+    {
+        "type": "function_call",
+        "status": "completed",
+        "call_id": "call_b",
+        "name": "g",
+        "arguments": "{}",
+    },
+]
+
+
+def without_ids(output: Any) -> Any:
+    prefixes = [item["id"].split("_")[0] for item in output]
+    kinds = {"reasoning": "rs", "message": "msg", "function_call": "fc"}
+    assert prefixes == [kinds[item["type"]] for item in output]
+    return [{k: v for k, v in item.items() if k != "id"} for item in output]
+
+
+async def test_reasoning_and_function_calls(server: Server) -> None:
+    _, answer = await server.post("/v3/responses", body(model="parsed"))
+    Response.model_validate(answer)
+    assert without_ids(answer["output"]) == PARSED
+    assert answer["status"] == "completed"
+    assert answer["usage"]["output_tokens_details"] == {"reasoning_tokens": 2}
+
+
+async def test_events_of_reasoning_and_function_calls(server: Server) -> None:
+    text = await server.post_text("/v3/responses", body(model="parsed", stream=True))
+    events = list(read_events(text))
+    assert [event["type"].removeprefix("response.") for event in events] == [
+        "created",
+        "in_progress",
+        "output_item.added",
+        "content_part.added",
+        "reasoning_text.delta",
+        "reasoning_text.delta",
+        "reasoning_text.done",
+        "content_part.done",
+        "output_item.done",
+        "output_item.added",
+        "content_part.added",
+        "output_text.delta",
+        "output_text.delta",
+        "output_text.done",
+        "content_part.done",
+        "output_item.done",
+        "output_item.added",
+        "function_call_arguments.delta",
+        "function_call_arguments.delta",
+        "function_call_arguments.done",
+        "output_item.done",
+        "output_item.added",
+        "function_call_arguments.delta",
+        "function_call_arguments.done",
+        "output_item.done",
+        "completed",
+    ]
+    assert without_ids(events[-1]["response"]["output"]) == PARSED
+    done = [event["item"] for event in events if event["type"] == "response.output_item.done"]
+    assert done == events[-1]["response"]["output"]
+    added = [event for event in events if event["type"] == "response.output_item.added"]
+    assert [event["output_index"] for event in added] == [0, 1, 2, 3]
+    assert [event["item"]["id"] for event in added] == [item["id"] for item in done]
+    usage = events[-1]["response"]["usage"]
+    assert usage["output_tokens_details"] == {"reasoning_tokens": 2}
+
+
+@pytest.mark.parametrize("num_tokens", range(1, 8))
+async def test_only_what_was_cut_off_is_incomplete(server: Server, num_tokens: int) -> None:
+    request = body(model="parsed", max_output_tokens=num_tokens)
+    _, whole = await server.post("/v3/responses", request)
+    *_, last = read_events(await server.post_text("/v3/responses", {**request, "stream": True}))
+    assert last["type"] == "response.incomplete"
+    assert without_ids(last["response"]["output"]) == without_ids(whole["output"])
+    *before, cut = [item["status"] for item in whole["output"]]
+    assert (cut, set(before)) in [("incomplete", set()), ("incomplete", {"completed"})]
+
+
+async def test_log_probabilities_stand_at_the_text(server: Server) -> None:
+    request = body(model="parsed", top_logprobs=1)
+    _, whole = await server.post("/v3/responses", request)
+    *_, last = read_events(await server.post_text("/v3/responses", {**request, "stream": True}))
+    for response in (whole, last["response"]):
+        (message,) = [item for item in response["output"] if item["type"] == "message"]
+        assert [token["token"] for token in message["content"][0]["logprobs"]] == ["t4", "t5"]
+
+
+async def test_the_clients_helper_and_function_calls(server: Server) -> None:
+    async with (
+        server.openai() as client,
+        client.responses.stream(model="parsed", input="hi") as stream,
+    ):
+        final = await stream.get_final_response()
+    calls = [item for item in final.output if item.type == "function_call"]
+    assert [(call.name, call.arguments) for call in calls] == [("f", '{"x": 1}'), ("g", "{}")]
+
+
 @pytest.mark.parametrize(
     ("word", "code"),
     [

@@ -117,6 +117,12 @@ async def test_tokenizer_info(server: Server) -> None:
         assert await response.json() == INFO
 
 
+async def test_the_limit_is_listed_with_the_models(server: Server) -> None:
+    async with server.http.get("/v3/models") as response:
+        models = (await response.json())["data"]
+    assert {model["id"]: model["max_model_len"] for model in models} == {"letters": 77, "raw": None}
+
+
 async def test_without_a_model_the_only_one_is_meant(tmp_path: Path, server: Server) -> None:
     status, answer = await server.post("/tokenize", {"text": "ab"})
     assert (status, answer["error"]["message"]) == (400, "model is missing; models: letters, raw")

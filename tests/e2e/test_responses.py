@@ -1,6 +1,7 @@
 """OpenAI's client for responses against a real server on a real export of the bundled model."""
 
 import asyncio
+import json
 
 from server_process import ServerProcess
 
@@ -61,6 +62,35 @@ def test_a_conversation_goes_on(server: ServerProcess) -> None:
     ]
     second = client.responses.create(model="tiny_chat", input=items, temperature=0)
     assert "Rome" in second.output_text
+
+
+TOOL = {
+    "type": "function",
+    "name": "get_weather",
+    "description": "Get the current weather",
+    "parameters": {
+        "type": "object",
+        "properties": {"city": {"type": "string"}},
+        "required": ["city"],
+    },
+}
+
+
+def test_a_tool_is_called_and_its_result_is_used(server: ServerProcess) -> None:
+    client = server.openai()
+    asked = {"model": "one_node", "tools": [TOOL], "temperature": 0}
+    items = [{"role": "user", "content": "What is the weather in Paris?"}]
+    (call,) = client.responses.create(**asked, input=items).output
+    assert (call.type, call.name) == ("function_call", "get_weather")
+    assert json.loads(call.arguments) == {"city": "Paris"}
+    with client.responses.stream(**asked, input=items) as stream:
+        (streamed,) = stream.get_final_response().output
+    assert streamed.arguments == call.arguments
+    items += [
+        call,
+        {"type": "function_call_output", "call_id": call.call_id, "output": "17 degrees"},
+    ]
+    assert "17" in client.responses.create(**asked, input=items).output_text
 
 
 async def test_many_at_once(server: ServerProcess) -> None:

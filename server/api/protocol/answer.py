@@ -84,20 +84,26 @@ class Choice:
 
     parts: list[str] = field(default_factory=list)
     reasoning_parts: list[str] = field(default_factory=list)
+    num_reasoning_tokens: int = 0
     tool_calls: list[ToolCall] = field(default_factory=list)
     logprobs: list[TokenLogprobs] | None = None
+    text_logprobs: list[TokenLogprobs] = field(default_factory=list)
     prompt_logprobs: tuple[TokenLogprobs, ...] | None = None
     last: TextChunk | None = None
 
     def add(self, chunk: TextChunk) -> None:
         """Append a chunk."""
         self.parts.append(chunk.text)
-        self.reasoning_parts.append(chunk.reasoning)
+        if chunk.reasoning:
+            self.reasoning_parts.append(chunk.reasoning)
+            self.num_reasoning_tokens += len(chunk.token_ids)
         for delta in chunk.tool_calls:
             self._add_tool_call(delta)
         if chunk.logprobs is not None:
             self.logprobs = self.logprobs or []
             self.logprobs.extend(chunk.logprobs)
+            # Those of reasoning and tool calls have no place where these are items of their own.
+            self.text_logprobs.extend(chunk.logprobs if chunk.text else ())
         if chunk.prompt_logprobs is not None:
             self.prompt_logprobs = chunk.prompt_logprobs
         self.last = chunk

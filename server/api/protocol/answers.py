@@ -38,11 +38,14 @@ class ErrorAnswer(BaseModel):
 
 
 class Model(BaseModel):
-    """A model that can be asked. `created` is when it was loaded."""
+    """A model that can be asked. `created` is when it was loaded; `max_model_len`, as vLLM has it,
+    are the tokens of prompt and answer, where the graph says it.
+    """
 
     id: str
     object: Literal["model"] = "model"
     created: int
+    max_model_len: int | None
     # Model Server's own owner: its clients tell a local model by it.
     owned_by: Literal["OVMS"] = "OVMS"
 
@@ -146,12 +149,29 @@ class Usage(BaseModel):
     prompt_tokens_details: PromptTokensDetails
 
 
+class ToolCallFunction(BaseModel):
+    """The function to call; `arguments` are the text of a JSON object."""
+
+    name: str
+    arguments: str
+
+
+class ToolCall(BaseModel):
+    """A call of a tool that the model asks for."""
+
+    id: str
+    type: Literal["function"]
+    function: ToolCallFunction
+
+
 class ChatMessage(BaseModel):
-    """What the model said."""
+    """What the model said. `content` is null where there are only tool calls."""
 
     role: Literal["assistant"]
     content: str | None
     refusal: None
+    reasoning_content: str = ""
+    tool_calls: list[ToolCall] = []
 
 
 class ChatChoice(BaseModel):

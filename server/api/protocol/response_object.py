@@ -8,9 +8,13 @@ from server.api.protocol.answer import Usage
 
 __all__ = [
     "ErrorCode",
+    "FunctionCall",
     "IncompleteDetails",
+    "OutputItem",
     "OutputMessage",
     "OutputText",
+    "ReasoningItem",
+    "ReasoningText",
     "ResponseError",
     "ResponseObject",
     "ResponseUsage",
@@ -38,6 +42,37 @@ class OutputMessage(BaseModel):
     status: Status
     role: Literal["assistant"] = "assistant"
     content: list[OutputText]
+
+
+class ReasoningText(BaseModel):
+    """Text of a reasoning."""
+
+    type: Literal["reasoning_text"] = "reasoning_text"
+    text: str
+
+
+class ReasoningItem(BaseModel):
+    """What the model thought before it spoke."""
+
+    id: str
+    type: Literal["reasoning"] = "reasoning"
+    status: Status
+    summary: list[Any] = []
+    content: list[ReasoningText]
+
+
+class FunctionCall(BaseModel):
+    """A call of a tool that the model asks for; `arguments` are the text of a JSON object."""
+
+    id: str
+    type: Literal["function_call"] = "function_call"
+    status: Status
+    call_id: str
+    name: str
+    arguments: str
+
+
+OutputItem = OutputMessage | ReasoningItem | FunctionCall
 
 
 class ResponseError(BaseModel):
@@ -104,7 +139,7 @@ class ResponseObject(BaseModel):
     max_tool_calls: None = None
     metadata: dict[str, str]
     model: str
-    output: list[OutputMessage] = []
+    output: list[OutputItem] = []
     parallel_tool_calls: Literal[True] = True
     previous_response_id: None = None
     prompt_cache_key: str | None

@@ -1,30 +1,33 @@
 """The answers of /responses: one response object, or the events of OpenAI's stream."""
 
-import json
 import time
-import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from server.api.protocol.answer import (
-    Choice,
-    Renderer,
-    Usage,
-    describe_logprobs,
-    json_bytes,
-    json_string,
+from server.api.protocol.answer import Choice, Renderer, Usage, describe_logprobs, json_bytes
+from server.api.protocol.response_events import (
+    Events,
+    FunctionCallWriter,
+    ItemWriter,
+    MessageWriter,
+    ReasoningWriter,
+    new_id,
 )
 from server.api.protocol.response_object import (
     ErrorCode,
+    FunctionCall,
     IncompleteDetails,
+    OutputItem,
     OutputMessage,
     OutputText,
+    ReasoningItem,
+    ReasoningText,
     ResponseError,
     ResponseObject,
     ResponseUsage,
     Status,
 )
-from server.payloads import FinishReason, TextChunk
+from server.payloads import FinishReason, TextChunk, ToolCallDelta
 
 __all__ = ["ResponseRenderer"]
 
@@ -34,32 +37,27 @@ class ResponseRenderer(Renderer):
 
     def __init__(self, response: ResponseObject) -> None:
         self._response = response
-        self._events = _Events()
-        self._message: _MessageWriter | None = None
-        self._output: list[OutputMessage] = []
-        self._finish_reason: FinishReason | None = None
+        self._stream: _OutputStream | None = None
+        self._events = Events()
+        self._choice = Choice()
 
     def chunk(self, chunk: TextChunk) -> bytes | None:
         """The stream starts with the first text: what fails before it has a status of its own."""
-        self._finish_reason = chunk.finish_reason
-        if not (chunk.text or chunk.finish_reason or chunk.logprobs):
+        self._choice.add(chunk)
+        is_parsed = bool(chunk.reasoning or chunk.tool_calls)
+        if not (chunk.text or is_parsed or chunk.finish_reason):
             return None
         events = b""
-        if self._message is None:
+        if self._stream is None:
+            self._stream = _OutputStream(self._events)
             events += self._lifecycle("created") + self._lifecycle("in_progress")
-            self._message = _MessageWriter(self._events, output_index=0)
-            events += self._message.open()
-        if chunk.text or chunk.logprobs:
-            events += self._message.add(chunk)
-        return events
+        return events + self._stream.add(chunk)
 
     def end(self, usage: Usage) -> bytes:
-        status = _status(self._finish_reason)
-        events = b""
-        if self._message is not None:
-            item, events = self._message.close(status)
-            self._output.append(item)
-        self._finish(status, self._output, usage)
+        assert self._stream is not None
+        status = _status(self._choice.finish_reason)
+        events = self._stream.end(status)
+        self._finish(status, self._stream.items, usage, self._choice)
         return events + self._lifecycle(status)
 
     def failure(self, error: Mapping[str, Any]) -> bytes:
@@ -73,16 +71,15 @@ class ResponseRenderer(Renderer):
     def whole(self, choices: Sequence[Choice], usage: Usage) -> bytes:
         (choice,) = choices
         status = _status(choice.finish_reason)
-        logprobs = describe_logprobs(choice.logprobs or ())
-        text = OutputText(text=choice.text, logprobs=logprobs)
-        message = OutputMessage(id=_new_id("msg"), status=status, content=[text])
-        self._finish(status, [message], usage)
+        self._finish(status, _output(choice, status), usage, choice)
         return json_bytes(self._response.model_dump())
 
-    def _finish(self, status: Status, output: list[OutputMessage], usage: Usage) -> None:
+    def _finish(
+        self, status: Status, output: list[OutputItem], usage: Usage, choice: Choice
+    ) -> None:
         self._response.status = status
         self._response.output = output
-        self._response.usage = ResponseUsage.make(usage, num_reasoning_tokens=0)
+        self._response.usage = ResponseUsage.make(usage, choice.num_reasoning_tokens)
         if status == "completed":
             self._response.completed_at = int(time.time())
         else:
@@ -92,72 +89,85 @@ class ResponseRenderer(Renderer):
         return self._events.make(f"response.{name}", response=self._response.model_dump())
 
 
-class _Events:
-    """Numbers the events of one stream."""
+class _OutputStream:
+    """The output items of a stream, one after the other; `items` has those that are finished."""
 
-    def __init__(self) -> None:
-        self._num_made = 0
-
-    def make(self, kind: str, **members: Any) -> bytes:
-        """An event."""
-        return self.splice(kind, json.dumps(members, separators=(",", ":"))[1:-1])
-
-    def splice(self, kind: str, members: str) -> bytes:
-        """An event whose own members are JSON already."""
-        number = self._num_made
-        self._num_made += 1
-        head = f'event: {kind}\ndata: {{"type":"{kind}","sequence_number":{number}'
-        return f"{head},{members}}}\n\n".encode()
-
-
-class _MessageWriter:
-    """The events of one output message, which has one part, a text."""
-
-    def __init__(self, events: _Events, output_index: int) -> None:
+    def __init__(self, events: Events) -> None:
+        self.items: list[OutputItem] = []
         self._events = events
-        self._item = {"output_index": output_index}
-        self._id = _new_id("msg")
-        self._part = {"item_id": self._id, **self._item, "content_index": 0}
-        self._members = json.dumps(self._part, separators=(",", ":"))[1:-1]
-        self._texts: list[str] = []
-        self._logprobs: list[dict[str, Any]] = []
-
-    def open(self) -> bytes:
-        """The events before the text."""
-        message = OutputMessage(id=self._id, status="in_progress", content=[])
-        part = OutputText(text="")
-        return self._events.make(
-            "response.output_item.added", **self._item, item=message.model_dump()
-        ) + self._events.make("response.content_part.added", **self._part, part=part.model_dump())
+        self._open: ItemWriter | None = None
 
     def add(self, chunk: TextChunk) -> bytes:
-        """The event of new text."""
-        self._texts.append(chunk.text)
-        logprobs = "[]"
-        if chunk.logprobs:
-            described = describe_logprobs(chunk.logprobs)
-            self._logprobs += described
-            logprobs = json.dumps(described)
-        delta = f'"delta":{json_string(chunk.text)},"logprobs":{logprobs}'
-        return self._events.splice("response.output_text.delta", f"{self._members},{delta}")
+        """The events of what is new."""
+        events = b""
+        if chunk.reasoning:
+            events += self._switch(ReasoningWriter)
+            assert isinstance(self._open, ReasoningWriter)
+            events += self._open.add(chunk.reasoning)
+        if chunk.text:
+            events += self._switch(MessageWriter)
+            assert isinstance(self._open, MessageWriter)
+            events += self._open.add(chunk)
+        return events + b"".join(map(self._add_call, chunk.tool_calls))
 
-    def close(self, status: Status) -> tuple[OutputMessage, bytes]:
-        """The finished message, and the events after the text."""
-        part = OutputText(text="".join(self._texts), logprobs=self._logprobs)
-        message = OutputMessage(id=self._id, status=status, content=[part])
-        events = (
-            self._events.make(
-                "response.output_text.done", **self._part, text=part.text, logprobs=part.logprobs
-            ),
-            self._events.make("response.content_part.done", **self._part, part=part.model_dump()),
-            self._events.make("response.output_item.done", **self._item, item=message.model_dump()),
+    def end(self, status: Status) -> bytes:
+        """The events that end the last item, which is an empty message where nothing was said."""
+        events = b""
+        if self._open is None:
+            events = self._switch(MessageWriter)
+        return events + self._close(status)
+
+    def _switch(self, kind: type[MessageWriter] | type[ReasoningWriter]) -> bytes:
+        """Have an item of that kind open."""
+        if isinstance(self._open, kind):
+            return b""
+        return self._start(kind(self._events, self._next_index()))
+
+    def _add_call(self, delta: ToolCallDelta) -> bytes:
+        events = b""
+        if not (isinstance(self._open, FunctionCallWriter) and self._open.index == delta.index):
+            events = self._start(FunctionCallWriter(self._events, self._next_index(), delta))
+        assert isinstance(self._open, FunctionCallWriter)
+        return events + self._open.add(delta.arguments) if delta.arguments else events
+
+    def _next_index(self) -> int:
+        return len(self.items) + (self._open is not None)
+
+    def _start(self, writer: ItemWriter) -> bytes:
+        events = b"" if self._open is None else self._close("completed")
+        self._open = writer
+        return events + writer.open()
+
+    def _close(self, status: Status) -> bytes:
+        assert self._open is not None
+        item, events = self._open.close(status)
+        self._open = None
+        self.items.append(item)
+        return events
+
+
+def _output(choice: Choice, status: Status) -> list[OutputItem]:
+    """The items of an answer in one piece; what was cut off is the last."""
+    items: list[OutputItem] = []
+    if choice.reasoning:
+        content = [ReasoningText(text=choice.reasoning)]
+        items.append(ReasoningItem(id=new_id("rs"), status="completed", content=content))
+    if choice.text or not (items or choice.tool_calls):
+        text = OutputText(text=choice.text, logprobs=describe_logprobs(choice.text_logprobs))
+        items.append(OutputMessage(id=new_id("msg"), status="completed", content=[text]))
+    for call in choice.tool_calls:
+        items.append(
+            FunctionCall(
+                id=new_id("fc"),
+                status="completed",
+                call_id=call.id,
+                name=call.name,
+                arguments=call.arguments,
+            )
         )
-        return message, b"".join(events)
+    items[-1].status = status
+    return items
 
 
 def _status(finish_reason: FinishReason | None) -> Status:
     return "incomplete" if finish_reason == "length" else "completed"
-
-
-def _new_id(prefix: str) -> str:
-    return f"{prefix}_{uuid.uuid4().hex}"
