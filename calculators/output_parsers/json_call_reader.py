@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from enum import Enum, auto
 
-from calculators.output_parsers.json_scanner import JsonScanner
+from calculators.output_parsers.json_scanner import JsonScanner, is_json
 from calculators.output_parsers.parsed_output import ParsedOutput
 
 __all__ = ["CallState", "JsonCallReader", "is_json_object"]
@@ -172,6 +172,5 @@ class JsonCallReader:
 
 def is_json_object(text: str) -> bool:
     """Whether a whole text is one JSON object."""
-    scanner = JsonScanner()
     text = text.strip(_WHITE_SPACE)
-    return text.startswith("{") and scanner.feed(text) == len(text) and scanner.is_complete
+    return text.startswith("{") and is_json(text)

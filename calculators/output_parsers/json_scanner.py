@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 
-__all__ = ["JsonScanner"]
+__all__ = ["JsonScanner", "is_json"]
 
 _WHITE_SPACE = " \t\n\r"
 _PLAIN_CHARACTERS = re.compile(r'[^"\\\x00-\x1f]*')
@@ -174,3 +174,10 @@ class JsonScanner:
     def _break(self, position: int) -> int:
         self.is_broken = True
         return position
+
+
+def is_json(text: str) -> bool:
+    """Whether a whole text is one JSON value, with nothing behind it."""
+    scanner = JsonScanner()
+    # A number ends at what follows it.
+    return scanner.feed(text + "\n") == len(text) and scanner.is_complete

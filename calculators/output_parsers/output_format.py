@@ -6,8 +6,7 @@ from calculators.output_parsers.families import (
     NO_PARSER,
     REASONING_PARSERS,
     TOOL_PARSERS,
-    detect_reasoning_parser,
-    detect_tool_parser,
+    choose_parsers,
 )
 from calculators.output_parsers.output_parser import (
     OutputParser,
@@ -35,8 +34,7 @@ class OutputFormat:
     @classmethod
     def choose(cls, tool_parser: str, reasoning_parser: str, template: str) -> "OutputFormat":
         """Take parsers by name; "" is the one that the chat template speaks for."""
-        tool_parser = tool_parser or detect_tool_parser(template)
-        reasoning_parser = reasoning_parser or detect_reasoning_parser(template)
+        tool_parser, reasoning_parser = choose_parsers(tool_parser, reasoning_parser, template)
         return cls(
             None if tool_parser == NO_PARSER else TOOL_PARSERS[tool_parser],
             None if reasoning_parser == NO_PARSER else REASONING_PARSERS[reasoning_parser],

@@ -66,6 +66,9 @@ class ParsedOutput:
     def arguments(self, text: str) -> None:
         """Append to the arguments of the tool call that began last."""
         assert self.num_calls, "arguments without a call"
+        if not text:
+            return
+        self._drop_space()
         index = self.num_calls - 1
         call_id = name = None
         if self._calls and self._calls[-1].index == index:

@@ -143,6 +143,14 @@ def byte_level(tmp_path_factory: pytest.TempPathFactory) -> ModelFolder:
 
 
 @pytest.fixture(scope="session")
+def mistral(tmp_path_factory: pytest.TempPathFactory) -> ModelFolder:
+    """The same with special tokens around tool calls."""
+    hf = make_byte_level()
+    hf.add_special_tokens({"additional_special_tokens": ["[TOOL_CALLS]", "[ARGS]", "[OTHER]"]})
+    return write_model(tmp_path_factory.mktemp("mistral"), hf)
+
+
+@pytest.fixture(scope="session")
 def metaspace(tmp_path_factory: pytest.TempPathFactory) -> ModelFolder:
     """A folder with a SentencePiece-like tokenizer that puts a BOS token in front."""
     return write_model(tmp_path_factory.mktemp("metaspace"), make_metaspace())

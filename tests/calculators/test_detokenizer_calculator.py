@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 
 from calculators.detokenizer_calculator import DetokenizerCalculator
+from calculators.output_parsers import OutputFormat
 from calculators.tokenizer import Tokenizer
 from server.graph.testing import CalculatorRunner
 from server.payloads import GenerationRequest, TokenChunk, TokenIdLogprobs, TokenizedPrompt
@@ -144,3 +145,25 @@ async def test_log_probabilities_of_the_prompt_come_with_each_choice(runner, tok
         assert first.prompt_logprobs[0].logprob is None
         assert "".join(entry.token for entry in first.prompt_logprobs) == "The fox"
         assert [text.prompt_logprobs for text in rest] == [None] * len(rest)
+
+
+@pytest.mark.parametrize(
+    ("fields", "shown"),
+    [
+        ({"messages": ({},), "tools": ({},)}, "[TOOL_CALLS]f[ARGS]{}"),
+        ({"messages": ({},)}, "f{}"),
+        ({"prompt": "The", "tools": ({},)}, "f{}"),
+    ],
+)
+async def test_markers_stay_in_the_text_where_they_are_looked_for(mistral, fields, shown):
+    tokenizer = Tokenizer(mistral.path)
+    output_format = OutputFormat.choose("mistral", "none", "")
+    side_packets = {"TOKENIZER": tokenizer, "OUTPUT_FORMAT": output_format}
+    runner = CalculatorRunner(DetokenizerCalculator, side_packets=side_packets)
+    runner.open()
+    prompt = TokenizedPrompt(GenerationRequest("request", **fields), (1,), "The")
+    ids = tokenizer.encode("[TOOL_CALLS]f[ARGS]{}[OTHER]", False)
+    chunks = [TokenChunk(prompt, 0, (i,), lambda: None) for i in ids]
+    chunks.append(TokenChunk(prompt, 0, (2,), lambda: None, finish_reason="stop"))
+    texts = await run(runner, chunks)
+    assert "".join(text.text for text in texts) == shown

@@ -1,0 +1,16 @@
+"""Devstral: [TOOL_CALLS]name[ARGS]{...}."""
+
+from calculators.output_parsers.mistral import MistralToolParser
+from calculators.output_parsers.named_call_reader import ARGS
+from calculators.output_parsers.output_parser import CallFrame
+
+__all__ = ["DevstralToolParser"]
+
+
+class DevstralToolParser(MistralToolParser):
+    """Mistral's newer form, but the arguments always follow a marker."""
+
+    can_be_bare = False
+    frame = CallFrame(
+        before_name=MistralToolParser.begin, before_arguments=ARGS, after_arguments=""
+    )

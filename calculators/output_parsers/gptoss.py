@@ -1,0 +1,132 @@
+"""gpt-oss: messages in channels, <|channel|>analysis<|message|>...<|end|> and so on.
+
+The Harmony format: https://cookbook.openai.com/articles/openai-harmony
+"""
+
+import re
+
+from calculators.output_parsers.output_parser import (
+    OutputParser,
+    ReasoningParser,
+    ToolParser,
+    split_at,
+)
+from calculators.output_parsers.parsed_output import ParsedOutput
+
+__all__ = ["GptOssReasoningParser", "GptOssToolParser"]
+
+START = "<|start|>"
+CHANNEL = "<|channel|>"
+CONSTRAIN = "<|constrain|>"
+MESSAGE = "<|message|>"
+ENDS = ("<|end|>", "<|call|>", "<|return|>")
+MARKERS = (START, CHANNEL, CONSTRAIN, MESSAGE, *ENDS)
+
+REASONING_CHANNEL = "analysis"
+
+_RECIPIENT = re.compile(r"\bto=([\w.-]+)")
+_CHANNEL_NAME = re.compile(r"<\|channel\|>\s*(\w+)")
+
+
+class GptOssToolParser(ToolParser):
+    """Takes the messages that are for the user; those for tools are known by their heads.
+
+    So the reasoning parser of this family, which reads the heads, is always in front of it.
+    """
+
+    markers = MARKERS
+
+    def find_name(self, recipient: str) -> str | None:
+        """The tool that a message to this recipient calls, if it is one."""
+        name = recipient.removeprefix("functions.")
+        is_tool = name != recipient or any(tool["function"]["name"] == name for tool in self._tools)
+        return name if is_tool else None
+
+    def finish(self) -> None:
+        """Nothing is ever held back."""
+
+    def _start(self) -> bool:
+        self._output.content(self._text)
+        self._text = ""
+        return True
+
+
+class GptOssReasoningParser(ReasoningParser):
+    """Reads the heads of messages: the analysis channel is reasoning, calls have a recipient.
+
+    Everything else is for the user. Messages of one kind are separated by a line break.
+    """
+
+    markers = MARKERS
+
+    def __init__(self, output: ParsedOutput, then: OutputParser, prompt: str) -> None:
+        super().__init__(output, then, prompt)
+        self._message_step = self._content
+        self._has_content = False
+        self._has_reasoning = False
+
+    def finish(self) -> None:
+        """A head that was cut off says nothing."""
+        if self._step == self._message:
+            self._message_step(self._text)
+        elif self._step == self._start:
+            self._content(self._text)
+        self._then.finish()
+
+    def _start(self) -> bool:
+        """Expect a head; a model that writes none writes for the user."""
+        text = self._text.lstrip()
+        beginnings = (*MARKERS, "to=")
+        if any(text != marker and marker.startswith(text) for marker in beginnings):
+            return False
+        if text.startswith(beginnings):
+            self._step = self._head
+        else:
+            self._begin_message("")
+        return True
+
+    def _head(self) -> bool:
+        head, marker, rest = self._text.partition(MESSAGE)
+        if not marker:
+            return False
+        self._text = rest
+        self._begin_message(head)
+        return True
+
+    def _begin_message(self, head: str) -> None:
+        recipient = _RECIPIENT.search(head)
+        channel = _CHANNEL_NAME.search(head)
+        name = None
+        if recipient is not None and isinstance(self._then, GptOssToolParser):
+            name = self._then.find_name(recipient.group(1))
+        if name is not None:
+            self._output.start_call(name)
+            self._message_step = self._output.arguments
+        elif channel is not None and channel.group(1) == REASONING_CHANNEL:
+            if self._has_reasoning:
+                self._output.reasoning("\n")
+            self._message_step = self._reasoning
+        else:
+            if self._has_content:
+                self._then.feed("\n")
+            self._message_step = self._content
+        self._step = self._message
+
+    def _message(self) -> bool:
+        before, marker, self._text = split_at(self._text, *ENDS, START, CHANNEL)
+        self._message_step(before)
+        if marker is None:
+            return False
+        if marker not in ENDS:
+            self._text = marker + self._text
+        self._step = self._start
+        return True
+
+    def _content(self, text: str) -> None:
+        self._has_content = self._has_content or bool(text)
+        self._then.feed(text)
+
+    def _reasoning(self, text: str) -> None:
+        if text:
+            self._has_reasoning = True
+            self._output.reasoning(text)

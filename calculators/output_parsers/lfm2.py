@@ -1,0 +1,84 @@
+"""LFM2 and LFM2.5: <|tool_call_start|>[name(key="value")]<|tool_call_end|>, a list in Python.
+
+https://docs.liquid.ai/lfm/key-concepts/tool-use
+"""
+
+import ast
+import json
+import re
+import warnings
+from collections.abc import Iterator
+
+from calculators.output_parsers.block_tool_parser import BlockToolParser, Call
+from calculators.output_parsers.tagged_reasoning import TaggedReasoningParser
+
+__all__ = ["Lfm2ReasoningParser", "Lfm2ToolParser"]
+
+
+_NAME = re.compile(r"[\w.-]+")
+
+
+class Lfm2ReasoningParser(TaggedReasoningParser):
+    """The usual tags, which are special tokens in some of these models."""
+
+    begin = "<think>"
+    end = "</think>"
+    markers = (begin, end)
+
+
+class Lfm2ToolParser(BlockToolParser):
+    """Reads a list of Python calls with literals as arguments, or a JSON list on request."""
+
+    begin = "<|tool_call_start|>"
+    end = "<|tool_call_end|>"
+    markers = (begin, end)
+
+    def read_calls(self, text: str) -> list[Call]:
+        """Raises ValueError for a text that is no such list."""
+        try:
+            return list(_read_list(text.strip()))
+        except (SyntaxError, TypeError, RecursionError, MemoryError) as error:
+            raise ValueError(f"no list of calls: {error}") from error
+
+
+def _read_list(text: str) -> Iterator[Call]:
+    with warnings.catch_warnings():
+        # Models write "\d" in strings.
+        warnings.simplefilter("ignore")
+        expression = ast.parse(text, mode="eval").body
+    if not (isinstance(expression, ast.List) and expression.elts):
+        raise ValueError("no list")
+    yield from map(_read_call, expression.elts)
+
+
+def _read_call(node: ast.expr) -> Call:
+    if isinstance(node, ast.Call) and not node.args:
+        name: object = ast.unparse(node.func)
+        arguments: object = dict(map(_read_argument, node.keywords))
+    else:
+        members = _evaluate(node)
+        if not isinstance(members, dict):
+            raise ValueError("no call")
+        name, arguments = members.get("name"), members.get("arguments")
+    if not (isinstance(name, str) and _NAME.fullmatch(name) and isinstance(arguments, dict)):
+        raise ValueError("no call")
+    return Call(name, json.dumps(arguments, ensure_ascii=False, allow_nan=False))
+
+
+def _read_argument(node: ast.keyword) -> tuple[str, object]:
+    if node.arg is None:
+        raise ValueError("an argument without a name")
+    return node.arg, _evaluate(node.value)
+
+
+def _evaluate(node: ast.expr) -> object:
+    """The value of a literal, in Python's or JSON's spelling."""
+    return ast.literal_eval(ast.fix_missing_locations(_JsonNames().visit(node)))
+
+
+class _JsonNames(ast.NodeTransformer):
+    """true, false and null as Python writes them."""
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        constants = {"true": True, "false": False, "null": None}
+        return ast.Constant(constants[node.id]) if node.id in constants else node

@@ -1,0 +1,25 @@
+"""Llama 3.1 to 3.3: <|python_tag|>{"name": ..., "parameters": {...}}; {...}, often without the tag.
+
+https://www.llama.com/docs/model-cards-and-prompt-formats/llama3_1/
+"""
+
+from calculators.output_parsers.json_tool_parser import JsonToolParser
+from calculators.output_parsers.output_parser import CallFrame
+
+__all__ = ["Llama3ToolParser"]
+
+
+class Llama3ToolParser(JsonToolParser):
+    """Calls behind the tag or at the beginning of the text, with semicolons between them."""
+
+    begin = "<|python_tag|>"
+    separator = ";"
+    can_be_bare = True
+    markers = (begin,)
+    frame = CallFrame(
+        begin=begin,
+        before_name='{"name": "',
+        before_arguments='", "parameters": ',
+        after_arguments="}",
+        between="; ",
+    )

@@ -1,0 +1,24 @@
+"""Phi-4 mini: functools[{"name": ..., "arguments": {...}}, {...}]."""
+
+from calculators.output_parsers.json_tool_parser import JsonToolParser
+from calculators.output_parsers.output_parser import CallFrame
+
+__all__ = ["Phi4ToolParser"]
+
+
+class Phi4ToolParser(JsonToolParser):
+    """A JSON list of calls behind a word."""
+
+    begin = "functools"
+    opening = "["
+    separator = ","
+    closing = "]"
+    markers = (begin,)
+    frame = CallFrame(
+        begin=begin + opening,
+        before_name='{"name": "',
+        before_arguments='", "arguments": ',
+        after_arguments="}",
+        between=", ",
+        end=closing,
+    )
