@@ -23,7 +23,10 @@ __all__ = [
 
 
 class PipelineType(IntEnum):
-    """What runs the model; LM_CB is continuous batching of a text model."""
+    """What runs the model; LM_CB is continuous batching of a text model.
+
+    LM is one request after the other in Model Server; here it is served like LM_CB.
+    """
 
     LM = 0
     VLM = 1
@@ -157,10 +160,10 @@ class LLMCalculatorOptions:
 
     def _find_unsupported(self) -> list[str]:
         problems = []
-        if self.pipeline_type not in (PipelineType.LM_CB, PipelineType.AUTO):
+        if self.pipeline_type not in (PipelineType.LM, PipelineType.LM_CB, PipelineType.AUTO):
             problems.append(
                 f"pipeline_type is {self.pipeline_type.name}, which is not supported yet; "
-                "possible: LM_CB, AUTO"
+                "possible: LM, LM_CB, AUTO"
             )
         if self.chat_template_mode != ChatTemplateMode.JINJA:
             problems.append(

@@ -41,14 +41,32 @@ node {{
   calculator: "DetokenizerCalculator"
   input_stream: "TOKENS:tokens"
   input_side_packet: "TOKENIZER:tokenizer"
-  output_stream: "TEXT:text"
+  input_side_packet: "OUTPUT_FORMAT:format"
+  output_stream: "TEXT:written"
 }}
+
+node {{
+  name: "OutputParser"
+  calculator: "OutputParserCalculator"
+  input_stream: "PROMPT:prompt"
+  input_stream: "TEXT:written"
+  input_side_packet: "TOKENIZER:tokenizer"
+  output_stream: "TEXT:text"
+  output_side_packet: "OUTPUT_FORMAT:format"
+{parser_options}}}
+"""
+PARSER_OPTIONS = """\
+  node_options: {{
+    [type.googleapis.com/mediapipe.OutputParserCalculatorOptions]: {{
+{lines}
+    }}
+  }}
 """
 
 
 @dataclass(frozen=True)
 class TextGenerationGraph:
-    """The default graph, tokenizer -> LLM executor -> detokenizer, and the options of its nodes.
+    """The default graph, from the tokenizer to the output parser, and the options of its nodes.
 
     A field that is None gets no line, so that the server's own default holds.
     """
@@ -62,6 +80,8 @@ class TextGenerationGraph:
     dynamic_split_fuse: bool | None = None
     pipeline_type: str | None = None
     device: str = "CPU"
+    tool_parser: str | None = None
+    reasoning_parser: str | None = None
 
     def text(self) -> str:
         """graph.pbtxt as text protobuf."""
@@ -77,10 +97,20 @@ class TextGenerationGraph:
             "dynamic_split_fuse": _bool(self.dynamic_split_fuse),
             "device": _quote(self.device, '"'),
         }
-        llm_options = "\n".join(
-            f"      {key}: {value}" for key, value in lines.items() if value is not None
+        return GRAPH.format(
+            models_path=models_path,
+            llm_options=_lines(lines),
+            parser_options=self._parser_options(),
         )
-        return GRAPH.format(models_path=models_path, llm_options=llm_options)
+
+    def _parser_options(self) -> str:
+        names = {"tool_parser": self.tool_parser, "reasoning_parser": self.reasoning_parser}
+        lines = _lines({key: name and _quote(name, '"') for key, name in names.items()})
+        return PARSER_OPTIONS.format(lines=lines) if lines else ""
+
+
+def _lines(options: Mapping[str, object]) -> str:
+    return "\n".join(f"      {key}: {value}" for key, value in options.items() if value is not None)
 
 
 def _bool(value: bool | None) -> str | None:

@@ -25,15 +25,27 @@ from server.errors import ExportError
 
 __all__ = ["add_flags", "run"]
 
-PIPELINE_TYPES = ("LM_CB", "AUTO")
+PIPELINE_TYPES = ("LM", "LM_CB", "AUTO")
+TOOL_PARSERS = (
+    "llama3",
+    "phi4",
+    "hermes3",
+    "mistral",
+    "qwen3coder",
+    "gptoss",
+    "devstral",
+    "lfm2",
+    "gemma4",
+)
+REASONING_PARSERS = ("qwen3", "gptoss", "lfm2", "gemma4")
+# Its parsers read the same marks, so that one cannot do without the other.
+INSEPARABLE_PARSERS = "gptoss"
 REFUSED_FLAGS = {
     "--draft_source_model": "speculative decoding",
     "--draft_model_name": "speculative decoding",
     "--draft_eagle3_mode": "speculative decoding",
     "--prompt_lookup_decoding": "speculative decoding",
     "--max_prompt_len": "it is for NPU only",
-    "--reasoning_parser": "the model's thinking stays in the text",
-    "--tool_parser": "tool calls stay in the text",
     "--enable_tool_guided_generation": "guided generation",
 }
 
@@ -45,7 +57,7 @@ def add_flags(parser: Parser) -> None:
     add(
         "--pipeline_type",
         type=_pipeline_type,
-        help="LM_CB (continuous batching) or AUTO, which is the same here",
+        help="LM_CB (continuous batching); LM and AUTO are the same here",
     )
     add("--kv_cache_precision", choices=["u8"], help="precision of the KV cache")
     add(
@@ -73,12 +85,28 @@ def add_flags(parser: Parser) -> None:
         default=0,
         help="size of the KV cache in GB (default: 0, a share of the free memory)",
     )
+    add(
+        "--tool_parser",
+        choices=TOOL_PARSERS,
+        help="form of the model's tool calls (default: what its chat template speaks for)",
+    )
+    add(
+        "--reasoning_parser",
+        choices=REASONING_PARSERS,
+        help="form of the model's reasoning (default: what its chat template speaks for)",
+    )
     for flag, reason in REFUSED_FLAGS.items():
         add(flag, action=RefusedFlag, reason=reason)
 
 
 def run(parser: Parser, values: argparse.Namespace) -> None:
     """Export the model that the command line names. Raises ExportError or ConfigError."""
+    parsers = {values.tool_parser, values.reasoning_parser}
+    if INSEPARABLE_PARSERS in parsers and len(parsers) > 1:
+        parser.error(
+            f"--tool_parser and --reasoning_parser: {INSEPARABLE_PARSERS} is possible for both "
+            "or for neither"
+        )
     _Export(common_options(parser, values), values, Progress()).run()
 
 
@@ -163,6 +191,8 @@ class _Export:
             dynamic_split_fuse=False if values.disable_dynamic_split_fuse else None,
             pipeline_type=values.pipeline_type,
             device=self.options.target_device,
+            tool_parser=values.tool_parser,
+            reasoning_parser=values.reasoning_parser,
         )
         if folder.write_graph(graph.text(), to):
             self._report("graph.pbtxt was different; the old one is kept as graph.pbtxt.bak")
@@ -191,8 +221,9 @@ def _models_path(source: Path, folder: ModelFolder) -> str:
 
 
 def _pipeline_type(text: str) -> str:
-    if text in {"LM", "VLM", "VLM_CB"}:
-        raise argparse.ArgumentTypeError(f"{text} is not supported yet; possible: LM_CB, AUTO")
+    possible = ", ".join(PIPELINE_TYPES)
+    if text in {"VLM", "VLM_CB"}:
+        raise argparse.ArgumentTypeError(f"{text} is not supported yet; possible: {possible}")
     if text not in PIPELINE_TYPES:
-        raise argparse.ArgumentTypeError(f"unknown: {text!r}; possible: LM_CB, AUTO")
+        raise argparse.ArgumentTypeError(f"unknown: {text!r}; possible: {possible}")
     return text

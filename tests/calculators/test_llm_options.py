@@ -69,6 +69,12 @@ def test_every_field_is_read(tmp_path):
     )
 
 
+@pytest.mark.parametrize("name", ["LM", "LM_CB", "AUTO"])
+def test_every_pipeline_of_a_text_model_is_the_same_one(tmp_path, name):
+    options = parse(f'models_path: "./" pipeline_type: {name}', tmp_path)
+    assert options.pipeline_type.name == name
+
+
 def test_defaults_of_unsupported_fields_are_fine(tmp_path):
     text = """
         models_path: "./" draft_models_path: "" draft_device: "" draft_eagle3_mode: False
@@ -83,8 +89,7 @@ def test_defaults_of_unsupported_fields_are_fine(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("pipeline_type: LM", "pipeline_type is LM, .*possible: LM_CB, AUTO"),
-        ("pipeline_type: VLM", "pipeline_type is VLM,"),
+        ("pipeline_type: VLM", "pipeline_type is VLM, .*possible: LM, LM_CB, AUTO"),
         ("pipeline_type: VLM_CB", "pipeline_type is VLM_CB,"),
         ("pipeline_type: OMNI", "pipeline_type is OMNI,"),
         ("chat_template_mode: MINJA", "chat_template_mode is MINJA,.*possible: JINJA"),

@@ -1,23 +1,33 @@
 import json
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from calculators.llm_options import LLMCalculatorOptions
+from calculators.output_parser_calculator import OutputParserCalculatorOptions
+from calculators.output_parsers.families import REASONING_PARSERS, TOOL_PARSERS
+from export_models import text_generation
 from export_models.graph_text import TextGenerationGraph
 from server.graph import parse_graph_config, validate
 
-MODULES = ("tokenizer_calculator", "llm_executor_calculator", "detokenizer_calculator")
-CLASSES = ("TokenizerCalculator", "LLMExecutorCalculator", "DetokenizerCalculator")
+MODULES = {
+    "TokenizerCalculator": "tokenizer_calculator",
+    "LLMExecutorCalculator": "llm_executor_calculator",
+    "DetokenizerCalculator": "detokenizer_calculator",
+    "OutputParserCalculator": "output_parser_calculator",
+}
 
 
-def options_of(graph: TextGenerationGraph) -> LLMCalculatorOptions:
+def options_of(graph: TextGenerationGraph, node: str = "LLMExecutor") -> Any:
     """What the server reads in the text; calculators are named so that none need be installed."""
     text = graph.text()
-    for module, name in zip(MODULES, CLASSES, strict=True):
+    for name, module in MODULES.items():
         text = text.replace(f'"{name}"', f'"calculators.{module}:{name}"')
     nodes = validate(parse_graph_config(text, "graph.pbtxt"), Path()).nodes
     options = {node.name: node.options for node in nodes}
     assert options["Tokenizer"].models_path == graph.models_path
-    return options["LLMExecutor"]
+    return options[node]
 
 
 def test_server_reads_what_was_written() -> None:
@@ -51,3 +61,21 @@ def test_any_character_survives() -> None:
     options = options_of(TextGenerationGraph(models_path=odd, plugin_config={"CACHE_DIR": odd}))
     assert options.models_path == odd
     assert json.loads(options.plugin_config) == {"CACHE_DIR": odd}
+
+
+@pytest.mark.parametrize(
+    ("tool_parser", "reasoning_parser"),
+    [(None, None), ("hermes3", None), (None, "qwen3"), ("gptoss", "gptoss")],
+)
+def test_parsers_are_written_where_they_are_named(
+    tool_parser: str | None, reasoning_parser: str | None
+) -> None:
+    graph = TextGenerationGraph(tool_parser=tool_parser, reasoning_parser=reasoning_parser)
+    assert options_of(graph, "OutputParser") == OutputParserCalculatorOptions(
+        tool_parser or "", reasoning_parser or ""
+    )
+
+
+def test_the_exporter_has_every_parser_of_the_server() -> None:
+    assert set(text_generation.TOOL_PARSERS) == TOOL_PARSERS.keys()
+    assert set(text_generation.REASONING_PARSERS) == REASONING_PARSERS.keys()

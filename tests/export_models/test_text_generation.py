@@ -25,7 +25,7 @@ def test_export_writes_model_graph_and_config(export, converter, checkpoint: Pat
     assert "enable_prefix_caching: true" in lines
     assert "cache_size: 0" in lines
     assert 'device: "CPU"' in lines
-    for unset in ("pipeline_type", "max_num_batched_tokens", "dynamic_split_fuse"):
+    for unset in ("pipeline_type", "max_num_batched_tokens", "dynamic_split_fuse", "tool_parser"):
         assert unset not in lines
 
 
@@ -35,6 +35,7 @@ def test_every_flag_reaches_the_graph(export, converter, checkpoint: Path) -> No
         *("--kv_cache_precision", "u8", "--ov_cache_dir", "it's/cache", "--cache_size", 3),
         *("--enable_prefix_caching", "False", "--disable_dynamic_split_fuse"),
         *("--max_num_batched_tokens", 512, "--max_num_seqs", 9, "--pipeline_type", "LM_CB"),
+        *("--tool_parser", "gptoss", "--reasoning_parser", "gptoss"),
     )
     lines = graph_of("org/ü")
     plugin_config = r"""'{"KV_CACHE_PRECISION": "u8", "CACHE_DIR": "it\'s/cache"}'"""
@@ -45,6 +46,8 @@ def test_every_flag_reaches_the_graph(export, converter, checkpoint: Path) -> No
         "cache_size: 3",
         "max_num_batched_tokens: 512",
         "max_num_seqs: 9",
+        'tool_parser: "gptoss"',
+        'reasoning_parser: "gptoss"',
         "dynamic_split_fuse: false",
         'device: "GPU"',
     ):
