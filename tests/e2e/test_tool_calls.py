@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from e2e_graphs import ONE_NODE_GRAPH, write_model
+from e2e_graphs import ONE_NODE_GRAPH, add_to_config, write_model
 from server_process import ServerProcess, server_process
 
 TOOLS: Any = [
@@ -24,18 +24,20 @@ TOOLS: Any = [
     }
 ]
 QUESTION: Any = [{"role": "user", "content": "What is the weather in Paris?"}]
-MODELS = ["detected", "named"]
+MODELS = ["detected", "named", "exported"]
 
 
 @pytest.fixture(scope="module")
 def server(chat_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """The bundled model in Model Server's form of a graph, with and without names of parsers."""
+    """The bundled model as exported, and in Model Server's form with and without parsers."""
     folder = tmp_path_factory.mktemp("repository")
     names = 'tool_parser: "hermes3", reasoning_parser: "qwen3", '
     off = 'tool_parser: "none", reasoning_parser: "none", '
     for name, options in [("detected", ""), ("named", names), ("off", off)]:
         graph = ONE_NODE_GRAPH.format(models_path=chat_model, options=f"{options}num_kv_blocks: 64")
         write_model(folder, name, graph)
+    (folder / "exported").symlink_to(chat_model)
+    add_to_config(folder, "exported")
     with server_process("--config_path", folder / "config.json") as process:
         yield process
 
