@@ -192,7 +192,7 @@ class ParsedCalculator(Calculator):
                 finish_reason = reason if num == min(limit, len(self.PIECES)) else None
                 fields = {**piece, "finish_reason": finish_reason}
                 if "logprobs" in request.sampling:
-                    fields["logprobs"] = _logprobs(f"t{num}", 0)
+                    fields["logprobs"] = _logprobs(f"t{num}", 0, num)
                 await cc.output(TEXT).send(replace(chunk, **fields))
 
 
