@@ -41,6 +41,8 @@ class RequestOutput:
 
     `num_cached_tokens` of the `num_prompt_tokens` were found in the prefix cache. `error` says why
     there is no answer; it is set only where the caller asked to get errors instead of an exception.
+    `prompt_logprobs` have an entry for each token of the prompt, whose `logprob` is None for the
+    first; they are None unless they were asked for.
     """
 
     prompt: Prompt
@@ -48,6 +50,7 @@ class RequestOutput:
     num_prompt_tokens: int = 0
     num_cached_tokens: int = 0
     error: ServingError | None = None
+    prompt_logprobs: tuple[TokenLogprobs, ...] | None = None
 
     @property
     def text(self) -> str:
@@ -61,8 +64,14 @@ def collect(prompt: Prompt, chunks: Iterable[TextChunk]) -> RequestOutput:
     for chunk in chunks:
         choices.setdefault(chunk.index, []).append(chunk)
     outputs = tuple(_join(index, choices[index]) for index in sorted(choices))
-    any_chunk = next(iter(choices.values()))[-1]
-    return RequestOutput(prompt, outputs, any_chunk.num_prompt_tokens, any_chunk.num_cached_tokens)
+    any_choice = next(iter(choices.values()))
+    return RequestOutput(
+        prompt,
+        outputs,
+        any_choice[-1].num_prompt_tokens,
+        any_choice[-1].num_cached_tokens,
+        prompt_logprobs=any_choice[0].prompt_logprobs,
+    )
 
 
 def _join(index: int, chunks: Sequence[TextChunk]) -> CompletionOutput:

@@ -93,6 +93,19 @@ def test_choices_and_log_probabilities(llm: LLM) -> None:
         assert all(entry.logprob <= 0 and len(entry.top) == 2 for entry in answer.logprobs)
 
 
+def test_log_probabilities_of_the_prompt(llm: LLM) -> None:
+    params = SamplingParams(max_tokens=0, prompt_logprobs=1)
+    (output,) = llm.generate("Once upon a time", params)
+    assert (output.text, output.outputs[0].finish_reason) == ("", "length")
+    assert output.prompt_logprobs is not None
+    assert "".join(entry.token for entry in output.prompt_logprobs) == "Once upon a time"
+    first, *rest = output.prompt_logprobs
+    assert (first.logprob, len(rest)) == (None, output.num_prompt_tokens - 1)
+    assert all(entry.logprob <= 0 and len(entry.top) == 1 for entry in rest)
+    (plain,) = llm.generate("Once upon a time", SamplingParams(max_tokens=1))
+    assert plain.prompt_logprobs is None
+
+
 def test_a_stop_string_ends_an_answer(llm: LLM) -> None:
     (output,) = llm.chat(ask("What is the capital of France?"), GREEDY, stop=" France")
     assert output.text == "The capital of"

@@ -174,6 +174,17 @@ class ChatMessage(BaseModel):
     tool_calls: list[ToolCall] = []
 
 
+class DecodedLogprob(BaseModel):
+    """The log probability of a token of the prompt."""
+
+    logprob: float
+    decoded_token: str
+
+
+# For each token of the prompt by token id; null for the first one.
+PromptLogprobs = list[dict[str, DecodedLogprob] | None] | None
+
+
 class ChatChoice(BaseModel):
     """One of the answers to a conversation."""
 
@@ -192,6 +203,7 @@ class ChatCompletion(BaseModel):
     model: str
     choices: list[ChatChoice]
     usage: Usage
+    prompt_logprobs: PromptLogprobs = None
 
 
 class CompletionChoice(BaseModel):
@@ -201,6 +213,7 @@ class CompletionChoice(BaseModel):
     text: str
     logprobs: dict[str, Any] | None
     finish_reason: FinishReason
+    prompt_logprobs: PromptLogprobs = None
 
 
 class Completion(BaseModel):
