@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+from typing import Annotated
 
+from pydantic import BaseModel, Field
 from server_process import ServerProcess
 
 QUESTION = "What is the capital of France?"
@@ -62,6 +64,21 @@ def test_a_conversation_goes_on(server: ServerProcess) -> None:
     ]
     second = client.responses.create(model="tiny_chat", input=items, temperature=0)
     assert "Rome" in second.output_text
+
+
+class City(BaseModel):
+    """What a client may want to know."""
+
+    name: Annotated[str, Field(max_length=20)]
+    is_capital: bool
+
+
+def test_a_parsed_response(server: ServerProcess) -> None:
+    client = server.openai()
+    response = client.responses.parse(model="tiny_chat", input=QUESTION, text_format=City)
+    assert isinstance(response.output_parsed, City)
+    with client.responses.stream(model="tiny_chat", input=QUESTION, text_format=City) as stream:
+        assert isinstance(stream.get_final_response().output_parsed, City)
 
 
 TOOL = {

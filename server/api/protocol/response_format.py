@@ -1,13 +1,12 @@
-"""The form that a client asks the answer to have: `response_format`."""
+"""The form that a client asks the answer to have: `response_format`, or `text.format`."""
 
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from server.errors import InvalidRequestError, describe_value, did_you_mean
 
-__all__ = ["parse_response_format"]
+__all__ = ["parse_response_format", "parse_text_format"]
 
-FIELD = "response_format"
 KINDS = ("text", "json_object", "json_schema")
 # What a client says about its schema beside it. An answer follows its schema, strict or not.
 SCHEMA_MEMBERS: Mapping[str, type] = {
@@ -20,41 +19,62 @@ SCHEMA_MEMBERS: Mapping[str, type] = {
 
 def parse_response_format(response_format: object) -> Mapping[str, Any] | None:
     """The JSON schema that the answer must satisfy; None for plain text."""
+    where = "response_format"
     if response_format is None:
         return None
-    if not isinstance(response_format, dict):
-        _fail(FIELD, "must be an object", response_format)
-    kind = response_format.get("type")
-    if kind not in KINDS:
-        _fail(f"{FIELD}.type", f"must be one of {', '.join(KINDS)}", kind)
-    known = ("type", "json_schema") if kind == "json_schema" else ("type",)
-    _check_members(response_format, known, FIELD)
+    kind, rest = _parse_kind(response_format, where)
     if kind == "json_schema":
-        return _parse_json_schema(response_format.get("json_schema"), f"{FIELD}.json_schema")
+        _check_members(rest, ("json_schema",), where, where)
+        return _parse_json_schema(rest.get("json_schema"), f"{where}.json_schema", where)
+    _check_members(rest, (), where, where)
     return {"type": "object"} if kind == "json_object" else None
 
 
-def _parse_json_schema(json_schema: object, where: str) -> Mapping[str, Any]:
+def parse_text_format(text_format: object) -> Mapping[str, Any] | None:
+    """The same for a response, where the members of a schema stand beside the type."""
+    where = "text.format"
+    if text_format is None:
+        return None
+    kind, rest = _parse_kind(text_format, where)
+    if kind == "json_schema":
+        return _parse_json_schema(rest, where, where)
+    _check_members(rest, (), where, where)
+    return {"type": "object"} if kind == "json_object" else None
+
+
+def _parse_kind(found: object, where: str) -> tuple[str, Mapping[str, Any]]:
+    """The type, and the other members."""
+    if not isinstance(found, dict):
+        _fail(where, "must be an object", found, where)
+    kind = found.get("type")
+    if kind not in KINDS:
+        _fail(f"{where}.type", f"must be one of {', '.join(KINDS)}", kind, where)
+    return kind, {name: value for name, value in found.items() if name != "type"}
+
+
+def _parse_json_schema(json_schema: object, where: str, param: str) -> Mapping[str, Any]:
     if not isinstance(json_schema, dict):
-        _fail(where, "must be an object", json_schema)
-    _check_members(json_schema, tuple(SCHEMA_MEMBERS), where)
+        _fail(where, "must be an object", json_schema, param)
+    _check_members(json_schema, tuple(SCHEMA_MEMBERS), where, param)
     for name, kind in SCHEMA_MEMBERS.items():
         value = json_schema.get(name)
         if value is not None and not isinstance(value, kind):
             words = {dict: "an object", str: "a string", bool: "true or false"}
-            _fail(f"{where}.{name}", f"must be {words[kind]}", value)
+            _fail(f"{where}.{name}", f"must be {words[kind]}", value, param)
     schema: Mapping[str, Any] | None = json_schema.get("schema")
     if schema is None:
-        _fail(f"{where}.schema", "must be an object", None)
+        _fail(f"{where}.schema", "must be an object", None, param)
     return schema
 
 
-def _check_members(found: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
+def _check_members(
+    found: Mapping[str, Any], known: tuple[str, ...], where: str, param: str
+) -> None:
     for name in found:
         if name not in known:
             hint = did_you_mean(name, known)
-            raise InvalidRequestError(f"{where}: unknown field {name[:100]!r}{hint}", FIELD)
+            raise InvalidRequestError(f"{where}: unknown field {name[:100]!r}{hint}", param)
 
 
-def _fail(where: str, expected: str, found: object) -> NoReturn:
-    raise InvalidRequestError(f"{where} {expected}, found {describe_value(found)}", FIELD)
+def _fail(where: str, expected: str, found: object, param: str) -> NoReturn:
+    raise InvalidRequestError(f"{where} {expected}, found {describe_value(found)}", param)

@@ -16,6 +16,7 @@ from server.api.protocol.fields import (
     Mixed,
 )
 from server.api.protocol.messages import parse_tool_choice, parse_tools
+from server.api.protocol.response_format import parse_text_format
 from server.api.protocol.response_input import parse_input
 from server.api.protocol.response_object import ResponseObject
 from server.api.protocol.response_renderer import ResponseRenderer
@@ -51,16 +52,10 @@ class _Part(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
-class TextFormat(_Part):
-    """The form of the text."""
-
-    type: Literal["text"] = "text"
-
-
 class TextConfig(_Part):
     """The `text` object."""
 
-    format: TextFormat | None = None
+    format: Mixed = None
     verbosity: Literal["medium"] | None = None
 
 
@@ -102,6 +97,14 @@ class ResponseFields(GenerationFields):
             logprobs=("top_logprobs", (self.top_logprobs or 0) if has_logprobs else None),
         )
 
+    def check_stream_options(self) -> None:
+        """The token counts are in the last event, asked for or not, and in no other."""
+        self.has_usage_chunk()
+        if self.has_continuous_usage():
+            where = "stream_options.continuous_usage_stats"
+            problem = f"{where} is not supported with other values than false"
+            raise InvalidRequestError(problem, where)
+
     def template_kwargs(self) -> Mapping[str, Any]:
         """Templates know the effort by its name, or only whether there is to be any."""
         effort = self.reasoning.effort
@@ -115,8 +118,7 @@ def parse_response(body: Mapping[str, Any]) -> GenerationCall:
     """Understand a request body. Raises InvalidRequestError."""
     _refuse_state(body)
     fields = validate_fields(ResponseFields, body, RULES)
-    # The last event has the token counts in any case; this checks the other options.
-    fields.has_usage_chunk()
+    fields.check_stream_options()
     if fields.has_continuous_usage():
         where = "stream_options.continuous_usage_stats"
         raise InvalidRequestError(f"{where} is not supported in a response", where)
@@ -128,6 +130,7 @@ def parse_response(body: Mapping[str, Any]) -> GenerationCall:
         tools=tools if parse_tool_choice(fields.tool_choice) else (),
         chat_template_kwargs=fields.template_kwargs(),
         sampling=fields.response_sampling(),
+        json_schema=parse_text_format(fields.text.format),
         **fields.shared(),
     )
     return GenerationCall(
@@ -158,7 +161,7 @@ def _start_response(fields: ResponseFields) -> ResponseObject:
         reasoning={"effort": fields.reasoning.effort, "summary": fields.reasoning.summary},
         safety_identifier=fields.safety_identifier,
         temperature=fields.temperature,
-        text={"format": {"type": "text"}, "verbosity": "medium"},
+        text={"format": fields.text.format or {"type": "text"}, "verbosity": "medium"},
         tool_choice="auto" if fields.tool_choice is None else fields.tool_choice,
         tools=[_flatten(tool) for tool in fields.tools],
         top_logprobs=fields.top_logprobs or 0,

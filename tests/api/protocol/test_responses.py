@@ -83,6 +83,15 @@ def test_template_kwargs_win_over_the_effort() -> None:
     assert request.chat_template_kwargs == {"enable_thinking": False, "reasoning_effort": "high"}
 
 
+def test_the_form_of_the_text() -> None:
+    schema = {"type": "object", "properties": {"a": {}}}
+    text_format = {"type": "json_schema", "name": "n", "strict": True, "schema": schema}
+    assert request_of(text={"format": text_format}).json_schema == schema
+    assert request_of(text={"format": {"type": "json_object"}}).json_schema == {"type": "object"}
+    assert request_of(text={"format": {"type": "text"}}).json_schema is None
+    assert request_of(text={}).json_schema is None
+
+
 def test_tools_in_the_flat_form() -> None:
     tool = {"type": "function", "name": "f", "parameters": {"type": "object"}}
     function = {"name": "f", "parameters": {"type": "object"}}
@@ -127,7 +136,23 @@ def test_fields_that_ask_for_what_is_so_anyway(fields: Any) -> None:
         ({"top_logprobs": 21}, "top_logprobs", "top_logprobs is 21"),
         ({"include": ["reasoning.encrypted_content"]}, "include.0", "message.output_text.logprobs"),
         ({"include": "x"}, "include", "must be a list"),
-        ({"text": {"format": {"type": "json_schema", "name": "x"}}}, "text.format.type", "'text'"),
+        ({"text": {"format": {"type": "xml"}}}, "text.format", "text.format.type must be one of"),
+        (
+            {"text": {"format": {"type": "json_schema", "name": "x"}}},
+            "text.format",
+            "text.format.schema must be an object, found null",
+        ),
+        (
+            {"text": {"format": {"type": "json_schema", "json_schema": {}}}},
+            "text.format",
+            "text.format: unknown field 'json_schema'",
+        ),
+        ({"text": {"format": "text"}}, "text.format", "text.format must be an object"),
+        (
+            {"stream": True, "stream_options": {"continuous_usage_stats": True}},
+            "stream_options.continuous_usage_stats",
+            "not supported with other values than false",
+        ),
         ({"text": {"verbosity": "low"}}, "text.verbosity", "'medium'"),
         ({"reasoning": {"effort": "huge"}}, "reasoning.effort", "'high'"),
         ({"reasoning": {"summary": "detailed"}}, "reasoning.summary", "'auto'"),
