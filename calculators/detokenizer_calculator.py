@@ -72,17 +72,19 @@ class _Answer:
 
     def __init__(self, first: TokenChunk, table: ByteTable) -> None:
         request, prompt = first.prompt.request, first.prompt
-        text = table.decode(prompt.token_ids) if prompt.text is None else prompt.text
         num_wanted = request.sampling.get("n", 1)
         num_choices = num_wanted if first.num_choices is None else first.num_choices
         self._table = table
-        self._prompt_text = text
+        self._prompt_text = ""
+        if request.echo or first.prompt_logprobs is not None:
+            text = prompt.text
+            self._prompt_text = table.decode(prompt.token_ids) if text is None else text
         self._prompt_logprobs: tuple[TokenLogprobs, ...] | None = None
         self._choices = [
             ChoiceDecoder(
                 table,
                 make_matcher(request.stop) if request.stop else None,
-                echo=text if request.echo else None,
+                echo=self._prompt_text if request.echo else None,
                 includes_stop=request.include_stop_str_in_output,
                 min_tokens=request.sampling.get("min_tokens", 0),
             )

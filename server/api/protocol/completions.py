@@ -33,6 +33,8 @@ __all__ = ["CompletionFields", "parse_completion"]
 # Each prompt is a run of the graph; more than this in one request is taken for a mistake.
 MAX_PROMPTS = 1024
 MAX_TOKEN_ID = 2**31 - 1
+# Some hundred bytes of memory each, until the answer is sent.
+MAX_PROMPT_LOGPROBS = 2**22
 
 RULES = FieldRules(
     neutral={**SHARED_NEUTRAL, "response_format": ({"type": "text"},), "suffix": ("",)},
@@ -71,6 +73,7 @@ def parse_completion(body: Mapping[str, Any]) -> GenerationCall:
     prompts = _parse_prompts(fields.prompt)
     head = AnswerHead.make("cmpl", fields.model)
     sampling = fields.completion_sampling()
+    _check_prompt_logprobs(prompts, sampling)
     shared = fields.shared()
     requests = tuple(
         GenerationRequest(
@@ -94,6 +97,21 @@ def parse_completion(body: Mapping[str, Any]) -> GenerationCall:
             num_echoed_logprobs=fields.logprobs if fields.echo else None,
         ),
     )
+
+
+def _check_prompt_logprobs(prompts: Sequence[Prompt], sampling: SamplingFields) -> None:
+    """Each prompt has a limit in the engine; all of them are in one answer."""
+    num_top = sampling.get("prompt_logprobs")
+    if num_top is None:
+        return
+    length = sum(map(len, prompts))
+    if length * (1 + num_top) * sampling.get("n", 1) > MAX_PROMPT_LOGPROBS:
+        raise InvalidRequestError(
+            f"log probabilities of prompts that are {length} characters or tokens long together "
+            f"are too many for one answer; length * (1 + alternatives) * n can be at most "
+            f"{MAX_PROMPT_LOGPROBS}",
+            "prompt",
+        )
 
 
 def _parse_prompts(prompt: object) -> list[Prompt]:

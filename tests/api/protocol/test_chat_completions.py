@@ -157,6 +157,7 @@ def test_stop() -> None:
     assert request_of(stop="a").stop == ("a",)
     assert request_of(stop=[]).stop == ()
     assert request_of(stop=["x"] * 16).stop == ("x",) * 16
+    assert request_of(stop=["x" * 2000] * 2).stop == ("x" * 2000,) * 2
 
 
 def test_text_parts_are_joined() -> None:

@@ -94,6 +94,15 @@ def test_log_probabilities_of_the_prompt(fields: dict[str, Any], num_top: int | 
     assert sampling.get("logprobs") == fields.get("logprobs")
 
 
+def test_log_probabilities_of_all_prompts_together_are_bounded() -> None:
+    prompts = [[1] * 2**15] * 64
+    assert len(parse(prompt=prompts, echo=True, logprobs=1).prompts) == 64
+    assert len(parse(prompt=prompts, logprobs=5).prompts) == 64
+    for fields in ({"n": 2}, {"prompt": [*prompts, [1]]}, {"prompt_logprobs": 2}):
+        with pytest.raises(InvalidRequestError, match="can be at most 4194304"):
+            parse(**{"prompt": prompts, "echo": True, "logprobs": 1, **fields})
+
+
 def test_a_range_is_told_under_the_name_that_was_sent() -> None:
     with pytest.raises(InvalidRequestError) as error:
         parse(echo=True, logprobs=21)
