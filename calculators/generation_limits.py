@@ -1,5 +1,6 @@
 """What a client asked for -> what the engine is asked for: defaults, limits, a prompt that fits."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from server.errors import InvalidRequestError
@@ -13,7 +14,9 @@ class GenerationLimits:
     """The model's defaults and sizes, and the limits that the graph sets.
 
     `max_num_tokens` are prompt and answer together; `max_num_prompt_tokens`, `max_tokens_limit`
-    are None where there is no such limit. A `best_of` must be below `best_of_limit`.
+    are None where there is no such limit. A `best_of` must be below `best_of_limit`, and so must a
+    number of beams. `room` tells what an answer can have after so many prompt tokens, with so many
+    beams.
     """
 
     defaults: SamplingFields
@@ -21,6 +24,7 @@ class GenerationLimits:
     max_num_prompt_tokens: int | None
     max_tokens_limit: int | None
     best_of_limit: int
+    room: Callable[[int, int], int]
 
     def truncate(self, prompt: TokenizedPrompt) -> TokenizedPrompt:
         """The prompt, or the end of it that the client wants to keep."""
@@ -43,8 +47,11 @@ class GenerationLimits:
         """
         request = prompt.request
         merged: SamplingFields = {**self.defaults, **request.sampling}
-        self._resolve_max_tokens(merged, prompt)
         self._resolve_best_of(merged, request)
+        if merged.get("num_beams", 1) > 1:
+            self._check_best_of_limit("num_beams", merged["num_beams"])
+            _forget_random_defaults(merged, request)
+        self._resolve_max_tokens(merged, prompt)
         return SamplingParams(**merged)
 
     def _resolve_max_tokens(self, merged: SamplingFields, prompt: TokenizedPrompt) -> None:
@@ -52,7 +59,7 @@ class GenerationLimits:
         if "max_tokens" not in request.sampling:
             possible = [limit, request.default_max_tokens, self.defaults.get("max_tokens")]
             known = [value for value in possible if value is not None]
-            room = self.max_num_tokens - len(prompt.token_ids)
+            room = self.room(len(prompt.token_ids), merged.get("num_beams", 1))
             if known:
                 merged["max_tokens"] = max(1, min(room, *known))
         elif limit is not None and merged["max_tokens"] > limit:
@@ -67,20 +74,30 @@ class GenerationLimits:
         best_of = request.best_of
         if best_of is None:
             return
-        if best_of >= self.best_of_limit:
-            raise InvalidRequestError(
-                f"best_of is {best_of}; this graph allows less than {self.best_of_limit} "
-                "(best_of_limit)",
-                "best_of",
-            )
-        if best_of == merged.get("n", 1):
-            return
+        self._check_best_of_limit("best_of", best_of)
         if merged.get("temperature") == 0:
+            # Without randomness the best answers are found by a search.
+            merged["num_beams"] = best_of
+        elif best_of > merged.get("n", 1):
+            merged["n"] = best_of
+            # They are compared by their log probabilities.
+            merged.setdefault("logprobs", 0)
+
+    def _check_best_of_limit(self, name: str, value: int) -> None:
+        if value >= self.best_of_limit:
             raise InvalidRequestError(
-                f"best_of is {best_of} with temperature 0, which gives equal answers; "
-                "take a higher temperature, or the value of n",
-                "best_of",
+                f"{name} is {value}; this graph allows less than {self.best_of_limit} "
+                "(best_of_limit)",
+                name,
             )
-        merged["n"] = best_of
-        # They are compared by their log probabilities.
-        merged.setdefault("logprobs", 0)
+
+
+def _forget_random_defaults(merged: SamplingFields, request: GenerationRequest) -> None:
+    """A beam search has no use for the model's defaults of what makes answers random."""
+    merged["temperature"] = request.sampling.get("temperature", 0.0)
+    if "top_k" not in request.sampling:
+        merged.pop("top_k", None)
+    if "top_p" not in request.sampling:
+        merged.pop("top_p", None)
+    if "min_p" not in request.sampling:
+        merged.pop("min_p", None)

@@ -68,6 +68,7 @@ class LLMExecutorCalculator(Calculator):
             max_num_prompt_tokens=self._engine.max_num_prompt_tokens,
             max_tokens_limit=options.max_tokens_limit,
             best_of_limit=options.best_of_limit,
+            room=self._engine.room,
         )
         self._compiler: GrammarCompiler | None = None
         if cc.has_side_packet(TOKENIZER):

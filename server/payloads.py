@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypedDict, runtime_checkable
 
-from server.errors import InvalidRequestError
+from server.errors import InvalidRequestError, describe_value
 from server.tensors import Tensor
 
 __all__ = [
@@ -131,11 +131,10 @@ class SamplingParams:
     def _check_beam_search(self) -> None:
         _check_range("num_beams", self.num_beams, 1, MAX_CHOICES)
         _check_range("length_penalty", self.length_penalty, -MAX_LENGTH_PENALTY, MAX_LENGTH_PENALTY)
-        if self.early_stopping not in (True, False, "never"):
-            raise InvalidRequestError(
-                f"early_stopping is {self.early_stopping!r}; it must be true, false or 'never'",
-                "early_stopping",
-            )
+        if not (isinstance(self.early_stopping, bool) or self.early_stopping == "never"):
+            found = describe_value(self.early_stopping)
+            problem = f"early_stopping must be true, false or 'never', found {found}"
+            raise InvalidRequestError(problem, "early_stopping")
         if self.num_beams == 1:
             only_here = {"length_penalty": (1.0,), "early_stopping": (False,)}
             self._check_neutral(only_here, "without beam search (num_beams above 1)")

@@ -56,7 +56,11 @@ def test_parameters_of_a_beam_search(fields: dict[str, Any]) -> None:
         ({"length_penalty": 10.1}, "length_penalty", "it must be from -10.0 to 10.0"),
         ({"length_penalty": -10.1}, "length_penalty", "it must be from -10.0 to 10.0"),
         ({"length_penalty": float("nan")}, "length_penalty", "it must be from -10.0 to 10.0"),
-        ({"early_stopping": "always"}, "early_stopping", "it must be true, false or 'never'"),
+        (
+            {"early_stopping": "always"},
+            "early_stopping",
+            "must be true, false or 'never', found the string 'always'",
+        ),
         (
             {"num_beams": 1, "length_penalty": 2.0},
             "length_penalty",

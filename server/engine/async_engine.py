@@ -161,6 +161,10 @@ class AsyncLLMEngine:
         """Prompt tokens that one sequence can have, where that has a limit of its own."""
         return self.engine.limits.max_num_prompt_tokens
 
+    def room(self, num_prompt_tokens: int, num_beams: int) -> int:
+        """The tokens that each answer to a prompt can have; below 1 where there is no room."""
+        return self.engine.limits.room(num_prompt_tokens, num_beams)
+
     @property
     def vocab_size(self) -> int:
         """Tokens that the model chooses from."""

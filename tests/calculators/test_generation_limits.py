@@ -17,6 +17,7 @@ def limits(**fields: Any) -> GenerationLimits:
             "max_num_prompt_tokens": None,
             "max_tokens_limit": None,
             "best_of_limit": 20,
+            "room": lambda num_tokens, num_beams: (100 - num_tokens) // num_beams,
             **fields,
         }
     )
@@ -79,6 +80,44 @@ def test_best_of_is_below_the_limit_of_the_graph() -> None:
     assert limits(best_of_limit=3).resolve(prompt(best_of=2)).n == 2
     with pytest.raises(InvalidRequestError, match="best_of is 3; this graph allows less than 3"):
         limits(best_of_limit=3).resolve(prompt(best_of=3))
+
+
+def test_best_of_without_randomness_is_a_beam_search() -> None:
+    params = limits().resolve(prompt(sampling={"n": 2, "temperature": 0.0}, best_of=5))
+    assert (params.n, params.num_beams, params.logprobs) == (2, 5, None)
+    params = limits().resolve(prompt(sampling={"n": 5, "temperature": 0.0}, best_of=5))
+    assert (params.n, params.num_beams) == (5, 5)
+    of_model = limits(defaults=SamplingFields(temperature=0.0, top_p=0.5))
+    assert of_model.resolve(prompt(best_of=5)).num_beams == 5
+    assert of_model.resolve(prompt(best_of=1)).num_beams == 1
+
+
+def test_a_beam_search_has_no_use_for_random_defaults() -> None:
+    defaults = SamplingFields(
+        temperature=0.7, top_k=3, top_p=0.5, min_p=0.1, repetition_penalty=1.2
+    )
+    asked = prompt(sampling={"num_beams": 4, "temperature": 0.0})
+    params = limits(defaults=defaults).resolve(asked)
+    assert params == SamplingParams(num_beams=4, temperature=0.0, repetition_penalty=1.2)
+    asked = prompt(sampling={"num_beams": 4, "temperature": 0.0, "top_p": 0.5})
+    with pytest.raises(InvalidRequestError, match=r"top_p is 0\.5; in a beam search"):
+        limits(defaults=defaults).resolve(asked)
+
+
+def test_num_beams_are_below_the_limit_of_best_of() -> None:
+    def beams(num_beams: int) -> TokenizedPrompt:
+        return prompt(sampling={"num_beams": num_beams, "temperature": 0.0})
+
+    assert limits().resolve(beams(19)).num_beams == 19
+    with pytest.raises(InvalidRequestError, match=r"num_beams is 20; .* \(best_of_limit\)"):
+        limits().resolve(beams(20))
+    assert limits(best_of_limit=1).resolve(beams(1)).num_beams == 1
+
+
+def test_a_default_gives_way_to_the_room_that_beams_have() -> None:
+    fields = {"num_beams": 3, "temperature": 0.0}
+    assert limits().resolve(prompt(sampling=fields, default_max_tokens=16)).max_tokens == 3
+    assert limits().resolve(prompt(sampling=fields)).max_tokens is None
 
 
 @pytest.mark.parametrize(

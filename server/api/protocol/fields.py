@@ -35,7 +35,6 @@ SHARED_LABELS: Mapping[str, type] = {
 # nothing. Any other value is refused by name: a client must not believe that it had an effect.
 SHARED_NEUTRAL: Mapping[str, Sequence[object]] = {
     "assistant_confidence_threshold": (),
-    "length_penalty": (1, 1.0),
     "max_ngram_size": (),
     "num_assistant_tokens": (),
     "service_tier": ("auto", "default"),
@@ -89,6 +88,10 @@ class GenerationFields(BaseModel):
     max_tokens: Count | None = None
     n: Count | None = None
     best_of: Count | None = None
+    num_beams: Count | None = None
+    use_beam_search: bool | None = None
+    length_penalty: float | None = None
+    early_stopping: Mixed = None
     temperature: float | None = None
     top_k: Count | None = None
     top_p: float | None = None
@@ -161,6 +164,10 @@ class GenerationFields(BaseModel):
         values: dict[str, Any] = {name: getattr(self, name) for name in shared}
         values["logit_bias"] = self._logit_bias()
         values["stop_token_ids"] = None if self.stop_token_ids is None else (*self.stop_token_ids,)
+        beams = self._beams()
+        if beams is not None:
+            renamed["num_beams"] = beams
+            values["temperature"] = self.temperature or 0.0
         values |= {name: value for name, (_, value) in renamed.items() if value is not None}
         set_values = {name: value for name, value in values.items() if value is not None}
         sampling = cast(SamplingFields, set_values)
@@ -174,6 +181,31 @@ class GenerationFields(BaseModel):
                 raise
             raise InvalidRequestError(str(error).replace(error.param, theirs, 1), theirs) from None
         return sampling
+
+    def _beams(self) -> tuple[str, int] | None:
+        """The field that says how many beams there are, and their number; None for no beam search.
+
+        transformers asks for one by num_beams, vLLM by use_beam_search, with n or best_of beams,
+        Model Server by best_of; that takes temperature 0 here, or the best samples are meant.
+        """
+        is_best_of = (self.best_of or 1) > 1 and self.temperature == 0
+        if not (self.use_beam_search or (self.num_beams or 1) > 1 or is_best_of):
+            return None
+        names = [name for name in ("num_beams", "best_of", "n") if getattr(self, name) is not None]
+        name, num_beams = (names[0], getattr(self, names[0])) if names else ("n", 1)
+        if self.best_of not in (None, num_beams):
+            problem = f"best_of is {self.best_of} and num_beams {num_beams}; in a beam search both"
+            raise InvalidRequestError(f"{problem} are the number of beams", "best_of")
+        if self.use_beam_search is False:
+            problem = f"use_beam_search is false, but {name} {num_beams} asks for a beam search"
+            raise InvalidRequestError(problem, "use_beam_search")
+        if num_beams == 1:
+            problem = "use_beam_search needs several beams; set num_beams, best_of or n"
+            raise InvalidRequestError(problem, "use_beam_search")
+        if self.stream:
+            problem = f"stream is not possible with a beam search ({name} {num_beams}), which has"
+            raise InvalidRequestError(f"{problem} its answers at the end", "stream")
+        return name, num_beams
 
     def _checked_best_of(self) -> int | None:
         num_wanted = 1 if self.n is None else self.n
