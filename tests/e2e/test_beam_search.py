@@ -16,7 +16,9 @@ QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
 
 
 def complete(server: ServerProcess, **fields: Any) -> list[CompletionChoice]:
-    known = {name: fields.pop(name) for name in ("n", "best_of", "logprobs", "stop") & fields.keys()}
+    known = {
+        name: fields.pop(name) for name in ("n", "best_of", "logprobs", "stop") & fields.keys()
+    }
     answer = server.openai().completions.create(
         model="tiny_chat",
         prompt=PROMPT,
@@ -150,9 +152,7 @@ async def test_a_client_that_leaves_in_a_search_gives_back_every_block(
     body = {"model": "small", "prompt": PROMPT, "max_tokens": 100, "num_beams": 4}
     async with aiohttp.ClientSession(server.url) as session:
         waiting = [
-            asyncio.create_task(
-                session.post("/v3/completions", json={**body, "ignore_eos": True})
-            )
+            asyncio.create_task(session.post("/v3/completions", json={**body, "ignore_eos": True}))
             for _ in range(8)
         ]
         await asyncio.sleep(0.3)
