@@ -1,6 +1,6 @@
 """The one-node form of an LLM graph that OpenVINO Model Server has."""
 
-from dataclasses import replace
+from dataclasses import dataclass, fields
 
 from calculators.detokenizer_calculator import DetokenizerCalculator
 from calculators.llm_executor_calculator import LLMExecutorCalculator
@@ -9,11 +9,29 @@ from calculators.output_parser_calculator import (
     OutputParserCalculator,
     OutputParserCalculatorOptions,
 )
+from calculators.output_parsers import find_parser_problems
 from calculators.tokenizer_calculator import TokenizerCalculator, TokenizerCalculatorOptions
 from server.graph import Contract, GraphConfig, NodeConfig, Subgraph, Tag
 from server.payloads import GenerationRequest, TextChunk
 
-__all__ = ["HttpLLMCalculator"]
+__all__ = ["HttpLLMCalculator", "HttpLLMCalculatorOptions"]
+
+
+@dataclass(frozen=True)
+class HttpLLMCalculatorOptions(LLMCalculatorOptions):
+    """The options of all its nodes: one type of options holds them in Model Server's graphs."""
+
+    tool_parser: str = ""
+    reasoning_parser: str = ""
+
+    def of_executor(self) -> LLMCalculatorOptions:
+        """Those of the LLM executor."""
+        names = [field.name for field in fields(LLMCalculatorOptions)]
+        return LLMCalculatorOptions(**{name: getattr(self, name) for name in names})
+
+    def _find_problems(self) -> list[str]:
+        parsers = find_parser_problems(self.tool_parser, self.reasoning_parser)
+        return [*parsers, *super()._find_problems()]
 
 
 class HttpLLMCalculator(Subgraph):
@@ -29,10 +47,10 @@ class HttpLLMCalculator(Subgraph):
             Tag("LLM_NODE_RESOURCES", object, optional=True),
             Tag("LLM_NODE_EXECUTION_CONTEXTS", object, optional=True),
         ),
-        options=LLMCalculatorOptions,
+        options=HttpLLMCalculatorOptions,
     )
 
-    def expand(self, node_name: str, options: LLMCalculatorOptions) -> GraphConfig:
+    def expand(self, node_name: str, options: HttpLLMCalculatorOptions) -> GraphConfig:
         """Return tokenizer, executor, detokenizer and output parser, all on one model folder."""
         tokenizer = NodeConfig(
             TokenizerCalculator,
@@ -48,7 +66,7 @@ class HttpLLMCalculator(Subgraph):
             input_streams=("PROMPT:prompt",),
             output_streams=("TOKENS:tokens",),
             input_side_packets=("TOKENIZER:tokenizer",),
-            options=replace(options, tool_parser="", reasoning_parser=""),
+            options=options.of_executor(),
         )
         detokenizer = NodeConfig(
             DetokenizerCalculator,

@@ -10,7 +10,7 @@ from calculators.guided.constraint import GrammarConstraint
 from calculators.llm_options import LLMCalculatorOptions, parse_plugin_config
 from calculators.tokenizer import Tokenizer
 from server.engine import AsyncLLMEngine, EngineConfig
-from server.errors import ConfigError, InvalidRequestError
+from server.errors import InvalidRequestError
 from server.graph import Calculator, Contract, OpenContext, OutputStream, ProcessContext, Tag
 from server.payloads import (
     GenerationRequest,
@@ -43,11 +43,6 @@ class LLMExecutorCalculator(Calculator):
     def open(self, cc: OpenContext) -> None:
         """Load and compile the model; raises ModelLoadError or ConfigError."""
         options = cc.options(LLMCalculatorOptions)
-        if options.tool_parser or options.reasoning_parser:
-            raise ConfigError(
-                f"node {cc.node_name!r}: tool_parser and reasoning_parser belong to a node with "
-                "OutputParserCalculator behind the detokenizer; HttpLLMCalculator has one inside"
-            )
         self._engine = AsyncLLMEngine(
             EngineConfig(
                 models_path=cc.resolve(options.models_path),

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, ClassVar
 
-from calculators.output_parsers import find_parser_problems
 from server.graph import UInt64
 
 __all__ = [
@@ -110,7 +109,6 @@ class LLMCalculatorOptions:
     `num_kv_blocks`, which Model Server does not have, sets the cache in blocks of 32 tokens
     instead. `device` "" is the first GPU, or the CPU where there is none. `plugin_config` is a JSON
     object of OpenVINO properties. `max_tokens_limit` is the most that a request may ask for.
-    `tool_parser` and `reasoning_parser` are those of OutputParserCalculator.
     A request's `best_of` must be below `best_of_limit`. Fields that are not supported yet may be
     left out or have Model Server's defaults.
     """
@@ -138,8 +136,6 @@ class LLMCalculatorOptions:
     draft_eagle3_mode: bool = False
     pipeline_type: PipelineType = PipelineType.AUTO
     cache_eviction_config: CacheEvictionConfig | None = None
-    tool_parser: str = ""
-    reasoning_parser: str = ""
     enable_tool_guided_generation: bool = False
     sparse_attention_config: SparseAttentionConfig | None = None
     cache_interval_multiplier: UInt64 | None = None
@@ -147,9 +143,12 @@ class LLMCalculatorOptions:
 
     def __post_init__(self) -> None:
         parse_plugin_config(self.plugin_config)
-        problems = [*self._find_bad_counts(), *self._find_unsupported()]
+        problems = self._find_problems()
         if problems:
             raise ValueError("; ".join(problems))
+
+    def _find_problems(self) -> list[str]:
+        return [*self._find_bad_counts(), *self._find_unsupported()]
 
     def _find_bad_counts(self) -> list[str]:
         return [
@@ -170,7 +169,6 @@ class LLMCalculatorOptions:
                 f"chat_template_mode is {self.chat_template_mode.name}, which is not supported; "
                 "possible: JINJA"
             )
-        problems += find_parser_problems(self.tool_parser, self.reasoning_parser)
         if self.enable_tool_guided_generation:
             problems.append("enable_tool_guided_generation is not supported yet; possible: false")
         for name in _UNSUPPORTED:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from calculators.output_parsers import NO_PARSER, OutputFormat, ParsedOutput
+from calculators.output_parsers.output_parser import OutputParser
 from server.payloads import GenerationRequest, TokenizedPrompt
 
 WEATHER_TOOL = {
@@ -34,6 +35,22 @@ class Parsed:
     calls: list[tuple[str, str]] = field(default_factory=list)
 
 
+def start(
+    tool_parser: str = NO_PARSER,
+    reasoning_parser: str = NO_PARSER,
+    *,
+    prompt: str = "",
+    tools: tuple[Mapping[str, Any], ...] = (WEATHER_TOOL,),
+) -> tuple[ParsedOutput, OutputParser]:
+    """The parser of one choice, and where it puts what it finds."""
+    request = GenerationRequest("request", messages=({"role": "user"},), tools=tools)
+    output = ParsedOutput()
+    output_format = OutputFormat.choose(tool_parser, reasoning_parser, "")
+    parser = output_format.start(TokenizedPrompt(request, (1,), prompt), output)
+    assert parser is not None
+    return output, parser
+
+
 def parse(
     pieces: Iterable[str],
     tool_parser: str = NO_PARSER,
@@ -43,11 +60,7 @@ def parse(
     tools: tuple[Mapping[str, Any], ...] = (WEATHER_TOOL,),
 ) -> Parsed:
     """Parse a text that comes in these pieces."""
-    request = GenerationRequest("request", messages=({"role": "user"},), tools=tools)
-    output = ParsedOutput()
-    output_format = OutputFormat.choose(tool_parser, reasoning_parser, "")
-    parser = output_format.start(TokenizedPrompt(request, (1,), prompt), output)
-    assert parser is not None
+    output, parser = start(tool_parser, reasoning_parser, prompt=prompt, tools=tools)
     parsed = Parsed()
     for piece in pieces:
         parser.feed(piece)

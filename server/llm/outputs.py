@@ -1,21 +1,30 @@
 """What an LLM gives back for a prompt."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from server.errors import ServingError
 from server.payloads import FinishReason, TextChunk, TokenLogprobs
 
-__all__ = ["CompletionOutput", "Conversation", "Prompt", "RequestOutput", "collect"]
+__all__ = ["CompletionOutput", "Conversation", "Prompt", "RequestOutput", "ToolCall", "collect"]
 
 Conversation = Sequence[Mapping[str, Any]]
 Prompt = str | Sequence[int] | Conversation
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A tool that the model calls; `arguments` is the text of a JSON object."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
 class CompletionOutput:
-    """One answer to a prompt.
+    """One answer to a prompt; `text` is what is neither `reasoning` nor `tool_calls`.
 
     `token_ids` include the token that ended it. `logprobs` are natural-log probabilities, one
     entry per token of the text, None unless they were asked for. `stop_reason` is the stop string
@@ -28,6 +37,8 @@ class CompletionOutput:
     finish_reason: FinishReason | None
     logprobs: tuple[TokenLogprobs, ...] | None = None
     stop_reason: str | None = None
+    reasoning: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
 
     @property
     def num_tokens(self) -> int:
@@ -85,4 +96,16 @@ def _join(index: int, chunks: Sequence[TextChunk]) -> CompletionOutput:
         if has_logprobs
         else None,
         stop_reason=chunks[-1].stop_reason,
+        reasoning="".join(chunk.reasoning for chunk in chunks),
+        tool_calls=_join_tool_calls(chunks),
     )
+
+
+def _join_tool_calls(chunks: Sequence[TextChunk]) -> tuple[ToolCall, ...]:
+    calls: list[ToolCall] = []
+    for delta in (delta for chunk in chunks for delta in chunk.tool_calls):
+        if delta.id is not None:
+            calls.append(ToolCall(delta.id, delta.name or "", ""))
+        call = calls[delta.index]
+        calls[delta.index] = replace(call, arguments=call.arguments + delta.arguments)
+    return tuple(calls)

@@ -2,6 +2,7 @@ import pytest
 
 from calculators import http_llm_calculator
 from calculators.llm_executor_calculator import LLMExecutorCalculator
+from server.errors import GraphValidationError
 from server.graph import Calculator, Graph, parse_graph_config, validate
 from server.payloads import GenerationRequest, TextChunk, TokenChunk
 
@@ -86,7 +87,22 @@ def test_its_parsers_are_those_of_the_parser_node(tmp_path):
     graph = validate(parse_graph_config(text, "graph.pbtxt"), tmp_path)
     _, executor, parser, _ = (node.options for node in graph.nodes)
     assert (parser.tool_parser, parser.reasoning_parser) == ("hermes3", "qwen3")
-    assert (executor.tool_parser, executor.reasoning_parser) == ("", "")
+    assert type(executor) is LLMExecutorCalculator.contract.options
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('tool_parser: "hermes"', "tool_parser is 'hermes'; did you mean 'hermes3'.*none"),
+        ('reasoning_parser: "qwen"', "reasoning_parser is 'qwen'; did you mean 'qwen3'.*none"),
+        ('tool_parser: "gptoss" reasoning_parser: "qwen3"', "for both or for neither"),
+        ('tool_parser: "x" draft_device: "CPU"', "tool_parser is 'x'.*draft_device is not"),
+    ],
+)
+def test_parsers_that_are_not_there_are_refused(tmp_path, text, message):
+    config = parse_graph_config(GRAPH.replace('device: "CPU"', text), "graph.pbtxt")
+    with pytest.raises(GraphValidationError, match=message):
+        validate(config, tmp_path)
 
 
 @pytest.fixture

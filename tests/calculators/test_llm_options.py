@@ -49,7 +49,7 @@ def test_every_field_is_read(tmp_path):
         models_path: "model", max_num_batched_tokens: 1024, cache_size: 4, max_num_seqs: 64,
         dynamic_split_fuse: false, device: "GPU", plugin_config: '{"NUM_STREAMS": 1}',
         best_of_limit: 5, max_tokens_limit: 100, enable_prefix_caching: true, num_kv_blocks: 7,
-        pipeline_type: LM_CB, tool_parser: "hermes3", reasoning_parser: "qwen3"
+        pipeline_type: LM_CB
     """
     assert parse(text, tmp_path) == LLMCalculatorOptions(
         models_path="model",
@@ -64,8 +64,6 @@ def test_every_field_is_read(tmp_path):
         max_tokens_limit=100,
         enable_prefix_caching=True,
         pipeline_type=PipelineType.LM_CB,
-        tool_parser="hermes3",
-        reasoning_parser="qwen3",
     )
 
 
@@ -78,11 +76,11 @@ def test_every_pipeline_of_a_text_model_is_the_same_one(tmp_path, name):
 def test_defaults_of_unsupported_fields_are_fine(tmp_path):
     text = """
         models_path: "./" draft_models_path: "" draft_device: "" draft_eagle3_mode: False
-        draft_cache_size: 0 pipeline_type: AUTO tool_parser: "none" reasoning_parser: ""
+        draft_cache_size: 0 pipeline_type: AUTO
         enable_tool_guided_generation: false chat_template_mode: JINJA
     """
     options = parse(text, tmp_path)
-    assert (options.models_path, options.tool_parser) == ("./", "none")
+    assert options.models_path == "./"
     assert options.draft_models_path == ""
 
 
@@ -93,8 +91,7 @@ def test_defaults_of_unsupported_fields_are_fine(tmp_path):
         ("pipeline_type: VLM_CB", "pipeline_type is VLM_CB,"),
         ("pipeline_type: OMNI", "pipeline_type is OMNI,"),
         ("chat_template_mode: MINJA", "chat_template_mode is MINJA,.*possible: JINJA"),
-        ('tool_parser: "hermes"', "tool_parser is 'hermes'; did you mean 'hermes3'.*none"),
-        ('reasoning_parser: "qwen"', "reasoning_parser is 'qwen'; did you mean 'qwen3'.*none"),
+        ('tool_parser: "hermes3"', "unknown field 'tool_parser'"),
         ("enable_tool_guided_generation: true", "enable_tool_guided_generation is not supported"),
         ('draft_models_path: "draft"', "draft_models_path is not supported"),
         ('draft_device: "CPU"', "draft_device is not supported"),
@@ -126,8 +123,8 @@ def test_what_is_not_supported_is_refused_by_name(tmp_path, text, message):
 
 
 def test_every_problem_is_reported_at_once(tmp_path):
-    with pytest.raises(GraphValidationError, match=r"tool_parser.*draft_models_path"):
-        parse('models_path: "./" tool_parser: "lama" draft_models_path: "x"', tmp_path)
+    with pytest.raises(GraphValidationError, match=r"draft_models_path.*draft_device"):
+        parse('models_path: "./" draft_device: "CPU" draft_models_path: "x"', tmp_path)
 
 
 def test_a_plugin_config_nested_without_end():

@@ -2,7 +2,6 @@ import shutil
 
 import pytest
 
-from calculators.llm_executor_calculator import LLMExecutorCalculator
 from calculators.output_parser_calculator import (
     OutputParserCalculator,
     OutputParserCalculatorOptions,
@@ -162,10 +161,3 @@ def test_unknown_parsers_are_refused_with_the_possible_ones():
         OutputParserCalculatorOptions(tool_parser="hermes")
     with pytest.raises(ValueError, match=r"reasoning_parser is 'x'; possible: .*qwen3.*none"):
         OutputParserCalculatorOptions(reasoning_parser="x")
-
-
-def test_the_executor_has_no_parsers(tmp_path):
-    options = LLMExecutorCalculator.contract.options("model", tool_parser="hermes3")
-    runner = CalculatorRunner(LLMExecutorCalculator, options, base_path=tmp_path)
-    with pytest.raises(Exception, match="belong to a node with OutputParserCalculator"):
-        runner.open()

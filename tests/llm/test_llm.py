@@ -1,5 +1,6 @@
 """The Python door, on a real model."""
 
+import json
 import os
 import signal
 import subprocess
@@ -122,6 +123,17 @@ def test_tools_reach_the_template(llm: LLM) -> None:
     tools = [{"type": "function", "function": function}]
     with_tools = llm.chat(ask("What is the weather in Paris?"), GREEDY, tools=tools)[0]
     assert with_tools.num_prompt_tokens > plain.num_prompt_tokens + 20
+
+
+def test_tool_calls_are_found(llm: LLM) -> None:
+    properties = {"city": {"type": "string"}}
+    function = {"name": "get_weather", "parameters": {"type": "object", "properties": properties}}
+    tools = [{"type": "function", "function": function}]
+    params = SamplingParams(temperature=0)
+    (output,) = llm.chat(ask("What is the weather in Paris?"), params, tools=tools)[0].outputs
+    assert (output.text, output.reasoning, output.finish_reason) == ("", "", "tool_calls")
+    (call,) = output.tool_calls
+    assert (call.name, json.loads(call.arguments)) == ("get_weather", {"city": "Paris"})
 
 
 def test_a_stream_is_the_answer_in_pieces(llm: LLM) -> None:
