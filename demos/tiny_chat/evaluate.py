@@ -6,6 +6,7 @@ import argparse
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
@@ -26,6 +27,9 @@ HERE = Path(__file__).parent
 Backend = Callable[[list[str]], list[str]]
 BATCH = 32
 MAX_NEW_TOKENS = 200
+TOOL_ROWS = [f"tool call, {number} offered" for number in ("one", "two", "three")]
+_AFTER = CATEGORIES.index("tool call") + 1
+ROWS = [*CATEGORIES[:_AFTER], *TOOL_ROWS, *CATEGORIES[_AFTER:], "all"]
 # Symmetric groups of 64 divide every matrix evenly. All layers go to four bits; optimum leaves the
 # embedding, which is also the output, at eight.
 EXPORT = {
@@ -111,27 +115,39 @@ def prompt_of(chat: Conversation, tokenizer: Any) -> str:
     return str(text)
 
 
-def score(chats: list[Conversation], answers: list[str], show: int) -> dict[str, float]:
-    """Share of answers that are right to the letter, by category and in all."""
-    right: dict[str, list[bool]] = {category: [] for category in CATEGORIES}
+def rows_of(chat: Conversation) -> list[str]:
+    """The rows of the table in which this conversation counts."""
+    rows = [chat.category, "all"]
+    if chat.category == "tool call":
+        rows.append(TOOL_ROWS[len(chat.tools) - 1])
+    return rows
+
+
+def count(chats: list[Conversation]) -> Counter[str]:
+    """Number of conversations in each row."""
+    return Counter(row for chat in chats for row in rows_of(chat))
+
+
+def score(chats: list[Conversation], answers: list[str], show: int) -> Counter[str]:
+    """Number of answers that are right to the letter, by row."""
+    right = []
     for chat, answer in zip(chats, answers, strict=True):
         expected = chat.messages[-1]["content"]
-        right[chat.category].append(answer == expected)
-        if answer != expected and show > 0:
+        if answer == expected:
+            right.append(chat)
+        elif show > 0:
             show -= 1
             question = chat.messages[-2]["content"]
             print(f"  {chat.category}: {question!r} -> {answer!r}, not {expected!r}")
-    shares = {category: sum(marks) / len(marks) for category, marks in right.items()}
-    total = [mark for marks in right.values() for mark in marks]
-    return {**shares, "all": sum(total) / len(total)}
+    return count(right)
 
 
-def table(columns: dict[str, dict[str, float]]) -> str:
+def table(asked: Counter[str], columns: dict[str, Counter[str]]) -> str:
     """The shares as a Markdown table in percent."""
-    lines = ["| category | " + " | ".join(columns) + " |", "|---|" + "---:|" * len(columns)]
-    for category in [*CATEGORIES, "all"]:
-        cells = [f"{100 * shares[category]:.1f}" for shares in columns.values()]
-        lines.append(f"| {category} | " + " | ".join(cells) + " |")
+    lines = [f"| category | asked | {' | '.join(columns)} |", "|---|---:|" + "---:|" * len(columns)]
+    for row in filter(asked.get, ROWS):
+        cells = [f"{100 * right[row] / asked[row]:.1f}" for right in columns.values()]
+        lines.append(f"| {row} | {asked[row]} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -149,7 +165,7 @@ def main() -> None:
     tokenizer = AutoTokenizer.from_pretrained(args.model, padding_side="left")
     chats = unseen(held_out(args.seed, args.per_category))
     prompts = [prompt_of(chat, tokenizer) for chat in chats]
-    columns: dict[str, dict[str, float]] = {}
+    asked, columns = count(chats), dict[str, Counter[str]]()
     with tempfile.TemporaryDirectory() as exports:
         for name in args.backends:
             if name == "transformers":
@@ -157,9 +173,9 @@ def main() -> None:
             else:
                 backend = openvino_backend(args.model, tokenizer, Path(exports), name)
             columns[name] = score(chats, backend(prompts), args.show)
-            print(f"{name}: {100 * columns[name]['all']:.1f}", file=sys.stderr)
+            print(f"{name}: {columns[name]['all']} of {len(chats)} right", file=sys.stderr)
     print(f"{len(chats)} held-out conversations, percent right to the letter\n")
-    print(table(columns))
+    print(table(asked, columns))
 
 
 if __name__ == "__main__":

@@ -119,6 +119,17 @@ def labels_of(rows: Tensor, tokenizer: PreTrainedTokenizerFast) -> Tensor:
     return labels
 
 
+class Stopwatch:
+    """Seconds since it was made: by the clock, and of all cores at work for this process."""
+
+    def __init__(self) -> None:
+        self._clock, self._work = time.monotonic(), time.process_time()
+
+    def __str__(self) -> str:
+        clock, work = time.monotonic() - self._clock, time.process_time() - self._work
+        return f"{clock:.0f} s (CPU {work:.0f} s)"
+
+
 @dataclass
 class Data:
     """Packed rows with their labels, short and long ones."""
@@ -207,7 +218,7 @@ def train_cycle(model: Any, plan: Plan, cycle: int, data: Data, fast: bool) -> N
     groups = optimizers(model, rate)
     short, long = batches(data.short, plan.batch, 2), batches(data.long, plan.batch // 4, 3)
     rows = next(long)[0]
-    begin, seen, mean = time.time(), 0, 0.0
+    begin, seen, mean = Stopwatch(), 0, 0.0
     for step in range(steps):
         is_long = step % 16 == 15
         rows, labels = next(long if is_long else short)
@@ -221,10 +232,7 @@ def train_cycle(model: Any, plan: Plan, cycle: int, data: Data, fast: bool) -> N
         seen, mean = seen + rows.numel(), 0.98 * mean + 0.02 * loss.item()
         if step % 100 == 99:
             shown = mean / (1 - 0.98 ** (step + 1))
-            print(
-                f"{step + 1} steps, {time.time() - begin:.0f} s, {seen} tokens, loss {shown:.4f}",
-                flush=True,
-            )
+            print(f"{step + 1} steps, {begin}, {seen} tokens, loss {shown:.4f}", flush=True)
 
 
 def save(model: Any, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
@@ -253,7 +261,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(2)
     torch.manual_seed(1)
-    begin = time.time()
+    begin = Stopwatch()
     plans = [plan for plan in PLANS if args.only in (None, plan.folder)]
     if args.first or args.only == "draft":
         # Both models share one tokenizer; the finished model brings it.
@@ -272,7 +280,7 @@ def main() -> None:
     for name, model in trained.items():
         save(model, tokenizer, args.output / name)
         size = sum(f.stat().st_size for f in (args.output / name).iterdir())
-        print(json.dumps({"model": name, "bytes": size, "seconds": round(time.time() - begin)}))
+        print(f"{name}: {size} bytes, {begin} in all")
 
 
 if __name__ == "__main__":
