@@ -103,7 +103,15 @@ def split_at(text: str, *markers: str) -> tuple[str, str | None, str]:
     if found:
         place, marker = min(found)
         return text[:place], marker, text[place + len(marker) :]
-    for length in range(min(len(text), max(map(len, markers)) - 1), 0, -1):
-        if any(marker.startswith(text[-length:]) for marker in markers):
-            return text[:-length], None, text[-length:]
-    return text, None, ""
+    begun = min(_find_beginning(text, marker) for marker in markers)
+    return text[:begun], None, text[begun:]
+
+
+def _find_beginning(text: str, marker: str) -> int:
+    """Where the end of the text begins that is the start of a marker; its length if none is."""
+    place = text.find(marker[0], max(0, len(text) - len(marker) + 1))
+    while place >= 0:
+        if marker.startswith(text[place:]):
+            return place
+        place = text.find(marker[0], place + 1)
+    return len(text)

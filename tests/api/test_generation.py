@@ -95,6 +95,54 @@ async def test_chat_stream(server: Server) -> None:
     assert all("usage" not in chunk for chunk in chunks)
 
 
+async def test_chat_with_reasoning_and_tool_calls(server: Server) -> None:
+    _, answer = await server.post("/v3/chat/completions", chat("x", model="parsed"))
+    (choice,) = answer["choices"]
+    assert choice["message"] == {
+        "role": "assistant",
+        "content": "Let me look",
+        "refusal": None,
+        "reasoning_content": "I think",
+        "tool_calls": [
+            {
+                "id": "call_a",
+                "type": "function",
+                "function": {"name": "f", "arguments": '{"x": 1}'},
+            },
+            {"id": "call_b", "type": "function", "function": {"name": "g", "arguments": "{}"}},
+        ],
+    }
+    assert choice["finish_reason"] == "tool_calls"
+
+
+async def test_chat_stream_with_reasoning_and_tool_calls(server: Server) -> None:
+    body = chat("x", model="parsed", stream=True)
+    *events, done = parse_events(await server.post_text("/v3/chat/completions", body))
+    assert done == "[DONE]"
+    deltas = [event["choices"][0]["delta"] for event in events]
+    assert deltas[0] == {"role": "assistant", "content": None, "reasoning_content": "I "}
+    assert deltas[1] == {"reasoning_content": "think"}
+    assert "".join(delta.get("content") or "" for delta in deltas) == "Let me look"
+    calls = [call for delta in deltas for call in delta.get("tool_calls", ())]
+    assert calls == [
+        {
+            "index": 0,
+            "id": "call_a",
+            "type": "function",
+            "function": {"name": "f", "arguments": ""},
+        },
+        {"index": 0, "function": {"arguments": '{"x":'}},
+        {"index": 0, "function": {"arguments": " 1}"}},
+        {
+            "index": 1,
+            "id": "call_b",
+            "type": "function",
+            "function": {"name": "g", "arguments": "{}"},
+        },
+    ]
+    assert events[-1]["choices"][0]["finish_reason"] == "tool_calls"
+
+
 async def test_stream_headers(server: Server) -> None:
     body = chat("a", stream=True)
     async with server.http.post("/v3/chat/completions", json=body) as response:
