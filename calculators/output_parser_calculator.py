@@ -6,7 +6,12 @@ from pathlib import Path
 from typing import ClassVar
 
 from calculators.chat_template import find_template_texts
-from calculators.output_parsers import OutputFormat, ParsedOutput, find_parser_problems
+from calculators.output_parsers import (
+    OutputFormat,
+    ParsedDelta,
+    ParsedOutput,
+    find_parser_problems,
+)
 from calculators.tokenizer import Tokenizer
 from server.errors import ModelLoadError
 from server.graph import Calculator, Contract, OpenContext, ProcessContext, Tag
@@ -97,6 +102,8 @@ class _Choice:
             if finish_reason == "stop" and self._output.num_calls:
                 finish_reason = "tool_calls"
         delta = self._output.take()
+        if delta == ParsedDelta(chunk.text) and finish_reason == chunk.finish_reason:
+            return chunk
         return replace(
             chunk,
             text=delta.content,

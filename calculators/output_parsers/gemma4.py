@@ -5,8 +5,8 @@ import re
 from collections.abc import Iterator
 
 from calculators.output_parsers.block_tool_parser import BlockToolParser, Call
-from calculators.output_parsers.json_call_reader import is_json_object
-from calculators.output_parsers.json_scanner import is_json
+from calculators.output_parsers.json_call_reader import read_json_object
+from calculators.output_parsers.json_scanner import read_json
 from calculators.output_parsers.tagged_reasoning import TaggedReasoningParser
 
 __all__ = ["Gemma4ReasoningParser", "Gemma4ToolParser"]
@@ -40,8 +40,8 @@ class Gemma4ToolParser(BlockToolParser):
         found = _CALL.fullmatch(text)
         if found is None:
             raise ValueError("no call")
-        arguments = "".join(_to_json(found.group(2)))
-        if not is_json_object(arguments):
+        arguments = read_json_object("".join(_to_json(found.group(2))))
+        if arguments is None:
             raise ValueError("no object")
         return [Call(found.group(1), arguments)]
 
@@ -58,4 +58,5 @@ def _to_json(text: str) -> Iterator[str]:
             if QUOTE in bare:
                 raise ValueError("a string without an end")
             is_key = text.startswith(":", found.end())
-            yield bare if is_json(bare) and not is_key else json.dumps(bare, ensure_ascii=False)
+            is_value = not is_key and read_json(bare) is not None
+            yield bare if is_value else json.dumps(bare, ensure_ascii=False)

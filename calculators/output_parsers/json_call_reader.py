@@ -4,10 +4,10 @@ import json
 from collections.abc import Callable
 from enum import Enum, auto
 
-from calculators.output_parsers.json_scanner import JsonScanner, is_json
+from calculators.output_parsers.json_scanner import JsonScanner, read_json
 from calculators.output_parsers.parsed_output import ParsedOutput
 
-__all__ = ["CallState", "JsonCallReader", "is_json_object"]
+__all__ = ["CallState", "JsonCallReader", "read_json_object"]
 
 _WHITE_SPACE = " \t\n\r"
 _ARGUMENTS_KEYS = ("arguments", "parameters")
@@ -98,9 +98,9 @@ class JsonCallReader:
     def _scan(self, text: str, position: int) -> int:
         end = self._scanner.feed(text, position)
         if self._is_streaming:
-            self._output.arguments(text[position:end])
+            self._output.arguments(self._scanner.text)
         else:
-            self._value += text[position:end]
+            self._value += self._scanner.text
         if self._scanner.is_broken:
             self._break()
         elif self._scanner.is_complete:
@@ -150,8 +150,8 @@ class JsonCallReader:
 
     def _read_arguments(self) -> None:
         value = json.loads(self._value) if self._value.startswith('"') else self._value
-        self._arguments = "{}" if value == "null" else value
-        if not is_json_object(self._arguments):
+        self._arguments = read_json_object("{}" if value == "null" else value)
+        if self._arguments is None:
             self._break()
 
     def _start_call(self) -> None:
@@ -170,7 +170,7 @@ class JsonCallReader:
         return position
 
 
-def is_json_object(text: str) -> bool:
-    """Whether a whole text is one JSON object."""
+def read_json_object(text: str) -> str | None:
+    """A whole text as one JSON object; None for what is none."""
     text = text.strip(_WHITE_SPACE)
-    return text.startswith("{") and is_json(text)
+    return read_json(text) if text.startswith("{") else None

@@ -1,9 +1,10 @@
 """Where a JSON value ends in a text that comes in pieces."""
 
+import json
 import re
 from collections.abc import Callable
 
-__all__ = ["JsonScanner", "is_json"]
+__all__ = ["JsonScanner", "read_json"]
 
 _WHITE_SPACE = " \t\n\r"
 _PLAIN_CHARACTERS = re.compile(r'[^"\\\x00-\x1f]*')
@@ -16,25 +17,31 @@ _HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
 class JsonScanner:
     """Checks one JSON value (RFC 8259) character by character, and finds its end.
 
+    `text` is what the last `feed` read. Line breaks in strings, which models forget to escape, are
+    escaped there; it is the only mistake that leaves no doubt about what was meant.
     Open brackets are a list, not a recursion: models can be made to nest without end. A number
     that nothing encloses ends at the character behind it.
     """
 
     __slots__ = (
         "_closers",
+        "_controls",
         "_is_key",
         "_num_digits",
         "_scalar",
         "_step",
         "is_broken",
         "is_complete",
+        "text",
     )
 
     def __init__(self) -> None:
         self._closers: list[str] = []
+        self._controls: list[int] = []
         self._is_key = False
         self._num_digits = 0
         self._scalar = ""
+        self.text = ""
         self._step: Callable[[str, int], int] = self._value
         self.is_complete = False
         self.is_broken = False
@@ -44,9 +51,21 @@ class JsonScanner:
 
         That is the end of the text as long as the value is neither complete nor broken.
         """
+        start = position
         while position < len(text) and not (self.is_complete or self.is_broken):
             position = self._step(text, position)
+        self.text = self._escape_controls(text, start, position)
         return position
+
+    def _escape_controls(self, text: str, start: int, end: int) -> str:
+        if not self._controls:
+            return text[start:end]
+        escaped = ""
+        for place in self._controls:
+            escaped += text[start:place] + json.dumps(text[place])[1:-1]
+            start = place + 1
+        self._controls = []
+        return escaped + text[start:end]
 
     def _value(self, text: str, position: int) -> int:
         character = text[position]
@@ -110,7 +129,7 @@ class JsonScanner:
         elif text[position] == "\\":
             self._step = self._escape
         else:
-            return self._break(position)
+            self._controls.append(position)
         return position + 1
 
     def _escape(self, text: str, position: int) -> int:
@@ -176,8 +195,9 @@ class JsonScanner:
         return position
 
 
-def is_json(text: str) -> bool:
-    """Whether a whole text is one JSON value, with nothing behind it."""
+def read_json(text: str) -> str | None:
+    """A whole text as one JSON value with nothing behind it; None for what is none."""
     scanner = JsonScanner()
     # A number ends at what follows it.
-    return scanner.feed(text + "\n") == len(text) and scanner.is_complete
+    is_whole = scanner.feed(text + "\n") == len(text) and scanner.is_complete
+    return scanner.text if is_whole else None

@@ -58,7 +58,7 @@ class NamedCallReader:
 
     def _read_arguments(self, text: str, position: int) -> int:
         end = self._scanner.feed(text, position)
-        self._output.arguments(text[position:end])
+        self._output.arguments(self._scanner.text)
         if self._scanner.is_complete:
             self.state = CallState.COMPLETE
         elif self._scanner.is_broken:

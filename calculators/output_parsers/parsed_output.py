@@ -18,8 +18,8 @@ class ParsedDelta:
     """What is new since the last one."""
 
     content: str
-    reasoning: str
-    tool_calls: tuple[ToolCallDelta, ...]
+    reasoning: str = ""
+    tool_calls: tuple[ToolCallDelta, ...] = ()
 
 
 class ParsedOutput:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from calculators.output_parsers.json_scanner import is_json
+from calculators.output_parsers.json_scanner import read_json
 from calculators.output_parsers.output_parser import ToolParser, split_at
 from calculators.output_parsers.parsed_output import ParsedOutput
 
@@ -186,4 +186,4 @@ def _to_json(text: str, types: frozenset[str]) -> str:
         return json.dumps(text, ensure_ascii=False)
     if literal is not None:
         return literal
-    return value if is_json(value) else json.dumps(text, ensure_ascii=False)
+    return read_json(value) or json.dumps(text, ensure_ascii=False)

@@ -94,6 +94,15 @@ def test_arguments_that_break_in_the_middle_stay_as_they_are():
     assert parsed == Parsed(calls=[("f", '{"a": oops}}\n'), WEATHER])
 
 
+def test_line_breaks_that_were_not_escaped():
+    code = '{"code": "if x:\n    y"}'
+    text = f'<tool_call>{{"name": "run", "arguments": {code}}}</tool_call>'
+    parsed = parse_all_ways(text, "hermes3")
+    assert [(name, json.loads(arguments)) for name, arguments in parsed.calls] == [
+        ("run", {"code": "if x:\n    y"})
+    ]
+
+
 @pytest.mark.parametrize("after", ["}", " and more"])
 def test_what_follows_the_object_in_the_tags_is_content(after):
     text = f'<tool_call>{{"name": "f", "arguments": {{}}}}{after}'

@@ -1,6 +1,8 @@
+import json
+
 import pytest
 
-from calculators.output_parsers.json_scanner import JsonScanner
+from calculators.output_parsers.json_scanner import JsonScanner, read_json
 
 VALUES = [
     "{}",
@@ -61,7 +63,6 @@ def test_the_beginning_of_a_value_is_neither_complete_nor_broken(value):
         ("[1 2]", "[1 "),
         ('{"a": }', '{"a": '),
         ('{"a": 1]', '{"a": 1'),
-        ('"a\nb"', '"a'),
         (r'"\x"', '"\\'),
         (r'"\u12g4"', r'"\u12'),
         ("truth", "tru"),
@@ -82,3 +83,19 @@ def test_a_number_in_pieces_is_checked_as_a_whole():
     assert scanner.is_complete
     assert read == "[12.5e1]"
     assert scan(["[1.", "e5]"])[0].is_broken
+
+
+def test_line_breaks_in_strings_are_escaped():
+    text = '{"a\nb":\n"c\td\x00" }'
+    assert json.loads(read_json(text)) == {"a\nb": "c\td\x00"}
+    scanner = JsonScanner()
+    pieces = []
+    for character in text:
+        scanner.feed(character)
+        pieces.append(scanner.text)
+    assert "".join(pieces) == read_json(text) == r'{"a\nb":' + "\n" + r'"c\td\u0000" }'
+
+
+@pytest.mark.parametrize("text", ["", " ", "1 2", "{} x", "[", "-", "tru"])
+def test_what_is_no_whole_value(text):
+    assert read_json(text) is None
