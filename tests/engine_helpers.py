@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from server.engine.engine import LLMEngine, SequenceOutput
+from server.engine.engine import LLMEngine
 from server.engine.kv_cache_manager import KVCacheManager
+from server.engine.outputs import SequenceOutput
 from server.engine.sequence import EngineRequest
 from server.engine.sequence import Sequence as EngineSequence
 from server.payloads import SamplingParams

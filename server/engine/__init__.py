@@ -2,6 +2,7 @@
 
 from server.engine.async_engine import AsyncLLMEngine, ChoiceOutput
 from server.engine.config import EngineConfig
-from server.engine.engine import LLMEngine, SequenceOutput
+from server.engine.engine import LLMEngine
+from server.engine.outputs import SequenceOutput
 
 __all__ = ["AsyncLLMEngine", "ChoiceOutput", "EngineConfig", "LLMEngine", "SequenceOutput"]

@@ -11,8 +11,9 @@ from functools import partial
 from time import monotonic
 
 from server.engine.config import EngineConfig
-from server.engine.engine import LLMEngine, SequenceOutput
+from server.engine.engine import LLMEngine
 from server.engine.logprobs import PromptLogprobs
+from server.engine.outputs import SequenceOutput
 from server.engine.sequence import EngineRequest
 from server.engine.token_constraint import TokenConstraint
 from server.errors import GenerationError, ModelNotReadyError, RequestError

@@ -3,8 +3,10 @@
 from server.engine.beam_candidates import Candidates
 from server.engine.beam_search import BeamSearch
 from server.engine.model_runner import StepOutput
+from server.engine.outputs import SequenceOutput
 from server.engine.scheduler import Scheduler
 from server.engine.sequence import EngineRequest, Sequence
+from server.errors import GenerationError
 
 Found = list[tuple[Sequence, Candidates | None]]
 
@@ -68,3 +70,23 @@ class BeamSearches:
 
     def _search_of(self, sequence: Sequence) -> BeamSearch:
         return self._searches[sequence.request.request_id]
+
+
+def outputs_of(search: BeamSearch) -> list[SequenceOutput]:
+    """All tokens of the answers that a finished search found, or its error."""
+    request = search.request
+    if search.failure is not None:
+        return [SequenceOutput(request.request_id, 0, None, error=GenerationError(search.failure))]
+    return [
+        SequenceOutput(
+            request.request_id,
+            index,
+            token,
+            answer.logprobs[position] if answer.logprobs else None,
+            answer.finish_reason if position == len(answer.token_ids) - 1 else None,
+            request.num_cached_tokens,
+            request.prompt_logprobs if position == 0 else None,
+        )
+        for index, answer in enumerate(search.hypotheses[: request.params.n])
+        for position, token in enumerate(answer.token_ids)
+    ]

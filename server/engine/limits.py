@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from server.engine.config import EngineConfig
+from server.engine.model_loader import LoadedModel
 from server.errors import ContextLengthError, InvalidRequestError
 from server.payloads import SamplingParams
 
@@ -29,6 +31,26 @@ class RequestLimits:
     max_num_seqs: int
     max_num_prompt_tokens: int | None
     block_size: int
+
+    @classmethod
+    def of(
+        cls, config: EngineConfig, model: LoadedModel, num_blocks: int, context: int | None
+    ) -> "RequestLimits":
+        """The limits of a loaded model; `context` is None where the model does not say."""
+        # The KV of the last token is never needed.
+        capacity = num_blocks * model.block_size + 1
+        is_context_shorter = context is not None and context <= capacity
+        return cls(
+            vocab_size=model.output.vocab_size,
+            num_kv_tokens=capacity - 1,
+            max_num_tokens=min(capacity, context or capacity),
+            limited_by="the model's context" if is_context_shorter else "the KV cache (cache_size)",
+            max_num_seqs=min(config.max_num_seqs, config.max_num_batched_tokens),
+            max_num_prompt_tokens=None
+            if config.dynamic_split_fuse
+            else config.max_num_batched_tokens,
+            block_size=model.block_size,
+        )
 
     def check_token_ids(self, params: SamplingParams) -> None:
         """Raise InvalidRequestError where a field names a token that the model has not."""

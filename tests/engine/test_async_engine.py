@@ -13,8 +13,8 @@ from engine_helpers import F32
 from server.engine import async_engine
 from server.engine.async_engine import AsyncLLMEngine, ChoiceOutput, Generation, OutputCollector
 from server.engine.config import EngineConfig
-from server.engine.engine import SequenceOutput
 from server.engine.model_runner import ModelRunner
+from server.engine.outputs import SequenceOutput
 from server.engine.sequence import EngineRequest
 from server.errors import (
     ContextLengthError,

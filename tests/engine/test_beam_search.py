@@ -9,7 +9,8 @@ import pytest
 from beam_reference import Answers, chat_prompts, generate_with_beams, log_probs_of
 from engine_helpers import check_blocks, run_to_end, start, tokens_of
 
-from server.engine.engine import LLMEngine, SequenceOutput
+from server.engine.engine import LLMEngine
+from server.engine.outputs import SequenceOutput
 from server.engine.sequence import EngineRequest
 from server.errors import ContextLengthError, InvalidRequestError
 from server.payloads import SamplingParams
@@ -45,7 +46,7 @@ def answers_of(outputs: list[SequenceOutput], requests: list[EngineRequest]) -> 
 
 
 def check_all_blocks(engine: LLMEngine) -> None:
-    plain = [s for choices in engine._sequences.values() for s in choices.values()]
+    plain = engine._choices.sequences
     check_blocks(engine.kv, plain + engine._searches.sequences)
 
 

@@ -359,7 +359,7 @@ def test_aborted_in_mid_flight_requests_leave_nothing(
         outputs += [*engine.step(), *engine.step()]
         engine.abort(victim.request_id)
         engine.abort(victim.request_id)
-        sequences = [s for choices in engine._sequences.values() for s in choices.values()]
+        sequences = engine._choices.sequences
         check_blocks(engine.kv, sequences)
         assert not engine.has_request(victim.request_id)
     outputs += run_to_end(engine)
@@ -386,7 +386,7 @@ def test_running_out_of_blocks_keeps_every_block_accounted_for(
     start(engine, prompts[8:16], params(40, n=2))
     while engine.has_work:
         engine.step()
-        sequences = [s for choices in engine._sequences.values() for s in choices.values()]
+        sequences = engine._choices.sequences
         assert all(s.status is not SequenceStatus.FINISHED for s in sequences)
         check_blocks(engine.kv, sequences)
     assert engine.stats.preemptions > 0

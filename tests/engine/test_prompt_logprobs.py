@@ -8,8 +8,9 @@ import pytest
 from engine_helpers import check_blocks, run_to_end, start, tokens_of
 
 from server.engine import engine as engine_module
-from server.engine.engine import LLMEngine, SequenceOutput
+from server.engine.engine import LLMEngine
 from server.engine.logprobs import PromptLogprobs
+from server.engine.outputs import SequenceOutput
 from server.engine.sequence import EngineRequest
 from server.errors import ContextLengthError, InvalidRequestError
 from server.payloads import SamplingParams
@@ -105,12 +106,12 @@ def test_a_preempted_prompt_goes_on_with_what_it_has(
     parts = second.prompt_logprobs
     assert parts is not None
     assert 0 < parts.num_done < 299
-    victim = engine._sequences[second.request_id][0]
+    victim = engine._choices._choices[second.request_id][0]
     engine.scheduler._preempt(victim, engine.scheduler.schedule())
     num_done = parts.num_done
     outputs += engine.step()
     assert parts.num_done >= num_done
-    check_blocks(engine.kv, [engine._sequences[first.request_id][0], victim])
+    check_blocks(engine.kv, [engine._choices._choices[first.request_id][0], victim])
     outputs += run_to_end(engine)
     check(gathered_of(outputs, second), prompts[23], log_softmax[23])
     check(gathered_of(outputs, first), prompts[10], log_softmax[10])

@@ -15,7 +15,8 @@ from engine_helpers import generate, run_to_end, start, tokens_of
 from calculators.byte_table import ByteTable, load_byte_table
 from calculators.guided import GrammarCompiler, answer_grammar
 from calculators.guided.constraint import GrammarConstraint
-from server.engine.engine import LLMEngine, SequenceOutput
+from server.engine.engine import LLMEngine
+from server.engine.outputs import SequenceOutput
 from server.engine.sequence import EngineRequest
 from server.errors import InvalidRequestError
 from server.payloads import GenerationRequest, SamplingParams

@@ -1,0 +1,24 @@
+"""What the engine brings to those who asked."""
+
+from dataclasses import dataclass
+
+from server.engine.logprobs import PromptLogprobs
+from server.errors import RequestError
+from server.payloads import FinishReason, TokenIdLogprobs
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceOutput:
+    """What a step brought for one choice of a request: a token, its end, or an error.
+
+    The log probabilities of the prompt come with the first output of each choice.
+    """
+
+    request_id: int
+    index: int
+    token_id: int | None
+    logprobs: TokenIdLogprobs | None = None
+    finish_reason: FinishReason | None = None
+    num_cached_tokens: int = 0
+    prompt_logprobs: PromptLogprobs | None = None
+    error: RequestError | None = None

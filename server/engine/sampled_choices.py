@@ -1,0 +1,148 @@
+"""The requests of an engine whose tokens are sampled: which there are, and what a step brings."""
+
+from collections.abc import Sequence as Rows
+
+from server.engine.outputs import SequenceOutput
+from server.engine.sampler import BAD_LOGITS, SampledToken
+from server.engine.scheduler import Scheduler
+from server.engine.sequence import EngineRequest, Sequence
+from server.engine.stats import EngineStats
+from server.errors import GenerationError, RequestError
+from server.payloads import FinishReason
+
+
+class SampledChoices:
+    """Unfinished choices by the number of their request and their own."""
+
+    def __init__(self, stats: EngineStats) -> None:
+        self._stats = stats
+        self._choices: dict[int, dict[int, Sequence]] = {}
+
+    def __contains__(self, request_id: int) -> bool:
+        return request_id in self._choices
+
+    @property
+    def request_ids(self) -> set[int]:
+        """The requests that have unfinished choices."""
+        return set(self._choices)
+
+    @property
+    def sequences(self) -> list[Sequence]:
+        """All unfinished choices; those of a prompt that is not read yet are one."""
+        return [sequence for choices in self._choices.values() for sequence in choices.values()]
+
+    def add(self, request: EngineRequest, arrival: int) -> Sequence:
+        """Begin a request; returns the sequence to schedule for it."""
+        sequence = Sequence(request, arrival=arrival)
+        self._choices[request.request_id] = {0: sequence}
+        return sequence
+
+    def end(
+        self, request_id: int, scheduler: Scheduler, index: int | None = None
+    ) -> list[Sequence]:
+        """Forget one choice of a request, or all, and free their blocks; returns them."""
+        choices = self._choices[request_id].values()
+        ended = [choice for choice in choices if index in (None, choice.index)]
+        for sequence in ended:
+            self._finish(sequence, scheduler)
+        return ended
+
+    def collapse(self, scheduler: Scheduler) -> list[Sequence]:
+        """Take all choices from a scheduler; returns what the next one is given of them."""
+        for sequence in self.sequences:
+            scheduler.remove(sequence)
+        return self.sequences
+
+    def clear(self) -> None:
+        """Forget all choices, because the scheduler and the blocks are gone."""
+        self._choices.clear()
+
+    def fork(self, computed: list[Sequence]) -> tuple[list[Sequence], Rows[int] | None]:
+        """What to sample for: of the computed sequences those of here, and their further choices.
+
+        Returns the sequences with the rows of their logits, None where these are one to one. The
+        further choices begin where a prompt is done; all read the same logits.
+        """
+        if not any(s.num_pending_forks or s.group for s in computed):
+            return computed, None
+        sequences: list[Sequence] = []
+        rows: list[int] = []
+        for row, parent in enumerate(computed):
+            if parent.group is not None:
+                continue
+            children = [
+                Sequence(parent.request, index, parent.arrival)
+                for index in range(1, parent.num_pending_forks + 1)
+            ]
+            parent.num_pending_forks = 0
+            sequences += [parent, *children]
+            rows += [row] * (1 + len(children))
+        return sequences, rows
+
+    def advance(
+        self, sequences: list[Sequence], sampled: list[SampledToken], scheduler: Scheduler
+    ) -> list[SequenceOutput]:
+        """Give each sequence of `fork` its token; what is complete ends."""
+        self._adopt_forks(sequences, scheduler)
+        return [
+            self._advance(sequence, token, scheduler)
+            for sequence, token in zip(sequences, sampled, strict=True)
+        ]
+
+    def _adopt_forks(self, sequences: list[Sequence], scheduler: Scheduler) -> None:
+        for sequence in sequences:
+            choices = self._choices[sequence.request.request_id]
+            if sequence.index not in choices:
+                scheduler.add_fork(choices[0], sequence)
+                choices[sequence.index] = sequence
+
+    def _advance(
+        self, sequence: Sequence, sampled: SampledToken, scheduler: Scheduler
+    ) -> SequenceOutput:
+        if sampled.token_id is None:
+            return self._fail(sequence, GenerationError(BAD_LOGITS), scheduler)
+        request = sequence.request
+        is_first = sequence.num_generated_tokens == 0
+        token = None if request.max_tokens == 0 else sampled.token_id
+        if token is not None:
+            sequence.append(token)
+            self._stats.generated_tokens += 1
+        reason = _finish_reason(sequence, token)
+        if reason is not None:
+            self._finish(sequence, scheduler)
+        elif sequence.constraint is not None and token is not None:
+            try:
+                sequence.constraint.accept(token)
+            except RequestError as error:
+                return self._fail(sequence, error, scheduler)
+        return SequenceOutput(
+            request.request_id,
+            sequence.index,
+            token,
+            None if token is None else sampled.logprobs,
+            reason,
+            request.num_cached_tokens,
+            request.prompt_logprobs if is_first else None,
+        )
+
+    def _fail(
+        self, sequence: Sequence, error: RequestError, scheduler: Scheduler
+    ) -> SequenceOutput:
+        self._finish(sequence, scheduler)
+        return SequenceOutput(sequence.request.request_id, sequence.index, None, error=error)
+
+    def _finish(self, sequence: Sequence, scheduler: Scheduler) -> None:
+        scheduler.remove(sequence)
+        choices = self._choices[sequence.request.request_id]
+        del choices[sequence.index]
+        if not choices:
+            del self._choices[sequence.request.request_id]
+            self._stats.cached_tokens += sequence.request.num_cached_tokens
+
+
+def _finish_reason(sequence: Sequence, token: int | None) -> FinishReason | None:
+    if token in sequence.request.end_token_ids:
+        return "stop"
+    if sequence.num_generated_tokens >= sequence.request.max_tokens:
+        return "length"
+    return None
