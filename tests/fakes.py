@@ -245,6 +245,8 @@ class RawCalculator(Calculator):
                     await output.send(HttpResponsePayload(b"%d\n" % i, 202, "text/plain"))
                 if b"then fail" in request.body:
                     raise GenerationError("in the middle")
+                if b"then wait" in request.body:
+                    await asyncio.Event().wait()
                 return
             if b"fail" in request.body:
                 raise InvalidRequestError("the graph does not like it")

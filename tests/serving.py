@@ -15,6 +15,7 @@ from openai import AsyncOpenAI
 from server.api.app import ENDPOINTS
 from server.api.http_server import HttpServer, open_sockets
 from server.api.openapi import describe_endpoints
+from server.api.settings import HttpSettings
 from server.model_manager import ModelManager
 
 DOCUMENT = describe_endpoints(ENDPOINTS)
@@ -64,10 +65,12 @@ class Server:
 
 
 @asynccontextmanager
-async def running_server(manager: ModelManager) -> AsyncIterator[Server]:
+async def running_server(
+    manager: ModelManager, settings: HttpSettings | None = None
+) -> AsyncIterator[Server]:
     """Serve the models of a manager until the block ends."""
     sockets = open_sockets(["127.0.0.1"], 0)
-    http = HttpServer(manager, sockets)
+    http = HttpServer(manager, sockets, settings)
     await http.start()
     url = f"http://127.0.0.1:{sockets[0].getsockname()[1]}"
     try:

@@ -1,6 +1,9 @@
 """The application: its endpoints and what is around them."""
 
+from collections.abc import Iterator
+
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from server.api import (
     generation,
@@ -12,15 +15,17 @@ from server.api import (
     stored_responses,
     tokenization,
 )
+from server.api.auth import key_middleware
+from server.api.cors import cors_signal, preflight_middleware
 from server.api.endpoint import add_routes
 from server.api.errors import error_middleware
 from server.api.keys import MODEL_MANAGER
 from server.api.openapi import openapi_endpoint
+from server.api.settings import HttpSettings
+from server.api.timeout import timeout_middleware
 from server.model_manager import ModelManager
 
 __all__ = ["create_app"]
-
-MAX_BODY_BYTES = 64 * 2**20
 
 # The raw graphs last: they take every path that is nobody's.
 ENDPOINTS = (
@@ -40,10 +45,24 @@ async def _hide_versions(_: web.Request, response: web.StreamResponse) -> None:
     response.headers.pop("Server", None)
 
 
-def create_app(manager: ModelManager) -> web.Application:
+def create_app(manager: ModelManager, settings: HttpSettings | None = None) -> web.Application:
     """The application of one server."""
-    app = web.Application(middlewares=[error_middleware], client_max_size=MAX_BODY_BYTES)
+    settings = settings or HttpSettings()
+    app = web.Application(
+        middlewares=tuple(_middlewares(settings)), client_max_size=settings.max_request_bytes
+    )
     app[MODEL_MANAGER] = manager
     app.on_response_prepare.append(_hide_versions)
+    app.on_response_prepare.append(cors_signal(settings.cors))
     add_routes(app.router, [openapi_endpoint(ENDPOINTS), *ENDPOINTS])
     return app
+
+
+def _middlewares(settings: HttpSettings) -> Iterator[Middleware]:
+    """From the outermost to the innermost."""
+    if settings.request_timeout_s:
+        yield timeout_middleware(settings.request_timeout_s)
+    yield error_middleware
+    yield preflight_middleware
+    if settings.api_key is not None:
+        yield key_middleware(settings.api_key, settings.key_scope)

@@ -27,8 +27,10 @@ PREFIXES = ("/v3/v1", "/v3", "/v1")
 
 ERRORS: Mapping[int, str] = {
     400: "The request cannot be served as it is; `error.param` names the field.",
+    401: "An API key is needed: `Authorization: Bearer <key>`.",
     404: "There is no such thing, for example no model of that name.",
     405: "The path has other methods; the header Allow lists them.",
+    408: "The body did not come in time.",
     412: "A file of the configuration, or a graph, makes no sense.",
     413: "The body is too large.",
     500: "The server failed at this request; the others go on.",

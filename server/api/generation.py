@@ -70,7 +70,7 @@ async def _answer_whole(call: GenerationCall, chunks: AsyncIterator[TextChunk]) 
 async def _answer_in_events(
     request: web.Request, call: GenerationCall, chunks: AsyncIterator[TextChunk]
 ) -> web.StreamResponse:
-    events = EventStream(request)
+    events = EventStream(request, call.renderer.failure)
     try:
         await _send_events(events, call, chunks)
     except ClientGoneError:
@@ -78,7 +78,7 @@ async def _answer_in_events(
     except Exception as error:
         if not events.has_started:
             raise
-        await events.send(call.renderer.failure(api_error(error).as_dict()))
+        await events.fail(api_error(error))
     return events.response
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from aiohttp import web
 
 from server.api.app import create_app
+from server.api.settings import HttpSettings
 from server.errors import ConfigError
 from server.model_manager import ModelManager
 
@@ -93,11 +94,16 @@ def _listen(family: socket.AddressFamily, address: str, port: int) -> socket.soc
 class HttpServer:
     """Serves the models of a manager on open sockets."""
 
-    def __init__(self, manager: ModelManager, sockets: Sequence[socket.socket]) -> None:
+    def __init__(
+        self,
+        manager: ModelManager,
+        sockets: Sequence[socket.socket],
+        settings: HttpSettings | None = None,
+    ) -> None:
         self._sockets = sockets
         is_logged = access_logger.isEnabledFor(logging.DEBUG)
         self._runner = web.AppRunner(
-            create_app(manager),
+            create_app(manager, settings),
             # A client that leaves ends its request; aiohttp's default is to let it run on.
             handler_cancellation=True,
             # Else aiohttp unpacks a compressed body of any size; JSON is not sent in this way.

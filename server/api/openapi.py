@@ -8,12 +8,14 @@ from aiohttp import web
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from server.api.endpoint import Answer, Endpoint, Schema, json_answer
+from server.api.endpoint import Answer, Endpoint, Schema, error_answers, json_answer
 from server.api.protocol.answer import json_bytes
 from server.version import DISTRIBUTION, version
 
 __all__ = ["describe_endpoints", "documented_path", "openapi_endpoint"]
 
+# Where the server is started with an API key or a limit of time.
+ALWAYS_POSSIBLE = error_answers(401, 408, 503)
 PATH_PARAMETER = re.compile(r"\{(\w+)(?::[^{}]+)?\}")
 
 
@@ -85,7 +87,8 @@ def _describe_operation(endpoint: Endpoint, path: str, schemas: _Schemas) -> dic
         "operationId": f"{endpoint.method} {documented_path(path)}",
         "summary": endpoint.summary,
         "responses": {
-            status: _describe_answer(answer, schemas) for status, answer in endpoint.answers.items()
+            status: _describe_answer(answer, schemas)
+            for status, answer in {**ALWAYS_POSSIBLE, **endpoint.answers}.items()
         },
     }
     parameters = [

@@ -1,10 +1,14 @@
 """Server-sent events."""
 
+from collections.abc import Callable
+from typing import Any
+
 from aiohttp import web
 
-from server.api.errors import ClientGoneError
+from server.api.errors import ApiError, ClientGoneError
 
-__all__ = ["EventStream"]
+__all__ = ["EVENT_STREAM", "EventStream"]
+
 
 HEADERS = {"Content-Type": "text/event-stream", "Cache-Control": "no-cache"}
 
@@ -13,11 +17,15 @@ class EventStream:
     """The events of one answer.
 
     The status line leaves with the first event, so whatever fails before it is an answer with a
-    status of its own.
+    status of its own. `render_failure` makes the event that ends a stream which has failed.
     """
 
-    def __init__(self, request: web.Request) -> None:
+    def __init__(
+        self, request: web.Request, render_failure: Callable[[dict[str, Any]], bytes]
+    ) -> None:
+        request[EVENT_STREAM] = self
         self._request = request
+        self._render_failure = render_failure
         self.response = web.StreamResponse(headers=HEADERS)
 
     @property
@@ -33,3 +41,11 @@ class EventStream:
             await self.response.write(events)
         except ConnectionError as error:
             raise ClientGoneError from error
+
+    async def fail(self, error: ApiError) -> None:
+        """Send the event of an error, the last one. Raises ClientGoneError."""
+        await self.send(self._render_failure(error.as_dict()))
+
+
+EVENT_STREAM = web.RequestKey("event_stream", EventStream)
+"""Where a request has its stream."""

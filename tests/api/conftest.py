@@ -7,6 +7,7 @@ import pytest
 from fakes import RAW_GRAPH, describe_graph, echo_graph, parsed_graph, write_repository
 from serving import Server, running_server
 
+from server.api.settings import HttpSettings
 from server.config import load_config
 from server.model_manager import ModelManager
 
@@ -21,8 +22,14 @@ GRAPHS = {
 
 
 @pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[Server]:
+def settings() -> HttpSettings:
+    """What tests of other settings override."""
+    return HttpSettings()
+
+
+@pytest.fixture
+async def server(tmp_path: Path, settings: HttpSettings) -> AsyncIterator[Server]:
     manager = ModelManager(load_config(write_repository(tmp_path, GRAPHS)))
     await manager.load_all()
-    async with running_server(manager) as running:
+    async with running_server(manager, settings) as running:
         yield running

@@ -1,0 +1,51 @@
+"""The API key: `Authorization: Bearer <key>`, as OpenAI's clients send it."""
+
+import hmac
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from server.api.errors import ApiError
+from server.api.settings import KeyScope
+
+__all__ = ["key_middleware"]
+
+HEALTH_PATHS = ("/health", "/v2/health/live", "/v2/health/ready")
+
+
+def key_middleware(key: str, scope: KeyScope) -> Middleware:
+    """Make the middleware that refuses requests without the key."""
+    expected = key.encode()
+
+    @web.middleware
+    async def check_key(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if not _needs_key(request, scope) or _has_key(request, expected):
+            return await handler(request)
+        problem = "the API key is wrong" if _token(request) else "no API key was sent"
+        return ApiError(
+            401,
+            f"{problem}; it is expected as: Authorization: Bearer <key>",
+            code="invalid_api_key",
+            headers={"WWW-Authenticate": "Bearer"},
+        ).as_response()
+
+    return check_key
+
+
+def _needs_key(request: web.Request, scope: KeyScope) -> bool:
+    # A browser asks with OPTIONS, before it sends any key, whether it may send one.
+    if request.method == "OPTIONS":
+        return False
+    if scope is KeyScope.CHANGES:
+        return request.method not in {"GET", "HEAD"}
+    return scope is KeyScope.ALL or request.path not in HEALTH_PATHS
+
+
+def _has_key(request: web.Request, expected: bytes) -> bool:
+    return hmac.compare_digest(_token(request), expected)
+
+
+def _token(request: web.Request) -> bytes:
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    # aiohttp decodes header bytes that are no UTF-8 in this way.
+    return token.strip().encode(errors="surrogateescape") if scheme.lower() == "bearer" else b""

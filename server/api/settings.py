@@ -1,0 +1,36 @@
+"""What the command line says about HTTP."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+__all__ = ["CorsSettings", "HttpSettings", "KeyScope"]
+
+
+class KeyScope(StrEnum):
+    """Which requests need the API key."""
+
+    CHANGES = "changes"
+    """All that generate or change anything, so everything but GET."""
+    ALL_BUT_HEALTH = "all_but_health"
+    ALL = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class CorsSettings:
+    """What browsers may do with answers on behalf of pages from elsewhere; `*` is everything."""
+
+    origins: tuple[str, ...] = ("*",)
+    methods: tuple[str, ...] = ("*",)
+    headers: tuple[str, ...] = ("*",)
+    has_credentials: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HttpSettings:
+    """`request_timeout_s` 0 lets a request take its time."""
+
+    api_key: str | None = None
+    key_scope: KeyScope = KeyScope.CHANGES
+    cors: CorsSettings = field(default_factory=CorsSettings)
+    max_request_bytes: int = 64 * 2**20
+    request_timeout_s: float = 0.0

@@ -1,0 +1,59 @@
+"""The longest time that a request may take, from its headers to the end of its answer."""
+
+import asyncio
+import logging
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from server.api.errors import ApiError, ClientGoneError
+from server.api.sse import EVENT_STREAM, EventStream
+
+__all__ = ["timeout_middleware"]
+
+logger = logging.getLogger(__name__)
+
+# The client that is told why its stream ends may be one that reads nothing.
+LAST_EVENT_TIMEOUT_S = 1.0
+
+
+def timeout_middleware(timeout_s: float) -> Middleware:
+    """Make the middleware that ends what takes longer than `timeout_s` seconds."""
+
+    @web.middleware
+    async def limit_time(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            async with asyncio.timeout(timeout_s) as limit:
+                return await handler(request)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            return await _give_up(request, timeout_s)
+
+    return limit_time
+
+
+async def _give_up(request: web.Request, timeout_s: float) -> web.StreamResponse:
+    if not request.content.is_eof():
+        problem = f"the body did not come within {timeout_s:g} s"
+        return ApiError(408, problem, code="request_timeout").as_response()
+    problem = f"the request was not done within {timeout_s:g} s"
+    error = ApiError(503, problem, "service_unavailable", code="request_timeout")
+    if not request.writer.output_size:
+        return error.as_response()
+    return await _end_stream(request, error)
+
+
+async def _end_stream(request: web.Request, error: ApiError) -> web.StreamResponse:
+    """The status is out already: say it in an event, or break the connection."""
+    events: EventStream | None = request.get(EVENT_STREAM)
+    try:
+        if events is not None:
+            async with asyncio.timeout(LAST_EVENT_TIMEOUT_S):
+                await events.fail(error)
+            return events.response
+    except (TimeoutError, ClientGoneError):
+        logger.debug("%s: the client does not read", request.raw_path)
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response()

@@ -1,0 +1,115 @@
+"""The API key: who needs it, and for what."""
+
+from typing import Any
+
+import pytest
+from openai import AsyncOpenAI, AuthenticationError
+from serving import Server
+
+from server.api.settings import HttpSettings, KeyScope
+
+KEY = "sécret key"
+BODY = {"model": "echo", "prompt": "hi"}
+
+
+@pytest.fixture
+def scope() -> KeyScope:
+    return KeyScope.CHANGES
+
+
+@pytest.fixture
+def settings(scope: KeyScope) -> HttpSettings:
+    return HttpSettings(api_key=KEY, key_scope=scope)
+
+
+async def status_of(server: Server, method: str, path: str, key: str | None = None) -> int:
+    headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+    async with server.http.request(method, path, headers=headers, json=BODY) as response:
+        return response.status
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v3/completions",
+        "/v3/chat/completions",
+        "/v1/v1/raw",
+        "/v3/raw",
+        "/v1/config/reload",
+        "/v2/models/echo/infer",
+        "/nowhere",
+    ],
+)
+async def test_a_post_needs_the_key(path: str, server: Server) -> None:
+    async with server.http.post(path, json=BODY) as response:
+        assert response.status == 401
+        assert response.headers["WWW-Authenticate"] == "Bearer"
+        error = (await response.json())["error"]
+    assert "no API key was sent" in error["message"]
+    assert (error["type"], error["code"]) == ("invalid_request_error", "invalid_api_key")
+    assert await status_of(server, "POST", path, KEY) != 401
+
+
+@pytest.mark.parametrize(
+    ("header", "status"),
+    [
+        (f"Bearer {KEY}", 200),
+        (f"bearer   {KEY} ", 200),
+        (f"Bearer {KEY}x", 401),
+        (f"Bearer {KEY[:-1]}", 401),
+        (f"Basic {KEY}", 401),
+        (KEY, 401),
+        ("Bearer", 401),
+        ("", 401),
+    ],
+)
+async def test_spellings_of_the_header(header: str, status: int, server: Server) -> None:
+    answer = await server.post("/v3/completions", BODY, headers={"Authorization": header})
+    assert answer[0] == status
+
+
+async def test_bytes_that_are_no_text(server: Server) -> None:
+    headers = {"Authorization": "Bearer \udcff\udcfe"}
+    async with server.http.get("/v1/config", headers=headers) as response:
+        assert response.status == 200
+    assert (await server.post("/v3/completions", BODY, headers=headers))[0] == 401
+
+
+@pytest.mark.parametrize(
+    ("scope", "path", "status"),
+    [
+        (KeyScope.CHANGES, "/v3/models", 200),
+        (KeyScope.CHANGES, "/v1/config", 200),
+        (KeyScope.ALL_BUT_HEALTH, "/v3/models", 401),
+        (KeyScope.ALL_BUT_HEALTH, "/v1/config", 401),
+        (KeyScope.ALL_BUT_HEALTH, "/openapi.json", 401),
+        (KeyScope.ALL_BUT_HEALTH, "/health", 200),
+        (KeyScope.ALL_BUT_HEALTH, "/v2/health/live", 200),
+        (KeyScope.ALL, "/health", 401),
+        (KeyScope.ALL, "/v2/health/live", 401),
+    ],
+)
+async def test_what_else_needs_the_key(path: str, status: int, server: Server) -> None:
+    for method in ("GET", "HEAD"):
+        assert await status_of(server, method, path) == status
+        assert await status_of(server, method, path, KEY) == 200
+
+
+async def test_a_delete_needs_the_key(server: Server) -> None:
+    assert await status_of(server, "DELETE", "/v3/responses/x") == 401
+
+
+@pytest.mark.parametrize("scope", list(KeyScope))
+async def test_a_browser_may_ask_without_it(server: Server) -> None:
+    headers = {"Origin": "https://a", "Access-Control-Request-Method": "POST"}
+    async with server.http.options("/v3/completions", headers=headers) as response:
+        assert response.status == 204
+
+
+async def test_openai_client(server: Server) -> None:
+    def client(key: str) -> Any:
+        return AsyncOpenAI(base_url=f"{server.url}/v3", api_key=key, max_retries=0)
+
+    async with client("wrong") as wrong:
+        with pytest.raises(AuthenticationError, match="the API key is wrong"):
+            await wrong.completions.create(**BODY)

@@ -1,0 +1,97 @@
+"""What browsers are allowed on behalf of pages from elsewhere."""
+
+from collections.abc import Mapping
+
+import pytest
+from serving import Server
+
+from server.api.settings import CorsSettings, HttpSettings
+
+BODY = {"model": "echo", "prompt": "hi"}
+ANY = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": "*",
+    "Access-Control-Allow-Headers": "*, Authorization",
+}
+NARROW = CorsSettings(("https://a", "http://b:81"), ("GET", "POST"), ("content-type",), True)
+
+
+@pytest.fixture
+def cors() -> CorsSettings:
+    return CorsSettings()
+
+
+@pytest.fixture
+def settings(cors: CorsSettings) -> HttpSettings:
+    return HttpSettings(cors=cors, api_key="key")
+
+
+def cors_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name: headers[name] for name in headers if name.startswith("Access-Control-")}
+
+
+@pytest.mark.parametrize("path", ["/v3/completions", "/v1/config", "/nowhere", "/v3/any/graph"])
+async def test_a_browser_may_ask_at_every_path(path: str, server: Server) -> None:
+    headers = {
+        "Origin": "https://a",
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization,content-type",
+    }
+    async with server.http.options(path, headers=headers) as response:
+        assert (response.status, cors_headers(response.headers)) == (204, ANY)
+
+
+async def test_other_options_tell_the_methods(server: Server) -> None:
+    async with server.http.options("/v1/config") as response:
+        assert (response.status, response.headers["Allow"]) == (200, "GET,HEAD")
+        assert cors_headers(response.headers) == ANY
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("GET", "/health", None, 200),
+        ("POST", "/v3/completions", BODY, 200),
+        ("POST", "/v3/completions", {**BODY, "stream": True}, 200),
+        ("POST", "/v3/completions", {**BODY, "n": -1}, 400),
+        ("GET", "/nowhere", None, 404),
+        ("GET", "/v3/completions", None, 405),
+        ("POST", "/v3/raw", {"x": "pieces"}, 202),
+    ],
+)
+async def test_every_answer_has_the_headers(
+    method: str, path: str, body: object, status: int, server: Server
+) -> None:
+    headers = {"Authorization": "Bearer key"}
+    async with server.http.request(method, path, json=body, headers=headers) as response:
+        assert (response.status, cors_headers(response.headers)) == (status, ANY)
+
+
+async def test_an_answer_about_the_key_has_them_too(server: Server) -> None:
+    async with server.http.post("/v3/completions", json=BODY) as response:
+        assert (response.status, cors_headers(response.headers)) == (401, ANY)
+
+
+@pytest.mark.parametrize("cors", [NARROW])
+@pytest.mark.parametrize(
+    ("origin", "allowed"),
+    [
+        ("https://a", "https://a"),
+        ("http://b:81", "http://b:81"),
+        ("https://A", None),
+        ("https://c", None),
+        ("https://a, http://b:81", None),
+        (None, None),
+    ],
+)
+async def test_named_origins(origin: str | None, allowed: str | None, server: Server) -> None:
+    headers = {} if origin is None else {"Origin": origin}
+    async with server.http.get("/health", headers=headers) as response:
+        found = cors_headers(response.headers)
+        assert response.headers["Vary"] == "Origin"
+    assert found.pop("Access-Control-Allow-Origin", None) == allowed
+    assert found == {
+        "Access-Control-Allow-Methods": "GET, POST",
+        "Access-Control-Allow-Headers": "content-type",
+        "Access-Control-Allow-Credentials": "true",
+    }
