@@ -2,7 +2,8 @@
 
 import asyncio
 from functools import partial
-from typing import ClassVar
+from pathlib import Path
+from typing import Any, ClassVar
 
 from calculators.generation_limits import GenerationLimits
 from calculators.guided import GrammarCompiler, answer_grammar
@@ -26,6 +27,12 @@ TOKENIZER = Tag("TOKENIZER", Tokenizer, optional=True)
 MODEL_LIMITS = Tag("MODEL_LIMITS", ModelLimits, optional=True)
 
 
+def _plugin_config(options: LLMCalculatorOptions, cache_dir: Path | None) -> dict[str, Any]:
+    """OpenVINO's properties, with the server's cache where the graph names none."""
+    server_wide = {} if cache_dir is None else {"CACHE_DIR": str(cache_dir)}
+    return {**server_wide, **parse_plugin_config(options.plugin_config)}
+
+
 class LLMExecutorCalculator(Calculator):
     """Generates tokens with continuous batching over paged attention on OpenVINO.
 
@@ -47,7 +54,7 @@ class LLMExecutorCalculator(Calculator):
             EngineConfig(
                 models_path=cc.resolve(options.models_path),
                 device=options.device,
-                plugin_config=parse_plugin_config(options.plugin_config),
+                plugin_config=_plugin_config(options, cc.cache_dir),
                 cache_size=options.cache_size,
                 num_kv_blocks=options.num_kv_blocks,
                 max_num_batched_tokens=options.max_num_batched_tokens,

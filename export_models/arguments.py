@@ -78,6 +78,7 @@ class CommonOptions:
     model_name: str | None
     weight_format: str
     config_file_path: Path
+    no_config_file: bool
     overwrite_models: bool
     target_device: str
     ov_cache_dir: str | None
@@ -118,6 +119,7 @@ def add_common_flags(parser: Parser) -> None:
         default=Path("config.json"),
         help="file that lists the models to serve; made or added to (default: config.json)",
     )
+    add("--no_config_file", action="store_true", help="do not list the model in any file")
     add(
         "--overwrite_models",
         action="store_true",

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from export_models.atomic_files import write_atomically
 from export_models.model_files import find_missing_part
 from export_models.staging import Staging, stage
+from server.atomic_files import write_atomically
 from server.errors import ExportError
 from server.graph import parse_graph_config
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from export_models.atomic_files import FolderInUseError, folder_lock
+from server.atomic_files import FolderInUseError, folder_lock
 from server.errors import ExportError
 
 __all__ = ["Staging", "stage"]

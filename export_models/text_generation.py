@@ -14,13 +14,13 @@ from export_models.arguments import (
     common_options,
     parse_switch,
 )
-from export_models.config_file import ConfigFile
 from export_models.converter import Converter
 from export_models.graph_text import TextGenerationGraph
 from export_models.model_files import find_missing_part
 from export_models.model_repository import ModelFolder, check_model_name
 from export_models.progress import Progress
 from export_models.source import Source, SourceKind, find_source
+from server.config_file import ConfigFile
 from server.errors import ExportError
 
 __all__ = ["add_flags", "run"]
@@ -123,8 +123,9 @@ class _Export:
         name = source.model_name if self.options.model_name is None else self.options.model_name
         check_model_name(name)
         folder = ModelFolder(self.options.model_repository_path, name)
-        config = ConfigFile(self.options.config_file_path)
-        config.check()
+        config = None if self.options.no_config_file else ConfigFile(self.options.config_file_path)
+        if config is not None:
+            config.check()
         if source.kind is SourceKind.OPENVINO_FOLDER:
             self._use_in_place(source, folder)
         elif self._is_exported(source, folder):
@@ -132,6 +133,9 @@ class _Export:
             self._write_graph(folder, "./")
         else:
             self._convert(source, folder)
+        if config is None:
+            self._report(f"{name!r} is in {folder.path}")
+            return
         config.add(name, folder.path)
         self._report(f"{name!r} is in {folder.path} and listed in {self.options.config_file_path}")
         print(f"serve it: server --config_path {self.options.config_file_path}")

@@ -1,44 +1,168 @@
 """The command line of `server`."""
 
 import argparse
-import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from server.api.settings import CorsSettings, HttpSettings, KeyScope
 from server.config import ServerConfig, load_config, single_model_config
-from server.errors import did_you_mean
-from server.version import version
+from server.errors import ConfigError, did_you_mean
+from server.flags import LOG_LEVELS, add_flags
+from server.ovms_flags import add_ovms_flags
 
-__all__ = ["LOG_LEVELS", "Arguments", "parse_arguments"]
+__all__ = ["CONFIG_NAME", "LOG_LEVELS", "Arguments", "parse_arguments"]
 
 EX_USAGE = 64
-LOG_LEVELS = ("TRACE", "DEBUG", "INFO", "WARNING", "ERROR")
+REPOSITORY_VARIABLE = "OVMS_MODEL_REPOSITORY_PATH"
+KEY_VARIABLE = "API_KEY"
+DEFAULT_CACHE_DIR = Path("/opt/cache")
+CONFIG_NAME = "config.json"
+MODES = (
+    "check",
+    "list_calculators",
+    "list_models",
+    "add_to_config",
+    "remove_from_config",
+    "configure",
+    "pull",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Arguments:
-    """What the command line said."""
+    """What the command line said, and the environment where it is silent."""
 
     config_path: Path | None
     model_name: str | None
     model_path: Path | None
+    model_repository_path: Path | None
     rest_port: int
     rest_bind_address: tuple[str, ...]
     log_level: str
+    log_path: Path | None
     drain_timeout_s: float
     file_system_poll_wait_seconds: float
+    cache_dir: Path | None
+    max_request_bytes: int
+    request_timeout_s: float
+    api_key_file: Path | None
+    api_key_protects: str
+    allowed_origins: tuple[str, ...]
+    allowed_methods: tuple[str, ...]
+    allowed_headers: tuple[str, ...]
+    allow_credentials: bool
+    source_model: str | None
+    task: str
+    overwrite_models: bool
+    dynamic_split_fuse: bool
+    exporter_flags: tuple[str, ...]
+    pull: bool
+    configure: bool
     check: bool
     list_calculators: bool
+    list_models: bool
+    add_to_config: bool
+    remove_from_config: bool
+    ignored_flags: tuple[str, ...]
 
     def load_config(self) -> ServerConfig:
         """The models to serve. Raises ConfigError."""
+        if self.model_name is not None or self.source_model is not None:
+            return single_model_config(self.served_name, self.served_path)
+        return load_config(self.config_file)
+
+    @property
+    def repository(self) -> Path | None:
+        """The folder of models."""
+        variable = os.environ.get(REPOSITORY_VARIABLE)
+        return self.model_repository_path or (Path(variable) if variable else None)
+
+    @property
+    def config_file(self) -> Path:
+        """The configuration file that was named, or the repository's."""
         if self.config_path is not None:
-            return load_config(self.config_path)
-        assert self.model_name is not None
-        assert self.model_path is not None
-        return single_model_config(self.model_name, self.model_path)
+            return self.config_path
+        assert self.repository is not None
+        return self.repository / CONFIG_NAME
+
+    @property
+    def served_name(self) -> str:
+        """The name of the single model."""
+        if self.model_name is not None:
+            return self.model_name
+        assert self.source_model is not None
+        folder = Path(self.source_model).expanduser()
+        return folder.resolve().name if folder.is_dir() else self.source_model
+
+    @property
+    def served_path(self) -> Path:
+        """The folder of the single model."""
+        if self.model_path is not None:
+            return (self.model_repository_path or Path()) / self.model_path
+        assert self.repository is not None
+        return self.repository / self.served_name
+
+    def exporter_arguments(self) -> Sequence[str]:
+        """What the exporter is told to bring about `served_path`, or its graph.pbtxt alone."""
+        path = self.served_path
+        repository = path.parent if self.configure else self.repository
+        flags = [
+            f"--source_model={path if self.configure else self.source_model}",
+            f"--model_name={path.name if self.configure else self.served_name}",
+            f"--model_repository_path={repository}",
+            "--no_config_file",
+            *self.exporter_flags,
+        ]
+        if self.overwrite_models:
+            flags.append("--overwrite_models")
+        if not self.dynamic_split_fuse:
+            flags.append("--disable_dynamic_split_fuse")
+        return flags
+
+    def http_settings(self) -> HttpSettings:
+        """Raises ConfigError where the API key cannot be read."""
+        return HttpSettings(
+            api_key=self._api_key(),
+            key_scope=KeyScope(self.api_key_protects),
+            cors=CorsSettings(
+                self.allowed_origins,
+                self.allowed_methods,
+                self.allowed_headers,
+                self.allow_credentials,
+            ),
+            max_request_bytes=self.max_request_bytes,
+            request_timeout_s=self.request_timeout_s,
+        )
+
+    def make_cache_dir(self) -> Path | None:
+        """The folder for compiled models, if there is to be one. Raises ConfigError."""
+        if self.cache_dir is None:
+            return DEFAULT_CACHE_DIR if os.access(DEFAULT_CACHE_DIR, os.W_OK) else None
+        try:
+            self.cache_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"--cache_dir {self.cache_dir}: {error.strerror}") from error
+        if not os.access(self.cache_dir, os.W_OK):
+            raise ConfigError(f"--cache_dir {self.cache_dir}: cannot be written to")
+        return self.cache_dir.absolute()
+
+    def _api_key(self) -> str | None:
+        if self.api_key_file is None:
+            return os.environ.get(KEY_VARIABLE, "").strip() or None
+        where = f"--api_key_file {self.api_key_file}"
+        try:
+            with self.api_key_file.open(encoding="utf-8") as file:
+                key = file.readline(10_000).strip()
+        except OSError as error:
+            raise ConfigError(f"{where}: cannot be read: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{where}: not UTF-8") from error
+        if not key:
+            raise ConfigError(f"{where}: the first line holds no key")
+        return key
 
 
 class _Parser(argparse.ArgumentParser):
@@ -48,93 +172,89 @@ class _Parser(argparse.ArgumentParser):
 
 def parse_arguments(argv: Sequence[str]) -> Arguments:
     """Parse the command line; leaves the process with status 64 where it cannot be used."""
-    parser = _parser()
-    namespace, unknown = parser.parse_known_args(argv)
-    if unknown:
-        name = unknown[0].partition("=")[0]
-        flags = [flag for action in parser._actions for flag in action.option_strings]
-        parser.error(f"unknown argument {unknown[0]}{did_you_mean(name, flags)}")
-    arguments = Arguments(**vars(namespace))
-    if not arguments.list_calculators:
-        _check_source(parser, arguments)
-    return arguments
-
-
-def _check_source(parser: argparse.ArgumentParser, arguments: Arguments) -> None:
-    is_single = arguments.model_name is not None or arguments.model_path is not None
-    if arguments.config_path is not None and is_single:
-        parser.error("--config_path cannot be used together with --model_name and --model_path")
-    if is_single and (arguments.model_name is None or arguments.model_path is None):
-        parser.error("--model_name and --model_path are only useful together")
-    if arguments.config_path is None and not is_single:
-        parser.error("nothing to serve: give --config_path, or --model_name and --model_path")
-
-
-def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="server",
         description="Serve the models of a config.json by their graphs.",
         allow_abbrev=False,
     )
-    source = parser.add_argument_group("what to serve")
-    source.add_argument("--config_path", type=Path, help="config.json, config.yaml or its folder")
-    source.add_argument("--model_name", help="name of a single model to serve without a file")
-    source.add_argument("--model_path", type=Path, help="its folder, which holds graph.pbtxt")
-    server = parser.add_argument_group("how to serve")
-    server.add_argument(
-        "--rest_port", type=_port, default=8000, help="0 takes a free port (default: 8000)"
-    )
-    server.add_argument(
-        "--rest_bind_address",
-        type=_addresses,
-        default=("127.0.0.1",),
-        help="addresses to listen on, with commas between; 0.0.0.0 opens the server to the network "
-        "(default: 127.0.0.1)",
-    )
-    server.add_argument(
-        "--log_level", type=str.upper, choices=LOG_LEVELS, default="INFO", help="(default: INFO)"
-    )
-    server.add_argument(
-        "--drain_timeout_s",
-        type=_seconds,
-        default=30.0,
-        help="how long requests may go on after a signal to stop, or on a model that was replaced "
-        "(default: 30)",
-    )
-    server.add_argument(
-        "--file_system_poll_wait_seconds",
-        type=_seconds,
-        default=1.0,
-        help="how often to look for changes of the configuration and the models; 0 is never "
-        "(default: 1)",
-    )
-    other = parser.add_argument_group("instead of serving")
-    other.add_argument(
-        "--check", action="store_true", help="prove the configuration and every graph, load nothing"
-    )
-    other.add_argument("--list_calculators", action="store_true", help="what a graph can use")
-    other.add_argument("--version", action="version", version=f"%(prog)s {version()}")
-    return parser
+    add_flags(parser)
+    add_ovms_flags(parser)
+    namespace, unknown = parser.parse_known_args(argv)
+    if unknown:
+        name = unknown[0].partition("=")[0]
+        flags = [
+            flag
+            for action in parser._actions
+            if action.help is not argparse.SUPPRESS
+            for flag in action.option_strings
+        ]
+        parser.error(f"unknown argument {unknown[0]}{did_you_mean(name, flags)}")
+    arguments = Arguments(**vars(namespace))
+    problem = _find_problem(arguments)
+    if problem is not None:
+        parser.error(problem)
+    return arguments
 
 
-def _port(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) <= 65535):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port; possible: 0 to 65535")
-    return int(text)
+def _find_problem(arguments: Arguments) -> str | None:
+    """Why the flags cannot be used together."""
+    modes = [f"--{mode}" for mode in MODES if getattr(arguments, mode)]
+    if len(modes) > 1:
+        return f"{' and '.join(modes)} cannot be used together"
+    if arguments.allow_credentials and "*" in (
+        *arguments.allowed_origins,
+        *arguments.allowed_methods,
+        *arguments.allowed_headers,
+    ):
+        return (
+            "--allow_credentials needs names in --allowed_origins, --allowed_methods and "
+            "--allowed_headers: to browsers * does not stand for all where credentials are sent"
+        )
+    problem = _find_export_problem(arguments)
+    if problem is not None or arguments.list_calculators:
+        return problem
+    if arguments.list_models:
+        return None if arguments.repository else "--list_models needs --model_repository_path"
+    if arguments.add_to_config or arguments.remove_from_config:
+        return _find_editing_problem(arguments, modes[0])
+    return _find_source_problem(arguments)
 
 
-def _addresses(text: str) -> tuple[str, ...]:
-    addresses = tuple(address.strip() for address in text.split(","))
-    if not all(addresses):
-        raise argparse.ArgumentTypeError(f"{text!r} has an empty address")
-    return addresses
+def _find_export_problem(arguments: Arguments) -> str | None:
+    if arguments.configure:
+        is_usable = arguments.model_path is not None and arguments.source_model is None
+        return None if is_usable else "--configure needs --model_path, and no --source_model"
+    if arguments.source_model is not None:
+        if arguments.config_path is not None or arguments.model_path is not None:
+            return "--source_model cannot be used together with --config_path and --model_path"
+        return None if arguments.repository else "--source_model needs --model_repository_path"
+    if arguments.pull or arguments.overwrite_models or not arguments.dynamic_split_fuse:
+        return "--pull, --overwrite_models and --dynamic_split_fuse need --source_model"
+    if arguments.exporter_flags:
+        flag = arguments.exporter_flags[0].partition("=")[0]
+        return f"{flag} is for an export: it needs --source_model or --configure"
+    return None
 
 
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 <= seconds <= 86400:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a time; possible: 0 to 86400 seconds")
-    return seconds
+def _find_editing_problem(arguments: Arguments, mode: str) -> str | None:
+    if not arguments.model_name:
+        return f"{mode} needs --model_name"
+    if arguments.config_path is None and arguments.repository is None:
+        return f"{mode} needs --config_path, or --model_repository_path with a {CONFIG_NAME}"
+    if arguments.add_to_config and arguments.model_path is None and arguments.repository is None:
+        return f"{mode} needs --model_path, or --model_repository_path"
+    return None
+
+
+def _find_source_problem(arguments: Arguments) -> str | None:
+    has_name, has_path = arguments.model_name is not None, arguments.model_path is not None
+    if arguments.config_path is not None and (has_name or has_path):
+        return "--config_path cannot be used together with --model_name and --model_path"
+    if has_path and not has_name and not arguments.configure:
+        return "--model_name and --model_path are only useful together"
+    if has_name and not has_path and arguments.repository is None:
+        return "--model_name and --model_path are only useful together"
+    is_named = arguments.config_path or has_name or has_path or arguments.source_model is not None
+    if not is_named and arguments.repository is None:
+        return "nothing to serve: give --config_path, or --model_name and --model_path"
+    return None

@@ -115,7 +115,7 @@ def single_model_config(name: str, model_path: Path) -> ServerConfig:
         raise ConfigError("--model_name is empty; it must be the name that clients ask for")
     if not _is_folder(model_path):
         raise ConfigError(f"--model_path {model_path}: no such folder")
-    return ServerConfig((_model(name, model_path.resolve(), None, is_graph=False),))
+    return ServerConfig((_model(name, model_path.absolute(), None, is_graph=False),))
 
 
 def _is_file(path: Path) -> bool:

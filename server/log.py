@@ -1,11 +1,14 @@
-"""Log lines go to stderr from a thread of their own: who does not read them stops nobody."""
+"""Log lines leave from a thread of their own: who does not read them stops nobody."""
 
 import logging
 import queue
 import sys
 import threading
-from logging.handlers import QueueHandler
+from logging.handlers import QueueHandler, WatchedFileHandler
+from pathlib import Path
 from typing import Any
+
+from server.errors import ConfigError
 
 __all__ = ["TRACE", "LogWriter"]
 
@@ -29,14 +32,25 @@ class LogWriter(QueueHandler):
     def __init__(self, level: str) -> None:
         # The C queue can be entered again by a signal handler, which may log too.
         super().__init__(queue.SimpleQueue())
-        self._stream = logging.StreamHandler(sys.stderr)
-        self._stream.setFormatter(logging.Formatter(FORMAT))
+        self._writers: list[logging.Handler] = []
+        self._add_writer(logging.StreamHandler(sys.stderr))
         self._num_lost = 0
         self._thread = threading.Thread(target=self._write_all, name="log", daemon=True)
         self._thread.start()
         logging.addLevelName(TRACE, "TRACE")
         logging.getLogger().setLevel(TRACE if level == "TRACE" else level)
         logging.getLogger().addHandler(self)
+
+    def add_file(self, path: Path) -> None:
+        """Write to a file too, to a new one where it was moved away. Raises ConfigError."""
+        try:
+            self._add_writer(WatchedFileHandler(path, encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"--log_path {path}: {error.strerror}") from error
+
+    def _add_writer(self, writer: logging.Handler) -> None:
+        writer.setFormatter(logging.Formatter(FORMAT))
+        self._writers.append(writer)
 
     def enqueue(self, record: logging.LogRecord) -> None:
         """Hand a record to the thread; what is too much is counted and dropped."""
@@ -59,7 +73,8 @@ class LogWriter(QueueHandler):
 
     def _write_all(self) -> None:
         while (record := self.queue.get()) is not None:
-            self._stream.handle(record)
+            for writer in self._writers:
+                writer.handle(record)
             if self._num_lost and self.queue.empty():
                 logger.warning("%d log lines were dropped: nobody read them", self._num_lost)
                 self._num_lost = 0

@@ -16,9 +16,9 @@ from server.command_line import Arguments, parse_arguments
 from server.config import ServerConfig
 from server.errors import ConfigError
 from server.file_watcher import FileWatcher
-from server.graph import list_calculators
 from server.log import LogWriter
 from server.model_manager import ModelManager
+from server.modes import is_done_without_serving
 
 __all__ = ["main"]
 
@@ -45,10 +45,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Arguments, log: LogWriter) -> int:
-    if arguments.list_calculators:
-        _print_calculators()
-        return 0
     try:
+        if arguments.log_path is not None:
+            log.add_file(arguments.log_path)
+        for line in arguments.ignored_flags:
+            logger.warning("%s", line)
+        if is_done_without_serving(arguments):
+            return 0
         config = arguments.load_config()
         if arguments.check:
             return check_models(config)
@@ -58,18 +61,16 @@ def _run(arguments: Arguments, log: LogWriter) -> int:
         return 1
 
 
-def _print_calculators() -> None:
-    for name, description, origin in list_calculators():
-        print(f"{name}\n    {description}\n    from {origin}")
-
-
 def _serve(arguments: Arguments, config: ServerConfig, log: LogWriter) -> int:
+    settings = arguments.http_settings()
+    manager = ModelManager(config, arguments.drain_timeout_s, arguments.make_cache_dir())
     sockets = open_sockets(arguments.rest_bind_address, arguments.rest_port)
+    http = HttpServer(manager, sockets, settings)
     exit_ = _Exit(log)
     # Not asyncio.run: it waits at its end for worker threads, however long a model still loads.
     loop = asyncio.new_event_loop()
     try:
-        loop.run_until_complete(_Server(arguments, config, sockets, exit_).run())
+        loop.run_until_complete(_Server(arguments, manager, http, sockets, exit_).run())
     finally:
         loop.close()
     exit_.after(THREAD_TIMEOUT_S)
@@ -108,16 +109,17 @@ class _Server:
     def __init__(
         self,
         arguments: Arguments,
-        config: ServerConfig,
+        manager: ModelManager,
+        http: HttpServer,
         sockets: Sequence[socket.socket],
         exit_: _Exit,
     ) -> None:
         self._exit = exit_
         self._drain_timeout_s = arguments.drain_timeout_s
         self._sockets = sockets
-        self._manager = ModelManager(config, arguments.drain_timeout_s)
+        self._manager = manager
+        self._http = http
         self._poll_interval_s = arguments.file_system_poll_wait_seconds
-        self._http = HttpServer(self._manager, sockets)
         self._stop = asyncio.Event()
         self._is_stopping = False
 

@@ -4,20 +4,23 @@ import asyncio
 from pathlib import Path
 
 from server.config import ModelConfig
-from server.graph import Graph, GraphConfig, calculator_file, load_graph_config
+from server.graph import Graph, GraphConfig, Surroundings, calculator_file, load_graph_config
 from server.watched_files import WatchedFiles
 
 __all__ = ["load_graph"]
 
 
-async def load_graph(config: ModelConfig, files: WatchedFiles) -> Graph:
+async def load_graph(
+    config: ModelConfig, files: WatchedFiles, cache_dir: Path | None = None
+) -> Graph:
     """Load the model; what it is made from is added to `files`, also where that fails.
 
     Raises ServingError, and whatever else the code of a calculator raises.
     """
     # Calculators are imported here: seconds in which the server has to answer probes.
     graph_config, base_path = await asyncio.to_thread(_read_graph, config, files)
-    return await Graph.load(graph_config, base_path, config.name, files.add)
+    surroundings = Surroundings(on_resolve=files.add, cache_dir=cache_dir)
+    return await Graph.load(graph_config, base_path, config.name, surroundings)
 
 
 def _read_graph(config: ModelConfig, files: WatchedFiles) -> tuple[GraphConfig, Path]:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Coroutine, Sequence
+from pathlib import Path
 from typing import Any
 
 from server.config import ModelConfig, ServerConfig
@@ -34,9 +35,15 @@ class ModelManager:
     a graph that was replaced or removed have `drain_timeout_s` seconds to end.
     """
 
-    def __init__(self, config: ServerConfig, drain_timeout_s: float = DRAIN_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        config: ServerConfig,
+        drain_timeout_s: float = DRAIN_TIMEOUT_S,
+        cache_dir: Path | None = None,
+    ) -> None:
         self._source = ConfigSource(config)
         self._drain_timeout_s = drain_timeout_s
+        self._cache_dir = cache_dir
         self._models = {model.name: ServedModel(model) for model in config.models}
         self._removed: dict[str, ServedModel] = {}
         self._loading = asyncio.Lock()
@@ -173,7 +180,7 @@ class ModelManager:
             model = self._models[config.name]
             logger.info("Loading model %s (%d of %d)", model.name, number, len(configs))
             start = time.monotonic()
-            old_graph = await model.load(config)
+            old_graph = await model.load(config, self._cache_dir)
             if old_graph is not None:
                 self._retire_later(old_graph.close(self._drain_timeout_s, "was replaced"))
             if model.load_error is None:

@@ -3,6 +3,7 @@
 import logging
 import time
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 from server.config import ModelConfig
@@ -52,7 +53,7 @@ class ServedModel:
             return self._graph.health()
         return self._load_failure
 
-    async def load(self, config: ModelConfig) -> Graph | None:
+    async def load(self, config: ModelConfig, cache_dir: Path | None = None) -> Graph | None:
         """Load the graph that `config` describes; returns the one whose place it took, if any.
 
         The graph of an earlier load serves until then, and goes on where this load fails: the
@@ -65,7 +66,7 @@ class ServedModel:
             self.state = ModelState.LOADING
         old = self._graph
         try:
-            self._graph = await load_graph(config, self.files)
+            self._graph = await load_graph(config, self.files, cache_dir)
         except Exception as error:
             self.load_error = error
             is_expected = isinstance(error, ServingError)

@@ -17,6 +17,8 @@ ALLOWED: dict[str, set[str]] = {
     "server.graph": {"server.errors"},
     "server.engine": {"server.errors", "server.payloads"},
     "server.config": {"server.errors", "server.graph"},
+    "server.atomic_files": set(),
+    "server.config_file": {"server.atomic_files", "server.config", "server.errors"},
     "server.watched_files": set(),
     "server.config_source": {"server.config", "server.errors", "server.watched_files"},
     "server.model_loading": {"server.config", "server.graph", "server.watched_files"},
@@ -53,7 +55,13 @@ ALLOWED: dict[str, set[str]] = {
         "server.graph",
         "server.payloads",
     },
-    "export_models": {"server.config", "server.errors", "server.graph"},
+    "export_models": {
+        "server.atomic_files",
+        "server.config",
+        "server.config_file",
+        "server.errors",
+        "server.graph",
+    },
 }
 
 # Heavy libraries, and the only places that may import them.

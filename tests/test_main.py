@@ -366,6 +366,75 @@ def test_check(tmp_path: Path) -> None:
     assert "Traceback" not in result.stderr
 
 
+def test_a_configuration_is_edited(tmp_path: Path) -> None:
+    write_graph(tmp_path / "org/m", echo_graph())
+    write_graph(tmp_path / "other", echo_graph())
+    repository = ("--model_repository_path", tmp_path)
+    assert run("--list_models", *repository).stdout == "org/m\nother\n"
+    for name in ("org/m", "other"):
+        assert run("--add_to_config", "--model_name", name, *repository).returncode == 0
+    config = tmp_path / "config.json"
+    entries = [{"config": {"name": name, "base_path": name}} for name in ("org/m", "other")]
+    assert json.loads(config.read_text())["model_config_list"] == entries
+    result = run("--remove_from_config", "--model_name", "other", "--config_path", config)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert json.loads(config.read_text())["model_config_list"] == entries[:1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--add_to_config", "--model_name", "lost"], "lost: no such folder; --model_path names"),
+        (["--remove_from_config", "--model_name", "n"], "there is no model 'n'; it lists m"),
+        (["--list_models", "--model_repository_path", "/nowhere"], "/nowhere: no such folder"),
+        (["--add_to_config", "--model_name=m", "--config_path=/dev/null/c"], "/dev/null"),
+    ],
+)
+def test_an_edit_that_cannot_be_made(arguments: list[str], problem: str, tmp_path: Path) -> None:
+    write_repository(tmp_path, {"m": echo_graph()})
+    result = run("--model_repository_path", tmp_path, *arguments)
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert problem in line
+
+
+def test_the_log_goes_to_a_file_too(tmp_path: Path) -> None:
+    config = write_repository(tmp_path, {"m": echo_graph()})
+    log = tmp_path / "log"
+    log.write_text("before\n")
+    with started("--config_path", config, "--log_path", log, "--rest_workers", "4") as process:
+        ready_line(process)
+        log.rename(tmp_path / "log.1")
+        process.send_signal(signal.SIGTERM)
+        _, on_stderr = process.communicate(timeout=30)
+    old, new = (tmp_path / "log.1").read_text(), log.read_text()
+    assert old + new == "before\n" + on_stderr
+    assert "WARNING server: --rest_workers has no effect" in old
+    assert "Stopped" in new
+    result = run("--config_path", config, "--log_path", tmp_path)
+    assert (result.returncode, "--log_path" in result.stderr) == (1, True)
+
+
+def test_flags_about_http(tmp_path: Path) -> None:
+    config = write_repository(tmp_path, {"m": echo_graph()})
+    (tmp_path / "key").write_text("secret\n")
+    flags = ["--api_key_file", tmp_path / "key", "--allowed_origins", "https://a"]
+    with started("--config_path", config, *flags, "--max_request_bytes", "300") as process:
+        url = url_of(ready_line(process))
+        with pytest.raises(urllib.error.HTTPError) as caught, chat(url, "hi"):
+            pass
+        with caught.value as error:
+            assert (error.code, error.headers["Vary"]) == (401, "Origin")
+        headers = {"Authorization": "Bearer secret"}
+        request = urllib.request.Request(f"{url}/v3/completions", b"x" * 301, headers)
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(request, timeout=60)
+        with caught.value as error:
+            assert error.code == 413
+    result = run("--config_path", config, "--api_key_file", tmp_path / "missing")
+    assert (result.returncode, "No such file" in result.stderr) == (1, True)
+
+
 def test_list_calculators() -> None:
     result = run("--list_calculators")
     assert result.returncode == 0, result.stderr

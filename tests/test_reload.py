@@ -241,6 +241,7 @@ async def test_reloads_at_the_same_time_load_once(
     async with loaded(write_repository(tmp_path, {"m": echo_graph()})) as manager:
         write_repository(tmp_path, {"m": echo_graph(open_s=0.2)})
         caplog.set_level(logging.INFO)
+        caplog.clear()
         reloads = [manager.reload(retry_failed=True) for _ in range(5)]
         assert sorted(await asyncio.gather(*reloads)) == [False] * 4 + [True]
     assert caplog.text.count("Loading model m") == 1

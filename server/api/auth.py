@@ -5,7 +5,7 @@ import hmac
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from server.api.errors import ApiError
+from server.api.errors import ApiError, error_response
 from server.api.settings import KeyScope
 
 __all__ = ["key_middleware"]
@@ -22,12 +22,13 @@ def key_middleware(key: str, scope: KeyScope) -> Middleware:
         if not _needs_key(request, scope) or _has_key(request, expected):
             return await handler(request)
         problem = "the API key is wrong" if _token(request) else "no API key was sent"
-        return ApiError(
+        error = ApiError(
             401,
             f"{problem}; it is expected as: Authorization: Bearer <key>",
             code="invalid_api_key",
             headers={"WWW-Authenticate": "Bearer"},
-        ).as_response()
+        )
+        return error_response(request, error)
 
     return check_key
 

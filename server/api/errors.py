@@ -26,7 +26,7 @@ from server.errors import (
     RequestError,
 )
 
-__all__ = ["ApiError", "ClientGoneError", "api_error", "error_middleware"]
+__all__ = ["ApiError", "ClientGoneError", "api_error", "error_middleware", "error_response"]
 
 logger = logging.getLogger(__name__)
 
@@ -134,17 +134,18 @@ async def error_middleware(request: web.Request, handler: Handler) -> web.Stream
     except web.HTTPMethodNotAllowed as error:
         if request.method == "OPTIONS":
             return web.Response(headers={"Allow": ",".join(sorted(error.allowed_methods))})
-        return _answer(request, _http_error(request, error))
+        return error_response(request, _http_error(request, error))
     except web.HTTPException as error:
-        return _answer(request, _http_error(request, error))
+        return error_response(request, _http_error(request, error))
     except ClientGoneError:
         # The path as it was sent: decoded, it could hold line breaks and write log lines.
         logger.debug("%s %s: the client left", request.method, request.raw_path)
         return web.Response(status=499, reason="Client Closed Request")
     except Exception as error:
-        return _answer(request, api_error(error))
+        return error_response(request, api_error(error))
 
 
-def _answer(request: web.Request, error: ApiError) -> web.Response:
+def error_response(request: web.Request, error: ApiError) -> web.Response:
+    """The error in the form that the path's protocol has."""
     is_kserve = f"{request.path}/".startswith("/v2/")
     return error.as_kserve_response() if is_kserve else error.as_response()

@@ -6,7 +6,7 @@ import logging
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from server.api.errors import ApiError, ClientGoneError
+from server.api.errors import ApiError, ClientGoneError, error_response
 from server.api.sse import EVENT_STREAM, EventStream
 
 __all__ = ["timeout_middleware"]
@@ -36,11 +36,11 @@ def timeout_middleware(timeout_s: float) -> Middleware:
 async def _give_up(request: web.Request, timeout_s: float) -> web.StreamResponse:
     if not request.content.is_eof():
         problem = f"the body did not come within {timeout_s:g} s"
-        return ApiError(408, problem, code="request_timeout").as_response()
+        return error_response(request, ApiError(408, problem, code="request_timeout"))
     problem = f"the request was not done within {timeout_s:g} s"
     error = ApiError(503, problem, "service_unavailable", code="request_timeout")
     if not request.writer.output_size:
-        return error.as_response()
+        return error_response(request, error)
     return await _end_stream(request, error)
 
 

@@ -2,7 +2,7 @@
 
 from server.graph.calculator import Calculator
 from server.graph.config import GraphConfig, NodeConfig
-from server.graph.context import OpenContext, ProcessContext
+from server.graph.context import OpenContext, ProcessContext, Surroundings
 from server.graph.contract import Contract, Tag
 from server.graph.graph import Graph
 from server.graph.options import UInt64
@@ -28,6 +28,7 @@ __all__ = [
     "ProcessContext",
     "StreamClosed",
     "Subgraph",
+    "Surroundings",
     "Tag",
     "UInt64",
     "ValidatedGraph",

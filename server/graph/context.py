@@ -1,13 +1,14 @@
 """What a calculator sees of its graph: in `open`, and for each request in `process`."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from server.graph.contract import Contract, Tag
 from server.graph.stream import InputStream, OutputStream
 
-__all__ = ["OpenContext", "ProcessContext"]
+__all__ = ["OpenContext", "ProcessContext", "Surroundings"]
 
 T = TypeVar("T")
 OptionsT = TypeVar("OptionsT")
@@ -49,6 +50,18 @@ class _NodeContext:
         return value
 
 
+@dataclass(frozen=True)
+class Surroundings:
+    """What a server gives to the nodes of a graph.
+
+    `on_resolve` is told, in a worker thread, each path that a node is about to read; `cache_dir` is
+    `OpenContext.cache_dir`.
+    """
+
+    on_resolve: Callable[[Path], None] | None = None
+    cache_dir: Path | None = None
+
+
 class OpenContext(_NodeContext):
     """What `Calculator.open` gets."""
 
@@ -59,12 +72,17 @@ class OpenContext(_NodeContext):
         options: object,
         side_packets: Mapping[str, Any],
         base_path: Path,
-        on_resolve: Callable[[Path], None] | None = None,
+        surroundings: Surroundings | None = None,
     ) -> None:
         super().__init__(node_name, contract, options, side_packets)
         self.base_path = base_path
         self.output_side_packets: dict[str, Any] = {}
-        self._on_resolve = on_resolve
+        self._surroundings = surroundings or Surroundings()
+
+    @property
+    def cache_dir(self) -> Path | None:
+        """Where the node may keep what makes its next load faster; None where there is no place."""
+        return self._surroundings.cache_dir
 
     def resolve(self, path: str) -> Path:
         """Return `path` as an absolute path; a relative one starts at graph.pbtxt's folder.
@@ -73,8 +91,8 @@ class OpenContext(_NodeContext):
         in the folder. A node that writes joins `base_path` and its path by itself.
         """
         joined = self.base_path / path
-        if self._on_resolve is not None:
-            self._on_resolve(joined)
+        if self._surroundings.on_resolve is not None:
+            self._surroundings.on_resolve(joined)
         return joined.resolve()
 
     def set_side_packet(self, tag: Tag[T], value: T) -> None:

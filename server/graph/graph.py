@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from server.errors import CalculatorOpenError, ModelNotReadyError, ServingError
 from server.graph.config import GraphConfig
 from server.graph.containment import Containment
-from server.graph.context import OpenContext
+from server.graph.context import OpenContext, Surroundings
 from server.graph.contract import Tag
 from server.graph.run import GraphRun, OpenedNode, StreamLayout
 from server.graph.stream_types import CheckedNode
@@ -56,17 +56,17 @@ class Graph:
         config: GraphConfig,
         base_path: Path,
         name: str,
-        on_resolve: Callable[[Path], None] | None = None,
+        surroundings: Surroundings | None = None,
     ) -> "Graph":
         """Validate the graph and open its nodes, in worker threads and in topological order.
 
-        `on_resolve` is told, in such a thread, each path that a node is about to read.
+        `surroundings` is what the nodes get from the server around them.
         Raises GraphValidationError, or CalculatorOpenError, or the ServingError that a node's
         `open` raised, with the node's name in its message. What was opened before is closed.
         """
         # Validation imports calculators, which may take seconds.
         plan = await _in_thread(partial(validate, config, base_path))
-        nodes = await _open_nodes(plan, _Loading(base_path, name, on_resolve))
+        nodes = await _open_nodes(plan, _Loading(base_path, name, surroundings))
         return cls(name, nodes, plan.layout, plan.input, plan.output)
 
     @property
@@ -167,7 +167,7 @@ class _Loading:
 
     base_path: Path
     graph_name: str
-    on_resolve: Callable[[Path], None] | None
+    surroundings: Surroundings | None
     opened: list[OpenedNode] = field(default_factory=list)
     side_packets: dict[str, Any] = field(default_factory=dict)
 
@@ -194,7 +194,7 @@ def _open_node(node: CheckedNode, loading: _Loading) -> None:
     }
     base_path = loading.base_path.resolve()
     cc = OpenContext(
-        node.name, cls.contract, node.options, side_packets, base_path, loading.on_resolve
+        node.name, cls.contract, node.options, side_packets, base_path, loading.surroundings
     )
     try:
         with Containment():

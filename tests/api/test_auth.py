@@ -36,7 +36,6 @@ async def status_of(server: Server, method: str, path: str, key: str | None = No
         "/v1/v1/raw",
         "/v3/raw",
         "/v1/config/reload",
-        "/v2/models/echo/infer",
         "/nowhere",
     ],
 )
@@ -48,6 +47,12 @@ async def test_a_post_needs_the_key(path: str, server: Server) -> None:
     assert "no API key was sent" in error["message"]
     assert (error["type"], error["code"]) == ("invalid_request_error", "invalid_api_key")
     assert await status_of(server, "POST", path, KEY) != 401
+
+
+async def test_kserve_has_its_own_form(server: Server) -> None:
+    async with server.http.post("/v2/models/echo/infer", json={}) as response:
+        assert response.status == 401
+        assert "no API key was sent" in (await response.json())["error"]
 
 
 @pytest.mark.parametrize(

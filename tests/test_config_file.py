@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from export_models.config_file import ConfigFile
-from server.errors import ConfigError, ExportError
+from server.config_file import ConfigFile
+from server.errors import ConfigError
 
 
 def read(path: Path) -> dict[str, list[dict[str, object]]]:
@@ -74,9 +74,9 @@ def test_unusable_file_is_not_touched(tmp_path: Path, text: str) -> None:
 
 
 def test_yaml_and_folders_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="only JSON"):
+    with pytest.raises(ConfigError, match="only JSON"):
         ConfigFile(tmp_path / "config.yaml").check()
-    with pytest.raises(ExportError, match="is a folder"):
+    with pytest.raises(ConfigError, match="is a folder"):
         ConfigFile(tmp_path).check()
 
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from export_models.atomic_files import folder_lock, write_atomically
+from server.atomic_files import folder_lock, write_atomically
 from server.config import load_config
-from server.errors import ExportError
+from server.errors import ConfigError, did_you_mean
 
 __all__ = ["ConfigFile"]
 
@@ -20,14 +20,14 @@ class ConfigFile:
         self._path = path
 
     def check(self) -> None:
-        """Raise ConfigError or ExportError if an entry could not be added."""
+        """Raise ConfigError if an entry could not be added."""
         if self._path.suffix in {".yaml", ".yml"}:
-            raise ExportError(
+            raise ConfigError(
                 f"{self._path}: only JSON can be updated, a YAML file would lose its comments; "
-                "add the model to it by hand and give another --config_file_path"
+                "change it by hand, or name another file"
             )
         if self._path.is_dir():
-            raise ExportError(f"{self._path} is a folder; --config_file_path must name a file")
+            raise ConfigError(f"{self._path} is a folder; the path of a file is needed")
         if self._path.exists():
             load_config(self._path)
 
@@ -39,8 +39,25 @@ class ConfigFile:
             self.check()
             document = self._read()
             self._merge(document, name, self._base_path(model_folder))
-            text = json.dumps(document, indent=4, ensure_ascii=False) + "\n"
-            write_atomically(self._path, text, check=load_config)
+            self._write(document)
+
+    def remove(self, name: str) -> None:
+        """Take out the entry of that name. Raises ConfigError where there is none."""
+        if not self._path.exists():
+            raise ConfigError(f"{self._path}: no such file")
+        with folder_lock(self._path.parent, wait=True):
+            self.check()
+            document = self._read()
+            names = [entry["name"] for entry in _entries(document)]
+            if name not in names:
+                hint = did_you_mean(name, names) or f"; it lists {', '.join(names) or 'none'}"
+                raise ConfigError(f"{self._path}: there is no model {name!r}{hint}")
+            _remove(document, name)
+            self._write(document)
+
+    def _write(self, document: dict[str, Any]) -> None:
+        text = json.dumps(document, indent=4, ensure_ascii=False) + "\n"
+        write_atomically(self._path, text, check=load_config)
 
     def _read(self) -> dict[str, Any]:
         if not self._path.exists():
@@ -67,3 +84,10 @@ def _entries(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for item in document.get("model_config_list", []):
         yield item["config"]
     yield from document.get("mediapipe_config_list", [])
+
+
+def _remove(document: dict[str, Any], name: str) -> None:
+    for key in ("model_config_list", "mediapipe_config_list"):
+        if key in document:
+            # The first has each entry in an object of its own.
+            document[key] = [i for i in document[key] if i.get("config", i)["name"] != name]

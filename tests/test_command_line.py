@@ -1,0 +1,234 @@
+"""What the flags mean, alone and together; the process around them is tested in test_main.py."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from server.api.settings import CorsSettings, HttpSettings, KeyScope
+from server.command_line import Arguments, parse_arguments
+from server.errors import ConfigError
+
+
+@pytest.fixture(autouse=True)
+def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OVMS_MODEL_REPOSITORY_PATH", "API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def parse(*arguments: str | Path) -> Arguments:
+    return parse_arguments(list(map(str, arguments)))
+
+
+def problem_of(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
+    with pytest.raises(SystemExit) as exit_:
+        parse(*arguments)
+    assert exit_.value.code == 64
+    return capsys.readouterr().err
+
+
+def settings_of(*arguments: str | Path) -> HttpSettings:
+    return parse("--config_path", "x", *arguments).http_settings()
+
+
+def test_defaults_are_model_servers() -> None:
+    arguments = parse("--config_path", "x")
+    assert arguments.file_system_poll_wait_seconds == 1
+    assert arguments.http_settings() == HttpSettings(
+        None, KeyScope.CHANGES, CorsSettings(("*",), ("*",), ("*",), False), 64 * 2**20, 0
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "field", "value"),
+    [
+        (["--max_request_bytes", "5"], "max_request_bytes", 5),
+        (["--request_timeout_s", "1.5"], "request_timeout_s", 1.5),
+        (["--api_key_protects", "all"], "key_scope", KeyScope.ALL),
+        (["--allowed_origins", "https://a, http://b:1"], "origins", ("https://a", "http://b:1")),
+        (["--allowed_methods", "GET,POST"], "methods", ("GET", "POST")),
+        (["--allowed_headers", "x-a"], "headers", ("x-a",)),
+    ],
+)
+def test_http_flags(flags: list[str], field: str, value: Any) -> None:
+    settings = settings_of(*flags)
+    holder = settings if hasattr(settings, field) else settings.cors
+    assert getattr(holder, field) == value
+
+
+NAMED = ("--allowed_origins=https://a", "--allowed_methods=GET", "--allowed_headers=x")
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("--allow_credentials", True),
+        ("--allow_credentials=true", True),
+        ("--allow_credentials=1", True),
+        ("--allow_credentials=False", False),
+    ],
+)
+def test_forms_of_a_boolean(flag: str, value: bool) -> None:
+    assert settings_of(flag, *NAMED).cors.has_credentials is value
+
+
+@pytest.mark.parametrize("flag", NAMED)
+def test_credentials_need_names(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = [other for other in NAMED if other != flag]
+    problem = problem_of(capsys, "--config_path=x", "--allow_credentials", *flags)
+    assert "--allow_credentials needs names" in problem
+
+
+@pytest.mark.parametrize(
+    ("flags", "problem"),
+    [
+        (["--max_request_bytes", "0"], "'0' is not a whole number from 1 on"),
+        (["--max_request_bytes", "1e3"], "'1e3' is not a whole number"),
+        (["--request_timeout_s", "-1"], "'-1' is not a time"),
+        (["--file_system_poll_wait_seconds", "inf"], "'inf' is not a time"),
+        (["--api_key_protects", "some"], "invalid choice: 'some'"),
+        (["--allow_credentials=maybe"], "'maybe' is neither true nor false"),
+        (["--allowed_origins", "example.com"], "'example.com' is no origin"),
+        (["--allowed_origins", "https://a/"], "'https://a/' is no origin"),
+        (["--allowed_origins", "*,https://a"], "* stands for all"),
+        (["--allowed_origins", ""], "'' is no origin"),
+        (["--allowed_methods", "GET,P OST"], "'P OST' is no name"),
+        (["--allowed_headers", "a\nb"], "is no name that HTTP knows"),
+        (["--rest_port", "٣"], "not a port"),
+    ],
+)
+def test_bad_values(flags: list[str], problem: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert problem in problem_of(capsys, "--config_path=x", *flags)
+
+
+@pytest.mark.parametrize(
+    ("flags", "problem"),
+    [
+        (["--list_models", "--add_to_config"], "--list_models and --add_to_config cannot be used"),
+        (["--list_models"], "needs --model_repository_path"),
+        (["--add_to_config", "--config_path=x"], "--add_to_config needs --model_name"),
+        (["--add_to_config", "--model_name=m"], "--add_to_config needs --config_path"),
+        (["--add_to_config", "--model_name=m", "--config_path=x"], "needs --model_path"),
+        (["--remove_from_config", "--model_name=m"], "needs --config_path"),
+        (["--source_model=x"], "--source_model needs --model_repository_path"),
+        (["--source_model=x", "--config_path=x"], "cannot be used together with --config_path"),
+        (["--pull", "--config_path=x"], "need --source_model"),
+        (["--configure"], "--configure needs --model_path"),
+        (["--cache_size=1", "--config_path=x"], "--cache_size is for an export"),
+        (["--source_model=x", "--task=embeddings"], "invalid choice: 'embeddings'"),
+        (["--model_name=m"], "only useful together"),
+        (["--model_repository_path=r", "--model_path=x"], "only useful together"),
+        (
+            ["--metrics_enable", "--config_path=x"],
+            "--metrics_enable of Model Server cannot be used",
+        ),
+        (["--shape", "1,2", "--config_path=x"], "write it into their entry in config.json"),
+        (["--rest_wokers", "2", "--config_path=x"], "unknown argument --rest_wokers"),
+        (["--source_modl", "2"], "did you mean '--source_model' or"),
+    ],
+)
+def test_flags_that_do_not_go_together(
+    flags: list[str], problem: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert problem in problem_of(capsys, *flags)
+
+
+def test_a_start_command_of_model_server() -> None:
+    arguments = parse("--config_path=x", "--port", "9000", "--rest_port=8000", "--rest_workers=16")
+    lines = arguments.ignored_flags
+    assert [line.partition(":")[0] for line in lines] == [
+        "--port has no effect",
+        "--rest_workers has no effect",
+    ]
+
+
+def test_the_repository_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OVMS_MODEL_REPOSITORY_PATH", str(tmp_path))
+    assert parse().config_file == tmp_path / "config.json"
+    assert parse("--model_name", "org/m").served_path == tmp_path / "org/m"
+    assert parse("--model_name=m", "--model_path=x").served_path == Path("x")
+    assert parse("--model_repository_path=r").config_file == Path("r/config.json")
+    assert parse("--config_path=c").config_file == Path("c")
+    monkeypatch.setenv("OVMS_MODEL_REPOSITORY_PATH", "")
+    with pytest.raises(SystemExit):
+        parse()
+
+
+def test_a_model_path_starts_at_the_repository_that_is_named() -> None:
+    arguments = parse("--model_name=m", "--model_path=x", "--model_repository_path=r")
+    assert arguments.served_path == Path("r/x")
+
+
+def test_what_the_exporter_is_told(tmp_path: Path) -> None:
+    flags = ["--weight-format=int4", "--cache_size", "2", "--tool_parser=hermes3"]
+    arguments = parse(
+        *["--source_model=org/m", "--model_repository_path", tmp_path, *flags],
+        *["--dynamic_split_fuse=false", "--overwrite_models", "--pull"],
+    )
+    assert arguments.exporter_arguments() == [
+        "--source_model=org/m",
+        "--model_name=org/m",
+        f"--model_repository_path={tmp_path}",
+        "--no_config_file",
+        "--weight-format=int4",
+        "--cache_size=2",
+        "--tool_parser=hermes3",
+        "--overwrite_models",
+        "--disable_dynamic_split_fuse",
+    ]
+    assert arguments.served_path == tmp_path / "org/m"
+
+
+def test_the_name_of_a_source_folder(tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    flags = [f"--source_model={tmp_path}/source/", "--model_repository_path=r"]
+    assert parse(*flags).served_path == Path("r/source")
+    assert parse(*flags, "--model_name=m").served_path == Path("r/m")
+
+
+@pytest.mark.parametrize(
+    ("content", "key"),
+    [
+        (b"secret\n", "secret"),
+        (b" secret \t\r\nother\n", "secret"),
+        ("schlüssel".encode(), "schlüssel"),
+    ],
+)
+def test_the_first_line_of_the_file_is_the_key(content: bytes, key: str, tmp_path: Path) -> None:
+    (tmp_path / "key").write_bytes(content)
+    assert settings_of("--api_key_file", tmp_path / "key").api_key == key
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "the first line holds no key"),
+        (b"  \nsecret", "the first line holds no key"),
+        (b"\xff", "not UTF-8"),
+        (None, "No such file"),
+    ],
+)
+def test_a_file_without_a_key(content: bytes | None, problem: str, tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ConfigError, match=problem):
+        settings_of("--api_key_file", path)
+
+
+def test_the_key_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("API_KEY", "from environment ")
+    assert settings_of().api_key == "from environment"
+    (tmp_path / "key").write_text("from file")
+    assert settings_of("--api_key_file", tmp_path / "key").api_key == "from file"
+    monkeypatch.setenv("API_KEY", "")
+    assert settings_of().api_key is None
+
+
+def test_cache_dir(tmp_path: Path) -> None:
+    made = parse("--config_path=x", "--cache_dir", tmp_path / "a/b").make_cache_dir()
+    assert made == tmp_path / "a/b"
+    assert made.is_dir()
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="--cache_dir"):
+        parse("--config_path=x", "--cache_dir", tmp_path / "file").make_cache_dir()
