@@ -10,6 +10,7 @@ from server.tensors import Tensor
 
 __all__ = [
     "MAX_CHOICES",
+    "SAMPLING_RANGES",
     "EarlyStopping",
     "FinishReason",
     "GenerationRequest",
@@ -41,6 +42,24 @@ MAX_LOGIT_BIAS = 100.0
 MAX_BIASED_TOKENS = 1000
 MAX_STOP_TOKENS = 128
 MAX_LENGTH_PENALTY = 10.0
+
+
+# From and to, both possible; None for no end. Unset values are in range.
+SAMPLING_RANGES: Mapping[str, tuple[float, float | None]] = {
+    "min_tokens": (0, None),
+    "max_tokens": (0, None),
+    "temperature": (0.0, 2.0),
+    "top_p": (0.0, 1.0),
+    "min_p": (0.0, 1.0),
+    "frequency_penalty": (-2.0, 2.0),
+    "presence_penalty": (-2.0, 2.0),
+    "seed": (0, MAX_SEED),
+    "n": (1, MAX_CHOICES),
+    "logprobs": (0, MAX_TOP_LOGPROBS),
+    "prompt_logprobs": (0, MAX_TOP_LOGPROBS),
+    "num_beams": (1, MAX_CHOICES),
+    "length_penalty": (-MAX_LENGTH_PENALTY, MAX_LENGTH_PENALTY),
+}
 
 
 class SamplingFields(TypedDict, total=False):
@@ -104,22 +123,15 @@ class SamplingParams:
     early_stopping: EarlyStopping = False
 
     def __post_init__(self) -> None:
+        for name, (low, high) in SAMPLING_RANGES.items():
+            value = getattr(self, name)
+            if value is not None:
+                _check_range(name, value, low, high)
         self._check_lengths()
-        _check_range("temperature", self.temperature, 0.0, 2.0)
         if self.top_k != -1 and self.top_k < 1:
             raise InvalidRequestError(
                 f"top_k is {self.top_k}; it must be at least 1, or -1 for all tokens", "top_k"
             )
-        _check_range("top_p", self.top_p, 0.0, 1.0)
-        _check_range("min_p", self.min_p, 0.0, 1.0)
-        _check_range("frequency_penalty", self.frequency_penalty, -2.0, 2.0)
-        _check_range("presence_penalty", self.presence_penalty, -2.0, 2.0)
-        if self.seed is not None:
-            _check_range("seed", self.seed, 0, MAX_SEED)
-        _check_range("n", self.n, 1, MAX_CHOICES)
-        for name in ("logprobs", "prompt_logprobs"):
-            if getattr(self, name) is not None:
-                _check_range(name, getattr(self, name), 0, MAX_TOP_LOGPROBS)
         self._check_token_ids()
         if not (math.isfinite(self.repetition_penalty) and self.repetition_penalty > 0):
             raise InvalidRequestError(
@@ -129,8 +141,6 @@ class SamplingParams:
         self._check_beam_search()
 
     def _check_beam_search(self) -> None:
-        _check_range("num_beams", self.num_beams, 1, MAX_CHOICES)
-        _check_range("length_penalty", self.length_penalty, -MAX_LENGTH_PENALTY, MAX_LENGTH_PENALTY)
         if not (isinstance(self.early_stopping, bool) or self.early_stopping == "never"):
             found = describe_value(self.early_stopping)
             problem = f"early_stopping must be true, false or 'never', found {found}"
@@ -163,11 +173,7 @@ class SamplingParams:
         return max(self.n, self.num_beams)
 
     def _check_lengths(self) -> None:
-        _check_range("min_tokens", self.min_tokens, 0, None)
-        if self.max_tokens is None:
-            return
-        _check_range("max_tokens", self.max_tokens, 0, None)
-        if self.min_tokens > self.max_tokens:
+        if self.max_tokens is not None and self.min_tokens > self.max_tokens:
             raise InvalidRequestError(
                 f"min_tokens is {self.min_tokens}; it must not exceed max_tokens, which is "
                 f"{self.max_tokens}",

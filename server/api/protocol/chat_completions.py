@@ -17,12 +17,18 @@ from server.api.protocol.answer import (
     describe_prompt_logprobs,
     json_string,
 )
+from server.api.protocol.described import (
+    ChatMessages,
+    ResponseFormat,
+    ToolChoice,
+    Tools,
+    within,
+)
 from server.api.protocol.fields import (
     SHARED_LABELS,
     SHARED_NEUTRAL,
     Count,
     GenerationFields,
-    Mixed,
 )
 from server.api.protocol.messages import parse_messages, parse_tool_choice, parse_tools
 from server.api.protocol.response_format import parse_response_format
@@ -60,14 +66,14 @@ class ChatCompletionFields(GenerationFields):
 
     model_config = ConfigDict(json_schema_extra=RULES.describe)
 
-    messages: list[Mixed]
-    max_completion_tokens: Count | None = None
+    messages: ChatMessages
+    max_completion_tokens: Count | None = Field(None, json_schema_extra=within("max_tokens"))
     logprobs: bool = False
-    top_logprobs: Count | None = None
-    prompt_logprobs: Count | None = None
-    tools: list[Mixed] = Field(default_factory=list)
-    tool_choice: Mixed = None
-    response_format: Mixed = None
+    top_logprobs: Count | None = Field(None, json_schema_extra=within("logprobs"))
+    prompt_logprobs: Count | None = Field(None, json_schema_extra=within("prompt_logprobs"))
+    tools: Tools = Field(default_factory=list)
+    tool_choice: ToolChoice = None
+    response_format: ResponseFormat = None
     chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
 
     def chat_sampling(self) -> SamplingFields:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NoReturn
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from server.api.protocol.answer import (
     AnswerHead,
@@ -17,12 +17,12 @@ from server.api.protocol.answer import (
     finite_logprob,
     json_string,
 )
+from server.api.protocol.described import Prompt, within
 from server.api.protocol.fields import (
     SHARED_LABELS,
     SHARED_NEUTRAL,
     Count,
     GenerationFields,
-    Mixed,
 )
 from server.api.protocol.validation import FieldRules, validate_fields
 from server.errors import InvalidRequestError, describe_value
@@ -44,7 +44,7 @@ RULES = FieldRules(
 # OpenAI's default here; a chat answer goes on to its own end.
 DEFAULT_MAX_TOKENS = 16
 
-Prompt = str | tuple[int, ...]
+ParsedPrompt = str | tuple[int, ...]
 
 
 class CompletionFields(GenerationFields):
@@ -52,10 +52,10 @@ class CompletionFields(GenerationFields):
 
     model_config = ConfigDict(json_schema_extra=RULES.describe)
 
-    prompt: Mixed
+    prompt: Prompt
     echo: bool = False
-    logprobs: Count | None = None
-    prompt_logprobs: Count | None = None
+    logprobs: Count | None = Field(None, json_schema_extra=within("logprobs"))
+    prompt_logprobs: Count | None = Field(None, json_schema_extra=within("prompt_logprobs"))
 
     def completion_sampling(self) -> SamplingFields:
         """The sampling fields; with an echo, log probabilities are those of the prompt too."""
@@ -99,7 +99,7 @@ def parse_completion(body: Mapping[str, Any]) -> GenerationCall:
     )
 
 
-def _check_prompt_logprobs(prompts: Sequence[Prompt], sampling: SamplingFields) -> None:
+def _check_prompt_logprobs(prompts: Sequence[ParsedPrompt], sampling: SamplingFields) -> None:
     """Each prompt has a limit in the engine; all of them are in one answer."""
     num_top = sampling.get("prompt_logprobs")
     if num_top is None:
@@ -114,7 +114,7 @@ def _check_prompt_logprobs(prompts: Sequence[Prompt], sampling: SamplingFields) 
         )
 
 
-def _parse_prompts(prompt: object) -> list[Prompt]:
+def _parse_prompts(prompt: object) -> list[ParsedPrompt]:
     """One prompt, or several: a string or token ids, or a list of either."""
     if isinstance(prompt, str):
         return [_text(prompt, "prompt")]

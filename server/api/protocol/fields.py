@@ -7,6 +7,7 @@ from typing import Annotated, Any, TypedDict, cast
 from pydantic import BaseModel, ConfigDict, Field
 
 from server.api.protocol.answer import AnswerStyle
+from server.api.protocol.described import StopStrings, within
 from server.errors import InvalidRequestError, describe_value
 from server.payloads import MAX_CHOICES, SamplingFields, SamplingParams
 
@@ -84,24 +85,24 @@ class GenerationFields(BaseModel):
     model: str
     stream: bool = False
     stream_options: StreamOptions | None = None
-    stop: Mixed = None
-    max_tokens: Count | None = None
-    n: Count | None = None
-    best_of: Count | None = None
-    num_beams: Count | None = None
+    stop: StopStrings = None
+    max_tokens: Count | None = Field(None, json_schema_extra=within("max_tokens"))
+    n: Count | None = Field(None, json_schema_extra=within("n"))
+    best_of: Count | None = Field(None, json_schema_extra=within("n"))
+    num_beams: Count | None = Field(None, json_schema_extra=within("num_beams"))
     use_beam_search: bool | None = None
-    length_penalty: float | None = None
+    length_penalty: float | None = Field(None, json_schema_extra=within("length_penalty"))
     early_stopping: Mixed = None
-    temperature: float | None = None
-    top_k: Count | None = None
-    top_p: float | None = None
-    min_p: float | None = None
-    repetition_penalty: float | None = None
-    frequency_penalty: float | None = None
-    presence_penalty: float | None = None
-    seed: Count | None = None
+    temperature: float | None = Field(None, json_schema_extra=within("temperature"))
+    top_k: Count | None = Field(None, json_schema_extra={"minimum": -1, "not": {"const": 0}})
+    top_p: float | None = Field(None, json_schema_extra=within("top_p"))
+    min_p: float | None = Field(None, json_schema_extra=within("min_p"))
+    repetition_penalty: float | None = Field(None, json_schema_extra={"exclusiveMinimum": 0})
+    frequency_penalty: float | None = Field(None, json_schema_extra=within("frequency_penalty"))
+    presence_penalty: float | None = Field(None, json_schema_extra=within("presence_penalty"))
+    seed: Count | None = Field(None, json_schema_extra=within("seed"))
     ignore_eos: bool | None = None
-    min_tokens: Count | None = None
+    min_tokens: Count | None = Field(None, json_schema_extra=within("min_tokens"))
     stop_token_ids: list[Count] | None = None
     logit_bias: dict[str, float] | None = None
     include_stop_str_in_output: bool = False

@@ -8,12 +8,18 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from server.api.protocol.answer import GenerationCall
+from server.api.protocol.described import (
+    ResponseInput,
+    TextFormat,
+    ToolChoice,
+    Tools,
+    within,
+)
 from server.api.protocol.fields import (
     SHARED_LABELS,
     SHARED_NEUTRAL,
     Count,
     GenerationFields,
-    Mixed,
 )
 from server.api.protocol.messages import parse_tool_choice, parse_tools
 from server.api.protocol.response_format import parse_text_format
@@ -55,7 +61,7 @@ class _Part(BaseModel):
 class TextConfig(_Part):
     """The `text` object."""
 
-    format: Mixed = None
+    format: TextFormat = None
     verbosity: Literal["medium"] | None = None
 
 
@@ -71,15 +77,15 @@ class ResponseFields(GenerationFields):
 
     model_config = ConfigDict(json_schema_extra=RULES.describe)
 
-    input: Mixed
+    input: ResponseInput
     instructions: str | None = None
-    max_output_tokens: Count | None = None
-    top_logprobs: Count | None = None
+    max_output_tokens: Count | None = Field(None, json_schema_extra=within("max_tokens"))
+    top_logprobs: Count | None = Field(None, json_schema_extra=within("logprobs"))
     include: list[Literal["message.output_text.logprobs"]] = Field(default_factory=list)
     text: TextConfig = TextConfig()
     reasoning: ReasoningConfig = ReasoningConfig()
-    tools: list[Mixed] = Field(default_factory=list)
-    tool_choice: Mixed = None
+    tools: Tools = Field(default_factory=list)
+    tool_choice: ToolChoice = None
     chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
     metadata: dict[str, str] = Field(default_factory=dict)
     prompt_cache_key: str | None = None

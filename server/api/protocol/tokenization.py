@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
+from server.api.protocol.described import ChatMessages, Tools
 from server.api.protocol.messages import parse_messages, parse_tools
 from server.api.protocol.token_rows import cut_tokens, pad_tokens
 from server.api.protocol.validation import FieldRules
@@ -109,14 +110,14 @@ class TokenizeFields(TokenizerFields):
 
     text: Texts = None
     prompt: str | None = None
-    messages: list[Any] | None = None
+    messages: ChatMessages | None = None
     add_special_tokens: bool | None = None
     max_length: Length | None = None
     pad_to_max_length: bool = False
     padding_side: Literal["left", "right"] = "right"
     return_token_strs: bool = False
     add_generation_prompt: bool = True
-    tools: list[Any] = Field(default_factory=list)
+    tools: Tools = Field(default_factory=list)
     chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
 
     def answer(
