@@ -80,7 +80,7 @@ def tokens_of(
     """The tokens of one choice; an error among them fails the test."""
     mine = [o for o in outputs if (o.request_id, o.index) == (request.request_id, index)]
     assert [o.error for o in mine if o.error is not None] == []
-    return [o.token_id for o in mine if o.token_id is not None]
+    return [token for o in mine for token in o.token_ids]
 
 
 def generate(

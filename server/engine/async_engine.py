@@ -94,15 +94,14 @@ class OutputCollector:
         choice = self._pending.get(output.index)
         if choice is None:
             choice = self._pending[output.index] = ChoiceOutput(output.index)
-        if output.token_id is not None:
-            choice.token_ids.append(output.token_id)
+        choice.token_ids += output.token_ids
         if output.prompt_logprobs is not None:
             choice.prompt_logprobs = output.prompt_logprobs
         choice.finish_reason = output.finish_reason
         choice.num_cached_tokens = output.num_cached_tokens
         if output.logprobs is not None:
             choice.logprobs = choice.logprobs or []
-            choice.logprobs.append(output.logprobs)
+            choice.logprobs += output.logprobs
 
 
 class Generation:

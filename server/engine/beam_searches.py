@@ -6,6 +6,7 @@ from server.engine.model_runner import StepOutput
 from server.engine.outputs import SequenceOutput
 from server.engine.scheduler import Scheduler
 from server.engine.sequence import EngineRequest, Sequence
+from server.engine.stats import EngineStats
 from server.errors import GenerationError
 
 Found = list[tuple[Sequence, Candidates | None]]
@@ -14,7 +15,8 @@ Found = list[tuple[Sequence, Candidates | None]]
 class BeamSearches:
     """Unfinished beam searches by the number of their request."""
 
-    def __init__(self) -> None:
+    def __init__(self, stats: EngineStats) -> None:
+        self._stats = stats
         self._searches: dict[int, BeamSearch] = {}
 
     def __contains__(self, request_id: int) -> bool:
@@ -41,7 +43,12 @@ class BeamSearches:
         search = self._searches.pop(request_id)
         for sequence in search.sequences:
             scheduler.remove(sequence)
+        self._stats.cached_tokens += search.request.num_cached_tokens
         return search
+
+    def fail(self, request_id: int, reason: str, scheduler: Scheduler) -> list[SequenceOutput]:
+        """End a search with an error."""
+        return _errors(self.end(request_id, scheduler).request, reason)
 
     def collapse(self, scheduler: Scheduler) -> list[Sequence]:
         """Take all searches from a scheduler; returns what the next one is given of them."""
@@ -61,32 +68,43 @@ class BeamSearches:
             if sequence.group is not None
         ]
 
-    def advance(self, found: Found, scheduler: Scheduler) -> list[BeamSearch]:
-        """Move the searches on; returns those that are over, which are forgotten."""
+    def advance(self, found: Found, scheduler: Scheduler) -> list[SequenceOutput]:
+        """Move the searches on; returns the answers, or the error, of those that are over."""
         for sequence, candidates in found:
             self._search_of(sequence).take(sequence, candidates, scheduler)
         over = {s.request.request_id for s, _ in found if self._search_of(s).is_finished}
-        return [self.end(request_id, scheduler) for request_id in sorted(over)]
+        outputs = []
+        for request_id in sorted(over):
+            new = _answers(self.end(request_id, scheduler))
+            self._stats.generated_tokens += sum(len(output.token_ids) for output in new)
+            outputs += new
+        return outputs
 
     def _search_of(self, sequence: Sequence) -> BeamSearch:
         return self._searches[sequence.request.request_id]
 
 
-def outputs_of(search: BeamSearch) -> list[SequenceOutput]:
-    """All tokens of the answers that a finished search found, or its error."""
+def _answers(search: BeamSearch) -> list[SequenceOutput]:
     request = search.request
     if search.failure is not None:
-        return [SequenceOutput(request.request_id, 0, None, error=GenerationError(search.failure))]
+        return _errors(request, search.failure)
+    has_logprobs = request.params.logprobs is not None
     return [
         SequenceOutput(
             request.request_id,
             index,
-            token,
-            answer.logprobs[position] if answer.logprobs else None,
-            answer.finish_reason if position == len(answer.token_ids) - 1 else None,
+            tuple(answer.token_ids),
+            tuple(answer.logprobs) if has_logprobs else None,
+            answer.finish_reason,
             request.num_cached_tokens,
-            request.prompt_logprobs if position == 0 else None,
+            request.prompt_logprobs,
         )
         for index, answer in enumerate(search.hypotheses[: request.params.n])
-        for position, token in enumerate(answer.token_ids)
+    ]
+
+
+def _errors(request: EngineRequest, reason: str) -> list[SequenceOutput]:
+    return [
+        SequenceOutput(request.request_id, index, error=GenerationError(reason))
+        for index in range(request.params.n)
     ]

@@ -5,8 +5,7 @@ from collections.abc import Iterable
 from itertools import count
 from time import perf_counter
 
-from server.engine.beam_search import BeamSearch
-from server.engine.beam_searches import BeamSearches, outputs_of
+from server.engine.beam_searches import BeamSearches
 from server.engine.cache_sizing import num_kv_blocks
 from server.engine.config import EngineConfig
 from server.engine.kv_cache import bytes_per_block
@@ -54,7 +53,7 @@ class LLMEngine:
         self._request_ids = count()
         self._arrivals = count()
         self._choices = SampledChoices(self.stats)
-        self._searches = BeamSearches()
+        self._searches = BeamSearches(self.stats)
         self._failures_in_a_row = 0
         model = self._load_model()
         self.num_blocks = num_kv_blocks(config, model, self.info.max_model_len)
@@ -151,8 +150,7 @@ class LLMEngine:
         A beam search has no choices before its end, so that it can only be stopped as a whole.
         """
         if index is None and request_id in self._searches:
-            search = self._searches.end(request_id, self.scheduler)
-            self.stats.cached_tokens += search.request.num_cached_tokens
+            self._searches.end(request_id, self.scheduler)
         if request_id in self._choices:
             self._choices.end(request_id, self.scheduler, index)
 
@@ -178,8 +176,7 @@ class LLMEngine:
         self._failures_in_a_row = 0
         self._note_computed(step)
         outputs = self._choices.advance(sequences, sampled, self.scheduler)
-        for search in self._searches.advance(candidates, self.scheduler):
-            outputs += self._answers(search)
+        outputs += self._searches.advance(candidates, self.scheduler)
         self.stats.num_steps += 1
         self.stats.tokens += step.num_tokens
         self.stats.schedule_s += scheduled - started
@@ -194,13 +191,6 @@ class LLMEngine:
         for sequence, num_new in zip(step.sequences, step.num_new_tokens, strict=True):
             sequence.num_computed_tokens += num_new
             self.kv.register_computed_blocks(sequence)
-
-    def _answers(self, search: BeamSearch) -> list[SequenceOutput]:
-        """What a beam search that is over has found, counted."""
-        outputs = outputs_of(search)
-        self.stats.cached_tokens += search.request.num_cached_tokens
-        self.stats.generated_tokens += sum(output.token_id is not None for output in outputs)
-        return outputs
 
     def _fail(self, step: ScheduledStep, error: Exception) -> list[SequenceOutput]:
         """End the requests of a failed step with an error; make the engine ready for the others."""
@@ -221,12 +211,10 @@ class LLMEngine:
         outputs = []
         for request_id in request_ids:
             if request_id in self._searches:
-                search = self._searches.end(request_id, self.scheduler)
-                search.failure = reason
-                outputs += self._answers(search)
+                outputs += self._searches.fail(request_id, reason, self.scheduler)
                 continue
             outputs += [
-                SequenceOutput(request_id, sequence.index, None, error=GenerationError(reason))
+                SequenceOutput(request_id, sequence.index, error=GenerationError(reason))
                 for sequence in self._choices.end(request_id, self.scheduler)
             ]
         return outputs

@@ -1,4 +1,4 @@
-"""What the engine brings to those who asked."""
+"""What the engine gives to those who wait for answers."""
 
 from dataclasses import dataclass
 
@@ -11,13 +11,14 @@ from server.payloads import FinishReason, TokenIdLogprobs
 class SequenceOutput:
     """What a step brought for one choice of a request: a token, its end, or an error.
 
-    The log probabilities of the prompt come with the first output of each choice.
+    A beam search brings all tokens of a choice at once. The log probabilities of the prompt come
+    with the first output of each choice.
     """
 
     request_id: int
     index: int
-    token_id: int | None
-    logprobs: TokenIdLogprobs | None = None
+    token_ids: tuple[int, ...] = ()
+    logprobs: tuple[TokenIdLogprobs, ...] | None = None
     finish_reason: FinishReason | None = None
     num_cached_tokens: int = 0
     prompt_logprobs: PromptLogprobs | None = None

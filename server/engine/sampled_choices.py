@@ -118,8 +118,8 @@ class SampledChoices:
         return SequenceOutput(
             request.request_id,
             sequence.index,
-            token,
-            None if token is None else sampled.logprobs,
+            () if token is None else (token,),
+            None if token is None or sampled.logprobs is None else (sampled.logprobs,),
             reason,
             request.num_cached_tokens,
             request.prompt_logprobs if is_first else None,
@@ -129,7 +129,7 @@ class SampledChoices:
         self, sequence: Sequence, error: RequestError, scheduler: Scheduler
     ) -> SequenceOutput:
         self._finish(sequence, scheduler)
-        return SequenceOutput(sequence.request.request_id, sequence.index, None, error=error)
+        return SequenceOutput(sequence.request.request_id, sequence.index, error=error)
 
     def _finish(self, sequence: Sequence, scheduler: Scheduler) -> None:
         scheduler.remove(sequence)

@@ -213,20 +213,20 @@ async def collector_of(num_choices: int) -> OutputCollector:
 
 async def test_an_end_on_its_way_to_a_reader_who_stopped_the_choice_counts_once() -> None:
     collector = await collector_of(2)
-    collector.put(SequenceOutput(0, 0, 5))
+    collector.put(SequenceOutput(0, 0, (5,)))
     assert [output.index for output in await collector.read()] == [0]
     collector.drop_choice(0)
-    collector.put(SequenceOutput(0, 0, 6, finish_reason="length"))
-    collector.put(SequenceOutput(0, 1, 7))
+    collector.put(SequenceOutput(0, 0, (6,), finish_reason="length"))
+    collector.put(SequenceOutput(0, 1, (7,)))
     assert [output.token_ids for output in await collector.read()] == [[7]]
-    collector.put(SequenceOutput(0, 1, 8, finish_reason="length"))
+    collector.put(SequenceOutput(0, 1, (8,), finish_reason="length"))
     assert [output.token_ids for output in await collector.read()] == [[8]]
     assert await collector.read() == []
 
 
 async def test_a_failure_after_the_end_is_no_failure() -> None:
     collector = await collector_of(1)
-    collector.put(SequenceOutput(0, 0, 5, finish_reason="stop"))
+    collector.put(SequenceOutput(0, 0, (5,), finish_reason="stop"))
     collector.fail(ModelNotReadyError("closed"))
     assert len(await collector.read()) == 1
     assert await collector.read() == []
@@ -234,8 +234,8 @@ async def test_a_failure_after_the_end_is_no_failure() -> None:
 
 async def test_tokens_before_an_error_are_read_first() -> None:
     collector = await collector_of(1)
-    collector.put(SequenceOutput(0, 0, 5))
-    collector.put(SequenceOutput(0, 0, None, error=GenerationError("bad")))
+    collector.put(SequenceOutput(0, 0, (5,)))
+    collector.put(SequenceOutput(0, 0, error=GenerationError("bad")))
     assert [output.token_ids for output in await collector.read()] == [[5]]
     with pytest.raises(GenerationError, match="bad"):
         await collector.read()

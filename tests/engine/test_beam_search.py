@@ -162,12 +162,10 @@ def test_the_best_come_first_all_at_once_and_only_as_many_as_asked(
         assert bool(outputs) is not engine.has_work
     expected = reference(num_beams=5)[1]
     assert answers_of(outputs, [request]) == [expected[:2]]
-    assert {output.index for output in outputs} == {0, 1}
-    for index in range(2):
-        reasons = [o.finish_reason for o in outputs if o.index == index]
-        last = expected[index][-1]
-        assert reasons == [None] * (len(reasons) - 1) + ["stop" if last in (0, 2) else "length"]
-    assert engine.stats.generated_tokens == len(outputs)
+    assert [output.index for output in outputs] == [0, 1]
+    for output, answer in zip(outputs, expected[:2], strict=True):
+        assert output.finish_reason == ("stop" if answer[-1] in (0, 2) else "length")
+    assert engine.stats.generated_tokens == sum(map(len, expected[:2]))
 
 
 @pytest.mark.parametrize("length_penalty", [0.0, 1.0, 2.0])
@@ -182,8 +180,9 @@ def test_log_probabilities_of_the_answers_give_their_order(
         scores = []
         for index in range(4):
             mine = [o for o in outputs if (o.request_id, o.index) == (request.request_id, index)]
-            entries = [o.logprobs for o in mine if o.logprobs is not None]
-            assert [entry.token_id for entry in entries] == [o.token_id for o in mine]
+            (answer,) = mine
+            entries = answer.logprobs or ()
+            assert tuple(entry.token_id for entry in entries) == answer.token_ids
             assert all(len(entry.top) == 3 for entry in entries)
             assert all(entry.logprob <= entry.top[0][1] <= 0 for entry in entries)
             total = math.fsum(entry.logprob for entry in entries)
@@ -200,7 +199,8 @@ def test_log_probabilities_are_those_of_the_model_itself(
     outputs = run_to_end(engine)
     for index in range(3):
         answer = tokens_of(outputs, request, index)
-        found = [o.logprobs.logprob for o in outputs if o.index == index and o.logprobs is not None]
+        entries = outputs[index].logprobs or ()
+        found = [entry.logprob for entry in entries]
         assert found == pytest.approx(log_probs_of(hf_model, beam_prompts[0], answer), abs=1e-4)
 
 

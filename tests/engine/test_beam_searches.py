@@ -14,8 +14,11 @@ from server.engine.beam_search import BeamSearch
 from server.engine.beam_searches import BeamSearches
 from server.engine.kv_cache_manager import KVCacheManager
 from server.engine.model_runner import StepOutput
+from server.engine.outputs import SequenceOutput
+from server.engine.sampler import BAD_LOGITS
 from server.engine.scheduler import Scheduler
 from server.engine.sequence import EngineRequest, Sequence
+from server.engine.stats import EngineStats
 
 Logits = Callable[[tuple[int, ...]], npt.NDArray[np.float32]]
 
@@ -47,12 +50,16 @@ class Bench:
         self.logits = logits
         self.kv = KVCacheManager(num_blocks, BLOCK_SIZE, enable_prefix_caching=True)
         self.scheduler = Scheduler(self.kv, budget, budget, True, 10**6)
-        self.searches = BeamSearches()
+        self.searches = BeamSearches(EngineStats())
+        self.all: dict[int, BeamSearch] = {}
 
     def add(self, request: EngineRequest) -> None:
-        self.scheduler.add(self.searches.add(request, request.request_id))
+        first = self.searches.add(request, request.request_id)
+        assert isinstance(first.group, BeamSearch)
+        self.all[request.request_id] = first.group
+        self.scheduler.add(first)
 
-    def step(self) -> list[BeamSearch]:
+    def step(self) -> list[SequenceOutput]:
         step = self.scheduler.schedule()
         assert step.sequences, "there is work, so there is a step"
         complete: list[Sequence] = []
@@ -64,19 +71,18 @@ class Bench:
         rows = [self.logits(tuple(s.token_ids.view().tolist())) for s in complete]
         logits = np.stack(rows) if rows else np.empty((0, 1), np.float32)
         found = self.searches.find_candidates(StepOutput(complete, logits, None, []))
-        over = self.searches.advance(found, self.scheduler)
+        outputs = self.searches.advance(found, self.scheduler)
         check_blocks(self.kv, self.searches.sequences)
         assert self.scheduler.has_work is bool(self.searches.request_ids)
-        return over
+        return outputs
 
     def run(self, *requests: EngineRequest) -> dict[int, BeamSearch]:
         for request in requests:
             self.add(request)
-        over = []
         while self.scheduler.has_work:
-            over += self.step()
+            self.step()
         assert self.kv.num_used_blocks == 0
-        return {search.request.request_id: search for search in over}
+        return self.all
 
 
 def log_softmax(row: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
@@ -154,6 +160,23 @@ def test_too_few_possible_answers_are_an_error() -> None:
     assert search.failure == "the model gave only 3 of 4 answers a probability above 0"
 
 
+def test_every_choice_is_told_the_answer_or_the_error() -> None:
+    bench = Bench(random_logits(8))
+    request = make_search([1], 3, 4, n=2, logprobs=1)
+    bench.add(request)
+    outputs = [output for _ in range(3) for output in bench.step()]
+    best = bench.all[request.request_id].hypotheses[:2]
+    assert [(o.index, list(o.token_ids)) for o in outputs] == [
+        (index, hypothesis.token_ids) for index, hypothesis in enumerate(best)
+    ]
+    assert [o.finish_reason for o in outputs] == [h.finish_reason for h in best]
+    assert [len(o.logprobs or ()) for o in outputs] == [len(h.token_ids) for h in best]
+    bench = Bench(lambda tokens: np.full(8, np.nan, np.float32))
+    bench.add(request)
+    outputs = bench.step()
+    assert [(o.index, str(o.error)) for o in outputs] == [(0, BAD_LOGITS), (1, BAD_LOGITS)]
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_unusable_logits_of_one_beam_end_its_search_alone(bad: float) -> None:
     good = random_logits(8)
@@ -166,8 +189,7 @@ def test_unusable_logits_of_one_beam_end_its_search_alone(bad: float) -> None:
 
     victim, other = make_search([1], 9, 4, min_tokens=9), make_search([2], 9, 4)
     found = Bench(logits).run(victim, other)
-    expected = "the model gave NaN or infinity instead of logits"
-    assert found[victim.request_id].failure == expected
+    assert found[victim.request_id].failure == BAD_LOGITS
     assert found[other.request_id].failure is None
 
 
@@ -191,18 +213,18 @@ def test_searches_that_come_and_go_get_the_same_answers_with_few_blocks() -> Non
         aborted = {r.request_id for r in requests if rng.random() < 0.2}
         for request in requests:
             bench.add(request)
-        over: list[BeamSearch] = []
         while bench.scheduler.has_work:
-            over += bench.step()
+            bench.step()
             for request_id in aborted & bench.searches.request_ids:
                 if rng.random() < 0.05:
                     bench.searches.end(request_id, bench.scheduler)
                     num_aborted += 1
                     check_blocks(bench.kv, bench.searches.sequences)
         assert bench.kv.num_used_blocks == 0
-        for search in over:
-            found = [h.token_ids for h in search.hypotheses]
-            assert found == expected[search.request.request_id]
+        finished = {i: search for i, search in bench.all.items() if search.is_finished}
+        assert finished.keys() | aborted == bench.all.keys()
+        for request_id, search in finished.items():
+            assert [h.token_ids for h in search.hypotheses] == expected[request_id]
         num_preemptions += bench.scheduler.num_preemptions
     assert num_preemptions > 20
     assert num_aborted > 3

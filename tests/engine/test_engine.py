@@ -313,8 +313,10 @@ def test_logprobs_come_with_the_tokens(make_engine: MakeEngine, prompts: Prompts
     start(engine, [prompts[5]], params(3, logprobs=2))
     for output in run_to_end(engine):
         assert output.logprobs is not None
-        assert output.logprobs.token_id == output.token_id == output.logprobs.top[0][0]
-        assert output.logprobs.logprob == output.logprobs.top[0][1] <= 0
+        (entry,) = output.logprobs
+        assert (entry.token_id,) == output.token_ids
+        assert entry.token_id == entry.top[0][0]
+        assert entry.logprob == entry.top[0][1] <= 0
 
 
 @pytest.mark.parametrize(

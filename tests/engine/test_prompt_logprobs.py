@@ -145,7 +145,7 @@ def test_without_being_asked_for_there_are_none(make_engine: MakeEngine, prompts
     engine = make_engine()
     start(engine, [prompts[9]], SamplingParams(max_tokens=0))
     (output,) = run_to_end(engine)
-    assert (output.token_id, output.finish_reason) == (None, "length")
+    assert (output.token_ids, output.finish_reason) == ((), "length")
     assert output.prompt_logprobs is None
 
 

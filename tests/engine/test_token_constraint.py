@@ -204,7 +204,7 @@ def test_log_probabilities_are_the_models_own(
     only = compile_schema(table, {"const": 7})
     (bound,) = start(engine, [prompts[9]], params(logprobs=2), constraint=only)
     outputs = run_to_end(engine)
-    told = {o.request_id: o.logprobs for o in reversed(outputs)}
+    told = {o.request_id: o.logprobs[0] for o in reversed(outputs)}
     assert told[free.request_id].top == told[bound.request_id].top
     assert told[bound.request_id].token_id not in dict(told[bound.request_id].top)
     assert table.decode(tokens_of(outputs, bound)) == "7"
