@@ -15,8 +15,8 @@ class GenerationLimits:
 
     `max_num_tokens` are prompt and answer together; `max_num_prompt_tokens`, `max_tokens_limit`
     are None where there is no such limit. A `best_of` must be below `best_of_limit`, and so must a
-    number of beams. `room` tells what an answer can have after so many prompt tokens, with so many
-    beams.
+    number of beams; no more than `max_num_seqs` run at once. `room` tells what an answer can have
+    after so many prompt tokens, with so many beams.
     """
 
     defaults: SamplingFields
@@ -24,6 +24,7 @@ class GenerationLimits:
     max_num_prompt_tokens: int | None
     max_tokens_limit: int | None
     best_of_limit: int
+    max_num_seqs: int
     room: Callable[[int, int], int]
 
     def truncate(self, prompt: TokenizedPrompt) -> TokenizedPrompt:
@@ -88,6 +89,11 @@ class GenerationLimits:
             raise InvalidRequestError(
                 f"{name} is {value}; this graph allows less than {self.best_of_limit} "
                 "(best_of_limit)",
+                name,
+            )
+        if value > self.max_num_seqs:
+            raise InvalidRequestError(
+                f"{name} is {value}; this model runs at most {self.max_num_seqs} sequences at once",
                 name,
             )
 

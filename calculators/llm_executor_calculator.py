@@ -70,6 +70,7 @@ class LLMExecutorCalculator(Calculator):
             max_num_prompt_tokens=self._engine.max_num_prompt_tokens,
             max_tokens_limit=options.max_tokens_limit,
             best_of_limit=options.best_of_limit,
+            max_num_seqs=self._engine.max_num_seqs,
             room=self._engine.room,
         )
         self._compiler: GrammarCompiler | None = None

@@ -161,6 +161,11 @@ class AsyncLLMEngine:
         """Prompt tokens that one sequence can have, where that has a limit of its own."""
         return self.engine.limits.max_num_prompt_tokens
 
+    @property
+    def max_num_seqs(self) -> int:
+        """Sequences that one request can have at once."""
+        return self.engine.limits.max_num_seqs
+
     def room(self, num_prompt_tokens: int, num_beams: int) -> int:
         """The tokens that each answer to a prompt can have; below 1 where there is no room."""
         return self.engine.limits.room(num_prompt_tokens, num_beams)

@@ -17,6 +17,7 @@ def limits(**fields: Any) -> GenerationLimits:
             "max_num_prompt_tokens": None,
             "max_tokens_limit": None,
             "best_of_limit": 20,
+            "max_num_seqs": 256,
             "room": lambda num_tokens, num_beams: (100 - num_tokens) // num_beams,
             **fields,
         }
@@ -118,6 +119,12 @@ def test_a_default_gives_way_to_the_room_that_beams_have() -> None:
     fields = {"num_beams": 3, "temperature": 0.0}
     assert limits().resolve(prompt(sampling=fields, default_max_tokens=16)).max_tokens == 3
     assert limits().resolve(prompt(sampling=fields)).max_tokens is None
+
+
+def test_no_more_answers_than_run_at_once() -> None:
+    assert limits(max_num_seqs=16).resolve(prompt(best_of=16)).n == 16
+    with pytest.raises(InvalidRequestError, match="best_of is 17; this model runs at most 16"):
+        limits(max_num_seqs=16).resolve(prompt(best_of=17))
 
 
 @pytest.mark.parametrize(
