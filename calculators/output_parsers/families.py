@@ -60,6 +60,7 @@ _TOOL_SIGNS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("devstral", ("[TOOL_CALLS]", "[ARGS]")),
     ("mistral", ("[TOOL_CALLS]",)),
     ("llama3", ("<|python_tag|>",)),
+    ("llama3", ("<|start_header_id|>ipython",)),
     ("hermes3", ("<tool_call>",)),
 )
 _OWN_REASONING = ("gptoss", "gemma4")

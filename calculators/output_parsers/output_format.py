@@ -1,5 +1,6 @@
 """The parsers of one model, as the nodes of its graph share them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from calculators.output_parsers.families import (
@@ -41,9 +42,9 @@ class OutputFormat:
         )
 
     def __str__(self) -> str:
-        tools = "none" if self.tool_parser is None else self.tool_parser.__name__
-        reasoning = "none" if self.reasoning_parser is None else self.reasoning_parser.__name__
-        return f"tool parser {tools}, reasoning parser {reasoning}"
+        tools = _find_name(self.tool_parser, TOOL_PARSERS)
+        reasoning = _find_name(self.reasoning_parser, REASONING_PARSERS)
+        return f"tool_parser {tools}, reasoning_parser {reasoning}"
 
     def markers(self, request: GenerationRequest) -> frozenset[str]:
         """What must stay in the text of this request for its parsers, special token or not."""
@@ -68,3 +69,7 @@ class OutputFormat:
 
     def _reasoning_parser(self, request: GenerationRequest) -> type[ReasoningParser] | None:
         return self.reasoning_parser if request.messages is not None else None
+
+
+def _find_name(parser: type | None, names: Mapping[str, type]) -> str:
+    return next((name for name, known in names.items() if known is parser), NO_PARSER)

@@ -126,11 +126,11 @@ async def test_completions_keep_the_reasoning_in_the_text(tokenizer):
 @pytest.mark.parametrize(
     ("template", "options", "tool_parser", "reasoning_parser"),
     [
-        ("<tool_call> <think>", {}, "Hermes3ToolParser", "Qwen3ReasoningParser"),
-        ("<tool_call> <think>", {"tool_parser": "none"}, "none", "Qwen3ReasoningParser"),
-        ("<tool_call> <think>", {"reasoning_parser": "none"}, "Hermes3ToolParser", "none"),
+        ("<tool_call> <think>", {}, "hermes3", "qwen3"),
+        ("<tool_call> <think>", {"tool_parser": "none"}, "none", "qwen3"),
+        ("<tool_call> <think>", {"reasoning_parser": "none"}, "hermes3", "none"),
         ("", {}, "none", "none"),
-        ("", {"tool_parser": "hermes3"}, "Hermes3ToolParser", "none"),
+        ("", {"tool_parser": "hermes3"}, "hermes3", "none"),
     ],
 )
 def test_what_is_not_named_is_told_by_the_chat_template(
@@ -141,7 +141,7 @@ def test_what_is_not_named_is_told_by_the_chat_template(
     (folder / "chat_template.jinja").write_text(template)
     runner = open_node(Tokenizer(folder), **options)
     found = runner.output_side_packets["OUTPUT_FORMAT"]
-    assert str(found) == f"tool parser {tool_parser}, reasoning parser {reasoning_parser}"
+    assert str(found) == f"tool_parser {tool_parser}, reasoning_parser {reasoning_parser}"
 
 
 def test_a_broken_template_file_is_the_tokenizer_nodes_business(byte_level, tmp_path):

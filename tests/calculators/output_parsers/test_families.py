@@ -25,6 +25,7 @@ from calculators.output_parsers.families import (
         ("[TOOL_CALLS] [AVAILABLE_TOOLS]", "mistral", "none"),
         ("[TOOL_CALLS] [ARGS]", "devstral", "none"),
         ("<|python_tag|> <tool_call>", "llama3", "none"),
+        ("<|start_header_id|>ipython<|end_header_id|>", "llama3", "none"),
         ("<|start|><|message|><|eom|><|eot|><tool_call>", "none", "none"),
         ('<param name="x"><tool_call>', "none", "none"),
     ],
