@@ -146,3 +146,30 @@ def test_completions_have_the_text_as_it_is(server: ServerProcess) -> None:
         model="named", prompt=prompt, echo=True, max_tokens=1, temperature=0
     )
     assert answer.choices[0].text.startswith(prompt)
+
+
+def test_the_stream_helper_of_the_client(server: ServerProcess) -> None:
+    client = server.openai()
+    asked = {"model": "exported", "messages": QUESTION, "tools": TOOLS, "temperature": 0}
+    with client.chat.completions.stream(**asked) as stream:
+        kinds = {event.type for event in stream}
+        message = stream.get_final_completion().choices[0].message
+    assert {"tool_calls.function.arguments.delta", "tool_calls.function.arguments.done"} <= kinds
+    (call,) = message.tool_calls
+    assert (call.function.name, json.loads(call.function.arguments)) == (
+        "get_weather",
+        {"city": "Paris"},
+    )
+    assert message.content is None
+
+
+def test_a_stop_string_in_a_call_ends_it(server: ServerProcess) -> None:
+    for stream in (False, True):
+        answer = ask(server, "named", stop=["Par"], stream=stream)
+        if stream:
+            content, calls, reasons = put_together(answer)
+            assert (content, reasons) == ("", ["tool_calls"])
+            assert calls == [{"name": "get_weather", "arguments": '{"city": "'}]
+        else:
+            function = answer.choices[0].message.tool_calls[0].function
+            assert (function.name, function.arguments) == ("get_weather", '{"city": "')
