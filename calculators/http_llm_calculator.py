@@ -9,7 +9,7 @@ from calculators.output_parser_calculator import (
     OutputParserCalculator,
     OutputParserCalculatorOptions,
 )
-from calculators.output_parsers import find_parser_problems
+from calculators.output_parsers import GUIDED_TOOL_PARSERS, find_parser_problems
 from calculators.tokenizer_calculator import TokenizerCalculator, TokenizerCalculatorOptions
 from server.graph import Contract, GraphConfig, NodeConfig, Subgraph, Tag
 from server.payloads import GenerationRequest, TextChunk
@@ -30,8 +30,14 @@ class HttpLLMCalculatorOptions(LLMCalculatorOptions):
         return LLMCalculatorOptions(**{name: getattr(self, name) for name in names})
 
     def _find_problems(self) -> list[str]:
-        parsers = find_parser_problems(self.tool_parser, self.reasoning_parser)
-        return [*parsers, *super()._find_problems()]
+        problems = find_parser_problems(self.tool_parser, self.reasoning_parser)
+        can_be_guided = self.tool_parser in ("", *GUIDED_TOOL_PARSERS)
+        if self.enable_tool_guided_generation and not problems and not can_be_guided:
+            problems.append(
+                "enable_tool_guided_generation is not possible with the tool_parser "
+                f"{self.tool_parser!r}; possible: {', '.join(GUIDED_TOOL_PARSERS)}"
+            )
+        return [*problems, *super()._find_problems()]
 
 
 class HttpLLMCalculator(Subgraph):
@@ -65,7 +71,7 @@ class HttpLLMCalculator(Subgraph):
             name="LLMExecutor",
             input_streams=("PROMPT:prompt",),
             output_streams=("TOKENS:tokens",),
-            input_side_packets=("TOKENIZER:tokenizer",),
+            input_side_packets=("TOKENIZER:tokenizer", "OUTPUT_FORMAT:format"),
             options=options.of_executor(),
         )
         detokenizer = NodeConfig(

@@ -6,15 +6,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from calculators.generation_limits import GenerationLimits
-from calculators.guided import GrammarCompiler, answer_grammar
-from calculators.guided.constraint import GrammarConstraint
+from calculators.guided import GrammarCompiler, GrammarConstraint, answer_grammar, has_grammar
 from calculators.llm_options import LLMCalculatorOptions, parse_plugin_config
+from calculators.output_parsers import GUIDED_TOOL_PARSERS, OutputFormat
 from calculators.tokenizer import Tokenizer
 from server.engine import AsyncLLMEngine, EngineConfig
-from server.errors import InvalidRequestError
+from server.errors import ConfigError, InvalidRequestError
 from server.graph import Calculator, Contract, OpenContext, OutputStream, ProcessContext, Tag
 from server.payloads import (
-    GenerationRequest,
     ModelLimits,
     TokenChunk,
     TokenIdLogprobs,
@@ -24,6 +23,7 @@ from server.payloads import (
 PROMPT = Tag("PROMPT", TokenizedPrompt)
 TOKENS = Tag("TOKENS", TokenChunk)
 TOKENIZER = Tag("TOKENIZER", Tokenizer, optional=True)
+OUTPUT_FORMAT = Tag("OUTPUT_FORMAT", OutputFormat, optional=True)
 MODEL_LIMITS = Tag("MODEL_LIMITS", ModelLimits, optional=True)
 
 
@@ -36,13 +36,14 @@ def _plugin_config(options: LLMCalculatorOptions, cache_dir: Path | None) -> dic
 class LLMExecutorCalculator(Calculator):
     """Generates tokens with continuous batching over paged attention on OpenVINO.
 
-    With the side packet TOKENIZER answers can be made to follow a form.
+    With the side packet TOKENIZER answers can be made to follow a form, and with OUTPUT_FORMAT
+    that form can be the one of tool calls.
     """
 
     contract: ClassVar[Contract] = Contract(
         inputs=(PROMPT,),
         outputs=(TOKENS,),
-        input_side_packets=(TOKENIZER,),
+        input_side_packets=(TOKENIZER, OUTPUT_FORMAT),
         output_side_packets=(MODEL_LIMITS,),
         options=LLMCalculatorOptions,
     )
@@ -50,6 +51,12 @@ class LLMExecutorCalculator(Calculator):
     def open(self, cc: OpenContext) -> None:
         """Load and compile the model; raises ModelLoadError or ConfigError."""
         options = cc.options(LLMCalculatorOptions)
+        self._format = OutputFormat()
+        if cc.has_side_packet(OUTPUT_FORMAT):
+            self._format = cc.side_packet(OUTPUT_FORMAT)
+        self._guides_tools = options.enable_tool_guided_generation
+        if self._guides_tools:
+            self._check_guidance(cc)
         self._engine = AsyncLLMEngine(
             EngineConfig(
                 models_path=cc.resolve(options.models_path),
@@ -106,7 +113,7 @@ class LLMExecutorCalculator(Calculator):
             params,
             request.priority,
             request.cache_salt.encode(),
-            await self._constrain(request),
+            await self._constrain(prompt),
         )
         prompt_logprobs: tuple[TokenIdLogprobs, ...] | None = None
         try:
@@ -131,14 +138,27 @@ class LLMExecutorCalculator(Calculator):
         finally:
             self._engine.abort(generation.request.request_id)
 
-    async def _constrain(self, request: GenerationRequest) -> GrammarConstraint | None:
+    def _check_guidance(self, cc: OpenContext) -> None:
+        parser = self._format.tool_parser
+        if cc.has_side_packet(TOKENIZER) and parser is not None and parser.frame is not None:
+            return
+        missing = [
+            f'the side packet "{tag.name}"'
+            for tag in (TOKENIZER, OUTPUT_FORMAT)
+            if not cc.has_side_packet(tag)
+        ]
+        missing = missing or [f"a tool parser of {', '.join(GUIDED_TOOL_PARSERS)}"]
+        raise ConfigError(
+            f"node {cc.node_name!r}: enable_tool_guided_generation needs {' and '.join(missing)}"
+        )
+
+    async def _constrain(self, prompt: TokenizedPrompt) -> GrammarConstraint | None:
         """What the answer must follow, compiled; None where it may be anything."""
-        if request.json_schema is None:
+        if not has_grammar(prompt.request, guides_tools=self._guides_tools):
             return None
         if self._compiler is None:
             raise InvalidRequestError(
-                "response_format: this graph's LLM node cannot constrain an answer, for want of "
-                'the side packet "TOKENIZER"',
-                "response_format",
+                "response_format, tool_choice and parallel_tool_calls cannot have their effect "
+                'here: the LLM node of this graph has no side packet "TOKENIZER"'
             )
-        return await self._compiler.compile(partial(answer_grammar, request))
+        return await self._compiler.compile(partial(answer_grammar, prompt, self._format))

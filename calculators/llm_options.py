@@ -169,8 +169,6 @@ class LLMCalculatorOptions:
                 f"chat_template_mode is {self.chat_template_mode.name}, which is not supported; "
                 "possible: JINJA"
             )
-        if self.enable_tool_guided_generation:
-            problems.append("enable_tool_guided_generation is not supported yet; possible: false")
         for name in _UNSUPPORTED:
             # An exporter may write a field that is not used as "", false or 0.
             if getattr(self, name):

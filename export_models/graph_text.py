@@ -28,6 +28,7 @@ node {{
   calculator: "LLMExecutorCalculator"
   input_stream: "PROMPT:prompt"
   input_side_packet: "TOKENIZER:tokenizer"
+  input_side_packet: "OUTPUT_FORMAT:format"
   output_stream: "TOKENS:tokens"
   node_options: {{
     [type.googleapis.com/mediapipe.LLMCalculatorOptions]: {{
@@ -82,6 +83,7 @@ class TextGenerationGraph:
     device: str = "CPU"
     tool_parser: str | None = None
     reasoning_parser: str | None = None
+    enable_tool_guided_generation: bool | None = None
 
     def text(self) -> str:
         """graph.pbtxt as text protobuf."""
@@ -95,6 +97,7 @@ class TextGenerationGraph:
             "max_num_batched_tokens": self.max_num_batched_tokens,
             "max_num_seqs": self.max_num_seqs,
             "dynamic_split_fuse": _bool(self.dynamic_split_fuse),
+            "enable_tool_guided_generation": _bool(self.enable_tool_guided_generation),
             "device": _quote(self.device, '"'),
         }
         return GRAPH.format(

@@ -37,6 +37,7 @@ TOOL_PARSERS = (
     "lfm2",
     "gemma4",
 )
+GUIDED_TOOL_PARSERS = ("devstral", "hermes3", "llama3", "phi4")
 REASONING_PARSERS = ("qwen3", "gptoss", "lfm2", "gemma4")
 # Its parsers read the same marks, so that one cannot do without the other.
 INSEPARABLE_PARSERS = "gptoss"
@@ -46,7 +47,6 @@ REFUSED_FLAGS = {
     "--draft_eagle3_mode": "speculative decoding",
     "--prompt_lookup_decoding": "speculative decoding",
     "--max_prompt_len": "it is for NPU only",
-    "--enable_tool_guided_generation": "guided generation",
 }
 
 
@@ -95,6 +95,11 @@ def add_flags(parser: Parser) -> None:
         choices=REASONING_PARSERS,
         help="form of the model's reasoning (default: what its chat template speaks for)",
     )
+    add(
+        "--enable_tool_guided_generation",
+        action="store_true",
+        help="let tool calls follow the schemas of the tools' parameters, by constrained decoding",
+    )
     for flag, reason in REFUSED_FLAGS.items():
         add(flag, action=RefusedFlag, reason=reason)
 
@@ -106,6 +111,14 @@ def run(parser: Parser, values: argparse.Namespace) -> None:
         parser.error(
             f"--tool_parser and --reasoning_parser: {INSEPARABLE_PARSERS} is possible for both "
             "or for neither"
+        )
+    if values.enable_tool_guided_generation and values.tool_parser not in (
+        None,
+        *GUIDED_TOOL_PARSERS,
+    ):
+        parser.error(
+            "--enable_tool_guided_generation is not possible with the tool_parser "
+            f"{values.tool_parser}; possible: {', '.join(GUIDED_TOOL_PARSERS)}"
         )
     _Export(common_options(parser, values), values, Progress()).run()
 
@@ -197,6 +210,7 @@ class _Export:
             device=self.options.target_device,
             tool_parser=values.tool_parser,
             reasoning_parser=values.reasoning_parser,
+            enable_tool_guided_generation=values.enable_tool_guided_generation or None,
         )
         if folder.write_graph(graph.text(), to):
             self._report("graph.pbtxt was different; the old one is kept as graph.pbtxt.bak")

@@ -219,7 +219,8 @@ class GenerationRequest:
     was computed of a common prefix. Of a longer prompt the last `truncate_prompt_tokens` are kept,
     or, where that is -1, as many as there is room for. `best_of` answers are made, the `n` best
     are given; None makes `n`.
-    With a `json_schema` the answer is JSON that satisfies it.
+    With a `json_schema` the answer is JSON that satisfies it, or calls of `tools`, which are the
+    only answer where `is_tool_required`; without `parallel_tool_calls` there is one at the most.
     """
 
     request_id: str
@@ -238,6 +239,8 @@ class GenerationRequest:
     priority: int = 0
     cache_salt: str = ""
     json_schema: Mapping[str, Any] | None = None
+    is_tool_required: bool = False
+    parallel_tool_calls: bool = True
 
 
 @dataclass(frozen=True, slots=True)

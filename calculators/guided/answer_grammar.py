@@ -1,14 +1,89 @@
 """Which grammar the answer to a request must follow."""
 
-from calculators.guided.grammar import Grammar
-from calculators.guided.json_rule import json_rule
-from server.payloads import GenerationRequest
+from calculators.guided.grammar import RESPONSE_FORMAT, TOOLS, Grammar, GrammarError
+from calculators.guided.json_rule import json_rules
+from calculators.guided.tool_rules import ToolRules, literal
+from calculators.output_parsers import OutputFormat, TaggedReasoningParser
+from server.errors import InvalidRequestError
+from server.payloads import GenerationRequest, TokenizedPrompt
 
-__all__ = ["answer_grammar"]
+__all__ = ["answer_grammar", "has_grammar"]
+
+TEXT = "TEXT: /(?s:.*)/"
+TEXT_AND_CALLS = "text_and_calls"
 
 
-def answer_grammar(request: GenerationRequest) -> Grammar:
-    """The grammar of a request with a `json_schema`; raises InvalidRequestError for a large one."""
-    assert request.json_schema is not None, "the request asks for a form"
-    field = "response_format"
-    return Grammar(f"start: {json_rule(request.json_schema, field)}", field)
+def has_grammar(request: GenerationRequest, *, guides_tools: bool) -> bool:
+    """Whether an answer must follow a grammar; with `guides_tools` every tool call does."""
+    return (
+        request.json_schema is not None
+        or request.is_tool_required
+        or (bool(request.tools) and (guides_tools or not request.parallel_tool_calls))
+    )
+
+
+def answer_grammar(prompt: TokenizedPrompt, output_format: OutputFormat) -> Grammar:
+    """The grammar of the answer to a request that has one.
+
+    Reasoning comes first, where the model reasons; then JSON, tool calls, either of them, or any
+    text with tool calls in it. Raises InvalidRequestError for what the model cannot do.
+    """
+    request = prompt.request
+    tools = _tool_rules(request, output_format)
+    lines = [*tools.lines] if tools is not None else []
+    if request.is_tool_required:
+        answer, field = "calls", TOOLS
+    elif request.json_schema is None:
+        answer, field = TEXT_AND_CALLS, TOOLS
+    else:
+        answer, field = "json" if tools is None else "(json | calls)", RESPONSE_FORMAT
+        lines += [f"json: {rule}" for rule in json_rules([request.json_schema], field)]
+    lines += _start_rules(answer, prompt, output_format, field)
+    return Grammar(
+        "\n".join([*lines, TEXT]),
+        field,
+        () if tools is None else tools.names,
+        output_format.markers(request),
+    )
+
+
+def _tool_rules(request: GenerationRequest, output_format: OutputFormat) -> ToolRules | None:
+    if not request.tools:
+        return None
+    parser = output_format.tool_parser
+    if parser is not None and parser.frame is not None:
+        return ToolRules(request, parser)
+    wanted = "tool_choice" if request.is_tool_required else "parallel_tool_calls"
+    if request.is_tool_required or request.json_schema is None or not request.parallel_tool_calls:
+        raise InvalidRequestError(
+            f"{wanted}: the tool calls of this model cannot be constrained, since its tool parser "
+            f"is {'none' if parser is None else parser.__name__}",
+            wanted,
+        )
+    return None
+
+
+def _start_rules(
+    answer: str, prompt: TokenizedPrompt, output_format: OutputFormat, field: str
+) -> list[str]:
+    """The rules of the answer with the reasoning before it, which the prompt may have begun."""
+    parser = output_format.reasoning_parser
+    if parser is None:
+        return [f"start: {answer}"]
+    if not issubclass(parser, TaggedReasoningParser):
+        raise GrammarError(field, "the form in which this model reasons leaves no other form")
+    begin = literal(parser.begin)
+    rules = [
+        f"reasoning_end[lazy]: TEXT {literal(parser.end)}",
+        f'reasoned: reasoning_end ("\\n" | "\\n\\n")? {answer}',
+    ]
+    if parser.is_begun(prompt.text or ""):
+        return [*rules, "start: reasoned"]
+    if answer != TEXT_AND_CALLS:
+        return [*rules, f"start: {begin} reasoned | {answer}"]
+    return [
+        *rules,
+        f"UNREASONED: TEXT & ~({begin} TEXT)",
+        "unreasoned_and_marker[lazy]: UNREASONED MARKER",
+        f"start: {begin} reasoned | unreasoned_and_marker behind_marker | UNREASONED",
+    ]

@@ -1,6 +1,7 @@
 """Turns grammars into constraints for one model, in a thread of its own."""
 
 import asyncio
+import re
 import threading
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,13 +10,14 @@ from llguidance import LLMatcher, LLParserLimits, LLTokenizer, TokenizerWrapper
 
 from calculators.byte_table import ByteTable
 from calculators.guided.constraint import GrammarConstraint
-from calculators.guided.grammar import Grammar, GrammarError
+from calculators.guided.grammar import TOOLS, Grammar, GrammarError
 
 __all__ = ["GrammarCompiler"]
 
-# llguidance follows a schema recursively; what json_grammar lets through needs a fifth of this.
+# llguidance follows a schema recursively; what json_rule lets through needs a fifth of this.
 STACK_BYTES = 64 * 2**20
 MAX_PROBLEM_CHARACTERS = 300
+PLACE = re.compile(r"at (\d+)\(\d+\): ")
 # A forced text may be written in any tokens, as by the other grammar libraries: llguidance would
 # call back for the tokenizer's own choice, which can be a special token of that name.
 HEADER = '%llguidance {"no_forcing": true}\n'
@@ -30,10 +32,12 @@ class GrammarCompiler:
 
     def __init__(self, table: ByteTable, vocab_size: int, eos_token_ids: Collection[int]) -> None:
         self._table = table
+        names = (raw.decode("utf-8", "replace") for raw in table.special_bytes.values())
+        self._special_names = frozenset(names)
         self._vocab_size = vocab_size
         self._eos_token_ids = sorted(eos_token_ids)
         self._limits = LLParserLimits(verbose_errors=False)
-        self._tokenizer: LLTokenizer | None = None
+        self._tokenizers: dict[frozenset[str], LLTokenizer] = {}
         self._thread: ThreadPoolExecutor | None = None
 
     async def compile(self, make_grammar: Callable[[], Grammar]) -> GrammarConstraint:
@@ -55,14 +59,23 @@ class GrammarCompiler:
         grammar = make_grammar()
         if not self._eos_token_ids:
             raise GrammarError(grammar.field, "this model has no end token to end such an answer")
-        if self._tokenizer is None:
-            vocabulary = _Vocabulary(self._table, self._vocab_size, self._eos_token_ids)
-            self._tokenizer = LLTokenizer(vocabulary, eos_token=self._eos_token_ids)
-        lark = HEADER + grammar.lark
-        matcher = LLMatcher(self._tokenizer, lark, log_level=0, limits=self._limits)
+        matcher = LLMatcher(
+            self._tokenizer_for(grammar.shown),
+            HEADER + grammar.lark,
+            log_level=0,
+            limits=self._limits,
+        )
         if matcher.is_error():
-            raise GrammarError(grammar.field, _describe(matcher.get_error()))
+            raise _explain(grammar, matcher.get_error())
         return GrammarConstraint(matcher, self._vocab_size, grammar.field)
+
+    def _tokenizer_for(self, shown: frozenset[str]) -> LLTokenizer:
+        shown &= self._special_names
+        if shown not in self._tokenizers:
+            table = self._table.showing(shown)
+            vocabulary = _Vocabulary(table, self._vocab_size, self._eos_token_ids)
+            self._tokenizers[shown] = LLTokenizer(vocabulary, eos_token=self._eos_token_ids)
+        return self._tokenizers[shown]
 
 
 class _Vocabulary(TokenizerWrapper):
@@ -93,11 +106,21 @@ def _start_thread() -> ThreadPoolExecutor:
     return pool
 
 
+def _explain(grammar: Grammar, error: str) -> GrammarError:
+    problem = _describe(error)
+    place = PLACE.match(error)
+    # The header is the first line.
+    line = int(place[1]) - 2 if place else len(grammar.tool_names)
+    if line < len(grammar.tool_names):
+        return GrammarError(TOOLS, f"the parameters of {grammar.tool_names[line]!r}: {problem}")
+    return GrammarError(grammar.field, problem)
+
+
 def _describe(error: str) -> str:
     """llguidance's words without the place in a text that the client never saw."""
     if error.startswith("panic: "):
         return "it is too complex"
-    problem = error.partition("\n   1 | ")[0].partition("<non-verbose/>")[0]
+    problem = PLACE.sub("", error.partition("\n   1 | ")[0].partition("<non-verbose/>")[0])
     for prefix in ("failed to compile JSON schema: ", 'failed to parse "%json": '):
         problem = problem.rpartition(prefix)[2]
     problem = " ".join(problem.split())

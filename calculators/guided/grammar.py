@@ -4,15 +4,24 @@ from dataclasses import dataclass
 
 from server.errors import InvalidRequestError
 
-__all__ = ["Grammar", "GrammarError"]
+__all__ = ["RESPONSE_FORMAT", "TOOLS", "Grammar", "GrammarError"]
+
+RESPONSE_FORMAT = "response_format"
+TOOLS = "tools"
 
 
 @dataclass(frozen=True, slots=True)
 class Grammar:
-    """A Lark grammar with llguidance's extensions; `field` is what in the request asks for it."""
+    """A Lark grammar with llguidance's extensions; `field` is what in the request asks for it.
+
+    Its first lines are rules of the tools of these names, one each. `shown` are special tokens
+    that the answer has as text.
+    """
 
     lark: str
     field: str
+    tool_names: tuple[str, ...] = ()
+    shown: frozenset[str] = frozenset()
 
 
 class GrammarError(InvalidRequestError):

@@ -1,14 +1,14 @@
-"""A JSON schema as a rule of a Lark grammar for llguidance, checked for what would be too much."""
+"""JSON schemas as rules of a Lark grammar for llguidance, checked for what would be too much."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from math import lcm
 from typing import Any
 
 from calculators.guided.grammar import GrammarError
 
-__all__ = ["json_rule"]
+__all__ = ["json_rules"]
 
 # Compiling takes memory and time that grow with these, at their limits some tenths of a second.
 # References let a schema be as deep as it has objects, and llguidance follows them recursively.
@@ -22,28 +22,29 @@ MAX_DIVISOR = 10_000
 
 # A space, or a line break with its indentation: a model can get lost in white space without end.
 WHITE_SPACE = r"( |\n {0,24}|\n\t{0,12})"
+OPTIONS = {"x-guidance": {"whitespace_pattern": WHITE_SPACE}}
 
 
-def json_rule(schema: Mapping[str, Any], field: str) -> str:
-    """What stands for the JSON texts that satisfy a schema in a grammar rule.
+def json_rules(schemas: Sequence[Mapping[str, Any]], field: str) -> list[str]:
+    """What stands, in a grammar rule, for the JSON texts that satisfy each of these schemas.
 
-    Raises InvalidRequestError, about that field, for a schema that is too large; what it says is
-    left to llguidance.
+    Raises InvalidRequestError, about that field, where they are too large together; what they say
+    is left to llguidance.
     """
-    problem = _find_excess(schema)
-    if problem is None:
-        text = json.dumps({**schema, "x-guidance": {"whitespace_pattern": WHITE_SPACE}})
-        if len(text) <= MAX_CHARACTERS:
-            return f"%json {text}"
-        problem = f"characters; at most {MAX_CHARACTERS}"
-    raise GrammarError(field, f"the schema has too many {problem} are possible")
+    excess = _find_excess(schemas)
+    if excess is None:
+        rules = [f"%json {json.dumps({**schema, **OPTIONS})}" for schema in schemas]
+        if sum(map(len, rules)) <= MAX_CHARACTERS:
+            return rules
+        excess = f"characters; at most {MAX_CHARACTERS}"
+    raise GrammarError(field, f"too many {excess} are possible in a schema")
 
 
-def _find_excess(schema: Mapping[str, Any]) -> str | None:
-    """Of what the schema has too many, and how many would do."""
+def _find_excess(schemas: Sequence[Mapping[str, Any]]) -> str | None:
+    """Of what the schemas have too many, and how many would do."""
     num_objects = num_required = num_patterns = 0
     divisor = 1
-    for found, depth in _containers(schema):
+    for found, depth in _containers([*schemas]):
         if isinstance(found, Mapping):
             num_objects += 1
             num_required += _length(found.get("required"))
@@ -61,9 +62,9 @@ def _find_excess(schema: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _containers(schema: object) -> Iterator[tuple[object, int]]:
-    """Every object and list of a schema and its depth, without recursion."""
-    waiting = [(schema, 1)]
+def _containers(schemas: list[Any]) -> Iterator[tuple[object, int]]:
+    """Every object and list of the schemas and its depth, without recursion."""
+    waiting = [(schemas, 0)]
     while waiting:
         value, depth = waiting.pop()
         if isinstance(value, Mapping | list):

@@ -16,6 +16,7 @@ from calculators.output_parsers.qwen3coder import Qwen3CoderToolParser
 from server.errors import did_you_mean
 
 __all__ = [
+    "GUIDED_TOOL_PARSERS",
     "NO_PARSER",
     "REASONING_PARSERS",
     "TOOL_PARSERS",
@@ -36,6 +37,8 @@ TOOL_PARSERS: Mapping[str, type[ToolParser]] = {
     "phi4": Phi4ToolParser,
     "qwen3coder": Qwen3CoderToolParser,
 }
+# Those in whose form calls can be written by a grammar.
+GUIDED_TOOL_PARSERS = tuple(name for name, parser in TOOL_PARSERS.items() if parser.frame)
 REASONING_PARSERS: Mapping[str, type[ReasoningParser]] = {
     "gemma4": Gemma4ReasoningParser,
     "gptoss": GptOssReasoningParser,

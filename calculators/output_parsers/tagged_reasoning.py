@@ -19,8 +19,13 @@ class TaggedReasoningParser(ReasoningParser):
 
     def __init__(self, output: ParsedOutput, then: OutputParser, prompt: str) -> None:
         super().__init__(output, then, prompt)
-        if prompt.rstrip().endswith(self.begin.rstrip()):
+        if self.is_begun(prompt):
             self._step = self._before_reasoning
+
+    @classmethod
+    def is_begun(cls, prompt: str) -> bool:
+        """Whether the model goes on in the middle of its reasoning."""
+        return prompt.rstrip().endswith(cls.begin.rstrip())
 
     def finish(self) -> None:
         """Reasoning that was cut off is reasoning too."""

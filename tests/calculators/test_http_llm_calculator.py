@@ -69,11 +69,11 @@ def test_a_graph_of_model_server_becomes_four_nodes(tmp_path):
     assert (graph.input.type, graph.output.type) == (GenerationRequest, TextChunk)
     assert [node.name for node in graph.nodes] == [
         "LLMExecutor__Tokenizer",
-        "LLMExecutor__LLMExecutor",
         "LLMExecutor__OutputParser",
+        "LLMExecutor__LLMExecutor",
         "LLMExecutor__Detokenizer",
     ]
-    tokenizer, executor, parser, _ = (node.options for node in graph.nodes)
+    tokenizer, parser, executor, _ = (node.options for node in graph.nodes)
     assert tokenizer.models_path == executor.models_path == "./"
     assert executor.plugin_config == '{ "KV_CACHE_PRECISION": "u8"}'
     assert executor.enable_prefix_caching
@@ -85,7 +85,7 @@ def test_its_parsers_are_those_of_the_parser_node(tmp_path):
         'device: "CPU"', 'device: "CPU", tool_parser: "hermes3", reasoning_parser: "qwen3"'
     )
     graph = validate(parse_graph_config(text, "graph.pbtxt"), tmp_path)
-    _, executor, parser, _ = (node.options for node in graph.nodes)
+    _, parser, executor, _ = (node.options for node in graph.nodes)
     assert (parser.tool_parser, parser.reasoning_parser) == ("hermes3", "qwen3")
     assert type(executor) is LLMExecutorCalculator.contract.options
 
@@ -96,6 +96,15 @@ def test_its_parsers_are_those_of_the_parser_node(tmp_path):
         ('tool_parser: "hermes"', "tool_parser is 'hermes'; did you mean 'hermes3'.*none"),
         ('reasoning_parser: "qwen"', "reasoning_parser is 'qwen'; did you mean 'qwen3'.*none"),
         ('tool_parser: "gptoss" reasoning_parser: "qwen3"', "for both or for neither"),
+        (
+            'enable_tool_guided_generation: true tool_parser: "mistral"',
+            "enable_tool_guided_generation is not possible with the tool_parser 'mistral'; "
+            "possible: devstral, hermes3, llama3, phi4",
+        ),
+        (
+            'enable_tool_guided_generation: true tool_parser: "none"',
+            "enable_tool_guided_generation is not possible with the tool_parser 'none'",
+        ),
         ('tool_parser: "x" draft_device: "CPU"', "tool_parser is 'x'.*draft_device is not"),
     ],
 )

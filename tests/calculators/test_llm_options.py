@@ -67,6 +67,11 @@ def test_every_field_is_read(tmp_path):
     )
 
 
+def test_tool_calls_can_be_guided(tmp_path):
+    text = 'models_path: "./" enable_tool_guided_generation: true'
+    assert parse(text, tmp_path).enable_tool_guided_generation
+
+
 @pytest.mark.parametrize("name", ["LM", "LM_CB", "AUTO"])
 def test_every_pipeline_of_a_text_model_is_the_same_one(tmp_path, name):
     options = parse(f'models_path: "./" pipeline_type: {name}', tmp_path)
@@ -92,7 +97,6 @@ def test_defaults_of_unsupported_fields_are_fine(tmp_path):
         ("pipeline_type: OMNI", "pipeline_type is OMNI,"),
         ("chat_template_mode: MINJA", "chat_template_mode is MINJA,.*possible: JINJA"),
         ('tool_parser: "hermes3"', "unknown field 'tool_parser'"),
-        ("enable_tool_guided_generation: true", "enable_tool_guided_generation is not supported"),
         ('draft_models_path: "draft"', "draft_models_path is not supported"),
         ('draft_device: "CPU"', "draft_device is not supported"),
         ("draft_max_num_batched_tokens: 8", "draft_max_num_batched_tokens is not supported"),

@@ -1,9 +1,7 @@
 """Answers that must follow a form, in the engine: whatever else is in the batch, and how."""
 
-import asyncio
 import json
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +9,15 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from engine_helpers import generate, run_to_end, start, tokens_of
+from guiding import compile_schema
 
 from calculators.byte_table import ByteTable, load_byte_table
-from calculators.guided import GrammarCompiler, answer_grammar
-from calculators.guided.constraint import GrammarConstraint
+from calculators.guided import GrammarConstraint
 from server.engine.engine import LLMEngine
 from server.engine.outputs import SequenceOutput
 from server.engine.sequence import EngineRequest
 from server.errors import InvalidRequestError
-from server.payloads import GenerationRequest, SamplingParams
+from server.payloads import SamplingParams
 
 MakeEngine = Callable[..., LLMEngine]
 Prompts = list[list[int]]
@@ -49,16 +47,7 @@ def table(model_f32: Path) -> ByteTable:
 
 @pytest.fixture(scope="module")
 def constraint(table: ByteTable) -> GrammarConstraint:
-    return compile_schema(table, SCHEMA)
-
-
-def compile_schema(table: ByteTable, schema: Any) -> GrammarConstraint:
-    compiler = GrammarCompiler(table, VOCAB_SIZE, ENDS)
-    request = GenerationRequest("r", prompt="x", json_schema=schema)
-    try:
-        return asyncio.run(compiler.compile(partial(answer_grammar, request)))
-    finally:
-        compiler.close()
+    return compile_schema(table, VOCAB_SIZE, ENDS, SCHEMA)
 
 
 def params(max_tokens: int | None = 200, **fields: Any) -> SamplingParams:
@@ -201,7 +190,7 @@ def test_log_probabilities_are_the_models_own(
 ) -> None:
     engine = make_engine()
     (free,) = start(engine, [prompts[9]], params(1, logprobs=2))
-    only = compile_schema(table, {"const": 7})
+    only = compile_schema(table, VOCAB_SIZE, ENDS, {"const": 7})
     (bound,) = start(engine, [prompts[9]], params(logprobs=2), constraint=only)
     outputs = run_to_end(engine)
     told = {o.request_id: o.logprobs[0] for o in reversed(outputs)}
@@ -218,7 +207,7 @@ def test_min_tokens_gives_way_where_the_answer_is_complete(
         engine,
         [prompts[9]],
         params(min_tokens=20, stop_token_ids=(table.token_bytes.index(b"7"),)),
-        constraint=compile_schema(table, {"const": 75}),
+        constraint=compile_schema(table, VOCAB_SIZE, ENDS, {"const": 75}),
     )
     outputs = run_to_end(engine)
     assert table.decode(tokens_of(outputs, request)) in ("7", "75")

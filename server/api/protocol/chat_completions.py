@@ -30,8 +30,9 @@ from server.api.protocol.fields import (
     Count,
     GenerationFields,
 )
-from server.api.protocol.messages import parse_messages, parse_tool_choice, parse_tools
+from server.api.protocol.messages import parse_messages
 from server.api.protocol.response_format import parse_response_format
+from server.api.protocol.tool_choice import parse_tool_fields
 from server.api.protocol.validation import FieldRules, validate_fields
 from server.errors import InvalidRequestError
 from server.payloads import (
@@ -51,7 +52,6 @@ RULES = FieldRules(
         "function_call": ("none",),
         "functions": ([],),
         "modalities": (["text"],),
-        "parallel_tool_calls": (True,),
         "prediction": (),
         "reasoning_effort": (),
         "verbosity": ("medium",),
@@ -73,6 +73,7 @@ class ChatCompletionFields(GenerationFields):
     prompt_logprobs: Count | None = Field(None, json_schema_extra=within("prompt_logprobs"))
     tools: Tools = Field(default_factory=list)
     tool_choice: ToolChoice = None
+    parallel_tool_calls: bool = True
     response_format: ResponseFormat = None
     chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
 
@@ -91,15 +92,14 @@ def parse_chat_completion(body: Mapping[str, Any]) -> GenerationCall:
     """Understand a request body. Raises InvalidRequestError."""
     fields = validate_fields(ChatCompletionFields, body, RULES)
     head = AnswerHead.make("chatcmpl", fields.model)
-    tools = parse_tools(fields.tools)
     sampling = fields.chat_sampling()
     request = GenerationRequest(
         request_id=head.id,
         messages=parse_messages(fields.messages),
-        tools=tools if parse_tool_choice(fields.tool_choice) else (),
         chat_template_kwargs=fields.chat_template_kwargs,
         sampling=sampling,
         json_schema=parse_response_format(fields.response_format),
+        **parse_tool_fields(fields.tools, fields.tool_choice, fields.parallel_tool_calls),
         **fields.shared(),
     )
     return GenerationCall(

@@ -5,7 +5,7 @@ from typing import Any, NoReturn
 
 from server.errors import InvalidRequestError, describe_value
 
-__all__ = ["parse_messages", "parse_tool_choice", "parse_tools"]
+__all__ = ["parse_messages", "parse_tools"]
 
 
 def parse_messages(messages: Sequence[object]) -> tuple[Mapping[str, Any], ...]:
@@ -94,16 +94,6 @@ def _parse_tool(tool: object, where: str) -> Mapping[str, Any]:
     if not (parameters is None or isinstance(parameters, dict)):
         _fail(f"{where}.function.parameters", "must be an object", parameters)
     return tool
-
-
-def parse_tool_choice(tool_choice: object) -> bool:
-    """Whether the tools may be used at all."""
-    if tool_choice == "required" or isinstance(tool_choice, dict):
-        problem = "is not supported: the model cannot be made to call a tool; possible: auto, none"
-        raise InvalidRequestError(f"tool_choice {problem}", "tool_choice")
-    if tool_choice not in (None, "auto", "none"):
-        _fail("tool_choice", "must be 'auto' or 'none'", tool_choice)
-    return tool_choice != "none"
 
 
 def _fail(where: str, expected: str, found: object) -> NoReturn:

@@ -140,7 +140,7 @@ class ResponseObject(BaseModel):
     metadata: dict[str, str]
     model: str
     output: list[OutputItem] = []
-    parallel_tool_calls: Literal[True] = True
+    parallel_tool_calls: bool
     previous_response_id: None = None
     prompt_cache_key: str | None
     reasoning: dict[str, str | None]

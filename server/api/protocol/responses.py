@@ -21,11 +21,11 @@ from server.api.protocol.fields import (
     Count,
     GenerationFields,
 )
-from server.api.protocol.messages import parse_tool_choice, parse_tools
 from server.api.protocol.response_format import parse_text_format
 from server.api.protocol.response_input import parse_input
 from server.api.protocol.response_object import ResponseObject
 from server.api.protocol.response_renderer import ResponseRenderer
+from server.api.protocol.tool_choice import parse_tool_fields
 from server.api.protocol.validation import FieldRules, validate_fields
 from server.errors import InvalidRequestError
 from server.payloads import GenerationRequest, SamplingFields
@@ -45,7 +45,6 @@ RULES = FieldRules(
         "context_management": (),
         "max_tool_calls": (),
         "moderation": (),
-        "parallel_tool_calls": (True,),
         "prompt": (),
         "prompt_cache_retention": ("in_memory",),
         "truncation": ("disabled",),
@@ -86,6 +85,7 @@ class ResponseFields(GenerationFields):
     reasoning: ReasoningConfig = ReasoningConfig()
     tools: Tools = Field(default_factory=list)
     tool_choice: ToolChoice = None
+    parallel_tool_calls: bool = True
     chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
     metadata: dict[str, str] = Field(default_factory=dict)
     prompt_cache_key: str | None = None
@@ -128,15 +128,14 @@ def parse_response(body: Mapping[str, Any]) -> GenerationCall:
     if fields.has_continuous_usage():
         where = "stream_options.continuous_usage_stats"
         raise InvalidRequestError(f"{where} is not supported in a response", where)
-    tools = parse_tools(fields.tools)
     response = _start_response(fields)
     request = GenerationRequest(
         request_id=response.id,
         messages=parse_input(fields.input, fields.instructions),
-        tools=tools if parse_tool_choice(fields.tool_choice) else (),
         chat_template_kwargs=fields.template_kwargs(),
         sampling=fields.response_sampling(),
         json_schema=parse_text_format(fields.text.format),
+        **parse_tool_fields(fields.tools, fields.tool_choice, fields.parallel_tool_calls),
         **fields.shared(),
     )
     return GenerationCall(
@@ -163,6 +162,7 @@ def _start_response(fields: ResponseFields) -> ResponseObject:
         max_output_tokens=fields.max_output_tokens,
         metadata=fields.metadata,
         model=fields.model,
+        parallel_tool_calls=fields.parallel_tool_calls,
         prompt_cache_key=fields.prompt_cache_key,
         reasoning={"effort": fields.reasoning.effort, "summary": fields.reasoning.summary},
         safety_identifier=fields.safety_identifier,

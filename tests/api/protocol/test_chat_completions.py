@@ -194,6 +194,50 @@ def test_tools_reach_the_template() -> None:
     assert request_of(tools=[TOOL], tool_choice="none").tools == ()
 
 
+def tool(name: str) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": name}}
+
+
+@pytest.mark.parametrize(
+    ("tool_choice", "names", "is_required", "is_parallel"),
+    [
+        (None, ["f", "g"], False, True),
+        ("auto", ["f", "g"], False, True),
+        ("none", [], False, True),
+        ("required", ["f", "g"], True, True),
+        ({"type": "function", "function": {"name": "g"}}, ["g"], True, False),
+        ({"type": "function", "name": "f"}, ["f"], True, False),
+    ],
+)
+def test_a_choice_among_tools(
+    tool_choice: Any, names: list[str], is_required: bool, is_parallel: bool
+) -> None:
+    request = request_of(tools=[tool("f"), tool("g")], tool_choice=tool_choice)
+    assert [each["function"]["name"] for each in request.tools] == names
+    assert request.is_tool_required is is_required
+    assert request.parallel_tool_calls is is_parallel
+
+
+def test_calls_one_by_one() -> None:
+    request = request_of(tools=[tool("f")], parallel_tool_calls=False)
+    assert (request.is_tool_required, request.parallel_tool_calls) == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("names", "problem"),
+    [
+        (["get_time", "get_weather"], "tool_choice names 'get_wether', which is no tool; did you"),
+        (["a", "b"], "which is no tool; possible: a, b"),
+        ([], "which is no tool; there are no tools"),
+    ],
+)
+def test_a_named_tool_must_be_there(names: list[str], problem: str) -> None:
+    choice = {"type": "function", "function": {"name": "get_wether"}}
+    with pytest.raises(InvalidRequestError, match=problem) as error:
+        request_of(tools=[tool(name) for name in names], tool_choice=choice)
+    assert error.value.param == "tool_choice"
+
+
 def test_a_response_format_is_a_schema_for_the_answer() -> None:
     assert request_of(response_format={"type": "json_object"}).json_schema == {"type": "object"}
     asked = {"type": "json_schema", "json_schema": {"schema": {"type": "integer"}}}
@@ -256,13 +300,15 @@ BAD_VALUES: dict[str, list[Any]] = {
               [{"type": "function", "function": {"name": ""}}],
               [{"type": "function", "function": {"name": 1}}],
               [{"type": "function", "function": {"name": "f", "parameters": []}}]],
-    "tool_choice": [1, True, "always", "required", [], {"type": "function"}],
+    "tool_choice": [1, True, "always", "required", [], {"type": "function"}, {"type": "x"},
+                    {"type": "function", "function": {}}, {"type": "function", "function": "f"},
+                    {"type": "function", "name": 1}, {"type": "function", "name": "f"}],
     "chat_template_kwargs": [[], "x", 1, True],
     "user": [1, [], {}],
     "metadata": ["x", 1, []],
     "store": [True, 0, "no"],
     "service_tier": ["flex", 1],
-    "parallel_tool_calls": [False, 1],
+    "parallel_tool_calls": [0, 1, "false"],
     "modalities": [["audio"], ["text", "audio"], "text", []],
     "response_format": [{"type": "json_schema", "json_schema": {}}, {}, "text", 1],
     "logit_bias": [[], 1, "x", {"1": 100.1}, {"1": -100.1}, {"-1": 1}, {"01": 1}, {"+1": 1},

@@ -99,6 +99,12 @@ def test_tools_in_the_flat_form() -> None:
     assert request_of(tools=[tool], tool_choice="none").tools == ()
 
 
+def test_a_tool_that_must_be_called_alone() -> None:
+    tool = {"type": "function", "name": "f"}
+    request = request_of(tools=[tool], tool_choice=tool, parallel_tool_calls=True)
+    assert (request.is_tool_required, request.parallel_tool_calls) == (True, False)
+
+
 @pytest.mark.parametrize(
     "fields",
     [
@@ -136,6 +142,7 @@ def test_fields_that_ask_for_what_is_so_anyway(fields: Any) -> None:
         ({"top_logprobs": 21}, "top_logprobs", "top_logprobs is 21"),
         ({"include": ["reasoning.encrypted_content"]}, "include.0", "message.output_text.logprobs"),
         ({"include": "x"}, "include", "must be a list"),
+        ({"tool_choice": "required"}, "tool_choice", "there are no tools"),
         ({"text": {"format": {"type": "xml"}}}, "text.format", "text.format.type must be one of"),
         (
             {"text": {"format": {"type": "json_schema", "name": "x"}}},

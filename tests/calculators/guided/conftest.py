@@ -1,15 +1,14 @@
 """A compiler for the tokens of the bundled model."""
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from guiding import compile_answer
 
 from calculators.byte_table import ByteTable, load_byte_table
-from calculators.guided import GrammarCompiler, answer_grammar
-from calculators.guided.constraint import GrammarConstraint
+from calculators.guided import GrammarCompiler, GrammarConstraint
 from server.payloads import GenerationRequest
 
 END_TOKENS = (0, 2)
@@ -31,7 +30,8 @@ def compiler(table: ByteTable) -> Iterator[GrammarCompiler]:
 @pytest.fixture
 def compile_schema(compiler: GrammarCompiler) -> Callable[[Any], Any]:
     async def compile_schema(schema: Any) -> GrammarConstraint:
-        request = GenerationRequest("r", prompt="x", json_schema=schema)
-        return await compiler.compile(partial(answer_grammar, request))
+        return await compile_answer(
+            compiler, GenerationRequest("r", messages=(), json_schema=schema)
+        )
 
     return compile_schema

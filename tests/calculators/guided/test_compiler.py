@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from guiding import accepts, allowed, write
 
 from calculators.byte_table import ByteTable
-from calculators.guided import Grammar, GrammarCompiler
-from calculators.guided.constraint import GrammarConstraint
+from calculators.guided import Grammar, GrammarCompiler, GrammarConstraint
 from server.errors import InvalidRequestError
 
 CompileSchema = Callable[[Any], Awaitable[GrammarConstraint]]
@@ -33,38 +33,6 @@ LIST = {
     },
     "$ref": "#/$defs/node",
 }
-
-
-def allowed(constraint: GrammarConstraint) -> list[int]:
-    return np.flatnonzero(~constraint.forbidden_tokens()).tolist()
-
-
-def accepts(constraint: GrammarConstraint, table: ByteTable, text: str) -> bool:
-    """Whether a text, written in tokens of single bytes, is a whole answer."""
-    single = {raw: i for i, raw in enumerate(table.token_bytes) if len(raw) == 1}
-    constraint = constraint.fork()
-    for byte in text.encode():
-        token = single[bytes([byte])]
-        if constraint.forbidden_tokens()[token]:
-            return False
-        constraint.accept(token)
-    return not constraint.forbidden_tokens()[END]
-
-
-def write(constraint: GrammarConstraint, table: ByteTable, seed: int, most: int = 400) -> str:
-    """A random answer, which ends as soon as it may."""
-    rng = np.random.default_rng(seed)
-    tokens: list[int] = []
-    for _ in range(most):
-        possible = allowed(constraint)
-        if END in possible:
-            return table.decode(tokens)
-        # White space and quotes often enough that strings and objects end.
-        short = [i for i in possible if table.lookup(i) in (b'"', b"}", b"]", b":", b",")]
-        token = int(rng.choice(short if short and rng.random() < 0.5 else possible))
-        tokens.append(token)
-        constraint.accept(token)
-    raise AssertionError(f"no end after {table.decode(tokens)!r}")
 
 
 @pytest.mark.parametrize(
@@ -95,15 +63,15 @@ async def test_only_what_satisfies_a_schema_is_let_through(
 ) -> None:
     constraint = await compile_schema(schema)
     for text in good:
-        assert accepts(constraint, table, text), text
+        assert accepts(constraint, table, END, text), text
     for text in bad:
-        assert not accepts(constraint, table, text), text
+        assert not accepts(constraint, table, END, text), text
 
 
 async def test_random_answers_are_json(compile_schema: CompileSchema, table: ByteTable) -> None:
     constraint = await compile_schema(PERSON)
     for seed in range(20):
-        found = json.loads(write(constraint.fork(), table, seed))
+        found = json.loads(write(constraint, table, END, seed))
         assert set(found) == {"name", "age"}
         assert isinstance(found["age"], int)
 
@@ -114,10 +82,10 @@ async def test_white_space_does_not_go_on_forever(
     constraint = await compile_schema({"type": "object"})
     value = {"a": [1, {"b": []}], "c": "  "}
     for indent in (None, 0, 1, 2, 4, 8, "\t"):
-        assert accepts(constraint, table, json.dumps(value, indent=indent))
-    assert accepts(constraint, table, json.dumps(value, separators=(",", ":")))
+        assert accepts(constraint, table, END, json.dumps(value, indent=indent))
+    assert accepts(constraint, table, END, json.dumps(value, separators=(",", ":")))
     for space in ("  ", "\n\n", "\n" + " " * 25, " \n", "\t"):
-        assert not accepts(constraint, table, "{" + space + "}")
+        assert not accepts(constraint, table, END, "{" + space + "}")
 
 
 async def test_no_special_token_is_text_and_none_is_beyond_the_tokenizer(

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from calculators.guided.json_rule import MAX_CHARACTERS, MAX_OBJECTS, json_rule
+from calculators.guided.json_rule import MAX_CHARACTERS, MAX_OBJECTS, json_rules
 from server.errors import InvalidRequestError
 
 
@@ -30,7 +30,8 @@ def reference_chain(length: int) -> dict[str, Any]:
 
 def test_a_schema_stands_in_the_rule_as_it_is_but_for_white_space() -> None:
     schema = {"type": "object", "properties": {"ß\u2028": {"enum": ["\n", 1]}}}
-    keyword, _, text = json_rule(schema, "f").partition(" ")
+    (rule,) = json_rules([schema], "f")
+    keyword, _, text = rule.partition(" ")
     found = json.loads(text)
     assert keyword == "%json"
     assert list(found.pop("x-guidance")) == ["whitespace_pattern"]
@@ -39,7 +40,7 @@ def test_a_schema_stands_in_the_rule_as_it_is_but_for_white_space() -> None:
 
 
 def test_a_client_sets_no_options_of_the_library() -> None:
-    rule = json_rule({"x-guidance": {"lenient": True}}, "f")
+    (rule,) = json_rules([{"x-guidance": {"lenient": True}}], "f")
     assert "lenient" not in rule
 
 
@@ -62,9 +63,9 @@ def test_a_client_sets_no_options_of_the_library() -> None:
 )
 def test_what_would_be_too_much_is_refused(schema: dict[str, Any], message: str) -> None:
     with pytest.raises(
-        InvalidRequestError, match=f"response_format: the schema has {message}"
+        InvalidRequestError, match=f"response_format: {message}.* are possible in a"
     ) as e:
-        json_rule(schema, "response_format")
+        json_rules([schema], "response_format")
     assert e.value.param == "response_format"
 
 
@@ -88,4 +89,11 @@ def test_what_would_be_too_much_is_refused(schema: dict[str, Any], message: str)
     ids=lambda schema: str(schema)[:30],
 )
 def test_what_is_large_but_not_too_large_passes(schema: dict[str, Any]) -> None:
-    assert json_rule(schema, "f")
+    assert json_rules([schema], "f")
+
+
+def test_the_schemas_of_a_request_count_together() -> None:
+    schema = {"anyOf": [{}] * 999}
+    assert len(json_rules([schema] * 2, "tools")) == 2
+    with pytest.raises(InvalidRequestError, match="tools: too many objects"):
+        json_rules([schema] * 3, "tools")

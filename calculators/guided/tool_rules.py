@@ -1,0 +1,67 @@
+"""Grammar rules of the tool calls that a request allows, in the form of its model's family."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from calculators.guided.grammar import TOOLS, GrammarError
+from calculators.guided.json_rule import json_rules
+from calculators.output_parsers import ToolParser
+from server.payloads import GenerationRequest
+
+__all__ = ["ToolRules", "literal"]
+
+# What would end a name early, or open a marker; not every family quotes names.
+BAD_IN_NAMES = frozenset('"\\<>[]{}')
+
+
+class ToolRules:
+    """The rules of one request; the first of `lines` are about its tools, one each.
+
+    `calls` is one call, or several where the request allows that. `text_and_calls` is any text in
+    which calls begin as soon as the family's MARKER ends; `behind_marker` is the rest of that.
+    """
+
+    def __init__(self, request: GenerationRequest, parser: type[ToolParser]) -> None:
+        frame = parser.frame
+        assert frame is not None, "the family has a grammar"
+        functions = [tool["function"] for tool in request.tools]
+        self.names = tuple(_check_name(function["name"]) for function in functions)
+        schemas = json_rules([_parameters(function) for function in functions], TOOLS)
+        one = " | ".join(f"call_{i}" for i in range(len(functions)))
+        start = frame.begin + frame.before_name
+        marker = next(marker for marker in parser.markers if start.startswith(marker))
+        more, behind_calls = "", '""'
+        if request.parallel_tool_calls:
+            more = f"({literal(frame.between + frame.before_name)} call)*"
+            behind_calls = "text_and_calls"
+        rest = f"call {more} {literal(frame.end)}"
+        self.lines = (
+            *(
+                f"call_{i}: {literal(name + frame.before_arguments)} {schema}"
+                for i, (name, schema) in enumerate(zip(self.names, schemas, strict=True))
+            ),
+            f"call: ({one}) {literal(frame.after_arguments)}",
+            f"calls: {literal(start)} {rest}",
+            f"MARKER: {literal(marker)}",
+            "text_and_marker[lazy]: TEXT MARKER",
+            f"behind_marker: {literal(start.removeprefix(marker))} {rest} {behind_calls}",
+            "text_and_calls: text_and_marker behind_marker | TEXT",
+        )
+
+
+def literal(text: str) -> str:
+    """A text as a grammar has it; nothing for an empty one."""
+    return json.dumps(text) if text else ""
+
+
+def _check_name(name: str) -> str:
+    if not name.isprintable() or BAD_IN_NAMES & set(name):
+        problem = f"a call of {name[:100]!r} cannot be told from what stands around it"
+        raise GrammarError(TOOLS, problem)
+    return name
+
+
+def _parameters(function: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The schema of the arguments, which are an object in every family."""
+    return {"type": "object", **(function.get("parameters") or {})}
