@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from beam_reference import chat_prompts, generate_with_beams
 from engine_helpers import F32
 
 from server import LLM, RequestOutput, SamplingParams
@@ -70,6 +71,18 @@ def test_token_ids_are_a_prompt(llm: LLM) -> None:
     assert len(single) == 1
     assert single[0].num_prompt_tokens == 3
     assert several[0].text == single[0].text
+
+
+def test_a_beam_search_gives_the_answers_of_transformers(
+    llm: LLM, hf_model: Path, model_f32: Path
+) -> None:
+    prompts = chat_prompts(hf_model)[:3]
+    reference = generate_with_beams(
+        hf_model, model_f32, prompts, num_beams=4, max_new_tokens=24, length_penalty=2.0
+    )
+    params = SamplingParams(temperature=0, num_beams=4, n=2, length_penalty=2.0, max_tokens=24)
+    for output, expected in zip(llm.generate(prompts, params), reference, strict=True):
+        assert [list(answer.token_ids) for answer in output.outputs] == expected[:2]
 
 
 def test_parameters_may_differ_from_prompt_to_prompt(llm: LLM) -> None:

@@ -12,6 +12,7 @@ from server.payloads import SAMPLING_RANGES
 
 __all__ = [
     "ChatMessages",
+    "EarlyStopping",
     "Prompt",
     "ResponseFormat",
     "ResponseInput",
@@ -98,6 +99,7 @@ PLAIN_FORMAT = _object(["type"], type={"enum": ["text", "json_object"]})
 JSON_SCHEMA = _object(["schema"], schema=OBJECT, name=STRING)
 
 ChatMessages = Annotated[list[Any], WithJsonSchema(_list_of(CHAT_MESSAGE, min_items=1))]
+EarlyStopping = Annotated[Any, WithJsonSchema({"enum": [True, False, "never"]})]
 Prompt = Annotated[
     Any,
     WithJsonSchema(

@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypedDict, cast
 from pydantic import BaseModel, ConfigDict, Field
 
 from server.api.protocol.answer import AnswerStyle
-from server.api.protocol.described import StopStrings, within
+from server.api.protocol.described import EarlyStopping, StopStrings, within
 from server.errors import InvalidRequestError, describe_value
 from server.payloads import MAX_CHOICES, SamplingFields, SamplingParams
 
@@ -92,7 +92,7 @@ class GenerationFields(BaseModel):
     num_beams: Count | None = Field(None, json_schema_extra=within("num_beams"))
     use_beam_search: bool | None = None
     length_penalty: float | None = Field(None, json_schema_extra=within("length_penalty"))
-    early_stopping: Mixed = None
+    early_stopping: EarlyStopping = None
     temperature: float | None = Field(None, json_schema_extra=within("temperature"))
     top_k: Count | None = Field(None, json_schema_extra={"minimum": -1, "not": {"const": 0}})
     top_p: float | None = Field(None, json_schema_extra=within("top_p"))
