@@ -1,0 +1,99 @@
+"""`server --source_model`: a model is brought into a repository, then served."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from server_process import ROOT, server_process
+
+QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "server", *map(str, arguments)]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+def test_a_folder_is_served(chat_model: Path, tmp_path: Path) -> None:
+    source = ("--source_model", chat_model, "--model_repository_path", tmp_path)
+    options = ("--task", "text_generation", "--max_num_seqs", "7", "--target_device", "CPU")
+    with (
+        server_process(*source, *options, "--model_name", "chat") as server,
+        server.openai() as client,
+    ):
+        answer = client.chat.completions.create(model="chat", messages=QUESTION, temperature=0)
+        assert "Paris" in (answer.choices[0].message.content or "")
+    assert "max_num_seqs: 7" in (tmp_path / "chat/graph.pbtxt").read_text()
+    assert not (tmp_path / "config.json").exists()
+
+
+def test_pull_does_not_serve(chat_model: Path, tmp_path: Path) -> None:
+    flags = ("--pull", "--source_model", chat_model, "--model_repository_path", tmp_path)
+    result = run(*flags, "--dynamic_split_fuse", "false")
+    assert (result.returncode, result.stdout) == (0, ""), result.stderr
+    assert "dynamic_split_fuse: false" in (tmp_path / "tiny_chat/graph.pbtxt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("flags", "problem"),
+    [
+        (["--source_model", "/nowhere/at/all"], "no such folder"),
+        (["--source_model", "{model}", "--weight-format", "int3"], "--weight-format"),
+        (["--source_model", "{model}", "--model_name", "../out"], "--model_name '../out'"),
+    ],
+)
+def test_what_cannot_be_exported(
+    flags: list[str], problem: str, chat_model: Path, tmp_path: Path
+) -> None:
+    flags = [flag.format(model=chat_model) for flag in flags]
+    result = run("--pull", *flags, "--model_repository_path", tmp_path)
+    assert result.returncode == 1
+    assert problem in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not any(tmp_path.iterdir())
+
+
+def test_configure_writes_the_graph_of_a_folder(chat_model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "chat"
+    shutil.copytree(chat_model, folder)
+    (folder / "graph.pbtxt").unlink()
+    result = run("--configure", "--model_path", folder, "--cache_size", "1")
+    assert result.returncode == 0, result.stderr
+    assert "cache_size: 1" in (folder / "graph.pbtxt").read_text()
+    assert [path.name for path in tmp_path.iterdir()] == ["chat"]
+    assert run("--check", "--model_name", "chat", "--model_path", folder).returncode == 0
+
+
+def test_a_signal_during_an_export(hf_model: Path, tmp_path: Path) -> None:
+    flags = ["--source_model", hf_model, "--model_repository_path", tmp_path, "--pull"]
+    command = [sys.executable, "-m", "server", *map(str, flags)]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        process.stderr.readline()
+        process.send_signal(signal.SIGTERM)
+        rest = process.stderr.read()
+        assert process.wait(60) == 128 + signal.SIGTERM
+    assert "Traceback" not in rest
+    assert not any(tmp_path.rglob("*.xml"))
+
+
+def test_compiled_models_are_kept(chat_model: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    answers = []
+    states = []
+    for _ in range(2):
+        model = ("--model_name", "chat", "--model_path", chat_model)
+        with server_process(*model, "--cache_dir", cache) as server, server.openai() as client:
+            answer = client.chat.completions.create(model="chat", messages=QUESTION, temperature=0)
+            answers.append(answer.choices[0].message.content)
+        states.append({blob.name: blob.stat().st_mtime_ns for blob in cache.glob("*.blob")})
+    assert len(states[0]) == 1
+    assert states[0] == states[1], "the second start has compiled nothing"
+    assert answers[0] == answers[1]
