@@ -2,12 +2,12 @@
 
 import asyncio
 from functools import partial
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from calculators.generation_limits import GenerationLimits
 from calculators.guided import GrammarCompiler, GrammarConstraint, answer_grammar, has_grammar
 from calculators.llm_options import LLMCalculatorOptions, parse_plugin_config
+from calculators.model_cache import with_cache_dir
 from calculators.output_parsers import GUIDED_TOOL_PARSERS, OutputFormat
 from calculators.tokenizer import Tokenizer
 from server.engine import AsyncLLMEngine, EngineConfig
@@ -25,12 +25,6 @@ TOKENS = Tag("TOKENS", TokenChunk)
 TOKENIZER = Tag("TOKENIZER", Tokenizer, optional=True)
 OUTPUT_FORMAT = Tag("OUTPUT_FORMAT", OutputFormat, optional=True)
 MODEL_LIMITS = Tag("MODEL_LIMITS", ModelLimits, optional=True)
-
-
-def _plugin_config(options: LLMCalculatorOptions, cache_dir: Path | None) -> dict[str, Any]:
-    """OpenVINO's properties, with the server's cache where the graph names none."""
-    server_wide = {} if cache_dir is None else {"CACHE_DIR": str(cache_dir)}
-    return {**server_wide, **parse_plugin_config(options.plugin_config)}
 
 
 class LLMExecutorCalculator(Calculator):
@@ -61,7 +55,9 @@ class LLMExecutorCalculator(Calculator):
             EngineConfig(
                 models_path=cc.resolve(options.models_path),
                 device=options.device,
-                plugin_config=_plugin_config(options, cc.cache_dir),
+                plugin_config=with_cache_dir(
+                    parse_plugin_config(options.plugin_config), cc.cache_dir
+                ),
                 cache_size=options.cache_size,
                 num_kv_blocks=options.num_kv_blocks,
                 max_num_batched_tokens=options.max_num_batched_tokens,

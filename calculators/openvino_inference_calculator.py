@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
 
@@ -14,6 +14,7 @@ from calculators.inference_model import (
 )
 from calculators.inference_pool import InferencePool
 from calculators.llm_options import parse_plugin_config
+from calculators.model_cache import with_cache_dir
 from calculators.model_ports import ModelPorts
 from calculators.openvino_tensors import from_openvino, to_openvino
 from calculators.shape_options import parse_batch_size, parse_layouts, parse_shapes
@@ -85,7 +86,9 @@ class OpenVINOInferenceCalculator(Calculator):
         """Compile the model; raises ModelLoadError."""
         options = cc.options(OpenVINOInferenceCalculatorOptions)
         self._file = find_model_file(cc.resolve(options.models_path))
-        compiled = compile_model_file(self._file, options.settings())
+        settings = options.settings()
+        properties = with_cache_dir(settings.plugin_config, cc.cache_dir)
+        compiled = compile_model_file(self._file, replace(settings, plugin_config=properties))
         try:
             self._ports = ModelPorts(compiled)
         except ModelLoadError as error:

@@ -70,8 +70,8 @@ def _add_serving(add: Add) -> None:
     add(
         "--cache_dir",
         type=Path,
-        help="folder for compiled models, for nodes whose plugin_config has no CACHE_DIR "
-        "(default: /opt/cache if it is there)",
+        help="folder for compiled models, for nodes whose plugin_config has no CACHE_DIR; LLMs on "
+        "a CPU cannot be kept (default: /opt/cache if it is there)",
     )
     add(
         "--max_request_bytes",

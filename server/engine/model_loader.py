@@ -130,8 +130,13 @@ def _compile(
     plugin_config: Mapping[str, PluginValue],
     models_path: Path,
 ) -> ov.CompiledModel:
+    properties = dict(plugin_config)
+    if device.startswith("CPU") and properties.pop("CACHE_DIR", ""):
+        # It would be written at every start and never be read: the head sizes that the plugin
+        # needs are run-time information of the nodes, which is not stored.
+        logger.info("%s: no CACHE_DIR; OpenVINO cannot keep such a model for the CPU", models_path)
     try:
-        return core.compile_model(model, device, dict(plugin_config))
+        return core.compile_model(model, device, properties)
     except RuntimeError as error:
         raise ModelLoadError(
             f"{models_path}: OpenVINO cannot compile it for device {device!r} with plugin_config "

@@ -19,6 +19,7 @@ from calculators.openvino_inference_calculator import (
     OpenVINOInferenceCalculatorOptions,
 )
 from server.errors import InvalidRequestError, ModelLoadError
+from server.graph import Surroundings
 from server.graph.testing import CalculatorRunner
 from server.payloads import InferRequest, InferResponse
 from server.tensors import ModelSignature, Tensor
@@ -52,6 +53,31 @@ async def ask(runner: CalculatorRunner, *inputs: Tensor) -> dict[str, Any]:
         tensor.name: np.frombuffer(tensor.data, np.float32).reshape(tensor.shape)
         for tensor in response.outputs
     }
+
+
+def blobs_after_loading(folder: Path, cache_dir: Path, plugin_config: str = "") -> dict[str, int]:
+    options = OpenVINOInferenceCalculatorOptions(".", device="CPU", plugin_config=plugin_config)
+    surroundings = Surroundings(cache_dir=cache_dir)
+    runner = CalculatorRunner(
+        OpenVINOInferenceCalculator, options, base_path=folder, surroundings=surroundings
+    )
+    runner.open()
+    runner.close()
+    return {blob.name: blob.stat().st_mtime_ns for blob in cache_dir.glob("*.blob")}
+
+
+def test_a_compiled_model_is_kept_in_the_cache_of_the_server(tmp_path: Path) -> None:
+    write_model(tmp_path, add_model(), "adder")
+    first = blobs_after_loading(tmp_path, tmp_path / "cache")
+    assert len(first) == 1
+    assert blobs_after_loading(tmp_path, tmp_path / "cache") == first, "it was read, not made anew"
+
+
+def test_a_cache_that_the_graph_names_comes_first(tmp_path: Path) -> None:
+    write_model(tmp_path, add_model(), "adder")
+    named = f'{{"CACHE_DIR": "{tmp_path}/named"}}'
+    assert blobs_after_loading(tmp_path, tmp_path / "cache", named) == {}
+    assert len(list((tmp_path / "named").glob("*.blob"))) == 1
 
 
 async def test_a_model_in_a_file_of_any_name(tmp_path: Path) -> None:

@@ -82,18 +82,3 @@ def test_a_signal_during_an_export(hf_model: Path, tmp_path: Path) -> None:
         assert process.wait(60) == 128 + signal.SIGTERM
     assert "Traceback" not in rest
     assert not any(tmp_path.rglob("*.xml"))
-
-
-def test_compiled_models_are_kept(chat_model: Path, tmp_path: Path) -> None:
-    cache = tmp_path / "cache"
-    answers = []
-    states = []
-    for _ in range(2):
-        model = ("--model_name", "chat", "--model_path", chat_model)
-        with server_process(*model, "--cache_dir", cache) as server, server.openai() as client:
-            answer = client.chat.completions.create(model="chat", messages=QUESTION, temperature=0)
-            answers.append(answer.choices[0].message.content)
-        states.append({blob.name: blob.stat().st_mtime_ns for blob in cache.glob("*.blob")})
-    assert len(states[0]) == 1
-    assert states[0] == states[1], "the second start has compiled nothing"
-    assert answers[0] == answers[1]

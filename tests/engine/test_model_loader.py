@@ -1,5 +1,6 @@
 """Loading a model, and what is said when that fails."""
 
+import logging
 import re
 import shutil
 from pathlib import Path
@@ -114,3 +115,12 @@ def test_inputs_that_text_generation_has_not(copy: Path) -> None:
         path.unlink()
     save(copy, model)
     assert "needs the inputs pixel_values, which text generation has not" in refusal(copy)
+
+
+def test_a_cpu_keeps_no_compiled_model(
+    model_f32: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    load_model(model_f32, "CPU", {**F32, "CACHE_DIR": str(tmp_path / "cache")})
+    assert not (tmp_path / "cache").exists(), "OpenVINO could not read it back"
+    assert "no CACHE_DIR" in caplog.text
