@@ -8,7 +8,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ class ServerProcess:
         self.log: list[str] = []
         self._reader = threading.Thread(target=self._read_log)
         self._reader.start()
+        self.clients = ExitStack()
         assert process.stdout is not None
         line = process.stdout.readline()
         assert line.startswith(READY), "".join(self.log)
@@ -36,8 +37,9 @@ class ServerProcess:
         self.log.extend(self.process.stderr)
 
     def openai(self, prefix: str = "/v3") -> OpenAI:
-        """OpenAI's client, without its own retries."""
-        return OpenAI(base_url=self.url + prefix, api_key="unused", max_retries=0)
+        """OpenAI's client, without its own retries; its sockets are closed with the process."""
+        client = OpenAI(base_url=self.url + prefix, api_key="unused", max_retries=0)
+        return self.clients.enter_context(client)
 
     def async_openai(self) -> AsyncOpenAI:
         """The same for asyncio."""
@@ -92,7 +94,8 @@ def server_process(*arguments: object, **popen: Any) -> Iterator[ServerProcess]:
     with subprocess.Popen(command, cwd=ROOT, **pipes, **popen) as process:
         try:
             server = ServerProcess(process)
-            yield server
+            with server.clients:
+                yield server
             if process.poll() is None:
                 server.stop()
         finally:
