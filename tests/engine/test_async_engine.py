@@ -429,3 +429,53 @@ async def test_many_come_and_go(make_engine: MakeEngine, prompts: Prompts, greed
 
     await asyncio.gather(*map(client, range(60)))
     await until(lambda: not engine._inbox and engine._collectors == {})
+
+
+SEARCH = params(num_beams=4, n=3)
+
+
+async def test_a_search_is_read_with_all_its_answers(
+    make_engine: MakeEngine, prompts: Prompts, greedy: Prompts
+) -> None:
+    engine = make_engine()
+    mate = engine.generate(prompts[5], params())
+    generation = engine.generate(prompts[6], params(num_beams=4, n=3, logprobs=2))
+    async with asyncio.timeout(HANG_S):
+        outputs = [output async for output in generation]
+    assert [output.index for output in outputs] == [0, 1, 2]
+    for output in outputs:
+        assert len(output.token_ids) == len(output.logprobs or ()) == 16
+        assert output.finish_reason == "length"
+    assert await read_all(mate) == {0: greedy[5][:16]}
+
+
+async def test_searches_end_when_their_readers_leave_or_the_engine_closes(
+    make_engine: MakeEngine, prompts: Prompts
+) -> None:
+    engine = make_engine(num_kv_blocks=60)
+    endless = params(None, num_beams=4, n=3)
+    left = [engine.generate(prompt, endless) for prompt in prompts[5:9]]
+    await until(lambda: engine.engine.stats.num_steps > 5)
+    for generation in left:
+        engine.abort(generation.request.request_id)
+    assert len(await read_all(engine.generate(prompts[5], SEARCH))) == 3
+    await until(lambda: engine._collectors == {})
+    assert engine.engine.kv.num_used_blocks == 0
+    running = engine.generate(prompts[6], endless)
+    num_steps = engine.engine.stats.num_steps
+    await until(lambda: engine.engine.stats.num_steps > num_steps + 3)
+    engine.close()
+    with pytest.raises(ModelNotReadyError, match="the model was unloaded"):
+        await read_all(running)
+
+
+async def test_a_search_whose_choices_are_all_stopped_is_over_for_its_reader(
+    make_engine: MakeEngine, prompts: Prompts
+) -> None:
+    engine = make_engine()
+    generation = engine.generate(prompts[6], SEARCH)
+    for index in range(3):
+        generation.stop_choice(index)
+    assert await read_all(generation) == {}
+    engine.abort(generation.request.request_id)
+    await until(lambda: engine._collectors == {})
