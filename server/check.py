@@ -1,25 +1,29 @@
 """`server --check`: prove the graphs of a configuration without loading anything."""
 
+from server.classic_model import find_versions
 from server.config import ModelConfig, ServerConfig
 from server.errors import ServingError
-from server.graph import validate_file
+from server.graph import validate
+from server.model_loading import read_graph
+from server.watched_files import WatchedFiles
 
 __all__ = ["check_models"]
 
 
 def check_models(config: ServerConfig) -> int:
     """Print what is wrong with each model; returns the exit status."""
-    problems = [_check_model(model) for model in config.models]
+    models = find_versions(config).models
+    problems = [_check_model(model) for model in models]
     num_bad = len([problem for problem in problems if problem is not None])
-    for model, problem in zip(config.models, problems, strict=True):
-        print(f"{model.name}: {problem or 'ok'}")
+    for model, problem in zip(models, problems, strict=True):
+        print(f"{model.label}: {problem or 'ok'}")
     print(f"{len(problems)} model(s), {num_bad} with problems")
     return 1 if num_bad else 0
 
 
 def _check_model(model: ModelConfig) -> str | None:
     try:
-        validate_file(model.require_graph())
+        validate(*read_graph(model, WatchedFiles()))
     except ServingError as error:
         return str(error)
     # Validation runs code of calculators: their options check themselves.

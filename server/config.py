@@ -6,12 +6,13 @@ The files are OpenVINO Model Server's: `model_config_list` and the older `mediap
 import json
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
 
+from server.classic_config import CLASSIC_MODEL_KEYS, ClassicConfig
 from server.errors import (
     ConfigError,
     ConfigNotFoundError,
@@ -35,23 +36,6 @@ MAX_CONFIG_BYTES = 16 * 2**20
 FILE_NAMES = ("config.json", "config.yaml", "config.yml")
 
 GRAPH_KEYS = ("name", "base_path", "graph_path", "subconfig")
-# Keys that Model Server has for a single model. They say nothing about a graph, but real files
-# hold them, so a graph entry that has them still loads.
-CLASSIC_MODEL_KEYS = (
-    "allow_cache",
-    "batch_size",
-    "color_format",
-    "custom_loader_options",
-    "layout",
-    "mean",
-    "model_version_policy",
-    "nireq",
-    "plugin_config",
-    "precision",
-    "scale",
-    "shape",
-    "target_device",
-)
 MODEL_LISTS = ("model_config_list", "mediapipe_config_list")
 UNSUPPORTED_LISTS = (
     "pipeline_config_list",
@@ -66,12 +50,28 @@ class ModelConfig:
     """One entry of the configuration; paths are absolute.
 
     `is_graph` is True where the file says that the entry is a graph (`mediapipe_config_list`).
+    `model_folder` is where a version of a model without a graph lies; the file does not say it,
+    server.classic_model finds it.
     """
 
     name: str
     base_path: Path
     graph_path: Path
     is_graph: bool = False
+    classic: ClassicConfig = field(default_factory=ClassicConfig)
+    version: int = 1
+    model_folder: Path | None = None
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What no other entry has."""
+        return self.name, self.version
+
+    @property
+    def label(self) -> str:
+        """The name, for messages to the operator, with the version where there can be several."""
+        has_versions = self.model_folder not in (None, self.base_path)
+        return f"{self.name} version {self.version}" if has_versions else self.name
 
     def graph_candidates(self) -> tuple[Path, Path]:
         """Where the graph may be: `graph_path`, then version folder 1."""
@@ -86,8 +86,7 @@ class ModelConfig:
         path = self.find_graph()
         if path is None:
             places = " nor ".join(str(place) for place in self.graph_candidates())
-            hint = "" if self.is_graph else "; a single model without a graph is not supported"
-            raise ModelLoadError(f"there is neither {places}{hint}")
+            raise ModelLoadError(f"there is neither {places}")
         return path
 
 
@@ -252,6 +251,10 @@ class _ConfigReader:
         base_path = self._file.parent / (self._string(config, "base_path", where) or name)
         graph_path = self._string(config, "graph_path", where)
         model = _model(name, base_path, graph_path, is_graph=is_graph)
+        try:
+            model = replace(model, classic=ClassicConfig.parse(config))
+        except ValueError as error:
+            self._fail(f"{where}.{error}", "")
         if name in self._models:
             logger.warning("%s: %s: %r is listed twice; the first is used", self._file, where, name)
         return self._models.setdefault(name, model)

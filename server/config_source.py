@@ -1,8 +1,10 @@
 """Where the configuration comes from, read once more for every reload."""
 
 import time
+from pathlib import Path
 
-from server.config import ServerConfig, load_config
+from server.classic_model import find_versions
+from server.config import ModelConfig, ServerConfig, load_config
 from server.errors import ConfigError
 from server.watched_files import Change, WatchedFiles
 
@@ -14,24 +16,35 @@ PAUSE_S = 0.1
 
 
 class ConfigSource:
-    """The file behind a configuration; one that the command line gave never changes."""
+    """The file behind a configuration, and the folders of versions that lie where it points.
+
+    What the command line gave has no file; its versions may come and go as well. `current` is what
+    was found last, with an entry for each version.
+    """
 
     def __init__(self, config: ServerConfig) -> None:
         self._config = config
         self._files = self._look()
+        self.current = find_versions(config)
 
     def find_changes(self) -> frozenset[Change]:
-        """Whether the file is not what was read last."""
-        return self._files.find_changes()
+        """Whether the file, or a version of a model, is not what was found last."""
+        before, now = set(self.current.models), set(find_versions(self._config).models)
+        changed = {(_place(model), model if model in now else None) for model in before ^ now}
+        return self._files.find_changes() | changed
 
     def read(self) -> ServerConfig:
         """The configuration as it is now. Raises ConfigError, and waits a moment before it does."""
-        if self._config.path is None:
-            return self._config
+        if self._config.path is not None:
+            self._read_file(self._config.path)
+        self.current = find_versions(self._config)
+        return self.current
+
+    def _read_file(self, path: Path) -> None:
         for attempt in range(1, NUM_ATTEMPTS + 1):
             files = self._look()
             try:
-                self._config = load_config(self._config.path)
+                self._config = load_config(path)
             except ConfigError:
                 if attempt == NUM_ATTEMPTS:
                     raise
@@ -39,10 +52,13 @@ class ConfigSource:
             else:
                 self._files = files
                 break
-        return self._config
 
     def _look(self) -> WatchedFiles:
         files = WatchedFiles()
         if self._config.path is not None:
             files.add(self._config.path)
         return files
+
+
+def _place(model: ModelConfig) -> Path:
+    return model.model_folder or model.graph_path

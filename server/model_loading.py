@@ -3,11 +3,12 @@
 import asyncio
 from pathlib import Path
 
+from server.classic_model import classic_graph
 from server.config import ModelConfig
 from server.graph import Graph, GraphConfig, Surroundings, calculator_file, load_graph_config
 from server.watched_files import WatchedFiles
 
-__all__ = ["load_graph"]
+__all__ = ["load_graph", "read_graph"]
 
 
 async def load_graph(
@@ -18,12 +19,16 @@ async def load_graph(
     Raises ServingError, and whatever else the code of a calculator raises.
     """
     # Calculators are imported here: seconds in which the server has to answer probes.
-    graph_config, base_path = await asyncio.to_thread(_read_graph, config, files)
+    graph_config, base_path = await asyncio.to_thread(read_graph, config, files)
     surroundings = Surroundings(on_resolve=files.add, cache_dir=cache_dir)
     return await Graph.load(graph_config, base_path, config.name, surroundings)
 
 
-def _read_graph(config: ModelConfig, files: WatchedFiles) -> tuple[GraphConfig, Path]:
+def read_graph(config: ModelConfig, files: WatchedFiles) -> tuple[GraphConfig, Path]:
+    """The graph and the folder that its paths are relative to. Raises ServingError."""
+    if config.model_folder is not None:
+        files.add(config.model_folder)
+        return classic_graph(config), config.model_folder
     for candidate in config.graph_candidates():
         files.add(candidate)
     path = config.require_graph()

@@ -27,6 +27,9 @@ DRAIN_TIMEOUT_S = 30.0
 # Whoever got a graph starts its run a moment later; until then the graph must not refuse it.
 HAND_OVER_S = 1.0
 
+ModelKey = tuple[str, int]
+"""Name and version."""
+
 
 class ModelManager:
     """Every model of the configuration, by name, and those that have left it.
@@ -44,8 +47,8 @@ class ModelManager:
         self._source = ConfigSource(config)
         self._drain_timeout_s = drain_timeout_s
         self._cache_dir = cache_dir
-        self._models = {model.name: ServedModel(model) for model in config.models}
-        self._removed: dict[str, ServedModel] = {}
+        self._models = {c.key: ServedModel(c) for c in self._source.current.models}
+        self._removed: dict[ModelKey, ServedModel] = {}
         self._loading = asyncio.Lock()
         self._reloads: set[asyncio.Task[bool]] = set()
         self._retirements: set[asyncio.Task[None]] = set()
@@ -62,16 +65,12 @@ class ModelManager:
         """Whether models are being loaded, at the start or by a reload."""
         return self._loading.locked()
 
-    def versions(self, name: str) -> Sequence[str]:
-        return ("1",)
-
     def get(self, name: str, version: str | None = None) -> ServedModel:
-        """The model of that name, able to serve. Raises ModelNotFoundError, ModelNotReadyError."""
-        model = self._models.get(name)
-        if model is None:
-            raise ModelNotFoundError(self._why_unknown(name))
-        if version not in (None, "1"):
-            raise ModelNotFoundError(f"model {name!r} has no version {version!r}; versions: 1")
+        """The model of that name, able to serve: the version, else the highest that can.
+
+        Raises ModelNotFoundError, ModelNotReadyError.
+        """
+        model = self._find(name, version)
         if self._is_closing:
             raise ModelNotReadyError("the server is shutting down")
         failure = model.failure
@@ -83,17 +82,26 @@ class ModelManager:
 
     def served_names(self) -> Sequence[str]:
         """Every configured name."""
-        return tuple(self._models)
+        return tuple(dict.fromkeys(name for name, _ in self._models))
+
+    def served_versions(self, name: str) -> Sequence[ServedModel]:
+        """Every version of a model that is to be served, in ascending order."""
+        models = (model for model in self._models.values() if model.name == name)
+        return sorted(models, key=lambda model: model.config.version)
 
     def available_models(self) -> Sequence[ServedModel]:
-        """The models that can serve now, in the order of the configuration."""
-        models = self._models.values()
-        return [m for m in models if m.state is ModelState.AVAILABLE and m.failure is None]
+        """What `get` gives out without a version, in the order of the configuration."""
+        models = (self._find(name, None) for name in self.served_names())
+        return [model for model in models if model.is_available]
 
     def status(self) -> dict[str, Any]:
         """Model Server's /v1/config; what was removed stays in it."""
         models = self._removed | self._models
-        return {name: models[name].status() for name in sorted(models)}
+        statuses: dict[str, Any] = {}
+        for name, version in sorted(models):
+            status = statuses.setdefault(name, {"model_version_status": []})
+            status["model_version_status"].append(models[name, version].status())
+        return statuses
 
     def find_changes(self) -> frozenset[Change]:
         """The files, of the configuration and of models, that are not what was loaded."""
@@ -143,49 +151,70 @@ class ModelManager:
                 logger.error("Nothing is reloaded: %s", error)
                 raise
             changed = await asyncio.to_thread(self._find_changed, config, retry_failed)
-            has_removed = self._set_names(config)
+            unwanted = self._set_names(config)
             await self._load(changed)
-        outcomes = {config.name: self._models[config.name].load_error for config in changed}
+            self._remove_superseded(unwanted)
+        outcomes = {config.label: self._models[config.key].load_error for config in changed}
         errors = {name: error for name, error in outcomes.items() if error is not None}
         if errors:
             raise ReloadError(errors)
-        return bool(changed or has_removed)
+        return bool(changed or unwanted)
 
     def _find_changed(self, config: ServerConfig, retry_failed: bool) -> Sequence[ModelConfig]:
         return [c for c in config.models if self._is_changed(c, retry_failed)]
 
     def _is_changed(self, config: ModelConfig, retry_failed: bool) -> bool:
-        model = self._models.get(config.name)
+        model = self._models.get(config.key)
         if model is None or model.config != config or model.state is ModelState.START:
             return True
         has_failed = model.load_error is not None or model.failure is not None
         return (retry_failed and has_failed) or bool(model.files.find_changes())
 
-    def _set_names(self, config: ServerConfig) -> bool:
-        """Take over the names and their order; returns whether one of the old ones is gone."""
+    def _set_names(self, config: ServerConfig) -> Sequence[ServedModel]:
+        """Take over the names and their order; returns the models that are no longer wanted.
+
+        They go at once, but a version whose name stays serves on for now.
+        """
         old = self._models
-        self._models = {c.name: old.get(c.name) or ServedModel(c) for c in config.models}
-        gone = old.keys() - self._models.keys()
-        for name in gone:
-            logger.info("Model %s was removed from the configuration", name)
-            self._removed[name] = old[name]
-            old[name].retire()
-            self._retire_later(old[name].unload(self._drain_timeout_s, "was removed"))
-        for name in self._models:
-            self._removed.pop(name, None)
-        return bool(gone)
+        new = {c.key: old.get(c.key) or ServedModel(c) for c in config.models}
+        names = {name for name, _ in new}
+        unwanted = {key: old[key] for key in old if key not in new}
+        self._models = new | unwanted
+        for (name, _), model in unwanted.items():
+            if name not in names or not model.is_available:
+                self._remove(model)
+        for key in self._models:
+            self._removed.pop(key, None)
+        return tuple(unwanted.values())
+
+    def _remove_superseded(self, unwanted: Sequence[ServedModel]) -> None:
+        """Let go the versions in whose place another one serves now."""
+        for model in unwanted:
+            others = (each for each in self.served_versions(model.name) if each not in unwanted)
+            if any(each.is_available for each in others):
+                self._remove(model)
+            elif model.config.key in self._models:
+                logger.warning("Model %s serves on: no version after it can", model.label)
+
+    def _remove(self, model: ServedModel) -> None:
+        if self._models.pop(model.config.key, None) is None:
+            return
+        logger.info("Model %s was removed", model.label)
+        self._removed[model.config.key] = model
+        model.retire()
+        self._retire_later(model.unload(self._drain_timeout_s, "was removed"))
 
     async def _load(self, configs: Sequence[ModelConfig]) -> None:
         for number, config in enumerate(configs, 1):
-            model = self._models[config.name]
-            logger.info("Loading model %s (%d of %d)", model.name, number, len(configs))
+            model = self._models[config.key]
+            logger.info("Loading model %s (%d of %d)", model.label, number, len(configs))
             start = time.monotonic()
             old_graph = await model.load(config, self._cache_dir)
             if old_graph is not None:
                 self._retire_later(old_graph.close(self._drain_timeout_s, "was replaced"))
             if model.load_error is None:
                 seconds = time.monotonic() - start
-                logger.info("Model %s is available after %.1f s", model.name, seconds)
+                logger.info("Model %s is available after %.1f s", model.label, seconds)
 
     def _retire_later(self, closing: Coroutine[Any, Any, None]) -> None:
         async def retire() -> None:
@@ -202,10 +231,25 @@ class ModelManager:
             # Whoever asked for it may be gone; what went wrong is in the log.
             reload.exception()
 
+    def _find(self, name: str, version: str | None) -> ServedModel:
+        """The version, or the highest one that can serve, or else the highest one."""
+        models = self.served_versions(name)
+        if not models:
+            raise ModelNotFoundError(self._why_unknown(name))
+        if version is None:
+            return next((model for model in reversed(models) if model.is_available), models[-1])
+        for model in models:
+            if model.version == version:
+                return model
+        versions = ", ".join(model.version for model in models)
+        # The version is the client's as well.
+        problem = f"model {name!r} has no version {version[:100]!r}; versions: {versions}"
+        raise ModelNotFoundError(problem)
+
     def _why_unknown(self, name: str) -> str:
         # The name is the client's, of any length.
         problem = f"there is no model {name[:100]!r}"
-        if name in self._removed:
+        if any(name == removed for removed, _ in self._removed):
             return f"{problem} any more; it was removed from the configuration"
-        names = ", ".join(self._models) or "none"
-        return problem + (did_you_mean(name, self._models) or f"; models: {names}")
+        names = self.served_names()
+        return problem + (did_you_mean(name, names) or f"; models: {', '.join(names) or 'none'}")

@@ -1,4 +1,4 @@
-"""One model: the graph that serves it, and the state that /v1/config shows."""
+"""One version of a model: the graph that serves it, and the state that /v1/config shows."""
 
 import logging
 import time
@@ -28,12 +28,13 @@ class ModelState(StrEnum):
 
 
 class ServedModel:
-    """A configured model. `files` are those that its last load has looked at."""
+    """A version of a configured model. `files` are those that its last load has looked at."""
 
     def __init__(self, config: ModelConfig) -> None:
         self.config = config
         self.name = config.name
-        self.version = "1"
+        self.version = str(config.version)
+        self.label = config.label
         self.created = int(time.time())
         self.state = ModelState.START
         self.files = WatchedFiles()
@@ -45,6 +46,11 @@ class ServedModel:
         """The loaded graph; only of a model that `ModelManager.get` gave out."""
         assert self._graph is not None, f"model {self.name} is not loaded"
         return self._graph
+
+    @property
+    def is_available(self) -> bool:
+        """Whether the model can serve now."""
+        return self.state is ModelState.AVAILABLE and self.failure is None
 
     @property
     def failure(self) -> str | None:
@@ -72,7 +78,7 @@ class ServedModel:
             is_expected = isinstance(error, ServingError)
             logger.error(
                 "Model %s failed to load%s: %s",
-                self.name,
+                self.label,
                 "" if old is None else " anew; what was loaded before goes on serving",
                 self._load_failure,
                 exc_info=not is_expected,
@@ -101,7 +107,7 @@ class ServedModel:
         failure = self.failure
         code = "OK" if failure is None else "FAILED_PRECONDITION"
         version: dict[str, Any] = {
-            "version": "1",
+            "version": self.version,
             "state": str(self.state if failure is None else ModelState.LOADING),
             "status": {"error_code": code, "error_message": code},
         }
@@ -110,7 +116,7 @@ class ServedModel:
             reason = f"what was loaded before serves on; loading anew failed: {self._load_failure}"
         if reason is not None:
             version["reason"] = reason
-        return {"model_version_status": [version]}
+        return version
 
     @property
     def _load_failure(self) -> str | None:

@@ -45,6 +45,23 @@ def model_f32(hf_model: Path) -> Path:
     )
 
 
+@pytest.fixture(scope="session")
+def bert_model() -> Path:
+    """A small text classifier: its f32 IR and tokenizer in `openvino`, and `expected.npz`."""
+    maker = Path(__file__).parent / "tiny_bert.py"
+    key = _hash(maker.read_bytes(), *map(version, CONVERTERS))
+
+    def make(to: Path) -> None:
+        _run(str(maker), str(to))
+        command = ["export", "openvino", "--task", "text-classification", "--weight-format", "fp32"]
+        _run(
+            *["-m", "optimum.commands.optimum_cli", *command],
+            *["--model", str(to / "source"), str(to / "openvino")],
+        )
+
+    return _make_once(f"bert-{key}", make)
+
+
 def _make_once(name: str, make: Callable[[Path], None]) -> Path:
     """A folder of that name, which is made elsewhere first: it is there whole, or not at all."""
     folder = TEST_MODELS / name

@@ -1,18 +1,24 @@
-"""Make a BERT text classifier with random weights and a few words, as transformers stores it."""
+"""Make a BERT text classifier with random weights and few words, and what it says of some texts."""
 
 import sys
 from pathlib import Path
 
+TEXTS = ["the fox sees a bear !", "not good", "the bear hears the fox and sees"]
 SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 WORDS = [*SPECIAL_TOKENS, "the", "a", "fox", "bear", "sees", "hears", "good", "and", "not", "!"]
 
 
 def make(folder: Path) -> None:
+    """Write `folder`/source as transformers has it, and `folder`/expected.npz."""
+    import numpy as np
     import torch
     from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
 
-    folder.mkdir(parents=True)
-    (folder / "vocab.txt").write_text("\n".join(WORDS))
+    source = folder / "source"
+    source.mkdir(parents=True)
+    (source / "vocab.txt").write_text("\n".join(WORDS))
+    tokenizer = BertTokenizerFast(str(source / "vocab.txt"))
+    tokenizer.save_pretrained(source)
     torch.manual_seed(0)
     config = BertConfig(
         vocab_size=len(WORDS),
@@ -25,8 +31,13 @@ def make(folder: Path) -> None:
         # The default makes all weights so small that every text gets the same answer.
         initializer_range=0.5,
     )
-    BertForSequenceClassification(config).eval().save_pretrained(folder)
-    BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
+    model = BertForSequenceClassification(config).eval()
+    model.save_pretrained(source)
+    inputs = tokenizer(TEXTS, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        logits = model(**inputs).logits
+    arrays = {name: array.numpy() for name, array in inputs.items()}
+    np.savez(folder / "expected.npz", logits=logits.numpy(), **arrays)
 
 
 if __name__ == "__main__":

@@ -24,10 +24,11 @@ def find_model(request: web.Request) -> ServedModel:
 
 async def _get_metadata(request: web.Request) -> web.Response:
     model = find_model(request)
+    versions = request.app[MODEL_MANAGER].served_versions(model.name)
     signature = model.graph.find_side_packet(ModelSignature) or NO_SIGNATURE
     metadata = ModelMetadata(
         name=model.name,
-        versions=list(request.app[MODEL_MANAGER].versions(model.name)),
+        versions=[each.version for each in versions if each.is_available],
         platform=signature.platform,
         inputs=_describe(signature.inputs),
         outputs=_describe(signature.outputs),

@@ -1,0 +1,93 @@
+"""A model without a graph: which of its versions are served, and the graph that serves each."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from server.classic_config import VersionPolicy
+from server.config import ModelConfig, ServerConfig
+from server.errors import ModelLoadError
+from server.graph import GraphConfig, parse_graph_config
+
+__all__ = ["classic_graph", "find_versions"]
+
+GRAPH = """
+input_stream: "INFER_REQUEST:request"
+output_stream: "INFER_RESPONSE:response"
+node {{
+  name: "Model"
+  calculator: "OpenVINOInferenceCalculator"
+  input_stream: "INFER_REQUEST:request"
+  output_stream: "INFER_RESPONSE:response"
+  node_options: {{
+    [type.googleapis.com/mediapipe.OpenVINOInferenceCalculatorOptions]: {{
+      models_path: "."
+      device: {device}
+      plugin_config: {plugin_config}
+      nireq: {nireq}
+      shape: {shape}
+      batch_size: {batch_size}
+      layout: {layout}
+    }}
+  }}
+}}
+"""
+
+
+def find_versions(config: ServerConfig) -> ServerConfig:
+    """The configuration with an entry for each version that is to be served now.
+
+    A model with a graph has one version. One without may have folders that are called 1, 2, ...,
+    of which its policy chooses, or the model lies in its folder itself as version 1.
+    """
+    models = (version for model in config.models for version in _versions_of(model))
+    return replace(config, models=tuple(models))
+
+
+def _versions_of(model: ModelConfig) -> Iterator[ModelConfig]:
+    if model.is_graph or model.find_graph() is not None:
+        yield model
+        return
+    folders = _version_folders(model.base_path)
+    policy = model.classic.version_policy
+    # Without the policy: to change it does not change the versions that it still chooses.
+    classic = replace(model.classic, version_policy=VersionPolicy())
+    for version in policy.choose(folders):
+        folder = folders.get(version, model.base_path / str(version))
+        yield replace(model, version=version, model_folder=folder, classic=classic)
+
+
+def _version_folders(base_path: Path) -> Mapping[int, Path]:
+    try:
+        folders = [path for path in base_path.iterdir() if _is_version(path.name) and path.is_dir()]
+    except OSError:
+        folders = []
+    return {int(folder.name): folder for folder in folders} or {1: base_path}
+
+
+def _is_version(name: str) -> bool:
+    return name.isascii() and name.isdigit() and not name.startswith("0") and len(name) <= 18
+
+
+def classic_graph(model: ModelConfig) -> GraphConfig:
+    """The graph of one node that serves a version. Raises ModelLoadError where nothing can."""
+    assert model.model_folder is not None
+    classic = model.classic
+    if not _has_files(model.model_folder):
+        places = " nor ".join(map(str, model.graph_candidates()))
+        raise ModelLoadError(f"there is neither {places} nor a model in {model.model_folder}")
+    if classic.unsupported:
+        keys = ", ".join(classic.unsupported)
+        raise ModelLoadError(f"the configuration asks for {keys}, which is not supported")
+    names = ("device", "plugin_config", "nireq", "shape", "batch_size", "layout")
+    # What JSON writes for a text or a number is the same in graph.pbtxt.
+    values = {name: json.dumps(getattr(classic, name)) for name in names}
+    return parse_graph_config(GRAPH.format(**values), f"the graph made for {model.model_folder}")
+
+
+def _has_files(folder: Path) -> bool:
+    try:
+        return any(path.is_file() for path in folder.iterdir())
+    except OSError:
+        return False
