@@ -52,8 +52,11 @@ def compile_model_file(file: Path, settings: ModelSettings) -> Any:
     """Read, reshape and compile a model. Raises ModelLoadError."""
     # This core knows the operations of tokenizers as well, which models of texts have.
     core = tokenizer_core()
+    # As in tokenizer_core: files that may change while they are served are not mapped.
+    is_mapped = settings.plugin_config.get("ENABLE_MMAP", False)
     try:
-        model = apply_layouts(core.read_model(file), settings.layouts)
+        model = core.read_model(file, config={"ENABLE_MMAP": is_mapped})
+        model = apply_layouts(model, settings.layouts)
         reshape_inputs(model, settings.shapes)
         if settings.batch_size is not None:
             reshape_batch(model, settings.batch_size)

@@ -89,6 +89,30 @@ async def test_a_model_in_a_file_of_any_name(tmp_path: Path) -> None:
     assert found["product"].tolist() == [[4, 10, 18]]
 
 
+async def test_an_onnx_model(tmp_path: Path) -> None:
+    (tmp_path / "adder.onnx").write_bytes(onnx_add_model())
+    runner = runner_of(tmp_path)
+    found = await ask(runner, floats("x", [1, 2]), floats("y", [3, 4]))
+    runner.close()
+    assert found["sum"].tolist() == [4, 6]
+
+
+def onnx_add_model() -> bytes:
+    """sum = x + y, each of two floats, in the wire format of ONNX's ModelProto."""
+
+    def text(field: int, value: bytes) -> bytes:
+        return bytes([field << 3 | 2, len(value)]) + value
+
+    def number(field: int, value: int) -> bytes:
+        return bytes([field << 3, value])
+
+    tensor_type = text(1, number(1, 1) + text(2, text(1, number(1, 2))))
+    x, y, total = (text(1, name) + text(2, tensor_type) for name in (b"x", b"y", b"sum"))
+    node = text(1, b"x") + text(1, b"y") + text(2, b"sum") + text(4, b"Add")
+    graph = text(1, node) + text(2, b"g") + text(11, x) + text(11, y) + text(12, total)
+    return number(1, 8) + text(7, graph) + text(8, number(2, 13))
+
+
 @pytest.mark.parametrize(
     ("files", "message"),
     [

@@ -24,10 +24,14 @@ def example_with(language: str, words: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def models(chat_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder laid out like the project's after `make demo`: models/tiny_chat and configs/."""
+def models(chat_model: Path, bert_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder laid out like the project's after `make demo`: models/tiny_chat and configs/.
+
+    There is also models/classifier with a model without a graph.
+    """
     folder = tmp_path_factory.mktemp("project")
     shutil.copytree(chat_model, folder / "models" / "tiny_chat")
+    shutil.copytree(bert_model / "openvino", folder / "models" / "classifier" / "1")
     shutil.copytree(ROOT / "configs", folder / "configs")
     one_node = folder / "configs" / "graph_model_server.pbtxt"
     shutil.copy(one_node, folder / "models" / "tiny_chat")
@@ -97,7 +101,20 @@ node {
     assert "PARIS" in answer.choices[0].message.content
 
 
-@pytest.mark.parametrize("name", ["config.json", "config.yaml", "several_models.json"])
+def test_the_tritonclient_example(models: Path) -> None:
+    code = example_with("python", "tritonclient")
+    with server_process("--config_path", models / "configs" / "classic_model.json") as server:
+        code = code.replace("127.0.0.1:8000", server.url.removeprefix("http://"))
+        answer = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+        )
+    assert answer.stdout.startswith("[[")
+
+
+CONFIGURATIONS = ["classic_model.json", "config.json", "config.yaml", "several_models.json"]
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
 def test_example_configurations_load(models: Path, name: str) -> None:
     with server_process("--config_path", models / "configs" / name) as server:
         status, states = server.get("/v1/config")
