@@ -48,6 +48,11 @@ class ServedModel:
         return self._graph
 
     @property
+    def is_classic(self) -> bool:
+        """Whether the graph is the one that every model without a graph.pbtxt gets."""
+        return self.config.model_folder is not None
+
+    @property
     def is_available(self) -> bool:
         """Whether the model can serve now."""
         return self.state is ModelState.AVAILABLE and self.failure is None

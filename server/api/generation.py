@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from server.api.body import read_json
 from server.api.endpoint import Answer, Endpoint, error_answers, json_body
 from server.api.errors import ClientGoneError, api_error
+from server.api.graphs import graph_between
 from server.api.keys import MODEL_MANAGER
 from server.api.protocol.answer import Choice, GenerationCall, usage_of
 from server.api.protocol.answers import ChatCompletion, Completion
@@ -20,9 +21,7 @@ from server.api.protocol.response_object import ResponseObject
 from server.api.protocol.responses import ResponseFields, parse_response
 from server.api.runs import start_runs
 from server.api.sse import EventStream
-from server.errors import GenerationError, InvalidRequestError
-from server.graph import Graph
-from server.model_manager import ServedModel
+from server.errors import GenerationError
 from server.payloads import GenerationRequest, TextChunk
 
 __all__ = ["ENDPOINTS"]
@@ -33,23 +32,14 @@ def _generation_handler(parse: Callable[[Mapping[str, Any]], GenerationCall]) ->
 
     async def handle(request: web.Request) -> web.StreamResponse:
         call = parse(await read_json(request))
-        graph = _text_graph(request.app[MODEL_MANAGER].get(call.model))
+        model = request.app[MODEL_MANAGER].get(call.model)
+        graph = graph_between(model, GenerationRequest, TextChunk)
         async with start_runs(graph, call.prompts, call.num_choices) as chunks:
             if call.stream:
                 return await _answer_in_events(request, call, chunks)
             return await _answer_whole(call, chunks)
 
     return handle
-
-
-def _text_graph(model: ServedModel) -> Graph:
-    graph = model.graph
-    if (graph.input.type, graph.output.type) != (GenerationRequest, TextChunk):
-        found = f"{graph.input.type.__name__} to {graph.output.type.__name__}"
-        needed = f"{GenerationRequest.__name__} to {TextChunk.__name__}"
-        problem = f"model {model.name!r} does not serve this endpoint: its graph goes from {found}"
-        raise InvalidRequestError(f"{problem}, not from {needed}", "model")
-    return graph
 
 
 async def _answer_whole(call: GenerationCall, chunks: AsyncIterator[TextChunk]) -> web.Response:

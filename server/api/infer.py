@@ -8,13 +8,13 @@ from aiohttp import web
 
 from server.api.body import read_plain_body
 from server.api.endpoint import Answer, Endpoint, Schema, error_answers
+from server.api.graphs import graph_between
 from server.api.model_metadata import find_model
 from server.api.protocol.answers import InferAnswer, KServeError
 from server.api.protocol.infer import InferFields, parse_infer
 from server.api.protocol.infer_answer import render_infer
-from server.errors import GenerationError, InvalidRequestError
+from server.errors import GenerationError
 from server.graph import Graph
-from server.model_manager import ServedModel
 from server.payloads import InferRequest, InferResponse
 
 __all__ = ["ENDPOINTS"]
@@ -28,7 +28,7 @@ MAX_BYTES_ON_EVENT_LOOP = 2**16
 
 async def _infer(request: web.Request) -> web.Response:
     model = find_model(request)
-    graph = _tensor_graph(model)
+    graph = graph_between(model, InferRequest, InferResponse)
     body = await read_plain_body(request)
     header_length = request.headers.get(HEADER_LENGTH)
     is_small = len(body) <= MAX_BYTES_ON_EVENT_LOOP
@@ -46,16 +46,6 @@ async def _infer(request: web.Request) -> web.Response:
 
 async def _do(work: Callable[[], T], is_small: bool) -> T:
     return work() if is_small else await asyncio.to_thread(work)
-
-
-def _tensor_graph(model: ServedModel) -> Graph:
-    graph = model.graph
-    if (graph.input.type, graph.output.type) != (InferRequest, InferResponse):
-        found = f"{graph.input.type.__name__} to {graph.output.type.__name__}"
-        needed = f"{InferRequest.__name__} to {InferResponse.__name__}"
-        problem = f"model {model.name!r} does not serve tensors: its graph goes from {found}"
-        raise InvalidRequestError(f"{problem}, not from {needed}", "model")
-    return graph
 
 
 async def _run(graph: Graph, packet: InferRequest) -> InferResponse:

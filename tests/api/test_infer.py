@@ -372,8 +372,8 @@ async def test_unknown_models_and_versions(server: Server) -> None:
 async def test_a_text_model_serves_no_tensors(server: Server) -> None:
     message = await infer_error(server, {"inputs": []}, "echo")
     assert message == (
-        "model 'echo' does not serve tensors: its graph goes from GenerationRequest to TextChunk, "
-        "not from InferRequest to InferResponse"
+        "model 'echo' does not serve this endpoint: its graph goes from GenerationRequest to "
+        "TextChunk, not from InferRequest to InferResponse"
     )
     body = {"model": "add", "prompt": "x"}
     status, answer = await server.post("/v3/completions", body)
