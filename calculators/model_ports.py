@@ -54,6 +54,13 @@ class Port:
                 f"the model takes {self.info.datatype}",
                 "inputs",
             )
+        if tensor.num_elements == 0:
+            # Models were seen to answer these with what they had computed for somebody else.
+            raise InvalidRequestError(
+                f"input {name!r} has shape {list(tensor.shape)}; "
+                "every dimension must be at least 1",
+                "inputs",
+            )
         if not self.shape.compatible(ov.PartialShape(list(tensor.shape))):
             possible = str(self.shape).replace("?", "-1").replace(",", ", ")
             raise InvalidRequestError(

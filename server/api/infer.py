@@ -27,12 +27,13 @@ MAX_BYTES_ON_EVENT_LOOP = 2**16
 
 
 async def _infer(request: web.Request) -> web.Response:
-    model = find_model(request)
-    graph = graph_between(model, InferRequest, InferResponse)
     body = await read_plain_body(request)
     header_length = request.headers.get(HEADER_LENGTH)
     is_small = len(body) <= MAX_BYTES_ON_EVENT_LOOP
     call = await _do(lambda: parse_infer(body, header_length, in_thread=not is_small), is_small)
+    # Not earlier: in the time that a large body takes, the model may have been replaced.
+    model = find_model(request)
+    graph = graph_between(model, InferRequest, InferResponse)
     response = await _run(graph, call.request)
     is_small = sum(len(tensor.data) for tensor in response.outputs) <= MAX_BYTES_ON_EVENT_LOOP
     answer, json_length = await _do(

@@ -196,7 +196,7 @@ async def test_size_of_binary_data_follows_from_the_shape(server: Server) -> Non
     assert (status, json.loads(answer)["outputs"][0]["data"]) == (200, [5.0, 7.0, 9.0])
 
 
-@pytest.mark.parametrize("rows", [0, 5000])
+@pytest.mark.parametrize("rows", [1, 5000])
 async def test_sizes_of_all_kinds(
     server: Server, rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -222,6 +222,7 @@ async def test_sizes_of_all_kinds(
         ({"datatype": "FP32", "data": None}, "neither data nor parameters.binary_data_size"),
         ({"shape": [3]}, "input 'x' has shape [3]; the model takes [-1, 3]"),
         ({"shape": [1, 4], "data": [1, 2, 3, 4]}, "the model takes [-1, 3]"),
+        ({"shape": [0, 3], "data": []}, "every dimension must be at least 1"),
         ({"shape": [2, 3]}, "takes 24 bytes, found 12"),
         ({"shape": [-1, 3]}, "inputs.0.shape.0 must be at least 0"),
         ({"shape": [2**31, 3]}, "inputs.0.shape.0 must be at most"),
