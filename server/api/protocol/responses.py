@@ -128,6 +128,7 @@ def parse_response(body: Mapping[str, Any]) -> GenerationCall:
     if fields.has_continuous_usage():
         where = "stream_options.continuous_usage_stats"
         raise InvalidRequestError(f"{where} is not supported in a response", where)
+    tool_fields = parse_tool_fields(fields.tools, fields.tool_choice, fields.parallel_tool_calls)
     response = _start_response(fields)
     request = GenerationRequest(
         request_id=response.id,
@@ -135,7 +136,7 @@ def parse_response(body: Mapping[str, Any]) -> GenerationCall:
         chat_template_kwargs=fields.template_kwargs(),
         sampling=fields.response_sampling(),
         json_schema=parse_text_format(fields.text.format),
-        **parse_tool_fields(fields.tools, fields.tool_choice, fields.parallel_tool_calls),
+        **tool_fields,
         **fields.shared(),
     )
     return GenerationCall(
