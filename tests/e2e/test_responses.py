@@ -110,6 +110,18 @@ def test_a_tool_is_called_and_its_result_is_used(server: ServerProcess) -> None:
     assert "17" in client.responses.create(**asked, input=items).output_text
 
 
+def test_a_tool_that_has_to_be_called(server: ServerProcess) -> None:
+    response = server.openai().responses.create(
+        model="one_node",
+        input="Who are you?",
+        tools=[TOOL],
+        tool_choice={"type": "function", "name": "get_weather"},
+        max_output_tokens=200,
+    )
+    (call,) = response.output
+    assert (call.type, call.name) == ("function_call", "get_weather")
+
+
 async def test_many_at_once(server: ServerProcess) -> None:
     async with server.async_openai() as client:
         asked = [

@@ -125,9 +125,7 @@ def parse_response(body: Mapping[str, Any]) -> GenerationCall:
     _refuse_state(body)
     fields = validate_fields(ResponseFields, body, RULES)
     fields.check_stream_options()
-    if fields.has_continuous_usage():
-        where = "stream_options.continuous_usage_stats"
-        raise InvalidRequestError(f"{where} is not supported in a response", where)
+    # Before the response, which repeats what was found good here.
     tool_fields = parse_tool_fields(fields.tools, fields.tool_choice, fields.parallel_tool_calls)
     response = _start_response(fields)
     request = GenerationRequest(

@@ -167,6 +167,8 @@ def test_fields_that_ask_for_what_is_so_anyway(fields: Any) -> None:
         ({"tools": [{"type": "web_search"}]}, "tools", "must be 'function'"),
         ({"tools": [None]}, "tools", "must be an object"),
         ({"tools": ["x"]}, "tools", "must be an object"),
+        ({"tools": [5]}, "tools", "tools[0] must be an object"),
+        ({"tools": [{"type": "function", "function": 5}]}, "tools", "must be an object"),
         ({"metadata": {"a": 5}}, "metadata.a", "must be a string"),
         ({"instructions": 5}, "instructions", "must be a string"),
         ({"stream_options": {}}, "stream_options", "only be used together with stream"),
