@@ -37,7 +37,8 @@ REFUSED = {
     "--verbose_response": "answers have no such part",
     "--trace_path": "there is no tracing; --log_level TRACE says most",
     "--cpu_extension": "no libraries are loaded into OpenVINO; a calculator can do what they did",
-    "--plugin_config": "write plugin_config into the node of graph.pbtxt",
+    "--plugin_config": "write plugin_config into the node of graph.pbtxt, or into the entry in "
+    "config.json of a model without a graph",
     "--model_version_policy": IN_CONFIG,
     "--batch_size": IN_CONFIG,
     "--shape": IN_CONFIG,

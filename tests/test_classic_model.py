@@ -15,7 +15,7 @@ from serving import Server, running_server
 
 from server.check import check_models
 from server.classic_config import ClassicConfig, VersionPolicy
-from server.config import load_config
+from server.config import load_config, single_model_config
 from server.errors import ConfigError, ModelNotFoundError, ModelNotReadyError, ReloadError
 from server.model_manager import ModelManager, ServedModel
 from server.payloads import InferRequest
@@ -330,6 +330,29 @@ async def test_status_and_metadata_over_http(tmp_path: Path) -> None:
             assert (await response.json())["versions"] == ["1", "2"]
         async with server.http.get("/v3/models") as response:
             assert [each["id"] for each in (await response.json())["data"]] == ["m"]
+
+
+async def test_a_text_request_is_told_that_there_is_no_graph(tmp_path: Path) -> None:
+    write_model(tmp_path / "m", add_model())
+    manager = await manager_of(tmp_path)
+    async with running_server(manager) as server:
+        status, answer = await server.post("/v3/completions", {"model": "m", "prompt": "Hi"})
+    assert status == 400
+    assert answer["error"]["message"].endswith(
+        "from InferRequest to InferResponse, not from GenerationRequest to TextChunk; "
+        "its folder has no graph.pbtxt"
+    )
+
+
+async def test_a_single_model_from_the_command_line(tmp_path: Path) -> None:
+    write_model(tmp_path / "m/3", counter_model())
+    manager = ModelManager(single_model_config("m", tmp_path / "m"), drain_timeout_s=1)
+    await manager.load_all()
+    assert versions_of(manager) == {"3": "AVAILABLE"}
+    write_model(tmp_path / "m/4", counter_model())
+    assert await manager.reload(retry_failed=False)
+    assert await ask(manager.get("m", "4"), x=2.0) == [2.0]
+    await manager.close(0)
 
 
 def test_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

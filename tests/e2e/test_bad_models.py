@@ -52,16 +52,15 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], list[str]]] = {
 
 @pytest.fixture(scope="module")
 def damaged(chat_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository with a sound model, one for each damage, and one without its graph."""
+    """A repository with one sound model and one for each damage."""
     import json
 
     folder = tmp_path_factory.mktemp("damaged")
-    for name in ["sound", "no_graph", *DAMAGES]:
+    for name in ["sound", *DAMAGES]:
         shutil.copytree(chat_model, folder / name)
-    (folder / "no_graph" / "graph.pbtxt").unlink()
     for name, (damage, _) in DAMAGES.items():
         damage(folder / name)
-    entries = [{"config": {"name": name}} for name in [*DAMAGES, "no_graph", "sound"]]
+    entries = [{"config": {"name": name}} for name in [*DAMAGES, "sound"]]
     (folder / "config.json").write_text(json.dumps({"model_config_list": entries}))
     return folder
 
@@ -79,9 +78,6 @@ def test_every_reason_is_told_and_the_sound_model_serves(damaged: Path) -> None:
             status, answer = server.post("/v3/completions", {"model": name, "prompt": "Hi"})
             assert status == 503
             assert telling[0] in answer["error"]["message"]
-        status, answer = server.post("/v3/completions", {"model": "no_graph", "prompt": "Hi"})
-        assert status == 400
-        assert answer["error"]["message"].endswith("; its folder has no graph.pbtxt")
         status, answer = server.post("/v3/completions", {"model": "sound", "prompt": "Hi"})
         assert status == 200
         assert answer["usage"]["completion_tokens"] > 0
