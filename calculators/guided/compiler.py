@@ -11,6 +11,7 @@ from llguidance import LLMatcher, LLParserLimits, LLTokenizer, TokenizerWrapper
 from calculators.byte_table import ByteTable
 from calculators.guided.constraint import GrammarConstraint
 from calculators.guided.grammar import TOOLS, Grammar, GrammarError
+from server.errors import ModelNotReadyError
 
 __all__ = ["GrammarCompiler"]
 
@@ -35,25 +36,29 @@ class GrammarCompiler:
         names = (raw.decode("utf-8", "replace") for raw in table.special_bytes.values())
         self._special_names = frozenset(names)
         self._vocab_size = vocab_size
-        self._eos_token_ids = sorted(eos_token_ids)
+        self._eos_token_ids = sorted(i for i in eos_token_ids if i < vocab_size)
         self._limits = LLParserLimits(verbose_errors=False)
         self._tokenizers: dict[frozenset[str], LLTokenizer] = {}
         self._thread: ThreadPoolExecutor | None = None
+        self._is_closed = False
 
     async def compile(self, make_grammar: Callable[[], Grammar]) -> GrammarConstraint:
         """Compile what `make_grammar` returns; it is called in the thread.
 
         Raises InvalidRequestError for a grammar that is wrong, too complex, or allows nothing.
         """
+        if self._is_closed:
+            raise ModelNotReadyError("the model is being unloaded")
         if self._thread is None:
             self._thread = _start_thread()
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, self._compile, make_grammar)
 
     def close(self) -> None:
-        """Let the thread end."""
+        """Let the thread end with what it was given already."""
+        self._is_closed = True
         if self._thread is not None:
-            self._thread.shutdown(wait=False, cancel_futures=True)
+            self._thread.shutdown(wait=False)
 
     def _compile(self, make_grammar: Callable[[], Grammar]) -> GrammarConstraint:
         grammar = make_grammar()

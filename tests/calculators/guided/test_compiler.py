@@ -12,7 +12,7 @@ from guiding import accepts, allowed, write
 
 from calculators.byte_table import ByteTable
 from calculators.guided import Grammar, GrammarCompiler, GrammarConstraint
-from server.errors import InvalidRequestError
+from server.errors import InvalidRequestError, ModelNotReadyError
 
 CompileSchema = Callable[[Any], Awaitable[GrammarConstraint]]
 
@@ -193,7 +193,7 @@ async def test_a_schema_that_becomes_too_complex_ends_with_an_error(
 
 
 async def test_a_model_without_an_end_token_is_refused(table: ByteTable) -> None:
-    compiler = GrammarCompiler(table, len(table.token_bytes), ())
+    compiler = GrammarCompiler(table, len(table.token_bytes), (10**6,))
     with pytest.raises(InvalidRequestError, match="f: this model has no end token"):
         await compiler.compile(lambda: Grammar('start: "a"', "f"))
     compiler.close()
@@ -212,3 +212,21 @@ async def test_the_event_loop_is_free_while_a_grammar_is_compiled(
     await asyncio.sleep(0)
     is_free.set()
     await compiling
+
+
+async def test_what_was_asked_before_the_end_is_compiled(table: ByteTable) -> None:
+    compiler = GrammarCompiler(table, len(table.token_bytes), (END,))
+    may_go_on = threading.Event()
+
+    def make_grammar() -> Grammar:
+        assert may_go_on.wait(10)
+        return Grammar('start: "a"', "f")
+
+    tasks = [asyncio.create_task(compiler.compile(make_grammar)) for _ in range(3)]
+    await asyncio.sleep(0)
+    compiler.close()
+    may_go_on.set()
+    for constraint in await asyncio.gather(*tasks):
+        assert allowed(constraint)
+    with pytest.raises(ModelNotReadyError, match="being unloaded"):
+        await compiler.compile(make_grammar)
