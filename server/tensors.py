@@ -65,7 +65,7 @@ class Tensor:
             return
         if self.datatype not in ITEM_SIZES:
             raise ValueError(
-                f"datatype is {self.datatype!r}; possible: {', '.join(ITEM_SIZES)}, BYTES"
+                f"datatype is {self.datatype[:20]!r}; possible: {', '.join(ITEM_SIZES)}, BYTES"
             )
         expected = self.num_elements * ITEM_SIZES[self.datatype]
         if len(self.data) != expected:

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import shutil
 import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensor_fakes
 from fakes import echo_graph, write_graph
 from openvino_models import (
     DATATYPES,
@@ -358,6 +360,31 @@ async def test_tensors_that_do_not_fit_each_other(server: Server) -> None:
     assert message.startswith("the model cannot process these tensors: ")
     assert ".cpp" not in message
     await infer_ok(server, {"inputs": add_inputs()})
+
+
+async def test_a_graph_with_a_node_of_its_own_before_the_model(tmp_path: Path) -> None:
+    folder = write_inference_graph(tmp_path / "m", add_model())
+    shutil.copy(tensor_fakes.__file__, folder)
+    graph = (folder / "graph.pbtxt").read_text()
+    own_input = '  input_stream: "INFER_REQUEST:request"'
+    graph = graph.replace(own_input, '  input_stream: "INFER_REQUEST:scaled"')
+    graph += """
+node {
+  calculator: "./tensor_fakes.py:ScaleCalculator"
+  input_stream: "INFER_REQUEST:request"
+  output_stream: "INFER_REQUEST:scaled"
+}
+"""
+    (folder / "graph.pbtxt").write_text(graph)
+    (tmp_path / "config.json").write_text('{"model_config_list": [{"config": {"name": "m"}}]}')
+    manager = ModelManager(load_config(tmp_path))
+    await manager.load_all()
+    async with running_server(manager) as server:
+        body = {"inputs": add_inputs(), "parameters": {"scale": 10}, "outputs": [{"name": "sum"}]}
+        answer = await infer_ok(server, body, "m")
+        assert answer["outputs"][0]["data"] == [110.0, 220.0, 335.0]
+        async with server.http.get("/v2/models/m") as response:
+            assert len((await response.json())["inputs"]) == 2
 
 
 async def test_unknown_models_and_versions(server: Server) -> None:

@@ -127,5 +127,7 @@ def test_errors_are_read(client: Any, expected: dict[str, Any]) -> None:
     assert error.value.status() == "400"
     with pytest.raises(InferenceServerException, match="there is no model 'birt'; did you mean"):
         client.infer("birt", tensors(expected, binary=True))
+    with pytest.raises(InferenceServerException, match="Content-Encoding 'gzip' is not supported"):
+        client.infer("bert", tensors(expected, binary=True), request_compression_algorithm="gzip")
     with pytest.raises(InferenceServerException, match="'sequence_id' is unknown"):
         client.infer("bert", tensors(expected, binary=True), sequence_id=7)
