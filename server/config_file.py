@@ -17,25 +17,25 @@ class ConfigFile:
     """A config.json that lists the models to serve; everything in it that is not ours is kept."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
 
     def check(self) -> None:
         """Raise ConfigError if an entry could not be added."""
-        if self._path.suffix in {".yaml", ".yml"}:
+        if self.path.suffix in {".yaml", ".yml"}:
             raise ConfigError(
-                f"{self._path}: only JSON can be updated, a YAML file would lose its comments; "
+                f"{self.path}: only JSON can be updated, a YAML file would lose its comments; "
                 "change it by hand, or name another file"
             )
-        if self._path.is_dir():
-            raise ConfigError(f"{self._path} is a folder; the path of a file is needed")
-        if self._path.exists():
-            load_config(self._path)
+        if self.path.is_dir():
+            raise ConfigError(f"{self.path} is a folder; the path of a file is needed")
+        if self.path.exists():
+            load_config(self.path)
 
     def add(self, name: str, model_folder: Path) -> None:
         """Add the model, or set `base_path` of the entry that has its name."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         # Another export may add its own entry between our reading and our writing.
-        with folder_lock(self._path.parent, wait=True):
+        with folder_lock(self.path.parent, wait=True):
             self.check()
             document = self._read()
             self._merge(document, name, self._base_path(model_folder))
@@ -43,31 +43,31 @@ class ConfigFile:
 
     def remove(self, name: str) -> None:
         """Take out the entry of that name. Raises ConfigError where there is none."""
-        if not self._path.exists():
-            raise ConfigError(f"{self._path}: no such file")
-        with folder_lock(self._path.parent, wait=True):
+        if not self.path.exists():
+            raise ConfigError(f"{self.path}: no such file")
+        with folder_lock(self.path.parent, wait=True):
             self.check()
             document = self._read()
             names = [entry["name"] for entry in _entries(document)]
             if name not in names:
                 hint = did_you_mean(name, names) or f"; it lists {', '.join(names) or 'none'}"
-                raise ConfigError(f"{self._path}: there is no model {name!r}{hint}")
+                raise ConfigError(f"{self.path}: there is no model {name!r}{hint}")
             _remove(document, name)
             self._write(document)
 
     def _write(self, document: dict[str, Any]) -> None:
         text = json.dumps(document, indent=4, ensure_ascii=False) + "\n"
-        write_atomically(self._path, text, check=load_config)
+        write_atomically(self.path, text, check=load_config)
 
     def _read(self) -> dict[str, Any]:
-        if not self._path.exists():
+        if not self.path.exists():
             return {"mediapipe_config_list": [], "model_config_list": []}
-        document: dict[str, Any] = json.loads(self._path.read_text(encoding="utf-8-sig"))
+        document: dict[str, Any] = json.loads(self.path.read_text(encoding="utf-8-sig"))
         return document
 
     def _base_path(self, model_folder: Path) -> str:
         """Relative to the file, so that the folder which holds both can be moved."""
-        path = os.path.relpath(model_folder.resolve(), self._path.resolve().parent)
+        path = os.path.relpath(model_folder.resolve(), self.path.resolve().parent)
         return Path(path).as_posix()
 
     @staticmethod

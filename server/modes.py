@@ -41,8 +41,10 @@ def _edit_config(arguments: Arguments) -> None:
     try:
         if arguments.remove_from_config:
             file.remove(name)
+            print(f"{name!r} is no longer listed in {file.path}")
         else:
             file.add(name, _existing_folder(arguments.served_path))
+            print(f"{name!r} is listed in {file.path}")
     except OSError as error:
         raise ConfigError(f"{error.filename or path}: {error.strerror}") from error
 
