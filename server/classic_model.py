@@ -34,6 +34,28 @@ node {{
 }}
 """
 
+LLM_MODEL_FILE = "openvino_model.xml"
+LLM_TOKENIZER_FILES = ("openvino_tokenizer.xml", "openvino_detokenizer.xml")
+# What export_model would write into the folder, in Model Server's form of one node.
+LLM_GRAPH = """
+input_stream: "HTTP_REQUEST_PAYLOAD:input"
+output_stream: "HTTP_RESPONSE_PAYLOAD:output"
+node {{
+  name: "LLMExecutor"
+  calculator: "HttpLLMCalculator"
+  input_stream: "HTTP_REQUEST_PAYLOAD:input"
+  output_stream: "HTTP_RESPONSE_PAYLOAD:output"
+  node_options: {{
+    [type.googleapis.com/mediapipe.LLMCalculatorOptions]: {{
+      models_path: "."
+      device: {device}
+      plugin_config: {plugin_config}
+      enable_prefix_caching: true
+    }}
+  }}
+}}
+"""
+
 
 def find_versions(config: ServerConfig) -> ServerConfig:
     """The configuration with an entry for each version that is to be served now.
@@ -71,19 +93,34 @@ def _is_version(name: str) -> bool:
 
 
 def classic_graph(model: ModelConfig) -> GraphConfig:
-    """The graph of one node that serves a version. Raises ModelLoadError where nothing can."""
-    assert model.model_folder is not None
-    classic = model.classic
-    if not _has_files(model.model_folder):
+    """The graph of one node that serves a version. Raises ModelLoadError where nothing can.
+
+    A folder with all that an LLM needs gets the node that generates text, any other the one that
+    takes tensors.
+    """
+    folder, classic = model.model_folder, model.classic
+    assert folder is not None
+    if not _has_files(folder):
         places = " nor ".join(map(str, model.graph_candidates()))
-        raise ModelLoadError(f"there is neither {places} nor a model in {model.model_folder}")
+        raise ModelLoadError(f"there is neither {places} nor a model in {folder}")
     if classic.unsupported:
         keys = ", ".join(classic.unsupported)
         raise ModelLoadError(f"the configuration asks for {keys}, which is not supported")
     names = ("device", "plugin_config", "nireq", "shape", "batch_size", "layout")
     # What JSON writes for a text or a number is the same in graph.pbtxt.
     values = {name: json.dumps(getattr(classic, name)) for name in names}
-    return parse_graph_config(GRAPH.format(**values), f"the graph made for {model.model_folder}")
+    asks_for_tensors = classic.nireq or classic.shape or classic.batch_size or classic.layout
+    graph = GRAPH if asks_for_tensors or not _is_llm(folder) else LLM_GRAPH
+    return parse_graph_config(graph.format(**values), f"the graph made for {folder}")
+
+
+def _is_llm(folder: Path) -> bool:
+    try:
+        # The input by which a model with a KV cache of its own is known.
+        has_state = b'"beam_idx"' in (folder / LLM_MODEL_FILE).read_bytes()
+        return has_state and all((folder / name).is_file() for name in LLM_TOKENIZER_FILES)
+    except OSError:
+        return False
 
 
 def _has_files(folder: Path) -> bool:

@@ -82,3 +82,17 @@ def test_a_signal_during_an_export(hf_model: Path, tmp_path: Path) -> None:
         assert process.wait(60) == 128 + signal.SIGTERM
     assert "Traceback" not in rest
     assert not any(tmp_path.rglob("*.xml"))
+
+
+@pytest.mark.parametrize("has_config", [False, True])
+def test_an_llm_needs_no_graph(has_config: bool, chat_model: Path, tmp_path: Path) -> None:
+    shutil.copytree(chat_model, tmp_path / "chat")
+    (tmp_path / "chat/graph.pbtxt").unlink()
+    source: tuple[object, ...] = ("--model_name", "chat", "--model_path", tmp_path / "chat")
+    if has_config:
+        assert run("--add_to_config", *source, "--config_path", tmp_path).returncode == 0
+        source = ("--config_path", tmp_path)
+    with server_process(*source) as server, server.openai() as client:
+        answer = client.chat.completions.create(model="chat", messages=QUESTION, temperature=0)
+        assert "Paris" in (answer.choices[0].message.content or "")
+    assert not (tmp_path / "chat/graph.pbtxt").exists(), "nothing is written"
