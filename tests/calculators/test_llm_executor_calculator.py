@@ -1,0 +1,85 @@
+"""Constrained answers need more than a model; the node says what, when it is not there."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from calculators.llm_executor_calculator import LLMExecutorCalculator
+from calculators.llm_options import LLMCalculatorOptions
+from calculators.output_parsers import OutputFormat
+from calculators.tokenizer import Tokenizer
+from server.errors import ConfigError, InvalidRequestError
+from server.graph.testing import CalculatorRunner
+from server.payloads import GenerationRequest, TokenizedPrompt
+
+HERMES = OutputFormat.choose("hermes3", "none", "")
+TOOLS = ({"type": "function", "function": {"name": "f"}},)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(model_f32: Path) -> Tokenizer:
+    return Tokenizer(model_f32)
+
+
+def make_runner(model: Path, *, is_guided: bool = False, **side_packets: Any) -> CalculatorRunner:
+    options = LLMCalculatorOptions(
+        str(model), device="CPU", num_kv_blocks=8, enable_tool_guided_generation=is_guided
+    )
+    return CalculatorRunner(LLMExecutorCalculator, options, side_packets=side_packets)
+
+
+@pytest.fixture(scope="module")
+def bare(model_f32: Path) -> Iterator[CalculatorRunner]:
+    """A node as in a graph that was written for its model alone."""
+    runner = make_runner(model_f32)
+    runner.open()
+    yield runner
+    runner.close()
+
+
+def prompt(**fields: Any) -> TokenizedPrompt:
+    request = GenerationRequest("r", messages=(), sampling={"max_tokens": 2}, **fields)
+    return TokenizedPrompt(request, (5, 6), "")
+
+
+async def test_without_a_tokenizer_answers_are_free(bare: CalculatorRunner) -> None:
+    chunks = (await bare.run({"PROMPT": [prompt(tools=TOOLS)]}))["TOKENS"]
+    assert chunks[-1].finish_reason in ("stop", "length")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"json_schema": {}},
+        {"tools": TOOLS, "is_tool_required": True},
+        {"tools": TOOLS, "parallel_tool_calls": False},
+    ],
+    ids=str,
+)
+async def test_without_a_tokenizer_a_form_is_refused(
+    bare: CalculatorRunner, fields: dict[str, Any]
+) -> None:
+    with pytest.raises(InvalidRequestError, match='has no side packet "TOKENIZER"'):
+        await bare.run({"PROMPT": [prompt(**fields)]})
+
+
+@pytest.mark.parametrize(
+    ("output_format", "message"),
+    [
+        (None, 'enable_tool_guided_generation needs the side packet "OUTPUT_FORMAT"'),
+        (OutputFormat(), "needs a tool parser of devstral, hermes3, llama3, phi4"),
+        (OutputFormat.choose("mistral", "none", ""), "needs a tool parser of devstral, hermes3"),
+    ],
+    ids=str,
+)
+def test_calls_that_cannot_be_guided_are_told_before_the_model_is_loaded(
+    tmp_path: Path, tokenizer: Tokenizer, output_format: OutputFormat | None, message: str
+) -> None:
+    packets = {} if output_format is None else {"OUTPUT_FORMAT": output_format}
+    runner = make_runner(tmp_path, is_guided=True, TOKENIZER=tokenizer, **packets)
+    with pytest.raises(ConfigError, match=message):
+        runner.open()
+    with pytest.raises(ConfigError, match='needs the side packet "TOKENIZER"'):
+        make_runner(tmp_path, is_guided=True, OUTPUT_FORMAT=HERMES).open()
