@@ -17,6 +17,8 @@ __all__ = ["GrammarCompiler"]
 
 # llguidance follows a schema recursively; what json_rule lets through needs a fifth of this.
 STACK_BYTES = 64 * 2**20
+# Each optional property that may come next has four, and json_rule lets 2000 objects through.
+MAX_ITEMS_IN_ROW = 10_000
 MAX_PROBLEM_CHARACTERS = 300
 PLACE = re.compile(r"at (\d+)\(\d+\): ")
 # A forced text may be written in any tokens, as by the other grammar libraries: llguidance would
@@ -37,7 +39,7 @@ class GrammarCompiler:
         self._special_names = frozenset(names)
         self._vocab_size = vocab_size
         self._eos_token_ids = sorted(i for i in eos_token_ids if i < vocab_size)
-        self._limits = LLParserLimits(verbose_errors=False)
+        self._limits = LLParserLimits(max_items_in_row=MAX_ITEMS_IN_ROW, verbose_errors=False)
         self._tokenizers: dict[frozenset[str], LLTokenizer] = {}
         self._thread: ThreadPoolExecutor | None = None
         self._is_closed = False

@@ -180,6 +180,16 @@ async def test_a_large_schema_is_compiled(compile_schema: CompileSchema, schema:
     assert allowed(await compile_schema(schema))
 
 
+async def test_any_of_many_optional_properties_can_come(
+    compile_schema: CompileSchema, table: ByteTable
+) -> None:
+    properties = {f"p{i}": {"type": "integer"} for i in range(1990)}
+    constraint = await compile_schema({"type": "object", "properties": properties})
+    for text in ("{}", '{"p0": 1}', '{"p7": 1, "p1989": 2}'):
+        assert accepts(constraint, table, END, text)
+    assert not accepts(constraint, table, END, '{"p7": "x"}')
+
+
 async def test_a_schema_that_becomes_too_complex_ends_with_an_error(
     compile_schema: CompileSchema, table: ByteTable
 ) -> None:
