@@ -56,8 +56,8 @@ def greedy_tokens(model: Path, prompts: list[list[int]], kv: str, inference: str
         engine.add(request)
     while engine.has_work:
         for output in engine.step():
-            assert output.token_id is not None, output.error
-            tokens[output.request_id].append(output.token_id)
+            assert output.error is None, output.error
+            tokens[output.request_id].extend(output.token_ids)
     engine.close()
     return np.array(list(tokens.values()))
 
