@@ -2,10 +2,10 @@
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from server.api.settings import CorsSettings, HttpSettings, KeyScope
 from server.config import ServerConfig, load_config, single_model_config
@@ -39,6 +39,8 @@ class Arguments:
     model_name: str | None
     model_path: Path | None
     model_repository_path: Path | None
+    target_device: str | None
+    model_keys: Mapping[str, Any]
     rest_port: int
     rest_bind_address: tuple[str, ...]
     log_level: str
@@ -71,7 +73,8 @@ class Arguments:
     def load_config(self) -> ServerConfig:
         """The models to serve. Raises ConfigError."""
         if self.model_name is not None or self.source_model is not None:
-            return single_model_config(self.served_name, self.served_path)
+            keys = {} if self.source_model is not None else self.entry_keys
+            return single_model_config(self.served_name, self.served_path, keys)
         return load_config(self.config_file)
 
     @property
@@ -87,6 +90,12 @@ class Arguments:
             return self.config_path
         assert self.repository is not None
         return self.repository / CONFIG_NAME
+
+    @property
+    def entry_keys(self) -> Mapping[str, Any]:
+        """What the flags say of a model without a graph, as keys of an entry in config.json."""
+        device = {} if self.target_device is None else {"target_device": self.target_device}
+        return {**self.model_keys, **device}
 
     @property
     def served_name(self) -> str:
@@ -116,6 +125,8 @@ class Arguments:
             "--no_config_file",
             *self.exporter_flags,
         ]
+        if self.target_device is not None:
+            flags.append(f"--target_device={self.target_device}")
         if self.overwrite_models:
             flags.append("--overwrite_models")
         if not self.dynamic_split_fuse:
@@ -211,6 +222,7 @@ def _find_problem(arguments: Arguments) -> str | None:
             "--allowed_headers: to browsers * does not stand for all where credentials are sent"
         )
     problem = _find_export_problem(arguments)
+    problem = problem or _find_model_problem(arguments)
     if problem is not None or arguments.list_calculators:
         return problem
     if arguments.list_models:
@@ -234,6 +246,19 @@ def _find_export_problem(arguments: Arguments) -> str | None:
         flag = arguments.exporter_flags[0].partition("=")[0]
         return f"{flag} is for an export: it needs --source_model or --configure"
     return None
+
+
+def _find_model_problem(arguments: Arguments) -> str | None:
+    is_single = arguments.model_name is not None and arguments.source_model is None
+    if is_single and not arguments.remove_from_config:
+        return None
+    flags = [f"--{key}" for key in arguments.model_keys]
+    if arguments.target_device is not None and not (arguments.source_model or arguments.configure):
+        flags.append("--target_device")
+    if not flags:
+        return None
+    problem = f"{flags[0]} is for a single model without a graph"
+    return f"{problem}: it needs --model_name and --model_path"
 
 
 def _find_editing_problem(arguments: Arguments, mode: str) -> str | None:

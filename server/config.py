@@ -108,13 +108,27 @@ def load_config(path: Path) -> ServerConfig:
     return _ConfigReader(file).read(document)
 
 
-def single_model_config(name: str, model_path: Path) -> ServerConfig:
-    """The configuration of one model given on the command line. Raises ConfigError."""
+def single_model_config(
+    name: str, model_path: Path, keys: Mapping[str, Any] | None = None
+) -> ServerConfig:
+    """The configuration of one model given on the command line. Raises ConfigError.
+
+    `keys` are what config.json has for a model without a graph.
+    """
     if not name:
         raise ConfigError("--model_name is empty; it must be the name that clients ask for")
     if not _is_folder(model_path):
         raise ConfigError(f"--model_path {model_path}: no such folder")
-    return ServerConfig((_model(name, model_path.absolute(), None, is_graph=False),))
+    model = _model(name, model_path.absolute(), None, is_graph=False)
+    if not keys:
+        return ServerConfig((model,))
+    if model.find_graph() is not None:
+        flag = next(iter(keys))
+        raise ConfigError(f"--{flag} is for a model without a graph; {model_path} has a graph")
+    try:
+        return ServerConfig((replace(model, classic=ClassicConfig.parse(keys)),))
+    except ValueError as error:
+        raise ConfigError(f"--{error}") from error
 
 
 def _is_file(path: Path) -> bool:

@@ -2,8 +2,9 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from server.atomic_files import folder_lock, write_atomically
@@ -11,6 +12,8 @@ from server.config import load_config
 from server.errors import ConfigError, did_you_mean
 
 __all__ = ["ConfigFile"]
+
+NO_KEYS: Mapping[str, Any] = MappingProxyType({})
 
 
 class ConfigFile:
@@ -31,14 +34,14 @@ class ConfigFile:
         if self.path.exists():
             load_config(self.path)
 
-    def add(self, name: str, model_folder: Path) -> None:
-        """Add the model, or set `base_path` of the entry that has its name."""
+    def add(self, name: str, model_folder: Path, keys: Mapping[str, Any] = NO_KEYS) -> None:
+        """Add the model, or set `base_path` and `keys` of the entry that has its name."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         # Another export may add its own entry between our reading and our writing.
         with folder_lock(self.path.parent, wait=True):
             self.check()
             document = self._read()
-            self._merge(document, name, self._base_path(model_folder))
+            self._merge(document, name, {"base_path": self._base_path(model_folder), **keys})
             self._write(document)
 
     def remove(self, name: str) -> None:
@@ -71,13 +74,13 @@ class ConfigFile:
         return Path(path).as_posix()
 
     @staticmethod
-    def _merge(document: dict[str, Any], name: str, base_path: str) -> None:
+    def _merge(document: dict[str, Any], name: str, keys: Mapping[str, Any]) -> None:
         named = [entry for entry in _entries(document) if entry["name"] == name]
         for entry in named:
-            entry["base_path"] = base_path
+            entry.update(keys)
         if not named:
             models = document.setdefault("model_config_list", [])
-            models.append({"config": {"name": name, "base_path": base_path}})
+            models.append({"config": {"name": name, **keys}})
 
 
 def _entries(document: dict[str, Any]) -> Iterator[dict[str, Any]]:

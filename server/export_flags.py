@@ -22,7 +22,6 @@ TASKS = ("text_generation",)
 SAME_FLAGS = (
     "--weight-format",
     "--extra_quantization_params",
-    "--target_device",
     "--pipeline_type",
     "--kv_cache_precision",
     "--enable_prefix_caching",

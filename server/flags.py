@@ -7,6 +7,7 @@ from pathlib import Path
 from server.api.settings import HttpSettings, KeyScope
 from server.export_flags import add_export_flags
 from server.flag_values import addresses, at_least, boolean, names, origins, port, seconds
+from server.model_flags import add_model_flags
 from server.version import version
 
 __all__ = ["LOG_LEVELS", "add_flags"]
@@ -18,6 +19,7 @@ Add = Callable[..., object]
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add all that the server understands."""
     _add_source(parser.add_argument_group("what to serve").add_argument)
+    add_model_flags(parser.add_argument_group("for a single model without a graph").add_argument)
     _add_serving(parser.add_argument_group("how to serve").add_argument)
     _add_access(parser.add_argument_group("who may ask").add_argument)
     _add_export(parser.add_argument_group("to export a model before it is served").add_argument)
@@ -40,6 +42,7 @@ def _add_source(add: Add) -> None:
         "(default: OVMS_MODEL_REPOSITORY_PATH of the environment, which also stands for its "
         "config.json where nothing else says what to serve)",
     )
+    add("--target_device", help="OpenVINO device of a model that is exported or has no graph")
 
 
 def _add_serving(add: Add) -> None:

@@ -43,7 +43,7 @@ def _edit_config(arguments: Arguments) -> None:
             file.remove(name)
             print(f"{name!r} is no longer listed in {file.path}")
         else:
-            file.add(name, _existing_folder(arguments.served_path))
+            file.add(name, _existing_folder(arguments.served_path), arguments.entry_keys)
             print(f"{name!r} is listed in {file.path}")
     except OSError as error:
         raise ConfigError(f"{error.filename or path}: {error.strerror}") from error

@@ -29,7 +29,7 @@ IGNORED = {
     "--allowed_local_media_path": NO_FETCHING,
 }
 
-IN_CONFIG = "it is for single models; write it into their entry in config.json"
+NO_PREPROCESSING = "tensors go into the model as they come; a calculator can change them"
 NO_METRICS = "there are no metrics yet"
 REFUSED = {
     "--metrics_enable": NO_METRICS,
@@ -37,17 +37,10 @@ REFUSED = {
     "--verbose_response": "answers have no such part",
     "--trace_path": "there is no tracing; --log_level TRACE says most",
     "--cpu_extension": "no libraries are loaded into OpenVINO; a calculator can do what they did",
-    "--plugin_config": "write plugin_config into the node of graph.pbtxt, or into the entry in "
-    "config.json of a model without a graph",
-    "--model_version_policy": IN_CONFIG,
-    "--batch_size": IN_CONFIG,
-    "--shape": IN_CONFIG,
-    "--layout": IN_CONFIG,
-    "--mean": IN_CONFIG,
-    "--scale": IN_CONFIG,
-    "--color_format": IN_CONFIG,
-    "--precision": IN_CONFIG,
-    "--nireq": IN_CONFIG,
+    "--mean": NO_PREPROCESSING,
+    "--scale": NO_PREPROCESSING,
+    "--color_format": NO_PREPROCESSING,
+    "--precision": NO_PREPROCESSING,
     "--gguf_filename": "GGUF files cannot be exported; name the Hugging Face model they came from",
     "--source_loras": "adapters are not supported",
     "--draft_source_model": "speculative decoding is not supported yet",

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from server.api.settings import CorsSettings, HttpSettings, KeyScope
+from server.classic_config import ClassicConfig, VersionPolicy
 from server.command_line import Arguments, parse_arguments
 from server.errors import ConfigError
 
@@ -122,7 +123,11 @@ def test_bad_values(flags: list[str], problem: str, capsys: pytest.CaptureFixtur
             ["--metrics_enable", "--config_path=x"],
             "--metrics_enable of Model Server cannot be used",
         ),
-        (["--shape", "1,2", "--config_path=x"], "write it into their entry in config.json"),
+        (["--shape", "1,2", "--config_path=x"], "--shape is for a single model without a graph"),
+        (["--nireq=1", "--source_model=x", "--model_repository_path=r"], "--nireq is for"),
+        (["--target_device=CPU", "--config_path=x"], "--target_device is for"),
+        (["--remove_from_config", "--model_name=m", "--config_path=x", "--nireq=1"], "--nireq is"),
+        (["--mean=1", "--config_path=x"], "--mean of Model Server cannot be used"),
         (["--rest_wokers", "2", "--config_path=x"], "unknown argument --rest_wokers"),
         (["--source_modl", "2"], "did you mean '--source_model' or"),
     ],
@@ -164,6 +169,7 @@ def test_what_the_exporter_is_told(tmp_path: Path) -> None:
     arguments = parse(
         *["--source_model=org/m", "--model_repository_path", tmp_path, *flags],
         *["--dynamic_split_fuse=false", "--overwrite_models", "--pull"],
+        "--target_device=GPU",
     )
     assert arguments.exporter_arguments() == [
         "--source_model=org/m",
@@ -173,10 +179,49 @@ def test_what_the_exporter_is_told(tmp_path: Path) -> None:
         "--weight-format=int4",
         "--cache_size=2",
         "--tool_parser=hermes3",
+        "--target_device=GPU",
         "--overwrite_models",
         "--disable_dynamic_split_fuse",
     ]
     assert arguments.served_path == tmp_path / "org/m"
+
+
+def test_flags_of_a_model_without_a_graph(tmp_path: Path) -> None:
+    flags = ["--nireq=3", "--batch_size=1:4", "--target_device=CPU", "--shape=(1,4)"]
+    flags += ["--plugin_config", '{"NUM_STREAMS": 2}', "--layout", "NHWC:NCHW"]
+    flags += ["--model_version_policy", '{"specific": {"versions": [1, 4]}}']
+    (model,) = parse("--model_name=m", "--model_path", tmp_path, *flags).load_config().models
+    assert model.classic == ClassicConfig(
+        device="CPU",
+        plugin_config='{"NUM_STREAMS": 2}',
+        nireq=3,
+        shape="(1,4)",
+        batch_size="1:4",
+        layout="NHWC:NCHW",
+        version_policy=VersionPolicy(specific=(1, 4)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("flag", "problem"),
+    [
+        ("--nireq=-1", "--nireq must be an integer from 0"),
+        ("--nireq=many", "--nireq must be an integer from 0"),
+        ("--plugin_config=x", "--plugin_config must be an object"),
+        ("--plugin_config={", "--plugin_config must be an object"),
+        ("--plugin_config=" + '{"a":' * 5000, "--plugin_config must be an object"),
+        ("--model_version_policy={}", "--model_version_policy must be"),
+    ],
+)
+def test_bad_flags_of_a_model_without_a_graph(flag: str, problem: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        parse("--model_name=m", "--model_path", tmp_path, flag).load_config()
+
+
+def test_a_model_with_a_graph_takes_no_such_flags(tmp_path: Path) -> None:
+    (tmp_path / "graph.pbtxt").write_text("")
+    with pytest.raises(ConfigError, match="--nireq is for a model without a graph"):
+        parse("--model_name=m", "--model_path", tmp_path, "--nireq=2").load_config()
 
 
 def test_the_name_of_a_source_folder(tmp_path: Path) -> None:
