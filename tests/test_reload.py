@@ -260,7 +260,7 @@ async def test_a_reload_goes_on_without_the_one_who_asked(tmp_path: Path) -> Non
     async with loaded(write_repository(tmp_path, {"m": echo_graph()})) as manager:
         write_repository(tmp_path, {"m": echo_graph(), "n": echo_graph(open_s=0.2)})
         reload = asyncio.create_task(manager.reload(retry_failed=True))
-        await asyncio.sleep(0.05)
+        await until_loading(manager)
         reload.cancel()
         await until_state(manager, "n", "AVAILABLE")
 
