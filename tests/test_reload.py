@@ -51,9 +51,14 @@ async def until_loading(manager: ModelManager) -> None:
             await asyncio.sleep(0.01)
 
 
+def has_state(manager: ModelManager, name: str, state: str) -> bool:
+    """A model that is new in the configuration may not be listed yet."""
+    return name in manager.status() and version_of(manager, name)["state"] == state
+
+
 async def until_state(manager: ModelManager, name: str, state: str) -> None:
     async with asyncio.timeout(10):
-        while version_of(manager, name)["state"] != state:  # noqa: ASYNC110 - nothing tells of it
+        while not has_state(manager, name, state):  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.01)
 
 
