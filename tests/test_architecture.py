@@ -12,7 +12,8 @@ ROOT = Path(__file__).parent.parent
 ALLOWED: dict[str, set[str]] = {
     "server.errors": set(),
     "server.tensors": set(),
-    "server.payloads": {"server.errors", "server.tensors"},
+    "server.sampling_params": {"server.errors"},
+    "server.payloads": {"server.sampling_params", "server.tensors"},
     "server.version": set(),
     "server.graph": {"server.errors"},
     "server.engine": {"server.errors", "server.payloads"},
@@ -59,6 +60,7 @@ ALLOWED: dict[str, set[str]] = {
         "server.graph",
         "server.model_manager",
         "server.payloads",
+        "server.sampling_params",
         "server.tensors",
         "server.version",
     },

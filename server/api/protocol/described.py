@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import WithJsonSchema
 from pydantic.config import JsonDict
 
-from server.payloads import SAMPLING_RANGES
+from server.sampling_params import SAMPLING_RANGES
 
 __all__ = [
     "ChatMessages",

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from server.api.protocol.answer import AnswerStyle
 from server.api.protocol.described import EarlyStopping, StopStrings, within
 from server.errors import InvalidRequestError, describe_value
-from server.payloads import MAX_CHOICES, SamplingFields, SamplingParams
+from server.sampling_params import MAX_CHOICES, SamplingFields, SamplingParams
 
 __all__ = [
     "SHARED_LABELS",

@@ -1,0 +1,60 @@
+from typing import Any
+
+import pytest
+
+from server.errors import InvalidRequestError
+from server.sampling_params import SamplingParams
+
+BEAMS = {"num_beams": 4, "temperature": 0.0}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"n": 4},
+        {"num_beams": 128},
+        {"length_penalty": -10.0},
+        {"length_penalty": 10.0, "early_stopping": "never"},
+        {"early_stopping": True},
+        {"seed": 5},
+    ],
+)
+def test_parameters_of_a_beam_search(fields: dict[str, Any]) -> None:
+    params = SamplingParams(**{**BEAMS, **fields})
+    assert params.num_sequences == params.num_beams
+
+
+@pytest.mark.parametrize(
+    ("fields", "param", "problem"),
+    [
+        ({"num_beams": 0}, "num_beams", "num_beams is 0; it must be from 1 to 128"),
+        ({"num_beams": 129}, "num_beams", "num_beams is 129"),
+        ({"n": 5}, "n", "n is 5; a search with 4 beams finds no more answers"),
+        ({"temperature": 0.1}, "temperature", "is 0.1; in a beam search it has no effect"),
+        ({"top_k": 5}, "top_k", "top_k is 5; in a beam search it has no effect"),
+        ({"top_p": 0.9}, "top_p", "top_p is 0.9; in a beam search it has no effect"),
+        ({"min_p": 0.1}, "min_p", "min_p is 0.1; in a beam search it has no effect"),
+        ({"max_tokens": 0}, "max_tokens", "max_tokens is 0; a beam search needs at least 1"),
+        ({"length_penalty": 10.1}, "length_penalty", "it must be from -10.0 to 10.0"),
+        ({"length_penalty": -10.1}, "length_penalty", "it must be from -10.0 to 10.0"),
+        ({"length_penalty": float("nan")}, "length_penalty", "it must be from -10.0 to 10.0"),
+        (
+            {"early_stopping": "always"},
+            "early_stopping",
+            "must be true, false or 'never', found the string 'always'",
+        ),
+        (
+            {"num_beams": 1, "length_penalty": 2.0},
+            "length_penalty",
+            r"is 2.0; without beam search \(num_beams above 1\) it has no effect and must be 1.0",
+        ),
+        ({"num_beams": 1, "early_stopping": True}, "early_stopping", "must be False"),
+    ],
+)
+def test_what_has_no_effect_on_a_beam_search_is_refused(
+    fields: dict[str, Any], param: str, problem: str
+) -> None:
+    with pytest.raises(InvalidRequestError, match=problem) as error:
+        SamplingParams(**{**BEAMS, **fields})
+    assert error.value.param == param
