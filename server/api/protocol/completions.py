@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NoReturn
+from typing import Any
 
 from pydantic import ConfigDict, Field
 
@@ -24,8 +24,9 @@ from server.api.protocol.fields import (
     Count,
     GenerationFields,
 )
+from server.api.protocol.refusal import refuse_value
 from server.api.protocol.validation import FieldRules, validate_fields
-from server.errors import InvalidRequestError, describe_value
+from server.errors import InvalidRequestError
 from server.payloads import GenerationRequest, SamplingFields, TextChunk, TokenLogprobs
 
 __all__ = ["CompletionFields", "parse_completion"]
@@ -119,7 +120,7 @@ def _parse_prompts(prompt: object) -> list[ParsedPrompt]:
     if isinstance(prompt, str):
         return [_text(prompt, "prompt")]
     if not isinstance(prompt, list):
-        _fail("prompt", "must be a string, token ids, or a list of either", prompt)
+        refuse_value("prompt", "must be a string, token ids, or a list of either", prompt)
     if not prompt:
         raise InvalidRequestError("prompt is empty", "prompt")
     if isinstance(prompt[0], int):
@@ -133,7 +134,7 @@ def _parse_prompts(prompt: object) -> list[ParsedPrompt]:
 
 def _text(prompt: object, where: str) -> str:
     if not isinstance(prompt, str):
-        _fail(where, "must be a string", prompt)
+        refuse_value(where, "must be a string", prompt)
     if not prompt:
         raise InvalidRequestError(f"{where} is empty", "prompt")
     return prompt
@@ -141,19 +142,15 @@ def _text(prompt: object, where: str) -> str:
 
 def _token_ids(prompt: object, where: str) -> tuple[int, ...]:
     if not isinstance(prompt, list):
-        _fail(where, "must be a list of token ids", prompt)
+        refuse_value(where, "must be a list of token ids", prompt)
     if not prompt:
         raise InvalidRequestError(f"{where} is empty", "prompt")
     # Not one by one: there may be millions.
     if set(map(type, prompt)) != {int} or min(prompt) < 0 or max(prompt) > MAX_TOKEN_ID:
         for i, token_id in enumerate(prompt):
             if type(token_id) is not int or not 0 <= token_id <= MAX_TOKEN_ID:
-                _fail(f"{where}[{i}]", "must be a token id", token_id)
+                refuse_value(f"{where}[{i}]", "must be a token id", token_id)
     return tuple(prompt)
-
-
-def _fail(where: str, expected: str, found: object) -> NoReturn:
-    raise InvalidRequestError(f"{where} {expected}, found {describe_value(found)}", "prompt")
 
 
 class _CompletionRenderer(ChoicesRenderer):

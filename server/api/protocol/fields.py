@@ -8,7 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from server.api.protocol.answer import AnswerStyle
 from server.api.protocol.described import EarlyStopping, StopStrings, within
-from server.errors import InvalidRequestError, describe_value
+from server.api.protocol.refusal import refuse_value
+from server.errors import InvalidRequestError
 from server.sampling_params import MAX_CHOICES, SamplingFields, SamplingParams
 
 __all__ = [
@@ -233,9 +234,7 @@ class GenerationFields(BaseModel):
             return None
         for key in self.logit_bias:
             if TOKEN_ID.fullmatch(key) is None:
-                found = describe_value(key)
-                problem = f"logit_bias must have token ids as its keys, found {found}"
-                raise InvalidRequestError(problem, "logit_bias")
+                refuse_value("logit_bias", "must have token ids as its keys", key)
         return {int(key): bias for key, bias in self.logit_bias.items()}
 
     def stop_strings(self) -> tuple[str, ...]:
@@ -243,17 +242,13 @@ class GenerationFields(BaseModel):
         strings = [] if self.stop is None else self.stop
         strings = [strings] if isinstance(strings, str) else strings
         if not isinstance(strings, list):
-            found = describe_value(self.stop)
-            problem = f"stop must be a string or a list of strings, found {found}"
-            raise InvalidRequestError(problem, "stop")
+            refuse_value("stop", "must be a string or a list of strings", self.stop)
         if len(strings) > MAX_STOP_STRINGS:
             problem = f"stop has {len(strings)} strings; at most {MAX_STOP_STRINGS} are possible"
             raise InvalidRequestError(problem, "stop")
         for i, string in enumerate(strings):
             if not (isinstance(string, str) and string):
-                found = describe_value(string)
-                problem = f"stop[{i}] must be a string that is not empty, found {found}"
-                raise InvalidRequestError(problem, "stop")
+                refuse_value(f"stop[{i}]", "must be a string that is not empty", string)
         num_characters = sum(map(len, strings))
         if num_characters > MAX_STOP_CHARACTERS:
             problem = f"stop has {num_characters} characters; at most {MAX_STOP_CHARACTERS} are"

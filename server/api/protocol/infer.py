@@ -12,9 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from server.api.protocol.fields import Mixed
 from server.api.protocol.json_body import parse_json_object
+from server.api.protocol.refusal import refuse_value
 from server.api.protocol.tensor_json import data_of_values
 from server.api.protocol.validation import FieldRules, validate_fields
-from server.errors import InvalidRequestError, describe_value
+from server.errors import InvalidRequestError
 from server.payloads import InferRequest
 from server.tensors import ITEM_SIZES, MAX_RANK, Tensor
 
@@ -98,9 +99,8 @@ def parse_infer(body: bytes, header_length: str | None, *, in_thread: bool = Fal
     parameters = dict(fields.parameters)
     is_binary_default = parameters.pop("binary_data_output", False)
     if not isinstance(is_binary_default, bool):
-        found = describe_value(is_binary_default)
-        problem = f"parameters.binary_data_output must be true or false, found {found}"
-        raise InvalidRequestError(problem, "parameters")
+        where = "parameters.binary_data_output"
+        refuse_value(where, "must be true or false", is_binary_default)
     return InferCall(
         InferRequest(tuple(inputs), _output_names(fields), parameters),
         fields.id,
@@ -163,8 +163,7 @@ def _tensor(fields: InputFields, rest: _BinaryData, where: str) -> Tensor:
     elif isinstance(fields.data, list):
         data = data_of_values(fields.datatype, fields.shape, fields.data, f"{where}.data")
     else:
-        found = describe_value(fields.data)
-        raise InvalidRequestError(f"{where}.data must be a list, found {found}", "inputs")
+        refuse_value(f"{where}.data", "must be a list", fields.data)
     try:
         return Tensor(fields.name, fields.datatype, tuple(fields.shape), data)
     except ValueError as error:

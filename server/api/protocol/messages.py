@@ -1,9 +1,10 @@
 """Messages and tools of a chat, checked and brought into the one form that templates expect."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
-from server.errors import InvalidRequestError, describe_value
+from server.api.protocol.refusal import refuse_value
+from server.errors import InvalidRequestError
 
 __all__ = ["parse_messages", "parse_tools"]
 
@@ -17,9 +18,9 @@ def parse_messages(messages: Sequence[object]) -> tuple[Mapping[str, Any], ...]:
 
 def _parse_message(message: object, where: str) -> Mapping[str, Any]:
     if not isinstance(message, dict):
-        _fail(where, "must be an object", message)
+        refuse_value(where, "must be an object", message)
     if not isinstance(message.get("role"), str):
-        _fail(f"{where}.role", "must be a string", message.get("role"))
+        refuse_value(f"{where}.role", "must be a string", message.get("role"))
     # Client libraries send the members they know as null when they are unset.
     parsed = {name: value for name, value in message.items() if value is not None}
     parsed["content"] = _parse_content(message.get("content"), f"{where}.content")
@@ -34,41 +35,41 @@ def _parse_content(content: object, where: str) -> str:
     if isinstance(content, str):
         return content
     if not isinstance(content, list):
-        _fail(where, "must be a string, null or a list of parts", content)
+        refuse_value(where, "must be a string, null or a list of parts", content)
     return "\n".join(_parse_part(part, f"{where}[{i}]") for i, part in enumerate(content))
 
 
 def _parse_part(part: object, where: str) -> str:
     if not isinstance(part, dict):
-        _fail(where, "must be an object", part)
+        refuse_value(where, "must be an object", part)
     kind = part.get("type")
     if kind != "text":
-        _fail(f"{where}.type", "must be 'text', the only kind that is supported", kind)
+        refuse_value(f"{where}.type", "must be 'text', the only kind that is supported", kind)
     text = part.get("text")
     if not isinstance(text, str):
-        _fail(f"{where}.text", "must be a string", text)
+        refuse_value(f"{where}.text", "must be a string", text)
     return text
 
 
 def _parse_tool_calls(tool_calls: object, where: str) -> list[Mapping[str, Any]]:
     if not isinstance(tool_calls, list):
-        _fail(where, "must be a list", tool_calls)
+        refuse_value(where, "must be a list", tool_calls)
     return [_parse_tool_call(call, f"{where}[{i}]") for i, call in enumerate(tool_calls)]
 
 
 def _parse_tool_call(call: object, where: str) -> Mapping[str, Any]:
     if not isinstance(call, dict):
-        _fail(where, "must be an object", call)
+        refuse_value(where, "must be an object", call)
     function = call.get("function")
     if not isinstance(function, dict):
-        _fail(f"{where}.function", "must be an object", function)
+        refuse_value(f"{where}.function", "must be an object", function)
     if not isinstance(function.get("name"), str):
-        _fail(f"{where}.function.name", "must be a string", function.get("name"))
+        refuse_value(f"{where}.function.name", "must be a string", function.get("name"))
     arguments = function.get("arguments")
     if arguments is None:
         arguments = "{}"
     if not isinstance(arguments, str | dict):
-        _fail(f"{where}.function.arguments", "must be a string or an object", arguments)
+        refuse_value(f"{where}.function.arguments", "must be a string or an object", arguments)
     return {**call, "function": {**function, "arguments": arguments}}
 
 
@@ -79,23 +80,18 @@ def parse_tools(tools: Sequence[object]) -> tuple[Mapping[str, Any], ...]:
 
 def _parse_tool(tool: object, where: str) -> Mapping[str, Any]:
     if not isinstance(tool, dict):
-        _fail(where, "must be an object", tool)
+        refuse_value(where, "must be an object", tool)
     if tool.get("type") != "function":
-        _fail(f"{where}.type", "must be 'function'", tool.get("type"))
+        refuse_value(f"{where}.type", "must be 'function'", tool.get("type"))
     if "function" not in tool and "name" in tool:
         tool = {"type": "function", "function": {k: v for k, v in tool.items() if k != "type"}}
     function = tool.get("function")
     if not isinstance(function, dict):
-        _fail(f"{where}.function", "must be an object", function)
+        refuse_value(f"{where}.function", "must be an object", function)
     name = function.get("name")
     if not (isinstance(name, str) and name):
-        _fail(f"{where}.function.name", "must be a string that is not empty", name)
+        refuse_value(f"{where}.function.name", "must be a string that is not empty", name)
     parameters = function.get("parameters")
     if not (parameters is None or isinstance(parameters, dict)):
-        _fail(f"{where}.function.parameters", "must be an object", parameters)
+        refuse_value(f"{where}.function.parameters", "must be an object", parameters)
     return tool
-
-
-def _fail(where: str, expected: str, found: object) -> NoReturn:
-    param = where.partition("[")[0]
-    raise InvalidRequestError(f"{where} {expected}, found {describe_value(found)}", param)

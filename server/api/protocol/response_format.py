@@ -1,9 +1,10 @@
 """The form that a client asks the answer to have: `response_format`, or `text.format`."""
 
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any
 
-from server.errors import InvalidRequestError, describe_value, did_you_mean
+from server.api.protocol.refusal import refuse_value
+from server.errors import InvalidRequestError, did_you_mean
 
 __all__ = ["parse_response_format", "parse_text_format"]
 
@@ -45,25 +46,25 @@ def parse_text_format(text_format: object) -> Mapping[str, Any] | None:
 def _parse_kind(found: object, where: str) -> tuple[str, Mapping[str, Any]]:
     """The type, and the other members."""
     if not isinstance(found, dict):
-        _fail(where, "must be an object", found, where)
+        refuse_value(where, "must be an object", found, where)
     kind = found.get("type")
     if kind not in KINDS:
-        _fail(f"{where}.type", f"must be one of {', '.join(KINDS)}", kind, where)
+        refuse_value(f"{where}.type", f"must be one of {', '.join(KINDS)}", kind, where)
     return kind, {name: value for name, value in found.items() if name != "type"}
 
 
 def _parse_json_schema(json_schema: object, where: str, param: str) -> Mapping[str, Any]:
     if not isinstance(json_schema, dict):
-        _fail(where, "must be an object", json_schema, param)
+        refuse_value(where, "must be an object", json_schema, param)
     _check_members(json_schema, tuple(SCHEMA_MEMBERS), where, param)
     for name, kind in SCHEMA_MEMBERS.items():
         value = json_schema.get(name)
         if value is not None and not isinstance(value, kind):
             words = {dict: "an object", str: "a string", bool: "true or false"}
-            _fail(f"{where}.{name}", f"must be {words[kind]}", value, param)
+            refuse_value(f"{where}.{name}", f"must be {words[kind]}", value, param)
     schema: Mapping[str, Any] | None = json_schema.get("schema")
     if schema is None:
-        _fail(f"{where}.schema", "must be an object", None, param)
+        refuse_value(f"{where}.schema", "must be an object", None, param)
     return schema
 
 
@@ -74,7 +75,3 @@ def _check_members(
         if name not in known:
             hint = did_you_mean(name, known)
             raise InvalidRequestError(f"{where}: unknown field {name[:100]!r}{hint}", param)
-
-
-def _fail(where: str, expected: str, found: object, param: str) -> NoReturn:
-    raise InvalidRequestError(f"{where} {expected}, found {describe_value(found)}", param)

@@ -1,9 +1,10 @@
 """The input of /responses: its items, brought into the form of a chat's messages."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from typing import Any
 
-from server.errors import InvalidRequestError, describe_value, did_you_mean
+from server.api.protocol.refusal import refuse_value
+from server.errors import InvalidRequestError, did_you_mean
 
 __all__ = ["parse_input"]
 
@@ -27,7 +28,7 @@ def parse_input(source: object, instructions: str | None) -> tuple[Message, ...]
         conversation.messages.append({"role": "user", "content": source})
         return conversation.finish()
     if not isinstance(source, list):
-        _fail("input", "must be a string or a list of items", source)
+        refuse_value("input", "must be a string or a list of items", source)
     if not source:
         raise InvalidRequestError("input is empty; it needs at least one item", "input")
     for i, item in enumerate(source):
@@ -51,10 +52,10 @@ class _Conversation:
     def add(self, item: object, where: str) -> None:
         """Add an item of the input."""
         if not isinstance(item, dict):
-            _fail(where, "must be an object", item)
+            refuse_value(where, "must be an object", item)
         kind = item.get("type", "message")
         if not isinstance(kind, str):
-            _fail(f"{where}.type", "must be a string", kind)
+            refuse_value(f"{where}.type", "must be a string", kind)
         add = self._kinds.get(kind)
         if add is None:
             hint = did_you_mean(kind, self._kinds) or f"; possible: {', '.join(self._kinds)}"
@@ -71,7 +72,7 @@ class _Conversation:
     def _add_message(self, item: Item, where: str) -> None:
         role = item.get("role")
         if not isinstance(role, str) or role not in ROLES:
-            _fail(f"{where}.role", f"must be one of {', '.join(ROLES)}", role)
+            refuse_value(f"{where}.role", f"must be one of {', '.join(ROLES)}", role)
         content = _parse_content(item.get("content"), f"{where}.content")
         if role == "assistant":
             self._start_turn(content)
@@ -123,26 +124,26 @@ def _parse_content(content: object, where: str) -> str:
     if isinstance(content, str):
         return content
     if not isinstance(content, list):
-        _fail(where, "must be a string or a list of parts", content)
+        refuse_value(where, "must be a string or a list of parts", content)
     return "\n".join(_parse_part(part, f"{where}[{i}]") for i, part in enumerate(content))
 
 
 def _parse_part(part: object, where: str) -> str:
     if not isinstance(part, dict):
-        _fail(where, "must be an object", part)
+        refuse_value(where, "must be an object", part)
     kind = part.get("type")
     if not isinstance(kind, str) or kind not in TEXT_PARTS:
-        _fail(f"{where}.type", "must be 'input_text' or 'output_text'", kind)
+        refuse_value(f"{where}.type", "must be 'input_text' or 'output_text'", kind)
     return _text(part, TEXT_PARTS[kind], where)
 
 
 def _reasoning_texts(parts: object, where: str) -> list[str]:
     if not isinstance(parts, list):
-        _fail(where, "must be a list of parts", parts)
+        refuse_value(where, "must be a list of parts", parts)
     texts = []
     for i, part in enumerate(parts):
         if not isinstance(part, dict):
-            _fail(f"{where}[{i}]", "must be an object", part)
+            refuse_value(f"{where}[{i}]", "must be an object", part)
         texts.append(_text(part, "text", f"{where}[{i}]"))
     return texts
 
@@ -150,9 +151,5 @@ def _reasoning_texts(parts: object, where: str) -> list[str]:
 def _text(item: Item, name: str, where: str) -> str:
     value = item.get(name)
     if not isinstance(value, str):
-        _fail(f"{where}.{name}", "must be a string", value)
+        refuse_value(f"{where}.{name}", "must be a string", value)
     return value
-
-
-def _fail(where: str, expected: str, found: object) -> NoReturn:
-    raise InvalidRequestError(f"{where} {expected}, found {describe_value(found)}", "input")

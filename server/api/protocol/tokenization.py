@@ -8,9 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from server.api.protocol.described import ChatMessages, Tools
 from server.api.protocol.messages import parse_messages, parse_tools
+from server.api.protocol.refusal import refuse_value
 from server.api.protocol.token_rows import cut_tokens, pad_tokens
 from server.api.protocol.validation import FieldRules
-from server.errors import InvalidRequestError, describe_value
+from server.errors import InvalidRequestError
 from server.payloads import TextTokenizer
 
 __all__ = [
@@ -224,8 +225,7 @@ def _parse_texts(text: object) -> list[str]:
     if isinstance(text, str):
         return _check_size([text], "text")
     if not isinstance(text, list):
-        found = describe_value(text)
-        raise InvalidRequestError(f"text must be a string or a list of them, found {found}", "text")
+        refuse_value("text", "must be a string or a list of them", text)
     if not text:
         raise InvalidRequestError("text is an empty list", "text")
     if len(text) > MAX_TEXTS:
@@ -233,8 +233,7 @@ def _parse_texts(text: object) -> list[str]:
         raise InvalidRequestError(problem, "text")
     for i, item in enumerate(text):
         if not isinstance(item, str):
-            found = describe_value(item)
-            raise InvalidRequestError(f"text[{i}] must be a string, found {found}", "text")
+            refuse_value(f"text[{i}]", "must be a string", item)
     return _check_size(text, "text")
 
 

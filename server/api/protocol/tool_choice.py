@@ -1,10 +1,11 @@
 """Which tools a model may call, must call, and how many at once."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn, TypedDict
+from typing import Any, TypedDict
 
 from server.api.protocol.messages import parse_tools
-from server.errors import InvalidRequestError, describe_value, did_you_mean
+from server.api.protocol.refusal import refuse_value
+from server.errors import InvalidRequestError, did_you_mean
 
 __all__ = ["ToolFields", "parse_tool_fields"]
 
@@ -30,7 +31,7 @@ def parse_tool_fields(
             tools=(_find_tool(parsed, name),), is_tool_required=True, parallel_tool_calls=False
         )
     if tool_choice not in (None, "auto", "none", "required"):
-        _fail(FIELD, "must be 'auto', 'none', 'required' or an object", tool_choice)
+        refuse_value(FIELD, "must be 'auto', 'none', 'required' or an object", tool_choice)
     is_required = tool_choice == "required"
     if is_required and not parsed:
         raise InvalidRequestError("tool_choice is 'required', but there are no tools", FIELD)
@@ -44,14 +45,14 @@ def parse_tool_fields(
 def _parse_name(tool_choice: Mapping[str, Any]) -> str:
     """The name in {type, function: {name}}, or in the flat {type, name}."""
     if tool_choice.get("type") != "function":
-        _fail(f"{FIELD}.type", "must be 'function'", tool_choice.get("type"))
+        refuse_value(f"{FIELD}.type", "must be 'function'", tool_choice.get("type"))
     function = tool_choice if "name" in tool_choice else tool_choice.get("function")
     where = FIELD if function is tool_choice else f"{FIELD}.function"
     if not isinstance(function, dict):
-        _fail(where, "must be an object", function)
+        refuse_value(where, "must be an object", function)
     name = function.get("name")
     if not isinstance(name, str):
-        _fail(f"{where}.name", "must be a string", name)
+        refuse_value(f"{where}.name", "must be a string", name)
     return name
 
 
@@ -63,7 +64,3 @@ def _find_tool(tools: tuple[Mapping[str, Any], ...], name: str) -> Mapping[str, 
         f"; possible: {', '.join(names[:10])[:200]}" if names else "; there are no tools"
     )
     raise InvalidRequestError(f"tool_choice names {name[:100]!r}, which is no tool{hint}", FIELD)
-
-
-def _fail(where: str, expected: str, found: object) -> NoReturn:
-    raise InvalidRequestError(f"{where} {expected}, found {describe_value(found)}", FIELD)

@@ -8,7 +8,8 @@ from typing import Any, NoReturn, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from server.errors import InvalidRequestError, describe_value, did_you_mean
+from server.api.protocol.refusal import refuse_value
+from server.errors import InvalidRequestError, did_you_mean
 
 __all__ = ["FieldRules", "validate_fields"]
 
@@ -81,8 +82,7 @@ class FieldRules:
     def _check_label(self, name: str, value: object) -> None:
         if not isinstance(value, self._labels[name]):
             kind = "a string" if self._labels[name] is str else "an object"
-            problem = f"{name} must be {kind}, found {describe_value(value)}"
-            raise InvalidRequestError(problem, name)
+            refuse_value(name, f"must be {kind}", value, name)
 
     def _check_neutral(self, name: str, value: object) -> None:
         possible = self._neutral[name]
@@ -146,5 +146,4 @@ def _refuse(problem: ErrorDetails, known: Collection[str]) -> NoReturn:
     if expected is None:
         raise InvalidRequestError(f"{where}: {problem['msg']}", where)
     expected = expected.format(**problem.get("ctx", {}))
-    found = describe_value(problem["input"])
-    raise InvalidRequestError(f"{where} {expected}, found {found}", where)
+    refuse_value(where, expected, problem["input"], where)
