@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from export_models.signals import signals_held_back
 from server.atomic_files import FolderInUseError, folder_lock
 from server.errors import ExportError
 
@@ -35,13 +36,15 @@ class Staging:
 
     def clean(self) -> None:
         """Remove the folder, after an end of any kind and in any state."""
-        if self._old.is_dir():
-            if self.target.exists():
-                self._keep_user_files()
-            else:
-                self._old.rename(self.target)
-        # What cannot be removed now is no model to anybody, and the next run tries again.
-        shutil.rmtree(self._folder, ignore_errors=True)
+        # A terminal and a service manager may both send a signal, and more than once.
+        with signals_held_back():
+            if self._old.is_dir():
+                if self.target.exists():
+                    self._keep_user_files()
+                else:
+                    self._old.rename(self.target)
+            # What cannot be removed now is no model to anybody, and the next run tries again.
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     def _keep_user_files(self) -> None:
         """Carry over what an export does not write: sub-folders, calculators, other graphs."""

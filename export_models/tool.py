@@ -7,8 +7,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+
+from export_models.signals import release_signals, signals_held_back
 
 __all__ = ["ToolResult", "run_tool"]
 
@@ -32,8 +35,24 @@ def run_tool(
 
     The tool never outlives this function, nor, on Linux, this process.
     """
+    with ExitStack() as cleanup:
+        # What a handler raises at a fork is printed and forgotten, and the tool would go on.
+        with signals_held_back():
+            process, log_path = _start(arguments, environment)
+            cleanup.callback(log_path.unlink)
+            cleanup.callback(_end, process)
+        _follow(process, log_path, on_output)
+        log = log_path.read_text(encoding="utf-8", errors="replace")
+        if process.returncode != 0:
+            # It has ended, and the user is told where the log is.
+            cleanup.pop_all()
+    return ToolResult(process.returncode, log, log_path)
+
+
+def _start(
+    arguments: Sequence[str], environment: Mapping[str, str]
+) -> tuple[subprocess.Popen[bytes], Path]:
     with tempfile.NamedTemporaryFile(prefix="export_model-", suffix=".log", delete=False) as output:
-        log_path = Path(output.name)
         process = subprocess.Popen(
             # -P: a file in the user's folder must not take the place of a library's module.
             [sys.executable, "-P", *arguments],
@@ -45,18 +64,12 @@ def run_tool(
             start_new_session=True,
             preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509
         )
-    try:
-        _follow(process, log_path, on_output)
-    except BaseException:
-        log_path.unlink()
-        raise
-    finally:
-        process.kill()
-        process.wait()
-    log = log_path.read_text(encoding="utf-8", errors="replace")
-    if process.returncode == 0:
-        log_path.unlink()
-    return ToolResult(process.returncode, log, log_path)
+    return process, Path(output.name)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
 
 
 def _follow(
@@ -75,4 +88,5 @@ def _follow(
 
 def _die_with_parent() -> None:
     """Runs in the tool: a parent that is killed cannot end the tool itself."""
+    release_signals()
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

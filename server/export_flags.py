@@ -8,9 +8,8 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import NoReturn
 
 from server.errors import ConfigError
 from server.flag_values import boolean
@@ -34,6 +33,7 @@ SAME_FLAGS = (
     "--max_prompt_len",
 )
 STOP_TIMEOUT_S = 30.0
+POLL_S = 0.1
 
 
 def add_export_flags(add: Callable[..., object]) -> None:
@@ -68,29 +68,46 @@ class _ExporterFlag(argparse.Action):
 
 
 def run_exporter(arguments: Sequence[str]) -> None:
-    """Run `export_model text_generation` to its end. Raises ConfigError where it fails."""
+    """Run `export_model text_generation` to its end. Raises ConfigError where it fails.
+
+    A signal ends the exporter, which removes what it has begun, and then this process.
+    """
     command = [sys.executable, "-m", "export_models.export_model", TASKS[0], *arguments]
-    with _leaving_at_signals():
+    with _noted_signals() as received:
         # Standard output is for the line that says where the server is.
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sys.stderr)
-        try:
-            status = process.wait()
-        except SystemExit:
-            process.terminate()
-            process.wait(STOP_TIMEOUT_S)
-            raise
-    if status:
+        while process.poll() is None and not received:
+            _wait(process, POLL_S)
+        if received:
+            _stop(process)
+            raise SystemExit(128 + received[0])
+    if process.returncode:
         raise ConfigError("the model could not be exported; the lines above say why")
 
 
-@contextmanager
-def _leaving_at_signals() -> Iterator[None]:
-    def leave(number: int, _: FrameType | None) -> NoReturn:
-        raise SystemExit(128 + number)
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    _wait(process, STOP_TIMEOUT_S)
+    process.kill()
+    process.wait()
 
-    before = {number: signal.signal(number, leave) for number in (signal.SIGINT, signal.SIGTERM)}
+
+def _wait(process: subprocess.Popen[bytes], timeout_s: float) -> None:
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(timeout_s)
+
+
+@contextmanager
+def _noted_signals() -> Iterator[list[int]]:
+    """The numbers of the signals that came; nothing is raised in the middle of anything."""
+    received: list[int] = []
+
+    def note(number: int, _: FrameType | None) -> None:
+        received.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

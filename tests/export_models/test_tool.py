@@ -1,3 +1,6 @@
+import os
+import signal
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -37,3 +40,33 @@ def test_a_long_step_is_seen_to_live(
     monkeypatch.setattr("export_models.progress.HEARTBEAT_S", 0.0)
     progress.heartbeat("still at it")
     assert capsys.readouterr().out == "[   0.0 s] still at it\n"
+
+
+def test_a_signal_during_the_start_is_not_lost(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    hooks = {"armed": True}
+
+    def at_fork() -> None:
+        if hooks.pop("armed", False):
+            signal.raise_signal(signal.SIGTERM)
+
+    def stop(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    # As the hooks of `logging`: what they raise is printed and forgotten.
+    os.register_at_fork(before=at_fork)
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        with pytest.raises(SystemExit) as stopped:
+            run_tool(["-c", "import time; time.sleep(60)"], {}, lambda _: None)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert stopped.value.code == 128 + signal.SIGTERM
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_tool_can_be_stopped_by_signals() -> None:
+    code = "import signal; print(signal.pthread_sigmask(signal.SIG_BLOCK, ()))"
+    assert run_tool(["-c", code], {}, lambda _: None).log == "set()\n"

@@ -1,0 +1,30 @@
+"""What must not be cut short by a signal, and where its exception would be lost."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+__all__ = ["release_signals", "signals_held_back"]
+
+# SIGHUP is unknown on Windows, as are masks of signals.
+STOP_SIGNALS = {
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+}
+
+
+@contextmanager
+def signals_held_back() -> Iterator[None]:
+    """Let the signals that stop an export wait until the end."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def release_signals() -> None:
+    """Take those that a process was started without."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
