@@ -127,6 +127,14 @@ def test_what_cannot_be_is_the_clients_error(
     assert problem in answer["error"]["message"]
 
 
+def check_that_every_block_is_free(server: ServerProcess) -> None:
+    """Only then can one request have all blocks of the cache."""
+    whole = {"model": "small", "prompt": [5] * 100, "max_tokens": SMALL_TOKENS - 100}
+    status, answer = server.post("/v3/completions", {**whole, "ignore_eos": True})
+    assert status == 200
+    assert answer["usage"]["completion_tokens"] == SMALL_TOKENS - 100
+
+
 async def test_many_searches_at_once_on_a_small_cache(server: ServerProcess) -> None:
     body = {"model": "small", "max_tokens": 40, "temperature": 0, "ignore_eos": True}
     prompts = [f"{number} foxes and a hen went to" for number in range(24)]
@@ -139,11 +147,13 @@ async def test_many_searches_at_once_on_a_small_cache(server: ServerProcess) -> 
                 assert response.status == 200, answer
                 return [choice["text"] for choice in answer["choices"]]
 
-        alone = [await ask(prompt, num_beams=4, n=2) for prompt in prompts[:4]]
         searches = [ask(prompt, num_beams=4, n=2) for prompt in prompts]
         mates = [ask(prompt) for prompt in prompts]
         answers = await asyncio.gather(*searches, *mates)
-    assert answers[:4] == alone
+    # With a u8 cache a batch is not computed to the last bit as its parts are, so that beams which
+    # are almost equal may change places; the engine's tests compare the answers, in f32.
+    assert [len(set(texts)) for texts in answers] == [2] * len(searches) + [1] * len(mates)
+    check_that_every_block_is_free(server)
 
 
 async def test_a_client_that_leaves_in_a_search_gives_back_every_block(
@@ -159,11 +169,7 @@ async def test_a_client_that_leaves_in_a_search_gives_back_every_block(
         for task in waiting:
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
-    # Only with every block of the cache free can one request have them all.
-    whole = {"model": "small", "prompt": [5] * 100, "max_tokens": SMALL_TOKENS - 100}
-    status, answer = server.post("/v3/completions", {**whole, "ignore_eos": True})
-    assert status == 200
-    assert answer["usage"]["completion_tokens"] == SMALL_TOKENS - 100
+    check_that_every_block_is_free(server)
 
 
 def test_openai_clients_see_why(server: ServerProcess) -> None:
