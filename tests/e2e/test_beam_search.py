@@ -152,7 +152,7 @@ async def test_many_searches_at_once_on_a_small_cache(server: ServerProcess) -> 
         answers = await asyncio.gather(*searches, *mates)
     # With a u8 cache a batch is not computed to the last bit as its parts are, so that beams which
     # are almost equal may change places; the engine's tests compare the answers, in f32.
-    assert [len(set(texts)) for texts in answers] == [2] * len(searches) + [1] * len(mates)
+    assert [len(texts) for texts in answers] == [2] * len(searches) + [1] * len(mates)
     check_that_every_block_is_free(server)
 
 
