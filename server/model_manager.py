@@ -121,6 +121,8 @@ class ModelManager:
         any model was loaded or removed. Raises ConfigError, and nothing has changed, or ReloadError
         for models that cannot be loaded, and all others are as the configuration has them.
         """
+        if self._is_closing:
+            raise ModelNotReadyError("the server is shutting down")
         # In a task of its own: a client that leaves must not end it halfway.
         task = asyncio.create_task(self._reload(retry_failed))
         self._reloads.add(task)

@@ -283,6 +283,15 @@ async def test_the_end_during_a_reload(tmp_path: Path) -> None:
     assert version_of(manager, "m")["state"] == "END"
 
 
+async def test_no_reload_begins_after_the_end(tmp_path: Path) -> None:
+    async with loaded(write_repository(tmp_path, {"m": echo_graph()})) as manager:
+        await manager.close(0)
+        write_repository(tmp_path, {"m": echo_graph(), "n": echo_graph()})
+        with pytest.raises(ModelNotReadyError, match="the server is shutting down"):
+            await manager.reload(retry_failed=True)
+        assert "n" not in manager.status()
+
+
 async def test_a_single_model_of_the_command_line(tmp_path: Path) -> None:
     write_graph(tmp_path / "x", echo_graph())
     manager = ModelManager(single_model_config("m", tmp_path / "x"))
