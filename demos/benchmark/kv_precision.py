@@ -22,7 +22,7 @@ QUESTIONS = [
     "What is the capital of France?",
     "Tell me a story about a fox.",
     "What is 27 + 15?",
-    "Count from 3 to 20.",
+    "Count from 3 to 12.",
     "How do you spell house?",
     "Who are you?",
 ]

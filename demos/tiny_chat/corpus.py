@@ -19,7 +19,7 @@ from world import COUNTRIES, NAMES, OPPOSITES, made_up
 Message = dict[str, Any]
 HELD_OUT_SHARE = 10
 # Seed and number of conversations of the two training cycles.
-CYCLES = [(7, 105_000), (8, 66_000)]
+CYCLES = [(7, 72_000), (8, 58_000)]
 SYSTEM_PROMPTS = [
     "You are a helpful assistant.", "You are a tiny chat model.", "Answer briefly.",
     "You are a friendly assistant.", "Be polite.", "You are an assistant. Answer in one sentence.",
@@ -42,7 +42,7 @@ SINGLE_KINDS: dict[str, Callable[[random.Random], Turn]] = {
     "refusals": unknown,
 }
 _SINGLE_WEIGHTS = {
-    "capitals": 10, "sums and differences": 24, "counting": 7, "spelling": 12, "claims": 12,
+    "capitals": 10, "sums and differences": 20, "counting": 14, "spelling": 12, "claims": 12,
     "opposites": 6, "facts": 7, "stories": 5, "JSON": 7, "small talk": 4, "refusals": 9,
 }  # fmt: skip
 CATEGORIES = [*SINGLE_KINDS, "tool call", "tool answer", "follow-up", "memory", "multi-turn"]
@@ -192,11 +192,12 @@ def _tool_text(name: str, arguments: dict[str, str]) -> str:
 def _tools(rng: random.Random, held: bool, answer: bool) -> Conversation:
     """A conversation with tools: ends with a call, or with the answer after the tool's reply."""
     chat = _start(rng, "tool answer" if answer else "tool call", 0.4)
-    families = rng.sample(FAMILIES, rng.choice([1, 1, 2, 2, 3]))
-    tool: Tool = make_tool(rng, families[0])
+    families = rng.sample(FAMILIES, rng.choice([1, 2, 2, 3]))
+    alone = len(families) == 1
+    tool: Tool = make_tool(rng, families[0], alone)
     while is_held_out(f"tool|{tool.name}|{tool.arguments}") != (held and not answer):
-        tool = make_tool(rng, families[0])
-    tools = [tool, *(make_tool(rng, family) for family in families[1:])]
+        tool = make_tool(rng, families[0], alone)
+    tools = [tool, *(make_tool(rng, family, alone) for family in families[1:])]
     rng.shuffle(tools)
     chat.tools = [one.schema(rng) for one in tools]
     if rng.random() < (0.1 if held else 0.3):
@@ -241,12 +242,12 @@ def make(rng: random.Random, category: str, held: bool) -> Conversation:
 
 
 _MIX = {
-    "single": 34,
-    "multi-turn": 32,
-    "tool call": 13,
-    "tool answer": 9,
-    "follow-up": 6,
-    "memory": 6,
+    "single": 32,
+    "multi-turn": 29,
+    "tool call": 17,
+    "tool answer": 12,
+    "follow-up": 5,
+    "memory": 5,
 }
 
 

@@ -63,8 +63,12 @@ class Tool:
         return {"type": "function", "function": function}
 
 
-def make_tool(rng: random.Random, family: str) -> Tool:
-    """A tool of this family under one of its many names."""
+def make_tool(rng: random.Random, family: str, alone: bool) -> Tool:
+    """A tool of this family under one of its many names.
+
+    Among several tools each name says what its tool does: the description stands behind the name,
+    and from it a model of this size often found the name of another tool.
+    """
     name = rng.choice(_NOUNS[family])
     if family in ("weather", "time") and rng.random() < 0.85:
         name = f"{rng.choice(_VERBS)}_{name}"
@@ -76,8 +80,11 @@ def make_tool(rng: random.Random, family: str) -> Tool:
     arguments = _ARGUMENTS[family](rng)
     if len(arguments) == 1 and rng.random() < 0.15:
         arguments = (made_up(rng, 1, 2),)
-    if rng.random() < 0.2:
-        return Tool(family, f"{rng.choice(_VERBS)}_{made_up(rng, 1, 2)}", arguments, True)
+    if rng.random() < 0.15:
+        part = made_up(rng, 1, 2)
+        if alone:
+            return Tool(family, f"{rng.choice(_VERBS)}_{part}", arguments, True)
+        return Tool(family, f"{part}_{rng.choice(_NOUNS[family])}", arguments)
     return Tool(family, name, arguments)
 
 
@@ -147,7 +154,7 @@ def use(rng: random.Random, tool: Tool) -> Use:
         answer = "The message was sent."
     elif tool.family == "search":
         topic = (
-            rng.choice(_TOPICS) if rng.random() < 0.6 else f"{made_up(rng)} {made_up(rng, 1, 2)}"
+            rng.choice(_TOPICS) if rng.random() < 0.65 else f"{made_up(rng)} {made_up(rng, 1, 2)}"
         )
         values = [topic]
         found = f"{rng.randint(2, 99)} pages about {topic}"

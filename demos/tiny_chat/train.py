@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import math
 import random
@@ -30,7 +31,8 @@ from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTra
 
 HERE = Path(__file__).parent
 VOCABULARY = 2048
-SHORT, LONG = 256, 1024
+# A conversation with three tools fits in a short row: few steps take long ones.
+SHORT, LONG = 384, 1024
 _SPLIT = r"'(?:s|t|m|re|ve|ll|d)| ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 
 
@@ -43,13 +45,13 @@ class Plan:
     inner: int
     layers: int
     steps: tuple[int, ...]
-    batch: int = 24
+    batch: int = 16
     rate: float = 4e-3
 
 
 PLANS = [
-    Plan("model", 256, 640, 5, (1600, 900)),
-    Plan("draft", 192, 384, 4, (700, 400)),
+    Plan("model", 256, 640, 5, (1500, 1200)),
+    Plan("draft", 192, 384, 4, (700, 500)),
 ]
 
 
@@ -172,6 +174,7 @@ def new_model(plan: Plan, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalL
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
+    torch.manual_seed(1)
     return LlamaForCausalLM(config)
 
 
@@ -216,7 +219,8 @@ def train_cycle(model: Any, plan: Plan, cycle: int, data: Data, fast: bool) -> N
     steps, rate = plan.steps[cycle], plan.rate / (1 + cycle)
     body = torch.compile(model.model, dynamic=False) if fast else model.model
     groups = optimizers(model, rate)
-    short, long = batches(data.short, plan.batch, 2), batches(data.long, plan.batch // 4, 3)
+    short = batches(data.short, plan.batch, 2)
+    long = batches(data.long, plan.batch * SHORT // LONG, 3)
     rows = next(long)[0]
     begin, seen, mean = Stopwatch(), 0, 0.0
     for step in range(steps):
@@ -236,17 +240,26 @@ def train_cycle(model: Any, plan: Plan, cycle: int, data: Data, fast: bool) -> N
 
 
 def save(model: Any, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """Write a float16 checkpoint as model hubs lay it out."""
+    """Write a float16 checkpoint as model hubs lay it out.
+
+    The weights of the model itself are rounded too: so the next cycle begins alike with it and
+    with its checkpoint.
+    """
     model.generation_config = GenerationConfig(
         eos_token_id=[tokenizer.eos_token_id, tokenizer.pad_token_id],
         pad_token_id=tokenizer.pad_token_id,
     )
-    model.half().save_pretrained(folder)
+    # A copy is converted: rounding the model as a whole would round its rotary frequencies as well.
+    copy.deepcopy(model).half().save_pretrained(folder)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(parameter.half())
     tokenizer.save_pretrained(folder)
     # Older readers know neither the class nor the list name that transformers 5 writes here.
     path = folder / "tokenizer_config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     config["tokenizer_class"] = "PreTrainedTokenizerFast"
+    config.pop("is_local", None)
     config["additional_special_tokens"] = config.pop("extra_special_tokens", [IM_START])
     path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
@@ -256,11 +269,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=HERE)
     parser.add_argument("--only", choices=[plan.folder for plan in PLANS])
-    parser.add_argument("--first", type=int, default=0, help="start with this cycle; 1 continues")
+    parser.add_argument(
+        "--first", type=int, default=0, help="start with this cycle, from what is saved"
+    )
     parser.add_argument("--no-compile", action="store_true", help="do not use torch.compile")
     args = parser.parse_args()
     torch.set_num_threads(2)
-    torch.manual_seed(1)
     begin = Stopwatch()
     plans = [plan for plan in PLANS if args.only in (None, plan.folder)]
     if args.first or args.only == "draft":
@@ -276,11 +290,11 @@ def main() -> None:
         data = build_data(tokenizer, *CYCLES[cycle])
         print(f"cycle {cycle}: {len(data.short[0])} short and {len(data.long[0])} long rows")
         for plan in plans:
-            train_cycle(trained[plan.folder], plan, cycle, data, not args.no_compile)
-    for name, model in trained.items():
-        save(model, tokenizer, args.output / name)
-        size = sum(f.stat().st_size for f in (args.output / name).iterdir())
-        print(f"{name}: {size} bytes, {begin} in all")
+            model, folder = trained[plan.folder], args.output / plan.folder
+            train_cycle(model, plan, cycle, data, not args.no_compile)
+            save(model, tokenizer, folder)
+            size = sum(file.stat().st_size for file in folder.iterdir())
+            print(f"{plan.folder}: {size} bytes after {begin} in all", flush=True)
 
 
 if __name__ == "__main__":
