@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from aiohttp import web
 
 from server.api.app import create_app
+from server.api.http_log import protocol_logger
 from server.api.settings import HttpSettings
 from server.errors import ConfigError
 from server.model_manager import ModelManager
@@ -109,6 +110,7 @@ class HttpServer:
             # Else aiohttp unpacks a compressed body of any size; JSON is not sent in this way.
             auto_decompress=False,
             access_log=access_logger if is_logged else None,
+            logger=protocol_logger,
             shutdown_timeout=LAST_WRITE_TIMEOUT_S,
         )
 
