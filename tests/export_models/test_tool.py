@@ -1,6 +1,7 @@
 import os
 import signal
-import tempfile
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,28 +43,37 @@ def test_a_long_step_is_seen_to_live(
     assert capsys.readouterr().out == "[   0.0 s] still at it\n"
 
 
-def test_a_signal_during_the_start_is_not_lost(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    hooks = {"armed": True}
+# In a process of its own: hooks of a fork stay, and other tests have threads that run native code.
+SIGNAL_AT_FORK = """
+import os, signal
+from export_models.tool import run_tool
 
-    def at_fork() -> None:
-        if hooks.pop("armed", False):
-            signal.raise_signal(signal.SIGTERM)
+hooks = {"armed": True}
 
-    def stop(number: int, _: object) -> None:
-        raise SystemExit(128 + number)
+def at_fork():
+    if hooks.pop("armed", False):
+        signal.raise_signal(signal.SIGTERM)
 
-    # As the hooks of `logging`: what they raise is printed and forgotten.
-    os.register_at_fork(before=at_fork)
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        with pytest.raises(SystemExit) as stopped:
-            run_tool(["-c", "import time; time.sleep(60)"], {}, lambda _: None)
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    assert stopped.value.code == 128 + signal.SIGTERM
+def stop(number, _):
+    raise SystemExit(128 + number)
+
+# As the hooks of `logging`: what they raise is printed and forgotten.
+os.register_at_fork(before=at_fork)
+signal.signal(signal.SIGTERM, stop)
+run_tool(["-c", "import time; time.sleep(60)"], {}, lambda _: None)
+"""
+
+
+def test_a_signal_during_the_start_is_not_lost(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SIGNAL_AT_FORK],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (128 + signal.SIGTERM, "")
     assert not list(tmp_path.iterdir())
 
 
