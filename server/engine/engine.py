@@ -36,6 +36,10 @@ MAX_PROMPT_LOGITS = 2**25
 """Logits that a step computes for log probabilities of prompts: 128 MB, whatever the vocabulary."""
 
 
+MAX_WARM_UP_TOKENS = 512
+"""The largest step that runs at load: larger ones take so long that their first cost is little."""
+
+
 class LLMEngine:
     """Continuous batching of one model over paged attention.
 
@@ -74,7 +78,14 @@ class LLMEngine:
             config.dynamic_split_fuse,
             max(1, MAX_PROMPT_LOGITS // model.output.vocab_size),
         )
-        self.runner = ModelRunner(model, self.num_blocks, self.stats)
+        self.runner = ModelRunner(
+            model,
+            self.num_blocks,
+            self.stats,
+            config.max_num_batched_tokens,
+            self.limits.max_num_seqs,
+        )
+        self._warm_up()
         logger.info(
             "%s on %s: KV cache of %d blocks of %d tokens (%s, %.1f GB reserved), context %s",
             config.models_path,
@@ -85,6 +96,12 @@ class LLMEngine:
             self.num_blocks * bytes_per_block(model.kv_inputs) / 2**30,
             self.info.max_model_len,
         )
+
+    def _warm_up(self) -> None:
+        """Run a step of every size for which the first one costs much more than the next."""
+        for size in self.runner.token_sizes.sizes:
+            if size <= MAX_WARM_UP_TOKENS:
+                self.runner.warm_up(size)
 
     @property
     def has_work(self) -> bool:

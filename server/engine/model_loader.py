@@ -10,8 +10,10 @@ import openvino as ov
 from openvino._offline_transformations import paged_attention_transformation
 
 from server.engine.config import PluginValue
-from server.engine.graph_output import SAMPLED_ROWS_INPUT, ModelOutput, edit_output
+from server.engine.graph_output import ModelOutput, part_model
+from server.engine.int8_head import quantize_rows
 from server.engine.kv_cache import CacheInput, block_size_of, cache_inputs
+from server.engine.step_inputs import SAMPLED_ROWS_INPUT
 from server.errors import ModelLoadError
 
 logger = logging.getLogger(__name__)
@@ -33,9 +35,10 @@ KNOWN_INPUTS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A compiled model and what its ports say."""
+    """A model compiled in two parts, its layers and its head, and what their ports say."""
 
-    compiled: ov.CompiledModel
+    layers: ov.CompiledModel
+    head: ov.CompiledModel
     kv_inputs: tuple[CacheInput, ...]
     block_size: int
     output: ModelOutput
@@ -56,15 +59,19 @@ def load_model(
     model = _read(core, models_path, plugin_config.get("ENABLE_MMAP", False))
     device = device or _default_device(core)
     _transform(model, models_path)
-    output = edit_output(model, models_path / MODEL_FILE)
-    compiled = _compile(core, model, device, plugin_config, models_path)
-    inputs = cache_inputs(compiled)
+    parts = part_model(model, models_path / MODEL_FILE)
+    layers = _compile(core, parts.layers, device, plugin_config, models_path)
+    if _has_row_wise_quantization(layers, device):
+        quantize_rows(parts.head)
+    head = _compile(core, parts.head, device, plugin_config, models_path)
+    inputs = cache_inputs(layers)
     return LoadedModel(
-        compiled=compiled,
+        layers=layers,
+        head=head,
         kv_inputs=inputs,
         block_size=block_size_of(inputs, device),
-        output=output,
-        has_position_ids=any("position_ids" in port.get_names() for port in compiled.inputs),
+        output=parts.output,
+        has_position_ids=any("position_ids" in port.get_names() for port in layers.inputs),
         device=device,
         device_memory_bytes=_device_memory_bytes(core, device),
     )
@@ -143,6 +150,16 @@ def _compile(
             f"{json.dumps(dict(plugin_config))}: {_summary(error)}; "
             f"available devices: {', '.join(core.available_devices)}"
         ) from error
+
+
+def _has_row_wise_quantization(layers: ov.CompiledModel, device: str) -> bool:
+    """Whether the settings ask for int8 rows, and the plugin itself has them not everywhere."""
+    if not device.startswith("CPU"):
+        return False
+    hidden_size = layers.output(0).get_partial_shape()[-1].get_length()
+    group_size = int(layers.get_property("DYNAMIC_QUANTIZATION_GROUP_SIZE"))
+    is_bf16 = layers.get_property("INFERENCE_PRECISION_HINT") == ov.Type.bf16
+    return bool(is_bf16 and group_size >= hidden_size)
 
 
 def _summary(error: Exception) -> str:

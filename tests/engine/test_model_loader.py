@@ -37,9 +37,9 @@ def save(folder: Path, model: ov.Model) -> None:
 def test_says_what_the_model_is(model_f32: Path) -> None:
     model = load_model(model_f32, "CPU", F32)
     assert (model.block_size, model.device, model.has_position_ids) == (32, "CPU", True)
-    names = {name for port in model.compiled.inputs for name in port.get_names()}
+    names = {name for port in model.layers.inputs for name in port.get_names()}
     assert {"sampled_tokens_indices", "past_lens", "key_cache.0", "value_cache.0"} <= names
-    logits = model.compiled.outputs[model.output.logits_index]
+    logits = model.head.outputs[model.output.logits_index]
     assert model.output.vocab_size == logits.get_partial_shape()[-1].get_length()
 
 

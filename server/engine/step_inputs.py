@@ -1,0 +1,142 @@
+"""Packs a step into the arrays that a PagedAttention model reads."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from server.engine.logprobs import PromptLogprobs
+from server.engine.scheduler import ScheduledStep
+from server.engine.sequence import Sequence
+from server.engine.step_sizes import StepSizes
+
+SAMPLED_ROWS_INPUT = "sampled_tokens_indices"
+
+PromptRows = tuple[PromptLogprobs, int]
+"""What gathers the log probabilities of a prompt, and the number of rows that it gets."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepInputs:
+    """The inputs of a step by name, and whose rows the sampled ones are.
+
+    Input layout (openvino, sdpa_to_paged_attention.cpp): T tokens of B sequences in a row;
+    `past_lens` i32[B], `subsequence_begins` i32[B+1], `block_indices` i32[all blocks of all
+    sequences], `block_indices_begins` i32[B+1], `max_context_len` i32[]. The rows that
+    `sampled_tokens_indices` i64[R] names are first those of the sequences in `complete`, then those
+    of `prompts`; what follows is padding.
+    """
+
+    arrays: dict[str, npt.NDArray[Any]]
+    complete: list[Sequence]
+    prompts: list[PromptRows]
+
+
+class StepPacker:
+    """Packs steps; pads their tokens and sampled rows up to one of a few sizes.
+
+    Padding are sequences of one token, the first of their kind, which all write to the block
+    `spare_block` that nobody reads; a row never depends on the others.
+    """
+
+    def __init__(
+        self,
+        token_sizes: StepSizes,
+        row_sizes: StepSizes,
+        spare_block: int,
+        has_positions: bool,
+    ) -> None:
+        self._token_sizes = token_sizes
+        self._row_sizes = row_sizes
+        self._spare_block = spare_block
+        self._has_positions = has_positions
+
+    def pack(self, step: ScheduledStep) -> StepInputs:
+        """Pack a step."""
+        num_padding = self._token_sizes.padded(step.num_tokens) - step.num_tokens
+        past = np.array([s.num_computed_tokens for s in step.sequences], np.int32)
+        num_new = np.array(step.num_new_tokens, np.int32)
+        tables = [s.block_table.view() for s in step.sequences]
+        rows, complete, prompts = self._choose_rows(step, past + num_new)
+        arrays = self._arrays(_token_ids(step), num_new, past, tables, num_padding)
+        arrays[SAMPLED_ROWS_INPUT] = rows
+        return StepInputs(arrays, complete, prompts)
+
+    def pack_padding(self, num_tokens: int, num_rows: int) -> StepInputs:
+        """A step of this size that only consists of padding."""
+        none = np.zeros(0, np.int32)
+        arrays = self._arrays([], none, none, [], num_tokens)
+        arrays[SAMPLED_ROWS_INPUT] = np.zeros(num_rows, np.int64)
+        return StepInputs(arrays, [], [])
+
+    def _arrays(
+        self,
+        token_ids: list[npt.NDArray[np.int64]],
+        num_new: npt.NDArray[np.int32],
+        past: npt.NDArray[np.int32],
+        tables: list[npt.NDArray[Any]],
+        num_padding: int,
+    ) -> dict[str, npt.NDArray[Any]]:
+        """All inputs but the sampled rows, for the sequences and the padding after them."""
+        num_new = np.concatenate([num_new, np.ones(num_padding, np.int32)])
+        past = np.concatenate([past, np.zeros(num_padding, np.int32)])
+        begins = _prefix_sums(num_new)
+        num_blocks = [*(len(table) for table in tables), *[1] * num_padding]
+        spare = np.full(num_padding, self._spare_block, np.int32)
+        arrays: dict[str, npt.NDArray[Any]] = {
+            "input_ids": np.concatenate([*token_ids, np.zeros(num_padding, np.int64)]),
+            "past_lens": past,
+            "subsequence_begins": begins,
+            "block_indices": np.concatenate([*tables, spare]),
+            "block_indices_begins": _prefix_sums(num_blocks),
+            "max_context_len": np.array((past + num_new).max(), np.int32),
+        }
+        if self._has_positions:
+            counted = np.arange(int(begins[-1]), dtype=np.int64)
+            arrays["position_ids"] = counted + np.repeat(past - begins[:-1], num_new)
+        return arrays
+
+    def _choose_rows(
+        self, step: ScheduledStep, ends: npt.NDArray[np.int32]
+    ) -> tuple[npt.NDArray[np.int64], list[Sequence], list[PromptRows]]:
+        """The rows whose logits are needed, filled up to one of the sizes; one if there is none."""
+        begins = _prefix_sums(step.num_new_tokens)
+        sizes = np.array([s.num_tokens for s in step.sequences], np.int32)
+        complete = np.flatnonzero(ends == sizes)
+        parts: list[npt.NDArray[Any]] = [begins[complete + 1] - 1]
+        prompts: list[PromptRows] = []
+        for sequence, begin, end in zip(step.sequences, begins[:-1], ends, strict=True):
+            gathered = sequence.unread_prompt_logprobs
+            if gathered is not None:
+                parts.append(_prompt_rows(sequence, gathered, begin, end))
+                prompts.append((gathered, len(parts[-1])))
+        rows = np.concatenate(parts)
+        padded = np.zeros(self._row_sizes.padded(max(1, len(rows))), np.int64)
+        padded[: len(rows)] = rows
+        return padded, [step.sequences[i] for i in complete], prompts
+
+
+def _prompt_rows(
+    sequence: Sequence, gathered: PromptLogprobs, begin: int, end: int
+) -> npt.NDArray[np.int64]:
+    """Rows of the step, in which the sequence starts at row `begin` and ends before token `end`,
+    that tell of a next token of the prompt which is not known yet.
+    """
+    first = max(sequence.num_computed_tokens, gathered.num_done)
+    positions = np.arange(first, min(end, sequence.num_prompt_tokens - 1))
+    return positions - sequence.num_computed_tokens + begin
+
+
+def _token_ids(step: ScheduledStep) -> list[npt.NDArray[np.int64]]:
+    return [
+        s.token_ids.view(s.num_computed_tokens, s.num_computed_tokens + n)
+        for s, n in zip(step.sequences, step.num_new_tokens, strict=True)
+    ]
+
+
+def _prefix_sums(counts: npt.ArrayLike) -> npt.NDArray[np.int32]:
+    counts = np.asarray(counts, np.int32)
+    sums = np.zeros(len(counts) + 1, np.int32)
+    np.cumsum(counts, out=sums[1:])
+    return sums

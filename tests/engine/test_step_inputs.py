@@ -1,0 +1,50 @@
+import numpy as np
+
+from server.engine.scheduler import ScheduledStep
+from server.engine.sequence import Sequence
+from server.engine.step_inputs import StepPacker
+from server.engine.step_sizes import StepSizes
+from tests.engine_helpers import make_sequence
+
+SPARE = 99
+PACKER = StepPacker(StepSizes(256), StepSizes(8), spare_block=SPARE, has_positions=True)
+
+
+def computed(num_tokens: int, num_computed: int, blocks: list[int]) -> Sequence:
+    sequence = make_sequence(range(10, 10 + num_tokens))
+    sequence.num_computed_tokens = num_computed
+    sequence.block_table.extend(blocks)
+    return sequence
+
+
+def test_padding_follows_the_sequences_and_writes_to_the_spare_block() -> None:
+    reading, decoding = computed(40, 0, [5, 6]), computed(34, 33, [7, 8])
+    step = ScheduledStep([decoding, reading], [1, 36])
+    inputs = PACKER.pack(step)
+    arrays = {name: array.tolist() for name, array in inputs.arrays.items()}
+    assert arrays["input_ids"] == [43, *range(10, 46), *[0] * 11]
+    assert arrays["position_ids"] == [33, *range(36), *[0] * 11]
+    assert arrays["past_lens"] == [33, 0, *[0] * 11]
+    assert arrays["subsequence_begins"] == [0, 1, *range(37, 49)]
+    assert arrays["block_indices"] == [7, 8, 5, 6, *[SPARE] * 11]
+    assert arrays["block_indices_begins"] == [0, 2, *range(4, 16)]
+    assert arrays["max_context_len"] == 36
+    # Only the decoding one is complete, and its row is the first.
+    assert inputs.complete == [decoding]
+    assert arrays["sampled_tokens_indices"] == [0]
+
+
+def test_sampled_rows_are_padded_too() -> None:
+    sequences = [computed(2, 1, [block]) for block in range(3)]
+    inputs = PACKER.pack(ScheduledStep(sequences, [1, 1, 1]))
+    assert inputs.complete == sequences
+    assert inputs.arrays["sampled_tokens_indices"].tolist() == [0, 1, 2, 0]
+
+
+def test_a_step_of_padding_alone() -> None:
+    inputs = PACKER.pack_padding(4, 2)
+    assert inputs.complete == []
+    assert set(inputs.arrays["block_indices"]) == {SPARE}
+    assert len(inputs.arrays["input_ids"]) == 4
+    assert inputs.arrays["sampled_tokens_indices"].tolist() == [0, 0]
+    assert {array.dtype for array in inputs.arrays.values()} == {np.dtype("i4"), np.dtype("i8")}
