@@ -1,13 +1,14 @@
 """The command line: Model Server's flags, by the same names and with the same defaults."""
 
 import argparse
+import json
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from export_models.converter import WEIGHT_FORMATS
+from export_models.weight_formats import WEIGHT_FORMATS
 from server.errors import did_you_mean
 
 __all__ = [
@@ -83,6 +84,7 @@ class CommonOptions:
     target_device: str
     ov_cache_dir: str | None
     extra_quantization_params: tuple[str, ...]
+    plugin_config: Mapping[str, object]
     trust_remote_code: bool
     verbose: bool
 
@@ -110,8 +112,9 @@ def add_common_flags(parser: Parser) -> None:
         "--weight-format",
         choices=WEIGHT_FORMATS,
         default="int8",
-        help="how the weights are stored (default: int8); without effect on a source that is an "
-        "OpenVINO model",
+        help="how the weights are stored (default: int8); int8 is int8_sym, one scale for each "
+        "output channel, for a CPU with AMX, which runs that form faster, and else int8_asym; "
+        "without effect on a source that is an OpenVINO model",
     )
     add(
         "--config_file_path",
@@ -131,7 +134,15 @@ def add_common_flags(parser: Parser) -> None:
         "--extra_quantization_params",
         type=_words,
         default=(),
-        help="further flags for optimum-cli export openvino, in one string: '--sym --ratio 1.0'",
+        help="further flags for optimum-cli export openvino, in one string: '--sym --ratio 1.0'; "
+        "they alone then say how the weights are stored",
+    )
+    add(
+        "--plugin_config",
+        type=_properties,
+        default={},
+        metavar="JSON",
+        help="OpenVINO properties for graph.pbtxt, which win over those that the export chooses",
     )
     add(
         "--trust_remote_code",
@@ -186,3 +197,22 @@ def _words(text: str) -> tuple[str, ...]:
         return tuple(shlex.split(text))
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r}: {error}") from error
+
+
+def _properties(text: str) -> dict[str, object]:
+    try:
+        found = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise argparse.ArgumentTypeError(f"not JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise argparse.ArgumentTypeError(f"must be a JSON object, found {text!r}")
+    for key, value in found.items():
+        if not isinstance(value, str | int | float | bool):
+            raise argparse.ArgumentTypeError(
+                f"{key} must be a string, a number or a boolean, found {json.dumps(value)}"
+            )
+    return found
+
+
+def _refuse_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no number")

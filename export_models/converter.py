@@ -17,11 +17,11 @@ from export_models.progress import Progress
 from export_models.source import Source, SourceKind
 from export_models.staging import Staging
 from export_models.tool import run_tool
+from export_models.weight_formats import weight_flags
 from server.errors import ExportError
 
-__all__ = ["WEIGHT_FORMATS", "Converter"]
+__all__ = ["Converter"]
 
-WEIGHT_FORMATS = ("fp32", "fp16", "int8", "int4")
 TASK = "text-generation-with-past"
 EXPORT_EXTRA = "pip install '.[export]'"
 # Files of a checkpoint that a server reads as they are.
@@ -80,7 +80,7 @@ class Converter:
         self.progress.step(f"converting {source.text} to OpenVINO, {self.weight_format} weights")
         command = ["-m", "optimum.commands.optimum_cli", "export", "openvino"]
         command += [f"--model={source.location}", "--task", TASK, "--library", "transformers"]
-        command += ["--weight-format", self.weight_format, *self.extra_params]
+        command += [*weight_flags(self.weight_format), *self.extra_params]
         command += ["--trust-remote-code"] if self.trust_remote_code else []
         self._run([*command, str(staging.model_folder)], source, staging)
         if not (staging.model_folder / "openvino_detokenizer.xml").exists():

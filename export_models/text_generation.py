@@ -20,6 +20,8 @@ from export_models.model_files import find_missing_part
 from export_models.model_repository import ModelFolder, check_model_name
 from export_models.progress import Progress
 from export_models.source import Source, SourceKind, find_source
+from export_models.tunings import find_tunings
+from export_models.weight_formats import resolve_weight_format
 from server.config_file import ConfigFile
 from server.errors import ExportError
 
@@ -143,7 +145,7 @@ class _Export:
             self._use_in_place(source, folder)
         elif self._is_exported(source, folder):
             self._report(f"{folder.path} exists and is kept; --overwrite_models converts it again")
-            self._write_graph(folder, "./")
+            self._write_graph(folder, "./", folder.path)
         else:
             self._convert(source, folder)
         if config is None:
@@ -162,7 +164,7 @@ class _Export:
                 f"<its Hugging Face model> --with-detokenizer -o {source.folder}"
             )
         self._report(f"{source.folder} is an OpenVINO model already and is used where it is")
-        self._write_graph(folder, _models_path(source.folder, folder))
+        self._write_graph(folder, _models_path(source.folder, folder), source.folder)
 
     def _is_exported(self, source: Source, folder: ModelFolder) -> bool:
         """Whether the conversion can be skipped; refuses to replace files that are not ours."""
@@ -184,8 +186,13 @@ class _Export:
         return not problem
 
     def _convert(self, source: Source, folder: ModelFolder) -> None:
-        converter = Converter(
+        weight_format = resolve_weight_format(
             self.options.weight_format,
+            self.options.target_device,
+            self.options.extra_quantization_params,
+        )
+        converter = Converter(
+            weight_format,
             self.progress,
             self.options.extra_quantization_params,
             self.options.trust_remote_code,
@@ -193,14 +200,16 @@ class _Export:
         )
         with folder.stage() as staging:
             converter.convert(source, staging)
-            self._write_graph(folder, "./", staging.model_folder)
+            self._write_graph(folder, "./", staging.model_folder, staging.model_folder)
             staging.commit()
 
-    def _write_graph(self, folder: ModelFolder, models_path: str, to: Path | None = None) -> None:
+    def _write_graph(
+        self, folder: ModelFolder, models_path: str, model: Path, to: Path | None = None
+    ) -> None:
         values = self.values
         graph = TextGenerationGraph(
             models_path=models_path,
-            plugin_config=self._plugin_config(),
+            plugin_config=self._plugin_config(model),
             enable_prefix_caching=values.enable_prefix_caching,
             cache_size=values.cache_size,
             max_num_seqs=values.max_num_seqs,
@@ -215,7 +224,7 @@ class _Export:
         if folder.write_graph(graph.text(), to):
             self._report("graph.pbtxt was different; the old one is kept as graph.pbtxt.bak")
 
-    def _plugin_config(self) -> dict[str, object]:
+    def _plugin_config(self, model: Path) -> dict[str, object]:
         config: dict[str, object] = {}
         if self.values.kv_cache_precision:
             config["KV_CACHE_PRECISION"] = self.values.kv_cache_precision
@@ -223,7 +232,11 @@ class _Export:
             config["CACHE_DIR"] = self.options.ov_cache_dir
         if "HETERO" in self.options.target_device:
             config["MODEL_DISTRIBUTION_POLICY"] = "PIPELINE_PARALLEL"
-        return config
+        for tuning in find_tunings(model, self.options.target_device):
+            if tuning.name not in self.options.plugin_config:
+                config[tuning.name] = tuning.value
+                self._report(f"plugin_config gets {tuning.name} {tuning.value}: {tuning.reason}")
+        return config | self.options.plugin_config
 
     def _report(self, text: str) -> None:
         self.progress.step(text)

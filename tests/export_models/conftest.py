@@ -117,14 +117,17 @@ def _weights(vocab_size: int) -> dict[str, np.ndarray]:
 
 
 @pytest.fixture
-def make_model() -> Callable[[Path], Path]:
-    """Makes a folder whose files have the look of a complete OpenVINO model."""
+def make_model() -> Callable[..., Path]:
+    """Makes a folder whose files have the look of a complete OpenVINO model.
 
-    def make(folder: Path) -> Path:
+    `matrix` are attributes of its one constant.
+    """
+
+    def make(folder: Path, matrix: str = "") -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         for part in ("openvino_model", "openvino_tokenizer", "openvino_detokenizer"):
-            data = '<net><layers><layer><data offset="8" size="8"/></layer></layers></net>'
-            (folder / f"{part}.xml").write_text(data)
+            data = f'<layer type="Const"><data offset="8" size="8" {matrix}/></layer>'
+            (folder / f"{part}.xml").write_text(f"<net><layers>{data}</layers></net>")
             (folder / f"{part}.bin").write_bytes(bytes(16))
         return folder
 
@@ -134,7 +137,7 @@ def make_model() -> Callable[[Path], Path]:
 class FakeConverter:
     """Stands in for the process that converts; `fail` is raised, or `log` ends in an exit code."""
 
-    def __init__(self, make_model: Callable[[Path], Path]) -> None:
+    def __init__(self, make_model: Callable[..., Path]) -> None:
         self.commands: list[list[str]] = []
         self.environments: list[dict[str, str]] = []
         self.fail: BaseException | None = None
@@ -156,7 +159,7 @@ class FakeConverter:
 
 
 @pytest.fixture
-def converter(monkeypatch: pytest.MonkeyPatch, make_model: Callable[[Path], Path]) -> FakeConverter:
+def converter(monkeypatch: pytest.MonkeyPatch, make_model: Callable[..., Path]) -> FakeConverter:
     fake = FakeConverter(make_model)
     monkeypatch.setattr("export_models.converter.run_tool", fake)
     return fake

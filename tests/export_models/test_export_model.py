@@ -81,7 +81,7 @@ def test_what_is_not_there_yet_is_refused_by_name(export, arguments: tuple[str, 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--weight-format", "nf4"), "choose from 'fp32', 'fp16', 'int8', 'int4'"),
+        (("--weight-format", "nf4"), "choose from 'fp32', 'fp16', 'int8', 'int8_sym'"),
         (("--kv_cache_precision", "u4"), "choose from 'u8'"),
         (("--pipeline_type", "CB"), "possible: LM, LM_CB, AUTO"),
         (("--tool_parser", "hermes"), "choose from 'llama3', 'phi4', 'hermes3', 'mistral'"),

@@ -1,6 +1,7 @@
 """With the real tools; a conversion takes several seconds, so there are few."""
 
 import json
+import re
 import resource
 import shutil
 import signal
@@ -8,18 +9,36 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from export_models.model_files import find_missing_part
+from export_models.weight_formats import has_int8_amx
 from server.config import load_config
+from server.engine.model_loader import load_model
 
+NUM_LAYERS = 2  # of the checkpoint
 SCRIPT = Path(__file__).resolve().parents[2] / "export_models" / "export_model.py"
 
 
-def test_export_int8(run_export, checkpoint: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def layer_types() -> Callable[[Path], Counter[str]]:
+    """The kinds of nodes that the plugin runs for an exported model, served as its graph says."""
+
+    def find(model: Path) -> Counter[str]:
+        text = (model / "graph.pbtxt").read_text()
+        plugin_config = json.loads(re.search("plugin_config: '(.*)'", text)[1])
+        nodes = load_model(model, "CPU", plugin_config).layers.get_runtime_model().get_ordered_ops()
+        return Counter(node.get_rt_info()["layerType"].astype(str) for node in nodes)
+
+    return find
+
+
+def test_export_int8(run_export, checkpoint: Path, tmp_path: Path, layer_types) -> None:
     result = run_export("--source_model", checkpoint, "--kv_cache_precision", "u8")
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
@@ -30,6 +49,7 @@ def test_export_int8(run_export, checkpoint: Path, tmp_path: Path) -> None:
     assert "role" in (model / "chat_template.jinja").read_text()
     assert json.loads((model / "generation_config.json").read_text())["max_new_tokens"] == 7
     assert '"openvino_' not in (model / "tokenizer_config.json").read_text()
+    assert layer_types(model)["LLMMLP"] == (NUM_LAYERS if has_int8_amx() else 0)
     [served] = load_config(tmp_path / "config.json").models
     assert served.find_graph() == model / "graph.pbtxt"
     assert [item.name for item in (tmp_path / "models").iterdir()] == ["tiny"]

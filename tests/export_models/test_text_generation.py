@@ -77,6 +77,51 @@ def test_command_of_the_converter(export, converter, checkpoint: Path) -> None:
     assert converter.environments[0]["HF_HUB_OFFLINE"] == "1"
 
 
+@pytest.mark.parametrize(("has_amx", "flags"), [(True, "int8 --sym"), (False, "int8")])
+def test_int8_is_symmetric_for_amx(
+    export, converter, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, has_amx: bool, flags: str
+) -> None:
+    monkeypatch.setattr("export_models.weight_formats.has_int8_amx", lambda: has_amx)
+    export("--source_model", checkpoint)
+    command = converter.commands[0]
+    assert command[command.index("--weight-format") : -1] == ["--weight-format", *flags.split()]
+
+
+def test_properties_of_the_weights_are_written(export, make_model) -> None:
+    make_model(Path("models/ready"), matrix='element_type="i8" shape="64, 64"')
+    _, printed = export("--source_model", "models/ready")
+    assert """plugin_config: '{"DYNAMIC_QUANTIZATION_GROUP_SIZE": 65536}'""" in graph_of("ready")
+    assert "plugin_config gets DYNAMIC_QUANTIZATION_GROUP_SIZE 65536: " in printed
+
+
+def test_properties_that_are_given_win(export, make_model) -> None:
+    make_model(Path("models/ready"), matrix='element_type="i8" shape="64, 64"')
+    given = {"DYNAMIC_QUANTIZATION_GROUP_SIZE": "32", "KV_CACHE_PRECISION": "u4"}
+    arguments = ("--plugin_config", json.dumps(given), "--kv_cache_precision", "u8")
+    _, printed = export("--source_model", "models/ready", *arguments)
+    line = next(line for line in graph_of("ready").splitlines() if "plugin_config" in line)
+    assert json.loads(line.partition("'")[2].rstrip("'")) == given
+    assert "plugin_config gets" not in printed
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "not JSON"),
+        ("[" * 100_000, "not JSON"),
+        ('["u8"]', "must be a JSON object"),
+        ('{"A": {"B": 1}}', 'A must be a string, a number or a boolean, found {"B": 1}'),
+        ('{"A": null}', "found null"),
+        ('{"A": NaN}', "NaN is no number"),
+    ],
+)
+def test_bad_plugin_config(export, converter, checkpoint: Path, text: str, message: str) -> None:
+    code, printed = export("--source_model", checkpoint, f"--plugin_config={text}")
+    assert code == 2
+    assert message in printed
+    assert not converter.commands
+
+
 def test_remote_code_is_run_only_when_trusted(export, converter, checkpoint: Path) -> None:
     export("--source_model", checkpoint, "--trust_remote_code")
     assert "--trust-remote-code" in converter.commands[0]

@@ -1,0 +1,56 @@
+"""Properties with which the CPU plugin runs a model's weights at their best, whoever wrote them."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+from export_models.model_files import MODEL_FILE
+
+__all__ = ["Tuning", "find_tunings"]
+
+FOUR_BITS = frozenset({"i4", "u4", "nf4"})
+# More columns than any layer has: a group of the dynamic quantisation is a whole row then.
+WHOLE_ROW = 65_536
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """A property of the plugin, and what it does for this model."""
+
+    name: str
+    value: object
+    reason: str
+
+
+FUSED_MLP = Tuning(
+    "DYNAMIC_QUANTIZATION_GROUP_SIZE",
+    WHOLE_ROW,
+    "activations quantised row by row let AMX run each MLP as one int8 kernel, as the weights are "
+    "int8 with one scale for each output channel",
+)
+
+
+def find_tunings(model_folder: Path, device: str) -> list[Tuning]:
+    """What the weights in a model's file ask for."""
+    if device != "CPU":
+        return []
+    num_matrices = _count_matrices(model_folder / MODEL_FILE)
+    is_int8 = num_matrices["i8"] > 0 and not FOUR_BITS & num_matrices.keys()
+    return [FUSED_MLP] if is_int8 else []
+
+
+def _count_matrices(xml: Path) -> Counter[str]:
+    """The number of constant matrices by element type; scales and vectors are none."""
+    matrices: Counter[str] = Counter()
+    layer_type = ""
+    for event, element in ElementTree.iterparse(xml, ("start", "end")):
+        if event == "end":
+            element.clear()
+        elif element.tag == "layer":
+            layer_type = element.get("type", "")
+        elif element.tag == "data" and layer_type == "Const":
+            sizes = [size for size in element.get("shape", "").split(",") if size.strip() != "1"]
+            if len(sizes) > 1:
+                matrices[element.get("element_type", "")] += 1
+    return matrices

@@ -1,0 +1,55 @@
+from pathlib import Path
+
+import pytest
+
+from export_models.weight_formats import has_int8_amx, resolve_weight_format, weight_flags
+
+
+@pytest.mark.parametrize(
+    ("flags", "has_amx"),
+    [
+        ("fpu avx512_vnni amx_bf16 amx_tile amx_int8", True),
+        ("fpu avx512_vnni amx_bf16 amx_tile", False),
+        ("fpu avx2", False),
+        ("amx_int8_ish", False),
+    ],
+)
+def test_amx_is_read_from_the_flags(tmp_path: Path, flags: str, has_amx: bool) -> None:
+    cpu_info = tmp_path / "cpuinfo"
+    cpu_info.write_text(f"processor\t: 0\nbugs\t: amx_int8\nflags\t\t: {flags}\n\n")
+    assert has_int8_amx(cpu_info) is has_amx
+
+
+def test_a_system_without_cpu_info_has_no_amx(tmp_path: Path) -> None:
+    assert not has_int8_amx(tmp_path / "cpuinfo")
+
+
+@pytest.mark.parametrize(
+    ("device", "has_amx", "extra_params", "resolved"),
+    [
+        ("CPU", True, (), "int8_sym"),
+        ("CPU", False, (), "int8_asym"),
+        ("GPU", True, (), "int8_asym"),
+        ("CPU", True, ("--num-samples", "1"), "int8"),
+    ],
+)
+def test_int8_is_the_form_for_this_machine(
+    monkeypatch: pytest.MonkeyPatch,
+    device: str,
+    has_amx: bool,
+    extra_params: tuple[str, ...],
+    resolved: str,
+) -> None:
+    monkeypatch.setattr("export_models.weight_formats.has_int8_amx", lambda: has_amx)
+    assert resolve_weight_format("int8", device, extra_params) == resolved
+
+
+@pytest.mark.parametrize("weight_format", ["fp16", "int8_sym", "int8_asym"])
+def test_a_form_that_is_named_holds_on_every_machine(weight_format: str) -> None:
+    assert resolve_weight_format(weight_format, "GPU", ("--sym",)) == weight_format
+
+
+def test_flags_of_optimum() -> None:
+    assert weight_flags("int8_sym") == ("--weight-format", "int8", "--sym")
+    assert weight_flags("int8_asym") == weight_flags("int8") == ("--weight-format", "int8")
+    assert weight_flags("fp16") == ("--weight-format", "fp16")
