@@ -236,7 +236,7 @@ class _Export:
             if tuning.name not in self.options.plugin_config:
                 config[tuning.name] = tuning.value
                 self._report(f"plugin_config gets {tuning.name} {tuning.value}: {tuning.reason}")
-        return config | self.options.plugin_config
+        return {**config, **self.options.plugin_config}
 
     def _report(self, text: str) -> None:
         self.progress.step(text)

@@ -15,13 +15,13 @@ PROMPT = "Once upon a time there was a fox"
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
 
 
-def complete(server: ServerProcess, **fields: Any) -> list[CompletionChoice]:
+def complete(server: ServerProcess, prompt: str = PROMPT, **fields: Any) -> list[CompletionChoice]:
     known = {
         name: fields.pop(name) for name in ("n", "best_of", "logprobs", "stop") & fields.keys()
     }
     answer = server.openai().completions.create(
         model="tiny_chat",
-        prompt=PROMPT,
+        prompt=prompt,
         max_tokens=12,
         temperature=0,
         extra_body=fields,
@@ -31,7 +31,8 @@ def complete(server: ServerProcess, **fields: Any) -> list[CompletionChoice]:
 
 
 def test_the_answers_come_in_the_order_of_their_probability(server: ServerProcess) -> None:
-    choices = complete(server, num_beams=5, n=4, logprobs=0)
+    prompt = "Tell me a story about"  # the likeliest next word leads to less likely ones
+    choices = complete(server, prompt, num_beams=5, n=4, logprobs=0)
     assert [choice.index for choice in choices] == [0, 1, 2, 3]
     assert len({choice.text for choice in choices}) == 4
     scores = [
@@ -39,7 +40,7 @@ def test_the_answers_come_in_the_order_of_their_probability(server: ServerProces
         for choice in choices
     ]
     assert scores == sorted(scores, reverse=True)
-    (greedy,) = complete(server, logprobs=0)
+    (greedy,) = complete(server, prompt, logprobs=0)
     assert math.fsum(choices[0].logprobs.token_logprobs) > math.fsum(greedy.logprobs.token_logprobs)
 
 
