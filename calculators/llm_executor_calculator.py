@@ -1,6 +1,7 @@
 """The node that runs the LLM: token ids in, token ids out, batched with all other requests."""
 
 import asyncio
+from collections.abc import Mapping
 from functools import partial
 from typing import ClassVar
 
@@ -64,6 +65,7 @@ class LLMExecutorCalculator(Calculator):
                 max_num_seqs=options.max_num_seqs,
                 dynamic_split_fuse=options.dynamic_split_fuse,
                 enable_prefix_caching=options.enable_prefix_caching,
+                auto_tune=options.auto_tune and cc.auto_tune,
             )
         )
         cc.set_side_packet(MODEL_LIMITS, ModelLimits(self._engine.max_num_tokens))
@@ -99,6 +101,10 @@ class LLMExecutorCalculator(Calculator):
     def health(self) -> str | None:
         """Why the engine cannot serve, if it failed."""
         return self._engine.failure
+
+    def status(self) -> Mapping[str, object]:
+        """The device, its properties, and the kernels that the model runs on."""
+        return self._engine.status
 
     async def _generate(self, prompt: TokenizedPrompt, tokens: OutputStream[TokenChunk]) -> None:
         request = prompt.request

@@ -109,7 +109,9 @@ class LLMCalculatorOptions:
     `num_kv_blocks`, which Model Server does not have, sets the cache in blocks of 32 tokens
     instead. `device` "" is the first GPU, or the CPU where there is none. `plugin_config` is a JSON
     object of OpenVINO properties. `max_tokens_limit` is the most that a request may ask for.
-    A request's `best_of` must be below `best_of_limit`. Fields that are not supported yet may be
+    A request's `best_of` must be below `best_of_limit`. `auto_tune`, which Model Server does not
+    have, lets the first load measure which of the properties that `plugin_config` leaves open are
+    fastest on this machine. Fields that are not supported yet may be
     left out or have Model Server's defaults.
     """
 
@@ -140,6 +142,7 @@ class LLMCalculatorOptions:
     sparse_attention_config: SparseAttentionConfig | None = None
     cache_interval_multiplier: UInt64 | None = None
     chat_template_mode: ChatTemplateMode = ChatTemplateMode.JINJA
+    auto_tune: bool = True
 
     def __post_init__(self) -> None:
         parse_plugin_config(self.plugin_config)

@@ -48,6 +48,7 @@ class Arguments:
     drain_timeout_s: float
     file_system_poll_wait_seconds: float
     cache_dir: Path | None
+    no_auto_tune: bool
     max_request_bytes: int
     request_timeout_s: float
     api_key_file: Path | None

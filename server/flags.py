@@ -76,6 +76,12 @@ def _add_serving(add: Add) -> None:
         help="folder for compiled models, for nodes whose plugin_config has no CACHE_DIR; LLMs on "
         "a CPU cannot be kept (default: /opt/cache if it is there)",
     )
+    _add_switch(
+        add,
+        "--no_auto_tune",
+        "do not measure at the first load of an LLM which of the properties that its plugin_config "
+        "leaves open are fastest on this machine; nor use what was found before",
+    )
     add(
         "--max_request_bytes",
         type=at_least(1),

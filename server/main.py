@@ -16,6 +16,7 @@ from server.command_line import Arguments, parse_arguments
 from server.config import ServerConfig
 from server.errors import ConfigError
 from server.file_watcher import FileWatcher
+from server.graph import Surroundings
 from server.log import LogWriter
 from server.model_manager import ModelManager
 from server.modes import is_done_without_serving
@@ -63,7 +64,10 @@ def _run(arguments: Arguments, log: LogWriter) -> int:
 
 def _serve(arguments: Arguments, config: ServerConfig, log: LogWriter) -> int:
     settings = arguments.http_settings()
-    manager = ModelManager(config, arguments.drain_timeout_s, arguments.make_cache_dir())
+    surroundings = Surroundings(
+        cache_dir=arguments.make_cache_dir(), auto_tune=not arguments.no_auto_tune
+    )
+    manager = ModelManager(config, arguments.drain_timeout_s, surroundings)
     sockets = open_sockets(arguments.rest_bind_address, arguments.rest_port)
     http = HttpServer(manager, sockets, settings)
     exit_ = _Exit(log)

@@ -1,6 +1,7 @@
 """From an entry of the configuration to the graph that serves it."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 from server.classic_model import classic_graph
@@ -12,7 +13,7 @@ __all__ = ["load_graph", "read_graph"]
 
 
 async def load_graph(
-    config: ModelConfig, files: WatchedFiles, cache_dir: Path | None = None
+    config: ModelConfig, files: WatchedFiles, surroundings: Surroundings | None = None
 ) -> Graph:
     """Load the model; what it is made from is added to `files`, also where that fails.
 
@@ -20,7 +21,7 @@ async def load_graph(
     """
     # Calculators are imported here: seconds in which the server has to answer probes.
     graph_config, base_path = await asyncio.to_thread(read_graph, config, files)
-    surroundings = Surroundings(on_resolve=files.add, cache_dir=cache_dir)
+    surroundings = replace(surroundings or Surroundings(), on_resolve=files.add)
     return await Graph.load(graph_config, base_path, config.name, surroundings)
 
 

@@ -4,7 +4,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Coroutine, Sequence
-from pathlib import Path
 from typing import Any
 
 from server.config import ModelConfig, ServerConfig
@@ -16,6 +15,7 @@ from server.errors import (
     ReloadError,
     did_you_mean,
 )
+from server.graph import Surroundings
 from server.served_model import ModelState, ServedModel
 from server.watched_files import Change
 
@@ -42,11 +42,11 @@ class ModelManager:
         self,
         config: ServerConfig,
         drain_timeout_s: float = DRAIN_TIMEOUT_S,
-        cache_dir: Path | None = None,
+        surroundings: Surroundings | None = None,
     ) -> None:
         self._source = ConfigSource(config)
         self._drain_timeout_s = drain_timeout_s
-        self._cache_dir = cache_dir
+        self._surroundings = surroundings
         self._models = {c.key: ServedModel(c) for c in self._source.current.models}
         self._removed: dict[ModelKey, ServedModel] = {}
         self._loading = asyncio.Lock()
@@ -211,7 +211,7 @@ class ModelManager:
             model = self._models[config.key]
             logger.info("Loading model %s (%d of %d)", model.label, number, len(configs))
             start = time.monotonic()
-            old_graph = await model.load(config, self._cache_dir)
+            old_graph = await model.load(config, self._surroundings)
             if old_graph is not None:
                 self._retire_later(old_graph.close(self._drain_timeout_s, "was replaced"))
             if model.load_error is None:

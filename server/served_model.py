@@ -3,12 +3,11 @@
 import logging
 import time
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
 from server.config import ModelConfig
 from server.errors import ServingError
-from server.graph import Graph
+from server.graph import Graph, Surroundings
 from server.model_loading import load_graph
 from server.watched_files import WatchedFiles
 
@@ -64,7 +63,9 @@ class ServedModel:
             return self._graph.health()
         return self._load_failure
 
-    async def load(self, config: ModelConfig, cache_dir: Path | None = None) -> Graph | None:
+    async def load(
+        self, config: ModelConfig, surroundings: Surroundings | None = None
+    ) -> Graph | None:
         """Load the graph that `config` describes; returns the one whose place it took, if any.
 
         The graph of an earlier load serves until then, and goes on where this load fails: the
@@ -77,7 +78,7 @@ class ServedModel:
             self.state = ModelState.LOADING
         old = self._graph
         try:
-            self._graph = await load_graph(config, self.files, cache_dir)
+            self._graph = await load_graph(config, self.files, surroundings)
         except Exception as error:
             self.load_error = error
             is_expected = isinstance(error, ServingError)
@@ -121,6 +122,9 @@ class ServedModel:
             reason = f"what was loaded before serves on; loading anew failed: {self._load_failure}"
         if reason is not None:
             version["reason"] = reason
+        nodes = {} if self._graph is None else self._graph.status()
+        if nodes:
+            version["nodes"] = nodes
         return version
 
     @property

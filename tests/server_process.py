@@ -88,8 +88,13 @@ def _json(body: bytes) -> Any:
 
 @contextmanager
 def server_process(*arguments: object, **popen: Any) -> Iterator[ServerProcess]:
-    """Start `server` on a free port; it is stopped at the end, and its pipes are read to theirs."""
-    command = [sys.executable, "-m", "server", "--rest_port", "0", *map(str, arguments)]
+    """Start `server` on a free port; it is stopped at the end, and its pipes are read to theirs.
+
+    Unless the arguments say otherwise it does not tune itself: answers would depend on what was
+    faster just then.
+    """
+    flags = ["--rest_port", "0", "--no_auto_tune", "true"]
+    command = [sys.executable, "-m", "server", *flags, *map(str, arguments)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, cwd=ROOT, **pipes, **popen) as process:
         try:

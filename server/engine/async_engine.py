@@ -5,7 +5,7 @@ import json
 import logging
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic
@@ -150,6 +150,11 @@ class AsyncLLMEngine:
     def failure(self) -> str | None:
         """Why the engine cannot serve; None while it can."""
         return self.engine.failure
+
+    @property
+    def status(self) -> Mapping[str, object]:
+        """The device, its properties, and the kernels that the model runs on."""
+        return self.engine.status
 
     @property
     def max_num_tokens(self) -> int:

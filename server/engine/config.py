@@ -17,6 +17,7 @@ class EngineConfig:
     `num_kv_blocks` overrides it when it is not 0. `max_num_batched_tokens` is the token budget of
     one step; `max_num_seqs` the sequences that run at once. `dynamic_split_fuse` cuts prompts into
     chunks and mixes them with decoding; without it, whole prompts run in steps of their own.
+    `auto_tune` measures at load which properties that `plugin_config` does not state are fastest.
     """
 
     models_path: Path
@@ -28,6 +29,7 @@ class EngineConfig:
     max_num_seqs: int = 256
     dynamic_split_fuse: bool = True
     enable_prefix_caching: bool = False
+    auto_tune: bool = False
 
     def __post_init__(self) -> None:
         for name, lowest in (

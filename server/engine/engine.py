@@ -1,18 +1,21 @@
 """The LLM engine: takes requests, and moves all of them on by one step at a time."""
 
+import json
 import logging
 from collections.abc import Iterable
 from itertools import count
 from time import perf_counter
+from typing import Any
 
 from server.engine.beam_searches import BeamSearches
 from server.engine.cache_sizing import num_kv_blocks
 from server.engine.config import EngineConfig
+from server.engine.kernels import describe_kernels
 from server.engine.kv_cache import bytes_per_block
 from server.engine.kv_cache_manager import KVCacheManager
 from server.engine.limits import RequestLimits
 from server.engine.model_info import read_model_info
-from server.engine.model_loader import LoadedModel, load_model
+from server.engine.model_loader import LoadedModel, load_model, resolve_device
 from server.engine.model_runner import ModelRunner
 from server.engine.outputs import SequenceOutput
 from server.engine.sampled_choices import SampledChoices
@@ -21,9 +24,11 @@ from server.engine.scheduler import ScheduledStep, Scheduler
 from server.engine.sequence import EngineRequest, Sequence
 from server.engine.stats import EngineStats
 from server.engine.token_constraint import TokenConstraint
+from server.engine.tuning import Tuning, tune
 from server.errors import (
     GenerationError,
     InvalidRequestError,
+    ModelLoadError,
     ModelNotReadyError,
 )
 from server.payloads import SamplingParams
@@ -59,14 +64,34 @@ class LLMEngine:
         self._choices = SampledChoices(self.stats)
         self._searches = BeamSearches(self.stats)
         self._failures_in_a_row = 0
+        self._tuning = self._tune()
         model = self._load_model()
         self.num_blocks = num_kv_blocks(config, model, self.info.max_model_len)
         self.limits = RequestLimits.of(config, model, self.num_blocks, self.info.max_model_len)
         self._use(model)
 
+    def _tune(self) -> Tuning:
+        config = self.config
+        if not config.auto_tune:
+            return Tuning({}, is_remembered=False)
+        return tune(
+            config.models_path,
+            resolve_device(config.device),
+            config.plugin_config,
+            self.info.max_model_len,
+        )
+
     def _load_model(self) -> LoadedModel:
         config = self.config
-        return load_model(config.models_path, config.device, config.plugin_config)
+        properties = {**config.plugin_config, **self._tuning.properties}
+        try:
+            return load_model(config.models_path, config.device, properties)
+        except ModelLoadError as error:
+            if not self._tuning.properties:
+                raise
+            logger.warning("%s: without what was tuned before: %s", config.models_path, error)
+            self._tuning = Tuning({}, is_remembered=False)
+            return load_model(config.models_path, config.device, config.plugin_config)
 
     def _use(self, model: LoadedModel) -> None:
         config = self.config
@@ -86,6 +111,8 @@ class LLMEngine:
             self.limits.max_num_seqs,
         )
         self._warm_up()
+        self.status = self._describe(model)
+        logger.info("%s: %s", config.models_path, json.dumps(self.status))
         logger.info(
             "%s on %s: KV cache of %d blocks of %d tokens (%s, %.1f GB reserved), context %s",
             config.models_path,
@@ -99,9 +126,23 @@ class LLMEngine:
 
     def _warm_up(self) -> None:
         """Run a step of every size for which the first one costs much more than the next."""
-        for size in self.runner.token_sizes.sizes:
-            if size <= MAX_WARM_UP_TOKENS:
-                self.runner.warm_up(size)
+        try:
+            for size in self.runner.token_sizes.sizes:
+                if size <= MAX_WARM_UP_TOKENS:
+                    self.runner.warm_up(size)
+        except RuntimeError as error:
+            raise ModelLoadError(
+                f"{self.config.models_path}: OpenVINO cannot run it: {error}"
+            ) from error
+
+    def _describe(self, model: LoadedModel) -> dict[str, Any]:
+        """What operators want to know of a model that has run a step of some size."""
+        return {
+            "device": model.device,
+            "plugin_config": dict(self.config.plugin_config),
+            "auto_tuned": self._tuning.properties,
+            "kernels": describe_kernels([model.layers, model.head]),
+        }
 
     @property
     def has_work(self) -> bool:

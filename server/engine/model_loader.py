@@ -13,12 +13,13 @@ from server.engine.config import PluginValue
 from server.engine.graph_output import ModelOutput, part_model
 from server.engine.int8_head import quantize_rows
 from server.engine.kv_cache import CacheInput, block_size_of, cache_inputs
+from server.engine.model_files import MODEL_FILE
+from server.engine.single_thread import with_safe_precision
 from server.engine.step_inputs import SAMPLED_ROWS_INPUT
 from server.errors import ModelLoadError
 
 logger = logging.getLogger(__name__)
 
-MODEL_FILE = "openvino_model.xml"
 KNOWN_INPUTS = frozenset(
     {
         "input_ids",
@@ -57,9 +58,10 @@ def load_model(
     """
     core = ov.Core()
     model = _read(core, models_path, plugin_config.get("ENABLE_MMAP", False))
-    device = device or _default_device(core)
+    device = resolve_device(device)
     _transform(model, models_path)
     parts = part_model(model, models_path / MODEL_FILE)
+    plugin_config = with_safe_precision(core, device, plugin_config)
     layers = _compile(core, parts.layers, device, plugin_config, models_path)
     if _has_row_wise_quantization(layers, device):
         quantize_rows(parts.head)
@@ -106,8 +108,11 @@ def _read(core: ov.Core, models_path: Path, is_mapped: PluginValue) -> ov.Model:
         raise ModelLoadError(f"{xml}: OpenVINO cannot read it: {_summary(error)}") from error
 
 
-def _default_device(core: ov.Core) -> str:
-    return "GPU" if any(name.startswith("GPU") for name in core.available_devices) else "CPU"
+def resolve_device(device: str) -> str:
+    """The device itself; for the empty string a GPU if there is one, else the CPU."""
+    if device:
+        return device
+    return "GPU" if any(name.startswith("GPU") for name in ov.Core().available_devices) else "CPU"
 
 
 def _transform(model: ov.Model, models_path: Path) -> None:

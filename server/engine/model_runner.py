@@ -19,6 +19,9 @@ from server.engine.step_sizes import StepSizes
 PromptLogits = tuple[PromptLogprobs, npt.NDArray[np.float32]]
 """What gathers the log probabilities of a prompt, and its next rows of logits."""
 
+MAX_WARM_UP_ROWS = 64
+"""Rows of logits are large: memory for more is taken when so many sequences are there."""
+
 
 @dataclass(frozen=True, slots=True)
 class StepOutput:
@@ -99,7 +102,7 @@ class ModelRunner:
 
     def warm_up(self, num_tokens: int) -> float:
         """Run a step of this size, on which nothing depends; returns the seconds it took."""
-        num_rows = min(num_tokens, self.row_sizes.sizes[-1])
+        num_rows = min(num_tokens, self.row_sizes.sizes[-1], MAX_WARM_UP_ROWS)
         inputs = self._packer.pack_padding(num_tokens, num_rows)
         self._set(inputs)
         started = perf_counter()

@@ -1,5 +1,6 @@
 """The base class of every node."""
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from server.graph.context import OpenContext, ProcessContext
@@ -36,6 +37,10 @@ class Calculator:
 
     def close(self) -> None:
         """Release what `open` took; in a worker thread, after the last request of the graph."""
+
+    def status(self) -> Mapping[str, object]:
+        """What operators may want to know of this node, as JSON can say it; must not block."""
+        return {}
 
     def health(self) -> str | None:
         """Say why this node cannot serve now, or None when it can; must not block."""

@@ -54,12 +54,13 @@ class _NodeContext:
 class Surroundings:
     """What a server gives to the nodes of a graph.
 
-    `on_resolve` is told, in a worker thread, each path that a node is about to read; `cache_dir` is
-    `OpenContext.cache_dir`.
+    `on_resolve` is told, in a worker thread, each path that a node is about to read; the others are
+    properties of `OpenContext`.
     """
 
     on_resolve: Callable[[Path], None] | None = None
     cache_dir: Path | None = None
+    auto_tune: bool = True
 
 
 class OpenContext(_NodeContext):
@@ -83,6 +84,11 @@ class OpenContext(_NodeContext):
     def cache_dir(self) -> Path | None:
         """Where the node may keep what makes its next load faster; None where there is no place."""
         return self._surroundings.cache_dir
+
+    @property
+    def auto_tune(self) -> bool:
+        """Whether a node may take time to find out what is fastest on this machine."""
+        return self._surroundings.auto_tune
 
     def resolve(self, path: str) -> Path:
         """Return `path` as an absolute path; a relative one starts at graph.pbtxt's folder.

@@ -1,6 +1,7 @@
 """A loaded graph: its nodes are open, and requests run through it."""
 
 import asyncio
+import json
 import logging
 import threading
 from collections.abc import Callable, Sequence
@@ -112,6 +113,21 @@ class Graph:
             if reason is not None:
                 return f"node {node.name!r}: {reason}"
         return None
+
+    def status(self) -> dict[str, dict[str, object]]:
+        """What the nodes tell of themselves, by their names; nothing of one that fails to."""
+        found = {}
+        for node in self._nodes:
+            try:
+                with Containment():
+                    status = dict(node.calculator.status())
+                    json.dumps(status)
+            except Exception:
+                logger.exception("status() of node %r failed", node.name)
+                continue
+            if status:
+                found[node.name] = status
+        return found
 
     async def close(self, drain_s: float = 0.0, reason: str = "is shutting down") -> None:
         """Refuse new runs, give the running ones `drain_s` seconds, stop them, close the nodes.

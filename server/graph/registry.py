@@ -249,7 +249,8 @@ def checked_class(spelling: str, target: object) -> NodeClass:
 
 def _check_methods(spelling: str, cls: type[Calculator]) -> None:
     """Refuse a method of the wrong kind: Python would call it, and its body would never run."""
-    for name, is_async in {"process": True, "open": False, "close": False, "health": False}.items():
+    for name in ("process", "open", "close", "health", "status"):
+        is_async = name == "process"
         if inspect.iscoroutinefunction(getattr(cls, name)) is not is_async:
             needed = "an `async def`" if is_async else "a plain `def`"
             raise UnknownCalculatorError(

@@ -114,12 +114,19 @@ def test_models_are_listed(server: ServerProcess) -> None:
 def test_the_state_of_every_model(server: ServerProcess) -> None:
     status, body = server.get("/v1/config")
     assert status == 200
-    expected = {
-        "version": "1",
-        "state": "AVAILABLE",
-        "status": {"error_code": "OK", "error_message": "OK"},
-    }
-    assert body == {name: {"model_version_status": [expected]} for name in sorted(MODELS)}
+    assert body.keys() == set(MODELS)
+    for model in body.values():
+        (version,) = model["model_version_status"]
+        nodes = version.pop("nodes")
+        assert version == {
+            "version": "1",
+            "state": "AVAILABLE",
+            "status": {"error_code": "OK", "error_message": "OK"},
+        }
+        # This server was started with --no_auto_tune.
+        (executor,) = nodes.values()
+        assert (executor["device"], executor["auto_tuned"]) == ("CPU", {})
+        assert isinstance(executor["kernels"]["is_amx_used"], bool)
 
 
 async def test_64_streams_at_once(server: ServerProcess) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from server_process import ROOT, server_process
 
+from server.engine.tuning_record import RECORD_FILE
+
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
 
 
@@ -32,6 +34,24 @@ def test_a_folder_is_served(chat_model: Path, tmp_path: Path) -> None:
         assert "Paris" in (answer.choices[0].message.content or "")
     assert "max_num_seqs: 7" in (tmp_path / "chat/graph.pbtxt").read_text()
     assert not (tmp_path / "config.json").exists()
+
+
+def test_a_server_tunes_itself_once(chat_model: Path, tmp_path: Path) -> None:
+    shutil.copytree(chat_model, tmp_path / "chat")
+    (tmp_path / "chat" / RECORD_FILE).unlink(missing_ok=True)
+    arguments = ("--model_path", tmp_path / "chat", "--model_name", "chat")
+    choices = []
+    for flag in ("true", "false", "false"):
+        with server_process(*arguments, "--no_auto_tune", flag) as server:
+            (version,) = server.get("/v1/config")[1]["chat"]["model_version_status"]
+            (executor,) = version["nodes"].values()
+            choices.append(executor["auto_tuned"])
+            # What is written beside the model is no change of it.
+            assert server.post("/v1/config/reload", {})[0] == 200
+        assert ("tuned in" in "".join(server.log)) is (len(choices) == 2)
+    assert choices[0] == {}
+    assert choices[1] == choices[2]
+    assert (tmp_path / "chat" / RECORD_FILE).is_file()
 
 
 def test_pull_does_not_serve(chat_model: Path, tmp_path: Path) -> None:

@@ -68,12 +68,14 @@ class VersionStatus(BaseModel):
     """The state of a version of a model.
 
     `reason` says why it cannot serve, or, where it can, why what changed could not be loaded.
+    `nodes` is what the nodes of its graph tell of themselves, by their names.
     """
 
     version: str
     state: Literal["START", "LOADING", "AVAILABLE", "UNLOADING", "END"]
     status: VersionStatusCode
     reason: str | None = None
+    nodes: dict[str, dict[str, Any]] | None = None
 
 
 class ModelStatus(BaseModel):

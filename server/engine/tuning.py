@@ -1,0 +1,183 @@
+"""Chooses the properties of the plugin that are fastest for a model on this machine."""
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import exp, inf, log
+from pathlib import Path
+from time import monotonic, perf_counter
+
+import numpy as np
+import openvino as ov
+
+from server.engine.config import PluginValue
+from server.engine.cpu_quota import num_allowed_cpus
+from server.engine.model_loader import LoadedModel, load_model
+from server.engine.model_runner import ModelRunner
+from server.engine.scheduler import ScheduledStep
+from server.engine.sequence import EngineRequest, Sequence
+from server.engine.stats import EngineStats
+from server.engine.tuning_record import Properties, TuningRecord
+from server.errors import ModelLoadError
+from server.payloads import SamplingParams
+
+logger = logging.getLogger(__name__)
+
+BUDGET_S = 30.0
+"""No further candidate is tried when so much time has gone; the choice so far holds."""
+
+LEAST_GAIN = 0.02
+"""What a candidate must be better by: less may be noise."""
+
+STEPS = ((1, 512, 1), (16, 512, 1), (1, 0, 256))
+"""What is measured: sequences, context and new tokens of each. One stream, many, and a prompt."""
+
+NUM_RUNS = 5
+ROW_WISE = "65536"
+"""A group of dynamic quantisation that covers any row, which the fused MLPs need."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """The properties that were chosen beside those that the user gave."""
+
+    properties: Properties
+    is_remembered: bool
+
+
+def tune(
+    models_path: Path, device: str, stated: Mapping[str, PluginValue], max_model_len: int | None
+) -> Tuning:
+    """Choose properties that `stated` says nothing of, or find the choice of an earlier load.
+
+    One choice after the other, each with the best of those before it. The score of a candidate is
+    the geometric mean of its times for `STEPS`. Only the CPU plugin is tuned. Raises
+    ModelLoadError where the model cannot run with the stated properties.
+    """
+    if not device.startswith("CPU"):
+        return Tuning({}, False)
+    record = TuningRecord(models_path, device, stated)
+    remembered = record.find()
+    if remembered is not None:
+        return Tuning(remembered, True)
+    started = monotonic()
+    tuner = _Tuner(models_path, device, dict(stated), max_model_len)
+    properties = tuner.choose(started + BUDGET_S)
+    logger.info("%s: tuned in %.1f s", models_path, monotonic() - started)
+    record.keep(properties)
+    return Tuning(properties, False)
+
+
+class _Tuner:
+    """Loads one candidate after the other, at no time two."""
+
+    def __init__(
+        self, models_path: Path, device: str, stated: Properties, max_model_len: int | None
+    ) -> None:
+        self._models_path = models_path
+        self._device = device
+        self._stated = stated
+        self._max_model_len = max_model_len or 2**31
+
+    def choose(self, deadline: float) -> Properties:
+        best: Properties = {}
+        model = self._load(best)
+        choices = list(_choices(model, self._stated))
+        best_score = self._score(model, best)
+        del model
+        for candidates in choices:
+            base = best
+            for candidate in candidates:
+                if monotonic() > deadline:
+                    logger.info("%s: tuning ends early, after its time", self._models_path)
+                    return best
+                tried = {**base, **candidate}
+                score = self._try(tried)
+                if score < best_score * (1 - LEAST_GAIN):
+                    best, best_score = tried, score
+        return best
+
+    def _try(self, properties: Properties) -> float:
+        try:
+            return self._score(self._load(properties), properties)
+        except (ModelLoadError, RuntimeError) as error:
+            logger.info("%s does not run with %s: %s", self._models_path, properties, error)
+            return inf
+
+    def _load(self, properties: Properties) -> LoadedModel:
+        return load_model(self._models_path, self._device, {**self._stated, **properties})
+
+    def _score(self, model: LoadedModel, properties: Properties) -> float:
+        times_s = measure(model, self._max_model_len)
+        logger.info(
+            "%s with %s: %s",
+            self._models_path,
+            properties or "the plugin's own properties",
+            ", ".join(
+                f"{1000 * time_s:.1f} ms for {num} x {new} tokens after {context}"
+                for (num, context, new), time_s in zip(STEPS, times_s, strict=True)
+            ),
+        )
+        return exp(sum(map(log, times_s)) / len(times_s))
+
+
+def measure(model: LoadedModel, max_model_len: int) -> list[float]:
+    """The shortest time of each of `STEPS`, in seconds; contexts end at `max_model_len`."""
+    largest = max(num * new for num, _, new in STEPS)
+    num_blocks = max(num * -(-(context + new) // model.block_size) for num, context, new in STEPS)
+    max_num_rows = max(num for num, _, _ in STEPS)
+    runner = ModelRunner(model, num_blocks, EngineStats(), largest, max_num_rows)
+    try:
+        times_s = []
+        for num_sequences, context, num_new in STEPS:
+            end = min(context + num_new, max_model_len)
+            step = _make_step(num_sequences, max(0, end - num_new), end, model.block_size)
+            times_s.append(min(_run_times(runner, step)))
+        return times_s
+    finally:
+        runner.close()
+
+
+def _run_times(runner: ModelRunner, step: ScheduledStep) -> Iterator[float]:
+    runner.run(step)
+    for _ in range(NUM_RUNS):
+        started = perf_counter()
+        runner.run(step)
+        yield perf_counter() - started
+
+
+def _make_step(
+    num_sequences: int, num_computed: int, num_tokens: int, block_size: int
+) -> ScheduledStep:
+    """A step on a KV cache that holds anything: time depends on shapes alone."""
+    step = ScheduledStep()
+    num_blocks = -(-num_tokens // block_size)
+    for number in range(num_sequences):
+        request = EngineRequest(number, np.zeros(num_tokens, np.int64), SamplingParams(), 1)
+        sequence = Sequence(request)
+        sequence.num_computed_tokens = num_computed
+        sequence.block_table.extend(list(range(number * num_blocks, (number + 1) * num_blocks)))
+        step.add(sequence, num_tokens - num_computed)
+    return step
+
+
+def _choices(model: LoadedModel, stated: Properties) -> Iterator[list[Properties]]:
+    """The candidates of each choice that the user has left open; what saves most is first."""
+    group = "DYNAMIC_QUANTIZATION_GROUP_SIZE"
+    if not {"INFERENCE_PRECISION_HINT", "EXECUTION_MODE_HINT"} & stated.keys():
+        if group in stated:
+            yield [{"INFERENCE_PRECISION_HINT": "f32"}]
+        else:
+            yield [{group: ROW_WISE}, {"INFERENCE_PRECISION_HINT": "f32", group: "128"}]
+    if "INFERENCE_NUM_THREADS" not in stated:
+        default = int(model.layers.get_property("INFERENCE_NUM_THREADS"))
+        yield [{"INFERENCE_NUM_THREADS": num} for num in _thread_counts() if num != default]
+    keys = next(i for i in model.kv_inputs if i.name.startswith("key_cache."))
+    if keys.element_type in (ov.Type.u8, ov.Type.i8) and "KEY_CACHE_QUANT_MODE" not in stated:
+        yield [{"KEY_CACHE_QUANT_MODE": "BY_TOKEN"}]
+
+
+def _thread_counts() -> list[int]:
+    """All processors that this process may use, and as many as it may use all the time."""
+    return sorted({len(os.sched_getaffinity(0)), num_allowed_cpus()})
