@@ -102,6 +102,7 @@ class LLMEngine:
             config.max_num_seqs,
             config.dynamic_split_fuse,
             max(1, MAX_PROMPT_LOGITS // model.output.vocab_size),
+            self.stats,
         )
         self.runner = ModelRunner(
             model,
@@ -215,9 +216,7 @@ class LLMEngine:
     def step(self) -> list[SequenceOutput]:
         """Move the running requests on by one step; returns what is new."""
         started = perf_counter()
-        num_preemptions = self.scheduler.num_preemptions
         step = self.scheduler.schedule()
-        self.stats.preemptions += self.scheduler.num_preemptions - num_preemptions
         scheduled = perf_counter()
         try:
             output = self.runner.run(step)

@@ -12,8 +12,8 @@ class KVCacheManager:
 
     def __init__(self, num_blocks: int, block_size: int, enable_prefix_caching: bool) -> None:
         self.pool = BlockPool(num_blocks)
-        self._block_size = block_size
-        self._enable_prefix_caching = enable_prefix_caching
+        self.block_size = block_size
+        self.enable_prefix_caching = enable_prefix_caching
         self._pending_copies: list[BlockCopy] = []
 
     @property
@@ -28,7 +28,7 @@ class KVCacheManager:
 
     def num_blocks_for(self, num_tokens: int) -> int:
         """Blocks that hold `num_tokens` tokens."""
-        return -(-num_tokens // self._block_size)
+        return -(-num_tokens // self.block_size)
 
     def attach_cached_prefix(self, sequence: Sequence) -> int:
         """Let a sequence without blocks use the cached ones of its longest known prefix.
@@ -36,9 +36,9 @@ class KVCacheManager:
         At least one token stays to be computed, for its logits. Returns the tokens found.
         """
         assert sequence.block_table.size == 0, "prefixes are looked up before anything is computed"
-        if not self._enable_prefix_caching:
+        if not self.enable_prefix_caching:
             return 0
-        for position in range((sequence.num_tokens - 1) // self._block_size):
+        for position in range((sequence.num_tokens - 1) // self.block_size):
             found = self.pool.lookup(sequence.prefix, self._content(sequence, position))
             if found is None:
                 break
@@ -46,7 +46,7 @@ class KVCacheManager:
             self.pool.acquire(block)
             sequence.block_table.append(block)
         sequence.num_registered_blocks = sequence.block_table.size
-        sequence.num_computed_tokens = sequence.block_table.size * self._block_size
+        sequence.num_computed_tokens = sequence.block_table.size * self.block_size
         return sequence.num_computed_tokens
 
     def num_blocks_missing(self, sequence: Sequence, num_new_tokens: int) -> int:
@@ -70,9 +70,9 @@ class KVCacheManager:
 
     def register_computed_blocks(self, sequence: Sequence) -> None:
         """Make the sequence's newly filled blocks findable for others."""
-        if not self._enable_prefix_caching:
+        if not self.enable_prefix_caching:
             return
-        num_full = sequence.num_computed_tokens // self._block_size
+        num_full = sequence.num_computed_tokens // self.block_size
         for position in range(sequence.num_registered_blocks, num_full):
             block, content = sequence.block_table[position], self._content(sequence, position)
             sequence.prefix = self.pool.register(block, sequence.prefix, content)
@@ -109,18 +109,18 @@ class KVCacheManager:
 
         All tokens take the same number of bytes, so that a salt makes a difference of its own.
         """
-        start = position * self._block_size
-        tokens = sequence.token_ids.view(start, start + self._block_size).tobytes()
+        start = position * self.block_size
+        tokens = sequence.token_ids.view(start, start + self.block_size).tobytes()
         return tokens if position else sequence.request.cache_salt + tokens
 
     def _is_next_write_shared(self, sequence: Sequence) -> bool:
         if not sequence.has_shared_tail:
             return False
-        position, offset = divmod(sequence.num_computed_tokens, self._block_size)
+        position, offset = divmod(sequence.num_computed_tokens, self.block_size)
         return offset > 0 and self.pool.ref_count(sequence.block_table[position]) > 1
 
     def _copy_on_write(self, sequence: Sequence) -> None:
-        position = sequence.num_computed_tokens // self._block_size
+        position = sequence.num_computed_tokens // self.block_size
         shared = sequence.block_table[position]
         (own,) = self.pool.allocate(1)
         self._pending_copies.append((shared, own))

@@ -4,7 +4,9 @@ from bisect import insort
 from dataclasses import dataclass, field
 
 from server.engine.kv_cache_manager import BlockCopy, KVCacheManager
+from server.engine.prefix_sharing import PrefixSharing
 from server.engine.sequence import Sequence, SequenceStatus
+from server.engine.stats import EngineStats
 
 
 @dataclass(slots=True)
@@ -56,6 +58,7 @@ class Scheduler:
         max_num_seqs: int,
         dynamic_split_fuse: bool,
         max_num_prompt_rows: int,
+        stats: EngineStats,
     ) -> None:
         self._kv = kv
         self._budget = max_num_batched_tokens
@@ -65,7 +68,8 @@ class Scheduler:
         self._max_num_prompt_rows = max_num_prompt_rows
         self._waiting: list[Sequence] = []
         self._running: list[Sequence] = []
-        self.num_preemptions = 0
+        self._sharing = PrefixSharing(kv.block_size, kv.enable_prefix_caching)
+        self._stats = stats
 
     @property
     def num_waiting(self) -> int:
@@ -100,18 +104,19 @@ class Scheduler:
             self._running.remove(sequence)
         elif sequence.status is SequenceStatus.WAITING:
             self._waiting.remove(sequence)
+            self._sharing.forget(sequence)
         self._kv.free(sequence)
         sequence.status = SequenceStatus.FINISHED
 
     def schedule(self) -> ScheduledStep:
         """The next step; empty only if there is no work."""
         step = ScheduledStep()
-        num_preemptions = self.num_preemptions
+        num_preemptions = self._stats.preemptions
         if self._split_fuse:
             self._schedule_decodes(step)
         self._continue_prompts(step)
         # What was just preempted would be started again at once, to be preempted again.
-        if self.num_preemptions == num_preemptions:
+        if self._stats.preemptions == num_preemptions:
             self._admit(step)
         if not step.sequences:
             self._schedule_decodes(step)
@@ -140,24 +145,36 @@ class Scheduler:
     def _admit(self, step: ScheduledStep) -> None:
         """Start waiting sequences while the budget, the seats and the blocks allow."""
         num_seats = self._max_num_seqs - sum(_num_seats(s) for s in self._running)
-        budget = self._budget - step.num_tokens
-        while self._waiting and budget > 0 and _num_seats(self._waiting[0]) <= num_seats:
-            sequence = self._waiting[0]
+        for sequence in self._waiting.copy():
+            if self._sharing.is_waiting(sequence):
+                continue
+            if self._budget <= step.num_tokens or _num_seats(sequence) > num_seats:
+                break
             # What is taken from the cache is not computed, and has no logits.
             if sequence.unread_prompt_logprobs is None:
                 self._kv.attach_cached_prefix(sequence)
-            num_new = self._chunk_size(sequence, step)
-            if self._split_fuse:
-                num_new = min(num_new, budget)
-            # A preempted sequence may have outgrown the budget; alone in a step it may run.
-            fits = 0 < num_new <= budget or not step.sequences
-            if not (fits and self._can_start(sequence) and self._kv.allocate(sequence, num_new)):
+            if self._sharing.wait(sequence, self._running):
+                self._stats.prefix_waits += 1
+                self._kv.free(sequence)
+                continue
+            if not self._try_to_start(sequence, step):
                 self._kv.free(sequence)
                 break
-            self._start(sequence)
-            step.add(sequence, num_new)
-            budget -= num_new
             num_seats -= _num_seats(sequence)
+
+    def _try_to_start(self, sequence: Sequence, step: ScheduledStep) -> bool:
+        """Run a waiting sequence, if its first tokens fit the step and all of it the blocks."""
+        budget = self._budget - step.num_tokens
+        num_new = self._chunk_size(sequence, step)
+        if self._split_fuse:
+            num_new = min(num_new, budget)
+        # A preempted sequence may have outgrown the budget; alone in a step it may run.
+        fits = 0 < num_new <= budget or not step.sequences
+        if not (fits and self._can_start(sequence) and self._kv.allocate(sequence, num_new)):
+            return False
+        self._start(sequence)
+        step.add(sequence, num_new)
+        return True
 
     def _can_start(self, sequence: Sequence) -> bool:
         """Whether the whole sequence fits beside the running ones' next blocks.
@@ -169,7 +186,8 @@ class Scheduler:
         return not self._running or missing + len(self._running) <= self._kv.num_free_blocks
 
     def _start(self, sequence: Sequence) -> None:
-        self._waiting.pop(0)
+        self._waiting.remove(sequence)
+        self._sharing.forget(sequence)
         sequence.status = SequenceStatus.RUNNING
         # What a preempted sequence finds again it had computed itself.
         if not sequence.has_started:
@@ -195,7 +213,7 @@ class Scheduler:
                 del step.sequences[position], step.num_new_tokens[position]
             self.remove(sequence)
         self.add(victim if group is None else group.collapse())
-        self.num_preemptions += 1
+        self._stats.preemptions += 1
 
 
 def _num_seats(sequence: Sequence) -> int:

@@ -5,7 +5,10 @@ from dataclasses import asdict, dataclass
 
 @dataclass(slots=True)
 class EngineStats:
-    """Totals since the engine was made. Durations are seconds of wall time in the engine thread."""
+    """Totals since the engine was made. Durations are seconds of wall time in the engine thread.
+
+    `prefix_waits` counts how often a prompt waited for another one that was reading the same.
+    """
 
     num_steps: int = 0
     step_s: float = 0.0
@@ -17,6 +20,7 @@ class EngineStats:
     generated_tokens: int = 0
     prompt_tokens: int = 0
     cached_tokens: int = 0
+    prefix_waits: int = 0
     preemptions: int = 0
     failed_steps: int = 0
 

@@ -49,8 +49,9 @@ class Bench:
     def __init__(self, logits: Logits, num_blocks: int = 1000, budget: int = 64) -> None:
         self.logits = logits
         self.kv = KVCacheManager(num_blocks, BLOCK_SIZE, enable_prefix_caching=True)
-        self.scheduler = Scheduler(self.kv, budget, budget, True, 10**6)
-        self.searches = BeamSearches(EngineStats())
+        self.stats = EngineStats()
+        self.scheduler = Scheduler(self.kv, budget, budget, True, 10**6, self.stats)
+        self.searches = BeamSearches(self.stats)
         self.all: dict[int, BeamSearch] = {}
 
     def add(self, request: EngineRequest) -> None:
@@ -225,7 +226,7 @@ def test_searches_that_come_and_go_get_the_same_answers_with_few_blocks() -> Non
         assert finished.keys() | aborted == bench.all.keys()
         for request_id, search in finished.items():
             assert [h.token_ids for h in search.hypotheses] == expected[request_id]
-        num_preemptions += bench.scheduler.num_preemptions
+        num_preemptions += bench.stats.preemptions
     assert num_preemptions > 20
     assert num_aborted > 3
 

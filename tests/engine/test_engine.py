@@ -87,6 +87,32 @@ def test_cached_prefixes_do_not_change_the_tokens(
     assert last.num_cached_tokens == expected[-1]
 
 
+@pytest.mark.parametrize("fields", [{}, {"num_kv_blocks": 20}, {"max_num_batched_tokens": 512}])
+def test_a_burst_reads_its_common_prefix_once(
+    make_engine: MakeEngine, prompts: Prompts, fields: dict[str, Any]
+) -> None:
+    engine = make_engine(enable_prefix_caching=True, **fields)
+    prefix, tails = prompts[-1][:288], prompts[8:16]
+    burst = [prefix + tail for tail in tails]
+    answers = generate(engine, burst, params(1))
+    assert engine.stats.prefix_waits > 0
+    assert engine.stats.tokens == len(prefix) + sum(map(len, tails))
+    assert engine.stats.cached_tokens == len(prefix) * (len(burst) - 1)
+    alone = make_engine(enable_prefix_caching=False)
+    for prompt, answer in zip(burst, answers, strict=True):
+        assert generate(alone, [prompt], params(1)) == [answer]
+
+
+@pytest.mark.parametrize("caching", [True, False])
+def test_equal_prompts_at_once_give_equal_answers(
+    make_engine: MakeEngine, prompts: Prompts, greedy: Prompts, caching: bool
+) -> None:
+    engine = make_engine(enable_prefix_caching=caching)
+    assert generate(engine, [prompts[-1]] * 16, params(64)) == [greedy[-1]] * 16
+    num_read = engine.stats.tokens - 16 * 63
+    assert num_read == (300 + 15 * (300 - 288) if caching else 16 * 300)
+
+
 def test_a_conversation_goes_on_from_its_own_answer(
     make_engine: MakeEngine, prompts: Prompts, greedy: Prompts
 ) -> None:

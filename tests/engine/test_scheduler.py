@@ -1,112 +1,12 @@
 """Scheduler: budget, order, chunks, seats, preemption; and long runs against a fake model."""
 
 import random
-from collections.abc import Iterable
 
 import pytest
 from engine_helpers import check_blocks, make_sequence
+from fake_engine import SIZE, FakeEngine, parts
 
-from server.engine.kv_cache_manager import KVCacheManager
-from server.engine.scheduler import ScheduledStep, Scheduler
-from server.engine.sequence import Sequence, SequenceStatus
-
-SIZE = 4
-
-
-class FakeEngine:
-    """Runs steps without a model; every new token is a function of the ones before it."""
-
-    def __init__(
-        self,
-        num_blocks: int = 64,
-        budget: int = 16,
-        max_num_seqs: int = 16,
-        split_fuse: bool = True,
-        caching: bool = False,
-        max_num_prompt_rows: int = 1000,
-    ) -> None:
-        self.kv = KVCacheManager(num_blocks, SIZE, caching)
-        self.scheduler = Scheduler(self.kv, budget, max_num_seqs, split_fuse, max_num_prompt_rows)
-        self.budget = budget
-        self.max_num_seqs = max_num_seqs
-        self.live: list[Sequence] = []
-        self.finished: list[Sequence] = []
-
-    def add(
-        self,
-        num_prompt_tokens: int,
-        max_tokens: int = 4,
-        n: int = 1,
-        priority: int = 0,
-        prompt_logprobs: int | None = None,
-    ) -> Sequence:
-        sequence = make_sequence(
-            range(num_prompt_tokens),
-            max_tokens,
-            priority=priority,
-            n=n,
-            prompt_logprobs=prompt_logprobs,
-        )
-        self.live.append(sequence)
-        self.scheduler.add(sequence)
-        return sequence
-
-    def step(self) -> ScheduledStep:
-        step = self.scheduler.schedule()
-        assert step.sequences, "work, but an empty step"
-        assert len(set(map(id, step.sequences))) == len(step.sequences)
-        assert min(step.num_new_tokens) > 0
-        assert self.scheduler.num_running <= self.max_num_seqs
-        check_blocks(self.kv, self.live)
-        for sequence, num_new in zip(step.sequences, step.num_new_tokens, strict=True):
-            self._compute(sequence, num_new)
-        for sequence in step.sequences:
-            if sequence.num_uncomputed_tokens == 0:
-                self._sample(sequence)
-        return step
-
-    def abort(self, sequence: Sequence) -> None:
-        self.scheduler.remove(sequence)
-        self.live.remove(sequence)
-
-    def run(self, max_num_steps: int = 10_000) -> list[ScheduledStep]:
-        steps = []
-        while self.scheduler.has_work:
-            steps.append(self.step())
-            assert len(steps) < max_num_steps, "it does not end"
-        assert self.kv.num_used_blocks == 0
-        return steps
-
-    def _compute(self, sequence: Sequence, num_new: int) -> None:
-        assert sequence.status is SequenceStatus.RUNNING
-        sequence.num_computed_tokens += num_new
-        assert sequence.num_computed_tokens <= sequence.num_tokens
-        assert sequence.block_table.size == self.kv.num_blocks_for(sequence.num_computed_tokens)
-        self.kv.register_computed_blocks(sequence)
-        gathered = sequence.unread_prompt_logprobs
-        if gathered is not None:
-            num_known = min(sequence.num_computed_tokens, sequence.num_prompt_tokens - 1)
-            gathered.num_done = max(gathered.num_done, num_known)
-
-    def _sample(self, sequence: Sequence) -> None:
-        family = [sequence]
-        for index in range(1, sequence.num_pending_forks + 1):
-            child = Sequence(sequence.request, index, sequence.arrival)
-            self.scheduler.add_fork(sequence, child)
-            family.append(child)
-            self.live.append(child)
-        sequence.num_pending_forks = 0
-        for member in family:
-            member.token_ids.append(sum(member.token_ids.view().tolist()) + member.index)
-            if member.num_generated_tokens >= member.request.max_tokens:
-                self.abort(member)
-                self.finished.append(member)
-
-
-def parts(step: ScheduledStep, of: Iterable[Sequence]) -> list[int]:
-    """The new tokens of some sequences in a step, 0 for those not in it."""
-    found = dict(zip(map(id, step.sequences), step.num_new_tokens, strict=True))
-    return [found.get(id(sequence), 0) for sequence in of]
+from server.engine.sequence import SequenceStatus
 
 
 def test_no_work_gives_an_empty_step() -> None:
@@ -170,7 +70,7 @@ def test_a_lower_priority_does_not_stop_what_runs() -> None:
     second = engine.add(4, max_tokens=1, priority=-9)
     engine.run()
     assert engine.finished == [first, second]
-    assert engine.scheduler.num_preemptions == 0
+    assert engine.stats.preemptions == 0
 
 
 def test_a_prompt_of_a_lower_priority_is_read_before_an_earlier_one() -> None:
@@ -193,7 +93,7 @@ def test_when_blocks_run_out_the_highest_priority_number_gives_way() -> None:
     early = engine.add(7, max_tokens=9, priority=1)
     late = engine.add(7, max_tokens=9, priority=0)
     engine.run()
-    assert engine.scheduler.num_preemptions > 0
+    assert engine.stats.preemptions > 0
     assert engine.finished == [late, early]
 
 
@@ -230,7 +130,7 @@ def test_choices_that_were_preempted_keep_their_order() -> None:
     engine = FakeEngine(num_blocks=5, max_num_seqs=4)
     engine.add(6, max_tokens=8, n=4)
     engine.run()
-    assert engine.scheduler.num_preemptions > 0
+    assert engine.stats.preemptions > 0
     assert [s.index for s in engine.finished] == [0, 1, 2, 3]
 
 
@@ -248,7 +148,7 @@ def test_without_split_fuse_a_preempted_sequence_may_outgrow_the_budget() -> Non
     engine.add(6, max_tokens=14)
     engine.add(6, max_tokens=14)
     steps = engine.run()
-    assert engine.scheduler.num_preemptions > 0
+    assert engine.stats.preemptions > 0
     assert all(s.num_tokens <= 6 or len(s.sequences) == 1 for s in steps)
     assert max(step.num_tokens for step in steps) > 6
 
@@ -256,7 +156,7 @@ def test_without_split_fuse_a_preempted_sequence_may_outgrow_the_budget() -> Non
 def test_the_latest_gives_way_and_waits_first_in_line() -> None:
     engine = FakeEngine(num_blocks=6)
     first, second, third = (engine.add(7, max_tokens=12) for _ in range(3))
-    while engine.scheduler.num_preemptions == 0:
+    while engine.stats.preemptions == 0:
         engine.step()
     assert third.status is SequenceStatus.WAITING
     assert third.block_table.size == third.num_computed_tokens == 0
@@ -272,7 +172,7 @@ def test_a_preempted_sequence_makes_the_same_tokens() -> None:
     engine = FakeEngine(num_blocks=6, caching=True)
     sequences = [engine.add(7, max_tokens=12) for _ in range(4)]
     engine.run()
-    assert engine.scheduler.num_preemptions > 0
+    assert engine.stats.preemptions > 0
     for sequence in sequences:
         assert sequence.token_ids.view().tolist() == expected.token_ids.view().tolist()
 
@@ -286,7 +186,7 @@ def test_nothing_starts_that_would_soon_be_preempted() -> None:
     engine.step()
     assert engine.scheduler.num_waiting == 1
     engine.run()
-    assert engine.scheduler.num_preemptions == 0
+    assert engine.stats.preemptions == 0
 
 
 def test_a_request_that_fills_the_whole_cache_runs() -> None:
@@ -313,7 +213,7 @@ def test_a_preempted_prompt_does_not_count_its_own_blocks_as_cached() -> None:
     second = make_sequence([9] * 12, max_tokens=1)
     engine.live.append(second)
     engine.scheduler.add(second)
-    while engine.scheduler.num_preemptions == 0:
+    while engine.stats.preemptions == 0:
         engine.step()
     assert second.num_generated_tokens == 0
     steps = engine.run()
@@ -331,7 +231,7 @@ def test_aborted_in_any_state_it_leaves_nothing(state: str) -> None:
         "prompt": lambda: 0 < sequence.num_computed_tokens < 7,
         "decoding": lambda: sequence.num_generated_tokens == 2,
         "forked": lambda: sequence.num_generated_tokens == 1,
-        "preempted": lambda: engine.scheduler.num_preemptions > 0,
+        "preempted": lambda: engine.stats.preemptions > 0,
     }[state]
     if state == "forked":
         engine.abort(other)

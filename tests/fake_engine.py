@@ -1,0 +1,115 @@
+"""The scheduler with all that it needs but a model, and what its tests ask of every step."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from engine_helpers import check_blocks, make_sequence
+
+from server.engine.kv_cache_manager import KVCacheManager
+from server.engine.scheduler import ScheduledStep, Scheduler
+from server.engine.sequence import Sequence, SequenceStatus
+from server.engine.stats import EngineStats
+
+SIZE = 4
+
+
+class FakeEngine:
+    """Runs steps without a model; every new token is a function of the ones before it."""
+
+    def __init__(
+        self,
+        num_blocks: int = 64,
+        budget: int = 16,
+        max_num_seqs: int = 16,
+        split_fuse: bool = True,
+        caching: bool = False,
+        max_num_prompt_rows: int = 1000,
+    ) -> None:
+        self.kv = KVCacheManager(num_blocks, SIZE, caching)
+        self.stats = EngineStats()
+        self.scheduler = Scheduler(
+            self.kv, budget, max_num_seqs, split_fuse, max_num_prompt_rows, self.stats
+        )
+        self.budget = budget
+        self.max_num_seqs = max_num_seqs
+        self.live: list[Sequence] = []
+        self.finished: list[Sequence] = []
+
+    def add(
+        self,
+        num_prompt_tokens: int,
+        max_tokens: int = 4,
+        n: int = 1,
+        priority: int = 0,
+        prompt_logprobs: int | None = None,
+    ) -> Sequence:
+        return self.add_prompt(
+            range(num_prompt_tokens),
+            max_tokens,
+            n=n,
+            priority=priority,
+            prompt_logprobs=prompt_logprobs,
+        )
+
+    def add_prompt(self, tokens: Iterable[int], max_tokens: int = 1, **fields: Any) -> Sequence:
+        sequence = make_sequence(tokens, max_tokens, **fields)
+        self.live.append(sequence)
+        self.scheduler.add(sequence)
+        return sequence
+
+    def step(self) -> ScheduledStep:
+        step = self.scheduler.schedule()
+        assert step.sequences, "work, but an empty step"
+        assert len(set(map(id, step.sequences))) == len(step.sequences)
+        assert min(step.num_new_tokens) > 0
+        assert self.scheduler.num_running <= self.max_num_seqs
+        check_blocks(self.kv, self.live)
+        for sequence, num_new in zip(step.sequences, step.num_new_tokens, strict=True):
+            self._compute(sequence, num_new)
+        for sequence in step.sequences:
+            if sequence.num_uncomputed_tokens == 0:
+                self._sample(sequence)
+        return step
+
+    def abort(self, sequence: Sequence) -> None:
+        self.scheduler.remove(sequence)
+        self.live.remove(sequence)
+
+    def run(self, max_num_steps: int = 10_000) -> list[ScheduledStep]:
+        steps = []
+        while self.scheduler.has_work:
+            steps.append(self.step())
+            assert len(steps) < max_num_steps, "it does not end"
+        assert self.kv.num_used_blocks == 0
+        return steps
+
+    def _compute(self, sequence: Sequence, num_new: int) -> None:
+        assert sequence.status is SequenceStatus.RUNNING
+        sequence.num_computed_tokens += num_new
+        assert sequence.num_computed_tokens <= sequence.num_tokens
+        assert sequence.block_table.size == self.kv.num_blocks_for(sequence.num_computed_tokens)
+        self.kv.register_computed_blocks(sequence)
+        gathered = sequence.unread_prompt_logprobs
+        if gathered is not None:
+            num_known = min(sequence.num_computed_tokens, sequence.num_prompt_tokens - 1)
+            gathered.num_done = max(gathered.num_done, num_known)
+
+    def _sample(self, sequence: Sequence) -> None:
+        family = [sequence]
+        for index in range(1, sequence.num_pending_forks + 1):
+            child = Sequence(sequence.request, index, sequence.arrival)
+            self.scheduler.add_fork(sequence, child)
+            family.append(child)
+            self.live.append(child)
+        sequence.num_pending_forks = 0
+        for member in family:
+            member.token_ids.append(sum(member.token_ids.view().tolist()) + member.index)
+            if member.num_generated_tokens >= member.request.max_tokens:
+                self.abort(member)
+                self.finished.append(member)
+
+
+def parts(step: ScheduledStep, of: Iterable[Sequence]) -> list[int]:
+    """The new tokens of some sequences in a step, 0 for those not in it."""
+    found = dict(zip(map(id, step.sequences), step.num_new_tokens, strict=True))
+    return [found.get(id(sequence), 0) for sequence in of]
