@@ -112,6 +112,9 @@ class LLMEngine:
             self.limits.max_num_seqs,
         )
         self._warm_up()
+        if model.weights_lease is not None:
+            # What runs has the weights in a form of its own.
+            model.weights_lease.forget_pages()
         self.status = self._describe(model)
         logger.info("%s: %s", config.models_path, json.dumps(self.status))
         logger.info(

@@ -10,6 +10,7 @@ import openvino as ov
 from openvino._offline_transformations import paged_attention_transformation
 
 from server.engine.config import PluginValue
+from server.engine.file_lease import FileLease
 from server.engine.graph_output import ModelOutput, part_model
 from server.engine.int8_head import quantize_rows
 from server.engine.kv_cache import CacheInput, block_size_of, cache_inputs
@@ -46,6 +47,7 @@ class LoadedModel:
     has_position_ids: bool
     device: str
     device_memory_bytes: int
+    weights_lease: FileLease | None = None
 
 
 def load_model(
@@ -57,7 +59,9 @@ def load_model(
     model, an unknown device, or a property that the device refuses.
     """
     core = ov.Core()
-    model = _read(core, models_path, plugin_config.get("ENABLE_MMAP", False))
+    _check_files(models_path)
+    lease = None if "ENABLE_MMAP" in plugin_config else _lease_weights(models_path)
+    model = _read(core, models_path, plugin_config.get("ENABLE_MMAP", lease is not None))
     device = resolve_device(device)
     _transform(model, models_path)
     parts = part_model(model, models_path / MODEL_FILE)
@@ -76,6 +80,7 @@ def load_model(
         has_position_ids=any("position_ids" in port.get_names() for port in layers.inputs),
         device=device,
         device_memory_bytes=_device_memory_bytes(core, device),
+        weights_lease=lease,
     )
 
 
@@ -92,7 +97,7 @@ def _device_memory_bytes(core: ov.Core, device: str) -> int:
         ) from error
 
 
-def _read(core: ov.Core, models_path: Path, is_mapped: PluginValue) -> ov.Model:
+def _check_files(models_path: Path) -> None:
     xml = models_path / MODEL_FILE
     for path in (xml, xml.with_suffix(".bin")):
         if not path.is_file():
@@ -100,8 +105,21 @@ def _read(core: ov.Core, models_path: Path, is_mapped: PluginValue) -> ov.Model:
                 f"{path} not found; a model folder holds {MODEL_FILE} and its .bin, "
                 "as export_model writes them"
             )
+
+
+def _lease_weights(models_path: Path) -> FileLease | None:
+    """What makes it safe to map the weights; None where that cannot be had."""
+    path = (models_path / MODEL_FILE).with_suffix(".bin")
     try:
-        # Who writes into a mapped file, or shortens it, ends the process that runs on it.
+        return FileLease(path)
+    except OSError as error:
+        logger.info("%s is read into memory, as there is no lease on it (%s)", path, error)
+        return None
+
+
+def _read(core: ov.Core, models_path: Path, is_mapped: PluginValue) -> ov.Model:
+    xml = models_path / MODEL_FILE
+    try:
         core.set_property({"ENABLE_MMAP": is_mapped})
         return core.read_model(xml)
     except RuntimeError as error:

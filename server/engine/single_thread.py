@@ -26,8 +26,9 @@ def with_safe_precision(
     if not device.startswith("CPU"):
         return dict(properties)
     data = ops.parameter([1], ov.Type.f32)
+    asked = {name: value for name, value in properties.items() if name != "CACHE_DIR"}
     try:
-        probe = core.compile_model(ov.Model([ops.relu(data)], [data]), device, dict(properties))
+        probe = core.compile_model(ov.Model([ops.relu(data)], [data]), device, asked)
     except RuntimeError:
         # The model itself will fail in the same way, and the error say of what.
         return dict(properties)

@@ -1,0 +1,135 @@
+"""Lets a process map a file that others may write to, and live on when they do."""
+
+import ctypes
+import fcntl
+import logging
+import mmap
+import os
+import signal
+import threading
+import weakref
+from pathlib import Path
+from time import sleep
+
+logger = logging.getLogger(__name__)
+
+LOOK_INTERVAL_S = 0.2
+"""How long a writer waits at the most until it is noticed; Linux would wait 45 s for us."""
+
+MREMAP_MAYMOVE, MREMAP_FIXED = 1, 2
+MAP_FAILED = ctypes.c_void_p(-1).value
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mmap.restype = _libc.mremap.restype = ctypes.c_void_p
+_libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+_libc.mremap.argtypes = [ctypes.c_void_p, *[ctypes.c_size_t] * 2, ctypes.c_int, ctypes.c_void_p]
+_libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+
+
+class FileLease:
+    """A read lease (fcntl(2), F_SETLEASE) on a file that this process maps.
+
+    Who opens the file to write, or shortens it, has to wait until the lease is given up. Before
+    that, all mappings of the file in this process are replaced by copies in memory; otherwise the
+    next look at a page that is gone would end the process with SIGBUS. Raises OSError where there
+    can be no lease: a file of another user, one that is being written, a file system without them.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._real_path = str(path.resolve())
+        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            # By default SIGIO would tell of a writer, and end the process; this one is ignored.
+            fcntl.fcntl(self._fd, fcntl.F_SETSIG, signal.SIGURG)
+            fcntl.fcntl(self._fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        except BaseException:
+            os.close(self._fd)
+            raise
+        # To close the file gives the lease up.
+        self._finalizer = weakref.finalize(self, os.close, self._fd)
+        _LEASES.add(self)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a writer would have to wait."""
+        return self._finalizer.alive
+
+    def close(self) -> None:
+        """Give the lease up, when nothing maps the file any more."""
+        self._finalizer()
+
+    def forget_pages(self) -> None:
+        """Let the system take back the pages that were read; they come again when needed."""
+        for start, size in self._mappings():
+            _libc.madvise(start, size, mmap.MADV_DONTNEED)
+
+    def _mappings(self) -> list[tuple[int, int]]:
+        """Start and size of each mapping of the file in this process (proc(5), maps)."""
+        status = os.fstat(self._fd)
+        device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
+        found = []
+        for line in Path("/proc/self/maps").read_text().splitlines():
+            span, _, _, *identity, name = f"{line} ".split(" ", 5)
+            # A file system in layers shows other numbers here than for the file.
+            if identity == [device, str(status.st_ino)] or name.strip() == self._real_path:
+                start, end = (int(address, 16) for address in span.split("-"))
+                found.append((start, end - start))
+        return found
+
+    def look(self) -> None:
+        """Make way if somebody wants to write."""
+        if self.is_held and fcntl.fcntl(self._fd, fcntl.F_GETLEASE) != fcntl.F_RDLCK:
+            logger.info("%s is about to be written to; its contents are kept in memory", self._path)
+            for start, size in self._mappings():
+                _move_to_memory(start, size)
+            self.close()
+
+
+def _move_to_memory(start: int, size: int) -> None:
+    """Put a copy in place of a mapping, at once, so that its readers notice nothing."""
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    copy = _libc.mmap(None, size, mmap.PROT_READ | mmap.PROT_WRITE, flags, -1, 0)
+    if copy == MAP_FAILED:
+        raise OSError(ctypes.get_errno(), f"no memory for {size} bytes of a mapped file")
+    ctypes.memmove(copy, start, size)
+    if _libc.mremap(copy, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, start) == MAP_FAILED:
+        raise OSError(ctypes.get_errno(), "a copy cannot take the place of a mapped file")
+
+
+class _Leases:
+    """All leases of this process, and the thread that looks after them."""
+
+    def __init__(self) -> None:
+        self._leases: weakref.WeakSet[FileLease] = weakref.WeakSet()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def add(self, lease: FileLease) -> None:
+        with self._lock:
+            self._leases.add(lease)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="file-leases", daemon=True)
+                self._thread.start()
+
+    def _run(self) -> None:
+        while self._has_leases():
+            sleep(LOOK_INTERVAL_S)
+            self._look()
+
+    def _has_leases(self) -> bool:
+        with self._lock:
+            if len(self._leases) == 0:
+                self._thread = None
+                return False
+            return True
+
+    def _look(self) -> None:
+        for lease in list(self._leases):
+            try:
+                lease.look()
+            except OSError:
+                logger.exception("a mapped file changes under this process")
+
+
+_LEASES = _Leases()
