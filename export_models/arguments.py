@@ -77,7 +77,7 @@ class CommonOptions:
     source_model: str
     model_repository_path: Path
     model_name: str | None
-    weight_format: str
+    weight_format: str | None
     config_file_path: Path
     no_config_file: bool
     overwrite_models: bool
@@ -111,7 +111,6 @@ def add_common_flags(parser: Parser) -> None:
     add(
         "--weight-format",
         choices=WEIGHT_FORMATS,
-        default="int8",
         help="how the weights are stored (default: int8); int8 is int8_sym, one scale for each "
         "output channel, for a CPU with AMX, which runs that form faster, and else int8_asym; "
         "without effect on a source that is an OpenVINO model",

@@ -5,12 +5,14 @@ own, is started only when there is something to convert, and its failures become
 """
 
 import importlib.util
+import json
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from export_models.calibration_file import CalibrationSample
 from export_models.converter_failures import explain_failure
 from export_models.model_files import find_missing_part
 from export_models.progress import Progress
@@ -23,6 +25,9 @@ from server.errors import ExportError
 __all__ = ["Converter"]
 
 TASK = "text-generation-with-past"
+FULL_QUANTIZATION = Path(__file__).with_name("full_quantization.py")
+# What is quantised next needs no more digits, and no more room on the disk.
+FORMAT_TO_QUANTIZE = "fp16"
 EXPORT_EXTRA = "pip install '.[export]'"
 # Files of a checkpoint that a server reads as they are.
 CARRIED_FILES = (
@@ -36,6 +41,8 @@ MILESTONES = {
     "Loading weights": "the converter reads the weights",
     "TracerWarning": "the converter translates the model",
     "Statistics of the bitwidth": "the converter compresses the weights",
+    "calibrating on": "the converter measures the activations",
+    "Applying Smooth Quant": "the converter smooths the activations",
 }
 CONVERT_TOKENIZER = (
     "import sys; from openvino_tokenizers.cli_tools.convert_tokenizer import convert_hf_tokenizer; "
@@ -47,13 +54,16 @@ CONVERT_TOKENIZER = (
 class Converter:
     """How to make an OpenVINO text generation model of a source that is none.
 
-    `extra_params` go to optimum's command line as they are. `trust_remote_code` lets Python code
-    that comes with the source run here.
+    `extra_params` go to the tool's command line as they are. `trust_remote_code` lets Python code
+    that comes with the source run here. `quant_mode` int8 quantises activations too, measured on
+    the `calibration` samples, or on what the model itself generates where there are none.
     """
 
     weight_format: str
     progress: Progress
     extra_params: Sequence[str] = ()
+    quant_mode: str | None = None
+    calibration: Sequence[CalibrationSample] = ()
     trust_remote_code: bool = False
     is_verbose: bool = False
 
@@ -77,22 +87,37 @@ class Converter:
         shutil.rmtree(staging.model_folder / ".cache", ignore_errors=True)
 
     def _convert_model(self, source: Source, staging: Staging) -> None:
-        self.progress.step(f"converting {source.text} to OpenVINO, {self.weight_format} weights")
+        weight_format = FORMAT_TO_QUANTIZE if self.quant_mode else self.weight_format
+        self.progress.step(f"converting {source.text} to OpenVINO, {weight_format} weights")
         command = ["-m", "optimum.commands.optimum_cli", "export", "openvino"]
         command += [f"--model={source.location}", "--task", TASK, "--library", "transformers"]
-        command += [*weight_flags(self.weight_format), *self.extra_params]
+        command += weight_flags(weight_format)
+        command += () if self.quant_mode else self.extra_params
         command += ["--trust-remote-code"] if self.trust_remote_code else []
         self._run([*command, str(staging.model_folder)], source, staging)
         if not (staging.model_folder / "openvino_detokenizer.xml").exists():
             self._convert_tokenizer(source, staging)
         if source.folder:
             _carry_files(source.folder, staging.model_folder)
+        if self.quant_mode:
+            self._quantize(source, staging)
 
     def _convert_tokenizer(self, source: Source, staging: Staging) -> None:
         self.progress.step("converting the tokenizer")
         command = ["-c", CONVERT_TOKENIZER, source.location, "--with-detokenizer"]
         command += ["--trust-remote-code"] if self.trust_remote_code else []
         self._run([*command, "-o", str(staging.model_folder)], source, staging)
+
+    def _quantize(self, source: Source, staging: Staging) -> None:
+        origin = "the calibration file" if self.calibration else "the model's own generations"
+        self.progress.step(f"quantising weights and activations to int8, measured on {origin}")
+        command = [str(FULL_QUANTIZATION), str(staging.model_folder), *self.extra_params]
+        command += ["--trust-remote-code"] if self.trust_remote_code else []
+        if self.calibration:
+            samples = staging.temporary_folder / "samples.json"
+            samples.write_text(json.dumps([asdict(sample) for sample in self.calibration]))
+            command += ["--samples", str(samples)]
+        self._run(command, source, staging)
 
     def _run(self, command: Sequence[str], source: Source, staging: Staging) -> None:
         result = run_tool(command, self._environment(source, staging), _Follower(self))

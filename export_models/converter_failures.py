@@ -24,6 +24,7 @@ REMOTE_CODE = (
 # Patterns in the tool's output and what they mean, the most specific first. `{0}`, `{1}` are the
 # pattern's groups, `{transformers}` is a version.
 FAILURES = {
+    r"^calibration: (.+)": "--calibration_file: {0}",
     r"No space left on device|disk quota exceeded|File too large|iostream error": NO_DISK,
     r"\bMemoryError\b|bad_alloc|can't allocate memory|out of memory": NO_MEMORY,
     r"model type `([^`]*)` but Transformers does not recognize": (
@@ -43,6 +44,7 @@ FAILURES = {
     r"(?:SafetensorError|PytorchStreamReader|UnpicklingError).*": (
         "a file of weights cannot be read: {match}"
     ),
+    r"calibration: (.+)": "--calibration_file: {0}",
     r"\w+: error: (.+)": "the converter refused --extra_quantization_params: {0}",
 }
 EXCEPTION = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception): .+", re.MULTILINE)
@@ -65,7 +67,7 @@ def _reason(result: ToolResult) -> str:
     _, traceback, rest = result.log.partition(TRACEBACK)
     output = rest if traceback else result.log[-MAX_TAIL_CHARS:]
     for pattern, meaning in FAILURES.items():
-        if match := re.search(pattern, output, re.IGNORECASE):
+        if match := re.search(pattern, output, re.IGNORECASE | re.MULTILINE):
             return _shorten(
                 meaning.format(
                     *match.groups(), match=match[0], transformers=version("transformers")

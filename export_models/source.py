@@ -39,6 +39,11 @@ class Source:
         return self.folder.name if self.folder else self.text
 
     @property
+    def is_openvino(self) -> bool:
+        """Whether there is nothing to convert."""
+        return self.kind in {SourceKind.OPENVINO_FOLDER, SourceKind.OPENVINO_HUB}
+
+    @property
     def location(self) -> str:
         """What a tool is given that runs elsewhere."""
         return str(self.folder or self.text)

@@ -14,6 +14,7 @@ from export_models.arguments import (
     common_options,
     parse_switch,
 )
+from export_models.calibration_file import read_calibration_file
 from export_models.converter import Converter
 from export_models.graph_text import TextGenerationGraph
 from export_models.model_files import find_missing_part
@@ -40,7 +41,9 @@ TOOL_PARSERS = (
     "gemma4",
 )
 GUIDED_TOOL_PARSERS = ("devstral", "hermes3", "llama3", "phi4")
+QUANT_MODES = ("int8",)
 REASONING_PARSERS = ("qwen3", "gptoss", "lfm2", "gemma4")
+MAX_SAMPLES = 128
 # Its parsers read the same marks, so that one cannot do without the other.
 INSEPARABLE_PARSERS = "gptoss"
 REFUSED_FLAGS = {
@@ -60,6 +63,20 @@ def add_flags(parser: Parser) -> None:
         "--pipeline_type",
         type=_pipeline_type,
         help="LM_CB (continuous batching); LM and AUTO are the same here",
+    )
+    add(
+        "--quant_mode",
+        "--quant-mode",
+        choices=QUANT_MODES,
+        help="quantise activations too, instead of --weight-format: int8, with SmoothQuant; of "
+        "optimum's flags --sym, --num-samples and --smooth-quant-alpha are then possible in "
+        "--extra_quantization_params",
+    )
+    add(
+        "--calibration_file",
+        type=Path,
+        help="text on which --quant_mode measures activations: one on each line, or JSON objects "
+        'with "text" or "messages" (default: what the model generates for a few questions)',
     )
     add("--kv_cache_precision", choices=["u8"], help="precision of the KV cache")
     add(
@@ -122,7 +139,15 @@ def run(parser: Parser, values: argparse.Namespace) -> None:
             "--enable_tool_guided_generation is not possible with the tool_parser "
             f"{values.tool_parser}; possible: {', '.join(GUIDED_TOOL_PARSERS)}"
         )
+    _check_quant_mode(parser, values)
     _Export(common_options(parser, values), values, Progress()).run()
+
+
+def _check_quant_mode(parser: Parser, values: argparse.Namespace) -> None:
+    if values.quant_mode and values.weight_format:
+        parser.error("--quant_mode and --weight-format: only one of them is possible")
+    if values.calibration_file and not values.quant_mode:
+        parser.error("--calibration_file: is for --quant_mode, which is not given")
 
 
 @dataclass(frozen=True)
@@ -141,6 +166,11 @@ class _Export:
         config = None if self.options.no_config_file else ConfigFile(self.options.config_file_path)
         if config is not None:
             config.check()
+        if self.values.quant_mode and source.is_openvino:
+            raise ExportError(
+                f"{source.text}: is an OpenVINO model already; --quant_mode needs the Hugging Face "
+                "model that it was made of"
+            )
         if source.kind is SourceKind.OPENVINO_FOLDER:
             self._use_in_place(source, folder)
         elif self._is_exported(source, folder):
@@ -186,17 +216,18 @@ class _Export:
         return not problem
 
     def _convert(self, source: Source, folder: ModelFolder) -> None:
-        weight_format = resolve_weight_format(
-            self.options.weight_format,
-            self.options.target_device,
-            self.options.extra_quantization_params,
-        )
+        options = self.options
+        calibration_file = self.values.calibration_file
         converter = Converter(
-            weight_format,
+            resolve_weight_format(
+                options.weight_format, options.target_device, options.extra_quantization_params
+            ),
             self.progress,
-            self.options.extra_quantization_params,
-            self.options.trust_remote_code,
-            self.options.verbose,
+            options.extra_quantization_params,
+            self.values.quant_mode,
+            read_calibration_file(calibration_file, MAX_SAMPLES) if calibration_file else (),
+            options.trust_remote_code,
+            options.verbose,
         )
         with folder.stage() as staging:
             converter.convert(source, staging)

@@ -26,8 +26,8 @@ class Tuning:
 FUSED_MLP = Tuning(
     "DYNAMIC_QUANTIZATION_GROUP_SIZE",
     WHOLE_ROW,
-    "activations quantised row by row let AMX run each MLP as one int8 kernel, as the weights are "
-    "int8 with one scale for each output channel",
+    "int8 weights with one scale for each output channel are multiplied in int8 by AMX, and fused "
+    "MLPs are, if activations that have no range of their own are quantised row by row",
 )
 
 

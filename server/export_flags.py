@@ -21,6 +21,8 @@ TASKS = ("text_generation",)
 SAME_FLAGS = (
     "--weight-format",
     "--extra_quantization_params",
+    "--quant_mode",
+    "--calibration_file",
     "--pipeline_type",
     "--kv_cache_precision",
     "--enable_prefix_caching",

@@ -89,12 +89,13 @@ LIBRARIES: dict[str, set[str]] = {
     "aiohttp": {"server.api"},
     "google": {"server.graph"},
     "llguidance": {"calculators.guided"},
-    "openvino": {"server.engine", "calculators"},
+    "nncf": {"export_models.full_quantization"},
+    "openvino": {"server.engine", "calculators", "export_models.full_quantization"},
     "openvino_tokenizers": {"calculators", "export_models"},
     "optimum": {"export_models"},
     "jinja2": {"calculators"},
     "torch": set(),
-    "transformers": set(),
+    "transformers": {"export_models.full_quantization"},
     "yaml": {"server.config"},
 }
 

@@ -142,6 +142,7 @@ class FakeConverter:
         self.environments: list[dict[str, str]] = []
         self.fail: BaseException | None = None
         self.log = ""
+        self.samples: list[object] = []
         self.make_model = make_model
 
     def __call__(
@@ -151,7 +152,10 @@ class FakeConverter:
         self.environments.append(environment)
         if self.log:
             return ToolResult(1, self.log, Path("the.log"))
-        folder = self.make_model(Path(command[-1]))
+        if "--samples" in command:
+            self.samples = json.loads(Path(command[command.index("--samples") + 1]).read_text())
+        is_quantization = command[0].endswith("full_quantization.py")
+        folder = self.make_model(Path(command[1 if is_quantization else -1]))
         (folder / "run.txt").write_text(str(len(self.commands)))
         if self.fail:
             raise self.fail

@@ -69,6 +69,25 @@ def test_extra_parameters_reach_the_converter(run_export, checkpoint: Path, tmp_
     assert 'element_type="u4"' in text or 'element_type="i4"' in text
 
 
+def test_export_quantises_activations(run_export, checkpoint: Path, tmp_path, layer_types) -> None:
+    messages = [{"role": "user", "content": "the cat sat on the mat"}]
+    lines = [json.dumps({"messages": messages}), json.dumps({"text": "looked at the moon"})]
+    (tmp_path / "texts.jsonl").write_text("\n".join(lines))
+    result = run_export(
+        *("--source_model", checkpoint, "--quant_mode", "int8"),
+        *("--calibration_file", "texts.jsonl"),
+    )
+    assert result.returncode == 0, result.stderr
+    model = tmp_path / "models" / "tiny"
+    assert find_missing_part(model) is None
+    config = json.loads((model / "openvino_config.json").read_text())["quantization_config"]
+    assert (config["bits"], config["num_samples"]) == (8, 2)
+    assert not list(model.glob("quantized*"))
+    types = layer_types(model)
+    assert types["FullyConnected"] == 7 * NUM_LAYERS
+    assert types["FakeQuantize"] == 4 * NUM_LAYERS
+
+
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [

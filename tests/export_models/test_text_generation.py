@@ -122,6 +122,54 @@ def test_bad_plugin_config(export, converter, checkpoint: Path, text: str, messa
     assert not converter.commands
 
 
+def test_activations_are_quantised_after_the_conversion(export, converter, checkpoint) -> None:
+    extra = "--extra_quantization_params=--smooth-quant-alpha 0.7"
+    code, printed = export("--source_model", checkpoint, "--quant_mode", "int8", extra)
+    assert code == 0, printed
+    conversion, quantization = converter.commands[0], converter.commands[-1]
+    assert conversion[conversion.index("--weight-format") : -1] == ["--weight-format", "fp16"]
+    assert Path(quantization[0]).name == "full_quantization.py"
+    assert quantization[-2:] == ["--smooth-quant-alpha", "0.7"]
+    assert "measured on the model's own generations" in printed
+
+
+def test_calibration_file_reaches_the_quantisation(export, converter, checkpoint) -> None:
+    Path("texts").write_text("One day\n")
+    arguments = ("--quant-mode", "int8", "--calibration_file", "texts")
+    _, printed = export("--source_model", checkpoint, *arguments)
+    assert converter.samples == [{"line": 1, "content": "One day"}]
+    assert "measured on the calibration file" in printed
+
+
+def test_calibration_file_is_read_before_the_conversion(export, converter, checkpoint) -> None:
+    Path("texts").write_text("")
+    arguments = ("--quant_mode", "int8", "--calibration_file", "texts")
+    code, printed = export("--source_model", checkpoint, *arguments)
+    assert (code, converter.commands) == (1, [])
+    assert "--calibration_file texts: holds no text" in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--quant_mode", "f8e4m3"), "invalid choice: 'f8e4m3' (choose from 'int8')"),
+        (("--quant_mode", "int8", "--weight-format", "int8"), "only one of them is possible"),
+        (("--calibration_file", "texts"), "--calibration_file: is for --quant_mode"),
+    ],
+)
+def test_bad_quantisation(export, checkpoint, arguments: tuple[str, ...], message: str) -> None:
+    code, printed = export("--source_model", checkpoint, *arguments)
+    assert code == 2
+    assert message in printed
+
+
+def test_an_openvino_model_is_not_quantised_again(export, make_model) -> None:
+    make_model(Path("models/ready"))
+    code, printed = export("--source_model", "models/ready", "--quant_mode", "int8")
+    assert code == 1
+    assert "is an OpenVINO model already; --quant_mode needs the Hugging Face model" in printed
+
+
 def test_remote_code_is_run_only_when_trusted(export, converter, checkpoint: Path) -> None:
     export("--source_model", checkpoint, "--trust_remote_code")
     assert "--trust-remote-code" in converter.commands[0]
