@@ -14,7 +14,7 @@ import numpy as np
 
 from server.engine.config import EngineConfig
 from server.engine.engine import LLMEngine
-from server.payloads import SamplingParams
+from server.payloads import SamplingFields, SamplingParams
 
 NUM_WARM_UP_STEPS = 5
 COLUMNS = (
@@ -24,14 +24,19 @@ COLUMNS = (
 
 
 def measure_decode(
-    engine: LLMEngine, num_sequences: int, context: int, num_steps: int, seed: int
+    engine: LLMEngine,
+    num_sequences: int,
+    context: int,
+    num_steps: int,
+    seed: int,
+    sampling: SamplingFields,
 ) -> dict[str, float]:
     """Bring `num_sequences` prompts of `context` tokens to decoding, then time that many steps."""
     rng = np.random.default_rng((seed, num_sequences))
     request_ids = []
     for _ in range(num_sequences):
         prompt = rng.integers(0, engine.limits.vocab_size, context)
-        params = SamplingParams(temperature=0.0, ignore_eos=True)
+        params = SamplingParams(**sampling, ignore_eos=True)
         request = engine.make_request(prompt.tolist(), params)
         engine.add(request)
         request_ids.append(request.request_id)
@@ -79,6 +84,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--context", type=int, default=256, help="tokens of each prompt")
     parser.add_argument("--steps", type=int, default=50, help="timed steps of each batch size")
     parser.add_argument("--plugin_config", type=json.loads, default='{"KV_CACHE_PRECISION": "u8"}')
+    parser.add_argument(
+        "--sampling",
+        type=json.loads,
+        default='{"temperature": 0}',
+        help="how tokens are chosen: fields of SamplingParams, as JSON",
+    )
     parser.add_argument("--max_num_batched_tokens", type=int, default=256)
     parser.add_argument("--cache_size", type=int, default=2, help="KV cache in GB")
     parser.add_argument("--seed", type=int, default=0, help="of the prompts")
@@ -99,7 +110,9 @@ def main() -> None:
         print("| " + " | ".join(COLUMNS) + " |")
         print("| " + " | ".join(["---"] * len(COLUMNS)) + " |")
         for num_sequences in args.batch_sizes:
-            measured = measure_decode(engine, num_sequences, args.context, args.steps, args.seed)
+            measured = measure_decode(
+                engine, num_sequences, args.context, args.steps, args.seed, args.sampling
+            )
             print(render_row(measured), flush=True)
     finally:
         engine.close()
