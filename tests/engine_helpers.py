@@ -1,21 +1,43 @@
 """What the tests of the engine share: fakes of its parts, and ways to run it to the end."""
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from itertools import count
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from server.engine.engine import LLMEngine
 from server.engine.kv_cache_manager import KVCacheManager
+from server.engine.logits import Logits
 from server.engine.outputs import SequenceOutput
 from server.engine.sequence import EngineRequest
 from server.engine.sequence import Sequence as EngineSequence
+from server.engine.stretch_sums import StretchSums
 from server.payloads import SamplingParams
 
 F32 = {"KV_CACHE_PRECISION": "f32", "INFERENCE_PRECISION_HINT": "f32"}
 
 _numbers = count()
+
+
+@cache
+def stretch_sums(num_stretches: int, stretch: int) -> StretchSums:
+    """Sums for rows of this form."""
+    return StretchSums(num_stretches, stretch)
+
+
+def logits_of(values: npt.NDArray[np.float32], stretch: int = 64) -> Logits:
+    """Logits as a head gives them, for f32[rows, vocabulary]."""
+    num_rows, vocab_size = values.shape
+    num_stretches = -(-vocab_size // stretch)
+    ends = ((0, 0), (0, num_stretches * stretch - vocab_size))
+    padded = np.pad(values, ends, constant_values=-np.inf)
+    maxima = padded.reshape(num_rows, num_stretches, stretch).max(axis=2)
+    # What the reduction of the CPU plugin starts from.
+    maxima = np.fmax(maxima, np.finfo(np.float32).min)
+    return Logits(padded, maxima, vocab_size, stretch_sums(num_stretches, stretch))
 
 
 def make_request(

@@ -5,15 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from server.engine.logit_shaping import shape_logits
+from server.engine.logit_shaping import is_shaped, shape_logits
+from server.engine.logits import Logits
+from server.engine.logprobs import log_sums
 from server.engine.sequence import Sequence
 from server.payloads import TokenIdLogprobs
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
-
-STRETCH = 256
-"""Tokens of which the highest is found first, on the way to the highest of all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,34 +34,29 @@ class Candidates:
         return TokenIdLogprobs(int(token), float(logprob), self.top)
 
 
-def find_candidates(logits: Floats, sequence: Sequence, count: int) -> Candidates | None:
+def find_candidates(logits: Logits, sequence: Sequence, count: int) -> Candidates | None:
     """The `count` likeliest tokens after a sequence; None where the model gave no usable logits.
 
-    `logits` is f32[V] and is not changed. As in transformers, it is the log probabilities that
+    `logits` is one row and is not changed. As in transformers, it is the log probabilities that
     penalties and biases are applied to, and they are not made to add up to 1 again.
     """
-    highest = logits.max()
-    if not np.isfinite(highest):
+    if not np.isfinite(logits.of_tokens(logits.argmax())).all():
         return None
-    log_probs = logits - highest
-    log_probs -= np.log(np.exp(log_probs).sum(dtype=np.float64)).astype(np.float32)
-    scores = log_probs.copy()
-    shape_logits(scores, sequence)
-    found = find_highest(scores, count)
-    found = found[np.isfinite(scores[found])]
-    likeliest = find_highest(log_probs, sequence.request.params.logprobs or 0)
-    top = tuple((int(i), float(log_probs[i])) for i in likeliest)
-    return Candidates(found, scores[found], log_probs[found], top)
+    norm = log_sums(logits).astype(np.float32)
+    scored = logits
+    if is_shaped(sequence):
 
+        def shape(_: int, row: Floats) -> None:
+            row -= norm
+            shape_logits(row, sequence)
 
-def find_highest(values: Floats, count: int) -> Ints:
-    """Positions of the `count` highest of f32[V] in descending order; of equal ones the first."""
-    if count == 0:
-        return np.empty(0, np.int64)
-    count = min(count, len(values))
-    maxima = np.maximum.reduceat(values, np.arange(0, len(values), STRETCH))
-    # Where `count` stretches have a value that is not below an edge, no lower value is wanted.
-    bounds = maxima if count <= len(maxima) else values
-    edge = np.partition(bounds, len(bounds) - count)[len(bounds) - count]
-    found = np.flatnonzero(values >= edge)
-    return found[np.argsort(-values[found], kind="stable")[:count]]
+        scored = logits.changed(shape)
+    found = scored.likeliest(count)
+    is_possible = np.isfinite(found.values[0])
+    token_ids, scores = found.token_ids[0, is_possible], found.values[0, is_possible]
+    if scored is logits:
+        scores = scores - norm
+    logprobs = logits.row(0)[token_ids] - norm
+    best = logits.likeliest(sequence.request.params.logprobs or 0)
+    top = zip(best.token_ids[0].tolist(), (best.values[0] - norm).tolist(), strict=True)
+    return Candidates(token_ids, scores, logprobs, tuple(top))

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
 from server.engine.beam_candidates import Candidates, find_candidates
+from server.engine.logits import Logits
 from server.engine.sampler import BAD_LOGITS
 from server.engine.scheduler import Scheduler
 from server.engine.sequence import EngineRequest, GrowableArray, Sequence
@@ -94,10 +94,8 @@ class BeamSearch:
         self._prefix = prefix
         return prefix
 
-    def find_candidates(
-        self, sequence: Sequence, logits: npt.NDArray[np.float32]
-    ) -> Candidates | None:
-        """How the beam of one of `sequences` may go on; None where the logits are not usable."""
+    def find_candidates(self, sequence: Sequence, logits: Logits) -> Candidates | None:
+        """How the beam of one of `sequences` may go on; None where its row is not usable."""
         # Every beam can go on in `num_beams` ways then, whatever ends.
         count = self.request.params.num_beams + len(self.request.end_token_ids)
         return find_candidates(logits, sequence, count)

@@ -63,7 +63,12 @@ class BeamSearches:
     def find_candidates(self, output: StepOutput) -> Found:
         """How the beams that a step has computed may go on; changes nothing."""
         return [
-            (sequence, self._search_of(sequence).find_candidates(sequence, output.logits[row]))
+            (
+                sequence,
+                self._search_of(sequence).find_candidates(
+                    sequence, output.logits.select(slice(row, row + 1))
+                ),
+            )
             for row, sequence in enumerate(output.sequences)
             if sequence.group is not None
         ]

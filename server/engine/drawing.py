@@ -1,99 +1,206 @@
 """Draws tokens from logits: temperature, min_p, top_k, top_p, then the inverse of the sums."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
+from server.engine.logits import PART, Logits, TokenLogits
 from server.payloads import SamplingParams
 
+Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-FIRST_CANDIDATES = 256
-"""Likeliest tokens looked at first for top_p; all others follow only where these do not do."""
-
-STRETCH = 256
-"""Tokens summed together on the way to the one that was drawn."""
+FIRST_STRETCHES = 64
+"""As many stretches are read first for top_p, and the whole row only where these do not do."""
 
 LOWEST_TEMPERATURE = np.float32(1e-5)
 """Below it the effect is the same, but f32 overflows."""
 
+NOTHING = -1
+"""The token of a row that has NaN among its logits."""
 
-def draw(block: Floats, params: list[SamplingParams], uniforms: npt.NDArray[np.float64]) -> Ints:
-    """Draw one token a row from f32[rows, V] logits, which are overwritten; uniforms in [0, 1).
+
+def draw(logits: Logits, params: list[SamplingParams], uniforms: Doubles) -> Ints:
+    """Draw one token a row, whose highest logit is finite; uniforms in [0, 1).
 
     What min_p, top_k and top_p leave over has weight 0; equal logits at the edge of top_k or top_p
-    stay together. A row's token depends on that row alone.
+    stay together. A row's token depends on that row alone: it is the first at which the sum of the
+    weights, in the order of the tokens, exceeds the uniform's part of the sum of all.
     """
-    block -= block.max(axis=1, keepdims=True)
-    temperatures = np.array([p.temperature for p in params], np.float32)
-    block /= np.maximum(temperatures, LOWEST_TEMPERATURE)[:, None]
-    weights = np.exp(block, out=block)
-    min_p = np.array([p.min_p for p in params], np.float32)
-    if min_p.any():
-        weights[weights < min_p[:, None]] = 0.0
-    _apply_top_k(weights, params)
-    _apply_top_p(weights, params)
-    return _invert(weights, uniforms)
-
-
-def _apply_top_k(weights: Floats, params: list[SamplingParams]) -> None:
-    vocab = weights.shape[1]
-    which = [i for i, p in enumerate(params) if 0 < p.top_k < vocab]
-    if not which:
-        return
-    rows = weights[which]
-    kth = vocab - np.array([params[i].top_k for i in which])
-    ordered = np.partition(rows, np.unique(kth), axis=1)
-    lowest = ordered[np.arange(len(which)), kth]
-    rows[rows < lowest[:, None]] = 0.0
-    weights[which] = rows
-
-
-def _apply_top_p(weights: Floats, params: list[SamplingParams]) -> None:
-    """Nucleus sampling (arXiv 1904.09751): the fewest likeliest tokens which have top_p of all."""
-    for i, p in enumerate(params):
-        if p.top_p < 1.0:
-            row = weights[i]
-            row[row < _nucleus_edge(row, p.top_p)] = 0.0
-
-
-def _nucleus_edge(row: Floats, top_p: float) -> np.float32:
-    """The lowest weight inside the nucleus; looks at few candidates first, as they mostly do."""
-    wanted = top_p * row.sum(dtype=np.float64)
-    # Many equal zeros, left by top_k or min_p, would make the partition slow.
-    candidates = row[row > 0.0]
-    first = len(candidates) - FIRST_CANDIDATES
-    if first > 0:
-        likeliest = np.partition(candidates, first)[first:]
-        if likeliest.sum(dtype=np.float64) >= wanted:
-            candidates = likeliest
-    descending = np.sort(candidates)[::-1]
-    cumulative = np.cumsum(descending, dtype=np.float64)
-    last = int(np.searchsorted(cumulative, wanted, side="left"))
-    edge: np.float32 = descending[min(last, len(descending) - 1)]
-    return edge
-
-
-def _invert(weights: Floats, uniforms: npt.NDArray[np.float64]) -> Ints:
-    """Inverse of each row's cumulative distribution, found by its sums over stretches first."""
-    num_rows, vocab = weights.shape
-    starts = np.arange(0, vocab, STRETCH)
-    cumulative = np.cumsum(np.add.reduceat(weights, starts, axis=1, dtype=np.float64), axis=1)
-    targets = uniforms * cumulative[:, -1]
-    chosen = np.empty(num_rows, np.int64)
-    for i in range(num_rows):
-        stretch = _position(cumulative[i], targets[i])
-        before = cumulative[i, stretch - 1] if stretch else 0.0
-        start = stretch * STRETCH
-        inside = np.cumsum(weights[i, start : start + STRETCH], dtype=np.float64)
-        chosen[i] = start + _position(inside, targets[i] - before)
+    draws = Draws.of(logits, params, uniforms)
+    chosen = np.empty(len(params), np.int64)
+    is_limited = (draws.top_k < logits.vocab_size) | (draws.min_p > 0.0)
+    is_nucleus = (draws.top_p < 1.0) & ~is_limited
+    is_free = ~(is_limited | is_nucleus)
+    # Logits far apart may overflow on their way to a weight of 0.
+    with np.errstate(over="ignore"):
+        for which, method in (
+            (is_free, _draw_from_all),
+            (is_limited, _draw_limited),
+            (is_nucleus, _draw_from_nucleus),
+        ):
+            if which.any():
+                chosen[which] = method(draws.select(np.flatnonzero(which)))
     return chosen
 
 
-def _position(cumulative: npt.NDArray[np.float64], target: float) -> int:
-    """Where the running sum first exceeds the target.
+@dataclass(frozen=True, slots=True)
+class Draws:
+    """Rows of logits, and arrays with what to do with each."""
+
+    logits: Logits
+    uniforms: Doubles
+    temperatures: Floats
+    min_p: Floats
+    top_k: Ints
+    top_p: Doubles
+
+    @classmethod
+    def of(cls, logits: Logits, params: list[SamplingParams], uniforms: Doubles) -> "Draws":
+        """Take the parameters of each row; a `top_k` of all tokens stands for none."""
+        vocab_size = logits.vocab_size
+        temperatures = np.array([p.temperature for p in params], np.float32)
+        top_k = [p.top_k if 0 < p.top_k < vocab_size else vocab_size for p in params]
+        return cls(
+            logits,
+            uniforms,
+            np.maximum(temperatures, LOWEST_TEMPERATURE),
+            np.array([p.min_p for p in params], np.float32),
+            np.array(top_k, np.int64),
+            np.array([p.top_p for p in params], np.float64),
+        )
+
+    def select(self, which: Ints) -> "Draws":
+        """Some of the rows."""
+        return Draws(
+            self.logits.select(which),
+            self.uniforms[which],
+            self.temperatures[which],
+            self.min_p[which],
+            self.top_k[which],
+            self.top_p[which],
+        )
+
+    def weights(self, values: Floats) -> Floats:
+        """Probabilities of logits f32[K, C], up to a factor."""
+        scaled: Floats = (values - self.logits.highest[:, None]) / self.temperatures[:, None]
+        return np.exp(scaled, out=scaled)
+
+
+def _draw_from_all(draws: Draws) -> Ints:
+    """Find the stretch by the sums, then the token in it."""
+    sums = draws.logits.sums(draws.temperatures)
+    totals = sums.sum(axis=1)
+    tokens = _search(
+        sums,
+        lambda stretches: draws.weights(draws.logits.in_stretch(stretches)),
+        draws.uniforms * totals,
+    )
+    return np.where(np.isfinite(totals), tokens, NOTHING)
+
+
+def _draw_limited(draws: Draws) -> Ints:
+    """Draw where top_k or min_p tell a bound, below which nothing need be read."""
+    # The bound is a little lower than min_p tells, so that rounding takes no token away.
+    with np.errstate(divide="ignore"):
+        depths = draws.temperatures * (np.log(draws.min_p) * np.float32(1.0001) - 0.0001)
+    bounds = np.maximum(draws.logits.reached_by(draws.top_k), draws.logits.highest + depths)
+    chosen = np.empty(len(bounds), np.int64)
+    for batch in draws.logits.batches(bounds):
+        part = draws.select(batch)
+        chosen[batch], _ = _draw_from(part, part.logits.at_least(bounds[batch]))
+    return chosen
+
+
+def _draw_from_nucleus(draws: Draws) -> Ints:
+    """Draw where top_p alone limits the choice: read all where a few stretches have too little."""
+    totals = draws.logits.sums(draws.temperatures).sum(axis=1)
+    chosen = np.empty(len(totals), np.int64)
+    bounds = draws.logits.reached_by(np.full(len(totals), FIRST_STRETCHES))
+    for batch in draws.logits.batches(bounds):
+        part = draws.select(batch)
+        found = part.logits.at_least(bounds[batch])
+        chosen[batch], is_enough = _draw_from(part, found, totals[batch])
+        for row in batch[~is_enough]:
+            one = draws.select(np.array([row]))
+            found = one.logits.at_least(np.array([-np.inf], np.float32))
+            chosen[row : row + 1], _ = _draw_from(one, found, totals[row : row + 1])
+    return np.where(np.isfinite(totals), chosen, NOTHING)
+
+
+def _draw_from(
+    draws: Draws, found: TokenLogits, totals: Doubles | None = None
+) -> tuple[Ints, Bools]:
+    """Draw from the likeliest tokens; returns also where these are enough for top_p.
+
+    `totals` are the sums of the weights of all tokens, where there is only top_p.
+    """
+    edges, is_enough = _edges(draws, found.values, totals)
+    weights = draws.weights(found.values)
+    weights *= found.values >= edges[:, None]
+    sums = _sums(weights)
+    places = _search_in(weights, sums, draws.uniforms * sums.sum(axis=1))
+    chosen: Ints = found.token_ids[np.arange(len(places)), places]
+    return chosen, is_enough
+
+
+def _edges(draws: Draws, values: Floats, totals: Doubles | None) -> tuple[Floats, Bools]:
+    """The lowest logit that min_p, top_k and top_p leave in each row.
+
+    top_p is nucleus sampling (arXiv 1904.09751): the fewest likeliest tokens which have that part
+    of all. Returns also where these values do have as much.
+    """
+    rows = np.arange(len(values))
+    descending = np.sort(values, axis=1)[:, ::-1]
+    weights = draws.weights(descending)
+    num_likely = np.count_nonzero(weights >= draws.min_p[:, None], axis=1)
+    edges = descending[rows, np.minimum(num_likely, draws.top_k) - 1]
+    if (draws.top_p >= 1.0).all():
+        return edges, np.full(len(values), True)
+    weights *= descending >= edges[:, None]
+    sums = _sums(weights)
+    found = sums.sum(axis=1)
+    wanted = draws.top_p * (found if totals is None else totals)
+    # The first place at which the sum is not below what is wanted.
+    last = _search_in(weights, sums, np.nextafter(wanted, -np.inf))
+    return np.where(draws.top_p < 1.0, descending[rows, last], edges), found >= wanted
+
+
+def _sums(weights: Floats) -> Doubles:
+    """Sums over parts of the rows, f64[K, C / PART]."""
+    parts = weights.reshape(len(weights), -1, PART)
+    return np.asarray(parts.sum(axis=2), np.float64)
+
+
+def _search_in(weights: Floats, sums: Doubles, targets: Doubles) -> Ints:
+    parts = weights.reshape(len(weights), -1, PART)
+    rows = np.arange(len(weights))
+    return _search(sums, lambda numbers: parts[rows, numbers], targets)
+
+
+def _search(sums: Doubles, weights_in: Callable[[Ints], Floats], targets: Doubles) -> Ints:
+    """Where the running sum of each row's weights first exceeds its target.
+
+    `sums` are those over parts of the rows; `weights_in` gives the weights in one part of each.
+    """
+    cumulative = np.cumsum(sums, axis=1)
+    parts = _positions(cumulative, targets)
+    before = cumulative[np.arange(len(parts)), parts - 1]
+    weights = weights_in(parts)
+    rests = np.where(parts > 0, targets - before, targets)
+    inside = _positions(np.cumsum(weights, axis=1, dtype=np.float64), rests)
+    return np.asarray(parts * weights.shape[1] + inside, np.int64)
+
+
+def _positions(cumulative: Doubles, targets: Doubles) -> Ints:
+    """Where each running sum first exceeds its target.
 
     Rounding may lift the target to the total; the last one that adds anything is meant then.
     """
-    found = int(np.searchsorted(cumulative, target, side="right"))
-    return min(found, int(np.searchsorted(cumulative, cumulative[-1], side="left")))
+    found = np.count_nonzero(cumulative <= targets[:, None], axis=1)
+    last = np.count_nonzero(cumulative < cumulative[:, -1:], axis=1)
+    return np.asarray(np.minimum(found, last), np.int64)

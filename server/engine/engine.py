@@ -227,7 +227,7 @@ class LLMEngine:
             for gathered, logits in output.prompt_logits:
                 gathered.add(logits)
             sequences, rows = self._choices.fork(output.sequences)
-            sampled = sample(output.logits, sequences, rows, output.maxima)
+            sampled = sample(output.logits, sequences, rows)
             candidates = self._searches.find_candidates(output)
         except Exception as error:
             logger.exception("a step of %d sequences failed", len(step.sequences))

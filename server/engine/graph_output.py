@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
@@ -10,21 +11,22 @@ from server.engine.step_inputs import SAMPLED_ROWS_INPUT
 from server.errors import ModelLoadError
 
 STRETCHES = (512, 256, 128, 64, 32)
+DEFAULT_STRETCH = 128
 # What may stand between the last MatMul and the logits: bias, scaling, soft-capping.
 LOGIT_OPS = frozenset({"Add", "Convert", "Divide", "Multiply", "Reshape", "Tanh", "Transpose"})
 
 
 @dataclass(frozen=True, slots=True)
 class ModelOutput:
-    """Where a head gives its logits, f32[rows, 1, vocab_size].
+    """What a head gives: rows of logits, and the highest of each stretch of them.
 
-    `maxima_index` is the output f32[rows, vocab_size / stretch] with the highest logit of each
-    stretch of the vocabulary; None where the vocabulary does not divide into stretches.
+    Its first output is f32[rows, num_stretches * stretch]: the logits of `vocab_size` tokens and
+    -inf after them, up to the end of the last stretch. Its second is f32[rows, num_stretches].
     """
 
     vocab_size: int
-    logits_index: int
-    maxima_index: int | None
+    num_stretches: int
+    stretch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,19 +78,26 @@ def _find_product(logits: ov.Output, where: Path) -> ov.Node:
 
 
 def _add_stretch_maxima(head: ov.Model) -> ModelOutput:
-    """Add the output of the maxima to a head whose only output are logits.
+    """Cut the logits, the only output of a head, into stretches, and add the output of the maxima.
 
-    Greedy sampling then reads a few kB of a row instead of all of it, and the maxima are found by
-    all threads while the logits are still in their caches.
+    Sampling then reads a few kB of most rows instead of all, and the maxima are found by all
+    threads while the logits are still in their caches.
     """
     logits = head.output(0).get_node().input_value(0)
     vocab_size = int(logits.get_partial_shape()[-1].get_length())
-    size = next((s for s in STRETCHES if vocab_size % s == 0 and vocab_size > s), None)
-    if size is None:
-        return ModelOutput(vocab_size, 0, None)
-    shape = ops.constant([-1, vocab_size // size, size], dtype=ov.Type.i64)
-    stretches = ops.reshape(logits, shape, False)
+    size = next((s for s in STRETCHES if vocab_size % s == 0), DEFAULT_STRETCH)
+    num_stretches = -(-vocab_size // size)
+    rows = ops.reshape(logits, ops.constant([-1, vocab_size], dtype=ov.Type.i64), False)
+    if num_stretches * size > vocab_size:
+        ends = ([0, 0], [0, num_stretches * size - vocab_size])
+        lowest = ops.constant(np.float32(-np.inf))
+        rows = ops.pad(
+            rows, *(ops.constant(e, dtype=ov.Type.i64) for e in ends), "constant", lowest
+        )
+    shape = ops.constant([-1, num_stretches, size], dtype=ov.Type.i64)
+    stretches = ops.reshape(rows, shape, False)
     maxima = ops.reduce_max(stretches, ops.constant([2], dtype=ov.Type.i64), False)
+    head.output(0).get_node().input(0).replace_source_output(rows.output(0))
     head.add_results([ops.result(maxima)])
     head.validate_nodes_and_infer_types()
-    return ModelOutput(vocab_size, 0, 1)
+    return ModelOutput(vocab_size, num_stretches, size)

@@ -3,22 +3,24 @@
 import numpy as np
 import numpy.typing as npt
 
+from server.engine.logits import Logits
 from server.payloads import TokenIdLogprobs
 
-__all__ = ["PromptLogprobs", "chosen_logprobs"]
+__all__ = ["PromptLogprobs", "chosen_logprobs", "log_sums"]
 
-Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-BLOCK_ELEMENTS = 2**20
-"""Logits worked on together, so that what is made of them stays in the caches."""
 
-
-def chosen_logprobs(row: Floats, token: int, num_top: int) -> TokenIdLogprobs:
-    """The log probability of a token and of the `num_top` likeliest ones, from a row of logits."""
-    chosen, top_ids, top = _logprobs(row[None], np.array([token]), num_top)
-    pairs = zip(top_ids[0].tolist(), top[0].tolist(), strict=True)
-    return TokenIdLogprobs(token, float(chosen[0]), tuple(pairs))
+def chosen_logprobs(logits: Logits, tokens: Ints, num_top: list[int]) -> list[TokenIdLogprobs]:
+    """For each row the log probability of its token, and of the `num_top` likeliest ones."""
+    chosen, top_ids, top = _logprobs(logits, tokens, max(num_top))
+    return [
+        TokenIdLogprobs(token, logprob, tuple(zip(ids[:num], values[:num], strict=True)))
+        for token, logprob, ids, values, num in zip(
+            tokens.tolist(), chosen.tolist(), top_ids.tolist(), top.tolist(), num_top, strict=True
+        )
+    ]
 
 
 class PromptLogprobs:
@@ -41,16 +43,11 @@ class PromptLogprobs:
         """Whether no logits are needed any more."""
         return self.num_done == len(self._chosen)
 
-    def add(self, logits: Floats) -> None:
-        """Take the logits of the next positions, f32[positions, V]; they are not changed."""
-        num_rows = max(1, BLOCK_ELEMENTS // logits.shape[1])
-        for start in range(0, len(logits), num_rows):
-            self._add_block(logits[start : start + num_rows])
-
-    def _add_block(self, block: Floats) -> None:
-        done = slice(self.num_done, self.num_done + len(block))
+    def add(self, logits: Logits) -> None:
+        """Take the logits of the next positions; they are not changed."""
+        done = slice(self.num_done, self.num_done + len(logits))
         tokens = self._token_ids[done.start + 1 : done.stop + 1]
-        found = _logprobs(block, tokens, self._top.shape[1])
+        found = _logprobs(logits, tokens, self._top.shape[1])
         self._chosen[done], self._top_ids[done], self._top[done] = found
         self.num_done = done.stop
 
@@ -64,22 +61,18 @@ class PromptLogprobs:
         )
 
 
-def _logprobs(
-    block: Floats, tokens: Ints, num_top: int
-) -> tuple[npt.NDArray[np.float64], Ints, npt.NDArray[np.float64]]:
+def _logprobs(logits: Logits, tokens: Ints, num_top: int) -> tuple[Doubles, Ints, Doubles]:
     """For each row of logits: of its token, then ids and values of the likeliest, descending.
 
     There are `num_top` of these, or as many as the vocabulary has.
     """
-    highest = block.max(axis=1)
-    sums = np.exp(block - highest[:, None]).sum(axis=1, dtype=np.float64)
-    norms = highest + np.log(sums)
-    chosen = block[np.arange(len(block)), tokens] - norms
-    num_other = block.shape[1] - min(num_top, block.shape[1])
-    if num_top == 0:
-        return chosen, np.empty((len(block), 0), np.int64), np.empty((len(block), 0))
-    likeliest = np.argpartition(block, num_other, axis=1)[:, num_other:]
-    values = np.take_along_axis(block, likeliest, axis=1)
-    order = np.argsort(-values, axis=1, kind="stable")
-    top_ids = np.take_along_axis(likeliest, order, axis=1)
-    return chosen, top_ids, np.take_along_axis(values, order, axis=1) - norms[:, None]
+    norms = log_sums(logits)
+    top = logits.likeliest(num_top)
+    return logits.of_tokens(tokens) - norms, top.token_ids, top.values - norms[:, None]
+
+
+def log_sums(logits: Logits) -> Doubles:
+    """What separates each row's logits from log probabilities: the logarithm of the sum of exp."""
+    sums = logits.sums(np.ones(len(logits), np.float32))
+    norms: Doubles = logits.highest + np.log(sums.sum(axis=1))
+    return norms

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import openvino as ov
 
 from server.engine.kv_cache import DeviceKVCache, HostKVCache
+from server.engine.logits import Logits
 from server.engine.logprobs import PromptLogprobs
 from server.engine.model_loader import LoadedModel
 from server.engine.scheduler import ScheduledStep
@@ -16,8 +17,9 @@ from server.engine.sequence import Sequence
 from server.engine.stats import EngineStats
 from server.engine.step_inputs import PromptRows, StepInputs, StepPacker
 from server.engine.step_sizes import StepSizes
+from server.engine.stretch_sums import StretchSums
 
-PromptLogits = tuple[PromptLogprobs, npt.NDArray[np.float32]]
+PromptLogits = tuple[PromptLogprobs, Logits]
 """What gathers the log probabilities of a prompt, and its next rows of logits."""
 
 MAX_WARM_UP_ROWS = 64
@@ -28,14 +30,12 @@ MAX_WARM_UP_ROWS = 64
 class StepOutput:
     """The sequences that are fully computed after a step, and a row of logits for each.
 
-    `logits` is f32[sequences, vocabulary] and `maxima`, if there is one, f32[sequences, stretches]:
-    the highest logit of each stretch of the vocabulary. `prompt_logits` are the next rows that
-    the log probabilities of a prompt need. All are valid until the next step runs.
+    `prompt_logits` are the next rows that the log probabilities of a prompt need. All are valid
+    until the next step runs.
     """
 
     sequences: list[Sequence]
-    logits: npt.NDArray[np.float32]
-    maxima: npt.NDArray[np.float32] | None
+    logits: Logits
     prompt_logits: list[PromptLogits]
 
 
@@ -70,6 +70,7 @@ class ModelRunner:
             spare_block=num_blocks,
             has_positions=model.has_position_ids,
         )
+        self._sums = _stretch_sums(model)
         self.reset()
 
     def reset(self) -> None:
@@ -84,7 +85,7 @@ class ModelRunner:
         """Free the model and the KV cache; harmless when they are free already."""
         self._cache.close()
         if hasattr(self, "_model"):
-            del self._layers, self._head, self._model
+            del self._layers, self._head, self._sums, self._model
 
     def run(self, step: ScheduledStep) -> StepOutput:
         """Compute a step."""
@@ -132,15 +133,15 @@ class ModelRunner:
 
     def _output(self, inputs: StepInputs, num_rows: int) -> StepOutput:
         head = self._model.output
-        if num_rows == 0:
-            return StepOutput([], np.empty((0, head.vocab_size), np.float32), None, [])
-        logits = self._rows(head.logits_index)
+        if num_rows:
+            values, maxima = self._rows(0), self._rows(1)
+        else:
+            values = np.empty((0, head.num_stretches * head.stretch), np.float32)
+            maxima = np.empty((0, head.num_stretches), np.float32)
+        logits = Logits(values, maxima, head.vocab_size, self._sums)
         num_complete = len(inputs.complete)
-        maxima = None
-        if head.maxima_index is not None:
-            maxima = self._rows(head.maxima_index)[:num_complete]
-        prompt_logits = _share_out(logits[num_complete:], inputs.prompts)
-        return StepOutput(inputs.complete, logits[:num_complete], maxima, prompt_logits)
+        prompt_logits = _share_out(logits.select(slice(num_complete, None)), inputs.prompts)
+        return StepOutput(inputs.complete, logits.select(slice(num_complete)), prompt_logits)
 
     def _rows(self, output_index: int) -> npt.NDArray[np.float32]:
         """The rows of an output, without a copy."""
@@ -149,10 +150,18 @@ class ModelRunner:
         return rows
 
 
-def _share_out(logits: npt.NDArray[np.float32], prompts: list[PromptRows]) -> list[PromptLogits]:
+def _stretch_sums(model: LoadedModel) -> StretchSums:
+    properties = {}
+    if model.device.startswith("CPU"):
+        name = "INFERENCE_NUM_THREADS"
+        properties[name] = model.layers.get_property(name)
+    return StretchSums(model.output.num_stretches, model.output.stretch, properties)
+
+
+def _share_out(logits: Logits, prompts: list[PromptRows]) -> list[PromptLogits]:
     """Give each prompt its rows of the logits, which follow one another."""
     shared, start = [], 0
     for gathered, num_rows in prompts:
-        shared.append((gathered, logits[start : start + num_rows]))
+        shared.append((gathered, logits.select(slice(start, start + num_rows))))
         start += num_rows
     return shared

@@ -6,18 +6,17 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from server.engine.drawing import draw
+from server.engine.drawing import NOTHING, draw
 from server.engine.logit_shaping import is_shaped, shape_logits
+from server.engine.logits import Logits
 from server.engine.logprobs import chosen_logprobs
 from server.engine.sequence import Sequence
 from server.payloads import TokenIdLogprobs
 
-Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
 BLOCK_ELEMENTS = 2**20
-"""Logits worked on together: many rows of a small vocabulary, few of a large one."""
-
+"""Logits shaped together: many rows of a small vocabulary, few of a large one."""
 
 BAD_LOGITS = "the model gave NaN or infinity instead of logits"
 
@@ -31,66 +30,61 @@ class SampledToken:
 
 
 def sample(
-    logits: Floats,
-    sequences: Rows[Sequence],
-    rows: Rows[int] | None = None,
-    maxima: Floats | None = None,
+    logits: Logits, sequences: Rows[Sequence], rows: Rows[int] | None = None
 ) -> list[SampledToken]:
     """Choose a token for each sequence.
 
-    `logits` is f32[R, V]; `rows[i]` is the row of `sequences[i]`, which is i where it is None; rows
-    may repeat. `maxima`, f32[R, N], may hold the highest logit of each N-th part of a row, which
-    makes greedy choices faster. The logits are not changed. Order of operations as in vLLM:
-    constraint, min_tokens, logit_bias, penalties, temperature, min_p, top_k, top_p; each random
-    choice takes one number of the sequence's own generator. Log probabilities are the model's own.
+    `rows[i]` is the row of `sequences[i]`, which is i where it is None; rows may repeat. The logits
+    are not changed. Order of operations as in vLLM: constraint, min_tokens, logit_bias, penalties,
+    temperature, min_p, top_k, top_p; each random choice takes one number of the sequence's own
+    generator. Log probabilities are the model's own.
     """
-    row_of = np.arange(len(sequences)) if rows is None else np.asarray(rows, np.int64)
+    if not sequences:
+        return []
+    if rows is not None:
+        logits = logits.select(list(rows))
     chosen = np.empty(len(sequences), np.int64)
-    shaped = [i for i, s in enumerate(sequences) if not _is_plain(s)]
-    plain = np.delete(np.arange(len(sequences)), shaped)
-    chosen[plain] = _choose_greedy(logits, maxima, row_of[plain])
-    rows_at_once = max(1, BLOCK_ELEMENTS // logits.shape[1])
+    shaped = [i for i, s in enumerate(sequences) if is_shaped(s)]
+    plain = np.delete(np.arange(len(sequences)), shaped).tolist()
+    chosen[plain] = _choose(logits.select(plain), [sequences[i] for i in plain])
+    rows_at_once = max(1, BLOCK_ELEMENTS // logits.vocab_size)
     for start in range(0, len(shaped), rows_at_once):
         part = shaped[start : start + rows_at_once]
-        chosen[part] = _choose_shaped(logits[row_of[part]], [sequences[i] for i in part])
-    is_bad = ~np.isfinite(logits[row_of, chosen])
+        chosen[part] = _choose_shaped(logits.select(part), [sequences[i] for i in part])
+    is_good = (chosen != NOTHING) & np.isfinite(logits.of_tokens(chosen))
+    logprobs = _logprobs(logits, chosen, sequences, is_good)
     return [
-        SampledToken(None) if bad else SampledToken(token, _logprobs(logits[row], token, sequence))
-        for bad, token, row, sequence in zip(
-            is_bad.tolist(), chosen.tolist(), row_of.tolist(), sequences, strict=True
-        )
+        SampledToken(token, logprobs.get(i)) if good else SampledToken(None)
+        for i, (token, good) in enumerate(zip(chosen.tolist(), is_good.tolist(), strict=True))
     ]
 
 
-def _is_plain(sequence: Sequence) -> bool:
-    return sequence.request.params.is_greedy and not is_shaped(sequence)
+def _choose_shaped(logits: Logits, sequences: list[Sequence]) -> Ints:
+    shaped = logits.changed(lambda i, row: shape_logits(row, sequences[i]))
+    return _choose(shaped, sequences)
 
 
-def _choose_greedy(logits: Floats, maxima: Floats | None, rows: Ints) -> Ints:
-    """The likeliest token of each row; the first of equal ones."""
-    if maxima is None:
-        return np.array([np.argmax(logits[row]) for row in rows], np.int64)
-    stretches = maxima[rows].argmax(axis=1)
-    size = logits.shape[1] // maxima.shape[1]
-    inside = logits.reshape(len(logits), maxima.shape[1], size)[rows, stretches].argmax(axis=1)
-    return np.asarray(stretches * size + inside, np.int64)
-
-
-def _choose_shaped(block: Floats, sequences: list[Sequence]) -> Ints:
-    """Tokens for a few rows; `block` is a copy, f32[rows, V], and is overwritten."""
-    for row, sequence in zip(block, sequences, strict=True):
-        shape_logits(row, sequence)
-    chosen = np.argmax(block, axis=1)
-    random = [i for i, s in enumerate(sequences) if not s.request.params.is_greedy]
-    # NaN and infinity win argmax, and are told from the logits by the caller.
-    random = [i for i in random if np.isfinite(block[i, chosen[i]])]
-    if random:
+def _choose(logits: Logits, sequences: list[Sequence]) -> Ints:
+    """The likeliest tokens, or random ones for those that want these."""
+    chosen = logits.argmax()
+    is_random = np.array([not s.request.params.is_greedy for s in sequences], bool)
+    # Infinity wins argmax, and is told from the logits by the caller.
+    random = np.flatnonzero(is_random & np.isfinite(logits.of_tokens(chosen)))
+    if len(random):
         params = [sequences[i].request.params for i in random]
         uniforms = np.array([sequences[i].random() for i in random])
-        chosen[random] = draw(block[random], params, uniforms)
-    return np.asarray(chosen, np.int64)
+        chosen[random] = draw(logits.select(random), params, uniforms)
+    return chosen
 
 
-def _logprobs(row: Floats, token: int, sequence: Sequence) -> TokenIdLogprobs | None:
-    num_top = sequence.request.params.logprobs
-    return None if num_top is None else chosen_logprobs(row, token, num_top)
+def _logprobs(
+    logits: Logits, chosen: Ints, sequences: Rows[Sequence], is_good: npt.NDArray[np.bool_]
+) -> dict[int, TokenIdLogprobs]:
+    """Log probabilities by the number of the sequence, of those that want them."""
+    num_top = [s.request.params.logprobs for s in sequences]
+    wanted = [i for i, num in enumerate(num_top) if num is not None and is_good[i]]
+    if not wanted:
+        return {}
+    which = np.array(wanted)
+    found = chosen_logprobs(logits.select(which), chosen[which], [num_top[i] or 0 for i in wanted])
+    return dict(zip(wanted, found, strict=True))

@@ -39,18 +39,36 @@ def test_logits_that_do_not_come_from_a_matrix_product() -> None:
 def test_only_the_sampled_rows_are_multiplied() -> None:
     weights = np.arange(12, dtype=np.float32).reshape(4, 3)
     parts = part_model(head(weights), WHERE)
-    assert parts.output == ModelOutput(3, 0, None)
+    assert parts.output == ModelOutput(3, 1, 128)
     data = np.random.default_rng(0).uniform(size=(5, 4)).astype(np.float32) / 10
-    (found,) = infer(parts, data, [4, 0, 4], "f32")
-    np.testing.assert_allclose(found, 2 * np.tanh(data[[4, 0, 4]] @ weights), rtol=1e-4)
+    logits, _ = infer(parts, data, [4, 0, 4], "f32")
+    np.testing.assert_allclose(logits[:, :3], 2 * np.tanh(data[[4, 0, 4]] @ weights), rtol=1e-4)
 
 
 @pytest.mark.parametrize("precision", ["f32", "bf16"])
 def test_the_maxima_are_those_of_the_logits(precision: str) -> None:
     rng = np.random.default_rng(1)
     parts = part_model(head(rng.normal(size=(64, 960)).astype(np.float32)), WHERE)
-    assert parts.output == ModelOutput(960, 0, 1)
+    assert parts.output == ModelOutput(960, 15, 64)
     data = rng.normal(size=(6, 64)).astype(np.float32) / 30
     logits, maxima = infer(parts, data, list(range(6)), precision)
     assert maxima.shape == (6, 15)
     np.testing.assert_array_equal(maxima, logits.reshape(6, 15, 64).max(axis=2))
+
+
+@pytest.mark.parametrize("vocab_size", [1, 127, 129, 1001])
+@pytest.mark.parametrize("precision", ["f32", "bf16"])
+def test_the_last_stretch_goes_on_after_the_end_of_the_vocabulary(
+    vocab_size: int, precision: str
+) -> None:
+    rng = np.random.default_rng(2)
+    weights = rng.normal(size=(8, vocab_size)).astype(np.float32)
+    parts = part_model(head(weights), WHERE)
+    num_stretches = -(-vocab_size // 128)
+    assert parts.output == ModelOutput(vocab_size, num_stretches, 128)
+    data = rng.normal(size=(6, 8)).astype(np.float32) / 30
+    logits, maxima = infer(parts, data, list(range(6)), precision)
+    assert logits.shape == (6, num_stretches * 128)
+    assert np.isfinite(logits[:, :vocab_size]).all()
+    assert (logits[:, vocab_size:] == -np.inf).all()
+    np.testing.assert_array_equal(maxima, logits.reshape(6, num_stretches, 128).max(axis=2))

@@ -1,0 +1,169 @@
+"""The logits of a step, and how to read of them only what matters."""
+
+from collections.abc import Callable, Iterator
+from copy import copy
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from server.engine.stretch_sums import StretchSums
+
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+LOWEST = np.finfo(np.float32).min
+
+PART = 32
+"""Tokens that are summed together; every stretch is a multiple."""
+
+MAX_STRETCHES = 256
+"""Rows of which more stretches are read are read one by one, others together."""
+
+MAX_ROWS = 32
+"""Rows that are read together at the most."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogits:
+    """Some tokens of each row, in ascending order, and their logits.
+
+    `token_ids` is i64[K, C] and `values` f32[K, C], where C is a multiple of PART. Rows with fewer
+    tokens have -inf at their ends.
+    """
+
+    token_ids: Ints
+    values: Floats
+
+
+class Logits:
+    """K rows of logits, of which no more is read than an answer depends on.
+
+    `values` is f32[R, N * S]: each row is N stretches of S tokens, the last one with -inf after the
+    end of the vocabulary. `maxima`, f32[R, N], are the highest logits of the stretches; -inf may be
+    the lowest float there, and NaN may be left out. At first K is R; `select` chooses rows.
+    """
+
+    def __init__(self, values: Floats, maxima: Floats, vocab_size: int, sums: StretchSums) -> None:
+        self.vocab_size = vocab_size
+        self._values, self._all_maxima, self._sums = values, maxima, sums
+        self._stretches = values.reshape(len(values), sums.num_stretches, sums.stretch)
+        self._all_highest = maxima.max(axis=1, initial=-np.inf)
+        self._rows = np.arange(len(values))
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @cached_property
+    def maxima(self) -> Floats:
+        """The highest logit of each stretch, f32[K, N]."""
+        maxima: Floats = self._all_maxima[self._rows]
+        return maxima
+
+    @property
+    def highest(self) -> Floats:
+        """The highest logit of each row."""
+        highest: Floats = self._all_highest[self._rows]
+        return highest
+
+    def select(self, which: Ints | list[int] | slice) -> "Logits":
+        """Some of these rows, without a copy of their logits."""
+        selected = copy(self)
+        selected._rows = self._rows[which]
+        selected.__dict__.pop("maxima", None)
+        return selected
+
+    def changed(self, change: Callable[[int, Floats], None]) -> "Logits":
+        """A copy of these rows, after `change` has had the number and the logits of each."""
+        values = self._values[self._rows]
+        for i, row in enumerate(values[:, : self.vocab_size]):
+            change(i, row)
+        starts = np.arange(0, values.shape[1], self._sums.stretch)
+        maxima = np.maximum.reduceat(values, starts, axis=1)
+        return Logits(values, maxima, self.vocab_size, self._sums)
+
+    def row(self, index: int) -> Floats:
+        """All logits of one of the rows, f32[vocab_size], without a copy."""
+        values: Floats = self._values[self._rows[index], : self.vocab_size]
+        return values
+
+    def argmax(self) -> Ints:
+        """The likeliest token of each row; the first of equal ones."""
+        stretches = self.maxima.argmax(axis=1)
+        inside = self.in_stretch(stretches).argmax(axis=1)
+        return np.asarray(stretches * self._sums.stretch + inside, np.int64)
+
+    def of_tokens(self, token_ids: Ints) -> Floats:
+        """The logit of one token of each row."""
+        values: Floats = self._values[self._rows, token_ids]
+        return values
+
+    def in_stretch(self, stretches: Ints) -> Floats:
+        """The logits of one stretch of each row, f32[K, S]."""
+        values: Floats = self._stretches[self._rows, stretches]
+        return values
+
+    def sums(self, temperatures: Floats) -> Doubles:
+        """Sums of exp((logit - highest) / temperature) over each stretch, f64[K, N]."""
+        sums = np.empty(self.maxima.shape, np.float64)
+        for i, row in enumerate(self._rows):
+            sums[i] = self._sums.of(self._stretches[row], self.highest[i], temperatures[i])
+        return sums
+
+    def reached_by(self, counts: Ints) -> Floats:
+        """For each row a value that at least `counts` of its logits reach; mostly not many more.
+
+        As many stretches have a logit that high. -inf where there are fewer stretches.
+        """
+        num_stretches = self.maxima.shape[1]
+        places = np.maximum(num_stretches - counts, 0)
+        ordered = np.partition(self.maxima, np.unique(places), axis=1)
+        bounds = ordered[np.arange(len(self)), places]
+        is_bound = (counts <= num_stretches) & (bounds > LOWEST)
+        return np.where(is_bound, bounds, np.float32(-np.inf))
+
+    def batches(self, bounds: Floats) -> Iterator[Ints]:
+        """The numbers of all rows, in groups that `at_least` should be asked for together."""
+        is_wide = self._is_wide(bounds)
+        narrow = np.flatnonzero(~is_wide)
+        for start in range(0, len(narrow), MAX_ROWS):
+            yield narrow[start : start + MAX_ROWS]
+        yield from np.flatnonzero(is_wide)[:, None]
+
+    def _is_wide(self, bounds: Floats) -> npt.NDArray[np.bool_]:
+        num_stretches = np.count_nonzero(self.maxima >= bounds[:, None], axis=1)
+        return np.asarray(num_stretches > MAX_STRETCHES, np.bool_)
+
+    def at_least(self, bounds: Floats) -> TokenLogits:
+        """The tokens not below the bound of their row; of a wide row that is alone all tokens."""
+        if len(self) == 1 and self._is_wide(bounds)[0]:
+            return TokenLogits(np.arange(self._values.shape[1])[None], self._values[self._rows])
+        rows, stretches = np.nonzero(self.maxima >= bounds[:, None])
+        values = self._stretches[self._rows[rows], stretches]
+        found, inside = np.nonzero(values >= bounds[rows, None])
+        of_row = rows[found]
+        counts = np.bincount(of_row, minlength=len(self))
+        places = np.arange(len(of_row)) - (np.cumsum(counts) - counts)[of_row]
+        shape = len(self), -(-int(counts.max(initial=1)) // PART) * PART
+        token_ids, logits = np.zeros(shape, np.int64), np.full(shape, -np.inf, np.float32)
+        token_ids[of_row, places] = stretches[found] * self._sums.stretch + inside
+        logits[of_row, places] = values[found, inside]
+        return TokenLogits(token_ids, logits)
+
+    def likeliest(self, count: int) -> TokenLogits:
+        """The `count` likeliest tokens of each row, best first; of equal ones the first."""
+        count = min(count, self.vocab_size)
+        token_ids = np.zeros((len(self), count), np.int64)
+        values = np.full((len(self), count), -np.inf, np.float32)
+        if count == 0:
+            return TokenLogits(token_ids, values)
+        bounds = self.reached_by(np.full(len(self), count))
+        for batch in self.batches(bounds):
+            found = self.select(batch).at_least(bounds[batch])
+            best = np.argsort(-found.values, axis=1, kind="stable")[:, :count]
+            width = slice(best.shape[1])
+            token_ids[batch, width] = np.take_along_axis(found.token_ids, best, axis=1)
+            values[batch, width] = np.take_along_axis(found.values, best, axis=1)
+        return TokenLogits(token_ids, values)

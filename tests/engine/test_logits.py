@@ -1,0 +1,105 @@
+"""Logits: what is read of a few stretches is what is in the whole row."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from engine_helpers import logits_of
+
+Array = npt.NDArray[Any]
+
+
+def kinds_of_rows(vocab_size: int) -> Array:
+    """Rows that are random, flat, full of equals, peaked, and mostly impossible."""
+    rng = np.random.default_rng(vocab_size)
+    flat = np.zeros(vocab_size)
+    peaked = rng.normal(size=vocab_size)
+    peaked[rng.integers(vocab_size)] = 50
+    impossible = np.full(vocab_size, -np.inf)
+    impossible[rng.integers(vocab_size, size=3)] = rng.normal(size=3)
+    rows = [rng.normal(size=vocab_size), flat, rng.integers(0, 3, vocab_size), peaked, impossible]
+    return np.stack(rows).astype(np.float32)
+
+
+@pytest.mark.parametrize("vocab_size", [1, 2, 63, 64, 65, 1000, 50_001])
+def test_the_likeliest_are_found_in_order(vocab_size: int) -> None:
+    rows = kinds_of_rows(vocab_size)
+    logits = logits_of(rows)
+    for count in (0, 1, 2, 5, 20, 300):
+        found = logits.likeliest(count)
+        expected = np.argsort(-rows, axis=1, kind="stable")[:, :count]
+        np.testing.assert_array_equal(found.token_ids, expected)
+        np.testing.assert_array_equal(found.values, np.take_along_axis(rows, expected, axis=1))
+
+
+@pytest.mark.parametrize("vocab_size", [1, 65, 50_001])
+def test_the_first_of_the_likeliest(vocab_size: int) -> None:
+    rows = kinds_of_rows(vocab_size)
+    np.testing.assert_array_equal(logits_of(rows).argmax(), rows.argmax(axis=1))
+
+
+def test_tokens_above_a_bound() -> None:
+    rows = kinds_of_rows(1000)
+    bounds = np.array([1.0, 0.0, 2.0, 60.0, -np.inf], np.float32)
+    found = logits_of(rows).at_least(bounds)
+    for row, bound, ids, values in zip(rows, bounds, found.token_ids, found.values, strict=True):
+        expected = np.flatnonzero(row >= bound)
+        expected = expected[row[expected] > -np.inf]
+        is_token = values > -np.inf
+        np.testing.assert_array_equal(ids[is_token], expected)
+        np.testing.assert_array_equal(values[is_token], row[expected])
+
+
+def test_every_row_is_in_one_batch() -> None:
+    rng = np.random.default_rng(0)
+    logits = logits_of(rng.normal(size=(100, 40_000)).astype(np.float32))
+    bounds = np.where(rng.random(100) < 0.2, -np.inf, 3.0).astype(np.float32)
+    batches = list(logits.batches(bounds))
+    assert sorted(np.concatenate(batches)) == list(range(100))
+    assert max(map(len, batches)) > 1
+    assert all(len(batch) == 1 for batch in batches if np.isinf(bounds[batch]).any())
+
+
+@pytest.mark.parametrize("counts", [[1, 3, 1000, 40, 5], [16, 17, 15, 1, 2]])
+def test_a_value_that_as_many_logits_reach(counts: list[int]) -> None:
+    rows = kinds_of_rows(1000)
+    bounds = logits_of(rows).reached_by(np.array(counts))
+    assert ((rows >= bounds[:, None]).sum(axis=1) >= counts).all()
+
+
+@pytest.mark.parametrize("temperature", [1e-5, 0.3, 1.0, 2.0])
+def test_sums_of_weights(temperature: float) -> None:
+    rows = kinds_of_rows(1000)
+    logits = logits_of(rows)
+    sums = logits.sums(np.full(len(rows), temperature, np.float32))
+    scaled = (rows.astype(np.float64) - rows.max(axis=1, keepdims=True)) / np.float32(temperature)
+    expected = np.pad(np.exp(scaled), ((0, 0), (0, 24))).reshape(len(rows), 16, 64).sum(axis=2)
+    np.testing.assert_allclose(sums, expected, rtol=1e-4, atol=1e-30)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("place", [0, 31, 500, 999])
+def test_sums_tell_of_what_is_no_number(bad: float, place: int) -> None:
+    rows = np.zeros((1, 1000), np.float32)
+    logits = logits_of(rows)
+    logits.row(0)[place] = bad
+    assert not np.isfinite(logits.sums(np.ones(1, np.float32))).all()
+
+
+def test_a_copy_is_changed_alone() -> None:
+    rows = kinds_of_rows(1000)
+    logits = logits_of(rows)
+
+    def change(index: int, row: Array) -> None:
+        assert len(row) == 1000
+        if index == 0:
+            row[[5, 999]] = 70, 80
+        elif index == 1:
+            row[:] = -np.inf
+
+    copied = logits.select([3, 0, 3]).changed(change)
+    assert copied.argmax().tolist()[::2] == [999, rows[3].argmax()]
+    assert copied.likeliest(2).token_ids[0].tolist() == [999, 5]
+    assert copied.highest[1] == -np.inf
+    np.testing.assert_array_equal([logits.row(i) for i in range(len(rows))], rows)
