@@ -4,7 +4,7 @@ import json
 import logging
 from collections.abc import Iterable
 from itertools import count
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Any
 
 from server.engine.beam_searches import BeamSearches
@@ -43,6 +43,10 @@ MAX_PROMPT_LOGITS = 2**25
 
 MAX_WARM_UP_TOKENS = 512
 """The largest step that runs at load: larger ones take so long that their first cost is little."""
+
+
+WARM_UP_S = 20.0
+"""No further size of a step is run at load when so much time has gone."""
 
 
 class LLMEngine:
@@ -130,10 +134,13 @@ class LLMEngine:
 
     def _warm_up(self) -> None:
         """Run a step of every size for which the first one costs much more than the next."""
+        deadline = monotonic() + WARM_UP_S
         try:
-            for size in self.runner.token_sizes.sizes:
-                if size <= MAX_WARM_UP_TOKENS:
-                    self.runner.warm_up(size)
+            for size in self.runner.token_sizes.spread(MAX_WARM_UP_TOKENS):
+                self.runner.warm_up(size)
+                if monotonic() > deadline:
+                    logger.info("%s: not all sizes of steps are warm", self.config.models_path)
+                    break
         except RuntimeError as error:
             raise ModelLoadError(
                 f"{self.config.models_path}: OpenVINO cannot run it: {error}"

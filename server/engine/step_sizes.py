@@ -1,20 +1,22 @@
 """The few sizes that a step can have, so that all shapes have run before the first request."""
 
 from bisect import bisect_left
+from collections.abc import Iterator
 
 
 class StepSizes:
     """The token counts of steps, in rising order up to `max_num_tokens`, which is the last one.
 
     The plugin makes its kernels anew for each number of rows that it meets; the first step of a
-    size takes tens of milliseconds longer than the next. Padding costs little where it stays within
-    the tiles of a matrix unit, of 16 or 32 rows.
+    size takes tens of milliseconds longer than the next. From 16 on there are eight sizes up to
+    the double: every row of padding costs time in all steps, so that fewer sizes are slower.
     """
 
     def __init__(self, max_num_tokens: int) -> None:
         sizes = [1]
         while sizes[-1] < max_num_tokens:
-            sizes.append(min(sizes[-1] + _distance_from(sizes[-1]), max_num_tokens))
+            distance = max(1, 1 << sizes[-1].bit_length() >> 4)
+            sizes.append(min(sizes[-1] + distance, max_num_tokens))
         self.sizes = tuple(sizes)
 
     def padded(self, num_tokens: int) -> int:
@@ -22,13 +24,13 @@ class StepSizes:
         position = bisect_left(self.sizes, num_tokens)
         return self.sizes[position] if position < len(self.sizes) else num_tokens
 
+    def spread(self, max_size: int) -> Iterator[int]:
+        """The sizes up to `max_size`, in an order whose beginnings are spread over all of them."""
+        sizes = [size for size in self.sizes if size <= max_size]
+        stride = 1 << len(sizes).bit_length()
+        yield from sorted(sizes, key=lambda size: -_largest_divisor(sizes.index(size), stride))
 
-def _distance_from(size: int) -> int:
-    """How far above `size` the next one is: at most an eighth from 256 on."""
-    if size < 8:
-        return size
-    if size < 32:
-        return 8
-    if size < 64:
-        return 16
-    return max(32, 1 << (size.bit_length() - 4))
+
+def _largest_divisor(position: int, stride: int) -> int:
+    """The largest power of two that divides a position; `stride` for the first one."""
+    return position & -position or stride

@@ -7,7 +7,7 @@ from server.engine.step_sizes import StepSizes
 from tests.engine_helpers import make_sequence
 
 SPARE = 99
-PACKER = StepPacker(StepSizes(256), StepSizes(8), spare_block=SPARE, has_positions=True)
+PACKER = StepPacker(StepSizes(256), StepSizes(64), spare_block=SPARE, has_positions=True)
 
 
 def computed(num_tokens: int, num_computed: int, blocks: list[int]) -> Sequence:
@@ -22,12 +22,12 @@ def test_padding_follows_the_sequences_and_writes_to_the_spare_block() -> None:
     step = ScheduledStep([decoding, reading], [1, 36])
     inputs = PACKER.pack(step)
     arrays = {name: array.tolist() for name, array in inputs.arrays.items()}
-    assert arrays["input_ids"] == [43, *range(10, 46), *[0] * 11]
-    assert arrays["position_ids"] == [33, *range(36), *[0] * 11]
-    assert arrays["past_lens"] == [33, 0, *[0] * 11]
-    assert arrays["subsequence_begins"] == [0, 1, *range(37, 49)]
-    assert arrays["block_indices"] == [7, 8, 5, 6, *[SPARE] * 11]
-    assert arrays["block_indices_begins"] == [0, 2, *range(4, 16)]
+    assert arrays["input_ids"] == [43, *range(10, 46), *[0] * 3]
+    assert arrays["position_ids"] == [33, *range(36), *[0] * 3]
+    assert arrays["past_lens"] == [33, 0, *[0] * 3]
+    assert arrays["subsequence_begins"] == [0, 1, *range(37, 41)]
+    assert arrays["block_indices"] == [7, 8, 5, 6, *[SPARE] * 3]
+    assert arrays["block_indices_begins"] == [0, 2, *range(4, 8)]
     assert arrays["max_context_len"] == 36
     # Only the decoding one is complete, and its row is the first.
     assert inputs.complete == [decoding]
@@ -35,10 +35,10 @@ def test_padding_follows_the_sequences_and_writes_to_the_spare_block() -> None:
 
 
 def test_sampled_rows_are_padded_too() -> None:
-    sequences = [computed(2, 1, [block]) for block in range(3)]
-    inputs = PACKER.pack(ScheduledStep(sequences, [1, 1, 1]))
+    sequences = [computed(2, 1, [block]) for block in range(17)]
+    inputs = PACKER.pack(ScheduledStep(sequences, [1] * 17))
     assert inputs.complete == sequences
-    assert inputs.arrays["sampled_tokens_indices"].tolist() == [0, 1, 2, 0]
+    assert inputs.arrays["sampled_tokens_indices"].tolist() == [*range(17), 0]
 
 
 def test_a_step_of_padding_alone() -> None:

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 
 from server.engine.step_sizes import StepSizes
@@ -11,8 +13,8 @@ def test_the_sizes_rise_to_the_limit(limit: int) -> None:
 
 
 def test_a_few_sizes_are_enough() -> None:
-    assert len(StepSizes(256).sizes) == 15
-    assert len(StepSizes(100_000).sizes) < 100
+    assert len(StepSizes(256).sizes) == 48
+    assert len(StepSizes(100_000).sizes) < 130
 
 
 def test_every_step_fits_its_size_and_wastes_little() -> None:
@@ -21,7 +23,17 @@ def test_every_step_fits_its_size_and_wastes_little() -> None:
         size = steps.padded(num_tokens)
         assert size in steps.sizes
         assert num_tokens <= size
-        assert size - num_tokens < max(32, num_tokens / 8 + 1)
+        assert size - num_tokens <= num_tokens / 8
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 16, 100, 256])
+def test_sizes_are_run_in_an_order_that_covers_all(limit: int) -> None:
+    steps = StepSizes(limit)
+    order = list(steps.spread(200))
+    assert sorted(order) == [size for size in steps.sizes if size <= 200]
+    # Half of them leave no gap of more than one.
+    half = sorted(steps.sizes.index(size) for size in order[: len(order) // 2 + 1])
+    assert all(second - first <= 2 for first, second in pairwise(half))
 
 
 def test_more_than_the_limit_is_not_padded() -> None:
