@@ -85,6 +85,7 @@ class Choice:
     parts: list[str] = field(default_factory=list)
     reasoning_parts: list[str] = field(default_factory=list)
     num_reasoning_tokens: int = 0
+    token_ids: list[int] = field(default_factory=list)
     tool_calls: list[ToolCall] = field(default_factory=list)
     logprobs: list[TokenLogprobs] | None = None
     text_logprobs: list[TokenLogprobs] = field(default_factory=list)
@@ -94,6 +95,7 @@ class Choice:
     def add(self, chunk: TextChunk) -> None:
         """Append a chunk."""
         self.parts.append(chunk.text)
+        self.token_ids.extend(chunk.token_ids)
         if chunk.reasoning:
             self.reasoning_parts.append(chunk.reasoning)
             self.num_reasoning_tokens += len(chunk.token_ids)

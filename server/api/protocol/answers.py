@@ -209,10 +209,11 @@ class ChatCompletion(BaseModel):
 
 
 class CompletionChoice(BaseModel):
-    """One of the texts that continue a prompt."""
+    """One of the texts that continue a prompt. `token_ids`, as vLLM has them, if asked for."""
 
     index: int
     text: str
+    token_ids: list[int] | None = None
     logprobs: dict[str, Any] | None
     finish_reason: FinishReason
     prompt_logprobs: PromptLogprobs = None

@@ -57,6 +57,7 @@ class CompletionFields(GenerationFields):
     echo: bool = False
     logprobs: Count | None = Field(None, json_schema_extra=within("logprobs"))
     prompt_logprobs: Count | None = Field(None, json_schema_extra=within("prompt_logprobs"))
+    return_token_ids: bool = False
 
     def completion_sampling(self) -> SamplingFields:
         """The sampling fields; with an echo, log probabilities are those of the prompt too."""
@@ -96,6 +97,7 @@ def parse_completion(body: Mapping[str, Any]) -> GenerationCall:
             head,
             fields.style(fields.prompt_logprobs),
             num_echoed_logprobs=fields.logprobs if fields.echo else None,
+            has_token_ids=fields.return_token_ids,
         ),
     )
 
@@ -160,17 +162,26 @@ class _CompletionRenderer(ChoicesRenderer):
     chunk_object = "text_completion"
 
     def __init__(
-        self, head: AnswerHead, style: AnswerStyle, num_echoed_logprobs: int | None
+        self,
+        head: AnswerHead,
+        style: AnswerStyle,
+        num_echoed_logprobs: int | None,
+        *,
+        has_token_ids: bool,
     ) -> None:
         super().__init__(head, style)
         self._num_echoed_logprobs = num_echoed_logprobs
+        self._has_token_ids = has_token_ids
 
     def chunk(self, chunk: TextChunk) -> bytes | None:
-        if not (chunk.text or chunk.finish_reason or chunk.logprobs):
+        token_ids = chunk.token_ids if self._has_token_ids else ()
+        if not (chunk.text or chunk.finish_reason or chunk.logprobs or token_ids):
             return None
         shown = self._shown_logprobs(chunk.prompt_logprobs, chunk.logprobs)
         logprobs = "null" if shown is None else json.dumps(shown)
         text = f'"text":{json_string(chunk.text)}'
+        if self._has_token_ids:
+            text += f',"token_ids":{json.dumps(token_ids)}'
         usage = self.usage_so_far(chunk)
         return self._frame.event(chunk.index, text, logprobs, chunk.finish_reason, usage)
 
@@ -181,6 +192,8 @@ class _CompletionRenderer(ChoicesRenderer):
             "logprobs": self._shown_logprobs(choice.prompt_logprobs, choice.logprobs),
             "finish_reason": choice.finish_reason,
         }
+        if self._has_token_ids:
+            members["token_ids"] = choice.token_ids
         num_top = self._style.num_prompt_logprobs
         if num_top is not None and choice.prompt_logprobs is not None:
             members["prompt_logprobs"] = describe_prompt_logprobs(choice.prompt_logprobs, num_top)

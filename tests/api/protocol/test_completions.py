@@ -171,3 +171,17 @@ def test_of_tokens_with_one_name_the_likeliest_is_told() -> None:
     (choice,) = json.loads(event.removeprefix(b"data: "))["choices"]
     assert choice["logprobs"]["token_logprobs"] == [-3.0]
     assert choice["logprobs"]["top_logprobs"] == [{"\ufffd": -0.5, "x": -1.0}]
+
+
+def test_token_ids_only_where_they_are_asked_for() -> None:
+    chunk = TextChunk(0, "", 3, 2, token_ids=(7, 8))
+    choice = Choice()
+    choice.add(chunk)
+    for flag in (True, False):
+        renderer = parse(return_token_ids=flag).renderer
+        (whole,) = json.loads(renderer.whole([choice], {}))["choices"]
+        assert whole.get("token_ids") == ([7, 8] if flag else None)
+    assert parse().renderer.chunk(chunk) is None
+    event = parse(return_token_ids=True).renderer.chunk(chunk)
+    assert event is not None
+    assert json.loads(event.removeprefix(b"data: "))["choices"][0]["token_ids"] == [7, 8]
