@@ -1,13 +1,11 @@
-"""What run.py asks of an engine that takes part, and what it gets back."""
+"""What an engine that takes part has to say: how it is started, and how it is asked."""
 
-import asyncio
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from workload import BenchmarkRequest
+MODEL_NAME = "benchmark"
 
 
 class BenchmarkError(Exception):
@@ -15,72 +13,78 @@ class BenchmarkError(Exception):
 
 
 @dataclass(frozen=True)
-class EngineSettings:
-    """What every contender is started with, so that only the engines differ."""
+class Piece:
+    """What one event of a stream says. `num_tokens` is of the whole answer, near its end."""
 
-    model_path: Path
-    plugin_config: Mapping[str, Any] = field(default_factory=dict)
-    max_num_batched_tokens: int = 256
-    max_num_seqs: int = 256
-    cache_size_gb: int = 2
+    has_output: bool
+    token_ids: Sequence[int] = ()
+    num_tokens: int | None = None
+
+
+class Dialect(Protocol):
+    """How a request for exactly `max_tokens` greedy tokens looks, and an event of the answer."""
+
+    path: str
+
+    def body(self, token_ids: Sequence[int], max_tokens: int, *, has_ids: bool) -> dict[str, Any]:
+        """The JSON of a request. `has_ids` asks for the ids of the answer's tokens."""
+
+    def read(self, event: Mapping[str, Any]) -> Piece:
+        """Understand one event. Raises BenchmarkError if it says that the request failed."""
 
 
 @dataclass(frozen=True)
-class RequestTiming:
-    """When the tokens of one request came; all times are seconds from the start of the round.
+class OpenAIDialect:
+    """Text completions with vLLM's extensions `ignore_eos` and `return_token_ids`."""
 
-    `token_times_s` has one entry for each arrival of text, which may hold several tokens.
-    """
+    path: str
 
-    arrival_s: float
-    token_times_s: tuple[float, ...]
-    num_tokens: int
+    def body(self, token_ids: Sequence[int], max_tokens: int, *, has_ids: bool) -> dict[str, Any]:
+        """The JSON of a request."""
+        body = {
+            "model": MODEL_NAME,
+            "prompt": token_ids,
+            "max_tokens": max_tokens,
+            "temperature": 0,
+            "ignore_eos": True,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        return {**body, "return_token_ids": True} if has_ids else body
+
+    def read(self, event: Mapping[str, Any]) -> Piece:
+        """Understand one event."""
+        if "error" in event:
+            raise BenchmarkError(f"{self.path}: error event {event['error']}")
+        usage = event.get("usage")
+        num_tokens = usage["completion_tokens"] if usage else None
+        for choice in event["choices"]:
+            token_ids = choice.get("token_ids") or ()
+            # Tokens without text, special ones for example, show at the end at the latest.
+            has_output = bool(choice["text"] or token_ids or choice.get("finish_reason"))
+            return Piece(has_output, token_ids, num_tokens)
+        return Piece(has_output=False, num_tokens=num_tokens)
+
+
+@dataclass(frozen=True)
+class Launch:
+    """The process of a contender."""
+
+    command: Sequence[str]
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 class Contender(Protocol):
-    """An engine with the model loaded, ready to be measured round after round."""
+    """An engine behind HTTP on a port of the loopback interface; one file for each."""
 
     name: str
+    dialect: Dialect
 
-    async def start(self) -> None:
-        """Load the model; return when requests are accepted."""
+    def find_missing(self) -> str | None:
+        """What has to be installed first and how; None if nothing is missing."""
 
-    async def run_round(self, requests: Sequence[BenchmarkRequest]) -> list[RequestTiming]:
-        """Generate exactly `max_tokens` tokens for each request; timings in the same order."""
+    def prepare_launch(self, port: int, folder: Path) -> Launch:
+        """How to start it; `folder` is empty and there as long as the process is."""
 
-    async def stop(self) -> None:
-        """End every process that `start` began; harmless when there is none."""
-
-
-def check_num_tokens(
-    name: str, requests: Sequence[BenchmarkRequest], timings: Sequence[RequestTiming]
-) -> None:
-    """Raise BenchmarkError unless every request got as many tokens as it asked for."""
-    for index, (request, timing) in enumerate(zip(requests, timings, strict=True)):
-        if timing.num_tokens != request.max_tokens:
-            raise BenchmarkError(
-                f"{name}: request {index} got {timing.num_tokens} tokens instead of "
-                f"{request.max_tokens}; is ignore_eos obeyed, and does the prompt of "
-                f"{len(request.token_ids)} tokens leave room in the model's context?"
-            )
-
-
-def load_vocab_size(model_path: Path) -> int:
-    """Read the vocabulary size from the config.json of a model folder."""
-    config_path = model_path / "config.json"
-    try:
-        return int(json.loads(config_path.read_text())["vocab_size"])
-    except (OSError, ValueError, KeyError) as error:
-        raise BenchmarkError(f"{config_path}: no usable vocab_size ({error})") from error
-
-
-async def stop_process(process: asyncio.subprocess.Process, timeout_s: float) -> None:
-    """Ask the process to end, kill it when it does not, and wait until it is gone."""
-    if process.returncode is not None:
-        return
-    process.terminate()
-    try:
-        await asyncio.wait_for(process.wait(), timeout_s)
-    except TimeoutError:
-        process.kill()
-        await process.wait()
+    def describe(self) -> dict[str, object]:
+        """Its settings, for the file of results."""

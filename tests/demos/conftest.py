@@ -1,0 +1,18 @@
+"""The scripts of demos/benchmark are importable; the tiny random model that they make."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "demos" / "benchmark"))
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny random model, made and exported as run.py does it."""
+    pytest.importorskip("torch")
+    pytest.importorskip("optimum.exporters.openvino")
+    from random_model import prepare_ir
+
+    return prepare_ir("tiny", "int8", tmp_path_factory.mktemp("tiny"))
