@@ -1,6 +1,7 @@
-"""Time decode steps of the engine alone: no HTTP, no text, every sequence in every step.
+"""Time steps of the engine alone: no HTTP, no text, every sequence in every step.
 
-Prints a Markdown table with a row for each batch size: where the time of a step goes.
+Prints a Markdown table with a row for each batch size and one for a prompt: where the time of a
+step goes, and how near it comes to what the machine can do (bounds.py).
 """
 
 import argparse
@@ -11,6 +12,7 @@ from statistics import median
 from time import perf_counter
 
 import numpy as np
+from bounds import measure_rates, read_model_sizes
 
 from server.engine.config import EngineConfig
 from server.engine.engine import LLMEngine
@@ -20,7 +22,9 @@ NUM_WARM_UP_STEPS = 5
 COLUMNS = (
     *("sequences", "step ms (median)", "inference ms", "schedule ms", "pack ms", "sample ms"),
     *("not inference ms", "not inference %", "tok/s"),
+    *("reading bound ms", "product bound ms", "of the bound %"),
 )
+NUM_PROMPTS = 5
 
 
 def measure_decode(
@@ -54,22 +58,50 @@ def measure_decode(
     for request_id in request_ids:
         engine.abort(request_id)
     spent_s = {name: after[name] - before[name] for name in after}
-    return {"sequences": num_sequences, "median_step_s": median(times_s), **spent_s}
+    return {"median_step_s": median(times_s), "tokens_per_step": num_sequences, **spent_s}
 
 
-def render_row(measured: Mapping[str, float]) -> str:
-    """Render one row of the table; parts of a step are means."""
+def measure_prefill(engine: LLMEngine, num_tokens: int, seed: int) -> dict[str, float]:
+    """Time prompts of that many tokens one after the other, from the first step to the answer.
+
+    A prompt that is longer than the budget takes several steps; they count as one.
+    """
+    rng = np.random.default_rng((seed, num_tokens, 1))
+    times_s = []
+    for index in range(NUM_PROMPTS + 1):
+        prompt = rng.integers(0, engine.limits.vocab_size, num_tokens)
+        params = SamplingParams(temperature=0.0, ignore_eos=True, max_tokens=1)
+        engine.add(engine.make_request(prompt.tolist(), params))
+        if index == 1:
+            before = engine.stats.as_dict()
+        started = perf_counter()
+        while engine.has_work:
+            engine.step()
+        times_s.append(perf_counter() - started)
+    after = engine.stats.as_dict()
+    spent_s = {name: after[name] - before[name] for name in after}
+    spent_s["num_steps"] = NUM_PROMPTS
+    return {"median_step_s": median(times_s[1:]), "tokens_per_step": num_tokens, **spent_s}
+
+
+def render_row(
+    label: str, measured: Mapping[str, float], reading_s: float, products_s: float
+) -> str:
+    """Render one row of the table; parts of a step are means, the bounds are in seconds."""
     num_steps = measured["num_steps"]
     host_s = measured["step_s"] - measured["infer_s"]
     parts_ms = [1000 * measured[name] / num_steps for name in ("infer_s", "schedule_s")]
     parts_ms += [1000 * measured[name] / num_steps for name in ("pack_s", "sample_s")]
     cells = [
-        f"{measured['sequences']:.0f}",
+        label,
         f"{1000 * measured['median_step_s']:.1f}",
         *(f"{part_ms:.2f}" for part_ms in parts_ms),
         f"{1000 * host_s / num_steps:.2f}",
         f"{100 * host_s / measured['step_s']:.1f}",
-        f"{measured['sequences'] / measured['median_step_s']:.0f}",
+        f"{measured['tokens_per_step'] / measured['median_step_s']:.0f}",
+        f"{1000 * reading_s:.1f}",
+        f"{1000 * products_s:.1f}",
+        f"{100 * max(reading_s, products_s) / measured['median_step_s']:.0f}",
     ]
     return "| " + " | ".join(cells) + " |"
 
@@ -81,6 +113,9 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--model", type=Path, required=True, help="folder of an exported model")
     parser.add_argument("--batch_sizes", type=int, nargs="+", default=[1, 4, 16, 32, 64])
+    parser.add_argument(
+        "--prompt", type=int, default=512, help="tokens of the prompt that is timed"
+    )
     parser.add_argument("--context", type=int, default=256, help="tokens of each prompt")
     parser.add_argument("--steps", type=int, default=50, help="timed steps of each batch size")
     parser.add_argument("--plugin_config", type=json.loads, default='{"KV_CACHE_PRECISION": "u8"}')
@@ -90,7 +125,7 @@ def parse_args() -> argparse.Namespace:
         default='{"temperature": 0}',
         help="how tokens are chosen: fields of SamplingParams, as JSON",
     )
-    parser.add_argument("--max_num_batched_tokens", type=int, default=256)
+    parser.add_argument("--max_num_batched_tokens", type=int, default=512)
     parser.add_argument("--cache_size", type=int, default=2, help="KV cache in GB")
     parser.add_argument("--seed", type=int, default=0, help="of the prompts")
     return parser.parse_args()
@@ -105,15 +140,25 @@ def main() -> None:
         max_num_batched_tokens=args.max_num_batched_tokens,
         cache_size=args.cache_size,
     )
+    rates = measure_rates()
+    sizes = read_model_sizes(args.model)
+    print(
+        f"Reading {rates.read_bytes_per_s / 1e9:.1f} GB/s; products bf16 "
+        f"{rates.bf16_flops / 1e12:.2f}, int8 {rates.int8_flops / 1e12:.2f} TFLOP/s; weights "
+        f"{sizes.weight_bytes / 1e6:.0f} MB\n"
+    )
+    reading_s = sizes.bound_by_reading_s(rates)
     engine = LLMEngine(config)
     try:
         print("| " + " | ".join(COLUMNS) + " |")
         print("| " + " | ".join(["---"] * len(COLUMNS)) + " |")
         for num_sequences in args.batch_sizes:
-            measured = measure_decode(
-                engine, num_sequences, args.context, args.steps, args.seed, args.sampling
-            )
-            print(render_row(measured), flush=True)
+            measured = measure_decode(engine, num_sequences, args.context, args.steps, args.seed)
+            products_s = sizes.bound_by_products_s(rates, num_sequences, num_sequences)
+            print(render_row(str(num_sequences), measured, reading_s, products_s), flush=True)
+        measured = measure_prefill(engine, args.prompt, args.seed)
+        products_s = sizes.bound_by_products_s(rates, args.prompt, 1)
+        print(render_row(f"prompt of {args.prompt}", measured, reading_s, products_s))
     finally:
         engine.close()
 

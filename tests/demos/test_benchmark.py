@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import arguments
+import bounds
 import contender
 import contender_process
 import genai_contender
@@ -355,13 +356,45 @@ def test_real_rounds_of_openvino_genai(tiny_model: Path, tmp_path: Path) -> None
 def test_micro_times_only_steps_in_which_every_sequence_decodes(tiny_model: Path) -> None:
     engine = LLMEngine(EngineConfig(tiny_model, num_kv_blocks=64, max_num_batched_tokens=32))
     try:
-        measured = micro.measure_decode(
-            engine, num_sequences=4, context=40, num_steps=7, seed=0, sampling={"temperature": 1.0}
-        )
+        decode = micro.measure_decode(engine, num_sequences=4, context=40, num_steps=7, seed=0)
+        prefill = micro.measure_prefill(engine, num_tokens=48, seed=0)
         assert not engine.has_work
     finally:
         engine.close()
-    assert (measured["num_steps"], measured["tokens"]) == (7, 28)
-    row = micro.render_row(measured)
-    assert row.startswith("| 4 | ")
+    assert (decode["num_steps"], decode["tokens"]) == (7, 28)
+    assert prefill["tokens"] == 48 * micro.NUM_PROMPTS
+
+
+def test_micro_names_the_share_of_the_bound_that_holds() -> None:
+    parts = dict.fromkeys(("infer_s", "schedule_s", "pack_s", "sample_s"), 0.02)
+    measured = {**parts, "step_s": 0.04, "num_steps": 1, "median_step_s": 0.04}
+    row = micro.render_row("4", {**measured, "tokens_per_step": 4}, 0.01, 0.02)
+    assert row.startswith("| 4 | 40.0 | 20.00 | ")
+    assert row.endswith(" | 100 | 10.0 | 20.0 | 50 |")
     assert row.count("|") == len(micro.COLUMNS) + 1
+
+
+class TestBounds:
+    RATES = bounds.MachineRates(read_bytes_per_s=1e9, bf16_flops=1e12, int8_flops=2e12)
+
+    def test_bounds_of_a_step(self) -> None:
+        sizes = bounds.ModelSizes(10**7, num_layer_weights=10**9, num_head_weights=10**8)
+        assert sizes.bound_by_reading_s(self.RATES) == pytest.approx(0.01)
+        assert sizes.bound_by_products_s(self.RATES, 10, 1) == pytest.approx(0.0101)
+
+    def test_sizes_of_the_tiny_model(self, tiny_model: Path) -> None:
+        shape = make_model.SHAPES["tiny"]
+        kv_size = shape.hidden_size // shape.num_heads * shape.num_kv_heads
+        attention = shape.hidden_size * (2 * shape.hidden_size + 2 * kv_size)
+        mlp = 3 * shape.hidden_size * shape.intermediate_size
+        sizes = bounds.read_model_sizes(tiny_model)
+        assert sizes.num_layer_weights == shape.num_layers * (attention + mlp)
+        assert sizes.num_head_weights == shape.hidden_size * shape.vocab_size
+        num_weights = sizes.num_layer_weights + sizes.num_head_weights
+        # One byte each, and the scales.
+        assert num_weights < sizes.weight_bytes < 1.2 * num_weights
+
+    def test_rates_are_measured(self) -> None:
+        assert bounds.measure_read_rate(num_bytes=2**20) > 0
+        for is_int8 in (False, True):
+            assert bounds.measure_gemm_rate(is_int8=is_int8, rows=8, size=64) > 0

@@ -1,0 +1,133 @@
+"""What no step can be faster than: the weights have to be read, and the products computed.
+
+Both rates are measured on the machine at hand; the sizes come from the IR.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+# Far more than all caches.
+BUFFER_BYTES = 2**30
+GEMM_ROWS, GEMM_SIZE = 1024, 4096
+NUM_REPEATS = 5
+# What stands between a weight and its product.
+DECOMPRESSION = {"Convert", "Multiply", "Subtract", "Reshape"}
+
+
+@dataclass(frozen=True)
+class MachineRates:
+    """Bytes per second that all processors read, and operations per second of matrix products."""
+
+    read_bytes_per_s: float
+    bf16_flops: float
+    int8_flops: float
+
+    @property
+    def flops(self) -> float:
+        """The faster product: a bound must hold for every format."""
+        return max(self.bf16_flops, self.int8_flops)
+
+
+@dataclass(frozen=True)
+class ModelSizes:
+    """Bytes of all weights that are multiplied, and their numbers in the layers and in the head."""
+
+    weight_bytes: int
+    num_layer_weights: int
+    num_head_weights: int
+
+    def bound_by_reading_s(self, rates: MachineRates) -> float:
+        """Seconds to read every weight once."""
+        return self.weight_bytes / rates.read_bytes_per_s
+
+    def bound_by_products_s(self, rates: MachineRates, num_tokens: int, num_sampled: int) -> float:
+        """Seconds of the products with the weights; attention is left out."""
+        products = self.num_layer_weights * num_tokens + self.num_head_weights * num_sampled
+        return 2 * products / rates.flops
+
+
+def measure_rates() -> MachineRates:
+    """Measure all rates; takes seconds."""
+    return MachineRates(
+        measure_read_rate(), measure_gemm_rate(is_int8=False), measure_gemm_rate(is_int8=True)
+    )
+
+
+def measure_read_rate(num_bytes: int = BUFFER_BYTES) -> float:
+    """Bytes per second that one thread for each processor reads together."""
+    num_threads = os.cpu_count() or 1
+    parts = np.array_split(np.ones(num_bytes // 8, dtype=np.int64), num_threads)
+    with ThreadPoolExecutor(num_threads) as pool:
+        # numpy lets go of Python's lock in a reduction.
+        return num_bytes / _best_time_s(lambda: list(pool.map(np.bitwise_or.reduce, parts)))
+
+
+def measure_gemm_rate(*, is_int8: bool, rows: int = GEMM_ROWS, size: int = GEMM_SIZE) -> float:
+    """Operations per second of a large product in OpenVINO.
+
+    With int8 weights the activations are quantised on the way, as in a model with such weights.
+    """
+    import openvino as ov
+    from openvino import opset13 as ops
+
+    left = ops.parameter([rows, size], np.float32)
+    if is_int8:
+        weights = ops.convert(ops.constant(np.ones((size, size), dtype=np.int8)), np.float16)
+        scaled = ops.multiply(weights, ops.constant(np.full((size, 1), 0.01, dtype=np.float16)))
+        right = ops.convert(scaled, np.float32)
+    else:
+        right = ops.convert(ops.constant(np.ones((size, size), dtype=np.float16)), np.float32)
+    model = ov.Model([ops.matmul(left, right, False, True)], [left])
+    properties = {
+        "INFERENCE_PRECISION_HINT": "f32" if is_int8 else "bf16",
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": str(size if is_int8 else 0),
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+    request = ov.Core().compile_model(model, "CPU", properties).create_infer_request()
+    request.set_input_tensor(ov.Tensor(np.ones((rows, size), dtype=np.float32)))
+    return 2 * rows * size * size / _best_time_s(request.infer)
+
+
+def _best_time_s(work: Callable[[], Any]) -> float:
+    times_s = []
+    for _ in range(NUM_REPEATS):
+        started = perf_counter()
+        work()
+        times_s.append(perf_counter() - started)
+    return min(times_s)
+
+
+def read_model_sizes(model_path: Path) -> ModelSizes:
+    """Count the weights of an IR that are multiplied; an embedding is only looked up."""
+    import openvino as ov
+
+    model = ov.Core().read_model(model_path / "openvino_model.xml")
+    logits = model.output("logits").get_node().input_value(0).get_node()
+    while logits.get_type_name() == "Convert":
+        logits = logits.input_value(0).get_node()
+    num_bytes = {False: 0, True: 0}
+    num_weights = {False: 0, True: 0}
+    for node in model.get_ordered_ops():
+        if node.get_type_name() != "MatMul":
+            continue
+        is_head = node.get_friendly_name() == logits.get_friendly_name()
+        constants = list(_iter_constants(node.input_value(1).get_node()))
+        num_bytes[is_head] += sum(constant.get_byte_size() for constant in constants)
+        num_weights[is_head] += max((np.prod(one.shape) for one in constants), default=0)
+    return ModelSizes(sum(num_bytes.values()), int(num_weights[False]), int(num_weights[True]))
+
+
+def _iter_constants(node: Any) -> Iterator[Any]:
+    """The weight of a product with its scales; nothing if it multiplies two activations."""
+    if node.get_type_name() == "Constant":
+        yield node
+    elif node.get_type_name() in DECOMPRESSION:
+        for index in range(node.get_input_size()):
+            yield from _iter_constants(node.input_value(index).get_node())
