@@ -43,18 +43,33 @@ class Logits:
 
     `values` is f32[R, N * S]: each row is N stretches of S tokens, the last one with -inf after the
     end of the vocabulary. `maxima`, f32[R, N], are the highest logits of the stretches; -inf may be
-    the lowest float there, and NaN may be left out. At first K is R; `select` chooses rows.
+    the lowest float there, and NaN may be left out; None finds them when they are needed. At first
+    K is R; `select` chooses rows.
     """
 
-    def __init__(self, values: Floats, maxima: Floats, vocab_size: int, sums: StretchSums) -> None:
+    def __init__(
+        self, values: Floats, maxima: Floats | None, vocab_size: int, sums: StretchSums
+    ) -> None:
         self.vocab_size = vocab_size
-        self._values, self._all_maxima, self._sums = values, maxima, sums
+        self._values, self._known_maxima, self._sums = values, maxima, sums
         self._stretches = values.reshape(len(values), sums.num_stretches, sums.stretch)
-        self._all_highest = maxima.max(axis=1, initial=-np.inf)
         self._rows = np.arange(len(values))
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    @cached_property
+    def _all_maxima(self) -> Floats:
+        if self._known_maxima is not None:
+            return self._known_maxima
+        starts = np.arange(0, self._values.shape[1], self._sums.stretch)
+        maxima: Floats = np.maximum.reduceat(self._values, starts, axis=1)
+        return maxima
+
+    @cached_property
+    def _all_highest(self) -> Floats:
+        highest: Floats = self._all_maxima.max(axis=1, initial=-np.inf)
+        return highest
 
     @cached_property
     def maxima(self) -> Floats:
@@ -70,6 +85,7 @@ class Logits:
 
     def select(self, which: Ints | list[int] | slice) -> "Logits":
         """Some of these rows, without a copy of their logits."""
+        _ = self._all_highest  # Found once, for all that are selected from these.
         selected = copy(self)
         selected._rows = self._rows[which]
         selected.__dict__.pop("maxima", None)
@@ -80,9 +96,7 @@ class Logits:
         values = self._values[self._rows]
         for i, row in enumerate(values[:, : self.vocab_size]):
             change(i, row)
-        starts = np.arange(0, values.shape[1], self._sums.stretch)
-        maxima = np.maximum.reduceat(values, starts, axis=1)
-        return Logits(values, maxima, self.vocab_size, self._sums)
+        return Logits(values, None, self.vocab_size, self._sums)
 
     def row(self, index: int) -> Floats:
         """All logits of one of the rows, f32[vocab_size], without a copy."""
@@ -91,6 +105,8 @@ class Logits:
 
     def argmax(self) -> Ints:
         """The likeliest token of each row; the first of equal ones."""
+        if self._known_maxima is None:
+            return np.array([self._values[row].argmax() for row in self._rows], np.int64)
         stretches = self.maxima.argmax(axis=1)
         inside = self.in_stretch(stretches).argmax(axis=1)
         return np.asarray(stretches * self._sums.stretch + inside, np.int64)
