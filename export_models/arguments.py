@@ -113,6 +113,7 @@ def add_common_flags(parser: Parser) -> None:
         choices=WEIGHT_FORMATS,
         help="how the weights are stored (default: int8); int8 is int8_sym, one scale for each "
         "output channel, for a CPU with AMX, which runs that form faster, and else int8_asym; "
+        "int4 is int4_sym for a CPU and else int4_asym, in groups of 128; "
         "without effect on a source that is an OpenVINO model",
     )
     add(

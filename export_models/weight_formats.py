@@ -5,12 +5,16 @@ from pathlib import Path
 
 __all__ = ["WEIGHT_FORMATS", "has_int8_amx", "resolve_weight_format", "weight_flags"]
 
-WEIGHT_FORMATS = ("fp32", "fp16", "int8", "int8_sym", "int8_asym", "int4")
+WEIGHT_FORMATS = ("fp32", "fp16", "int8", "int8_sym", "int8_asym", "int4", "int4_sym", "int4_asym")
 DEFAULT_FORMAT = "int8"
-INT8_FLAGS = {
-    "int8": ("--weight-format", "int8"),
+# Groups of 128 weights share a scale; where a matrix does not divide so, its groups are smaller.
+INT4 = ("--weight-format", "int4", "--ratio", "1.0", "--group-size", "128")
+INT4 += ("--group-size-fallback", "adjust")
+FLAGS = {
     "int8_asym": ("--weight-format", "int8"),
     "int8_sym": ("--weight-format", "int8", "--sym"),
+    "int4_asym": INT4,
+    "int4_sym": (*INT4, "--sym"),
 }
 CPU_INFO = Path("/proc/cpuinfo")
 
@@ -30,13 +34,19 @@ def has_int8_amx(cpu_info: Path = CPU_INFO) -> bool:
 def resolve_weight_format(
     weight_format: str | None, device: str, extra_params: Sequence[str]
 ) -> str:
-    """`int8` as the form that is best on this machine, unless `extra_params` speak of the form."""
+    """`int8` and `int4` as the form that is best on this machine.
+
+    They stay as they are where `extra_params` speak of the form.
+    """
     weight_format = weight_format or DEFAULT_FORMAT
-    if weight_format != "int8" or extra_params:
+    if extra_params or weight_format not in {"int8", "int4"}:
         return weight_format
+    if weight_format == "int4":
+        # Weights without zero points cost no accuracy here, and decode faster with AMX or without.
+        return "int4_sym" if device == "CPU" else "int4_asym"
     return "int8_sym" if device == "CPU" and has_int8_amx() else "int8_asym"
 
 
 def weight_flags(weight_format: str) -> tuple[str, ...]:
     """The flags of optimum's command line for this format."""
-    return INT8_FLAGS.get(weight_format, ("--weight-format", weight_format))
+    return FLAGS.get(weight_format, ("--weight-format", weight_format))

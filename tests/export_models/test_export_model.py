@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import export_models.export_model
+from export_models.weight_formats import resolve_weight_format
 
 ROOT = Path(export_models.export_model.__file__).resolve().parents[1]
 
@@ -113,7 +114,7 @@ def test_defaults_are_model_servers() -> None:
     assert isinstance(values, argparse.Namespace)
     assert str(values.model_repository_path) == "models"
     assert str(values.config_file_path) == "config.json"
-    assert values.weight_format == "int8"
+    assert resolve_weight_format(values.weight_format, "GPU", ()) == "int8_asym"
     assert values.target_device == "CPU"
     assert values.max_num_seqs == 256
     assert values.enable_prefix_caching is True
