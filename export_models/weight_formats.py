@@ -8,13 +8,12 @@ __all__ = ["WEIGHT_FORMATS", "has_int8_amx", "resolve_weight_format", "weight_fl
 WEIGHT_FORMATS = ("fp32", "fp16", "int8", "int8_sym", "int8_asym", "int4", "int4_sym", "int4_asym")
 DEFAULT_FORMAT = "int8"
 # Groups of 128 weights share a scale; where a matrix does not divide so, its groups are smaller.
-INT4 = ("--weight-format", "int4", "--ratio", "1.0", "--group-size", "128")
-INT4 += ("--group-size-fallback", "adjust")
+GROUPS = ("--ratio", "1.0", "--group-size", "128", "--group-size-fallback", "adjust")
 FLAGS = {
     "int8_asym": ("--weight-format", "int8"),
     "int8_sym": ("--weight-format", "int8", "--sym"),
-    "int4_asym": INT4,
-    "int4_sym": (*INT4, "--sym"),
+    "int4_asym": ("--weight-format", "int4", *GROUPS),
+    "int4_sym": ("--weight-format", "int4", *GROUPS, "--sym"),
 }
 CPU_INFO = Path("/proc/cpuinfo")
 
