@@ -103,7 +103,8 @@ class FakeEngine:
             self.live.append(child)
         sequence.num_pending_forks = 0
         for member in family:
-            member.token_ids.append(sum(member.token_ids.view().tolist()) + member.index)
+            total = sum(member.token_ids.view().tolist()) + member.index
+            member.token_ids.append(total % 2**40)
             if member.num_generated_tokens >= member.request.max_tokens:
                 self.abort(member)
                 self.finished.append(member)

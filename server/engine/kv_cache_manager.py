@@ -1,10 +1,20 @@
 """Which blocks each sequence uses: allocation, prefix reuse, sharing with copy on write."""
 
-from server.engine.block_pool import BlockPool
+from dataclasses import dataclass
+
+from server.engine.block_pool import ROOT_PREFIX, BlockPool
 from server.engine.sequence import Sequence
 
 BlockCopy = tuple[int, int]
 """A block whose contents must be copied before the next step: (source, destination)."""
+
+
+@dataclass(frozen=True, slots=True)
+class CachedPrefix:
+    """The first blocks of a sequence that were found in the cache, and the identity of these."""
+
+    num_blocks: int = 0
+    identity: int = ROOT_PREFIX
 
 
 class KVCacheManager:
@@ -30,15 +40,27 @@ class KVCacheManager:
         """Blocks that hold `num_tokens` tokens."""
         return -(-num_tokens // self.block_size)
 
+    def num_tokens_in(self, num_blocks: int) -> int:
+        """Tokens that full blocks hold."""
+        return num_blocks * self.block_size
+
+    def extend_cached_prefix(self, sequence: Sequence, cached: CachedPrefix) -> CachedPrefix:
+        """The longest cached prefix of a sequence that goes on from `cached`; nothing is taken."""
+        num_blocks, identity = cached.num_blocks, cached.identity
+        for position in range(num_blocks, self._num_findable_blocks(sequence)):
+            found = self.pool.lookup(identity, self._content(sequence, position))
+            if found is None:
+                break
+            num_blocks, identity = position + 1, found[1]
+        return cached if num_blocks == cached.num_blocks else CachedPrefix(num_blocks, identity)
+
     def attach_cached_prefix(self, sequence: Sequence) -> int:
         """Let a sequence without blocks use the cached ones of its longest known prefix.
 
         At least one token stays to be computed, for its logits. Returns the tokens found.
         """
         assert sequence.block_table.size == 0, "prefixes are looked up before anything is computed"
-        if not self.enable_prefix_caching:
-            return 0
-        for position in range((sequence.num_tokens - 1) // self.block_size):
+        for position in range(self._num_findable_blocks(sequence)):
             found = self.pool.lookup(sequence.prefix, self._content(sequence, position))
             if found is None:
                 break
@@ -48,6 +70,10 @@ class KVCacheManager:
         sequence.num_registered_blocks = sequence.block_table.size
         sequence.num_computed_tokens = sequence.block_table.size * self.block_size
         return sequence.num_computed_tokens
+
+    def cached_prefix(self, sequence: Sequence) -> CachedPrefix:
+        """What a sequence has found in the cache, if nothing was computed since."""
+        return CachedPrefix(sequence.num_registered_blocks, sequence.prefix)
 
     def num_blocks_missing(self, sequence: Sequence, num_new_tokens: int) -> int:
         """Free blocks that computing the next `num_new_tokens` tokens would take."""
@@ -103,6 +129,12 @@ class KVCacheManager:
         """Drop all cached prefixes, because the contents of the blocks are no longer good."""
         self.pool.forget_all()
         self._pending_copies.clear()
+
+    def _num_findable_blocks(self, sequence: Sequence) -> int:
+        """Blocks that may come from the cache: what does has no logits, so one token never does."""
+        if not self.enable_prefix_caching or sequence.unread_prompt_logprobs is not None:
+            return 0
+        return (sequence.num_tokens - 1) // self.block_size
 
     def _content(self, sequence: Sequence, position: int) -> bytes:
         """What tells a full block from the others behind the same prefix.

@@ -40,8 +40,8 @@ class PrefixSharing:
             return False
         return awaited is not None
 
-    def wait(self, sequence: Sequence, running: Iterable[Sequence]) -> bool:
-        """Let a sequence, which has its cached prefix, wait if one of `running` reads more of it.
+    def wait(self, sequence: Sequence, num_cached: int, running: Iterable[Sequence]) -> bool:
+        """Let a sequence wait if one of `running` reads what begins it beyond its cached tokens.
 
         False if there is none; what needs the logits of its prompt reads all of it by itself.
         """
@@ -50,12 +50,21 @@ class PrefixSharing:
         found = [
             AwaitedPrefix(reader, num_shared)
             for reader in running
-            if (num_shared := self._num_shared(sequence, reader)) > sequence.num_computed_tokens
+            if (num_shared := self._num_shared(sequence, reader)) > num_cached
         ]
         if not found:
             return False
         self._awaited[sequence] = max(found, key=lambda awaited: awaited.num_tokens)
         return True
+
+    def num_awaited_tokens(self, reader: Sequence) -> int | None:
+        """Tokens which the nearest of those that wait for a reader needs; None if nobody waits."""
+        waiting = [
+            sequence.num_tokens
+            for sequence, awaited in self._awaited.items()
+            if awaited.reader is reader and not awaited.is_over
+        ]
+        return min(waiting) - reader.num_computed_tokens if waiting else None
 
     def forget(self, sequence: Sequence) -> None:
         """The sequence is not waiting any more."""

@@ -7,6 +7,10 @@ from server.engine.kv_cache_manager import BlockCopy, KVCacheManager
 from server.engine.prefix_sharing import PrefixSharing
 from server.engine.sequence import Sequence, SequenceStatus
 from server.engine.stats import EngineStats
+from server.engine.waiting_queue import WaitingQueue, is_overdue
+
+SHARES_OF_OLDEST = 4
+"""One in so many of the tokens that a step has for prompts is for the one that came first."""
 
 
 @dataclass(slots=True)
@@ -31,20 +35,34 @@ class ScheduledStep:
         pairs = zip(self.sequences, self.num_new_tokens, strict=True)
         return sum(num for sequence, num in pairs if sequence.unread_prompt_logprobs is not None)
 
+    def num_of(self, sequence: Sequence) -> int:
+        """Tokens of one sequence in the step."""
+        if sequence not in self.sequences:
+            return 0
+        return self.num_new_tokens[self.sequences.index(sequence)]
+
     def add(self, sequence: Sequence, num_new_tokens: int) -> None:
-        """Put the next tokens of a sequence into the step."""
+        """Put the next tokens of a sequence, or some more of them, into the step."""
+        if sequence in self.sequences:
+            self.num_new_tokens[self.sequences.index(sequence)] += num_new_tokens
+            return
         self.sequences.append(sequence)
         self.num_new_tokens.append(num_new_tokens)
 
 
 class Scheduler:
-    """First come, first served within a priority, with a token budget for each step.
+    """Decodes what decodes, and shares what is left of each step's tokens among the prompts.
 
     There are no prefill and decode phases: every step first takes one token of each decoding
     sequence, then goes on with prompts in chunks (Sarathi-Serve, arXiv 2403.02310; FastGen's
-    Dynamic SplitFuse). When blocks run out the last sequence gives its own back and is computed
-    again later. The first sequence always gets what it needs, so everything ends. A lower priority
-    goes first; it never takes the place of what runs already, except where blocks run out.
+    Dynamic SplitFuse). Prompts of a lower priority number go first; of these, the one with the
+    fewest tokens to compute, so that a long prompt holds nobody up. It is not held up either: a
+    part of every step belongs to the prompt, among those that have been begun, which came first,
+    and a request that too many others have bypassed is started before all others.
+
+    When blocks run out the last sequence gives its own back and is computed again later. The first
+    sequence always gets what it needs, so everything ends. A lower priority number never takes the
+    place of what runs already, except where blocks run out.
 
     The logits of a whole chunk, which log probabilities of a prompt need, are large: no step has
     more than `max_num_prompt_rows` rows of them, so that such prompts may be read in chunks even
@@ -66,7 +84,7 @@ class Scheduler:
         self._max_num_seqs = min(max_num_seqs, max_num_batched_tokens)
         self._split_fuse = dynamic_split_fuse
         self._max_num_prompt_rows = max_num_prompt_rows
-        self._waiting: list[Sequence] = []
+        self._waiting = WaitingQueue(kv)
         self._running: list[Sequence] = []
         self._sharing = PrefixSharing(kv.block_size, kv.enable_prefix_caching)
         self._stats = stats
@@ -89,7 +107,7 @@ class Scheduler:
     def add(self, sequence: Sequence) -> None:
         """Queue a sequence without blocks."""
         sequence.status = SequenceStatus.WAITING
-        insort(self._waiting, sequence, key=_order)
+        self._waiting.add(sequence)
 
     def add_fork(self, parent: Sequence, child: Sequence) -> None:
         """Run `child`, a further choice of the parent's request, from where the parent is."""
@@ -112,12 +130,11 @@ class Scheduler:
         """The next step; empty only if there is no work."""
         step = ScheduledStep()
         num_preemptions = self._stats.preemptions
+        # Requests may have become overdue.
+        self._running.sort(key=_order)
         if self._split_fuse:
             self._schedule_decodes(step)
-        self._continue_prompts(step)
-        # What was just preempted would be started again at once, to be preempted again.
-        if self._stats.preemptions == num_preemptions:
-            self._admit(step)
+        self._schedule_prompts(step, num_preemptions)
         if not step.sequences:
             self._schedule_decodes(step)
         step.copies = self._kv.take_pending_copies()
@@ -129,64 +146,119 @@ class Scheduler:
             if sequence.status is SequenceStatus.RUNNING and self._reserve(sequence, 1, step):
                 step.add(sequence, 1)
 
-    def _continue_prompts(self, step: ScheduledStep) -> None:
-        for sequence in [s for s in self._running if s.num_uncomputed_tokens > 1]:
-            num_new = min(self._chunk_size(sequence, step), self._budget - step.num_tokens)
-            is_running = sequence.status is SequenceStatus.RUNNING
-            if is_running and num_new > 0 and self._reserve(sequence, num_new, step):
-                step.add(sequence, num_new)
+    def _schedule_prompts(self, step: ScheduledStep, num_preemptions: int) -> None:
+        """Go on with prompts, and start waiting ones, each in its turn until the step is full.
+
+        What was just preempted would be started again at once, to be preempted again: once there
+        are more than `num_preemptions`, nothing is started.
+        """
+        readers = [s for s in self._running if s.num_uncomputed_tokens > 1]
+        if readers:
+            room = self._budget - step.num_tokens
+            oldest = min(readers, key=lambda s: (s.arrival, s.index))
+            self._continue(oldest, -(-room // SHARES_OF_OLDEST), step)
+        may_start = True
+        for sequence in self._in_turn(readers):
+            if self._budget <= step.num_tokens:
+                break
+            if sequence.status is SequenceStatus.RUNNING:
+                self._continue(sequence, self._budget - step.num_tokens, step)
+            elif may_start and self._stats.preemptions == num_preemptions:
+                may_start = self._admit(sequence, step)
+
+    def _in_turn(self, readers: list[Sequence]) -> list[Sequence]:
+        """The prompts that are being read and those that wait, in the order of their turns."""
+        self._waiting.refresh()
+        return sorted([*readers, *self._waiting], key=self._turn)
+
+    def _turn(self, sequence: Sequence) -> tuple[int, ...]:
+        if is_overdue(sequence):
+            return 0, sequence.arrival, sequence.index
+        # Somebody is in the middle of reading the answer.
+        is_answered = sequence.num_generated_tokens > 0
+        num_left = 0 if is_answered else self._num_left(sequence)
+        priority = sequence.request.priority
+        return 1, priority, not is_answered, num_left, sequence.arrival, sequence.index
+
+    def _num_left(self, sequence: Sequence) -> int:
+        """Tokens to compute until the sequence, or one that waits for its prefix, can go on."""
+        if sequence.status is SequenceStatus.WAITING:
+            return self._waiting.num_uncached_tokens(sequence)
+        num_awaited = self._sharing.num_awaited_tokens(sequence)
+        num_left = sequence.num_uncomputed_tokens
+        return num_left if num_awaited is None else min(num_left, num_awaited)
+
+    def _continue(self, sequence: Sequence, room: int, step: ScheduledStep) -> None:
+        """Compute at most `room` further tokens of a running prompt."""
+        num_new = min(self._chunk_size(sequence, step), room)
+        if num_new > 0 and self._reserve(sequence, step.num_of(sequence) + num_new, step):
+            step.add(sequence, num_new)
 
     def _chunk_size(self, sequence: Sequence, step: ScheduledStep) -> int:
-        """Tokens of a prompt that may be computed in one step, whatever the budget."""
+        """Further tokens of a prompt that may be computed in a step, whatever the budget."""
+        num_left = sequence.num_uncomputed_tokens - step.num_of(sequence)
         if sequence.unread_prompt_logprobs is None:
-            return sequence.num_uncomputed_tokens
-        return min(sequence.num_uncomputed_tokens, self._max_num_prompt_rows - step.num_prompt_rows)
+            return num_left
+        return min(num_left, self._max_num_prompt_rows - step.num_prompt_rows)
 
-    def _admit(self, step: ScheduledStep) -> None:
-        """Start waiting sequences while the budget, the seats and the blocks allow."""
+    def _admit(self, sequence: Sequence, step: ScheduledStep) -> bool:
+        """Start a waiting sequence; False if neither it nor what comes after it may start now."""
+        if self._chunk_size(sequence, step) == 0 or self._must_wait(sequence):
+            return True
         num_seats = self._max_num_seqs - sum(_num_seats(s) for s in self._running)
-        for sequence in self._waiting.copy():
-            if self._sharing.is_waiting(sequence):
-                continue
-            if self._budget <= step.num_tokens or _num_seats(sequence) > num_seats:
-                break
-            # What is taken from the cache is not computed, and has no logits.
-            if sequence.unread_prompt_logprobs is None:
-                self._kv.attach_cached_prefix(sequence)
-            if self._sharing.wait(sequence, self._running):
-                self._stats.prefix_waits += 1
-                self._kv.free(sequence)
-                continue
-            if not self._try_to_start(sequence, step):
-                self._kv.free(sequence)
-                break
-            num_seats -= _num_seats(sequence)
+        if _num_seats(sequence) > num_seats:
+            return False
+        if not self._fits(sequence, self._waiting.num_free_blocks_needed(sequence)):
+            return False
+        num_free = self._kv.num_free_blocks
+        self._kv.attach_cached_prefix(sequence)
+        if self._try_to_start(sequence, step):
+            return True
+        num_blocks = self._kv.num_blocks_missing(sequence, sequence.num_uncomputed_tokens)
+        num_blocks += num_free - self._kv.num_free_blocks
+        self._waiting.note_failed_start(sequence, self._kv.cached_prefix(sequence), num_blocks)
+        self._kv.free(sequence)
+        return False
+
+    def _must_wait(self, sequence: Sequence) -> bool:
+        """Whether a sequence waits for a prefix that another one is reading."""
+        if self._sharing.is_waiting(sequence):
+            return True
+        num_cached = self._waiting.num_cached_tokens(sequence)
+        if is_overdue(sequence) or not self._sharing.wait(sequence, num_cached, self._running):
+            return False
+        self._stats.prefix_waits += 1
+        return True
 
     def _try_to_start(self, sequence: Sequence, step: ScheduledStep) -> bool:
-        """Run a waiting sequence, if its first tokens fit the step and all of it the blocks."""
-        budget = self._budget - step.num_tokens
+        """Run a sequence, if its first tokens fit the step and all of it the blocks."""
+        room = self._budget - step.num_tokens
         num_new = self._chunk_size(sequence, step)
         if self._split_fuse:
-            num_new = min(num_new, budget)
+            num_new = min(num_new, room)
         # A preempted sequence may have outgrown the budget; alone in a step it may run.
-        fits = 0 < num_new <= budget or not step.sequences
-        if not (fits and self._can_start(sequence) and self._kv.allocate(sequence, num_new)):
+        if num_new > room and step.sequences:
+            return False
+        num_blocks = self._kv.num_blocks_missing(sequence, sequence.num_uncomputed_tokens)
+        if not (self._fits(sequence, num_blocks) and self._kv.allocate(sequence, num_new)):
             return False
         self._start(sequence)
         step.add(sequence, num_new)
         return True
 
-    def _can_start(self, sequence: Sequence) -> bool:
-        """Whether the whole sequence fits beside the running ones' next blocks.
+    def _fits(self, sequence: Sequence, num_blocks: int) -> bool:
+        """Whether a sequence that takes so many blocks fits beside what the running ones need next.
 
         Without that look ahead a sequence would be started only to be preempted soon.
         """
-        missing = self._kv.num_blocks_missing(sequence, sequence.num_uncomputed_tokens)
-        missing += sequence.num_pending_forks
-        return not self._running or missing + len(self._running) <= self._kv.num_free_blocks
+        num_promised = sum(
+            max(1, self._kv.num_blocks_missing(s, s.num_uncomputed_tokens)) for s in self._running
+        )
+        num_blocks += sequence.num_pending_forks
+        return not self._running or num_blocks + num_promised <= self._kv.num_free_blocks
 
     def _start(self, sequence: Sequence) -> None:
-        self._waiting.remove(sequence)
+        self._waiting.start(sequence)
         self._sharing.forget(sequence)
         sequence.status = SequenceStatus.RUNNING
         # What a preempted sequence finds again it had computed itself.
@@ -220,5 +292,8 @@ def _num_seats(sequence: Sequence) -> int:
     return 1 + sequence.num_pending_forks
 
 
-def _order(sequence: Sequence) -> tuple[int, int, int]:
-    return sequence.request.priority, sequence.arrival, sequence.index
+def _order(sequence: Sequence) -> tuple[int, ...]:
+    """Who gives way when blocks run out: the last."""
+    if is_overdue(sequence):
+        return 0, sequence.arrival, sequence.index
+    return 1, sequence.request.priority, sequence.arrival, sequence.index

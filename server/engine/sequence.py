@@ -59,8 +59,9 @@ class EngineRequest:
 
     `max_tokens` is resolved: the tokens that each choice may add at the most. `end_token_ids` end a
     choice: the model's own, unless they are ignored, and those of `params`. Requests of a lower
-    `priority` go first. `cache_salt` is part of the identity of every prefix. `constraint` is at
-    the start of an answer; every choice has a copy.
+    `priority` go first; `num_bypasses` counts those that came later and were started before.
+    `cache_salt` is part of the identity of every prefix. `constraint` is at the start of an answer;
+    every choice has a copy.
     """
 
     request_id: int
@@ -72,6 +73,7 @@ class EngineRequest:
     cache_salt: bytes = b""
     constraint: TokenConstraint | None = None
     num_cached_tokens: int = 0
+    num_bypasses: int = 0
     biased_token_ids: npt.NDArray[np.int64] = field(init=False)
     biases: npt.NDArray[np.float32] = field(init=False)
     prompt_logprobs: PromptLogprobs | None = field(init=False, default=None)

@@ -230,9 +230,9 @@ def test_waiting_searches_go_on_after_a_fault(
     num_faults: int,
 ) -> None:
     engine = make_engine(max_num_seqs=4, enable_prefix_caching=True)
-    expected = start(engine, prompts[13:16], BEAMS)
+    expected = start(engine, prompts[10:13], BEAMS)
     outputs = run_to_end(engine)
-    requests = start(engine, prompts[13:16], BEAMS)
+    requests = start(engine, prompts[10:13], BEAMS)
     for _ in range(4):
         outputs += engine.step()
     fault.num_left, fault.when = num_faults, when

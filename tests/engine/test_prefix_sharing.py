@@ -81,7 +81,7 @@ def test_an_urgent_prompt_does_not_wait_for_another() -> None:
     engine.step()
     engine.step()
     urgent = engine.add_prompt(PREFIX, priority=0)
-    assert table(engine.run(), [slow, urgent]) == [[8, 4], [0, 4]]
+    assert table(engine.run(), [slow, urgent]) == [[4, 8], [4, 0]]
 
 
 def test_no_prefix_is_waited_for_without_a_cache() -> None:
@@ -144,6 +144,22 @@ def test_what_lost_its_prefix_meanwhile_reads_by_itself() -> None:
 def test_a_cached_prefix_is_not_waited_for() -> None:
     sharing = PrefixSharing(SIZE, enable_prefix_caching=True)
     reader, follower = add_burst(make_engine(), 2)
-    assert sharing.wait(follower, [reader])
-    follower.num_computed_tokens = 32
-    assert not sharing.wait(follower, [reader])
+    assert sharing.wait(follower, 31, [reader])
+    assert not sharing.wait(follower, 32, [reader])
+
+
+def test_a_long_prompt_that_is_waited_for_is_read_in_the_turn_of_the_waiting_one() -> None:
+    engine = make_engine()
+    long = engine.add_prompt([*PREFIX, *range(60)])
+    engine.step()
+    short, other = engine.add_prompt([*PREFIX, 7]), engine.add_prompt(range(20, 60))
+    steps = table(engine.run(), [long, short, other])
+    assert steps[:3] == [[4, 0, 12], [16, 0, 0], [4, 1, 11]]
+
+
+def test_a_prefix_is_waited_for_only_up_to_where_it_ends() -> None:
+    engine = make_engine()
+    long = engine.add_prompt([*PREFIX[:18], *range(40)])
+    engine.step()
+    short = engine.add_prompt([*PREFIX[:18], 7])
+    assert table(engine.run(), [long, short])[:2] == [[13, 3], [16, 0]]

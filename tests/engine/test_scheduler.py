@@ -30,10 +30,16 @@ def test_decoding_goes_on_beside_a_long_prompt() -> None:
     assert [parts(step, sequences) for step in engine.run()] == [[1, 7], [1, 7], [1, 6]]
 
 
-def test_prompts_share_a_step_first_come_first_served() -> None:
+def test_of_several_prompts_the_shortest_is_read_first() -> None:
     engine = FakeEngine(budget=10)
     sequences = [engine.add(size, max_tokens=1) for size in (4, 9, 3)]
-    assert [parts(step, sequences) for step in engine.run()] == [[4, 6, 0], [0, 3, 3]]
+    assert [parts(step, sequences) for step in engine.run()] == [[4, 3, 3], [0, 6, 0]]
+
+
+def test_equal_prompts_are_read_one_after_the_other_as_they_came() -> None:
+    engine = FakeEngine(budget=4)
+    sequences = [engine.add(6, max_tokens=1) for _ in range(2)]
+    assert [parts(step, sequences) for step in engine.run()] == [[4, 0], [2, 2], [0, 4]]
 
 
 @pytest.mark.parametrize("split_fuse", [True, False])
@@ -43,7 +49,7 @@ def test_a_step_has_few_logits_of_prompts(split_fuse: bool) -> None:
     asked = [engine.add(size, max_tokens=1, prompt_logprobs=0) for size in (12, 8)]
     sequences = [plain, *asked]
     steps = [parts(step, sequences) for step in engine.run()]
-    assert steps == [[20, 5, 0], [0, 5, 0], [0, 2, 3], [0, 0, 5]]
+    assert steps == [[20, 0, 5], [0, 2, 3], [0, 5, 0], [0, 5, 0]]
 
 
 def test_prompts_with_log_probabilities_are_read_wholly_in_spite_of_a_cache() -> None:
@@ -79,12 +85,12 @@ def test_a_prompt_of_a_lower_priority_is_read_before_an_earlier_one() -> None:
     engine.step()
     urgent = engine.add(20, max_tokens=1, priority=0)
     sequences = [early, urgent]
-    # What runs already goes on first in this step; from then on the order is that of priorities.
+    # A quarter stays for the one that was there first.
     assert [parts(step, sequences) for step in engine.run()] == [
-        [8, 0],
-        [4, 4],
-        [0, 8],
-        [0, 8],
+        [2, 6],
+        [2, 6],
+        [2, 6],
+        [6, 2],
     ]
 
 
@@ -253,7 +259,9 @@ def test_aborted_in_any_state_it_leaves_nothing(state: str) -> None:
 def test_random_load_always_ends(seed: int, caching: bool, split_fuse: bool) -> None:
     rng = random.Random(seed)
     num_blocks, budget = rng.randint(3, 12), rng.randint(2, 24)
-    engine = FakeEngine(num_blocks, budget, rng.randint(1, 8), split_fuse, caching)
+    engine = FakeEngine(
+        num_blocks, budget, rng.randint(1, 8), split_fuse, caching, rng.choice([1, 3, 100])
+    )
     limit = num_blocks * SIZE + 1
     max_choices = min(engine.max_num_seqs, budget)
     expected = aborted = 0
@@ -262,7 +270,14 @@ def test_random_load_always_ends(seed: int, caching: bool, split_fuse: bool) -> 
             longest = limit - 1 if split_fuse else min(limit - 1, budget)
             size = rng.randint(1, longest)
             n = rng.choice([1, 1, rng.randint(1, max_choices)])
-            engine.add(size, rng.randint(1, limit - size), n)
+            engine.add_prompt(
+                [rng.choice([7, 8]), *range(size - 1)],
+                rng.randint(1, limit - size),
+                n=n,
+                priority=rng.choice([0, 0, 3, -1]),
+                cache_salt=rng.choice([b"", b"a"]),
+                prompt_logprobs=rng.choice([None, None, None, 0]),
+            )
             expected += n
         if rng.random() < 0.05 and engine.live:
             victim = rng.choice(engine.live)
