@@ -65,6 +65,7 @@ class LLMExecutorCalculator(Calculator):
                 max_num_seqs=options.max_num_seqs,
                 dynamic_split_fuse=options.dynamic_split_fuse,
                 enable_prefix_caching=options.enable_prefix_caching,
+                target_inter_token_latency_ms=options.target_inter_token_latency_ms,
                 auto_tune=options.auto_tune and cc.auto_tune,
             )
         )

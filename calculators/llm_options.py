@@ -111,8 +111,9 @@ class LLMCalculatorOptions:
     object of OpenVINO properties. `max_tokens_limit` is the most that a request may ask for.
     A request's `best_of` must be below `best_of_limit`. `auto_tune`, which Model Server does not
     have, lets the first load measure which of the properties that `plugin_config` leaves open are
-    fastest on this machine. Fields that are not supported yet may be
-    left out or have Model Server's defaults.
+    fastest on this machine. `target_inter_token_latency_ms`, another one of its own, is how long
+    others' prompts may keep an answer waiting for its next token; 0 is no target. Fields that are
+    not supported yet may be left out or have Model Server's defaults.
     """
 
     PROTO_NAME: ClassVar[str] = "mediapipe.LLMCalculatorOptions"
@@ -143,6 +144,7 @@ class LLMCalculatorOptions:
     cache_interval_multiplier: UInt64 | None = None
     chat_template_mode: ChatTemplateMode = ChatTemplateMode.JINJA
     auto_tune: bool = True
+    target_inter_token_latency_ms: UInt64 | None = None
 
     def __post_init__(self) -> None:
         parse_plugin_config(self.plugin_config)
@@ -162,6 +164,8 @@ class LLMCalculatorOptions:
 
     def _find_unsupported(self) -> list[str]:
         problems = []
+        if self.target_inter_token_latency_ms and not self.dynamic_split_fuse:
+            problems.append("target_inter_token_latency_ms needs dynamic_split_fuse")
         if self.pipeline_type not in (PipelineType.LM, PipelineType.LM_CB, PipelineType.AUTO):
             problems.append(
                 f"pipeline_type is {self.pipeline_type.name}, which is not supported yet; "

@@ -6,11 +6,15 @@ from typing import Any
 from engine_helpers import check_blocks, make_sequence
 
 from server.engine.kv_cache_manager import KVCacheManager
+from server.engine.latency_target import LatencyTarget
 from server.engine.scheduler import ScheduledStep, Scheduler
 from server.engine.sequence import Sequence, SequenceStatus
 from server.engine.stats import EngineStats
+from server.engine.step_costs import StepCosts
 
 SIZE = 4
+
+NO_TARGET = LatencyTarget(StepCosts(), 0.0)
 
 
 class FakeEngine:
@@ -24,11 +28,18 @@ class FakeEngine:
         split_fuse: bool = True,
         caching: bool = False,
         max_num_prompt_rows: int = 1000,
+        target: LatencyTarget | None = None,
     ) -> None:
         self.kv = KVCacheManager(num_blocks, SIZE, caching)
         self.stats = EngineStats()
         self.scheduler = Scheduler(
-            self.kv, budget, max_num_seqs, split_fuse, max_num_prompt_rows, self.stats
+            self.kv,
+            budget,
+            max_num_seqs,
+            split_fuse,
+            max_num_prompt_rows,
+            self.stats,
+            target or NO_TARGET,
         )
         self.budget = budget
         self.max_num_seqs = max_num_seqs
@@ -63,13 +74,16 @@ class FakeEngine:
         assert len(set(map(id, step.sequences))) == len(step.sequences)
         assert min(step.num_new_tokens) > 0
         assert self.scheduler.num_running <= self.max_num_seqs
+        self.compute(step)
+        return step
+
+    def compute(self, step: ScheduledStep) -> None:
         check_blocks(self.kv, self.live)
         for sequence, num_new in zip(step.sequences, step.num_new_tokens, strict=True):
             self._compute(sequence, num_new)
         for sequence in step.sequences:
             if sequence.num_uncomputed_tokens == 0:
                 self._sample(sequence)
-        return step
 
     def abort(self, sequence: Sequence) -> None:
         self.scheduler.remove(sequence)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from server.engine.latency_target import DEFAULT_TARGET_MS
 from server.errors import ConfigError
 
 PluginValue = str | int | float | bool
@@ -17,6 +18,9 @@ class EngineConfig:
     `num_kv_blocks` overrides it when it is not 0. `max_num_batched_tokens` is the token budget of
     one step; `max_num_seqs` the sequences that run at once. `dynamic_split_fuse` cuts prompts into
     chunks and mixes them with decoding; without it, whole prompts run in steps of their own.
+    `target_inter_token_latency_ms` is how long a step may take while answers wait for their next
+    token, as far as prompts can be left for later; 0 is no target. Without `dynamic_split_fuse`
+    there can be none, else None is DEFAULT_TARGET_MS.
     `auto_tune` measures at load which properties that `plugin_config` does not state are fastest.
     """
 
@@ -29,6 +33,7 @@ class EngineConfig:
     max_num_seqs: int = 256
     dynamic_split_fuse: bool = True
     enable_prefix_caching: bool = False
+    target_inter_token_latency_ms: int | None = None
     auto_tune: bool = False
 
     def __post_init__(self) -> None:
@@ -37,7 +42,21 @@ class EngineConfig:
             ("num_kv_blocks", 0),
             ("max_num_batched_tokens", 1),
             ("max_num_seqs", 1),
+            ("target_inter_token_latency_ms", 0),
         ):
             value = getattr(self, name)
-            if value < lowest:
+            if value is not None and value < lowest:
                 raise ConfigError(f"{name} is {value}; it must be at least {lowest}")
+        if not self.dynamic_split_fuse and self.target_inter_token_latency_ms:
+            raise ConfigError(
+                f"target_inter_token_latency_ms is {self.target_inter_token_latency_ms}; without "
+                "dynamic_split_fuse, which cuts prompts into chunks, there is none"
+            )
+
+    @property
+    def target_s(self) -> float:
+        """The target for the time between two tokens; 0 is none."""
+        if not self.dynamic_split_fuse:
+            return 0.0
+        target_ms = self.target_inter_token_latency_ms
+        return (DEFAULT_TARGET_MS if target_ms is None else target_ms) / 1000

@@ -13,6 +13,7 @@ from server.engine.config import EngineConfig
 from server.engine.kernels import describe_kernels
 from server.engine.kv_cache import bytes_per_block
 from server.engine.kv_cache_manager import KVCacheManager
+from server.engine.latency_target import LatencyTarget
 from server.engine.limits import RequestLimits
 from server.engine.model_info import read_model_info
 from server.engine.model_loader import LoadedModel, load_model, resolve_device
@@ -23,6 +24,7 @@ from server.engine.sampler import sample
 from server.engine.scheduler import ScheduledStep, Scheduler
 from server.engine.sequence import EngineRequest, Sequence
 from server.engine.stats import EngineStats
+from server.engine.step_costs import StepCosts
 from server.engine.token_constraint import TokenConstraint
 from server.engine.tuning import Tuning, tune
 from server.errors import (
@@ -100,6 +102,14 @@ class LLMEngine:
     def _use(self, model: LoadedModel) -> None:
         config = self.config
         self.kv = KVCacheManager(self.num_blocks, model.block_size, config.enable_prefix_caching)
+        self.runner = ModelRunner(
+            model,
+            self.num_blocks,
+            self.stats,
+            config.max_num_batched_tokens,
+            self.limits.max_num_seqs,
+        )
+        self._costs = StepCosts(self.runner.token_sizes.padded)
         self.scheduler = Scheduler(
             self.kv,
             config.max_num_batched_tokens,
@@ -107,13 +117,7 @@ class LLMEngine:
             config.dynamic_split_fuse,
             max(1, MAX_PROMPT_LOGITS // model.output.vocab_size),
             self.stats,
-        )
-        self.runner = ModelRunner(
-            model,
-            self.num_blocks,
-            self.stats,
-            config.max_num_batched_tokens,
-            self.limits.max_num_seqs,
+            LatencyTarget(self._costs, config.target_s),
         )
         self._warm_up()
         if model.weights_lease is not None:
@@ -133,11 +137,16 @@ class LLMEngine:
         )
 
     def _warm_up(self) -> None:
-        """Run a step of every size for which the first one costs much more than the next."""
+        """Run a step of every size for which the first one costs much more than the next.
+
+        Of some sizes it runs a second one, to see what they cost.
+        """
         deadline = monotonic() + WARM_UP_S
         try:
             for size in self.runner.token_sizes.spread(MAX_WARM_UP_TOKENS):
                 self.runner.warm_up(size)
+                if size.bit_count() == 1:
+                    self._costs.observe(size, 0.0, self.runner.warm_up(size))
                 if monotonic() > deadline:
                     logger.info("%s: not all sizes of steps are warm", self.config.models_path)
                     break
@@ -241,6 +250,7 @@ class LLMEngine:
             return self._fail(step, error)
         self.stats.sample_s += perf_counter() - inferred
         self._failures_in_a_row = 0
+        self._costs.observe(step.num_tokens, step.context, inferred - scheduled)
         self._note_computed(step)
         outputs = self._choices.advance(sequences, sampled, self.scheduler)
         outputs += self._searches.advance(candidates, self.scheduler)

@@ -4,9 +4,11 @@ from bisect import insort
 from dataclasses import dataclass, field
 
 from server.engine.kv_cache_manager import BlockCopy, KVCacheManager
+from server.engine.latency_target import LatencyTarget
 from server.engine.prefix_sharing import PrefixSharing
 from server.engine.sequence import Sequence, SequenceStatus
 from server.engine.stats import EngineStats
+from server.engine.step_costs import context_work
 from server.engine.waiting_queue import WaitingQueue, is_overdue
 
 SHARES_OF_OLDEST = 4
@@ -28,6 +30,12 @@ class ScheduledStep:
     def num_tokens(self) -> int:
         """Tokens of the whole step."""
         return sum(self.num_new_tokens)
+
+    @property
+    def context(self) -> float:
+        """What the tokens of the past add to the step, as `context_work` counts it."""
+        pairs = zip(self.sequences, self.num_new_tokens, strict=True)
+        return sum(context_work(sequence.num_computed_tokens, num) for sequence, num in pairs)
 
     @property
     def num_prompt_rows(self) -> int:
@@ -77,6 +85,7 @@ class Scheduler:
         dynamic_split_fuse: bool,
         max_num_prompt_rows: int,
         stats: EngineStats,
+        target: LatencyTarget,
     ) -> None:
         self._kv = kv
         self._budget = max_num_batched_tokens
@@ -88,6 +97,7 @@ class Scheduler:
         self._running: list[Sequence] = []
         self._sharing = PrefixSharing(kv.block_size, kv.enable_prefix_caching)
         self._stats = stats
+        self._target = target
 
     @property
     def num_waiting(self) -> int:
@@ -134,6 +144,7 @@ class Scheduler:
         self._running.sort(key=_order)
         if self._split_fuse:
             self._schedule_decodes(step)
+        self._target.begin(step.num_tokens, step.context)
         self._schedule_prompts(step, num_preemptions)
         if not step.sequences:
             self._schedule_decodes(step)
@@ -154,17 +165,22 @@ class Scheduler:
         """
         readers = [s for s in self._running if s.num_uncomputed_tokens > 1]
         if readers:
-            room = self._budget - step.num_tokens
             oldest = min(readers, key=lambda s: (s.arrival, s.index))
+            room = self._room(step, oldest.num_computed_tokens)
             self._continue(oldest, -(-room // SHARES_OF_OLDEST), step)
         may_start = True
         for sequence in self._in_turn(readers):
             if self._budget <= step.num_tokens:
                 break
             if sequence.status is SequenceStatus.RUNNING:
-                self._continue(sequence, self._budget - step.num_tokens, step)
+                self._continue(sequence, self._room(step, sequence.num_computed_tokens), step)
             elif may_start and self._stats.preemptions == num_preemptions:
                 may_start = self._admit(sequence, step)
+
+    def _room(self, step: ScheduledStep, num_past: int) -> int:
+        """Further tokens that a step may have, of a prompt with that past."""
+        most = self._budget - step.num_tokens
+        return self._target.room(step.num_tokens, step.context, num_past, most)
 
     def _in_turn(self, readers: list[Sequence]) -> list[Sequence]:
         """The prompts that are being read and those that wait, in the order of their turns."""
@@ -205,6 +221,8 @@ class Scheduler:
         """Start a waiting sequence; False if neither it nor what comes after it may start now."""
         if self._chunk_size(sequence, step) == 0 or self._must_wait(sequence):
             return True
+        if self._room(step, self._waiting.num_cached_tokens(sequence)) == 0:
+            return False
         num_seats = self._max_num_seqs - sum(_num_seats(s) for s in self._running)
         if _num_seats(sequence) > num_seats:
             return False
@@ -232,12 +250,12 @@ class Scheduler:
 
     def _try_to_start(self, sequence: Sequence, step: ScheduledStep) -> bool:
         """Run a sequence, if its first tokens fit the step and all of it the blocks."""
-        room = self._budget - step.num_tokens
+        room = self._room(step, sequence.num_computed_tokens)
         num_new = self._chunk_size(sequence, step)
         if self._split_fuse:
             num_new = min(num_new, room)
         # A preempted sequence may have outgrown the budget; alone in a step it may run.
-        if num_new > room and step.sequences:
+        if num_new == 0 or (num_new > room and step.sequences):
             return False
         num_blocks = self._kv.num_blocks_missing(sequence, sequence.num_uncomputed_tokens)
         if not (self._fits(sequence, num_blocks) and self._kv.allocate(sequence, num_new)):

@@ -67,6 +67,13 @@ def test_every_field_is_read(tmp_path):
     )
 
 
+@pytest.mark.parametrize(("text", "target"), [("", None), ("0", 0), ("80", 80)])
+def test_a_target_for_the_time_between_tokens_is_read(tmp_path, text, target):
+    stated = f"target_inter_token_latency_ms: {text}" if text else ""
+    options = parse(f'models_path: "./" {stated}', tmp_path)
+    assert options.target_inter_token_latency_ms == target
+
+
 def test_tool_calls_can_be_guided(tmp_path):
     text = 'models_path: "./" enable_tool_guided_generation: true'
     assert parse(text, tmp_path).enable_tool_guided_generation
@@ -114,6 +121,10 @@ def test_defaults_of_unsupported_fields_are_fine(tmp_path):
         (
             "sparse_attention_config { mode: XATTENTION xattention_threshold: 0.9 }",
             "sparse_attention_config is not supported",
+        ),
+        (
+            "target_inter_token_latency_ms: 9 dynamic_split_fuse: false",
+            "target_inter_token_latency_ms needs dynamic_split_fuse",
         ),
         ("max_num_seqs: 0", "max_num_seqs is 0; it must be at least 1"),
         ("max_tokens_limit: 0", "max_tokens_limit is 0"),

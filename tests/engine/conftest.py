@@ -48,7 +48,9 @@ def make_engine(model_f32: Path) -> Iterator[Callable[..., LLMEngine]]:
     engines = []
 
     def make(**fields: Any) -> LLMEngine:
-        settings = {"plugin_config": F32, "num_kv_blocks": 300, **fields}
+        # What a step holds must not depend on how fast the machine is.
+        steady = {"target_inter_token_latency_ms": 0}
+        settings = {"plugin_config": F32, "num_kv_blocks": 300, **steady, **fields}
         engines.append(LLMEngine(EngineConfig(model_f32, **settings)))
         return engines[-1]
 

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from engine_helpers import check_blocks, logits_of, make_request
+from fake_engine import NO_TARGET
 
 from server.engine.beam_candidates import find_candidates
 from server.engine.beam_search import BeamSearch
@@ -50,7 +51,7 @@ class Bench:
         self.logits = logits
         self.kv = KVCacheManager(num_blocks, BLOCK_SIZE, enable_prefix_caching=True)
         self.stats = EngineStats()
-        self.scheduler = Scheduler(self.kv, budget, budget, True, 10**6, self.stats)
+        self.scheduler = Scheduler(self.kv, budget, budget, True, 10**6, self.stats, NO_TARGET)
         self.searches = BeamSearches(self.stats)
         self.all: dict[int, BeamSearch] = {}
 

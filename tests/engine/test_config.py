@@ -15,9 +15,28 @@ from server.errors import ConfigError
         ("num_kv_blocks", -1, 0),
         ("max_num_batched_tokens", 0, 1),
         ("max_num_seqs", 0, 1),
+        ("target_inter_token_latency_ms", -1, 0),
     ],
 )
 def test_refuses_values_below_the_lowest(name: str, value: int, lowest: int) -> None:
     with pytest.raises(ConfigError, match=f"{name} is {value}; it must be at least {lowest}"):
         EngineConfig(Path("model"), **{name: value})
     EngineConfig(Path("model"), **{name: lowest})
+
+
+@pytest.mark.parametrize(
+    ("split_fuse", "target_ms", "target_s"),
+    [(True, None, 0.2), (True, 50, 0.05), (True, 0, 0.0), (False, None, 0.0), (False, 0, 0.0)],
+)
+def test_the_target_between_tokens(
+    split_fuse: bool, target_ms: int | None, target_s: float
+) -> None:
+    config = EngineConfig(
+        Path("model"), dynamic_split_fuse=split_fuse, target_inter_token_latency_ms=target_ms
+    )
+    assert config.target_s == target_s
+
+
+def test_a_target_needs_chunks() -> None:
+    with pytest.raises(ConfigError, match="latency_ms is 50; without dynamic_split_fuse"):
+        EngineConfig(Path("model"), dynamic_split_fuse=False, target_inter_token_latency_ms=50)

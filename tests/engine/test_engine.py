@@ -11,6 +11,7 @@ from engine_helpers import check_blocks, generate, run_to_end, start, tokens_of
 from server.engine.engine import LLMEngine
 from server.engine.model_info import read_model_info
 from server.engine.sequence import SequenceStatus
+from server.engine.step_costs import StepCosts
 from server.errors import ContextLengthError, InvalidRequestError
 from server.payloads import SamplingParams
 
@@ -430,3 +431,44 @@ def test_statistics_add_up(make_engine: MakeEngine, prompts: Prompts) -> None:
     assert stats.tokens == num_prompt_tokens + 4 * len(SOME)
     assert stats.failed_steps == 0
     assert set(stats.as_dict()) >= {"num_steps", "step_s", "infer_s", "preemptions"}
+
+
+@pytest.mark.parametrize("target_ms", [1, 40, 10**6])
+def test_a_target_latency_does_not_change_the_tokens(
+    make_engine: MakeEngine, prompts: Prompts, greedy: Prompts, target_ms: int
+) -> None:
+    engine = make_engine(target_inter_token_latency_ms=target_ms)
+    assert generate(engine, some(prompts), params()) == some(greedy, 24)
+
+
+class SecondsPerToken(StepCosts):
+    """A second for each token, whatever is observed."""
+
+    def __init__(self, padded: Callable[[int], int]) -> None:
+        super().__init__(padded)
+        self.observed: list[tuple[int, float]] = []
+
+    def observe(self, num_tokens: int, context: float, seconds: float) -> None:
+        assert seconds > 0
+        self.observed.append((num_tokens, context))
+
+    def predict(self, num_tokens: int, context: float) -> float:
+        return num_tokens
+
+
+def test_what_steps_cost_limits_them_while_answers_are_written(
+    make_engine: MakeEngine, prompts: Prompts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.engine.engine.StepCosts", SecondsPerToken)
+    engine = make_engine(target_inter_token_latency_ms=1)
+    costs = engine._costs
+    assert isinstance(costs, SecondsPerToken)
+    assert {1, 32, 256} <= {num_tokens for num_tokens, _ in costs.observed}, "after a warm-up"
+    costs.observed.clear()
+    start(engine, [prompts[3]], params(4))
+    engine.step()
+    start(engine, [prompts[-1]], params(1))
+    run_to_end(engine)
+    assert [num_tokens for num_tokens, _ in costs.observed] == [5, 33, 33, 33, 204]
+    # 32 tokens of the long prompt follow 32, and 1 of the other follows 6 tokens.
+    assert costs.observed[2][1] == 32 * (1 + 32 / 8) + 6 * (1 + 1 / 8)

@@ -1,0 +1,123 @@
+"""LatencyTarget, alone and in the scheduler, with costs that are made up: nothing is measured."""
+
+import random
+
+import pytest
+from fake_engine import FakeEngine, parts
+
+from server.engine.latency_target import MIN_CHUNK, LatencyTarget
+from server.engine.step_costs import StepCosts, context_work
+
+
+def make_costs(padding: int = 1, per_work: float = 0.0) -> StepCosts:
+    """A millisecond for each token, and more for work on the past."""
+    costs = StepCosts(lambda n: -(-n // padding) * padding)
+    for size in (1, 32, 1024):
+        costs.observe(size, 0, size / 1000)
+    if per_work:
+        work = context_work(8192, 1024)
+        for _ in range(9):
+            costs.observe(1024, work, 1.024 + per_work * work)
+    return costs
+
+
+def make_target(target_s: float = 0.1, padding: int = 1, per_work: float = 0.0) -> LatencyTarget:
+    return LatencyTarget(make_costs(padding, per_work), target_s)
+
+
+def test_a_step_that_decodes_stays_under_the_target() -> None:
+    target = make_target()
+    target.begin(10, 0)
+    assert target.room(10, 0, 0, 500) == 90
+    assert target.room(10, 0, 0, 20) == 20
+    assert target.room(60, 0, 0, 500) == 40
+    assert target.room(100, 0, 0, 500) == 0
+
+
+def test_what_padding_has_room_for_is_filled() -> None:
+    target = make_target(0.100, padding=32)
+    target.begin(10, 0)
+    assert target.room(10, 0, 0, 500) == 86
+
+
+def test_a_chunk_with_a_long_past_is_shorter() -> None:
+    target = make_target(0.1, per_work=1e-6)
+    target.begin(10, 0)
+    rooms = [target.room(10, 0, num_past, 500) for num_past in (0, 10_000, 30_000)]
+    assert rooms == sorted(rooms, reverse=True)
+    assert 90 == rooms[0] > rooms[1] > rooms[2] >= MIN_CHUNK
+    # The work that is in the step already counts too.
+    assert target.room(10, 20_000, 0, 500) < 90
+
+
+@pytest.mark.parametrize(("num_decoding", "target_s"), [(0, 0.1), (10, 0.0)])
+def test_where_nobody_waits_for_a_token_there_is_no_limit(
+    num_decoding: int, target_s: float
+) -> None:
+    target = make_target(target_s)
+    target.begin(num_decoding, 0)
+    assert target.room(num_decoding, 0, 0, 500) == 500
+
+
+def test_some_of_a_prompt_is_read_in_every_step() -> None:
+    target = make_target(0.001)
+    target.begin(10, 0)
+    assert target.room(10, 0, 10**6, 500) == MIN_CHUNK
+    assert target.room(10 + MIN_CHUNK - 5, 0, 10**6, 500) == 5
+    assert target.room(10 + MIN_CHUNK, 0, 10**6, 500) == 0
+    assert target.room(10, 0, 0, 3) == 3
+
+
+def test_prompts_may_take_half_as_long_as_decoding_does() -> None:
+    target = make_target(0.1)
+    target.begin(200, 0)
+    assert target.room(200, 0, 0, 500) == 100
+
+
+def test_nothing_is_limited_before_anything_is_known() -> None:
+    target = LatencyTarget(StepCosts(), 0.1)
+    target.begin(10, 0)
+    assert target.room(10, 0, 5000, 500) == 500
+
+
+def test_a_long_prompt_is_read_in_chunks_that_keep_to_the_target() -> None:
+    engine = FakeEngine(num_blocks=1000, budget=256, target=make_target(0.05))
+    talking = engine.add(3, max_tokens=200)
+    assert parts(engine.step(), [talking]) == [3]
+    long = engine.add(300, max_tokens=1)
+    steps = [parts(engine.step(), [talking, long]) for _ in range(7)]
+    assert steps == [[1, 49]] * 6 + [[1, 6]]
+    engine.run()
+
+
+def test_without_anybody_to_wait_it_is_read_in_large_ones() -> None:
+    engine = FakeEngine(num_blocks=1000, budget=256, target=make_target(0.05))
+    long = engine.add(300, max_tokens=1)
+    assert [parts(step, [long]) for step in engine.run()] == [[256], [44]]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_load_ends_and_keeps_to_the_target(seed: int) -> None:
+    rng = random.Random(seed)
+    costs = make_costs(padding=rng.choice([1, 8]), per_work=rng.choice([0.0, 1e-4]))
+    target_s = rng.choice([0.001, 0.02, 0.1])
+    budget = rng.choice([8, 64, 200])
+    engine = FakeEngine(
+        rng.randint(20, 60), budget, 16, caching=True, target=LatencyTarget(costs, target_s)
+    )
+    for _ in range(400):
+        if rng.random() < 0.3:
+            size = rng.choice([1, 5, 40, 75])
+            engine.add(size, rng.randint(1, 5), n=rng.choice([1, 2]), priority=rng.choice([0, 1]))
+        if not engine.scheduler.has_work:
+            continue
+        step = engine.scheduler.schedule()
+        num_decoding = sum(s.num_uncomputed_tokens == 1 for s in step.sequences)
+        decoding = [s for s in step.sequences if s.num_uncomputed_tokens == 1]
+        alone = costs.predict(
+            num_decoding, sum(context_work(s.num_computed_tokens, 1) for s in decoding)
+        )
+        if decoding and step.num_tokens > num_decoding + MIN_CHUNK:
+            assert costs.predict(step.num_tokens, step.context) <= max(target_s, 1.5 * alone)
+        engine.compute(step)
+    engine.run()

@@ -1,0 +1,72 @@
+"""StepCosts: what it believes of what it saw, and what it says of what it did not see."""
+
+import random
+
+import pytest
+
+from server.engine.step_costs import MIN_CONTEXT, StepCosts, context_work
+
+
+def learn(costs: StepCosts, *seen: tuple[int, float, float]) -> StepCosts:
+    for num_tokens, context, seconds in seen:
+        costs.observe(num_tokens, context, seconds)
+    return costs
+
+
+def test_nothing_is_known_at_first() -> None:
+    assert StepCosts().predict(100, 10_000) == 0
+
+
+def test_in_between_the_curve_is_straight() -> None:
+    costs = learn(StepCosts(), (10, 0, 1.0), (20, 0, 3.0))
+    assert [costs.predict(n, 0) for n in (5, 10, 12, 20)] == pytest.approx([1.0, 1.0, 1.4, 3.0])
+
+
+def test_beyond_its_end_it_goes_on_in_proportion() -> None:
+    assert learn(StepCosts(), (10, 0, 1.0)).predict(30, 0) == pytest.approx(3.0)
+
+
+def test_a_padded_step_costs_what_its_size_costs() -> None:
+    costs = learn(StepCosts(lambda n: -(-n // 32) * 32), (20, 0, 1.0), (40, 0, 2.0))
+    assert [costs.predict(n, 0) for n in (1, 32, 33, 64)] == [1.0, 1.0, 2.0, 2.0]
+
+
+def test_what_took_long_once_is_not_believed() -> None:
+    costs = learn(StepCosts(), *[(10, 0, 1.0)] * 3, (10, 0, 90.0), (10, 0, 1.1))
+    assert costs.predict(10, 0) == 1.0
+
+
+def test_a_first_step_that_took_long_is_corrected_by_larger_ones() -> None:
+    costs = learn(StepCosts(), (10, 0, 9.0), (20, 0, 2.0))
+    assert costs.predict(10, 0) == 2.0
+
+
+def test_it_follows_a_machine_that_became_slower() -> None:
+    costs = learn(StepCosts(), *[(10, 0, 1.0)] * 100, *[(10, 0, 2.0)] * 9)
+    assert costs.predict(10, 0) == 2.0
+
+
+def test_work_on_the_past_is_learnt_apart() -> None:
+    work = context_work(8192, 64)
+    costs = learn(StepCosts(), *[(64, 0, 0.1)] * 9, *[(64, work, 0.3)] * 9)
+    assert costs.predict(64, work) == pytest.approx(0.3)
+    assert costs.predict(64, 0) == pytest.approx(0.1)
+    assert costs.predict(64, work / 2) == pytest.approx(0.2)
+
+
+def test_little_work_on_the_past_says_nothing_of_what_it_costs() -> None:
+    costs = learn(StepCosts(), (64, 0, 0.1), (64, MIN_CONTEXT - 1, 5.0))
+    assert costs.predict(1, 10**6) - costs.predict(1, 0) == 0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_predictions_rise_with_both_whatever_was_seen(seed: int) -> None:
+    rng = random.Random(seed)
+    costs = StepCosts()
+    for _ in range(200):
+        seconds = rng.choice([0.0, rng.random(), 100 * rng.random()])
+        costs.observe(rng.randint(1, 300), rng.choice([0, rng.randint(0, 10**6)]), seconds)
+        over_tokens = [costs.predict(n, 5000) for n in range(1, 400, 7)]
+        assert over_tokens == sorted(over_tokens)
+        over_context = [costs.predict(50, c) for c in range(0, 10**6, 10**5)]
+        assert over_context == sorted(over_context)
