@@ -7,7 +7,8 @@ from engine_helpers import check_blocks, make_sequence
 
 from server.engine.kv_cache_manager import KVCacheManager
 from server.engine.latency_target import LatencyTarget
-from server.engine.scheduler import ScheduledStep, Scheduler
+from server.engine.scheduled_step import ScheduledStep
+from server.engine.scheduler import Scheduler
 from server.engine.sequence import Sequence, SequenceStatus
 from server.engine.stats import EngineStats
 from server.engine.step_costs import StepCosts

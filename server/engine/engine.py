@@ -21,7 +21,8 @@ from server.engine.model_runner import ModelRunner
 from server.engine.outputs import SequenceOutput
 from server.engine.sampled_choices import SampledChoices
 from server.engine.sampler import sample
-from server.engine.scheduler import ScheduledStep, Scheduler
+from server.engine.scheduled_step import ScheduledStep
+from server.engine.scheduler import Scheduler
 from server.engine.sequence import EngineRequest, Sequence
 from server.engine.stats import EngineStats
 from server.engine.step_costs import StepCosts

@@ -12,7 +12,7 @@ from server.engine.kv_cache import DeviceKVCache, HostKVCache
 from server.engine.logits import Logits
 from server.engine.logprobs import PromptLogprobs
 from server.engine.model_loader import LoadedModel
-from server.engine.scheduler import ScheduledStep
+from server.engine.scheduled_step import ScheduledStep
 from server.engine.sequence import Sequence
 from server.engine.stats import EngineStats
 from server.engine.step_inputs import PromptRows, StepInputs, StepPacker

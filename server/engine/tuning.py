@@ -15,7 +15,7 @@ from server.engine.config import PluginValue
 from server.engine.cpu_quota import num_allowed_cpus
 from server.engine.model_loader import LoadedModel, load_model
 from server.engine.model_runner import ModelRunner
-from server.engine.scheduler import ScheduledStep
+from server.engine.scheduled_step import ScheduledStep
 from server.engine.sequence import EngineRequest, Sequence
 from server.engine.stats import EngineStats
 from server.engine.tuning_record import Properties, TuningRecord

@@ -6,7 +6,7 @@ import pytest
 from fake_engine import SIZE, FakeEngine, parts
 
 from server.engine.prefix_sharing import PrefixSharing
-from server.engine.scheduler import ScheduledStep
+from server.engine.scheduled_step import ScheduledStep
 from server.engine.sequence import Sequence
 
 PREFIX = list(range(100, 132))

@@ -1,6 +1,6 @@
 import numpy as np
 
-from server.engine.scheduler import ScheduledStep
+from server.engine.scheduled_step import ScheduledStep
 from server.engine.sequence import Sequence
 from server.engine.step_inputs import StepPacker
 from server.engine.step_sizes import StepSizes
