@@ -1,7 +1,9 @@
 """How long steps take, learnt from those that ran."""
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable
+from itertools import accumulate
 from statistics import median
 
 NUM_SAMPLES = 9
@@ -33,39 +35,41 @@ class StepCosts:
     def __init__(self, padded: Callable[[int], int] = lambda num_tokens: num_tokens) -> None:
         self._padded = padded
         self._samples: dict[int, deque[float]] = {}
+        self._medians: dict[int, float] = {}
         self._factors: deque[float] = deque(maxlen=4 * NUM_SAMPLES)
-        self._curve: list[tuple[int, float]] = []
+        self._sizes: list[int] = []
+        self._seconds: list[float] = []
         self._factor = 0.0
 
     def observe(self, num_tokens: int, context: float, seconds: float) -> None:
         """Learn from a step; `context` is the sum of `context_work`."""
         size = self._padded(num_tokens)
-        if context >= MIN_CONTEXT and self._curve:
+        if context >= MIN_CONTEXT and self._sizes:
             self._factors.append(max(0.0, seconds - self._base(size)) / context)
             self._factor = median(self._factors)
         samples = self._samples.setdefault(size, deque(maxlen=NUM_SAMPLES))
         samples.append(max(0.0, seconds - self._factor * context))
-        self._curve = self._make_curve()
+        self._medians[size] = median(samples)
+        self._make_curve()
 
     def predict(self, num_tokens: int, context: float) -> float:
         """Seconds that a step will take; 0 before any was observed."""
         return self._base(self._padded(num_tokens)) + self._factor * context
 
-    def _make_curve(self) -> list[tuple[int, float]]:
-        curve: list[tuple[int, float]] = []
-        for size in sorted(self._samples, reverse=True):
-            seconds = median(self._samples[size])
-            curve.append((size, min(seconds, curve[-1][1]) if curve else seconds))
-        return curve[::-1]
+    def _make_curve(self) -> None:
+        self._sizes = sorted(self._medians)
+        falling = accumulate((self._medians[size] for size in reversed(self._sizes)), min)
+        self._seconds = list(falling)[::-1]
 
     def _base(self, size: int) -> float:
         """The curve at a size: in between on a straight line, beyond its end in proportion."""
-        if not self._curve:
+        if not self._sizes:
             return 0.0
-        left_size, left = 0, self._curve[0][1]
-        for right_size, right in self._curve:
-            if size <= right_size:
-                share = (size - left_size) / (right_size - left_size)
-                return left + share * (right - left)
-            left_size, left = right_size, right
-        return left * size / left_size
+        right = bisect_left(self._sizes, size)
+        if right == len(self._sizes):
+            return self._seconds[-1] * size / self._sizes[-1]
+        if right == 0:
+            return self._seconds[0]
+        left = right - 1
+        share = (size - self._sizes[left]) / (self._sizes[right] - self._sizes[left])
+        return self._seconds[left] + share * (self._seconds[right] - self._seconds[left])
