@@ -13,6 +13,13 @@ from server.engine.waiting_queue import WaitingQueue, is_overdue
 SHARES_OF_OLDEST = 4
 """One in so many of the tokens that a step has for prompts is for the one that came first."""
 
+MAX_PAST_PER_ROW = 64
+"""How much longer than the chunk its past may be, where a chunk is cut because others go first.
+
+Every chunk unpacks all of its past, so that small ones would cost a long prompt the square of its
+length.
+"""
+
 
 class Scheduler:
     """Decodes what decodes, and shares what is left of each step's tokens among the prompts.
@@ -51,6 +58,8 @@ class Scheduler:
         self._max_num_prompt_rows = max_num_prompt_rows
         self._waiting = WaitingQueue(kv)
         self._running: list[Sequence] = []
+        self._oldest: Sequence | None = None
+        self._num_saved = 0
         self._sharing = PrefixSharing(kv.block_size, kv.enable_prefix_caching)
         self._stats = stats
         self._target = target
@@ -121,9 +130,7 @@ class Scheduler:
         """
         readers = [s for s in self._running if s.num_uncomputed_tokens > 1]
         if readers:
-            oldest = min(readers, key=lambda s: (s.arrival, s.index))
-            room = self._room(step, oldest.num_computed_tokens)
-            self._continue(oldest, -(-room // SHARES_OF_OLDEST), step)
+            self._continue_oldest(min(readers, key=lambda s: (s.arrival, s.index)), step)
         may_start = True
         for sequence in self._in_turn(readers):
             if self._budget <= step.num_tokens:
@@ -132,6 +139,17 @@ class Scheduler:
                 self._continue(sequence, self._room(step, sequence.num_computed_tokens), step)
             elif may_start and self._stats.preemptions == num_preemptions:
                 may_start = self._admit(sequence, step)
+
+    def _continue_oldest(self, oldest: Sequence, step: ScheduledStep) -> None:
+        """Give the prompt that was begun first its share, saved up until it is worth a chunk."""
+        if oldest is not self._oldest:
+            self._oldest, self._num_saved = oldest, 0
+        num_past = oldest.num_computed_tokens
+        room = self._room(step, num_past)
+        self._num_saved += -(-room // SHARES_OF_OLDEST)
+        if self._num_saved >= min(room, num_past // MAX_PAST_PER_ROW):
+            self._continue(oldest, min(room, self._num_saved), step)
+            self._num_saved = 0
 
     def _room(self, step: ScheduledStep, num_past: int) -> int:
         """Further tokens that a step may have, of a prompt with that past."""

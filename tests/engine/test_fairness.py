@@ -40,6 +40,19 @@ def test_short_prompts_do_not_hold_back_a_long_one() -> None:
     assert num_steps <= 384 / (16 / 4), "a quarter of each step was for the long one"
 
 
+def test_the_share_of_a_long_prompt_is_saved_up_as_its_past_grows() -> None:
+    engine = FakeEngine(num_blocks=2000)
+    long = engine.add(2000, max_tokens=1)
+    while long.num_computed_tokens < 600:
+        engine.step()
+    chunks = []
+    for _ in range(9):
+        engine.add(16, max_tokens=1)
+        chunks += parts(engine.step(), [long])
+    # The past is 600 tokens long, so that a chunk of fewer than 9 is not worth it.
+    assert sorted(chunks) == [0] * 6 + [12] * 3
+
+
 def test_an_earlier_prompt_is_started_after_a_bounded_number_of_later_ones() -> None:
     engine = FakeEngine(max_num_seqs=1)
     engine.add(1, max_tokens=2)
