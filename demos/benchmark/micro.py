@@ -153,7 +153,9 @@ def main() -> None:
         print("| " + " | ".join(COLUMNS) + " |")
         print("| " + " | ".join(["---"] * len(COLUMNS)) + " |")
         for num_sequences in args.batch_sizes:
-            measured = measure_decode(engine, num_sequences, args.context, args.steps, args.seed)
+            measured = measure_decode(
+                engine, num_sequences, args.context, args.steps, args.seed, args.sampling
+            )
             products_s = sizes.bound_by_products_s(rates, num_sequences, num_sequences)
             print(render_row(str(num_sequences), measured, reading_s, products_s), flush=True)
         measured = measure_prefill(engine, args.prompt, args.seed)

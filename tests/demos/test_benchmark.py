@@ -356,7 +356,9 @@ def test_real_rounds_of_openvino_genai(tiny_model: Path, tmp_path: Path) -> None
 def test_micro_times_only_steps_in_which_every_sequence_decodes(tiny_model: Path) -> None:
     engine = LLMEngine(EngineConfig(tiny_model, num_kv_blocks=64, max_num_batched_tokens=32))
     try:
-        decode = micro.measure_decode(engine, num_sequences=4, context=40, num_steps=7, seed=0)
+        decode = micro.measure_decode(
+            engine, num_sequences=4, context=40, num_steps=7, seed=0, sampling={"temperature": 1.0}
+        )
         prefill = micro.measure_prefill(engine, num_tokens=48, seed=0)
         assert not engine.has_work
     finally:
