@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from server.engine import engine as engine_module
+from server.engine import tuned_model
 from server.engine.tuning import Tuning
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -29,7 +29,7 @@ CONVERTERS = ("torch", "transformers", "optimum-intel", "openvino")
 @pytest.fixture(autouse=True)
 def no_auto_tune(monkeypatch: pytest.MonkeyPatch) -> None:
     """Answers would depend on what was faster just then."""
-    monkeypatch.setattr(engine_module, "tune", lambda *_: Tuning({}, is_remembered=False))
+    monkeypatch.setattr(tuned_model, "tune", lambda *_: Tuning({}, is_remembered=False))
 
 
 @pytest.fixture(scope="session")

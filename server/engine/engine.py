@@ -4,19 +4,17 @@ import json
 import logging
 from collections.abc import Iterable
 from itertools import count
-from time import monotonic, perf_counter
-from typing import Any
+from time import perf_counter
 
 from server.engine.beam_searches import BeamSearches
 from server.engine.cache_sizing import num_kv_blocks
 from server.engine.config import EngineConfig
-from server.engine.kernels import describe_kernels
 from server.engine.kv_cache import bytes_per_block
 from server.engine.kv_cache_manager import KVCacheManager
 from server.engine.latency_target import LatencyTarget
 from server.engine.limits import RequestLimits
 from server.engine.model_info import read_model_info
-from server.engine.model_loader import LoadedModel, load_model, resolve_device
+from server.engine.model_loader import LoadedModel
 from server.engine.model_runner import ModelRunner
 from server.engine.outputs import SequenceOutput
 from server.engine.sampled_choices import SampledChoices
@@ -27,11 +25,11 @@ from server.engine.sequence import EngineRequest, Sequence
 from server.engine.stats import EngineStats
 from server.engine.step_costs import StepCosts
 from server.engine.token_constraint import TokenConstraint
-from server.engine.tuning import Tuning, tune
+from server.engine.tuned_model import TunedModel
+from server.engine.warm_up import warm_up
 from server.errors import (
     GenerationError,
     InvalidRequestError,
-    ModelLoadError,
     ModelNotReadyError,
 )
 from server.payloads import SamplingParams
@@ -42,14 +40,6 @@ MAX_FAILURES_IN_A_ROW = 3
 
 MAX_PROMPT_LOGITS = 2**25
 """Logits that a step computes for log probabilities of prompts: 128 MB, whatever the vocabulary."""
-
-
-MAX_WARM_UP_TOKENS = 512
-"""The largest step that runs at load: larger ones take so long that their first cost is little."""
-
-
-WARM_UP_S = 20.0
-"""No further size of a step is run at load when so much time has gone."""
 
 
 class LLMEngine:
@@ -71,34 +61,11 @@ class LLMEngine:
         self._choices = SampledChoices(self.stats)
         self._searches = BeamSearches(self.stats)
         self._failures_in_a_row = 0
-        self._tuning = self._tune()
-        model = self._load_model()
+        self._model = TunedModel(config, self.info.max_model_len)
+        model = self._model.load()
         self.num_blocks = num_kv_blocks(config, model, self.info.max_model_len)
         self.limits = RequestLimits.of(config, model, self.num_blocks, self.info.max_model_len)
         self._use(model)
-
-    def _tune(self) -> Tuning:
-        config = self.config
-        if not config.auto_tune:
-            return Tuning({}, is_remembered=False)
-        return tune(
-            config.models_path,
-            resolve_device(config.device),
-            config.plugin_config,
-            self.info.max_model_len,
-        )
-
-    def _load_model(self) -> LoadedModel:
-        config = self.config
-        properties = {**config.plugin_config, **self._tuning.properties}
-        try:
-            return load_model(config.models_path, config.device, properties)
-        except ModelLoadError as error:
-            if not self._tuning.properties:
-                raise
-            logger.warning("%s: without what was tuned before: %s", config.models_path, error)
-            self._tuning = Tuning({}, is_remembered=False)
-            return load_model(config.models_path, config.device, config.plugin_config)
 
     def _use(self, model: LoadedModel) -> None:
         config = self.config
@@ -120,11 +87,11 @@ class LLMEngine:
             self.stats,
             LatencyTarget(self._costs, config.target_s),
         )
-        self._warm_up()
+        warm_up(self.runner, self._costs, config.models_path)
         if model.weights_lease is not None:
             # What runs has the weights in a form of its own.
             model.weights_lease.forget_pages()
-        self.status = self._describe(model)
+        self.status = self._model.describe(model)
         logger.info("%s: %s", config.models_path, json.dumps(self.status))
         logger.info(
             "%s on %s: KV cache of %d blocks of %d tokens (%s, %.1f GB reserved), context %s",
@@ -136,34 +103,6 @@ class LLMEngine:
             self.num_blocks * bytes_per_block(model.kv_inputs) / 2**30,
             self.info.max_model_len,
         )
-
-    def _warm_up(self) -> None:
-        """Run a step of every size for which the first one costs much more than the next.
-
-        Of some sizes it runs a second one, to see what they cost.
-        """
-        deadline = monotonic() + WARM_UP_S
-        try:
-            for size in self.runner.token_sizes.spread(MAX_WARM_UP_TOKENS):
-                self.runner.warm_up(size)
-                if size.bit_count() == 1:
-                    self._costs.observe(size, 0.0, self.runner.warm_up(size))
-                if monotonic() > deadline:
-                    logger.info("%s: not all sizes of steps are warm", self.config.models_path)
-                    break
-        except RuntimeError as error:
-            raise ModelLoadError(
-                f"{self.config.models_path}: OpenVINO cannot run it: {error}"
-            ) from error
-
-    def _describe(self, model: LoadedModel) -> dict[str, Any]:
-        """What operators want to know of a model that has run a step of some size."""
-        return {
-            "device": model.device,
-            "plugin_config": dict(self.config.plugin_config),
-            "auto_tuned": self._tuning.properties,
-            "kernels": describe_kernels([model.layers, model.head]),
-        }
 
     @property
     def has_work(self) -> bool:
@@ -313,7 +252,7 @@ class LLMEngine:
         # The old weights go first; there may be no memory for both. As many blocks as before are
         # reserved, or what was accepted might not fit any more.
         self.runner.close()
-        self._use(self._load_model())
+        self._use(self._model.load())
 
     def revive(self) -> None:
         """Load the model anew after a failure; raises what is wrong if it still cannot infer.

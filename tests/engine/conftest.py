@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from engine_helpers import F32
 
-from server.engine import engine as engine_module
+from server.engine import tuned_model
 from server.engine.config import EngineConfig
 from server.engine.engine import LLMEngine
 from server.engine.memory import RESERVATIONS
@@ -38,7 +38,7 @@ def load_once(models_path: Path, device: str, plugin_config: dict[str, Any]) -> 
 
 @pytest.fixture(autouse=True)
 def share_compiled_models(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_module, "load_model", load_once)
+    monkeypatch.setattr(tuned_model, "load_model", load_once)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pytest
 from engine_helpers import run_to_end, start, tokens_of
 
 from server.engine import engine as engine_module
+from server.engine import tuned_model
 from server.engine.engine import LLMEngine
 from server.engine.model_runner import ModelRunner
 from server.engine.outputs import SequenceOutput
@@ -53,13 +54,13 @@ def fault(monkeypatch: pytest.MonkeyPatch) -> Fault:
 def loads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Grows whenever an engine loads its model."""
     seen: list[int] = []
-    load = engine_module.load_model
+    load = tuned_model.load_model
 
     def count(*arguments: Any) -> Any:
         seen.append(1)
         return load(*arguments)
 
-    monkeypatch.setattr(engine_module, "load_model", count)
+    monkeypatch.setattr(tuned_model, "load_model", count)
     return seen
 
 
@@ -155,7 +156,7 @@ def test_a_model_that_cannot_be_loaded_again_ends_it(
     def refuse(*_: Any) -> None:
         raise ModelLoadError("the file is gone")
 
-    monkeypatch.setattr(engine_module, "load_model", refuse)
+    monkeypatch.setattr(tuned_model, "load_model", refuse)
     fault.num_left = 2
     outputs = run_to_end(engine)
     assert all(len(errors_of(outputs, request)) == 1 for request in requests)

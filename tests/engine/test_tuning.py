@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from server.engine import engine as engine_module
-from server.engine import tuning
+from server.engine import tuned_model, tuning
 from server.engine.config import EngineConfig
 from server.engine.engine import LLMEngine
 from server.engine.tuning import STEPS, Tuning, tune
@@ -152,7 +151,7 @@ def test_a_remembered_choice_that_cannot_be_loaded_is_given_up(
     folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     bad = Tuning({"NO_SUCH_PROPERTY": 1}, is_remembered=True)
-    monkeypatch.setattr(engine_module, "tune", lambda *_: bad)
+    monkeypatch.setattr(tuned_model, "tune", lambda *_: bad)
     engine = LLMEngine(EngineConfig(folder, plugin_config=U8, num_kv_blocks=20, auto_tune=True))
     assert engine.status["auto_tuned"] == {}
     assert "without what was tuned before" in caplog.text
@@ -161,7 +160,7 @@ def test_a_remembered_choice_that_cannot_be_loaded_is_given_up(
 
 @pytest.fixture
 def tuned_engine(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LLMEngine]:
-    monkeypatch.setattr(engine_module, "tune", tune)
+    monkeypatch.setattr(tuned_model, "tune", tune)
     engine = LLMEngine(EngineConfig(folder, plugin_config=U8, num_kv_blocks=20, auto_tune=True))
     yield engine
     engine.close()
