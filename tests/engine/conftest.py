@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from engine_helpers import F32
 
-from server.engine import tuned_model
+from server.engine import tuned_model, warm_up
 from server.engine.config import EngineConfig
 from server.engine.engine import LLMEngine
 from server.engine.memory import RESERVATIONS
@@ -39,6 +39,12 @@ def load_once(models_path: Path, device: str, plugin_config: dict[str, Any]) -> 
 @pytest.fixture(autouse=True)
 def share_compiled_models(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tuned_model, "load_model", load_once)
+
+
+@pytest.fixture(autouse=True)
+def warm_up_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There are hundreds of engines here, which all run on the same compiled model."""
+    monkeypatch.setattr(warm_up, "MAX_TOKENS", 2)
 
 
 @pytest.fixture
