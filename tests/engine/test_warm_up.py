@@ -1,0 +1,60 @@
+from pathlib import Path
+
+import pytest
+
+from server.engine import warm_up as module
+from server.engine.step_costs import StepCosts
+from server.engine.step_sizes import StepSizes
+from server.engine.warm_up import warm_up
+from server.errors import ModelLoadError
+
+MODEL = Path("model")
+
+
+class Runner:
+    """Instead of a model: notes the sizes that it is asked to run."""
+
+    def __init__(self, now_s: list[float], seconds_each: float = 0.001) -> None:
+        self.token_sizes = StepSizes(1000)
+        self.sizes: list[int] = []
+        self.now_s = now_s
+        self.seconds_each = seconds_each
+
+    def warm_up(self, size: int) -> float:
+        self.sizes.append(size)
+        self.now_s[0] += self.seconds_each
+        return self.seconds_each
+
+
+@pytest.fixture
+def now_s(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time of a clock that only runners move."""
+    now = [100.0]
+    monkeypatch.setattr(module, "monotonic", lambda: now[0])
+    monkeypatch.setattr(module, "MAX_TOKENS", 512)
+    return now
+
+
+def test_every_size_runs_and_powers_of_two_are_timed(now_s: list[float]) -> None:
+    runner = Runner(now_s)
+    costs = StepCosts(runner.token_sizes.padded)
+    warm_up(runner, costs, MODEL)  # type: ignore[arg-type]
+    assert set(runner.sizes) == {size for size in runner.token_sizes.sizes if size <= 512}
+    twice = sorted(size for size in set(runner.sizes) if runner.sizes.count(size) == 2)
+    assert twice == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]
+
+
+def test_a_slow_model_is_not_waited_for_long(now_s: list[float]) -> None:
+    runner = Runner(now_s, seconds_each=module.TIME_S / 4)
+    warm_up(runner, StepCosts(runner.token_sizes.padded), MODEL)  # type: ignore[arg-type]
+    assert 4 <= len(runner.sizes) <= 6
+
+
+def test_a_model_that_cannot_run_is_not_loaded(now_s: list[float]) -> None:
+    class Broken(Runner):
+        def warm_up(self, size: int) -> float:
+            raise RuntimeError("Check 'x' failed")
+
+    runner = Broken(now_s)
+    with pytest.raises(ModelLoadError, match="model: OpenVINO cannot run it: Check 'x' failed"):
+        warm_up(runner, StepCosts(runner.token_sizes.padded), MODEL)  # type: ignore[arg-type]
