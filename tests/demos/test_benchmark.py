@@ -399,4 +399,4 @@ class TestBounds:
     def test_rates_are_measured(self) -> None:
         assert bounds.measure_read_rate(num_bytes=2**20) > 0
         for is_int8 in (False, True):
-            assert bounds.measure_gemm_rate(is_int8=is_int8, rows=8, size=64) > 0
+            assert bounds.measure_gemm_rate(8, 64, is_int8=is_int8) > 0
