@@ -19,6 +19,10 @@ LOOK_INTERVAL_S = 0.2
 MREMAP_MAYMOVE, MREMAP_FIXED = 1, 2
 MAP_FAILED = ctypes.c_void_p(-1).value
 
+# Pages of a copy that took a file's place do not come again: nobody may forget these. Another lease
+# on the same file replaces the same mappings.
+_MAPPINGS_LOCK = threading.Lock()
+
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = _libc.mremap.restype = ctypes.c_void_p
 _libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
@@ -61,8 +65,9 @@ class FileLease:
 
     def forget_pages(self) -> None:
         """Let the system take back the pages that were read; they come again when needed."""
-        for start, size in self._mappings():
-            _libc.madvise(start, size, mmap.MADV_DONTNEED)
+        with _MAPPINGS_LOCK:
+            for start, size in self._mappings():
+                _libc.madvise(start, size, mmap.MADV_DONTNEED)
 
     def _mappings(self) -> list[tuple[int, int]]:
         """Start and size of each mapping of the file in this process (proc(5), maps)."""
@@ -81,8 +86,9 @@ class FileLease:
         """Make way if somebody wants to write."""
         if self.is_held and fcntl.fcntl(self._fd, fcntl.F_GETLEASE) != fcntl.F_RDLCK:
             logger.info("%s is about to be written to; its contents are kept in memory", self._path)
-            for start, size in self._mappings():
-                _move_to_memory(start, size)
+            with _MAPPINGS_LOCK:
+                for start, size in self._mappings():
+                    _move_to_memory(start, size)
             self.close()
 
 

@@ -59,7 +59,7 @@ def load_model(
     model, an unknown device, or a property that the device refuses.
     """
     core = ov.Core()
-    _check_files(models_path)
+    check_files(models_path)
     lease = None if "ENABLE_MMAP" in plugin_config else _lease_weights(models_path)
     model = _read(core, models_path, plugin_config.get("ENABLE_MMAP", lease is not None))
     device = resolve_device(device)
@@ -97,7 +97,8 @@ def _device_memory_bytes(core: ov.Core, device: str) -> int:
         ) from error
 
 
-def _check_files(models_path: Path) -> None:
+def check_files(models_path: Path) -> None:
+    """Raise ModelLoadError where a file of the model is missing."""
     xml = models_path / MODEL_FILE
     for path in (xml, xml.with_suffix(".bin")):
         if not path.is_file():

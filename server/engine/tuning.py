@@ -13,7 +13,7 @@ import openvino as ov
 
 from server.engine.config import PluginValue
 from server.engine.cpu_quota import num_allowed_cpus
-from server.engine.model_loader import LoadedModel, load_model
+from server.engine.model_loader import LoadedModel, check_files, load_model
 from server.engine.model_runner import ModelRunner
 from server.engine.scheduled_step import ScheduledStep
 from server.engine.sequence import EngineRequest, Sequence
@@ -55,8 +55,9 @@ def tune(
     the geometric mean of its times for `STEPS`. Only the CPU plugin is tuned. Raises
     ModelLoadError where the model cannot run with the stated properties.
     """
-    if not device.startswith("CPU"):
+    if device != "CPU":
         return Tuning({}, False)
+    check_files(models_path)
     record = TuningRecord(models_path, device, stated)
     remembered = record.find()
     if remembered is not None:
@@ -84,7 +85,10 @@ class _Tuner:
         best: Properties = {}
         model = self._load(best)
         choices = list(_choices(model, self._stated))
-        best_score = self._score(model, best)
+        try:
+            best_score = self._score(model, best)
+        except RuntimeError as error:
+            raise ModelLoadError(f"{self._models_path}: OpenVINO cannot run it: {error}") from error
         del model
         for candidates in choices:
             base = best

@@ -142,8 +142,28 @@ def test_a_folder_that_cannot_be_written_to(folder: Path, monkeypatch: pytest.Mo
     assert not tune(folder, "CPU", U8, None).is_remembered
 
 
-def test_other_devices_are_not_tuned(folder: Path) -> None:
-    assert tune(folder, "GPU.0", {}, None).properties == {}
+@pytest.mark.parametrize("name", ["openvino_model.xml", "openvino_model.bin"])
+def test_a_missing_file_is_named(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    with pytest.raises(ModelLoadError, match=f"{name} not found"):
+        tune(folder, "CPU", U8, None)
+
+
+def test_a_model_that_cannot_run_is_not_tuned(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> list[float]:
+        raise RuntimeError("Check 'x' failed")
+
+    monkeypatch.setattr(tuning, "measure", fail)
+    with pytest.raises(ModelLoadError, match="OpenVINO cannot run it: Check 'x' failed"):
+        tune(folder, "CPU", U8, None)
+    assert not (folder / RECORD_FILE).exists()
+
+
+@pytest.mark.parametrize("device", ["GPU.0", "CPUX", "AUTO:CPU"])
+def test_other_devices_are_not_tuned(folder: Path, device: str) -> None:
+    assert tune(folder, device, {}, None).properties == {}
     assert not (folder / RECORD_FILE).exists()
 
 
