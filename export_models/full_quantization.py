@@ -52,7 +52,8 @@ def main() -> None:
         args.model, padding_side="left", trust_remote_code=args.trust_remote_code
     )
     if args.samples:
-        samples = [encode(tokenizer, sample) for sample in json.loads(args.samples.read_text())]
+        given = json.loads(args.samples.read_text())[: args.num_samples]
+        samples = [encode(tokenizer, sample) for sample in given]
     else:
         samples = _generate(args, tokenizer)
     print(f"calibrating on {len(samples)} samples, {sum(map(len, samples))} tokens", flush=True)

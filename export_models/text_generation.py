@@ -76,7 +76,8 @@ def add_flags(parser: Parser) -> None:
         "--calibration_file",
         type=Path,
         help="text on which --quant_mode measures activations: one on each line, or JSON objects "
-        'with "text" or "messages" (default: what the model generates for a few questions)',
+        'with "text" or "messages", of which the first 128 are used (default: what the model '
+        "generates for a few questions)",
     )
     add("--kv_cache_precision", choices=["u8"], help="precision of the KV cache")
     add(

@@ -71,11 +71,12 @@ def test_extra_parameters_reach_the_converter(run_export, checkpoint: Path, tmp_
 
 def test_export_quantises_activations(run_export, checkpoint: Path, tmp_path, layer_types) -> None:
     messages = [{"role": "user", "content": "the cat sat on the mat"}]
-    lines = [json.dumps({"messages": messages}), json.dumps({"text": "looked at the moon"})]
+    lines = [json.dumps({"messages": messages})]
+    lines += [json.dumps({"text": text}) for text in ("looked at the moon", "is not looked at")]
     (tmp_path / "texts.jsonl").write_text("\n".join(lines))
     result = run_export(
         *("--source_model", checkpoint, "--quant_mode", "int8"),
-        *("--calibration_file", "texts.jsonl"),
+        *("--calibration_file", "texts.jsonl", "--extra_quantization_params", "--num-samples 2"),
     )
     assert result.returncode == 0, result.stderr
     model = tmp_path / "models" / "tiny"
