@@ -28,7 +28,11 @@ def stretch_sums(num_stretches: int, stretch: int) -> StretchSums:
     return StretchSums(num_stretches, stretch)
 
 
-def logits_of(values: npt.NDArray[np.float32], stretch: int = 64) -> Logits:
+def logits_of(
+    values: npt.NDArray[np.float32],
+    stretch: int = 64,
+    scales: npt.NDArray[np.float32] | None = None,
+) -> Logits:
     """Logits as a head gives them, for f32[rows, vocabulary]."""
     num_rows, vocab_size = values.shape
     num_stretches = -(-vocab_size // stretch)
@@ -37,7 +41,13 @@ def logits_of(values: npt.NDArray[np.float32], stretch: int = 64) -> Logits:
     maxima = padded.reshape(num_rows, num_stretches, stretch).max(axis=2)
     # What the reduction of the CPU plugin starts from.
     maxima = np.fmax(maxima, np.finfo(np.float32).min)
-    return Logits(padded, maxima, vocab_size, stretch_sums(num_stretches, stretch))
+    return Logits(padded, maxima, vocab_size, stretch_sums(num_stretches, stretch), scales)
+
+
+def values_of(logits: Logits, index: int) -> npt.NDArray[np.float32]:
+    """What the head gave for one of the rows; to change it changes the logits."""
+    values: npt.NDArray[np.float32] = logits._values[logits._rows[index], : logits.vocab_size]
+    return values
 
 
 def make_request(

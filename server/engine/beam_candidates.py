@@ -56,7 +56,7 @@ def find_candidates(logits: Logits, sequence: Sequence, count: int) -> Candidate
     token_ids, scores = found.token_ids[0, is_possible], found.values[0, is_possible]
     if scored is logits:
         scores = scores - norm
-    logprobs = logits.row(0)[token_ids] - norm
+    logprobs = logits.select(np.zeros_like(token_ids)).of_tokens(token_ids) - norm
     best = logits.likeliest(sequence.request.params.logprobs or 0)
     top = zip(best.token_ids[0].tolist(), (best.values[0] - norm).tolist(), strict=True)
     return Candidates(token_ids, scores, logprobs, tuple(top))

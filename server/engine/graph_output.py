@@ -21,7 +21,8 @@ class ModelOutput:
     """What a head gives: rows of logits, and the highest of each stretch of them.
 
     Its first output is f32[rows, num_stretches * stretch]: the logits of `vocab_size` tokens and
-    -inf after them, up to the end of the last stretch. Its second is f32[rows, num_stretches].
+    -inf after them, up to the end of the last stretch. Its second is f32[rows, num_stretches]. A
+    third, where there is one, is f32[rows, 1]: the factor of each row of the other two.
     """
 
     vocab_size: int

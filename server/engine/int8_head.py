@@ -7,6 +7,7 @@ from openvino import opset13 as ops
 _LEVELS = 255
 # What stands between symmetric int8 weights and their product: constants of a scale, and casts.
 _DEQUANTIZATION_OPS = frozenset({"Convert", "Multiply"})
+_ARRANGING_OPS = frozenset({"Pad", "ReduceMax", "Reshape"})
 
 
 def quantize_rows(head: ov.Model) -> bool:
@@ -16,6 +17,10 @@ def quantize_rows(head: ov.Model) -> bool:
     for; the CPU plugin has it for f32 inputs only, and for the fused MLPs. Written as a
     FakeQuantize of a row divided by its maximum, it becomes an int8 matrix product. Returns False,
     and changes nothing, where the weights are not i8 with one scale for each output channel.
+
+    The scales of the rows become one more output of the head, f32[rows, 1], by which whoever reads
+    a logit multiplies it: to do it here would be another pass over all logits. Only where the head
+    computes with the product, a bias for example, the product is scaled here.
     """
     product = next(n for n in head.get_ordered_ops() if n.get_type_name() == "MatMul")
     if not _has_symmetric_weights(product):
@@ -27,15 +32,35 @@ def quantize_rows(head: ov.Model) -> bool:
     scale = ops.maximum(largest, ops.constant(np.float32(np.finfo(np.float32).tiny)))
     low, high = (ops.constant(np.float32(bound)) for bound in (-1, 1))
     rows = ops.fake_quantize(ops.divide(hidden, scale), low, high, low, high, _LEVELS)
-    readers = list(product.output(0).get_target_inputs())
-    product.input(0).replace_source_output(rows.output(0))
     # NaN and infinity, which int8 cannot express, come back as NaN.
     zero = ops.multiply(ops.reduce_sum(hidden, last_axis, keep_dims=True), np.float32(0))
-    scaled = ops.multiply(product, ops.add(scale, zero))
-    for reader in readers:
-        reader.replace_source_output(scaled.output(0))
+    scale_or_nan = ops.add(scale, zero)
+    if _is_only_arranged(product):
+        shape = ops.constant([-1, 1], dtype=ov.Type.i64)
+        head.add_results([ops.result(ops.reshape(scale_or_nan, shape, False))])
+    else:
+        _multiply(product, scale_or_nan)
+    product.input(0).replace_source_output(rows.output(0))
     head.validate_nodes_and_infer_types()
     return True
+
+
+def _is_only_arranged(product: ov.Node) -> bool:
+    """Whether nothing is done to the product but what a factor of each row commutes with."""
+    readers = [reader.get_node() for reader in product.output(0).get_target_inputs()]
+    return all(
+        node.get_type_name() == "Result"
+        or (node.get_type_name() in _ARRANGING_OPS and _is_only_arranged(node))
+        for node in readers
+    )
+
+
+def _multiply(product: ov.Node, scale: ov.Node) -> None:
+    """Let all that reads a product read the scaled one."""
+    readers = list(product.output(0).get_target_inputs())
+    scaled = ops.multiply(product, scale)
+    for reader in readers:
+        reader.replace_source_output(scaled.output(0))
 
 
 def _has_symmetric_weights(product: ov.Node) -> bool:

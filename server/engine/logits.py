@@ -43,16 +43,24 @@ class Logits:
 
     `values` is f32[R, N * S]: each row is N stretches of S tokens, the last one with -inf after the
     end of the vocabulary. `maxima`, f32[R, N], are the highest logits of the stretches; -inf may be
-    the lowest float there, and NaN may be left out; None finds them when they are needed. At first
-    K is R; `select` chooses rows.
+    the lowest float there, and NaN may be left out; None finds them when they are needed. `scales`,
+    f32[R] or None for 1, are factors of the rows of both, by which each logit is multiplied when it
+    is read; they are positive or NaN, and the values finite where they are given. At first K is R;
+    `select` chooses rows.
     """
 
     def __init__(
-        self, values: Floats, maxima: Floats | None, vocab_size: int, sums: StretchSums
+        self,
+        values: Floats,
+        maxima: Floats | None,
+        vocab_size: int,
+        sums: StretchSums,
+        scales: Floats | None = None,
     ) -> None:
         self.vocab_size = vocab_size
         self._values, self._known_maxima, self._sums = values, maxima, sums
         self._stretches = values.reshape(len(values), sums.num_stretches, sums.stretch)
+        self._scales = np.ones(len(values), np.float32) if scales is None else scales
         self._rows = np.arange(len(values))
 
     def __len__(self) -> int:
@@ -60,11 +68,12 @@ class Logits:
 
     @cached_property
     def _all_maxima(self) -> Floats:
-        if self._known_maxima is not None:
-            return self._known_maxima
-        starts = np.arange(0, self._values.shape[1], self._sums.stretch)
-        maxima: Floats = np.maximum.reduceat(self._values, starts, axis=1)
-        return maxima
+        maxima = self._known_maxima
+        if maxima is None:
+            starts = np.arange(0, self._values.shape[1], self._sums.stretch)
+            maxima = np.maximum.reduceat(self._values, starts, axis=1)
+        scaled: Floats = maxima * self._scales[:, None]
+        return scaled
 
     @cached_property
     def _all_highest(self) -> Floats:
@@ -83,6 +92,12 @@ class Logits:
         highest: Floats = self._all_highest[self._rows]
         return highest
 
+    @property
+    def _row_scales(self) -> Floats:
+        """The factor of each row, f32[K]."""
+        scales: Floats = self._scales[self._rows]
+        return scales
+
     def select(self, which: Ints | list[int] | slice) -> "Logits":
         """Some of these rows, without a copy of their logits."""
         _ = self._all_highest  # Found once, for all that are selected from these.
@@ -93,15 +108,10 @@ class Logits:
 
     def changed(self, change: Callable[[int, Floats], None]) -> "Logits":
         """A copy of these rows, after `change` has had the number and the logits of each."""
-        values = self._values[self._rows]
+        values = self._values[self._rows] * self._row_scales[:, None]
         for i, row in enumerate(values[:, : self.vocab_size]):
             change(i, row)
         return Logits(values, None, self.vocab_size, self._sums)
-
-    def row(self, index: int) -> Floats:
-        """All logits of one of the rows, f32[vocab_size], without a copy."""
-        values: Floats = self._values[self._rows[index], : self.vocab_size]
-        return values
 
     def argmax(self) -> Ints:
         """The likeliest token of each row; the first of equal ones."""
@@ -113,19 +123,21 @@ class Logits:
 
     def of_tokens(self, token_ids: Ints) -> Floats:
         """The logit of one token of each row."""
-        values: Floats = self._values[self._rows, token_ids]
+        values: Floats = self._values[self._rows, token_ids] * self._row_scales
         return values
 
     def in_stretch(self, stretches: Ints) -> Floats:
         """The logits of one stretch of each row, f32[K, S]."""
-        values: Floats = self._stretches[self._rows, stretches]
+        values: Floats = self._stretches[self._rows, stretches] * self._row_scales[:, None]
         return values
 
     def sums(self, temperatures: Floats) -> Doubles:
         """Sums of exp((logit - highest) / temperature) over each stretch, f64[K, N]."""
         sums = np.empty(self.maxima.shape, np.float64)
         for i, row in enumerate(self._rows):
-            sums[i] = self._sums.of(self._stretches[row], self.highest[i], temperatures[i])
+            sums[i] = self._sums.of(
+                self._stretches[row], self.highest[i], temperatures[i], self._scales[row]
+            )
         return sums
 
     def reached_by(self, counts: Ints) -> Floats:
@@ -155,9 +167,10 @@ class Logits:
     def at_least(self, bounds: Floats) -> TokenLogits:
         """The tokens not below the bound of their row; of a wide row that is alone all tokens."""
         if len(self) == 1 and self._is_wide(bounds)[0]:
-            return TokenLogits(np.arange(self._values.shape[1])[None], self._values[self._rows])
+            values = self._values[self._rows] * self._row_scales[:, None]
+            return TokenLogits(np.arange(values.shape[1])[None], values)
         rows, stretches = np.nonzero(self.maxima >= bounds[:, None])
-        values = self._stretches[self._rows[rows], stretches]
+        values = self._stretches[self._rows[rows], stretches] * self._row_scales[rows, None]
         found, inside = np.nonzero(values >= bounds[rows, None])
         of_row = rows[found]
         counts = np.bincount(of_row, minlength=len(self))

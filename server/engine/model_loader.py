@@ -67,8 +67,9 @@ def load_model(
     parts = part_model(model, models_path / MODEL_FILE)
     plugin_config = with_safe_precision(core, device, plugin_config)
     layers = _compile(core, parts.layers, device, plugin_config, models_path)
-    if _has_row_wise_quantization(layers, device):
-        quantize_rows(parts.head)
+    if _has_row_wise_quantization(layers, device) and quantize_rows(parts.head):
+        # The product is int8 all the same; in bf16 it would be rounded to 8 bits.
+        plugin_config = {**plugin_config, "INFERENCE_PRECISION_HINT": "f32"}
     head = _compile(core, parts.head, device, plugin_config, models_path)
     inputs = cache_inputs(layers)
     return LoadedModel(

@@ -95,7 +95,7 @@ class ModelRunner:
         inputs = self._packer.pack(step)
         self._set(inputs)
         packed = perf_counter()
-        self._layers.infer()
+        _infer(self._layers)
         num_rows = len(inputs.complete) + sum(num for _, num in inputs.prompts)
         if num_rows:
             self._infer_head()
@@ -109,7 +109,7 @@ class ModelRunner:
         inputs = self._packer.pack_padding(num_tokens, num_rows)
         self._set(inputs)
         started = perf_counter()
-        self._layers.infer()
+        _infer(self._layers)
         self._infer_head()
         return perf_counter() - started
 
@@ -129,7 +129,7 @@ class ModelRunner:
 
     def _infer_head(self) -> None:
         self._head.set_input_tensor(self._layers.get_output_tensor(0))
-        self._head.infer()
+        _infer(self._head)
 
     def _output(self, inputs: StepInputs, num_rows: int) -> StepOutput:
         head = self._model.output
@@ -138,7 +138,9 @@ class ModelRunner:
         else:
             values = np.empty((0, head.num_stretches * head.stretch), np.float32)
             maxima = np.empty((0, head.num_stretches), np.float32)
-        logits = Logits(values, maxima, head.vocab_size, self._sums)
+        has_scales = num_rows and len(self._model.head.outputs) > 2
+        scales = self._rows(2)[:, 0] if has_scales else None
+        logits = Logits(values, maxima, head.vocab_size, self._sums, scales)
         num_complete = len(inputs.complete)
         prompt_logits = _share_out(logits.select(slice(num_complete, None)), inputs.prompts)
         return StepOutput(inputs.complete, logits.select(slice(num_complete)), prompt_logits)
@@ -148,6 +150,11 @@ class ModelRunner:
         data = self._head.get_output_tensor(output_index).data
         rows: npt.NDArray[np.float32] = data.reshape(len(data), -1)
         return rows
+
+
+def _infer(request: ov.InferRequest) -> None:
+    """Run a request; its outputs are not copied, as the binding otherwise does."""
+    request.infer(share_outputs=True)
 
 
 def _stretch_sums(model: LoadedModel) -> StretchSums:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from engine_helpers import check_blocks, logits_of, make_request
+from engine_helpers import check_blocks, logits_of, make_request, values_of
 from fake_engine import NO_TARGET
 
 from server.engine.beam_candidates import find_candidates
@@ -246,7 +246,7 @@ def test_candidates_leave_the_logits_as_they_are() -> None:
     logits = logits_of(row[None])
     found = find_candidates(logits, sequence, 10)
     assert found is not None
-    assert np.array_equal(logits.row(0), row)
+    assert np.array_equal(values_of(logits, 0), row)
     expected = log_softmax(row)
     assert found.logprobs == pytest.approx(expected[found.token_ids])
     shaped = expected * [1, 2, 2, 1, 1, 1] + [0, 0, 0, 0, 0, 1]

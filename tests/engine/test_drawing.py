@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from engine_helpers import logits_of
+from engine_helpers import logits_of, values_of
 
 from server.engine.drawing import draw
 from server.payloads import SamplingParams
@@ -120,5 +120,5 @@ def test_a_row_draws_the_same_whatever_is_beside_it() -> None:
 @pytest.mark.parametrize("fields", [{}, {"top_p": 0.9}], ids=str)
 def test_nan_beside_good_logits_is_told(fields: dict[str, Any]) -> None:
     logits = logits_of(np.zeros((1, 3000), np.float32))
-    logits.row(0)[1000] = np.nan
+    values_of(logits, 0)[1000] = np.nan
     assert draw(logits, [SamplingParams(**fields)], np.array([0.1])).tolist() == [-1]

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from engine_helpers import run_to_end, start, tokens_of
+from engine_helpers import run_to_end, start, tokens_of, values_of
 
 from server.engine import engine as engine_module
 from server.engine import tuned_model
@@ -201,7 +201,7 @@ def test_bad_logits_fail_their_own_request(
         output = real(runner, step)
         for row, sequence in enumerate(output.sequences):
             if sequence.request is victim and sequence.num_generated_tokens == 3:
-                output.logits.row(row)[:] = bad
+                values_of(output.logits, row)[:] = bad
         return output
 
     monkeypatch.setattr(ModelRunner, "run", run)
@@ -290,7 +290,7 @@ def test_bad_logits_of_one_beam_fail_its_own_request(
         output = real(runner, step)
         for row, sequence in enumerate(output.sequences):
             if sequence.request is victim and sequence.num_generated_tokens == 3:
-                output.logits.row(row)[:] = np.nan
+                values_of(output.logits, row)[:] = np.nan
                 break
         return output
 

@@ -11,12 +11,18 @@ WEIGHTS = RNG.integers(-127, 128, (VOCAB, HIDDEN)).astype(np.int8)
 SCALES = RNG.uniform(0.01, 0.02, (VOCAB, 1)).astype(np.float16)
 
 
-def head(weights: np.ndarray = WEIGHTS, scales: np.ndarray = SCALES) -> ov.Model:
+def head(
+    weights: np.ndarray = WEIGHTS, scales: np.ndarray = SCALES, is_scaled: bool = True
+) -> ov.Model:
     """A head as nncf writes it, weights times scales in f16, with something behind the product."""
     hidden = ops.parameter([-1, 1, HIDDEN], ov.Type.f32)
     scaled = ops.multiply(ops.convert(ops.constant(weights), "f16"), ops.constant(scales))
     product = ops.matmul(hidden, ops.convert(scaled, "f32"), False, True)
-    return ov.Model([ops.result(ops.multiply(product, np.float32(2)))], [hidden])
+    if is_scaled:
+        return ov.Model([ops.result(ops.multiply(product, np.float32(2)))], [hidden])
+    rows = ops.reshape(product, ops.constant([-1, VOCAB], dtype=ov.Type.i64), False)
+    maxima = ops.reduce_max(rows, ops.constant([1], dtype=ov.Type.i64), False)
+    return ov.Model([ops.result(rows), ops.result(maxima)], [hidden])
 
 
 def run(model: ov.Model, hidden: np.ndarray) -> np.ndarray:
@@ -35,6 +41,21 @@ def test_rows_of_any_size_keep_their_precision(size: float) -> None:
     assert quantize_rows(model)
     expected = exact(hidden)
     assert np.abs(run(model, hidden) - expected).max() < 0.01 * np.abs(expected).max()
+
+
+def test_a_product_that_only_changes_its_form_leaves_the_scale_to_its_readers() -> None:
+    hidden = RNG.normal(size=(5, 1, HIDDEN)).astype(np.float32) * 30
+    hidden[3, 0, 7] = np.nan
+    model = head(is_scaled=False)
+    assert quantize_rows(model)
+    compiled = ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    rows, maxima, scales = compiled([hidden]).values()
+    assert scales.shape == (5, 1)
+    assert np.isfinite(rows).all()
+    assert np.isnan(scales[:, 0]).tolist() == [False, False, False, True, False]
+    logits, expected = np.delete(rows * scales, 3, axis=0), np.delete(exact(hidden) / 2, 3, axis=0)
+    assert np.abs(logits - expected[:, 0]).max() < 0.01 * np.abs(expected).max()
+    np.testing.assert_array_equal(maxima, rows.max(axis=1))
 
 
 def test_rows_are_scaled_one_by_one() -> None:

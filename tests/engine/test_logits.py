@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from engine_helpers import logits_of
+from engine_helpers import logits_of, values_of
 
 Array = npt.NDArray[Any]
 
@@ -37,6 +37,34 @@ def test_the_likeliest_are_found_in_order(vocab_size: int) -> None:
 def test_the_first_of_the_likeliest(vocab_size: int) -> None:
     rows = kinds_of_rows(vocab_size)
     np.testing.assert_array_equal(logits_of(rows).argmax(), rows.argmax(axis=1))
+
+
+@pytest.mark.parametrize("count", [1, 20, 1000])
+def test_factors_of_rows_are_in_all_that_is_read(count: int) -> None:
+    rows = kinds_of_rows(1000)[:4]
+    scales = np.array([0.25, 2.0, 4.0, 0.5], np.float32)
+    given, expected = logits_of(rows / scales[:, None], scales=scales), logits_of(rows)
+    temperatures = np.array([1.0, 0.5, 2.0, 1.0], np.float32)
+    bounds = expected.reached_by(np.full(4, count))
+    np.testing.assert_array_equal(given.reached_by(np.full(4, count)), bounds)
+    for read in (
+        lambda logits: logits.highest,
+        lambda logits: logits.argmax(),
+        lambda logits: logits.of_tokens(np.array([0, 5, 99, 999])),
+        lambda logits: logits.sums(temperatures),
+        lambda logits: logits.likeliest(count).token_ids,
+        lambda logits: logits.likeliest(count).values,
+        lambda logits: logits.select([2, 0]).in_stretch(np.array([3, 0])),
+        lambda logits: logits.select([3]).at_least(bounds[3:]).values,
+        lambda logits: logits.changed(lambda i, row: None).likeliest(count).values,
+    ):
+        np.testing.assert_array_equal(read(given), read(expected))
+
+
+def test_a_row_whose_factor_is_nan_has_no_logits() -> None:
+    rows = kinds_of_rows(1000)[:2]
+    logits = logits_of(rows, scales=np.array([np.nan, 1.0], np.float32))
+    assert np.isnan(logits.of_tokens(logits.argmax())).tolist() == [True, False]
 
 
 def test_tokens_above_a_bound() -> None:
@@ -83,7 +111,7 @@ def test_sums_of_weights(temperature: float) -> None:
 def test_sums_tell_of_what_is_no_number(bad: float, place: int) -> None:
     rows = np.zeros((1, 1000), np.float32)
     logits = logits_of(rows)
-    logits.row(0)[place] = bad
+    values_of(logits, 0)[place] = bad
     assert not np.isfinite(logits.sums(np.ones(1, np.float32))).all()
 
 
@@ -102,4 +130,4 @@ def test_a_copy_is_changed_alone() -> None:
     assert copied.argmax().tolist()[::2] == [999, rows[3].argmax()]
     assert copied.likeliest(2).token_ids[0].tolist() == [999, 5]
     assert copied.highest[1] == -np.inf
-    np.testing.assert_array_equal([logits.row(i) for i in range(len(rows))], rows)
+    np.testing.assert_array_equal([values_of(logits, i) for i in range(len(rows))], rows)
