@@ -14,7 +14,7 @@ from server.engine.logits import Logits
 from server.engine.outputs import SequenceOutput
 from server.engine.sequence import EngineRequest
 from server.engine.sequence import Sequence as EngineSequence
-from server.engine.stretch_sums import StretchSums
+from server.engine.stretches import Stretches
 from server.payloads import SamplingParams
 
 F32 = {"KV_CACHE_PRECISION": "f32", "INFERENCE_PRECISION_HINT": "f32"}
@@ -23,9 +23,9 @@ _numbers = count()
 
 
 @cache
-def stretch_sums(num_stretches: int, stretch: int) -> StretchSums:
-    """Sums for rows of this form."""
-    return StretchSums(num_stretches, stretch)
+def stretches(num: int, size: int) -> Stretches:
+    """What reduces rows of this form."""
+    return Stretches(num, size)
 
 
 def logits_of(
@@ -34,14 +34,11 @@ def logits_of(
     scales: npt.NDArray[np.float32] | None = None,
 ) -> Logits:
     """Logits as a head gives them, for f32[rows, vocabulary]."""
-    num_rows, vocab_size = values.shape
+    vocab_size = values.shape[1]
     num_stretches = -(-vocab_size // stretch)
     ends = ((0, 0), (0, num_stretches * stretch - vocab_size))
     padded = np.pad(values, ends, constant_values=-np.inf)
-    maxima = padded.reshape(num_rows, num_stretches, stretch).max(axis=2)
-    # What the reduction of the CPU plugin starts from.
-    maxima = np.fmax(maxima, np.finfo(np.float32).min)
-    return Logits(padded, maxima, vocab_size, stretch_sums(num_stretches, stretch), scales)
+    return Logits(padded, vocab_size, stretches(num_stretches, stretch), scales)
 
 
 def values_of(logits: Logits, index: int) -> npt.NDArray[np.float32]:

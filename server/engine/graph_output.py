@@ -18,16 +18,16 @@ LOGIT_OPS = frozenset({"Add", "Convert", "Divide", "Multiply", "Reshape", "Tanh"
 
 @dataclass(frozen=True, slots=True)
 class ModelOutput:
-    """What a head gives: rows of logits, and the highest of each stretch of them.
+    """What a head gives: rows of logits, cut into stretches.
 
-    Its first output is f32[rows, num_stretches * stretch]: the logits of `vocab_size` tokens and
-    -inf after them, up to the end of the last stretch. Its second is f32[rows, num_stretches]. A
-    third, where there is one, is f32[rows, 1]: the factor of each row of the other two.
+    Its first output is f32[rows, ..., num_stretches * stretch_size]: the logits of `vocab_size`
+    tokens, and -inf after them up to the end of the last stretch. A second one, where there is one,
+    is f32[rows, 1]: the factors by which the rows are to be multiplied.
     """
 
     vocab_size: int
     num_stretches: int
-    stretch: int
+    stretch_size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def part_model(model: ov.Model, where: Path) -> PartedModel:
     product.input(0).replace_source_output(head_input.output(0))
     head = ov.Model([logits.get_node()], [head_input], "head")
     head.validate_nodes_and_infer_types()
-    return PartedModel(layers, head, _add_stretch_maxima(head))
+    return PartedModel(layers, head, _fill_last_stretch(head))
 
 
 def _find_product(logits: ov.Output, where: Path) -> ov.Node:
@@ -78,27 +78,18 @@ def _find_product(logits: ov.Output, where: Path) -> ov.Node:
     return node
 
 
-def _add_stretch_maxima(head: ov.Model) -> ModelOutput:
-    """Cut the logits, the only output of a head, into stretches, and add the output of the maxima.
-
-    Sampling then reads a few kB of most rows instead of all, and the maxima are found by all
-    threads while the logits are still in their caches.
-    """
+def _fill_last_stretch(head: ov.Model) -> ModelOutput:
+    """Cut the logits, the only output of a head, into stretches of the same size."""
     logits = head.output(0).get_node().input_value(0)
     vocab_size = int(logits.get_partial_shape()[-1].get_length())
     size = next((s for s in STRETCHES if vocab_size % s == 0), DEFAULT_STRETCH)
     num_stretches = -(-vocab_size // size)
-    rows = ops.reshape(logits, ops.constant([-1, vocab_size], dtype=ov.Type.i64), False)
-    if num_stretches * size > vocab_size:
-        ends = ([0, 0], [0, num_stretches * size - vocab_size])
-        lowest = ops.constant(np.float32(-np.inf))
-        rows = ops.pad(
-            rows, *(ops.constant(e, dtype=ov.Type.i64) for e in ends), "constant", lowest
-        )
-    shape = ops.constant([-1, num_stretches, size], dtype=ov.Type.i64)
-    stretches = ops.reshape(rows, shape, False)
-    maxima = ops.reduce_max(stretches, ops.constant([2], dtype=ov.Type.i64), False)
-    head.output(0).get_node().input(0).replace_source_output(rows.output(0))
-    head.add_results([ops.result(maxima)])
-    head.validate_nodes_and_infer_types()
+    num_missing = num_stretches * size - vocab_size
+    if num_missing:
+        no_ends = [0] * (logits.get_partial_shape().rank.get_length() - 1)
+        begins, ends = (ops.constant([*no_ends, n], dtype=ov.Type.i64) for n in (0, num_missing))
+        lowest = ops.convert(ops.constant(np.float32(-np.inf)), logits.get_element_type())
+        filled = ops.pad(logits, begins, ends, "constant", lowest)
+        head.output(0).get_node().input(0).replace_source_output(filled.output(0))
+        head.validate_nodes_and_infer_types()
     return ModelOutput(vocab_size, num_stretches, size)

@@ -7,7 +7,7 @@ from openvino import opset13 as ops
 _LEVELS = 255
 # What stands between symmetric int8 weights and their product: constants of a scale, and casts.
 _DEQUANTIZATION_OPS = frozenset({"Convert", "Multiply"})
-_ARRANGING_OPS = frozenset({"Pad", "ReduceMax", "Reshape"})
+_ARRANGING_OPS = frozenset({"Pad", "Reshape"})
 
 
 def quantize_rows(head: ov.Model) -> bool:

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from server.engine.stretch_sums import StretchSums
+from server.engine.stretches import Stretches
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -42,47 +42,32 @@ class Logits:
     """K rows of logits, of which no more is read than an answer depends on.
 
     `values` is f32[R, N * S]: each row is N stretches of S tokens, the last one with -inf after the
-    end of the vocabulary. `maxima`, f32[R, N], are the highest logits of the stretches; -inf may be
-    the lowest float there, and NaN may be left out; None finds them when they are needed. `scales`,
-    f32[R] or None for 1, are factors of the rows of both, by which each logit is multiplied when it
-    is read; they are positive or NaN, and the values finite where they are given. At first K is R;
-    `select` chooses rows.
+    end of the vocabulary. `scales`, f32[R] or None for 1, are factors of the rows, by which each
+    logit is multiplied when it is read; they are positive or NaN, and the logits finite where they
+    are given. At first K is R; `select` chooses rows.
     """
 
     def __init__(
         self,
         values: Floats,
-        maxima: Floats | None,
         vocab_size: int,
-        sums: StretchSums,
+        stretches: Stretches,
         scales: Floats | None = None,
     ) -> None:
         self.vocab_size = vocab_size
-        self._values, self._known_maxima, self._sums = values, maxima, sums
-        self._stretches = values.reshape(len(values), sums.num_stretches, sums.stretch)
+        self._values, self._stretches = values, stretches
+        self._in_stretches = values.reshape(len(values), stretches.num, stretches.size)
         self._scales = np.ones(len(values), np.float32) if scales is None else scales
+        self._all_maxima: Floats = stretches.maxima(values) * self._scales[:, None]
+        self._all_highest: Floats = self._all_maxima.max(axis=1, initial=-np.inf)
         self._rows = np.arange(len(values))
 
     def __len__(self) -> int:
         return len(self._rows)
 
     @cached_property
-    def _all_maxima(self) -> Floats:
-        maxima = self._known_maxima
-        if maxima is None:
-            starts = np.arange(0, self._values.shape[1], self._sums.stretch)
-            maxima = np.maximum.reduceat(self._values, starts, axis=1)
-        scaled: Floats = maxima * self._scales[:, None]
-        return scaled
-
-    @cached_property
-    def _all_highest(self) -> Floats:
-        highest: Floats = self._all_maxima.max(axis=1, initial=-np.inf)
-        return highest
-
-    @cached_property
     def maxima(self) -> Floats:
-        """The highest logit of each stretch, f32[K, N]."""
+        """The highest logit of each stretch, f32[K, N]; not all that are none are told."""
         maxima: Floats = self._all_maxima[self._rows]
         return maxima
 
@@ -100,7 +85,6 @@ class Logits:
 
     def select(self, which: Ints | list[int] | slice) -> "Logits":
         """Some of these rows, without a copy of their logits."""
-        _ = self._all_highest  # Found once, for all that are selected from these.
         selected = copy(self)
         selected._rows = self._rows[which]
         selected.__dict__.pop("maxima", None)
@@ -111,15 +95,13 @@ class Logits:
         values = self._values[self._rows] * self._row_scales[:, None]
         for i, row in enumerate(values[:, : self.vocab_size]):
             change(i, row)
-        return Logits(values, None, self.vocab_size, self._sums)
+        return Logits(values, self.vocab_size, self._stretches)
 
     def argmax(self) -> Ints:
         """The likeliest token of each row; the first of equal ones."""
-        if self._known_maxima is None:
-            return np.array([self._values[row].argmax() for row in self._rows], np.int64)
         stretches = self.maxima.argmax(axis=1)
         inside = self.in_stretch(stretches).argmax(axis=1)
-        return np.asarray(stretches * self._sums.stretch + inside, np.int64)
+        return np.asarray(stretches * self._stretches.size + inside, np.int64)
 
     def of_tokens(self, token_ids: Ints) -> Floats:
         """The logit of one token of each row."""
@@ -128,15 +110,15 @@ class Logits:
 
     def in_stretch(self, stretches: Ints) -> Floats:
         """The logits of one stretch of each row, f32[K, S]."""
-        values: Floats = self._stretches[self._rows, stretches] * self._row_scales[:, None]
+        values: Floats = self._in_stretches[self._rows, stretches] * self._row_scales[:, None]
         return values
 
     def sums(self, temperatures: Floats) -> Doubles:
         """Sums of exp((logit - highest) / temperature) over each stretch, f64[K, N]."""
         sums = np.empty(self.maxima.shape, np.float64)
         for i, row in enumerate(self._rows):
-            sums[i] = self._sums.of(
-                self._stretches[row], self.highest[i], temperatures[i], self._scales[row]
+            sums[i] = self._stretches.sums(
+                self._in_stretches[row], self.highest[i], temperatures[i], self._scales[row]
             )
         return sums
 
@@ -170,14 +152,14 @@ class Logits:
             values = self._values[self._rows] * self._row_scales[:, None]
             return TokenLogits(np.arange(values.shape[1])[None], values)
         rows, stretches = np.nonzero(self.maxima >= bounds[:, None])
-        values = self._stretches[self._rows[rows], stretches] * self._row_scales[rows, None]
+        values = self._in_stretches[self._rows[rows], stretches] * self._row_scales[rows, None]
         found, inside = np.nonzero(values >= bounds[rows, None])
         of_row = rows[found]
         counts = np.bincount(of_row, minlength=len(self))
         places = np.arange(len(of_row)) - (np.cumsum(counts) - counts)[of_row]
         shape = len(self), -(-int(counts.max(initial=1)) // PART) * PART
         token_ids, logits = np.zeros(shape, np.int64), np.full(shape, -np.inf, np.float32)
-        token_ids[of_row, places] = stretches[found] * self._sums.stretch + inside
+        token_ids[of_row, places] = stretches[found] * self._stretches.size + inside
         logits[of_row, places] = values[found, inside]
         return TokenLogits(token_ids, logits)
 

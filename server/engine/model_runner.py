@@ -17,7 +17,7 @@ from server.engine.sequence import Sequence
 from server.engine.stats import EngineStats
 from server.engine.step_inputs import PromptRows, StepInputs, StepPacker
 from server.engine.step_sizes import StepSizes
-from server.engine.stretch_sums import StretchSums
+from server.engine.stretches import Stretches
 
 PromptLogits = tuple[PromptLogprobs, Logits]
 """What gathers the log probabilities of a prompt, and its next rows of logits."""
@@ -70,7 +70,7 @@ class ModelRunner:
             spare_block=num_blocks,
             has_positions=model.has_position_ids,
         )
-        self._sums = _stretch_sums(model)
+        self._stretches = _stretches(model)
         self.reset()
 
     def reset(self) -> None:
@@ -85,7 +85,7 @@ class ModelRunner:
         """Free the model and the KV cache; harmless when they are free already."""
         self._cache.close()
         if hasattr(self, "_model"):
-            del self._layers, self._head, self._sums, self._model
+            del self._layers, self._head, self._stretches, self._model
 
     def run(self, step: ScheduledStep) -> StepOutput:
         """Compute a step."""
@@ -99,9 +99,12 @@ class ModelRunner:
         num_rows = len(inputs.complete) + sum(num for _, num in inputs.prompts)
         if num_rows:
             self._infer_head()
+        logits = self._logits(num_rows)
         self._stats.pack_s += packed - started
         self._stats.infer_s += perf_counter() - packed
-        return self._output(inputs, num_rows)
+        num_complete = len(inputs.complete)
+        prompt_logits = _share_out(logits.select(slice(num_complete, None)), inputs.prompts)
+        return StepOutput(inputs.complete, logits.select(slice(num_complete)), prompt_logits)
 
     def warm_up(self, num_tokens: int) -> float:
         """Run a step of this size, on which nothing depends; returns the seconds it took."""
@@ -111,6 +114,7 @@ class ModelRunner:
         started = perf_counter()
         _infer(self._layers)
         self._infer_head()
+        self._logits(num_rows)
         return perf_counter() - started
 
     def _set(self, inputs: StepInputs) -> None:
@@ -131,19 +135,14 @@ class ModelRunner:
         self._head.set_input_tensor(self._layers.get_output_tensor(0))
         _infer(self._head)
 
-    def _output(self, inputs: StepInputs, num_rows: int) -> StepOutput:
-        head = self._model.output
-        if num_rows:
-            values, maxima = self._rows(0), self._rows(1)
-        else:
-            values = np.empty((0, head.num_stretches * head.stretch), np.float32)
-            maxima = np.empty((0, head.num_stretches), np.float32)
-        has_scales = num_rows and len(self._model.head.outputs) > 2
-        scales = self._rows(2)[:, 0] if has_scales else None
-        logits = Logits(values, maxima, head.vocab_size, self._sums, scales)
-        num_complete = len(inputs.complete)
-        prompt_logits = _share_out(logits.select(slice(num_complete, None)), inputs.prompts)
-        return StepOutput(inputs.complete, logits.select(slice(num_complete)), prompt_logits)
+    def _logits(self, num_rows: int) -> Logits:
+        """The rows that the head has just computed, and those after them that are padding."""
+        vocab_size = self._model.output.vocab_size
+        if num_rows == 0:
+            none = np.empty((0, self._stretches.num * self._stretches.size), np.float32)
+            return Logits(none, vocab_size, self._stretches)
+        scales = self._rows(1)[:, 0] if len(self._model.head.outputs) > 1 else None
+        return Logits(self._rows(0), vocab_size, self._stretches, scales)
 
     def _rows(self, output_index: int) -> npt.NDArray[np.float32]:
         """The rows of an output, without a copy."""
@@ -157,12 +156,12 @@ def _infer(request: ov.InferRequest) -> None:
     request.infer(share_outputs=True)
 
 
-def _stretch_sums(model: LoadedModel) -> StretchSums:
+def _stretches(model: LoadedModel) -> Stretches:
     properties = {}
     if model.device.startswith("CPU"):
         name = "INFERENCE_NUM_THREADS"
         properties[name] = model.layers.get_property(name)
-    return StretchSums(model.output.num_stretches, model.output.stretch, properties)
+    return Stretches(model.output.num_stretches, model.output.stretch_size, properties)
 
 
 def _share_out(logits: Logits, prompts: list[PromptRows]) -> list[PromptLogits]:

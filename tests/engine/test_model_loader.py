@@ -39,11 +39,10 @@ def test_says_what_the_model_is(model_f32: Path) -> None:
     assert (model.block_size, model.device, model.has_position_ids) == (32, "CPU", True)
     names = {name for port in model.layers.inputs for name in port.get_names()}
     assert {"sampled_tokens_indices", "past_lens", "key_cache.0", "value_cache.0"} <= names
-    output, (logits, maxima) = model.output, model.head.outputs
-    num_stretches = maxima.get_partial_shape()[-1].get_length()
-    assert output.num_stretches == num_stretches
-    assert logits.get_partial_shape()[-1].get_length() == num_stretches * output.stretch
-    assert 0 <= num_stretches * output.stretch - output.vocab_size < output.stretch
+    output = model.output
+    num_tokens = output.num_stretches * output.stretch_size
+    assert model.head.output(0).get_partial_shape()[-1].get_length() == num_tokens
+    assert 0 <= num_tokens - output.vocab_size < output.stretch_size
 
 
 def test_an_empty_device_is_the_best_one_there_is(model_f32: Path) -> None:
