@@ -34,6 +34,13 @@ def save(folder: Path, model: ov.Model) -> None:
     ov.save_model(model, folder / MODEL_FILE, compress_to_fp16=False)
 
 
+def test_weights_are_read_compressed_where_half_of_them_are_zero(model_f32: Path) -> None:
+    name = "CPU_SPARSE_WEIGHTS_DECOMPRESSION_RATE"
+    assert float(load_model(model_f32, "CPU", {}).layers.get_property(name)) == 0.5
+    stated = load_model(model_f32, "CPU", {name: 0.8})
+    assert float(stated.layers.get_property(name)) == pytest.approx(0.8)
+
+
 def test_says_what_the_model_is(model_f32: Path) -> None:
     model = load_model(model_f32, "CPU", F32)
     assert (model.block_size, model.device, model.has_position_ids) == (32, "CPU", True)
