@@ -7,6 +7,7 @@ from server.engine.sequence import PenaltyCounts, Sequence
 from server.payloads import SamplingParams
 
 Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
 
 LOWEST_REPETITION_PENALTY, HIGHEST_REPETITION_PENALTY = 1e-6, 1e6
 """Beyond these the effect is the same, but f32 overflows."""
@@ -21,6 +22,19 @@ def is_shaped(sequence: Sequence) -> bool:
         or _has_penalties(params)
         or _must_go_on(sequence)
     )
+
+
+def shaped_tokens(sequence: Sequence) -> Ints:
+    """All tokens that shape_logits touches in a row of a sequence without a constraint."""
+    request = sequence.request
+    parts = [np.zeros(0, np.int64)]
+    if _must_go_on(sequence):
+        parts.append(np.array(list(request.end_token_ids), np.int64))
+    if request.params.logit_bias:
+        parts.append(request.biased_token_ids)
+    if _has_penalties(request.params):
+        parts.append(_penalty_counts(sequence).token_ids.view())
+    return np.concatenate(parts)
 
 
 def shape_logits(row: Floats, sequence: Sequence) -> None:
@@ -55,13 +69,17 @@ def _has_penalties(params: SamplingParams) -> bool:
     )
 
 
+def _penalty_counts(sequence: Sequence) -> PenaltyCounts:
+    if sequence.penalty_counts is None:
+        sequence.penalty_counts = PenaltyCounts(sequence)
+    return sequence.penalty_counts
+
+
 def _apply_penalties(row: Floats, sequence: Sequence) -> None:
     """Repetition penalty (CTRL, arXiv 1909.05858) over all tokens, OpenAI's two over the answer."""
     params = sequence.request.params
-    if sequence.penalty_counts is None:
-        sequence.penalty_counts = PenaltyCounts(sequence)
-    tokens = sequence.penalty_counts.token_ids.view()
-    generated = sequence.penalty_counts.generated.view()
+    counts = _penalty_counts(sequence)
+    tokens, generated = counts.token_ids.view(), counts.generated.view()
     values = row[tokens]
     factor = min(
         max(params.repetition_penalty, LOWEST_REPETITION_PENALTY), HIGHEST_REPETITION_PENALTY

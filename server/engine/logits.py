@@ -1,6 +1,7 @@
 """The logits of a step, and how to read of them only what matters."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
@@ -96,6 +97,44 @@ class Logits:
         for i, row in enumerate(values[:, : self.vocab_size]):
             change(i, row)
         return Logits(values, self.vocab_size, self._stretches)
+
+    @contextmanager
+    def altered(
+        self, tokens: list[Ints], change: Callable[[int, Floats], None]
+    ) -> Iterator["Logits"]:
+        """These rows as `change` makes them, which gets the number and the logits of each.
+
+        Not a copy: when the block ends, all is as it was. `change` touches no tokens of a row but
+        `tokens`, and reads of others only whether they are -inf. The rows are different ones.
+        """
+        rows = np.repeat(self._rows, [len(ids) for ids in tokens])
+        token_ids = np.concatenate([*tokens, np.zeros(0, np.int64)])
+        scales, kept = self._scales[rows], self._values[rows, token_ids]
+        old = kept * scales
+        self._values[rows, token_ids] = old
+        try:
+            for i, row in enumerate(self._rows):
+                change(i, self._values[row, : self.vocab_size])
+            new = self._values[rows, token_ids]
+            self._values[rows, token_ids] = new / scales
+            yield self._with_maxima_after(rows, token_ids, old, new)
+        finally:
+            self._values[rows, token_ids] = kept
+
+    def _with_maxima_after(self, rows: Ints, token_ids: Ints, old: Floats, new: Floats) -> "Logits":
+        """These rows, with the maxima of the stretches that may have others now found again."""
+        stretches = token_ids // self._stretches.size
+        before = self._all_maxima[rows, stretches]
+        is_other = ~((old < before) & (new <= before))
+        rows, stretches = rows[is_other], stretches[is_other]
+        altered = copy(self)
+        altered.__dict__.pop("maxima", None)
+        altered._all_maxima = self._all_maxima.copy()
+        found = self._in_stretches[rows, stretches].max(axis=1, initial=-np.inf)
+        altered._all_maxima[rows, stretches] = found * self._scales[rows]
+        altered._all_highest = self._all_highest.copy()
+        altered._all_highest[self._rows] = altered.maxima.max(axis=1, initial=-np.inf)
+        return altered
 
     def argmax(self) -> Ints:
         """The likeliest token of each row; the first of equal ones."""

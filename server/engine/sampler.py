@@ -1,5 +1,6 @@
 """Chooses the next token of every sequence from the logits of a step."""
 
+from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Rows
 from dataclasses import dataclass
 
@@ -7,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from server.engine.drawing import NOTHING, draw
-from server.engine.logit_shaping import is_shaped, shape_logits
+from server.engine.logit_shaping import is_shaped, shape_logits, shaped_tokens
 from server.engine.logits import Logits
 from server.engine.logprobs import chosen_logprobs
 from server.engine.sequence import Sequence
@@ -44,13 +45,8 @@ def sample(
     if rows is not None:
         logits = logits.select(list(rows))
     chosen = np.empty(len(sequences), np.int64)
-    shaped = [i for i, s in enumerate(sequences) if is_shaped(s)]
-    plain = np.delete(np.arange(len(sequences)), shaped).tolist()
-    chosen[plain] = _choose(logits.select(plain), [sequences[i] for i in plain])
-    rows_at_once = max(1, BLOCK_ELEMENTS // logits.vocab_size)
-    for start in range(0, len(shaped), rows_at_once):
-        part = shaped[start : start + rows_at_once]
-        chosen[part] = _choose_shaped(logits.select(part), [sequences[i] for i in part])
+    for part, choose in _share_out(logits, sequences, rows):
+        chosen[part] = choose(logits.select(part), [sequences[i] for i in part])
     is_good = (chosen != NOTHING) & np.isfinite(logits.of_tokens(chosen))
     logprobs = _logprobs(logits, chosen, sequences, is_good)
     return [
@@ -59,7 +55,36 @@ def sample(
     ]
 
 
-def _choose_shaped(logits: Logits, sequences: list[Sequence]) -> Ints:
+def _share_out(
+    logits: Logits, sequences: Rows[Sequence], rows: Rows[int] | None
+) -> Iterator[tuple[list[int], Callable[[Logits, list[Sequence]], Ints]]]:
+    """Groups of sequences by what their logits need before a token is chosen, and how that goes."""
+    plain, altered, copied = [], [], []
+    altered_rows = set()
+    for i, sequence in enumerate(sequences):
+        row = i if rows is None else rows[i]
+        if not is_shaped(sequence):
+            plain.append(i)
+        elif sequence.constraint is not None or row in altered_rows:
+            copied.append(i)
+        else:
+            altered.append(i)
+            altered_rows.add(row)
+    yield plain, _choose
+    yield altered, _choose_altered
+    rows_at_once = max(1, BLOCK_ELEMENTS // logits.vocab_size)
+    for start in range(0, len(copied), rows_at_once):
+        yield copied[start : start + rows_at_once], _choose_copied
+
+
+def _choose_altered(logits: Logits, sequences: list[Sequence]) -> Ints:
+    """For sequences that want a few tokens' logits changed, on rows that are not the same."""
+    tokens = [shaped_tokens(sequence) for sequence in sequences]
+    with logits.altered(tokens, lambda i, row: shape_logits(row, sequences[i])) as altered:
+        return _choose(altered, sequences)
+
+
+def _choose_copied(logits: Logits, sequences: list[Sequence]) -> Ints:
     shaped = logits.changed(lambda i, row: shape_logits(row, sequences[i]))
     return _choose(shaped, sequences)
 

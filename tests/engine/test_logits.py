@@ -7,6 +7,8 @@ import numpy.typing as npt
 import pytest
 from engine_helpers import logits_of, values_of
 
+from server.engine.logits import Logits
+
 Array = npt.NDArray[Any]
 
 
@@ -131,3 +133,64 @@ def test_a_copy_is_changed_alone() -> None:
     assert copied.likeliest(2).token_ids[0].tolist() == [999, 5]
     assert copied.highest[1] <= np.finfo(np.float32).min
     np.testing.assert_array_equal([values_of(logits, i) for i in range(len(rows))], rows)
+
+
+@pytest.mark.parametrize("scales", [None, np.array([0.25, 2.0, 4.0, 0.5], np.float32)])
+@pytest.mark.parametrize("by", [-40.0, -0.5, 0.5, 40.0, -np.inf])
+def test_altered_rows_are_like_changed_copies(scales: Array | None, by: float) -> None:
+    rows = kinds_of_rows(1000)[:4]
+    logits = logits_of(rows, scales=scales)
+    before = [values_of(logits, i).copy() for i in range(4)]
+    rng = np.random.default_rng(0)
+    order = [2, 0, 3]
+    # Tokens may be named twice, and some of the likeliest are among them.
+    tokens = [
+        np.concatenate([logits.likeliest(3).token_ids[row], rng.integers(0, 1000, size)])
+        for row, size in zip(order, (5, 300, 0), strict=True)
+    ]
+
+    def change(index: int, row: Array) -> None:
+        row[tokens[index]] += np.float32(by)
+
+    expected = logits.select(order).changed(change)
+    with logits.select(order).altered(tokens, change) as altered:
+        assert altered.argmax().tolist() == expected.argmax().tolist()
+        np.testing.assert_array_equal(altered.highest, expected.highest)
+        for count in (1, 30, 1000):
+            found, wanted = altered.likeliest(count), expected.likeliest(count)
+            np.testing.assert_array_equal(found.token_ids, wanted.token_ids)
+            np.testing.assert_array_equal(found.values, wanted.values)
+        np.testing.assert_array_equal(altered.sums(np.ones(3, np.float32)), sums_of(expected))
+    for i in range(4):
+        np.testing.assert_array_equal(values_of(logits, i), before[i])
+    np.testing.assert_array_equal(logits.argmax(), logits_of(rows).argmax())
+
+
+def sums_of(logits: Logits) -> Array:
+    return logits.sums(np.ones(len(logits), np.float32))
+
+
+def test_rows_are_as_before_when_altering_them_fails() -> None:
+    rows = kinds_of_rows(100)
+    logits = logits_of(rows)
+
+    def change(index: int, row: Array) -> None:
+        row[:2] = 1000
+        if index == 1:
+            raise ValueError("no")
+
+    first = np.array([0, 1])
+    with pytest.raises(ValueError, match="^no$"), logits.altered([first] * len(rows), change):
+        pass
+    np.testing.assert_array_equal([values_of(logits, i) for i in range(len(rows))], rows)
+    with pytest.raises(KeyError), logits.select([0]).altered([first], change):
+        raise KeyError
+    np.testing.assert_array_equal([values_of(logits, i) for i in range(len(rows))], rows)
+
+
+def test_nothing_to_alter() -> None:
+    logits = logits_of(kinds_of_rows(100))
+    with logits.select([]).altered([], lambda i, row: None) as altered:
+        assert len(altered) == 0
+    with logits.altered([np.zeros(0, np.int64)] * 5, lambda i, row: None) as altered:
+        np.testing.assert_array_equal(altered.argmax(), logits.argmax())

@@ -147,6 +147,14 @@ def test_rows_can_repeat_and_skip() -> None:
     assert chosen(logits, sequences, [2, 2, 0, 2]) == best[[2, 2, 0, 2]].tolist()
 
 
+def test_biases_of_sequences_on_the_same_row_are_kept_apart() -> None:
+    logits = random_logits(2, 300)
+    sequences = [make(temperature=0.0, logit_bias={i: 100.0} if i else {}) for i in range(5)]
+    best = logits.argmax(1)
+    assert chosen(logits, sequences, [0, 0, 1, 0, 1]) == [best[0], 1, 2, 3, 4]
+    assert chosen(logits, sequences[:1], [1]) == [best[1]]
+
+
 @pytest.mark.parametrize(
     "fields",
     [
