@@ -5,6 +5,7 @@ project, so that it runs from wherever its file is.
 """
 
 import argparse
+import contextlib
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -40,6 +41,62 @@ SEED_PROMPTS = (
     "Was ist der Unterschied zwischen Wetter und Klima?",
     "Compare two ways of heating a house in a table.",
 )
+# Turns before a question: long chats and calls of tools have activations of their own.
+EXCHANGES = (
+    ("My name is Anna.", "Nice to meet you, Anna. What can I do for you?"),
+    ("What is 8 times 9?", "8 times 9 is 72."),
+    ("Count from 1 to 10.", "1, 2, 3, 4, 5, 6, 7, 8, 9, 10."),
+    ("Name three colours.", "Red, green and blue."),
+)
+TOOL_PROMPTS = (
+    "What is the weather in Paris?",
+    "Add dinner with Tom to my calendar, Friday at 19:00.",
+    "Is it warmer in Rome or in Oslo today?",
+    "Thank you, that is all.",
+)
+TOOLS = [
+    {
+        "type": "function",
+        "function": {
+            "name": "get_weather",
+            "description": "Tell the weather of a city.",
+            "parameters": {
+                "type": "object",
+                "properties": {"city": {"type": "string"}},
+                "required": ["city"],
+            },
+        },
+    },
+    {
+        "type": "function",
+        "function": {
+            "name": "add_event",
+            "description": "Put an event into the calendar.",
+            "parameters": {
+                "type": "object",
+                "properties": {"title": {"type": "string"}, "time": {"type": "string"}},
+                "required": ["title", "time"],
+            },
+        },
+    },
+]
+TOOL_CALL = {
+    "role": "assistant",
+    "content": "",
+    "tool_calls": [
+        {
+            "type": "function",
+            "id": "call00001",
+            "function": {"name": "get_weather", "arguments": {"city": "Paris"}},
+        }
+    ],
+}
+TOOL_ANSWER = {
+    "role": "tool",
+    "tool_call_id": "call00001",
+    "name": "get_weather",
+    "content": '{"temperature": 18, "sky": "clear"}',
+}
 
 
 def main() -> None:
@@ -148,16 +205,35 @@ def _generate(args: argparse.Namespace, tokenizer: Any) -> list[list[int]]:
 
 
 def render_seeds(tokenizer: Any) -> tuple[list[str], bool]:
-    """The seed prompts as questions in a chat, where the model knows chats."""
-    try:
-        chats = [[{"role": "user", "content": prompt}] for prompt in SEED_PROMPTS]
-        return [
-            tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
-            for chat in chats
-        ], True
-    # No template, or one that wants other messages.
-    except Exception:
-        return list(SEED_PROMPTS), False
+    """The seeds as chats, as far as the model's template knows such; else the questions alone."""
+    texts = []
+    for chat, tools in seed_chats():
+        # No template, or one that knows no tools.
+        with contextlib.suppress(Exception):
+            text = tokenizer.apply_chat_template(
+                chat, tools=tools, add_generation_prompt=True, tokenize=False
+            )
+            texts.append(text)
+    # A template that leaves the tools out gives the same text again.
+    return (list(dict.fromkeys(texts)), True) if texts else (list(SEED_PROMPTS), False)
+
+
+def seed_chats() -> Iterator[tuple[list[dict[str, Any]], list[dict[str, Any]] | None]]:
+    """The messages of each, and the tools that are offered in it."""
+    for prompt in SEED_PROMPTS:
+        yield [_message("user", prompt)], None
+    for prompt in TOOL_PROMPTS:
+        yield [_message("user", prompt)], TOOLS
+    before: list[dict[str, Any]] = []
+    for (question, answer), prompt in zip(EXCHANGES, SEED_PROMPTS, strict=False):
+        before = [*before, _message("user", question), _message("assistant", answer)]
+        yield [*before, _message("user", prompt)], None
+        yield [*before, _message("user", prompt)], TOOLS
+    yield [_message("user", TOOL_PROMPTS[0]), TOOL_CALL, TOOL_ANSWER], TOOLS
+
+
+def _message(role: str, content: str) -> dict[str, Any]:
+    return {"role": role, "content": content}
 
 
 def _as_list(value: Any) -> list[int]:

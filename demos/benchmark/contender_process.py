@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 from contender import BenchmarkError, Contender
 from load_generator import run_conversations
@@ -58,7 +59,7 @@ class ContenderProcess:
         """End the process and its children; harmless when there are none."""
         process, self._process = self._process, None
         if process is not None:
-            self.peak_rss_mb = max(self.peak_rss_mb, read_peak_rss_mb(process.pid))
+            self.peak_rss_mb = max(self.peak_rss_mb, read_rss_mb(process.pid, "VmHWM"))
             await _stop(process)
             self.log = self._log_path.read_text(errors="replace")
         if self._folder is not None:
@@ -67,6 +68,10 @@ class ContenderProcess:
     def read_log_end(self) -> str:
         """The last lines that the process wrote."""
         return "\n".join(self._log_path.read_text(errors="replace").splitlines()[-20:])
+
+    def read_rss_mb(self) -> float:
+        """What the process and its children have in memory now."""
+        return 0.0 if self._process is None else read_rss_mb(self._process.pid, "VmRSS")
 
     @property
     def _log_path(self) -> Path:
@@ -103,12 +108,12 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def read_peak_rss_mb(pid: int) -> float:
-    """Sum of the largest resident sizes of a process and its children, in MB of 10^6 bytes.
+def read_rss_mb(pid: int, field: Literal["VmRSS", "VmHWM"]) -> float:
+    """Sum of the resident sizes, now or at most, of a process and its children, in 10^6 bytes.
 
     Pages that several of them share count several times.
     """
-    return sum(map(_read_peak_rss_kb, _iter_tree(pid))) * 1024 / 1e6
+    return sum(_read_kb(each, field) for each in _iter_tree(pid)) * 1024 / 1e6
 
 
 def _iter_tree(pid: int) -> Iterator[int]:
@@ -119,10 +124,10 @@ def _iter_tree(pid: int) -> Iterator[int]:
                 yield from _iter_tree(int(child))
 
 
-def _read_peak_rss_kb(pid: int) -> int:
+def _read_kb(pid: int, field: str) -> int:
     with contextlib.suppress(OSError):
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
+            if line.startswith(f"{field}:"):
                 return int(line.split()[1])
     return 0
 

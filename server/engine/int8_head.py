@@ -5,6 +5,8 @@ import openvino as ov
 from openvino import opset13 as ops
 
 _LEVELS = 255
+# A row of zeros is divided by something, too; and a logit that is divided by it again is finite.
+_LEAST_SCALE = np.float32(1e-30)
 # What stands between symmetric int8 weights and their product: constants of a scale, and casts.
 _DEQUANTIZATION_OPS = frozenset({"Convert", "Multiply"})
 _ARRANGING_OPS = frozenset({"Pad", "Reshape"})
@@ -28,8 +30,7 @@ def quantize_rows(head: ov.Model) -> bool:
     hidden = product.input_value(0)
     last_axis = ops.constant([-1], dtype=ov.Type.i64)
     largest = ops.reduce_max(ops.abs(hidden), last_axis, keep_dims=True)
-    # A row of zeros is divided by something, too.
-    scale = ops.maximum(largest, ops.constant(np.float32(np.finfo(np.float32).tiny)))
+    scale = ops.maximum(largest, ops.constant(_LEAST_SCALE))
     low, high = (ops.constant(np.float32(bound)) for bound in (-1, 1))
     rows = ops.fake_quantize(ops.divide(hidden, scale), low, high, low, high, _LEVELS)
     # NaN and infinity, which int8 cannot express, come back as NaN.

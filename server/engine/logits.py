@@ -68,7 +68,10 @@ class Logits:
 
     @cached_property
     def maxima(self) -> Floats:
-        """The highest logit of each stretch, f32[K, N]; not all that are none are told."""
+        """The highest logit of each stretch, f32[K, N].
+
+        NaN among other logits may be left out, and -inf be the lowest float.
+        """
         maxima: Floats = self._all_maxima[self._rows]
         return maxima
 

@@ -29,7 +29,9 @@ class StepCosts:
     """Seconds of a step: a curve over its number of tokens, and a factor for work on the past.
 
     The curve has a point for each of the sizes that `padded` gives. A smaller step does not take
-    longer than a larger one, so that of two points which say so the higher is not believed.
+    longer than a larger one, nor a larger one more for each of its tokens: of two points which say
+    so the higher is not believed. Otherwise a size that was slow once, because the machine was
+    busy while the model loaded, would never be tried again.
     """
 
     def __init__(self, padded: Callable[[int], int] = lambda num_tokens: num_tokens) -> None:
@@ -47,8 +49,12 @@ class StepCosts:
         if context >= MIN_CONTEXT and self._sizes:
             self._factors.append(max(0.0, seconds - self._base(size)) / context)
             self._factor = median(self._factors)
+        rest = seconds - self._factor * context
+        if rest < seconds / 2:
+            # Mostly work on the past, which is not known well enough to tell the rest.
+            return
         samples = self._samples.setdefault(size, deque(maxlen=NUM_SAMPLES))
-        samples.append(max(0.0, seconds - self._factor * context))
+        samples.append(rest)
         self._medians[size] = median(samples)
         self._make_curve()
 
@@ -59,7 +65,9 @@ class StepCosts:
     def _make_curve(self) -> None:
         self._sizes = sorted(self._medians)
         falling = accumulate((self._medians[size] for size in reversed(self._sizes)), min)
-        self._seconds = list(falling)[::-1]
+        seconds = list(falling)[::-1]
+        of_a_token = accumulate((s / n for s, n in zip(seconds, self._sizes, strict=True)), min)
+        self._seconds = [s * n for s, n in zip(of_a_token, self._sizes, strict=True)]
 
     def _base(self, size: int) -> float:
         """The curve at a size: in between on a straight line, beyond its end in proportion."""

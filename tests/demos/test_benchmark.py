@@ -157,7 +157,7 @@ class TestContenderProcess:
         with parent:
             assert parent.stdout
             parent.stdout.readline()
-            assert contender_process.read_peak_rss_mb(parent.pid) > 100
+            assert contender_process.read_rss_mb(parent.pid, "VmHWM") > 100
 
 
 class TestLaunches:

@@ -12,7 +12,7 @@ from server.engine.step_costs import StepCosts, context_work
 def make_costs(padding: int = 1, per_work: float = 0.0) -> StepCosts:
     """A millisecond for each token, and more for work on the past."""
     costs = StepCosts(lambda n: -(-n // padding) * padding)
-    for size in (1, 32, 1024):
+    for size in (padding, 32, 1024):
         costs.observe(size, 0, size / 1000)
     if per_work:
         work = context_work(8192, 1024)

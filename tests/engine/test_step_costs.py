@@ -18,8 +18,8 @@ def test_nothing_is_known_at_first() -> None:
 
 
 def test_in_between_the_curve_is_straight() -> None:
-    costs = learn(StepCosts(), (10, 0, 1.0), (20, 0, 3.0))
-    assert [costs.predict(n, 0) for n in (5, 10, 12, 20)] == pytest.approx([1.0, 1.0, 1.4, 3.0])
+    costs = learn(StepCosts(), (10, 0, 1.0), (20, 0, 1.8))
+    assert [costs.predict(n, 0) for n in (5, 10, 12, 20)] == pytest.approx([1.0, 1.0, 1.16, 1.8])
 
 
 def test_beyond_its_end_it_goes_on_in_proportion() -> None:
@@ -39,6 +39,22 @@ def test_what_took_long_once_is_not_believed() -> None:
 def test_a_first_step_that_took_long_is_corrected_by_larger_ones() -> None:
     costs = learn(StepCosts(), (10, 0, 9.0), (20, 0, 2.0))
     assert costs.predict(10, 0) == 2.0
+
+
+def test_a_size_that_was_slow_once_is_not_avoided_for_ever() -> None:
+    loaded_on_a_busy_machine = [(32, 0, 0.05), (64, 0, 0.07), (128, 0, 0.25), (256, 0, 0.6)]
+    costs = learn(StepCosts(), *loaded_on_a_busy_machine, *[(96, 0, 0.06)] * 3)
+    assert costs.predict(128, 0) == pytest.approx(0.08)
+    assert costs.predict(256, 0) == pytest.approx(0.16)
+    assert costs.predict(512, 0) == pytest.approx(0.32)
+
+
+def test_steps_that_mostly_work_on_the_past_do_not_make_others_cheap() -> None:
+    work = context_work(100_000, 1)
+    costs = learn(StepCosts(), (16, 0, 0.04), (256, 0, 0.14), *[(16, work, 1.0)] * 9)
+    learn(costs, *[(16, work, 0.9)] * 9)
+    assert costs.predict(16, 0) == 0.04
+    assert costs.predict(256, 0) == 0.14
 
 
 def test_it_follows_a_machine_that_became_slower() -> None:

@@ -132,9 +132,31 @@ def test_a_template_that_refuses_a_sample() -> None:
 def test_seed_prompts_without_a_template() -> None:
     prompts, is_chat = full_quantization.render_seeds(Tokenizer("no template"))
     assert (tuple(prompts), is_chat) == (full_quantization.SEED_PROMPTS, False)
+
+
+def test_seeds_are_questions_chats_and_calls_of_tools() -> None:
     prompts, is_chat = full_quantization.render_seeds(Tokenizer())
-    assert prompts[0].startswith("user: ")
     assert is_chat
+    assert prompts[0] == f"user: {full_quantization.SEED_PROMPTS[0]}"
+    assert max(prompt.count("user: ") for prompt in prompts) == 5
+    assert sum("tool: " in prompt for prompt in prompts) == 1
+    # This template shows no tools: what differs by these alone is there once.
+    assert len(set(prompts)) == len(prompts) == 16 + 4 + 4 + 1
+
+
+def test_seeds_of_a_template_that_refuses_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = Tokenizer()
+    render = tokenizer.apply_chat_template
+
+    def render_without_tools(messages: list[dict[str, str]], tools: object, **_: object) -> str:
+        if tools or len(messages) > 1:
+            raise ValueError("one question, no tools")
+        return render(messages)
+
+    monkeypatch.setattr(tokenizer, "apply_chat_template", render_without_tools)
+    prompts, is_chat = full_quantization.render_seeds(tokenizer)
+    assert is_chat
+    assert prompts == [f"user: {prompt}" for prompt in full_quantization.SEED_PROMPTS]
 
 
 def test_an_answer_goes_on_to_its_end() -> None:

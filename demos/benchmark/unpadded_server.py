@@ -1,0 +1,25 @@
+"""The server with steps of whatever size they have, none of which runs at load.
+
+fresh.py compares the server itself with it; the arguments are the server's.
+"""
+
+import sys
+
+from server.engine import engine
+from server.engine.step_sizes import StepSizes
+from server.main import main
+
+
+def as_they_are(_: StepSizes, num_tokens: int) -> int:
+    """No padding."""
+    return num_tokens
+
+
+def nothing(*_: object) -> None:
+    """No step at load."""
+
+
+if __name__ == "__main__":
+    StepSizes.padded = as_they_are  # type: ignore[method-assign]
+    engine.warm_up = nothing  # type: ignore[attr-defined]
+    sys.exit(main())
