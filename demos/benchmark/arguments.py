@@ -38,6 +38,7 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
     add("--contenders", type=_contenders, default=",".join(CONTENDERS), help="names, with commas")
     add("--rounds", type=_positive(int), default=5, help="measured rounds of each contender")
     add("--round_timeout", type=_positive(float), default=900.0, help="seconds")
+    add("--pause", type=_positive(float), default=2.0, help="seconds before each round")
     add("--output", type=Path, default=BUILD / "results", help="folder of results and plots")
     add("--model", type=Path, help="folder of an exported model; default: a random one is made")
     add("--shape", choices=SHAPES, default="qwen05b", help="shape of the random model")

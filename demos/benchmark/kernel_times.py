@@ -107,9 +107,7 @@ def render(times: KernelTimes, num_sequences: int, least_ms: float = 0.1) -> str
     rest_ms = sum(ms for ms, _ in times.kernels.values() if ms < least_ms)
     between_ms = times.step_ms - sum(ms for ms, _ in times.kernels.values())
     ranked = sorted(times.kernels.items(), key=lambda item: -item[1][0])
-    rows = [
-        (" ".join(kernel), str(nodes), ms) for kernel, (ms, nodes) in ranked if ms >= least_ms
-    ]
+    rows = [(" ".join(kernel), str(nodes), ms) for kernel, (ms, nodes) in ranked if ms >= least_ms]
     rows += [("other kernels", "", rest_ms), ("between kernels", "", between_ms)]
     for title, nodes, ms in [*rows, ("step", "", times.step_ms)]:
         lines.append(f"| {title} | {nodes} | {ms:.2f} | {100 * ms / times.step_ms:.0f} |")

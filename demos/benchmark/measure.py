@@ -18,12 +18,16 @@ WARM_UP_ROUND = 0
 
 @dataclass(frozen=True)
 class MeasureSettings:
-    """What holds for all workloads and contenders."""
+    """What holds for all workloads and contenders.
+
+    `pause_s` is before each round: threads of the one before may spin for a second after its end.
+    """
 
     load: LoadSettings
     limits: Limits = field(default_factory=Limits)
     num_rounds: int = 5
     round_timeout_s: float = 900.0
+    pause_s: float = 0.0
 
 
 @dataclass
@@ -81,6 +85,7 @@ async def measure_round(
 ) -> RoundFigures:
     """Run one round. Raises BenchmarkError if it takes too long or a request fails."""
     conversations = workload.make_round(settings.load, round_index, request_rate)
+    await asyncio.sleep(settings.pause_s)
     try:
         async with asyncio.timeout(settings.round_timeout_s):
             timings = await run_conversations(

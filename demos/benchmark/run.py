@@ -53,7 +53,7 @@ async def run(args: argparse.Namespace, results_path: Path) -> Results:
     """Run the whole benchmark; the file of results grows with every workload."""
     entrants = find_entrants(args)
     load = LoadSettings(load_vocab_size(args.model), args.seed, args.requests, args.length_cap)
-    settings = MeasureSettings(load, args.limits, args.rounds, args.round_timeout)
+    settings = MeasureSettings(load, args.limits, args.rounds, args.round_timeout, args.pause)
     results = Results(describe_machine(), settings, capacity_per_s=args.capacity)
     steal = StealMeter()
     of_sweep = replace(settings, load=replace(load, num_requests=args.sweep_requests))

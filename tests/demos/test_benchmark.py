@@ -325,7 +325,7 @@ class TestMakeModel:
 def _run_all(model: Path, folder: Path, *flags: str) -> dict[str, object]:
     """The command, on the tiny model with short rounds; what it has written."""
     command = [sys.executable, str(DEMO / "run.py"), "--model", str(model), "--rounds", "1"]
-    command += ["--requests", "3", "--length_cap", "16", "--cache_size", "1"]
+    command += ["--requests", "3", "--length_cap", "16", "--cache_size", "1", "--pause", "0.01"]
     done = subprocess.run(
         [*command, "--output", str(folder), *flags], check=False, capture_output=True, text=True
     )
