@@ -59,7 +59,8 @@ class Logits:
         self._values, self._stretches = values, stretches
         self._in_stretches = values.reshape(len(values), stretches.num, stretches.size)
         self._scales = np.ones(len(values), np.float32) if scales is None else scales
-        self._all_maxima: Floats = stretches.maxima(values) * self._scales[:, None]
+        # Of the values as they are, like these.
+        self._all_maxima: Floats = stretches.maxima(values).copy()
         self._all_highest: Floats = self._all_maxima.max(axis=1, initial=-np.inf)
         self._rows = np.arange(len(values))
 
@@ -72,13 +73,13 @@ class Logits:
 
         NaN among other logits may be left out, and -inf be the lowest float.
         """
-        maxima: Floats = self._all_maxima[self._rows]
+        maxima: Floats = self._all_maxima[self._rows] * self._row_scales[:, None]
         return maxima
 
     @property
     def highest(self) -> Floats:
         """The highest logit of each row."""
-        highest: Floats = self._all_highest[self._rows]
+        highest: Floats = self._all_highest[self._rows] * self._row_scales
         return highest
 
     @property
@@ -127,16 +128,17 @@ class Logits:
     def _with_maxima_after(self, rows: Ints, token_ids: Ints, old: Floats, new: Floats) -> "Logits":
         """These rows, with the maxima of the stretches that may have others now found again."""
         stretches = token_ids // self._stretches.size
-        before = self._all_maxima[rows, stretches]
+        before = self._all_maxima[rows, stretches] * self._scales[rows]
         is_other = ~((old < before) & (new <= before))
         rows, stretches = rows[is_other], stretches[is_other]
         altered = copy(self)
         altered.__dict__.pop("maxima", None)
         altered._all_maxima = self._all_maxima.copy()
         found = self._in_stretches[rows, stretches].max(axis=1, initial=-np.inf)
-        altered._all_maxima[rows, stretches] = found * self._scales[rows]
+        altered._all_maxima[rows, stretches] = found
         altered._all_highest = self._all_highest.copy()
-        altered._all_highest[self._rows] = altered.maxima.max(axis=1, initial=-np.inf)
+        highest = altered._all_maxima[self._rows].max(axis=1, initial=-np.inf)
+        altered._all_highest[self._rows] = highest
         return altered
 
     def argmax(self) -> Ints:
@@ -158,10 +160,11 @@ class Logits:
     def sums(self, temperatures: Floats) -> Doubles:
         """Sums of exp((logit - highest) / temperature) over each stretch, f64[K, N]."""
         sums = np.empty(self.maxima.shape, np.float64)
+        # Dividing by the factor of a row leaves the distance of its highest logit at 0.
+        temperatures = temperatures / self._row_scales
         for i, row in enumerate(self._rows):
-            sums[i] = self._stretches.sums(
-                self._in_stretches[row], self.highest[i], temperatures[i], self._scales[row]
-            )
+            highest = self._all_highest[row]
+            sums[i] = self._stretches.sums(self._in_stretches[row], highest, temperatures[i])
         return sums
 
     def reached_by(self, counts: Ints) -> Floats:

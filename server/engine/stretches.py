@@ -27,8 +27,8 @@ class Stretches:
         self.num, self.size = num, size
         self._maxima = _request(_maxima_model(size), properties)
         self._sums = _request(_sums_model(num, size), properties)
-        # [3, 1, 1]: what the inputs 1 to 3 read.
-        self._numbers = np.empty((3, 1, 1), np.float32)
+        # [2, 1, 1]: what the inputs 1 and 2 read.
+        self._numbers = np.empty((2, 1, 1), np.float32)
         for index, array in enumerate(self._numbers, start=1):
             self._sums.set_input_tensor(index, ov.Tensor(array, shared_memory=True))
 
@@ -42,14 +42,12 @@ class Stretches:
         stretches = ov.Tensor(rows.reshape(-1, self.size), shared_memory=True)
         return _infer(self._maxima, stretches).reshape(len(rows), self.num)
 
-    def sums(
-        self, row: Floats, highest: np.float32, temperature: np.float32, scale: np.float32
-    ) -> Floats:
-        """Sums of exp((logit * scale - highest) / temperature), f32[num], of a row f32[num, size].
+    def sums(self, row: Floats, highest: np.float32, temperature: np.float32) -> Floats:
+        """Sums of exp((logit - highest) / temperature), f32[num], of a row f32[num, size].
 
         Valid until the next call. NaN among the logits makes a sum that is not finite.
         """
-        self._numbers[:, 0, 0] = highest, temperature, scale
+        self._numbers[:, 0, 0] = highest, temperature
         return _infer(self._sums, ov.Tensor(row, shared_memory=True))
 
 
@@ -61,11 +59,10 @@ def _maxima_model(size: int) -> ov.Model:
 
 def _sums_model(num: int, size: int) -> ov.Model:
     row = ops.parameter([num, size], ov.Type.f32)
-    highest, temperature, scale = (ops.parameter([1, 1], ov.Type.f32) for _ in range(3))
-    distances = ops.subtract(ops.multiply(row, scale), highest)
-    weights = ops.exp(ops.divide(distances, temperature))
+    highest, temperature = (ops.parameter([1, 1], ov.Type.f32) for _ in range(2))
+    weights = ops.exp(ops.divide(ops.subtract(row, highest), temperature))
     sums = ops.reduce_sum(weights, ops.constant([1], dtype=ov.Type.i64), False)
-    return ov.Model([ops.result(sums)], [row, highest, temperature, scale], "stretch_sums")
+    return ov.Model([ops.result(sums)], [row, highest, temperature], "stretch_sums")
 
 
 def _request(model: ov.Model, properties: Mapping[str, Any]) -> ov.InferRequest:

@@ -8,6 +8,7 @@ import pytest
 from engine_helpers import logits_of, values_of
 
 from server.engine.logits import Logits
+from server.engine.logprobs import log_sums
 
 Array = npt.NDArray[Any]
 
@@ -61,6 +62,19 @@ def test_factors_of_rows_are_in_all_that_is_read(count: int) -> None:
         lambda logits: logits.changed(lambda i, row: None).likeliest(count).values,
     ):
         np.testing.assert_array_equal(read(given), read(expected))
+
+
+def test_no_token_is_likelier_than_certain() -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(20, 1000)).astype(np.float32)
+    rows[:, 7] = 40
+    logits = logits_of(rows, scales=rng.uniform(0.1, 10, 20).astype(np.float32))
+    assert (chosen_logprob(logits) <= 0).all()
+    assert (chosen_logprob(logits) > -1e-6).any()
+
+
+def chosen_logprob(logits: Logits) -> Array:
+    return logits.of_tokens(logits.argmax()) - log_sums(logits)
 
 
 def test_a_row_whose_factor_is_nan_has_no_logits() -> None:
