@@ -24,6 +24,8 @@ from server.payloads import SamplingParams
 NUM_STEPS = 30
 Kernel = tuple[str, str, str]
 """A part of the model, "layers" or "head", a type of node and its implementation."""
+Node = tuple[str, str]
+"""A part of the model, and a name."""
 
 
 @dataclass(frozen=True)
@@ -79,12 +81,17 @@ def _begin(engine: LLMEngine, num_sequences: int, context: int) -> None:
         pass
 
 
-def _seconds_so_far(engine: LLMEngine, counts: Counter[int]) -> dict[tuple[str, ...], float]:
-    """Of each node since the model was compiled; the plugin tells the mean of its runs."""
+def _seconds_so_far(engine: LLMEngine, counts: Counter[int]) -> dict[Node, tuple[Kernel, float]]:
+    """Of each node since the model was compiled; the plugin tells the mean of its runs.
+
+    The implementation is the last one: it may change with the shape.
+    """
     parts = {"layers": engine.runner._layers, "head": engine.runner._head}
     return {
-        (part, node.node_type, node.exec_type, node.node_name): node.real_time.total_seconds()
-        * counts[id(request)]
+        (part, node.node_name): (
+            (part, node.node_type, node.exec_type),
+            node.real_time.total_seconds() * counts[id(request)],
+        )
         for part, request in parts.items()
         for node in request.get_profiling_info()
         if node.status == ov.ProfilingInfo.Status.EXECUTED
@@ -92,12 +99,12 @@ def _seconds_so_far(engine: LLMEngine, counts: Counter[int]) -> dict[tuple[str, 
 
 
 def _sum_up(
-    before: Mapping[tuple[str, ...], float], after: Mapping[tuple[str, ...], float]
+    before: Mapping[Node, tuple[Kernel, float]], after: Mapping[Node, tuple[Kernel, float]]
 ) -> dict[Kernel, tuple[float, int]]:
     found: defaultdict[Kernel, list[float]] = defaultdict(list)
-    for (part, node_type, primitive, name), seconds in after.items():
-        spent_s = seconds - before.get((part, node_type, primitive, name), 0.0)
-        found[part, node_type, primitive].append(1000 * spent_s / NUM_STEPS)
+    for node, (kernel, seconds) in after.items():
+        _, seconds_before = before.get(node, (kernel, 0.0))
+        found[kernel].append(1000 * (seconds - seconds_before) / NUM_STEPS)
     return {kernel: (sum(times_ms), len(times_ms)) for kernel, times_ms in found.items()}
 
 
