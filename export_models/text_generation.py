@@ -77,7 +77,7 @@ def add_flags(parser: Parser) -> None:
         type=Path,
         help="text on which --quant_mode measures activations: one on each line, or JSON objects "
         'with "text" or "messages", of which the first 128 are used (default: what the model '
-        "generates for a few questions)",
+        "generates in a few chats)",
     )
     add("--kv_cache_precision", choices=["u8"], help="precision of the KV cache")
     add(

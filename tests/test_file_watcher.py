@@ -66,5 +66,7 @@ async def test_it_looks_by_itself_and_not_while_models_load(tmp_path: Path) -> N
     async with asyncio.timeout(10):
         while len(manager.available_models()) < 2:  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.01)
+    assert manager.served_names() == ("m", "n")
+    assert not watching.done()
     watching.cancel()
     await manager.close(0)

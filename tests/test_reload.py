@@ -268,6 +268,8 @@ async def test_a_reload_goes_on_without_the_one_who_asked(tmp_path: Path) -> Non
         await until_loading(manager)
         reload.cancel()
         await until_state(manager, "n", "AVAILABLE")
+        assert reload.cancelled()
+        assert has_state(manager, "m", "AVAILABLE")
 
 
 async def test_the_end_during_a_reload(tmp_path: Path) -> None:

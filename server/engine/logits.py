@@ -15,8 +15,6 @@ Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-LOWEST = np.finfo(np.float32).min
-
 PART = 32
 """Tokens that are summed together; every stretch is a multiple."""
 
@@ -60,7 +58,7 @@ class Logits:
         self._in_stretches = values.reshape(len(values), stretches.num, stretches.size)
         self._scales = np.ones(len(values), np.float32) if scales is None else scales
         # Of the values as they are, like these.
-        self._all_maxima: Floats = stretches.maxima(values).copy()
+        self._all_maxima: Floats = stretches.maxima(values)
         self._all_highest: Floats = self._all_maxima.max(axis=1, initial=-np.inf)
         self._rows = np.arange(len(values))
 
@@ -69,10 +67,7 @@ class Logits:
 
     @cached_property
     def maxima(self) -> Floats:
-        """The highest logit of each stretch, f32[K, N].
-
-        NaN among other logits may be left out, and -inf be the lowest float.
-        """
+        """The highest logit of each stretch, f32[K, N]; NaN among other logits may be left out."""
         maxima: Floats = self._all_maxima[self._rows] * self._row_scales[:, None]
         return maxima
 
@@ -176,8 +171,7 @@ class Logits:
         places = np.maximum(num_stretches - counts, 0)
         ordered = np.partition(self.maxima, np.unique(places), axis=1)
         bounds = ordered[np.arange(len(self)), places]
-        is_bound = (counts <= num_stretches) & (bounds > LOWEST)
-        return np.where(is_bound, bounds, np.float32(-np.inf))
+        return np.where(counts <= num_stretches, bounds, np.float32(-np.inf))
 
     def batches(self, bounds: Floats) -> Iterator[Ints]:
         """The numbers of all rows, in groups that `at_least` should be asked for together."""

@@ -11,6 +11,8 @@ from openvino import opset13 as ops
 
 Floats = npt.NDArray[np.float32]
 
+LOWEST = np.finfo(np.float32).min
+
 
 class Stretches:
     """Maxima and sums over rows of logits that are cut into `num` stretches of `size` tokens.
@@ -33,14 +35,13 @@ class Stretches:
             self._sums.set_input_tensor(index, ov.Tensor(array, shared_memory=True))
 
     def maxima(self, rows: Floats) -> Floats:
-        """f32[R, num] of f32[R, num * size]; valid until the next call.
-
-        -inf may come back as the lowest float, and NaN among other logits is left out.
-        """
+        """f32[R, num] of f32[R, num * size]; NaN among other logits is left out."""
         if len(rows) == 0:
             return np.empty((0, self.num), np.float32)
         stretches = ov.Tensor(rows.reshape(-1, self.size), shared_memory=True)
-        return _infer(self._maxima, stretches).reshape(len(rows), self.num)
+        found = _infer(self._maxima, stretches).reshape(len(rows), self.num)
+        # What the plugin's reduction begins with is left where all are -inf.
+        return np.where(found == LOWEST, np.float32(-np.inf), found)
 
     def sums(self, row: Floats, highest: np.float32, temperature: np.float32) -> Floats:
         """Sums of exp((logit - highest) / temperature), f32[num], of a row f32[num, size].

@@ -307,6 +307,8 @@ async def test_client_that_leaves_before_the_first_token(server: Server, stream:
     with contextlib.suppress(asyncio.CancelledError):
         await task
     await server.until_running(0)
+    status, _ = await server.post("/v1/completions", completion("a"))
+    assert status == 200
 
 
 async def test_client_that_leaves_in_mid_stream(server: Server) -> None:

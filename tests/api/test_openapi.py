@@ -21,6 +21,7 @@ async def document(server: Server) -> Any:
 
 async def test_it_is_valid(document: Any) -> None:
     validate(document)
+    assert document["openapi"].startswith("3.")
 
 
 async def test_it_has_every_route_and_no_other(document: Any) -> None:

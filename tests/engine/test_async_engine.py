@@ -119,13 +119,14 @@ async def test_a_slow_reader_gets_everything_merged(
 
 
 async def test_what_is_finished_is_forgotten_without_an_abort(
-    make_engine: MakeEngine, prompts: Prompts
+    make_engine: MakeEngine, prompts: Prompts, greedy: Prompts
 ) -> None:
     engine = make_engine()
     generations = [engine.generate(prompts[i], params(3, n=2)) for i in range(8)]
     await asyncio.gather(*map(read_all, generations))
     await until(lambda: engine._collectors == {})
     engine.abort(generations[0].request.request_id)
+    assert await read_all(engine.generate(prompts[9], params())) == {0: greedy[9][:16]}
 
 
 async def test_an_abandoned_generation_is_aborted(
@@ -146,6 +147,7 @@ async def test_an_abort_before_the_first_step(make_engine: MakeEngine, prompts: 
     for generation in generations:
         engine.abort(generation.request.request_id)
     await until(lambda: not engine._inbox and engine._collectors == {})
+    assert engine.engine.kv.num_used_blocks == 0
 
 
 async def test_a_cancelled_reader_can_abort(make_engine: MakeEngine, prompts: Prompts) -> None:
@@ -188,8 +190,11 @@ async def test_stopping_every_choice_ends_the_generation(
 ) -> None:
     engine = make_engine()
     generation = engine.generate(prompts[11], params(None, n=3))
+    stopped = set()
     async for output in generation:
         generation.stop_choice(output.index)
+        stopped.add(output.index)
+    assert stopped == {0, 1, 2}
     await until(lambda: engine._collectors == {})
 
 

@@ -97,8 +97,8 @@ def test_every_way_of_sampling_keeps_to_the_form(
     engine = make_engine()
     requests = start(engine, prompts[8:14], params(**fields), constraint=constraint)
     outputs = run_to_end(engine)
-    for request in requests:
-        answer_of(table, outputs, request)
+    answers = [answer_of(table, outputs, request) for request in requests]
+    assert len(answers) == 6
 
 
 def test_others_in_the_batch_are_not_touched(
@@ -182,7 +182,10 @@ def test_an_abort_in_mid_answer_leaves_the_others(
     engine.abort(first.request_id)
     engine.abort(second.request_id, 0)
     outputs += run_to_end(engine)
-    answer_of(table, outputs, second, 1)
+    assert answer_of(table, outputs, second, 1)
+    assert not any(
+        output.finish_reason for output in outputs if output.request_id == first.request_id
+    )
 
 
 def test_log_probabilities_are_the_models_own(

@@ -12,7 +12,7 @@ import openvino as ov
 import pytest
 
 from export_models import full_quantization
-from server.engine.model_loader import load_model
+from server.engine.model_loader import LEAST_SPARSITY, load_model
 
 CONVERSATION = (
     "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n"
@@ -74,13 +74,33 @@ def test_the_model_says_nearly_the_same(quantized: Path, model_f32: Path) -> Non
     assert np.mean(found == expected) >= 0.9
 
 
+def test_sparse_weights_that_are_read_compressed_give_the_same(
+    quantized: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "demos" / "benchmark")
+    from sparse_weights import zero_weights
+
+    copy = Path(shutil.copytree(quantized, tmp_path / "model"))
+    assert zero_weights(copy, 0.8) > 7
+    ids = list(range(10, 40))
+    rate = "CPU_SPARSE_WEIGHTS_DECOMPRESSION_RATE"
+    logits = [infer(copy, ids, {rate: value}) for value in (LEAST_SPARSITY, 1.0)]
+    np.testing.assert_allclose(logits[0], logits[1], rtol=1e-4, atol=1e-4)
+    assert not np.allclose(logits[0], infer(quantized, ids, {}), atol=0.1)
+
+
 def next_tokens(model: Path, ids: list[int]) -> np.ndarray:
+    return np.asarray(infer(model, ids, {}).argmax(axis=-1))
+
+
+def infer(model: Path, ids: list[int], properties: dict[str, float]) -> np.ndarray:
+    """The logits of all tokens."""
     compiled = ov.Core().compile_model(
-        model / "openvino_model.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+        model / "openvino_model.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32", **properties}
     )
     names = {port.get_any_name() for port in compiled.inputs}
     inputs = full_quantization.model_inputs(np.array([ids], np.int64), names)
-    return compiled(inputs)["logits"][0].argmax(axis=-1)
+    return np.asarray(compiled(inputs)["logits"][0])
 
 
 @pytest.mark.parametrize(
