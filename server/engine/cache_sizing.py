@@ -10,6 +10,9 @@ GIB = 2**30
 SHARE_OF_FREE_MEMORY = 0.5
 """What `cache_size` 0 takes: the rest is for activations, other models and the page cache."""
 
+USUAL_LENGTH = 1024
+"""Tokens of a sequence, by which `holds_wide_elements` judges whether memory is short."""
+
 
 def num_kv_blocks(config: EngineConfig, model: LoadedModel, max_model_len: int | None) -> int:
     """Blocks to reserve for a model.
@@ -18,7 +21,28 @@ def num_kv_blocks(config: EngineConfig, model: LoadedModel, max_model_len: int |
     """
     if config.num_kv_blocks:
         return config.num_kv_blocks
-    block_bytes = bytes_per_block(model.kv_inputs)
+    return _affordable_blocks(config, model, bytes_per_block(model.kv_inputs), max_model_len)
+
+
+def holds_wide_elements(
+    config: EngineConfig, model: LoadedModel, max_model_len: int | None
+) -> bool:
+    """Whether memory is no reason against elements of 16 bits where `model` has those of 8.
+
+    It is one where fewer than `max_num_seqs` sequences of `USUAL_LENGTH` tokens would fit. Raises
+    ModelLoadError as `num_kv_blocks` does.
+    """
+    wide_bytes = 2 * bytes_per_block(model.kv_inputs)
+    length = min(USUAL_LENGTH, max_model_len or USUAL_LENGTH)
+    least = config.max_num_seqs * -(-length // model.block_size)
+    if config.num_kv_blocks:
+        return config.num_kv_blocks * wide_bytes <= _free_bytes(model) * SHARE_OF_FREE_MEMORY
+    return _affordable_blocks(config, model, wide_bytes, max_model_len) >= least
+
+
+def _affordable_blocks(
+    config: EngineConfig, model: LoadedModel, block_bytes: int, max_model_len: int | None
+) -> int:
     free = _free_bytes(model)
     if config.cache_size:
         wanted = config.cache_size * GIB

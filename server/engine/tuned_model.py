@@ -20,7 +20,7 @@ class TunedModel:
         self._tuning = Tuning({}, is_remembered=False)
         if config.auto_tune:
             device = resolve_device(config.device)
-            self._tuning = tune(config.models_path, device, config.plugin_config, max_model_len)
+            self._tuning = tune(config, device, max_model_len)
 
     def load(self) -> LoadedModel:
         """Load and compile the model. Raises ModelLoadError."""

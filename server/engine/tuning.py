@@ -2,16 +2,16 @@
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from math import exp, inf, log
-from pathlib import Path
 from time import monotonic, perf_counter
 
 import numpy as np
 import openvino as ov
 
-from server.engine.config import PluginValue
+from server.engine.cache_sizing import holds_wide_elements
+from server.engine.config import EngineConfig
 from server.engine.cpu_quota import num_allowed_cpus
 from server.engine.model_loader import LoadedModel, check_files, load_model
 from server.engine.model_runner import ModelRunner
@@ -37,6 +37,9 @@ NUM_RUNS = 5
 ROW_WISE = "65536"
 """A group of dynamic quantisation that covers any row, which the fused MLPs need."""
 
+CACHE_PROPERTIES = ("KV_CACHE_", "KEY_CACHE_", "VALUE_CACHE_")
+"""How the names of properties begin that say what the KV cache is made of."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
@@ -46,26 +49,24 @@ class Tuning:
     is_remembered: bool
 
 
-def tune(
-    models_path: Path, device: str, stated: Mapping[str, PluginValue], max_model_len: int | None
-) -> Tuning:
-    """Choose properties that `stated` says nothing of, or find the choice of an earlier load.
+def tune(config: EngineConfig, device: str, max_model_len: int | None) -> Tuning:
+    """Choose properties that `plugin_config` leaves open, or find the choice of an earlier load.
 
     One choice after the other, each with the best of those before it. The score of a candidate is
     the geometric mean of its times for `STEPS`. Only the CPU plugin is tuned. Raises
-    ModelLoadError where the model cannot run with the stated properties.
+    ModelLoadError where the model cannot run with the stated properties, or memory is too short
+    for a KV cache.
     """
     if device != "CPU":
         return Tuning({}, False)
-    check_files(models_path)
-    record = TuningRecord(models_path, device, stated)
+    check_files(config.models_path)
+    record = TuningRecord(config, device)
     remembered = record.find()
     if remembered is not None:
         return Tuning(remembered, True)
     started = monotonic()
-    tuner = _Tuner(models_path, device, dict(stated), max_model_len)
-    properties = tuner.choose(started + BUDGET_S)
-    logger.info("%s: tuned in %.1f s", models_path, monotonic() - started)
+    properties = _Tuner(config, device, max_model_len).choose(started + BUDGET_S)
+    logger.info("%s: tuned in %.1f s", config.models_path, monotonic() - started)
     record.keep(properties)
     return Tuning(properties, False)
 
@@ -73,18 +74,17 @@ def tune(
 class _Tuner:
     """Loads one candidate after the other, at no time two."""
 
-    def __init__(
-        self, models_path: Path, device: str, stated: Properties, max_model_len: int | None
-    ) -> None:
-        self._models_path = models_path
+    def __init__(self, config: EngineConfig, device: str, max_model_len: int | None) -> None:
+        self._config = config
+        self._models_path = config.models_path
         self._device = device
-        self._stated = stated
-        self._max_model_len = max_model_len or 2**31
+        self._max_model_len = max_model_len
 
     def choose(self, deadline: float) -> Properties:
         best: Properties = {}
         model = self._load(best)
-        choices = list(_choices(model, self._stated))
+        is_wide_cache_held = holds_wide_elements(self._config, model, self._max_model_len)
+        choices = list(_choices(model, self._config, is_wide_cache_held))
         try:
             best_score = self._score(model, best)
         except RuntimeError as error:
@@ -110,10 +110,11 @@ class _Tuner:
             return inf
 
     def _load(self, properties: Properties) -> LoadedModel:
-        return load_model(self._models_path, self._device, {**self._stated, **properties})
+        stated = self._config.plugin_config
+        return load_model(self._models_path, self._device, {**stated, **properties})
 
     def _score(self, model: LoadedModel, properties: Properties) -> float:
-        times_s = measure(model, self._max_model_len)
+        times_s = measure(model, self._max_model_len or 2**31)
         logger.info(
             "%s with %s: %s",
             self._models_path,
@@ -166,10 +167,13 @@ def _make_step(
     return step
 
 
-def _choices(model: LoadedModel, stated: Properties) -> Iterator[list[Properties]]:
+def _choices(
+    model: LoadedModel, config: EngineConfig, is_wide_cache_held: bool
+) -> Iterator[list[Properties]]:
     """The candidates of each choice that the user has left open; what saves most is first."""
+    stated = config.plugin_config.keys()
     group = "DYNAMIC_QUANTIZATION_GROUP_SIZE"
-    if not {"INFERENCE_PRECISION_HINT", "EXECUTION_MODE_HINT"} & stated.keys():
+    if not {"INFERENCE_PRECISION_HINT", "EXECUTION_MODE_HINT"} & stated:
         if group in stated:
             yield [{"INFERENCE_PRECISION_HINT": "f32"}]
         else:
@@ -177,9 +181,21 @@ def _choices(model: LoadedModel, stated: Properties) -> Iterator[list[Properties
     if "INFERENCE_NUM_THREADS" not in stated:
         default = int(model.layers.get_property("INFERENCE_NUM_THREADS"))
         yield [{"INFERENCE_NUM_THREADS": num} for num in _thread_counts() if num != default]
+    yield list(_cache_candidates(model, stated, is_wide_cache_held))
+
+
+def _cache_candidates(
+    model: LoadedModel, stated: Set[str], is_wide_cache_held: bool
+) -> Iterator[Properties]:
+    """Other forms of a cache of 8 bits."""
     keys = next(i for i in model.kv_inputs if i.name.startswith("key_cache."))
-    if keys.element_type in (ov.Type.u8, ov.Type.i8) and "KEY_CACHE_QUANT_MODE" not in stated:
-        yield [{"KEY_CACHE_QUANT_MODE": "BY_TOKEN"}]
+    if keys.element_type not in (ov.Type.u8, ov.Type.i8):
+        return
+    if "KEY_CACHE_QUANT_MODE" not in stated:
+        yield {"KEY_CACHE_QUANT_MODE": "BY_TOKEN"}
+    if is_wide_cache_held and not any(name.startswith(CACHE_PROPERTIES) for name in stated):
+        # Where the plugin computes in bf16 it takes this for bf16, which AMX multiplies as it is.
+        yield {"KV_CACHE_PRECISION": "f16"}
 
 
 def _thread_counts() -> list[int]:

@@ -4,14 +4,12 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import openvino as ov
 
 from server.atomic_files import write_atomically
-from server.engine.config import PluginValue
+from server.engine.config import EngineConfig, PluginValue
 from server.engine.model_files import MODEL_FILE
 
 logger = logging.getLogger(__name__)
@@ -27,18 +25,20 @@ class TuningRecord:
     """The choices for one model, each by what it holds for.
 
     That is the model's graph, the processor and the number of processors that may be used, the
-    version of OpenVINO, and the properties that were given.
+    version of OpenVINO, the properties that were given, and what bounds the KV cache.
     """
 
-    def __init__(self, models_path: Path, device: str, stated: Mapping[str, PluginValue]) -> None:
-        self._path = models_path / RECORD_FILE
-        graph = (models_path / MODEL_FILE).read_bytes()
+    def __init__(self, config: EngineConfig, device: str) -> None:
+        self._path = config.models_path / RECORD_FILE
+        graph = (config.models_path / MODEL_FILE).read_bytes()
+        stated = sorted(config.plugin_config.items())
         self._key = {
             "model": hashlib.sha256(graph).hexdigest(),
             "processor": str(ov.Core().get_property(device, "FULL_DEVICE_NAME")),
             "num_processors": len(os.sched_getaffinity(0)),
             "openvino": ov.get_version(),
-            "plugin_config": {name: str(value) for name, value in sorted(stated.items())},
+            "plugin_config": {name: str(value) for name, value in stated},
+            "cache": [config.cache_size, config.num_kv_blocks, config.max_num_seqs],
         }
 
     def find(self) -> Properties | None:

@@ -11,7 +11,7 @@ import pytest
 from engine_helpers import F32
 
 from server.engine import cache_sizing, kv_cache
-from server.engine.cache_sizing import GIB, num_kv_blocks
+from server.engine.cache_sizing import GIB, holds_wide_elements, num_kv_blocks
 from server.engine.config import EngineConfig
 from server.engine.kv_cache import (
     CacheInput,
@@ -219,6 +219,28 @@ def test_by_default_not_more_than_can_be_used(
     monkeypatch: pytest.MonkeyPatch, model: LoadedModel
 ) -> None:
     assert blocks(monkeypatch, model, 64 * GIB, max_model_len=65, max_num_seqs=4) == 12
+
+
+@pytest.mark.parametrize(
+    ("max_model_len", "num_seqs", "short_bytes", "is_held"),
+    [(None, 4, 0, True), (None, 4, 1, False), (40, 64, 0, True), (40, 65, 0, False)],
+)
+def test_wide_elements_are_held_where_all_sequences_have_room(
+    monkeypatch: pytest.MonkeyPatch,
+    model: LoadedModel,
+    max_model_len: int | None,
+    num_seqs: int,
+    short_bytes: int,
+    is_held: bool,
+) -> None:
+    """128 blocks: 4 sequences of 1024 tokens, or 64 of two blocks each."""
+    wide_bytes = 2 * bytes_per_block(model.kv_inputs)
+    free = 2 * 128 * wide_bytes - short_bytes
+    monkeypatch.setattr(cache_sizing, "available_bytes", lambda: free + RESERVATIONS.total_bytes)
+    config = EngineConfig(Path("m"), max_num_seqs=num_seqs)
+    assert holds_wide_elements(config, model, max_model_len) == is_held
+    config = EngineConfig(Path("m"), num_kv_blocks=128, max_num_seqs=10_000)
+    assert holds_wide_elements(config, model, max_model_len) == (short_bytes == 0)
 
 
 def test_too_little_for_one_block_is_refused(

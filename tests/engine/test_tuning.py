@@ -10,7 +10,7 @@ import pytest
 from server.engine import tuned_model, tuning
 from server.engine.config import EngineConfig
 from server.engine.engine import LLMEngine
-from server.engine.tuning import STEPS, Tuning, tune
+from server.engine.tuning import STEPS, Tuning
 from server.engine.tuning_record import RECORD_FILE
 from server.errors import ModelLoadError
 from tests.engine.conftest import load_once
@@ -21,6 +21,11 @@ ROW_WISE = {"DYNAMIC_QUANTIZATION_GROUP_SIZE": "65536"}
 F32 = {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "128"}
 BY_TOKEN = {"KEY_CACHE_QUANT_MODE": "BY_TOKEN"}
 U8 = {"KV_CACHE_PRECISION": "u8"}
+WIDE = {"KV_CACHE_PRECISION": "f16"}
+
+
+def tune(folder: Path, device: str, stated: Properties, **fields: int) -> Tuning:
+    return tuning.tune(EngineConfig(folder, plugin_config=stated, **fields), device, None)
 
 
 class Machine:
@@ -61,7 +66,7 @@ def test_each_choice_is_made_with_the_best_of_those_before(
 ) -> None:
     times_s = [({**U8, **ROW_WISE}, 0.9), ({**U8, **F32}, 0.5), ({**U8, **F32, **BY_TOKEN}, 0.4)]
     machine = Machine(monkeypatch, times_s)
-    assert tune(folder, "CPU", U8, None).properties == {**F32, **BY_TOKEN}
+    assert tune(folder, "CPU", U8).properties == {**F32, **BY_TOKEN}
     assert machine.tried == [U8, *(properties for properties, _ in times_s)]
 
 
@@ -69,7 +74,7 @@ def test_a_gain_that_may_be_noise_changes_nothing(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Machine(monkeypatch, [({**U8, **F32}, 0.96), ({**U8, **BY_TOKEN}, 1.2)])
-    assert tune(folder, "CPU", U8, None).properties == {}
+    assert tune(folder, "CPU", U8).properties == {}
 
 
 def test_what_the_user_states_is_never_changed(
@@ -77,19 +82,52 @@ def test_what_the_user_states_is_never_changed(
 ) -> None:
     stated = {**U8, "EXECUTION_MODE_HINT": "ACCURACY", "KEY_CACHE_QUANT_MODE": "BY_CHANNEL"}
     machine = Machine(monkeypatch, [])
-    assert tune(folder, "CPU", stated, None).properties == {}
+    assert tune(folder, "CPU", stated).properties == {}
     assert machine.tried == [stated]
     group_size = {**U8, "DYNAMIC_QUANTIZATION_GROUP_SIZE": "32"}
-    tune(folder, "CPU", group_size, None)
+    tune(folder, "CPU", group_size)
     assert all(tried.items() >= group_size.items() for tried in machine.tried[1:])
     assert len(machine.tried) > 2
 
 
 def test_by_token_keys_are_for_8_bits_only(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(monkeypatch, [])
-    tune(folder, "CPU", {"KV_CACHE_PRECISION": "u4", "INFERENCE_PRECISION_HINT": "f32"}, None)
-    tune(folder, "CPU", {"KV_CACHE_PRECISION": "f32", "INFERENCE_PRECISION_HINT": "f32"}, None)
+    tune(folder, "CPU", {"KV_CACHE_PRECISION": "u4", "INFERENCE_PRECISION_HINT": "f32"})
+    tune(folder, "CPU", {"KV_CACHE_PRECISION": "f32", "INFERENCE_PRECISION_HINT": "f32"})
     assert len(machine.tried) == 2
+
+
+def test_a_cache_of_16_bits_is_a_candidate_where_nobody_states_the_cache(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = Machine(monkeypatch, [(WIDE, 0.5)])
+    fields = {"cache_size": 1, "max_num_seqs": 4}
+    assert tune(folder, "CPU", {}, **fields).properties == WIDE
+    stated: list[Properties] = [U8, {"VALUE_CACHE_PRECISION": "u8"}, {"KEY_CACHE_GROUP_SIZE": "32"}]
+    for cache in stated:
+        machine.tried.clear()
+        tune(folder, "CPU", cache, **fields)
+        assert machine.tried
+        assert not any(tried.items() >= WIDE.items() for tried in machine.tried)
+
+
+def test_short_memory_keeps_the_cache_of_8_bits(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = Machine(monkeypatch, [(WIDE, 0.5)])
+    assert tune(folder, "CPU", {}, cache_size=1, max_num_seqs=10_000).properties == {}
+    assert WIDE not in machine.tried
+    # Another bound is another case, for which that choice does not hold.
+    assert tune(folder, "CPU", {}, cache_size=1, max_num_seqs=4).properties == WIDE
+
+
+def test_a_cache_that_does_not_fit_is_told_before_anything_is_measured(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = Machine(monkeypatch, [])
+    with pytest.raises(ModelLoadError, match="cache_size is 1000000 GB"):
+        tune(folder, "CPU", {}, cache_size=1_000_000)
+    assert machine.now_s == 0
 
 
 def test_a_candidate_that_does_not_run_is_left_out(
@@ -99,14 +137,14 @@ def test_a_candidate_that_does_not_run_is_left_out(
     Machine(monkeypatch, [])
     candidates = [[{"INFERENCE_PRECISION_HINT": "broken"}]]
     monkeypatch.setattr(tuning, "_choices", lambda *_: candidates)
-    assert tune(folder, "CPU", U8, None).properties == {}
+    assert tune(folder, "CPU", U8).properties == {}
     assert "does not run with {'INFERENCE_PRECISION_HINT': 'broken'}" in caplog.text
 
 
 def test_tuning_ends_when_its_time_is_over(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(monkeypatch, [({**U8, **ROW_WISE}, 0.5)])
     machine.seconds_each = tuning.BUDGET_S / 2 + 1
-    assert tune(folder, "CPU", U8, None).properties == ROW_WISE
+    assert tune(folder, "CPU", U8).properties == ROW_WISE
     assert len(machine.tried) == 2
 
 
@@ -114,12 +152,12 @@ def test_a_choice_is_remembered_for_the_same_case_only(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine = Machine(monkeypatch, [({**U8, **F32}, 0.5)])
-    first = tune(folder, "CPU", U8, None)
+    first = tune(folder, "CPU", U8)
     num_tried = len(machine.tried)
-    second = tune(folder, "CPU", U8, None)
+    second = tune(folder, "CPU", U8)
     assert (second.properties, second.is_remembered) == (first.properties, True)
     assert len(machine.tried) == num_tried
-    tune(folder, "CPU", {**U8, "INFERENCE_NUM_THREADS": 1}, None)
+    tune(folder, "CPU", {**U8, "INFERENCE_NUM_THREADS": 1})
     assert len(machine.tried) > num_tried
     entries = json.loads((folder / RECORD_FILE).read_text())
     assert [entry["properties"] for entry in entries] == [F32, {}]
@@ -131,22 +169,22 @@ def test_a_record_of_no_use_is_replaced(
 ) -> None:
     Machine(monkeypatch, [({**U8, **F32}, 0.5)])
     (folder / RECORD_FILE).write_text(text)
-    assert tune(folder, "CPU", U8, None).properties == F32
-    assert tune(folder, "CPU", U8, None).is_remembered
+    assert tune(folder, "CPU", U8).properties == F32
+    assert tune(folder, "CPU", U8).is_remembered
 
 
 def test_a_folder_that_cannot_be_written_to(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Machine(monkeypatch, [({**U8, **F32}, 0.5)])
     (folder / RECORD_FILE).mkdir()
-    assert tune(folder, "CPU", U8, None).properties == F32
-    assert not tune(folder, "CPU", U8, None).is_remembered
+    assert tune(folder, "CPU", U8).properties == F32
+    assert not tune(folder, "CPU", U8).is_remembered
 
 
 @pytest.mark.parametrize("name", ["openvino_model.xml", "openvino_model.bin"])
 def test_a_missing_file_is_named(folder: Path, name: str) -> None:
     (folder / name).unlink()
     with pytest.raises(ModelLoadError, match=f"{name} not found"):
-        tune(folder, "CPU", U8, None)
+        tune(folder, "CPU", U8)
 
 
 def test_a_model_that_cannot_run_is_not_tuned(
@@ -157,13 +195,13 @@ def test_a_model_that_cannot_run_is_not_tuned(
 
     monkeypatch.setattr(tuning, "measure", fail)
     with pytest.raises(ModelLoadError, match="OpenVINO cannot run it: Check 'x' failed"):
-        tune(folder, "CPU", U8, None)
+        tune(folder, "CPU", U8)
     assert not (folder / RECORD_FILE).exists()
 
 
 @pytest.mark.parametrize("device", ["GPU.0", "CPUX", "AUTO:CPU"])
 def test_other_devices_are_not_tuned(folder: Path, device: str) -> None:
-    assert tune(folder, device, {}, None).properties == {}
+    assert tune(folder, device, {}).properties == {}
     assert not (folder / RECORD_FILE).exists()
 
 
@@ -180,7 +218,7 @@ def test_a_remembered_choice_that_cannot_be_loaded_is_given_up(
 
 @pytest.fixture
 def tuned_engine(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LLMEngine]:
-    monkeypatch.setattr(tuned_model, "tune", tune)
+    monkeypatch.setattr(tuned_model, "tune", tuning.tune)
     engine = LLMEngine(EngineConfig(folder, plugin_config=U8, num_kv_blocks=20, auto_tune=True))
     yield engine
     engine.close()
