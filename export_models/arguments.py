@@ -91,6 +91,13 @@ class CommonOptions:
 
 def add_common_flags(parser: Parser) -> None:
     """The flags that all tasks share."""
+    _add_places(parser)
+    _add_conversion_flags(parser)
+    _add_serving_flags(parser)
+    parser.add_argument("--verbose", action="store_true", help="show what the converter prints")
+
+
+def _add_places(parser: Parser) -> None:
     add = parser.add_argument
     add(
         "--source_model",
@@ -109,6 +116,17 @@ def add_common_flags(parser: Parser) -> None:
         "source's id, or the own name of a source folder)",
     )
     add(
+        "--config_file_path",
+        type=Path,
+        default=Path("config.json"),
+        help="file that lists the models to serve; made or added to (default: config.json)",
+    )
+    add("--no_config_file", action="store_true", help="do not list the model in any file")
+
+
+def _add_conversion_flags(parser: Parser) -> None:
+    add = parser.add_argument
+    add(
         "--weight-format",
         choices=WEIGHT_FORMATS,
         help="how the weights are stored (default: int8); int8 is int8_sym, one scale for each "
@@ -117,19 +135,10 @@ def add_common_flags(parser: Parser) -> None:
         "without effect on a source that is an OpenVINO model",
     )
     add(
-        "--config_file_path",
-        type=Path,
-        default=Path("config.json"),
-        help="file that lists the models to serve; made or added to (default: config.json)",
-    )
-    add("--no_config_file", action="store_true", help="do not list the model in any file")
-    add(
         "--overwrite_models",
         action="store_true",
         help="convert again where the model exists; the old one stays until the new is complete",
     )
-    add("--target_device", type=_device, default="CPU", help="device to serve on (default: CPU)")
-    add("--ov_cache_dir", help="folder in which the server caches compiled models")
     add(
         "--extra_quantization_params",
         type=_words,
@@ -138,19 +147,24 @@ def add_common_flags(parser: Parser) -> None:
         "they alone then say how the weights are stored",
     )
     add(
+        "--trust_remote_code",
+        action="store_true",
+        help="run Python code that comes with the source model; some models need it, and it can do "
+        "whatever you can (Model Server's script always allows it)",
+    )
+
+
+def _add_serving_flags(parser: Parser) -> None:
+    add = parser.add_argument
+    add("--target_device", type=_device, default="CPU", help="device to serve on (default: CPU)")
+    add("--ov_cache_dir", help="folder in which the server caches compiled models")
+    add(
         "--plugin_config",
         type=_properties,
         default={},
         metavar="JSON",
         help="OpenVINO properties for graph.pbtxt, which win over those that the export chooses",
     )
-    add(
-        "--trust_remote_code",
-        action="store_true",
-        help="run Python code that comes with the source model; some models need it, and it can do "
-        "whatever you can (Model Server's script always allows it)",
-    )
-    add("--verbose", action="store_true", help="show what the converter prints")
 
 
 def common_options(parser: Parser, values: argparse.Namespace) -> CommonOptions:

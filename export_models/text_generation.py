@@ -58,12 +58,18 @@ REFUSED_FLAGS = {
 def add_flags(parser: Parser) -> None:
     """The flags of this task."""
     add_common_flags(parser)
-    add = parser.add_argument
-    add(
+    parser.add_argument(
         "--pipeline_type",
         type=_pipeline_type,
         help="LM_CB (continuous batching); LM and AUTO are the same here",
     )
+    _add_precision_flags(parser)
+    _add_engine_flags(parser)
+    _add_parser_flags(parser)
+
+
+def _add_precision_flags(parser: Parser) -> None:
+    add = parser.add_argument
     add(
         "--quant_mode",
         "--quant-mode",
@@ -80,6 +86,10 @@ def add_flags(parser: Parser) -> None:
         "generates in a few chats)",
     )
     add("--kv_cache_precision", choices=["u8"], help="precision of the KV cache")
+
+
+def _add_engine_flags(parser: Parser) -> None:
+    add = parser.add_argument
     add(
         "--enable_prefix_caching",
         type=parse_switch,
@@ -105,6 +115,10 @@ def add_flags(parser: Parser) -> None:
         default=0,
         help="size of the KV cache in GB (default: 0, a share of the free memory)",
     )
+
+
+def _add_parser_flags(parser: Parser) -> None:
+    add = parser.add_argument
     add(
         "--tool_parser",
         choices=TOOL_PARSERS,

@@ -1,0 +1,180 @@
+"""Bodies of chat/completions that are refused, and what the messages say."""
+
+from typing import Any
+
+import pytest
+from chat_calls import MESSAGES, parse
+
+from server.api.protocol.chat_completions import parse_chat_completion
+from server.errors import InvalidRequestError
+
+
+@pytest.mark.parametrize(
+    ("field", "where"),
+    [
+        ({"logit_bias": {"1": True}}, "logit_bias.1"),
+        ({"logit_bias": {"1": "1"}}, "logit_bias.1"),
+        ({"logit_bias": {"1": None}}, "logit_bias.1"),
+        ({"logit_bias": {"1": float("nan")}}, "logit_bias.1"),
+        ({"stop_token_ids": [1, True]}, "stop_token_ids.1"),
+        ({"stop_token_ids": ["1"]}, "stop_token_ids.0"),
+        ({"stop_token_ids": [10**400]}, "stop_token_ids.0"),
+    ],
+)
+def test_bad_values_inside_are_found(field: dict[str, Any], where: str) -> None:
+    with pytest.raises(InvalidRequestError) as error:
+        parse(**field)
+    assert error.value.param == where
+
+
+# Field -> values that are refused with a message that names it.
+BAD_VALUES: dict[str, list[Any]] = {
+    "model": [1, [], True],
+    "messages": [[], {}, "hi", [1], [[]]],
+    "stream": [1, 0, "true", []],
+    "stop": [1, True, {}, "", [""], [1], [None], ["x"] * 17, ["x" * 2001] * 2],
+    "max_tokens": [0, -1, True, "5", 5.0, [], 2**32, 10**400],
+    "max_completion_tokens": [0, -1, True, "5", 5.0, 2**32],
+    "n": [0, -1, 129, 1.0, True, "1", 2**70],
+    "best_of": [0, -1, 129, "1", True, 1.0],
+    "num_beams": [0, -1, 129, 1.0, True, "1", 2**32],
+    "use_beam_search": [True, 0, 1, "true"],
+    "length_penalty": [1.1, 0, True, "1", float("nan"), 10**400],
+    "early_stopping": [True, "never", "x", 0, 1, [], {}, "x" * 1000],
+    "include_stop_str_in_output": [0, 1, "true"],
+    "skip_special_tokens": [0, 1, "true"],
+    "truncate_prompt_tokens": [0, -2, 1.0, True, "1", 2**32],
+    "prompt_logprobs": [-1, 21, 1.0, True, "1"],
+    "temperature": [-0.1, 2.1, True, "1", [], 10**400, float("inf"), float("nan")],
+    "top_k": [-2, 0, 1.0, True, "1", 2**32],
+    "top_p": [-0.1, 1.1, True, "1"],
+    "min_p": [-0.1, 1.1, True, "1"],
+    "repetition_penalty": [0, -1, True, "1"],
+    "frequency_penalty": [-2.1, 2.1, True, "1"],
+    "presence_penalty": [-2.1, 2.1, True, "1"],
+    "seed": [-1, 2**32, True, 1.0, "1", 10**30, -(10**400)],
+    "ignore_eos": [0, 1, "true"],
+    "logprobs": [0, 1, 5, "true"],
+    "top_logprobs": [1, -1, -(10**400), True, "1", 1.0],
+    "tools": [{}, "x", [1], [{}], [{"type": "web"}], [{"type": "function"}],
+              [{"type": "function", "function": {}}],
+              [{"type": "function", "function": {"name": ""}}],
+              [{"type": "function", "function": {"name": 1}}],
+              [{"type": "function", "function": {"name": "f", "parameters": []}}]],
+    "tool_choice": [1, True, "always", "required", [], {"type": "function"}, {"type": "x"},
+                    {"type": "function", "function": {}}, {"type": "function", "function": "f"},
+                    {"type": "function", "name": 1}, {"type": "function", "name": "f"}],
+    "chat_template_kwargs": [[], "x", 1, True],
+    "user": [1, [], {}],
+    "metadata": ["x", 1, []],
+    "store": [True, 0, "no"],
+    "service_tier": ["flex", 1],
+    "parallel_tool_calls": [0, 1, "false"],
+    "modalities": [["audio"], ["text", "audio"], "text", []],
+    "response_format": [{"type": "json_schema", "json_schema": {}}, {}, "text", 1],
+    "logit_bias": [[], 1, "x", {"1": 100.1}, {"1": -100.1}, {"-1": 1}, {"01": 1}, {"+1": 1},
+                   {" 1": 1}, {"1_0": 1}, {"a": 1}, {"": 1}, {"\u0663": 1}, {"1" * 5000: 1},
+                   {str(i): 1 for i in range(1001)}],
+    "min_tokens": [-1, 1.0, True, "1", 2**32],
+    "priority": [1.0, True, "1", 2**31, -(2**31) - 1],
+    "cache_salt": [1, [], "", "x" * 257, "\ud800"],
+    "audio": [{}],
+    "functions": [[{}]],
+    "reasoning_effort": ["low"],
+    "stop_token_ids": [1, {}, "x", [1] * 129],
+    "stream_options": [[], "x", True],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD_VALUES)
+def test_bad_value_is_refused_by_name(name: str) -> None:
+    for value in BAD_VALUES[name]:
+        with pytest.raises(InvalidRequestError) as error:
+            parse(**{name: value})
+        assert error.value.param == name, value
+        assert name in str(error.value)
+        assert "\n" not in str(error.value)
+        assert len(str(error.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("fields", "param", "message"),
+    [
+        ({"max_token": 1}, "max_token", "unknown field 'max_token'; did you mean 'max_tokens'"),
+        ({"zzz": 1}, "zzz", "unknown field 'zzz'"),
+        ({"z" * 5000: 1}, "z" * 100, "unknown field 'zzz"),
+        (
+            {"chat_template_kwargs": {str(i): i for i in range(1001)}},
+            "chat_template_kwargs",
+            "chat_template_kwargs has 1001 fields; at most 1000 are possible",
+        ),
+        ({"prompt": "x"}, "prompt", "unknown field 'prompt'"),
+        ({"logprobs": True, "top_logprobs": 21}, "top_logprobs", "top_logprobs is 21"),
+        ({"stream_options": {"include_usage": True}}, "stream_options", "with stream: true"),
+        (
+            {"stream": True, "stream_options": {"include_usage": 1}},
+            "stream_options.include_usage",
+            "must be true or false, found the number 1",
+        ),
+        (
+            {"stream": True, "stream_options": {"incl_usage": True}},
+            "stream_options.incl_usage",
+            "did you mean 'stream_options.include_usage'",
+        ),
+        (
+            {"stream": True, "stream_options": {"include_obfuscation": True}},
+            "stream_options.include_obfuscation",
+            "not supported with other values than false",
+        ),
+    ],
+)
+def test_message_says_what_is_possible(fields: dict[str, Any], param: str, message: str) -> None:
+    with pytest.raises(InvalidRequestError) as error:
+        parse(**fields)
+    assert error.value.param == param
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize("missing", ["model", "messages"])
+def test_required_field(missing: str) -> None:
+    fields = {"model": "m", "messages": MESSAGES}
+    for without in ({**fields, missing: None}, {k: v for k, v in fields.items() if k != missing}):
+        with pytest.raises(InvalidRequestError, match=f"^{missing} is missing$"):
+            parse_chat_completion(without)
+
+
+@pytest.mark.parametrize(
+    ("message", "where"),
+    [
+        (1, "messages[1]"),
+        ({}, "messages[1].role"),
+        ({"role": 1}, "messages[1].role"),
+        ({"role": "user", "content": 1}, "messages[1].content"),
+        ({"role": "user", "content": {}}, "messages[1].content"),
+        ({"role": "user", "content": ["x"]}, "messages[1].content[0]"),
+        ({"role": "user", "content": [{"text": "x"}]}, "messages[1].content[0].type"),
+        ({"role": "user", "content": [{"type": "image_url"}]}, "messages[1].content[0].type"),
+        ({"role": "user", "content": [{"type": "text"}]}, "messages[1].content[0].text"),
+        ({"role": "assistant", "tool_calls": {}}, "messages[1].tool_calls"),
+        ({"role": "assistant", "tool_calls": [1]}, "messages[1].tool_calls[0]"),
+        ({"role": "assistant", "tool_calls": [{}]}, "messages[1].tool_calls[0].function"),
+        (
+            {"role": "assistant", "tool_calls": [{"function": {}}]},
+            "messages[1].tool_calls[0].function.name",
+        ),
+        (
+            {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": 1}}]},
+            "messages[1].tool_calls[0].function.arguments",
+        ),
+    ],
+)
+def test_bad_message_is_named(message: Any, where: str) -> None:
+    with pytest.raises(InvalidRequestError) as error:
+        parse(messages=[*MESSAGES, message])
+    assert str(error.value).startswith(f"{where} must be ")
+    assert error.value.param == "messages"
+
+
+def test_too_many_fields_are_refused_at_once() -> None:
+    with pytest.raises(InvalidRequestError, match="the body has 1003 fields; at most 1000"):
+        parse(**{str(number): 1 for number in range(1001)})
