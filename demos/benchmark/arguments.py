@@ -73,7 +73,8 @@ def _add_peers(parser: argparse.ArgumentParser) -> None:
         type=Path,
         action="append",
         default=[],
-        help="openvino-genai's model, in place of the server's; once for each to be measured",
+        help="openvino-genai's model, in place of the server's; once for each to be measured, and "
+        "again for other properties of it, which are swept",
     )
     add(
         "--peer_plugin_config",

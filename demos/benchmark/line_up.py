@@ -1,6 +1,7 @@
 """Which contenders take part, and in which variants."""
 
 import argparse
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,27 +59,29 @@ def _server(args: argparse.Namespace) -> list[Entrant]:
 
 
 def _genai(args: argparse.Namespace) -> list[Entrant]:
-    """One for each model."""
+    """One for each model; what is given several times for a model are its variants."""
     models: list[Path] = args.peer_model or [args.model]
     configs = [*args.peer_plugin_config, *[args.plugin_config] * len(models)]
-    entrants = []
+    variants: dict[Path, dict[str, Contender]] = {}
     for model, config in zip(models, configs, strict=False):
-        name = GenaiContender.name
-        if model != args.model:
-            name += f" ({model.name})"
-        variants = {
-            f"{budget} batched tokens": GenaiContender(
+        for budget in args.genai_max_num_batched_tokens:
+            label = f"{budget} batched tokens"
+            if models.count(model) > 1:
+                label += f", {json.dumps(config)}"
+            variants.setdefault(model, {})[label] = GenaiContender(
                 model_path=model,
                 plugin_config=config,
                 max_num_batched_tokens=budget,
                 max_num_seqs=args.max_num_seqs,
                 cache_size_gb=args.cache_size,
-                name=name,
+                name=_genai_name(args, model),
             )
-            for budget in args.genai_max_num_batched_tokens
-        }
-        entrants.append(Entrant(name, variants))
-    return entrants
+    return [Entrant(_genai_name(args, model), found) for model, found in variants.items()]
+
+
+def _genai_name(args: argparse.Namespace, model: Path) -> str:
+    name = GenaiContender.name
+    return name if model == args.model else f"{name} ({model.name})"
 
 
 def _vllm(args: argparse.Namespace) -> list[Entrant]:

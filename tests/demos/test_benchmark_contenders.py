@@ -136,6 +136,18 @@ class TestLineUp:
             assert variant.plugin_config == {"NUM_STREAMS": num_streams}
             assert variant.name == entrant.name
 
+    def test_several_properties_for_one_model_are_variants(self) -> None:
+        pytest.importorskip("openvino_genai")
+        (entrant,) = _find_entrants(
+            *("--contenders", "openvino-genai", "--genai_max_num_batched_tokens", "256"),
+            *("--peer_model", "m", "--peer_plugin_config", '{"NUM_STREAMS": 1}'),
+            *("--peer_model", "m", "--peer_plugin_config", '{"NUM_STREAMS": 2}'),
+        )
+        assert list(entrant.variants) == [
+            '256 batched tokens, {"NUM_STREAMS": 1}',
+            '256 batched tokens, {"NUM_STREAMS": 2}',
+        ]
+
     async def test_the_best_variant_takes_part(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
