@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from server.engine.block_pool import ROOT_PREFIX, BlockPool
+from server.engine.block_pool import ROOT_PREFIX, BlockContent, BlockPool
 from server.engine.sequence import Sequence
 
 BlockCopy = tuple[int, int]
@@ -57,6 +57,7 @@ class KVCacheManager:
     def attach_cached_prefix(self, sequence: Sequence) -> int:
         """Let a sequence without blocks use the cached ones of its longest known prefix.
 
+        The block after them begins with a copy of a cached one, as far as that has the same tokens.
         At least one token stays to be computed, for its logits. Returns the tokens found.
         """
         assert sequence.block_table.size == 0, "prefixes are looked up before anything is computed"
@@ -69,6 +70,7 @@ class KVCacheManager:
             sequence.block_table.append(block)
         sequence.num_registered_blocks = sequence.block_table.size
         sequence.num_computed_tokens = sequence.block_table.size * self.block_size
+        self._begin_with_copy(sequence)
         return sequence.num_computed_tokens
 
     def cached_prefix(self, sequence: Sequence) -> CachedPrefix:
@@ -104,6 +106,17 @@ class KVCacheManager:
             sequence.prefix = self.pool.register(block, sequence.prefix, content)
         sequence.num_registered_blocks = max(num_full, sequence.num_registered_blocks)
 
+    def keep_tail(self, sequence: Sequence) -> None:
+        """Let others begin with the last block of a sequence that ends, as far as it is filled."""
+        position, num_tokens = divmod(sequence.num_computed_tokens, self.block_size)
+        is_known = position == sequence.num_registered_blocks
+        if num_tokens == 0 or not (self.enable_prefix_caching and is_known):
+            return
+        block = sequence.block_table[position]
+        if all(block != destination for _, destination in self._pending_copies):
+            content = self._content(sequence, position, num_tokens)
+            self.pool.note_beginning(block, sequence.prefix, content)
+
     def fork(self, parent: Sequence, child: Sequence) -> None:
         """Let `child`, which has the same tokens, share all blocks of `parent`."""
         for block in parent.block_table.view():
@@ -131,19 +144,40 @@ class KVCacheManager:
         self._pending_copies.clear()
 
     def _num_findable_blocks(self, sequence: Sequence) -> int:
-        """Blocks that may come from the cache: what does has no logits, so one token never does."""
+        return self._num_findable_tokens(sequence) // self.block_size
+
+    def _num_findable_tokens(self, sequence: Sequence) -> int:
+        """Tokens that may come from the cache: what does has no logits, so the last never does."""
         if not self.enable_prefix_caching or sequence.unread_prompt_logprobs is not None:
             return 0
-        return (sequence.num_tokens - 1) // self.block_size
+        return sequence.num_tokens - 1
 
-    def _content(self, sequence: Sequence, position: int) -> bytes:
-        """What tells a full block from the others behind the same prefix.
-
-        All tokens take the same number of bytes, so that a salt makes a difference of its own.
-        """
+    def _content(
+        self, sequence: Sequence, position: int, num_tokens: int | None = None
+    ) -> BlockContent:
+        """What a block of a sequence holds; all of it if `num_tokens` is None."""
         start = position * self.block_size
-        tokens = sequence.token_ids.view(start, start + self.block_size).tobytes()
-        return tokens if position else sequence.request.cache_salt + tokens
+        end = start + (self.block_size if num_tokens is None else num_tokens)
+        salt = b"" if position else sequence.request.cache_salt
+        return BlockContent(salt, sequence.token_ids.view(start, end).tobytes())
+
+    def _begin_with_copy(self, sequence: Sequence) -> None:
+        """Copy from a cached block the tokens with which the next block of a sequence begins."""
+        position = sequence.block_table.size
+        num_left = self._num_findable_tokens(sequence) - sequence.num_computed_tokens
+        if num_left <= 0 or self.pool.num_free == 0:
+            return
+        content = self._content(sequence, position, min(num_left, self.block_size))
+        found = self.pool.find_alike(sequence.prefix, content)
+        if found is None:
+            return
+        source, num_common = found
+        # It may be the source itself, which is as good.
+        (own,) = self.pool.allocate(1)
+        if own != source:
+            self._pending_copies.append((source, own))
+        sequence.block_table.append(own)
+        sequence.num_computed_tokens += num_common
 
     def _is_next_write_shared(self, sequence: Sequence) -> bool:
         if not sequence.has_shared_tail:

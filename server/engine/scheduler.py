@@ -95,6 +95,7 @@ class Scheduler:
         """Forget a sequence, wherever it is, and free its blocks."""
         if sequence.status is SequenceStatus.RUNNING:
             self._running.remove(sequence)
+            self._kv.keep_tail(sequence)
         elif sequence.status is SequenceStatus.WAITING:
             self._waiting.remove(sequence)
             self._sharing.forget(sequence)

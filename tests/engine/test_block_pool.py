@@ -2,9 +2,14 @@
 
 import random
 
+import numpy as np
 import pytest
 
-from server.engine.block_pool import ROOT_PREFIX, BlockPool
+from server.engine.block_pool import ROOT_PREFIX, BlockContent, BlockPool
+
+
+def of(tokens: bytes, salt: bytes = b"") -> BlockContent:
+    return BlockContent(salt, tokens)
 
 
 def release_all(pool: BlockPool, blocks: list[int]) -> None:
@@ -46,44 +51,44 @@ def test_a_block_is_free_after_its_last_user() -> None:
 def test_finds_what_was_registered_while_used_and_after() -> None:
     pool = BlockPool(2)
     (block,) = pool.allocate(1)
-    identity = pool.register(block, ROOT_PREFIX, b"a")
-    assert pool.lookup(ROOT_PREFIX, b"a") == (block, identity)
+    identity = pool.register(block, ROOT_PREFIX, of(b"a"))
+    assert pool.lookup(ROOT_PREFIX, of(b"a")) == (block, identity)
     pool.release(block)
-    assert pool.lookup(ROOT_PREFIX, b"a") == (block, identity)
+    assert pool.lookup(ROOT_PREFIX, of(b"a")) == (block, identity)
     assert pool.num_free == 2
 
 
 def test_same_tokens_after_different_prefixes_are_different() -> None:
     pool = BlockPool(4)
     first, second, third, fourth = pool.allocate(4)
-    one = pool.register(first, ROOT_PREFIX, b"one")
-    two = pool.register(second, ROOT_PREFIX, b"two")
+    one = pool.register(first, ROOT_PREFIX, of(b"one"))
+    two = pool.register(second, ROOT_PREFIX, of(b"two"))
     assert one != two
-    pool.register(third, one, b"same")
-    assert pool.lookup(two, b"same") is None
-    assert pool.lookup(ROOT_PREFIX, b"same") is None
-    pool.register(fourth, two, b"same")
-    assert pool.lookup(one, b"same")[0] == third
-    assert pool.lookup(two, b"same")[0] == fourth
+    pool.register(third, one, of(b"same"))
+    assert pool.lookup(two, of(b"same")) is None
+    assert pool.lookup(ROOT_PREFIX, of(b"same")) is None
+    pool.register(fourth, two, of(b"same"))
+    assert pool.lookup(one, of(b"same"))[0] == third
+    assert pool.lookup(two, of(b"same"))[0] == fourth
 
 
 def test_a_later_prefix_never_gets_the_identity_of_a_forgotten_one() -> None:
     pool = BlockPool(2)
     parent, child = pool.allocate(2)
-    old = pool.register(parent, ROOT_PREFIX, b"parent")
-    pool.register(child, old, b"child")
+    old = pool.register(parent, ROOT_PREFIX, of(b"parent"))
+    pool.register(child, old, of(b"child"))
     pool.forget_all()
-    new = pool.register(parent, ROOT_PREFIX, b"another")
+    new = pool.register(parent, ROOT_PREFIX, of(b"another"))
     assert new != old
-    assert pool.lookup(new, b"child") is None
+    assert pool.lookup(new, of(b"child")) is None
 
 
 def test_the_first_copy_of_a_content_stays() -> None:
     pool = BlockPool(2)
     first, second = pool.allocate(2)
-    identity = pool.register(first, ROOT_PREFIX, b"a")
-    assert pool.register(second, ROOT_PREFIX, b"a") == identity
-    assert pool.lookup(ROOT_PREFIX, b"a") == (first, identity)
+    identity = pool.register(first, ROOT_PREFIX, of(b"a"))
+    assert pool.register(second, ROOT_PREFIX, of(b"a")) == identity
+    assert pool.lookup(ROOT_PREFIX, of(b"a")) == (first, identity)
     assert pool.num_cached == 1
     pool.release(second)
     assert pool.allocate(1) == [second]
@@ -94,7 +99,7 @@ def test_least_recently_used_goes_first() -> None:
     pool = BlockPool(3)
     blocks = pool.allocate(3)
     for block in blocks:
-        pool.register(block, ROOT_PREFIX, bytes([block]))
+        pool.register(block, ROOT_PREFIX, of(bytes([block])))
     first, second, third = blocks
     release_all(pool, [second, first, third])
     pool.acquire(second)
@@ -106,27 +111,65 @@ def test_least_recently_used_goes_first() -> None:
 def test_blocks_without_content_go_before_cached_ones() -> None:
     pool = BlockPool(3)
     cached, plain, _ = pool.allocate(3)
-    pool.register(cached, ROOT_PREFIX, b"a")
+    pool.register(cached, ROOT_PREFIX, of(b"a"))
     release_all(pool, [cached, plain])
     assert pool.allocate(1) == [plain]
-    assert pool.lookup(ROOT_PREFIX, b"a") is not None
+    assert pool.lookup(ROOT_PREFIX, of(b"a")) is not None
 
 
 def test_a_reused_block_is_no_longer_found() -> None:
     pool = BlockPool(1)
     (block,) = pool.allocate(1)
-    pool.register(block, ROOT_PREFIX, b"a")
+    pool.register(block, ROOT_PREFIX, of(b"a"))
     pool.release(block)
     pool.allocate(1)
-    assert pool.lookup(ROOT_PREFIX, b"a") is None
+    assert pool.lookup(ROOT_PREFIX, of(b"a")) is None
     assert pool.num_cached == 0
+
+
+def tokens_of(*token_ids: int, salt: bytes = b"") -> BlockContent:
+    return of(np.array(token_ids, np.int64).tobytes(), salt)
+
+
+def test_a_block_is_found_by_what_begins_alike() -> None:
+    pool = BlockPool(5)
+    first, second, salted, tail, short = pool.allocate(5)
+    identity = pool.register(first, ROOT_PREFIX, tokens_of(1, 2, 3, 4, 5, 6))
+    asked = tokens_of(1, 2, 3, 4, 5, 9)
+    assert pool.find_alike(ROOT_PREFIX, asked) == (first, 5)
+    pool.register(second, ROOT_PREFIX, tokens_of(1, 2, 3, 4, 8, 8))
+    pool.register(salted, ROOT_PREFIX, tokens_of(1, 2, 3, 4, 5, 9, salt=b"salt"))
+    assert pool.find_alike(ROOT_PREFIX, asked) == (second, 4), "the latest"
+    pool.note_beginning(tail, identity, tokens_of(1, 2, 3, 4, 5))
+    assert pool.find_alike(identity, asked) == (tail, 5)
+    assert pool.lookup(identity, tokens_of(1, 2, 3, 4, 5)) is None, "it is not full"
+    pool.note_beginning(tail, identity, tokens_of(1, 2, 3, 4, 5, 9, 9))
+    assert pool.find_alike(identity, asked) == (tail, 6)
+    pool.note_beginning(short, identity, tokens_of(7, 7, 7))
+    assert pool.find_alike(identity, tokens_of(7, 7, 7)) is None, "too little for a copy"
+    assert pool.find_alike(ROOT_PREFIX, tokens_of(1, 2, 3, 9, 9, 9)) is None
+    pool.forget_all()
+    assert pool.find_alike(ROOT_PREFIX, asked) is None
+
+
+def test_a_block_that_is_found_only_by_its_beginning_is_kept_like_cached_ones() -> None:
+    pool = BlockPool(3)
+    former, tail, plain = pool.allocate(3)
+    pool.note_beginning(former, ROOT_PREFIX, tokens_of(1, 2, 3, 4))
+    pool.note_beginning(tail, ROOT_PREFIX, tokens_of(1, 2, 3, 4))
+    release_all(pool, [tail, former, plain])
+    assert pool.allocate(1) == [plain]
+    assert pool.allocate(1) == [former], "it was replaced before it was released"
+    assert pool.find_alike(ROOT_PREFIX, tokens_of(1, 2, 3, 4)) == (tail, 4)
+    assert pool.allocate(1) == [tail]
+    assert pool.find_alike(ROOT_PREFIX, tokens_of(1, 2, 3, 4)) is None
 
 
 def test_forget_all_leaves_counts_alone() -> None:
     pool = BlockPool(3)
     used, cached = pool.allocate(2)
-    pool.register(used, ROOT_PREFIX, b"a")
-    pool.register(cached, ROOT_PREFIX, b"b")
+    pool.register(used, ROOT_PREFIX, of(b"a"))
+    pool.register(cached, ROOT_PREFIX, of(b"b"))
     pool.release(cached)
     pool.forget_all()
     assert pool.num_cached == 0
@@ -142,7 +185,8 @@ def test_random_walk_keeps_every_block_in_one_place(seed: int) -> None:
     pool = BlockPool(12)
     held: list[int] = []
     prefixes = [ROOT_PREFIX]
-    contents: dict[tuple[int, bytes], int] = {}
+    contents: dict[tuple[int, BlockContent], int] = {}
+    common = tokens_of(1, 2, 3, 4)
     for _ in range(4000):
         action = rng.randrange(5)
         if action == 0 and pool.num_free:
@@ -155,7 +199,7 @@ def test_random_walk_keeps_every_block_in_one_place(seed: int) -> None:
         elif action == 2 and held:
             block = rng.choice(held)
             if block not in contents.values():
-                key = (rng.choice(prefixes[-6:]), bytes([rng.randrange(4)]))
+                key = (rng.choice(prefixes[-6:]), of(bytes([rng.randrange(4)])))
                 known = key in contents
                 identity = pool.register(block, *key)
                 contents.setdefault(key, block)
@@ -163,7 +207,7 @@ def test_random_walk_keeps_every_block_in_one_place(seed: int) -> None:
                 if not known:
                     prefixes.append(identity)
         elif action == 3:
-            key = (rng.choice(prefixes[-6:]), bytes([rng.randrange(4)]))
+            key = (rng.choice(prefixes[-6:]), of(bytes([rng.randrange(4)])))
             found = pool.lookup(*key)
             assert (None if found is None else found[0]) == contents.get(key)
             if found is not None:
@@ -172,6 +216,10 @@ def test_random_walk_keeps_every_block_in_one_place(seed: int) -> None:
         elif rng.random() < 0.02:
             pool.forget_all()
             contents.clear()
+        elif held:
+            pool.note_beginning(rng.choice(held), rng.choice(prefixes[-6:]), common)
+        alike = [found for prefix in prefixes if (found := pool.find_alike(prefix, common))]
+        assert len({block for block, _ in alike}) == len(alike) <= 12
         assert sum(map(pool.ref_count, range(12))) == len(held)
         assert pool.num_free == 12 - len(set(held))
         assert pool.num_cached == len(contents)

@@ -61,7 +61,8 @@ def test_cached_prefixes_do_not_change_the_tokens(
     requests = start(engine, some(prompts), params())
     outputs = run_to_end(engine)
     assert [tokens_of(outputs, request) for request in requests] == some(greedy, 24)
-    expected = [(len(prompt) - 1) // 32 * 32 for prompt in some(prompts)]
+    # All but the last token; of 1, 8, 32, 33, 65, 128 and 300.
+    expected = [0, 7, 31, 32, 64, 127, 299]
     assert [request.num_cached_tokens for request in requests] == expected
     assert engine.stats.cached_tokens == sum(expected) > 0
     last = [o for o in outputs if o.request_id == requests[-1].request_id][-1]
@@ -102,7 +103,19 @@ def test_a_conversation_goes_on_from_its_own_answer(
     generate(engine, [prompt], params(40))
     (request,) = start(engine, [prompt + answer[:40]], params(20))
     assert tokens_of(run_to_end(engine), request) == answer[40:60]
-    assert request.num_cached_tokens == 96, "104 computed tokens fill three blocks"
+    assert request.num_cached_tokens == 104, "all but the token that came last"
+
+
+@pytest.mark.parametrize(("num_alike", "num_cached"), [(50, 50), (35, 32), (20, 20), (3, 0)])
+def test_prompts_that_differ_in_the_middle_of_a_block_share_its_beginning(
+    make_engine: MakeEngine, prompts: Prompts, greedy: Prompts, num_alike: int, num_cached: int
+) -> None:
+    engine = make_engine(enable_prefix_caching=True)
+    prompt, answer = prompts[20], greedy[20]
+    generate(engine, [prompt[:num_alike] + [7] * 40, prompts[1]], params(3))
+    (request,) = start(engine, [prompt], params())
+    assert tokens_of(run_to_end(engine), request) == answer[:24]
+    assert request.num_cached_tokens == num_cached
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Who goes first in the scheduler, and that nobody waits for ever."""
 
 import random
+from typing import Any
 
 import pytest
 from fake_engine import SIZE, FakeEngine, parts
@@ -129,10 +130,10 @@ def test_the_prefix_of_a_blocked_prompt_is_not_looked_up_in_every_step(
     num_lookups = 0
     lookup = BlockPool.lookup
 
-    def counting_lookup(pool: BlockPool, prefix: int, tokens: bytes) -> tuple[int, int] | None:
+    def counting_lookup(pool: BlockPool, prefix: int, content: Any) -> tuple[int, int] | None:
         nonlocal num_lookups
         num_lookups += 1
-        return lookup(pool, prefix, tokens)
+        return lookup(pool, prefix, content)
 
     engine = FakeEngine(num_blocks=64, caching=True)
     engine.add_prompt(range(200))

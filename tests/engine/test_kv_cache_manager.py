@@ -5,6 +5,7 @@ import random
 import pytest
 from engine_helpers import check_blocks, make_request, make_sequence
 
+from server.engine import block_pool
 from server.engine.kv_cache_manager import KVCacheManager
 from server.engine.sequence import Sequence
 
@@ -134,6 +135,100 @@ def test_the_tail_of_a_freed_sequence_is_reused_before_its_head() -> None:
     assert kv.attach_cached_prefix(make_sequence(range(13))) == 8
 
 
+@pytest.fixture
+def copies_of_any_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(block_pool, "LEAST_COMMON", 1)
+
+
+def end(kv: KVCacheManager, sequence: Sequence) -> None:
+    """What the scheduler does with a sequence that is over."""
+    kv.keep_tail(sequence)
+    kv.free(sequence)
+
+
+@pytest.mark.usefixtures("copies_of_any_length")
+def test_a_block_begins_with_a_copy_of_one_that_begins_alike() -> None:
+    kv = KVCacheManager(8, SIZE, enable_prefix_caching=True)
+    first = make_sequence(range(8))
+    compute(kv, first)
+    second = make_sequence([0, 1, 2, 3, 4, 5, 99, 98, 97])
+    assert kv.attach_cached_prefix(second) == 6
+    assert table(second)[0] == table(first)[0]
+    assert kv.take_pending_copies() == [(table(first)[1], table(second)[1])]
+    assert kv.num_blocks_missing(second, 3) == 1
+    compute(kv, second)
+    check_blocks(kv, [first, second])
+    assert kv.attach_cached_prefix(make_sequence([0, 1, 2, 3, 4, 5, 99, 98, 1])) == 8
+
+
+@pytest.mark.usefixtures("copies_of_any_length")
+def test_a_conversation_goes_on_in_the_middle_of_a_block() -> None:
+    kv = KVCacheManager(8, SIZE, enable_prefix_caching=True)
+    first = make_sequence(range(6))
+    compute(kv, first)
+    end(kv, first)
+    assert kv.num_used_blocks == 0
+    longer = make_sequence(range(9))
+    assert kv.attach_cached_prefix(longer) == 6
+    same = make_sequence(range(6))
+    assert kv.attach_cached_prefix(same) == 5, "one token stays to be computed"
+    assert len(kv.take_pending_copies()) == 2
+    check_blocks(kv, [longer, same])
+
+
+def test_a_few_tokens_are_not_worth_a_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for least, found in ((2, 6), (3, 4)):
+        monkeypatch.setattr(block_pool, "LEAST_COMMON", least)
+        kv = KVCacheManager(8, SIZE, enable_prefix_caching=True)
+        compute(kv, make_sequence(range(8)))
+        sequence = make_sequence([0, 1, 2, 3, 4, 5, 99, 98, 97])
+        assert kv.attach_cached_prefix(sequence) == found
+
+
+@pytest.mark.usefixtures("copies_of_any_length")
+@pytest.mark.parametrize("kind", ["off", "salt", "other", "no block", "prompt logprobs"])
+def test_nothing_is_copied(kind: str) -> None:
+    kv = KVCacheManager(4, SIZE, enable_prefix_caching=kind != "off")
+    first = make_sequence(range(3), cache_salt=b"x" if kind == "salt" else b"")
+    compute(kv, first)
+    table_of_first = table(first)
+    end(kv, first)
+    if kind == "no block":
+        kv.pool.allocate(3)
+        kv.pool.acquire(table_of_first[0])
+    fields = {"prompt_logprobs": 0} if kind == "prompt logprobs" else {}
+    sequence = make_sequence([9, 1, 2, 3] if kind == "other" else range(4), **fields)
+    assert kv.attach_cached_prefix(sequence) == 0
+    assert kv.take_pending_copies() == []
+
+
+@pytest.mark.usefixtures("copies_of_any_length")
+def test_the_last_free_block_may_be_the_one_that_begins_alike() -> None:
+    kv = KVCacheManager(1, SIZE, enable_prefix_caching=True)
+    first = make_sequence(range(3))
+    compute(kv, first)
+    end(kv, first)
+    sequence = make_sequence(range(4))
+    assert kv.attach_cached_prefix(sequence) == 3
+    assert kv.take_pending_copies() == [], "it goes on in place"
+    check_blocks(kv, [sequence])
+
+
+@pytest.mark.usefixtures("copies_of_any_length")
+def test_what_was_not_copied_yet_is_not_copied_further() -> None:
+    kv = KVCacheManager(8, SIZE, enable_prefix_caching=True)
+    first = make_sequence(range(3))
+    compute(kv, first)
+    (source_block,) = table(first)
+    end(kv, first)
+    second = make_sequence(range(4))
+    assert kv.attach_cached_prefix(second) == 3
+    end(kv, second)
+    third = make_sequence(range(4))
+    assert kv.attach_cached_prefix(third) == 3
+    assert [source for source, _ in kv.take_pending_copies()] == [source_block] * 2
+
+
 def test_a_fork_shares_all_blocks_and_copies_a_partial_tail_when_it_writes() -> None:
     kv = KVCacheManager(8, SIZE, enable_prefix_caching=False)
     parent = make_sequence(range(6), n=3)
@@ -200,6 +295,7 @@ def test_after_contents_were_lost_no_old_prefix_is_found() -> None:
     check_blocks(kv, [fresh, again])
 
 
+@pytest.mark.usefixtures("copies_of_any_length")
 @pytest.mark.parametrize("caching", [False, True])
 @pytest.mark.parametrize("seed", range(4))
 def test_random_walk_leaks_nothing_and_shares_only_equal_tokens(seed: int, caching: bool) -> None:
@@ -213,7 +309,7 @@ def test_random_walk_leaks_nothing_and_shares_only_equal_tokens(seed: int, cachi
         if action < 0.15 and len(live) < 10:
             live.append(Sequence(make_request(rng.choices(range(2), k=rng.randint(1, 20)))))
         elif action < 0.3 and live:
-            kv.free(live.pop(rng.randrange(len(live))))
+            end(kv, live.pop(rng.randrange(len(live))))
         elif action < 0.4 and live:
             parent = rng.choice(live)
             if parent.num_computed_tokens == parent.num_tokens:
@@ -222,7 +318,7 @@ def test_random_walk_leaks_nothing_and_shares_only_equal_tokens(seed: int, cachi
                     child.token_ids.append(int(token))
                 live.append(child)
         elif action < 0.43 and live:
-            kv.free(rng.choice(live))
+            end(kv, rng.choice(live))
         elif action < 0.44:
             kv.forget_prefixes()
         elif live:
