@@ -110,10 +110,13 @@ class LoadGenerator:
         return head.encode() + body
 
     def _read_token_ids(self, answer: Answer) -> tuple[int, ...]:
-        token_ids = read_answer(answer, self._dialect).token_ids
-        if not token_ids:
-            raise BenchmarkError(f"{self._dialect.path}: the next turn needs the ids of the answer")
-        return token_ids
+        read = read_answer(answer, self._dialect)
+        if len(read.token_ids) != read.num_tokens:
+            raise BenchmarkError(
+                f"{self._dialect.path}: the next turn needs the ids of the answer's "
+                f"{read.num_tokens} tokens; there are {len(read.token_ids)}"
+            )
+        return read.token_ids
 
     async def _send(self, message: bytes) -> list[Read]:
         loop = asyncio.get_running_loop()
@@ -195,14 +198,14 @@ def read_answer(answer: Answer, dialect: Dialect) -> ReadAnswer:
             f"{dialect.path}: HTTP status {parser.status} and not a complete stream with tokens "
             f"and their number: ...{parser.body[-500:].decode(errors='replace')}"
         )
-    _check_num_tokens(answer.turn, num_tokens, token_ids)
+    _check_num_tokens(answer.turn, num_tokens)
     return ReadAnswer(tuple(token_times), num_tokens, tuple(token_ids))
 
 
-def _check_num_tokens(turn: Turn, num_tokens: int, token_ids: Sequence[int]) -> None:
-    if num_tokens != turn.max_tokens or len(token_ids) not in (0, num_tokens):
+def _check_num_tokens(turn: Turn, num_tokens: int) -> None:
+    if num_tokens != turn.max_tokens:
         raise BenchmarkError(
-            f"an answer has {num_tokens} tokens and {len(token_ids)} token ids instead of "
-            f"{turn.max_tokens}; is ignore_eos obeyed, and does a prompt that ends in "
-            f"{len(turn.token_ids)} new tokens leave room in the model's context?"
+            f"an answer has {num_tokens} tokens instead of {turn.max_tokens}; is ignore_eos "
+            f"obeyed, and does a prompt that ends in {len(turn.token_ids)} new tokens leave room "
+            "in the model's context?"
         )
