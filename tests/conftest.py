@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -24,6 +25,11 @@ SOURCE_MODEL = ROOT / "demos" / "tiny_chat" / "model"
 """A Hugging Face folder with a causal language model, small but trained."""
 
 CONVERTERS = ("torch", "transformers", "optimum-intel", "openvino")
+
+
+def pytest_configure() -> None:
+    """Let interrupts reach what the tests start; to a job in the background they do not come."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -74,7 +74,7 @@ class TestCommandLine:
         assert (args.rounds, args.requests, args.length_cap) == (5, 64, 512)
         assert args.contenders == list(arguments.CONTENDERS)
         assert len(args.workloads) == 10
-        assert args.plugin_config == {"KV_CACHE_PRECISION": "u8"}
+        assert args.plugin_config == {}
         assert args.genai_max_num_batched_tokens == [256, 512, 1024, 2048]
 
     @pytest.mark.parametrize("flag", ["--rounds", "--requests", "--capacity"])

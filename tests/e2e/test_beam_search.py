@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from itertools import count
 from typing import Any
 
 import aiohttp
@@ -13,9 +14,12 @@ from server_process import ServerProcess
 
 PROMPT = "Once upon a time there was a fox"
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
+SALTS = count()
 
 
 def complete(server: ServerProcess, prompt: str = PROMPT, **fields: Any) -> list[CompletionChoice]:
+    # Each reads all of the prompt, so that the same request is rounded in the same way again.
+    fields["cache_salt"] = str(next(SALTS))
     known = {
         name: fields.pop(name) for name in ("n", "best_of", "logprobs", "stop") & fields.keys()
     }
