@@ -129,6 +129,10 @@ class Generation:
             self._engine.abort(self.request.request_id, index)
 
 
+News = dict[asyncio.AbstractEventLoop, list[tuple[OutputCollector, SequenceOutput]]]
+"""What a step brought, for the readers in each event loop."""
+
+
 class AsyncLLMEngine:
     """An LLMEngine in a thread of its own, for many asyncio readers.
 
@@ -139,6 +143,7 @@ class AsyncLLMEngine:
     def __init__(self, config: EngineConfig) -> None:
         self.engine = LLMEngine(config)
         self._collectors: dict[int, OutputCollector] = {}
+        self._news: News = {}
         self._inbox: deque[Callable[[], None]] = deque()
         self._wakeup = threading.Condition()
         self._is_closing = False
@@ -243,7 +248,7 @@ class AsyncLLMEngine:
             try:
                 is_open = self._wait_for_work()
                 if is_open:
-                    self._deliver(self.engine.step())
+                    self._note(self.engine.step(self._hand_over))
             except Exception as error:
                 logger.exception("the engine's thread failed")
                 # The first reason tells most; what breaks later may be its consequence.
@@ -253,6 +258,8 @@ class AsyncLLMEngine:
     def _wait_for_work(self) -> bool:
         """Do what was posted; wait until there is a step to run. False when closing."""
         while True:
+            if not self._can_step():
+                self._hand_over()
             with self._wakeup:
                 is_woken = self._wakeup.wait_for(self._has_news, self._time_to_revival())
                 if self._is_closing:
@@ -307,21 +314,29 @@ class AsyncLLMEngine:
         if not self.engine.has_request(request_id):
             self._collectors.pop(request_id, None)
 
-    def _deliver(self, outputs: list[SequenceOutput]) -> None:
-        """Hand the news of a step to each event loop, usually the only one, in one call."""
-        by_loop: dict[asyncio.AbstractEventLoop, list[tuple[OutputCollector, SequenceOutput]]] = {}
+    def _note(self, outputs: list[SequenceOutput]) -> None:
+        """Keep the news of a step for those who read them."""
         for output in outputs:
             collector = self._collectors.get(output.request_id)
             if collector is not None:
-                by_loop.setdefault(collector.loop, []).append((collector, output))
-        for loop, news in by_loop.items():
-            if not _call_in(loop, partial(_put_all, news)):
-                for collector, _ in news:
-                    self.engine.abort(collector.request_id)
+                self._news.setdefault(collector.loop, []).append((collector, output))
         for output in outputs:
             self._drop_collector_if_over(output.request_id)
 
+    def _hand_over(self) -> None:
+        """Bring the news to each event loop, usually the only one, in one call.
+
+        That is done while the device computes the next step: the loop then works on them when this
+        thread does not need the interpreter.
+        """
+        news, self._news = self._news, {}
+        for loop, of_loop in news.items():
+            if not _call_in(loop, partial(_put_all, of_loop)):
+                for collector, _ in of_loop:
+                    self.abort(collector.request_id)
+
     def _fail_all(self, error: RequestError) -> None:
+        self._hand_over()
         collectors, self._collectors = self._collectors, {}
         for collector in collectors.values():
             _call_in(collector.loop, partial(collector.fail, error))

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import count
 from time import perf_counter
 
@@ -172,13 +172,17 @@ class LLMEngine:
         if request_id in self._choices:
             self._choices.end(request_id, self.scheduler, index)
 
-    def step(self) -> list[SequenceOutput]:
-        """Move the running requests on by one step; returns what is new."""
+    def step(self, on_infer: Callable[[], None] | None = None) -> list[SequenceOutput]:
+        """Move the running requests on by one step; returns what is new.
+
+        `on_infer` is called once all is ready and the device begins, which needs no Python for
+        most of the step.
+        """
         started = perf_counter()
         step = self.scheduler.schedule()
         scheduled = perf_counter()
         try:
-            output = self.runner.run(step)
+            output = self.runner.run(step, on_infer)
             inferred = perf_counter()
             for gathered, logits in output.prompt_logits:
                 gathered.add(logits)

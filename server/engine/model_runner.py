@@ -1,5 +1,6 @@
 """Runs one step: packs PagedAttention's inputs, infers, returns the logits."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -87,14 +88,16 @@ class ModelRunner:
         if hasattr(self, "_model"):
             del self._layers, self._head, self._stretches, self._model
 
-    def run(self, step: ScheduledStep) -> StepOutput:
-        """Compute a step."""
+    def run(self, step: ScheduledStep, on_infer: Callable[[], None] | None = None) -> StepOutput:
+        """Compute a step; `on_infer` is called when all is ready and the device begins."""
         started = perf_counter()
         if step.copies:
             self._cache.copy_blocks(step.copies)
         inputs = self._packer.pack(step)
         self._set(inputs)
         packed = perf_counter()
+        if on_infer is not None:
+            on_infer()
         _infer(self._layers)
         num_rows = len(inputs.complete) + sum(num for _, num in inputs.prompts)
         if num_rows:

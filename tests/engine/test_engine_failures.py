@@ -32,12 +32,12 @@ class Fault:
         self.when = BEFORE
         real = ModelRunner.run
 
-        def run(runner: ModelRunner, step: Any) -> Any:
+        def run(runner: ModelRunner, step: Any, on_infer: Any = None) -> Any:
             fails = self.num_left > 0
             self.num_left -= fails
             if fails and self.when is BEFORE:
                 raise RuntimeError("a fault in the test")
-            result = real(runner, step)
+            result = real(runner, step, on_infer)
             if fails:
                 raise RuntimeError("a fault in the test")
             return result
@@ -197,8 +197,8 @@ def test_bad_logits_fail_their_own_request(
     engine = make_engine()
     real = ModelRunner.run
 
-    def run(runner: ModelRunner, step: Any) -> Any:
-        output = real(runner, step)
+    def run(runner: ModelRunner, step: Any, on_infer: Any = None) -> Any:
+        output = real(runner, step, on_infer)
         for row, sequence in enumerate(output.sequences):
             if sequence.request is victim and sequence.num_generated_tokens == 3:
                 values_of(output.logits, row)[:] = bad
@@ -286,8 +286,8 @@ def test_bad_logits_of_one_beam_fail_its_own_request(
     engine = make_engine()
     real = ModelRunner.run
 
-    def run(runner: ModelRunner, step: Any) -> Any:
-        output = real(runner, step)
+    def run(runner: ModelRunner, step: Any, on_infer: Any = None) -> Any:
+        output = real(runner, step, on_infer)
         for row, sequence in enumerate(output.sequences):
             if sequence.request is victim and sequence.num_generated_tokens == 3:
                 values_of(output.logits, row)[:] = np.nan

@@ -1,6 +1,8 @@
 """AsyncLLMEngine: many readers, slow ones, those that leave, and every way to end."""
 
 import asyncio
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,9 +18,11 @@ from async_readers import (
     until,
 )
 
-from server.engine.async_engine import OutputCollector
+from server.engine import async_engine, model_runner
+from server.engine.async_engine import AsyncLLMEngine, OutputCollector
 from server.engine.outputs import SequenceOutput
 from server.engine.sequence import EngineRequest
+from server.engine.step_inputs import StepPacker
 from server.errors import (
     ContextLengthError,
     GenerationError,
@@ -259,3 +263,30 @@ async def test_a_search_whose_choices_are_all_stopped_is_over_for_its_reader(
     assert await read_all(generation) == {}
     engine.abort(generation.request.request_id)
     await until(lambda: engine._collectors == {})
+
+
+async def test_tokens_are_handed_over_when_the_next_inference_begins(
+    make_engine: MakeEngine, prompts: Prompts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before it, the loop's thread would hold up the preparation of the step."""
+    events: list[str] = []
+    put_all, infer, pack = async_engine._put_all, model_runner._infer, StepPacker.pack
+
+    def note(event: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def noting(*args: Any) -> Any:
+            events.append(event)
+            return call(*args)
+
+        return noting
+
+    engine = make_engine()
+    hand_over = AsyncLLMEngine._hand_over
+    monkeypatch.setattr(AsyncLLMEngine, "_hand_over", note("hand over", hand_over))
+    monkeypatch.setattr(model_runner, "_infer", note("infer", infer))
+    monkeypatch.setattr(StepPacker, "pack", note("pack", pack))
+    monkeypatch.setattr(async_engine, "_put_all", note("read", put_all))
+    await read_all(engine.generate(prompts[3], params(3)))
+    steps = [event for event in events if event != "read"]
+    # A step infers the layers and the head.
+    assert steps[steps.index("pack") :][:12] == ["pack", "hand over", "infer", "infer"] * 3
+    assert events.count("read") == 3
