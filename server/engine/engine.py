@@ -9,6 +9,7 @@ from time import perf_counter
 from server.engine.beam_searches import BeamSearches
 from server.engine.cache_sizing import num_kv_blocks
 from server.engine.config import EngineConfig
+from server.engine.huge_pages import collapse_pages
 from server.engine.kv_cache import bytes_per_block
 from server.engine.kv_cache_manager import KVCacheManager
 from server.engine.latency_target import LatencyTarget
@@ -91,6 +92,8 @@ class LLMEngine:
         if model.weights_lease is not None:
             # What runs has the weights in a form of its own.
             model.weights_lease.forget_pages()
+        if model.device.startswith("CPU"):
+            collapse_pages()
         self.status = self._model.describe(model)
         logger.info("%s: %s", config.models_path, json.dumps(self.status))
         logger.info(

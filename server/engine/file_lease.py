@@ -11,6 +11,8 @@ import weakref
 from pathlib import Path
 from time import sleep
 
+from server.engine.mappings import read_mappings
+
 logger = logging.getLogger(__name__)
 
 LOOK_INTERVAL_S = 0.2
@@ -70,17 +72,16 @@ class FileLease:
                 _libc.madvise(start, size, mmap.MADV_DONTNEED)
 
     def _mappings(self) -> list[tuple[int, int]]:
-        """Start and size of each mapping of the file in this process (proc(5), maps)."""
+        """Start and size of each mapping of the file in this process."""
         status = os.fstat(self._fd)
         device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
-        found = []
-        for line in Path("/proc/self/maps").read_text().splitlines():
-            span, _, _, *identity, name = f"{line} ".split(" ", 5)
+        return [
+            (mapping.start, mapping.end - mapping.start)
+            for mapping in read_mappings()
             # A file system in layers shows other numbers here than for the file.
-            if identity == [device, str(status.st_ino)] or name.strip() == self._real_path:
-                start, end = (int(address, 16) for address in span.split("-"))
-                found.append((start, end - start))
-        return found
+            if (mapping.device, mapping.inode) == (device, status.st_ino)
+            or mapping.name == self._real_path
+        ]
 
     def look(self) -> None:
         """Make way if somebody wants to write."""

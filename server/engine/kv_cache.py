@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import openvino as ov
 
+from server.engine.huge_pages import prefer_huge_pages
 from server.engine.kv_cache_manager import BlockCopy
 from server.engine.memory import RESERVATIONS
 from server.errors import ModelLoadError
@@ -92,12 +93,14 @@ class HostKVCache:
 def _reserve(num_bytes: int) -> mmap.mmap:
     # Private memory, unlike the shared one that mmap gives by default, can have huge pages.
     try:
-        return mmap.mmap(-1, num_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        memory = mmap.mmap(-1, num_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     except (OSError, OverflowError, ValueError) as error:
         raise ModelLoadError(
             f"the system refuses {num_bytes} bytes for a tensor of the KV cache ({error}); "
             "choose a smaller cache_size or num_kv_blocks"
         ) from error
+    prefer_huge_pages(memory)
+    return memory
 
 
 class DeviceKVCache:

@@ -1,0 +1,75 @@
+"""Puts memory that every step reads into huge pages, which need fewer look-ups of addresses.
+
+Where /sys/kernel/mm/transparent_hugepage/enabled is "madvise", as many distributions have it, the
+kernel gives them only to who asks (Linux, admin-guide/mm/transhuge).
+"""
+
+import ctypes
+import logging
+import mmap
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from server.engine.mappings import read_mappings
+
+logger = logging.getLogger(__name__)
+
+SETTING = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+HUGE_PAGE_BYTES = 2 << 20
+PAGES_IN_ONE = HUGE_PAGE_BYTES // mmap.PAGESIZE
+PRESENT = np.uint64(1 << 63)
+"""The bit of a page that is in memory (Linux, admin-guide/mm/pagemap)."""
+MADV_COLLAPSE = 25
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+
+
+def prefer_huge_pages(memory: mmap.mmap) -> None:
+    """Have huge pages put under the memory where it is written to; nothing where there are none."""
+    try:
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    except OSError as error:
+        logger.debug("no huge pages for the KV cache (%s)", error)
+
+
+def collapse_pages(setting: Path = SETTING) -> int:
+    """Put huge pages in place of this process's private memory, where all of one is in use.
+
+    That takes no more memory, and nothing where the system has none or wants none. Returns the
+    bytes that are in huge pages now (madvise(2), MADV_COLLAPSE).
+    """
+    num_bytes = 0
+    try:
+        if "[never]" in setting.read_text():
+            return 0
+        for start, size in list(_whole_ranges()):
+            if _libc.madvise(start, size, MADV_COLLAPSE) == 0:
+                num_bytes += size
+    except OSError as error:
+        logger.debug("memory stays in small pages (%s)", error)
+    return num_bytes
+
+
+def _whole_ranges() -> Iterator[tuple[int, int]]:
+    """Start and size of the ranges that huge pages can take the place of."""
+    with Path("/proc/self/pagemap").open("rb", buffering=0) as pagemap:
+        for mapping in read_mappings():
+            start = -(-mapping.start // HUGE_PAGE_BYTES) * HUGE_PAGE_BYTES
+            num_huge = (mapping.end - start) // HUGE_PAGE_BYTES
+            if num_huge <= 0 or not mapping.is_private_memory:
+                continue
+            entries = np.empty((num_huge, PAGES_IN_ONE), np.uint64)
+            pagemap.seek(start // mmap.PAGESIZE * entries.itemsize)
+            pagemap.readinto(entries.data.cast("B"))
+            for first, end in _runs((entries & PRESENT != 0).all(axis=1)):
+                yield start + first * HUGE_PAGE_BYTES, (end - first) * HUGE_PAGE_BYTES
+
+
+def _runs(chosen: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """First position and the one after the last of each run of chosen ones."""
+    edges = np.flatnonzero(np.diff(chosen, prepend=False, append=False))
+    return [(int(first), int(end)) for first, end in edges.reshape(-1, 2)]

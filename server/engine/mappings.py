@@ -1,0 +1,36 @@
+"""The memory mappings of this process."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """A line of /proc/self/maps (proc(5)): addresses, permissions, and the file that is mapped.
+
+    `device` is major:minor in hexadecimal; `inode` is 0 and `name` empty or in brackets where no
+    file is mapped.
+    """
+
+    start: int
+    end: int
+    permissions: str
+    device: str
+    inode: int
+    name: str
+
+    @property
+    def is_private_memory(self) -> bool:
+        """Whether it is ordinary memory that this process reads and writes."""
+        return self.permissions == "rw-p" and self.inode == 0
+
+
+def read_mappings() -> list[Mapping]:
+    """All mappings, in the order of their addresses. Raises OSError where the system hides them."""
+    return [_parse(line) for line in Path("/proc/self/maps").read_text().splitlines()]
+
+
+def _parse(line: str) -> Mapping:
+    span, permissions, _, device, inode, name = f"{line} ".split(" ", 5)
+    start, end = (int(address, 16) for address in span.split("-"))
+    return Mapping(start, end, permissions, device, int(inode), name.strip())

@@ -1,0 +1,92 @@
+"""Huge pages under memory that steps read, on kernels that have them."""
+
+import mmap
+from pathlib import Path
+
+import numpy as np
+import openvino as ov
+import pytest
+
+from server.engine import huge_pages
+from server.engine.huge_pages import HUGE_PAGE_BYTES, SETTING, collapse_pages, prefer_huge_pages
+from server.engine.kv_cache import CacheInput, HostKVCache
+
+pytestmark = pytest.mark.skipif(
+    not SETTING.is_file() or "[never]" in SETTING.read_text(), reason="a kernel without huge pages"
+)
+
+
+def smaps_of(address: int) -> dict[str, str]:
+    """What /proc/self/smaps says of the mapping with this address."""
+    found: dict[str, str] = {}
+    is_it = False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        key, _, value = line.partition(" ")
+        if not key.endswith(":"):
+            start, end = (int(part, 16) for part in key.split("-"))
+            is_it = start <= address < end
+        elif is_it:
+            found[key[:-1]] = value.strip()
+    return found
+
+
+def kilobytes(address: int, key: str) -> int:
+    return int(smaps_of(address)[key].split()[0])
+
+
+def mapped(num_huge: int) -> tuple[mmap.mmap, np.ndarray]:
+    """A mapping of its own, as that of a file would keep it apart, and its bytes."""
+    memory = mmap.mmap(-1, num_huge * HUGE_PAGE_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    # Has a flag of its own, so that no neighbour becomes a part of it.
+    memory.madvise(mmap.MADV_DONTDUMP)
+    return memory, np.frombuffer(memory, np.uint8)
+
+
+def test_memory_in_use_goes_to_huge_pages_and_keeps_its_contents() -> None:
+    _memory, data = mapped(8)
+    values = np.random.default_rng(0).integers(0, 256, len(data), np.uint8)
+    data[:] = values
+    assert kilobytes(data.ctypes.data, "AnonHugePages") == 0
+    assert collapse_pages() >= 6 * HUGE_PAGE_BYTES
+    assert kilobytes(data.ctypes.data, "AnonHugePages") >= 6 * 2048
+    assert np.array_equal(data, values)
+
+
+def test_memory_that_is_not_all_in_use_takes_no_more() -> None:
+    _memory, data = mapped(8)
+    data[:: 2 * mmap.PAGESIZE] = 1
+    before = kilobytes(data.ctypes.data, "Rss")
+    collapse_pages()
+    assert kilobytes(data.ctypes.data, "Rss") == before
+
+
+def test_nothing_is_done_where_the_system_wants_no_huge_pages(tmp_path: Path) -> None:
+    _memory, data = mapped(4)
+    data[:] = 1
+    setting = tmp_path / "enabled"
+    setting.write_text("always madvise [never]\n")
+    assert collapse_pages(setting) == 0
+    assert collapse_pages(tmp_path / "missing") == 0
+    assert kilobytes(data.ctypes.data, "AnonHugePages") == 0
+
+
+def test_the_kv_cache_asks_for_huge_pages() -> None:
+    cache = HostKVCache((CacheInput("key_cache.0", ov.Type.bf16, (2, 32, 64)),), 1024)
+    data = cache.tensors["key_cache.0"].data
+    assert "hg" in smaps_of(data.ctypes.data)["VmFlags"].split()
+    del data
+    cache.close()
+
+
+def test_a_system_without_huge_pages_is_no_error() -> None:
+    class Refusing(mmap.mmap):
+        def madvise(self, *_: int) -> None:
+            raise OSError(22, "Invalid argument")
+
+    prefer_huge_pages(Refusing(-1, mmap.PAGESIZE))
+
+
+def test_runs() -> None:
+    chosen = np.array([True, False, True, True, False, True])
+    assert huge_pages._runs(chosen) == [(0, 1), (2, 4), (5, 6)]
+    assert huge_pages._runs(np.zeros(3, bool)) == []
