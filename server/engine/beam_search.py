@@ -103,6 +103,7 @@ class BeamSearch:
     def take(self, sequence: Sequence, candidates: Candidates | None, scheduler: Scheduler) -> None:
         """Note that one of `sequences` is computed; with the last of them all go on by a token."""
         if candidates is None:
+            scheduler.discard(sequence)
             self._fail(BAD_LOGITS)
         if self.is_finished:
             return

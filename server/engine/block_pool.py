@@ -1,6 +1,7 @@
 """The fixed set of KV blocks: free list, reference counts, and the index of cached prefixes."""
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -64,7 +65,7 @@ class BlockPool:
         blocks = []
         for _ in range(count):
             block, _ = self._free.popitem(last=False)
-            self._forget(block)
+            self.forget([block])
             self._ref_counts[block] = 1
             blocks.append(block)
         return blocks
@@ -125,18 +126,20 @@ class BlockPool:
         self._by_beginning[place] = (block, content.tokens)
         self._beginning_of_block[block] = place
 
+    def forget(self, blocks: Iterable[int]) -> None:
+        """Let no lookup find these blocks."""
+        for block in blocks:
+            key = self._key_of_block.pop(block, None)
+            if key is not None:
+                del self._by_prefix[key]
+            self._forget_beginning(block)
+
     def forget_all(self) -> None:
         """Drop every cached prefix, for example after the contents of the cache were lost."""
         self._by_prefix.clear()
         self._key_of_block.clear()
         self._by_beginning.clear()
         self._beginning_of_block.clear()
-
-    def _forget(self, block: int) -> None:
-        key = self._key_of_block.pop(block, None)
-        if key is not None:
-            del self._by_prefix[key]
-        self._forget_beginning(block)
 
     def _forget_beginning(self, block: int) -> None:
         place = self._beginning_of_block.pop(block, None)

@@ -100,6 +100,7 @@ class SampledChoices:
         self, sequence: Sequence, sampled: SampledToken, scheduler: Scheduler
     ) -> SequenceOutput:
         if sampled.token_id is None:
+            scheduler.discard(sequence)
             return self._fail(sequence, GenerationError(BAD_LOGITS), scheduler)
         request = sequence.request
         is_first = sequence.num_generated_tokens == 0

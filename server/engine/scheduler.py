@@ -102,6 +102,12 @@ class Scheduler:
         self._kv.free(sequence)
         sequence.status = SequenceStatus.FINISHED
 
+    def discard(self, sequence: Sequence) -> None:
+        """Remove a sequence whose blocks may hold what is not good; nobody finds them any more."""
+        blocks = sequence.block_table.view().tolist()
+        self.remove(sequence)
+        self._kv.pool.forget(blocks)
+
     def schedule(self) -> ScheduledStep:
         """The next step; empty only if there is no work."""
         step = ScheduledStep()

@@ -21,6 +21,7 @@ MakeEngine = Callable[..., LLMEngine]
 Prompts = list[list[int]]
 
 GREEDY = SamplingParams(temperature=0.0, max_tokens=16, ignore_eos=True)
+BEAMS = replace(GREEDY, num_beams=4, n=4)
 BEFORE, AFTER = "before the inference", "after the inference"
 
 
@@ -213,7 +214,30 @@ def test_bad_logits_fail_their_own_request(
     assert engine.stats.failed_steps == 0
 
 
-BEAMS = replace(GREEDY, num_beams=4, n=4)
+@pytest.mark.parametrize("params", [GREEDY, BEAMS, replace(GREEDY, n=3)])
+def test_blocks_that_gave_bad_logits_are_not_used_again(
+    make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch, params: SamplingParams
+) -> None:
+    engine = make_engine(enable_prefix_caching=True)
+    bad_one = replace(params, max_tokens=40)
+    real = ModelRunner.run
+
+    def run(runner: ModelRunner, step: Any, on_infer: Any = None) -> Any:
+        output = real(runner, step, on_infer)
+        for row, sequence in enumerate(output.sequences):
+            if sequence.request is victim and sequence.num_tokens > 100:
+                values_of(output.logits, row)[:] = np.nan
+        return output
+
+    prompt = list(range(5, 95))
+    (victim,) = start(engine, [prompt], bad_one)
+    monkeypatch.setattr(ModelRunner, "run", run)
+    errors = errors_of(run_to_end(engine), victim)
+    assert errors == ["the model gave NaN or infinity instead of logits"] * len(errors) != []
+    assert engine.kv.num_used_blocks == 0
+    (again,) = start(engine, [prompt], GREEDY)
+    run_to_end(engine)
+    assert again.num_cached_tokens == 0
 
 
 def all_tokens(outputs: list[SequenceOutput], request: EngineRequest) -> list[list[int]]:
