@@ -46,6 +46,8 @@ def sample(
         logits = logits.select(list(rows))
     chosen = np.empty(len(sequences), np.int64)
     for part, choose in _share_out(logits, sequences, rows):
+        if not part:
+            continue
         chosen[part] = choose(logits.select(part), [sequences[i] for i in part])
     is_good = (chosen != NOTHING) & np.isfinite(logits.of_tokens(chosen))
     logprobs = _logprobs(logits, chosen, sequences, is_good)
