@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 SETTING = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 HUGE_PAGE_BYTES = 2 << 20
 PAGES_IN_ONE = HUGE_PAGE_BYTES // mmap.PAGESIZE
+HUGE_PAGES_AT_ONCE = 512
+"""A gigabyte: a large KV cache has millions of pages to look at."""
 PRESENT = np.uint64(1 << 63)
 """The bit of a page that is in memory (Linux, admin-guide/mm/pagemap)."""
 MADV_COLLAPSE = 25
@@ -51,6 +53,7 @@ def collapse_pages(setting: Path = SETTING) -> int:
                 num_bytes += size
     except OSError as error:
         logger.debug("memory stays in small pages (%s)", error)
+    logger.debug("%d MB are in huge pages", num_bytes >> 20)
     return num_bytes
 
 
@@ -58,15 +61,16 @@ def _whole_ranges() -> Iterator[tuple[int, int]]:
     """Start and size of the ranges that huge pages can take the place of."""
     with Path("/proc/self/pagemap").open("rb", buffering=0) as pagemap:
         for mapping in read_mappings():
-            start = -(-mapping.start // HUGE_PAGE_BYTES) * HUGE_PAGE_BYTES
-            num_huge = (mapping.end - start) // HUGE_PAGE_BYTES
-            if num_huge <= 0 or not mapping.is_private_memory:
+            if not mapping.is_private_memory:
                 continue
-            entries = np.empty((num_huge, PAGES_IN_ONE), np.uint64)
-            pagemap.seek(start // mmap.PAGESIZE * entries.itemsize)
-            pagemap.readinto(entries.data.cast("B"))
-            for first, end in _runs((entries & PRESENT != 0).all(axis=1)):
-                yield start + first * HUGE_PAGE_BYTES, (end - first) * HUGE_PAGE_BYTES
+            first = -(-mapping.start // HUGE_PAGE_BYTES)
+            last = mapping.end // HUGE_PAGE_BYTES
+            for number in range(first, last, HUGE_PAGES_AT_ONCE):
+                entries = np.zeros((min(last - number, HUGE_PAGES_AT_ONCE), PAGES_IN_ONE), np.uint64)
+                pagemap.seek(number * PAGES_IN_ONE * entries.itemsize)
+                pagemap.readinto(entries.data.cast("B"))
+                for begin, end in _runs((entries & PRESENT != 0).all(axis=1)):
+                    yield (number + begin) * HUGE_PAGE_BYTES, (end - begin) * HUGE_PAGE_BYTES
 
 
 def _runs(chosen: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
