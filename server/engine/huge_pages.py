@@ -63,14 +63,14 @@ def _whole_ranges() -> Iterator[tuple[int, int]]:
         for mapping in read_mappings():
             if not mapping.is_private_memory:
                 continue
-            first = -(-mapping.start // HUGE_PAGE_BYTES)
-            last = mapping.end // HUGE_PAGE_BYTES
-            for number in range(first, last, HUGE_PAGES_AT_ONCE):
-                entries = np.zeros((min(last - number, HUGE_PAGES_AT_ONCE), PAGES_IN_ONE), np.uint64)
-                pagemap.seek(number * PAGES_IN_ONE * entries.itemsize)
+            start = -(-mapping.start // HUGE_PAGE_BYTES)
+            for first in range(start, mapping.end // HUGE_PAGE_BYTES, HUGE_PAGES_AT_ONCE):
+                count = min(mapping.end // HUGE_PAGE_BYTES - first, HUGE_PAGES_AT_ONCE)
+                entries = np.zeros((count, PAGES_IN_ONE), np.uint64)
+                pagemap.seek(first * PAGES_IN_ONE * entries.itemsize)
                 pagemap.readinto(entries.data.cast("B"))
                 for begin, end in _runs((entries & PRESENT != 0).all(axis=1)):
-                    yield (number + begin) * HUGE_PAGE_BYTES, (end - begin) * HUGE_PAGE_BYTES
+                    yield (first + begin) * HUGE_PAGE_BYTES, (end - begin) * HUGE_PAGE_BYTES
 
 
 def _runs(chosen: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
