@@ -65,9 +65,9 @@ class BlockPool:
         blocks = []
         for _ in range(count):
             block, _ = self._free.popitem(last=False)
-            self.forget([block])
             self._ref_counts[block] = 1
             blocks.append(block)
+        self.forget(blocks)
         return blocks
 
     def acquire(self, block: int) -> None:
@@ -127,8 +127,10 @@ class BlockPool:
         self._beginning_of_block[block] = place
 
     def forget(self, blocks: Iterable[int]) -> None:
-        """Let no lookup find these blocks."""
+        """Let no lookup find these blocks; those that nobody uses are the next to be taken."""
         for block in blocks:
+            if block in self._free:
+                self._free.move_to_end(block, last=False)
             key = self._key_of_block.pop(block, None)
             if key is not None:
                 del self._by_prefix[key]

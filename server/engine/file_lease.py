@@ -11,7 +11,7 @@ import weakref
 from pathlib import Path
 from time import sleep
 
-from server.engine.mappings import read_mappings
+from server.engine.mappings import advise, read_mappings
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,6 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = _libc.mremap.restype = ctypes.c_void_p
 _libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
 _libc.mremap.argtypes = [ctypes.c_void_p, *[ctypes.c_size_t] * 2, ctypes.c_int, ctypes.c_void_p]
-_libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 
 
 class FileLease:
@@ -69,7 +68,7 @@ class FileLease:
         """Let the system take back the pages that were read; they come again when needed."""
         with _MAPPINGS_LOCK:
             for start, size in self._mappings():
-                _libc.madvise(start, size, mmap.MADV_DONTNEED)
+                advise(start, size, mmap.MADV_DONTNEED)
 
     def _mappings(self) -> list[tuple[int, int]]:
         """Start and size of each mapping of the file in this process."""

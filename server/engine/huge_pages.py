@@ -4,7 +4,6 @@ Where /sys/kernel/mm/transparent_hugepage/enabled is "madvise", as many distribu
 kernel gives them only to who asks (Linux, admin-guide/mm/transhuge).
 """
 
-import ctypes
 import logging
 import mmap
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from server.engine.mappings import read_mappings
+from server.engine.mappings import advise, read_mappings
 
 logger = logging.getLogger(__name__)
 
@@ -25,9 +24,6 @@ HUGE_PAGES_AT_ONCE = 512
 PRESENT = np.uint64(1 << 63)
 """The bit of a page that is in memory (Linux, admin-guide/mm/pagemap)."""
 MADV_COLLAPSE = 25
-
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 
 
 def prefer_huge_pages(memory: mmap.mmap) -> None:
@@ -49,7 +45,7 @@ def collapse_pages(setting: Path = SETTING) -> int:
         if "[never]" in setting.read_text():
             return 0
         for start, size in list(_whole_ranges()):
-            if _libc.madvise(start, size, MADV_COLLAPSE) == 0:
+            if advise(start, size, MADV_COLLAPSE):
                 num_bytes += size
     except OSError as error:
         logger.debug("memory stays in small pages (%s)", error)

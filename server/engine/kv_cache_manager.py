@@ -138,6 +138,10 @@ class KVCacheManager:
         copies, self._pending_copies = self._pending_copies, []
         return copies
 
+    def forget_blocks(self, blocks: list[int]) -> None:
+        """Let nobody begin with these blocks, because what they hold may not be good."""
+        self.pool.forget(blocks)
+
     def forget_prefixes(self) -> None:
         """Drop all cached prefixes, because the contents of the blocks are no longer good."""
         self.pool.forget_all()

@@ -1,7 +1,11 @@
-"""The memory mappings of this process."""
+"""The memory mappings of this process, and advice to the kernel on them."""
 
+import ctypes
 from dataclasses import dataclass
 from pathlib import Path
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,11 @@ class Mapping:
 def read_mappings() -> list[Mapping]:
     """All mappings, in the order of their addresses. Raises OSError where the system hides them."""
     return [_parse(line) for line in Path("/proc/self/maps").read_text().splitlines()]
+
+
+def advise(start: int, size: int, advice: int) -> bool:
+    """Give advice on a range of memory (madvise(2)); returns whether the kernel followed it."""
+    return bool(_libc.madvise(start, size, advice) == 0)
 
 
 def _parse(line: str) -> Mapping:

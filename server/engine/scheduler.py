@@ -106,7 +106,7 @@ class Scheduler:
         """Remove a sequence whose blocks may hold what is not good; nobody finds them any more."""
         blocks = sequence.block_table.view().tolist()
         self.remove(sequence)
-        self._kv.pool.forget(blocks)
+        self._kv.forget_blocks(blocks)
 
     def schedule(self) -> ScheduledStep:
         """The next step; empty only if there is no work."""

@@ -226,3 +226,19 @@ def test_random_walk_keeps_every_block_in_one_place(seed: int) -> None:
     for block in held:
         pool.release(block)
     assert sorted(pool.allocate(12)) == list(range(12))
+
+
+def test_forgotten_blocks_are_not_found_and_are_taken_first() -> None:
+    pool = BlockPool(4)
+    used, freed, other, _ = pool.allocate(4)
+    identity = pool.register(used, ROOT_PREFIX, of(b"first".ljust(64)))
+    pool.register(freed, identity, of(b"second".ljust(64)))
+    pool.register(other, ROOT_PREFIX, of(b"other".ljust(64)))
+    release_all(pool, [other, freed])
+    pool.forget([used, freed])
+    assert pool.lookup(ROOT_PREFIX, of(b"first".ljust(64))) is None
+    assert pool.find_alike(ROOT_PREFIX, of(b"first".ljust(64))) is None
+    assert pool.lookup(identity, of(b"second".ljust(64))) is None
+    assert pool.lookup(ROOT_PREFIX, of(b"other".ljust(64))) is not None
+    assert pool.ref_count(used) == 1
+    assert pool.allocate(1) == [freed]
