@@ -15,7 +15,10 @@ Doubles = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 FIRST_STRETCHES = 64
-"""As many stretches are read first for top_p, and the whole row only where these do not do."""
+"""As many stretches are read first for top_p; where these do not do, nothing is sorted."""
+
+NUM_UNIFORMS = 8
+"""What a choice may take of random numbers; all but the last are for tokens beyond top_p."""
 
 LOWEST_TEMPERATURE = np.float32(1e-5)
 """Below it the effect is the same, but f32 overflows."""
@@ -25,11 +28,13 @@ NOTHING = -1
 
 
 def draw(logits: Logits, params: list[SamplingParams], uniforms: Doubles) -> Ints:
-    """Draw one token a row, whose highest logit is finite; uniforms in [0, 1).
+    """Draw one token a row, whose highest logit is finite; uniforms f64[K, NUM_UNIFORMS] in [0, 1).
 
     What min_p, top_k and top_p leave over has weight 0; equal logits at the edge of top_k or top_p
     stay together. A row's token depends on that row alone: it is the first at which the sum of the
-    weights, in the order of the tokens, exceeds the uniform's part of the sum of all.
+    weights, in the order of the tokens, exceeds the first uniform's part of the sum of all. Only
+    where top_p leaves a great many tokens the weights are those before top_p, and the first of the
+    uniforms counts that leads into them.
     """
     draws = Draws.of(logits, params, uniforms)
     chosen = np.empty(len(params), np.int64)
@@ -92,15 +97,18 @@ class Draws:
 
 
 def _draw_from_all(draws: Draws) -> Ints:
-    """Find the stretch by the sums, then the token in it."""
     sums = draws.logits.sums(draws.temperatures)
-    totals = sums.sum(axis=1)
-    tokens = _search(
+    tokens = _find_by_sums(draws, sums, draws.uniforms[:, 0])
+    return np.where(np.isfinite(sums.sum(axis=1)), tokens, NOTHING)
+
+
+def _find_by_sums(draws: Draws, sums: Doubles, uniforms: Doubles) -> Ints:
+    """Find the stretch by the sums over all, then the token in it."""
+    return _search(
         sums,
         lambda stretches: draws.weights(draws.logits.in_stretch(stretches)),
-        draws.uniforms * totals,
+        uniforms * sums.sum(axis=1),
     )
-    return np.where(np.isfinite(totals), tokens, NOTHING)
 
 
 def _draw_limited(draws: Draws) -> Ints:
@@ -117,33 +125,76 @@ def _draw_limited(draws: Draws) -> Ints:
 
 
 def _draw_from_nucleus(draws: Draws) -> Ints:
-    """Draw where top_p alone limits the choice: read all where a few stretches have too little."""
-    totals = draws.logits.sums(draws.temperatures).sum(axis=1)
-    chosen = np.empty(len(totals), np.int64)
+    """Draw where top_p alone limits the choice, from a few stretches where these have enough."""
+    sums = draws.logits.sums(draws.temperatures)
+    totals = sums.sum(axis=1)
+    chosen = np.full(len(totals), NOTHING)
+    is_enough = np.full(len(totals), False)
     bounds = draws.logits.reached_by(np.full(len(totals), FIRST_STRETCHES))
-    for batch in draws.logits.batches(bounds):
-        part = draws.select(batch)
-        found = part.logits.at_least(bounds[batch])
-        chosen[batch], is_enough = _draw_from(part, found, totals[batch])
-        for row in batch[~is_enough]:
-            one = draws.select(np.array([row]))
-            found = one.logits.at_least(np.array([-np.inf], np.float32))
-            chosen[row : row + 1], _ = _draw_from(one, found, totals[row : row + 1])
+    # All of the stretches that reach the bound is a little more than their tokens that do.
+    at_most = (sums * (draws.logits.maxima >= bounds[:, None])).sum(axis=1)
+    narrow = np.flatnonzero(at_most >= draws.top_p * totals)
+    likely = draws.select(narrow)
+    for batch in likely.logits.batches(bounds[narrow]):
+        part, rows = likely.select(batch), narrow[batch]
+        found = part.logits.at_least(bounds[rows])
+        chosen[rows], is_enough[rows] = _draw_from(part, found, totals[rows])
+    wide = np.flatnonzero(~is_enough & np.isfinite(totals))
+    if len(wide):
+        chosen[wide] = _draw_from_wide_nucleus(draws.select(wide), sums[wide])
     return np.where(np.isfinite(totals), chosen, NOTHING)
 
 
+def _draw_from_wide_nucleus(draws: Draws, sums: Doubles) -> Ints:
+    """Draw from all tokens until one is in the nucleus, whose edge is then not looked for.
+
+    That is rejection sampling: what is in it comes with its own probability. A row that has not
+    hit it after some draws, whose top_p is low, is sorted.
+    """
+    chosen = np.full(len(sums), NOTHING)
+    totals = sums.sum(axis=1)
+    for uniforms in draws.uniforms.T[:-1]:
+        missing = np.flatnonzero(chosen == NOTHING)
+        if len(missing) == 0:
+            return chosen
+        part = draws.select(missing)
+        tokens = _find_by_sums(part, sums[missing], uniforms[missing])
+        is_in = _is_in_nucleus(part, tokens, sums[missing])
+        chosen[missing[is_in]] = tokens[is_in]
+    for row in np.flatnonzero(chosen == NOTHING):
+        one = draws.select(np.array([row]))
+        everything = one.logits.at_least(np.array([-np.inf], np.float32))
+        chosen[row : row + 1], _ = _draw_from(one, everything, totals[row : row + 1], -1)
+    return chosen
+
+
+def _is_in_nucleus(draws: Draws, tokens: Ints, sums: Doubles) -> Bools:
+    """Whether the tokens likelier than these have less than top_p of the sum of all."""
+    wanted = draws.top_p * sums.sum(axis=1)
+    values = draws.logits.of_tokens(tokens)
+    # All of the stretches that have such tokens is more than these are, and mostly little enough.
+    at_most = (sums * (draws.logits.maxima > values[:, None])).sum(axis=1)
+    is_in: Bools = at_most < wanted
+    rest = np.flatnonzero(~is_in)
+    part = draws.select(rest)
+    above = part.logits.sums(part.temperatures, above=tokens[rest]).sum(axis=1)
+    is_in[rest] = above < wanted[rest]
+    return is_in
+
+
 def _draw_from(
-    draws: Draws, found: TokenLogits, totals: Doubles | None = None
+    draws: Draws, found: TokenLogits, totals: Doubles | None = None, uniform: int = 0
 ) -> tuple[Ints, Bools]:
     """Draw from the likeliest tokens; returns also where these are enough for top_p.
 
-    `totals` are the sums of the weights of all tokens, where there is only top_p.
+    `totals` are the sums of the weights of all tokens, where there is only top_p; `uniform` tells
+    which of a row's uniforms counts.
     """
     edges, is_enough = _edges(draws, found.values, totals)
     weights = draws.weights(found.values)
     weights *= found.values >= edges[:, None]
     sums = _sums(weights)
-    places = _search_in(weights, sums, draws.uniforms * sums.sum(axis=1))
+    places = _search_in(weights, sums, draws.uniforms[:, uniform] * sums.sum(axis=1))
     chosen: Ints = found.token_ids[np.arange(len(places)), places]
     return chosen, is_enough
 

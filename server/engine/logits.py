@@ -152,14 +152,21 @@ class Logits:
         values: Floats = self._in_stretches[self._rows, stretches] * self._row_scales[:, None]
         return values
 
-    def sums(self, temperatures: Floats) -> Doubles:
-        """Sums of exp((logit - highest) / temperature) over each stretch, f64[K, N]."""
+    def sums(self, temperatures: Floats, above: Ints | None = None) -> Doubles:
+        """Sums of exp((logit - highest) / temperature) over each stretch, f64[K, N].
+
+        Where `above` names a token of each row, only likelier ones count.
+        """
         sums = np.empty(self.maxima.shape, np.float64)
+        floors = np.full(len(self), -np.inf, np.float32)
+        if above is not None:
+            floors = self._values[self._rows, above]
         # Dividing by the factor of a row leaves the distance of its highest logit at 0.
         temperatures = temperatures / self._row_scales
         for i, row in enumerate(self._rows):
             highest = self._all_highest[row]
-            sums[i] = self._stretches.sums(self._in_stretches[row], highest, temperatures[i])
+            values = self._in_stretches[row]
+            sums[i] = self._stretches.sums(values, highest, temperatures[i], floors[i])
         return sums
 
     def reached_by(self, counts: Ints) -> Floats:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from server.engine.drawing import NOTHING, draw
+from server.engine.drawing import NOTHING, NUM_UNIFORMS, draw
 from server.engine.logit_shaping import is_shaped, shape_logits, shaped_tokens
 from server.engine.logits import Logits
 from server.engine.logprobs import chosen_logprobs
@@ -37,7 +37,7 @@ def sample(
 
     `rows[i]` is the row of `sequences[i]`, which is i where it is None; rows may repeat. The logits
     are not changed. Order of operations as in vLLM: constraint, min_tokens, logit_bias, penalties,
-    temperature, min_p, top_k, top_p; each random choice takes one number of the sequence's own
+    temperature, min_p, top_k, top_p; each random choice takes numbers of the sequence's own
     generator. Log probabilities are the model's own.
     """
     if not sequences:
@@ -99,7 +99,7 @@ def _choose(logits: Logits, sequences: list[Sequence]) -> Ints:
     random = np.flatnonzero(is_random & np.isfinite(logits.of_tokens(chosen)))
     if len(random):
         params = [sequences[i].request.params for i in random]
-        uniforms = np.array([sequences[i].random() for i in random])
+        uniforms = np.array([sequences[i].random(NUM_UNIFORMS) for i in random])
         chosen[random] = draw(logits.select(random), params, uniforms)
     return chosen
 

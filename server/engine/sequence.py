@@ -191,13 +191,13 @@ class Sequence:
         copied.group = self.group
         return copied
 
-    def random(self) -> float:
-        """The sequence's own next uniform number in [0, 1), whatever else is in the batch."""
+    def random(self, count: int) -> npt.NDArray[np.float64]:
+        """The sequence's own next uniform numbers in [0, 1), whatever else is in the batch."""
         if self.rng is None:
             seed = self.request.params.seed
             entropy = None if seed is None else (seed, self.index)
             self.rng = np.random.Generator(np.random.PCG64(entropy))
-        return float(self.rng.random())
+        return self.rng.random(count)
 
     def reset_computed(self) -> None:
         """Forget the KV, so that it is computed again from the tokens."""

@@ -29,8 +29,8 @@ class Stretches:
         self.num, self.size = num, size
         self._maxima = _request(_maxima_model(size), properties)
         self._sums = _request(_sums_model(num, size), properties)
-        # [2, 1, 1]: what the inputs 1 and 2 read.
-        self._numbers = np.empty((2, 1, 1), np.float32)
+        # [3, 1, 1]: what the inputs 1 to 3 read.
+        self._numbers = np.empty((3, 1, 1), np.float32)
         for index, array in enumerate(self._numbers, start=1):
             self._sums.set_input_tensor(index, ov.Tensor(array, shared_memory=True))
 
@@ -43,12 +43,15 @@ class Stretches:
         # What the plugin's reduction begins with is left where all are -inf.
         return np.where(found == LOWEST, np.float32(-np.inf), found)
 
-    def sums(self, row: Floats, highest: np.float32, temperature: np.float32) -> Floats:
+    def sums(
+        self, row: Floats, highest: np.float32, temperature: np.float32, above: float = -np.inf
+    ) -> Floats:
         """Sums of exp((logit - highest) / temperature), f32[num], of a row f32[num, size].
 
-        Valid until the next call. NaN among the logits makes a sum that is not finite.
+        Only logits `above` this one count. Valid until the next call. NaN among the logits makes a
+        sum that is not finite.
         """
-        self._numbers[:, 0, 0] = highest, temperature
+        self._numbers[:, 0, 0] = highest, temperature, above
         return _infer(self._sums, ov.Tensor(row, shared_memory=True))
 
 
@@ -60,10 +63,12 @@ def _maxima_model(size: int) -> ov.Model:
 
 def _sums_model(num: int, size: int) -> ov.Model:
     row = ops.parameter([num, size], ov.Type.f32)
-    highest, temperature = (ops.parameter([1, 1], ov.Type.f32) for _ in range(2))
+    highest, temperature, above = (ops.parameter([1, 1], ov.Type.f32) for _ in range(3))
     weights = ops.exp(ops.divide(ops.subtract(row, highest), temperature))
-    sums = ops.reduce_sum(weights, ops.constant([1], dtype=ov.Type.i64), False)
-    return ov.Model([ops.result(sums)], [row, highest, temperature], "stretch_sums")
+    # NaN is not below anything, and stays.
+    counted = ops.select(ops.less_equal(row, above), ops.constant(np.float32(0)), weights)
+    sums = ops.reduce_sum(counted, ops.constant([1], dtype=ov.Type.i64), False)
+    return ov.Model([ops.result(sums)], [row, highest, temperature, above], "stretch_sums")
 
 
 def _request(model: ov.Model, properties: Mapping[str, Any]) -> ov.InferRequest:

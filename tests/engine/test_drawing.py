@@ -1,5 +1,6 @@
 """Drawing: reading a few stretches chooses the token that reading the whole row chooses."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy.typing as npt
 import pytest
 from engine_helpers import logits_of, values_of
 
-from server.engine.drawing import draw
+from server.engine.drawing import NUM_UNIFORMS, draw
 from server.payloads import SamplingParams
 
 Array = npt.NDArray[Any]
@@ -34,16 +35,36 @@ def weights_of(row: Array, params: SamplingParams) -> Array:
 
 def check(rows: Array, params: Sequence[SamplingParams], stretch: int = 64) -> None:
     """Each row's token is the one at its place in the cumulative distribution."""
-    uniforms = np.random.default_rng(9).random(len(rows))
+    uniforms = np.random.default_rng(9).random((len(rows), NUM_UNIFORMS))
     tokens = draw(logits_of(rows, stretch), list(params), uniforms)
-    for row, param, uniform, token in zip(rows, params, uniforms, tokens, strict=True):
+    for row, param, numbers, token in zip(rows, params, uniforms, tokens, strict=True):
         weights = weights_of(row, param)
-        cumulative = np.cumsum(weights)
-        expected = np.count_nonzero(cumulative <= uniform)
-        if token != expected:
-            assert weights[token] > 0, "the token is left over"
-            edges = cumulative[[token, token - 1 if token else 0]]
-            assert np.abs(edges - uniform).min() < ROUNDING, "no matter of rounding"
+        assert weights[token] > 0, "the token is left over"
+        is_first = is_at(weights, numbers[0], token)
+        assert is_first or is_found_by_trying(row, param, numbers, token)
+
+
+def is_at(weights: Array, uniform: float, token: int) -> bool:
+    """Whether a token is at this place of the cumulative distribution, but for rounding."""
+    cumulative = np.cumsum(weights)
+    edges = cumulative[[token, token - 1 if token else 0]]
+    is_near = bool(np.abs(edges - uniform).min() < ROUNDING)
+    return is_near or int(np.count_nonzero(cumulative <= uniform)) == token
+
+
+def is_found_by_trying(row: Array, params: SamplingParams, uniforms: Array, token: int) -> bool:
+    """Whether the first number that leads to a token that top_p leaves leads to this one.
+
+    The numbers are places in the distribution before top_p. Where none leads to one, the last of
+    them is the place in what top_p leaves.
+    """
+    weights = weights_of(row, params)
+    whole = weights_of(row, dataclasses.replace(params, top_p=1.0))
+    places = np.searchsorted(np.cumsum(whole), uniforms[:-1], "right")
+    hits = np.flatnonzero(weights[np.minimum(places, len(row) - 1)] > 0)
+    if len(hits) == 0:
+        return is_at(weights, uniforms[-1], token)
+    return is_at(whole, uniforms[hits[0]], token)
 
 
 FIELDS: list[dict[str, Any]] = [
@@ -101,7 +122,8 @@ def test_logits_at_the_ends_of_f32(fields: dict[str, Any]) -> None:
     rows = np.full((2, 300), -3e38, np.float32)
     rows[:, 70] = 3e38
     rows[1, 200] = 3e38
-    tokens = draw(logits_of(rows), [SamplingParams(**fields)] * 2, np.array([0.7, 0.3]))
+    uniforms = np.tile([[0.7], [0.3]], NUM_UNIFORMS)
+    tokens = draw(logits_of(rows), [SamplingParams(**fields)] * 2, uniforms)
     assert tokens.tolist() == [70, 70]
 
 
@@ -109,7 +131,7 @@ def test_a_row_draws_the_same_whatever_is_beside_it() -> None:
     rng = np.random.default_rng(7)
     params = [SamplingParams(**fields) for fields in FIELDS]
     rows = rng.normal(0, 2, (len(params), 3000)).astype(np.float32)
-    uniforms = rng.random(len(rows))
+    uniforms = rng.random((len(rows), NUM_UNIFORMS))
     logits = logits_of(rows)
     together = draw(logits, params, uniforms)
     for i in range(len(rows)):
@@ -121,4 +143,64 @@ def test_a_row_draws_the_same_whatever_is_beside_it() -> None:
 def test_nan_beside_good_logits_is_told(fields: dict[str, Any]) -> None:
     logits = logits_of(np.zeros((1, 3000), np.float32))
     values_of(logits, 0)[1000] = np.nan
-    assert draw(logits, [SamplingParams(**fields)], np.array([0.1])).tolist() == [-1]
+    uniforms = np.full((1, NUM_UNIFORMS), 0.1)
+    assert draw(logits, [SamplingParams(**fields)], uniforms).tolist() == [-1]
+
+
+def wide_row(vocab_size: int, seed: int) -> Array:
+    """Logits of which top_p leaves more tokens than the likeliest stretches have."""
+    row = np.random.default_rng(seed).normal(0, 0.3, vocab_size).astype(np.float32)
+    row[7::1000] += 2
+    return row
+
+
+@pytest.mark.parametrize("top_p", [0.3, 0.9])
+@pytest.mark.parametrize("scale", [None, 0.013])
+def test_a_wide_nucleus_is_drawn_from_with_its_own_probabilities(
+    top_p: float, scale: float | None
+) -> None:
+    num_draws, num_groups = 8_000, 40
+    row = wide_row(12_000, 11)
+    params = SamplingParams(top_p=top_p)
+    uniforms = np.random.default_rng(12).random((num_draws, NUM_UNIFORMS))
+    scales = None if scale is None else np.array([scale], np.float32)
+    logits = logits_of(row[None] / (scale or 1), scales=scales)
+    tokens = draw(logits.select(np.zeros(num_draws, np.int64)), [params] * num_draws, uniforms)
+    expected = weights_of(row, params)
+    assert np.count_nonzero(expected) > 64 * 32, "the first stretches do not have as many"
+    assert (expected[np.unique(tokens)] > 0).mean() > 0.999, "but for rounding at the edge"
+    # Groups of equal size, in the order of the logits.
+    group_of = np.empty(len(row), np.int64)
+    group_of[np.argsort(row)] = np.arange(len(row)) * num_groups // len(row)
+    expected_in = np.bincount(group_of, expected, num_groups) * num_draws
+    found_in = np.bincount(group_of[tokens], minlength=num_groups)
+    likely = expected_in > 5
+    chi_square = ((found_in - expected_in)[likely] ** 2 / expected_in[likely]).sum()
+    assert chi_square < 85, "above the 99.99th percentile of 40 degrees of freedom"
+
+
+def test_a_wide_nucleus_that_is_never_hit_is_drawn_from_by_its_order() -> None:
+    row = wide_row(12_000, 13)
+    params = SamplingParams(top_p=0.3)
+    expected = weights_of(row, params)
+    outside = np.flatnonzero(expected == 0)
+    cumulative = np.cumsum(weights_of(row, SamplingParams()))
+    misses = cumulative[outside[outside > 0][: NUM_UNIFORMS - 1]] - 1e-6
+    uniforms = np.append(misses, 0.6)[None]
+    (token,) = draw(logits_of(row[None]), [params], uniforms)
+    assert is_at(expected, 0.6, token)
+
+
+@pytest.mark.parametrize("top_p", [0.5, 0.9, 0.99])
+def test_what_lies_beyond_the_edge_of_a_wide_nucleus_is_thrown_away(top_p: float) -> None:
+    row = wide_row(12_000, 14)
+    whole = weights_of(row, SamplingParams())
+    middles = np.cumsum(whole) - whole / 2
+    descending = np.argsort(-row)
+    num_kept = np.count_nonzero(weights_of(row, SamplingParams(top_p=top_p)))
+    beyond = descending[num_kept + 3]
+    for token in (descending[0], descending[num_kept // 2], descending[num_kept - 4]):
+        uniforms = np.full((1, NUM_UNIFORMS), 0.5)
+        uniforms[0, :2] = middles[[beyond, token]]
+        chosen = draw(logits_of(row[None]), [SamplingParams(top_p=top_p)], uniforms)
+        assert chosen.tolist() == [token]

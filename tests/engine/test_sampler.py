@@ -9,7 +9,7 @@ import pytest
 import torch
 from engine_helpers import logits_of, make_sequence, values_of
 
-from server.engine.drawing import draw
+from server.engine.drawing import NUM_UNIFORMS, draw
 from server.engine.logits import Logits
 from server.engine.sampler import BLOCK_ELEMENTS, sample
 from server.engine.sequence import Sequence as EngineSequence
@@ -55,9 +55,14 @@ def repeated(row: Array, count: int) -> Logits:
     return logits_of(row[None]).select(np.zeros(count, np.int64))
 
 
+def spread_out(uniforms: Array) -> Array:
+    """The same number for all that a choice may take."""
+    return np.repeat(uniforms[:, None], NUM_UNIFORMS, axis=1)
+
+
 def drawn_distribution(row: Array, params: SamplingParams) -> Array:
     """How often each token comes for uniforms spread evenly over [0, 1)."""
-    uniforms = (np.arange(NUM_DRAWS) + 0.5) / NUM_DRAWS
+    uniforms = spread_out((np.arange(NUM_DRAWS) + 0.5) / NUM_DRAWS)
     tokens = draw(repeated(row, NUM_DRAWS), [params] * NUM_DRAWS, uniforms)
     return np.bincount(tokens, minlength=len(row)) / NUM_DRAWS
 
@@ -106,7 +111,8 @@ def test_seeded_requests_follow_the_distribution() -> None:
 def test_top_p_looks_beyond_the_first_candidates() -> None:
     row = random_logits(1, 2000, seed=4, scale=0.1)[0]
     params = SamplingParams(top_p=0.9)
-    uniforms = np.linspace(0, 1, NUM_DRAWS, endpoint=False)
+    uniforms = np.random.default_rng(5).random((NUM_DRAWS, NUM_UNIFORMS))
+    uniforms[:, 0] = np.linspace(0, 1, NUM_DRAWS, endpoint=False)
     tokens = draw(repeated(row, NUM_DRAWS), [params] * NUM_DRAWS, uniforms)
     nucleus = np.flatnonzero(reference(row, params))
     assert len(nucleus) > 1000
@@ -119,7 +125,7 @@ def test_the_ends_of_the_uniforms_draw_likely_tokens(uniform: float) -> None:
     row = np.full(600, -np.inf, np.float32)
     row[[5, 300, 400]] = 0.0
     params = SamplingParams()
-    (token,) = draw(logits_of(row[None]), [params], np.array([uniform]))
+    (token,) = draw(logits_of(row[None]), [params], spread_out(np.array([uniform])))
     assert token == (5 if uniform == 0.0 else 400)
 
 
