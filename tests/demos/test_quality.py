@@ -63,4 +63,4 @@ def test_the_table(tmp_path: Path) -> None:
     assert right > 50
     assert agreement == 100
     assert size == pytest.approx(15.9, abs=1)
-    assert min(decode, prompt) > 0
+    assert decode == prompt == 1, "the speed of fp32 is what others are told by"
