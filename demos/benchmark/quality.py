@@ -249,6 +249,8 @@ def main() -> None:
         engines.append(engine)
     for cells, speeds in zip(rows, compare_speeds(engines), strict=True):
         cells += [f"{speed:.2f}" for speed in speeds]
+    for engine in engines:
+        engine.close()
     print(f"\n{len(chats)} held-out conversations\n")
     print("\n".join(map(render_row, [HEADER, ["---"] * len(HEADER), *rows])))
 

@@ -34,8 +34,10 @@ def work(milliseconds: float) -> None:
 def measure(
     engine: LLMEngine, num_sequences: int, work_ms: float, num_rounds: int
 ) -> tuple[float, float, float]:
-    """Milliseconds of a step, and what work before it and beside its inference adds."""
-    worker = ThreadPoolExecutor(1)
+    """Milliseconds of a step, and what work before it and beside its inference adds.
+
+    Raises ContextLengthError for more rounds than the context has room for.
+    """
 
     def before() -> None:
         work(work_ms)
@@ -46,21 +48,21 @@ def measure(
         engine.step(lambda: done.append(worker.submit(work, work_ms)))
         done[0].result()
 
-    request_ids = _begin(engine, num_sequences)
+    request_ids = _begin(engine, num_sequences, max_tokens=4 * NUM_STEPS * num_rounds)
     steps_ms, before_ms, beside_ms = [], [], []
-    for _ in range(num_rounds):
-        steps_ms.append(_median_ms(engine.step))
-        before_ms.append(_median_ms(before) - steps_ms[-1])
-        beside_ms.append(_median_ms(beside) - steps_ms[-1])
+    with ThreadPoolExecutor(1) as worker:
+        for _ in range(num_rounds):
+            steps_ms.append(_median_ms(engine.step))
+            before_ms.append(_median_ms(before) - steps_ms[-1])
+            beside_ms.append(_median_ms(beside) - steps_ms[-1])
     for request_id in request_ids:
         engine.abort(request_id)
-    worker.shutdown()
     return median(steps_ms), median(before_ms), median(beside_ms)
 
 
-def _begin(engine: LLMEngine, num_sequences: int) -> list[int]:
+def _begin(engine: LLMEngine, num_sequences: int, max_tokens: int) -> list[int]:
     """Step until so many requests decode; returns their numbers."""
-    params = SamplingParams(temperature=0.0, ignore_eos=True)
+    params = SamplingParams(temperature=0.0, ignore_eos=True, max_tokens=max_tokens)
     prompts = np.random.default_rng(0).integers(
         0, engine.limits.vocab_size, (num_sequences, PROMPT)
     )
@@ -91,8 +93,8 @@ def main() -> None:
     parser.add_argument("--work_ms", type=float, default=2.0)
     parser.add_argument("--rounds", type=int, default=12)
     args = parser.parse_args()
-    properties = args.plugin_config
-    engine = LLMEngine(EngineConfig(args.model, plugin_config=properties, cache_size=2))
+    config = EngineConfig(args.model, plugin_config=args.plugin_config, cache_size=2)
+    engine = LLMEngine(config)
     print("| sequences | step, ms | work, ms | adds before it, ms | adds beside it, ms |")
     print("| --- | --- | --- | --- | --- |")
     for count in args.batch_sizes:

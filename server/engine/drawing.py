@@ -15,7 +15,7 @@ Doubles = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 FIRST_STRETCHES = 64
-"""As many stretches are read first for top_p; where these do not do, nothing is sorted."""
+"""As many stretches are read and sorted for top_p, where they can have enough."""
 
 NUM_UNIFORMS = 8
 """What a choice may take of random numbers; all but the last are for tokens beyond top_p."""
@@ -33,8 +33,9 @@ def draw(logits: Logits, params: list[SamplingParams], uniforms: Doubles) -> Int
     What min_p, top_k and top_p leave over has weight 0; equal logits at the edge of top_k or top_p
     stay together. A row's token depends on that row alone: it is the first at which the sum of the
     weights, in the order of the tokens, exceeds the first uniform's part of the sum of all. Only
-    where top_p leaves a great many tokens the weights are those before top_p, and the first of the
-    uniforms counts that leads into them.
+    where top_p leaves a great many tokens the weights are those before top_p, and of all uniforms
+    but the last the first counts that leads to a token which top_p leaves. Where none does, it is
+    the last one, again in the weights that are left.
     """
     draws = Draws.of(logits, params, uniforms)
     chosen = np.empty(len(params), np.int64)
