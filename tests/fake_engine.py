@@ -46,6 +46,8 @@ class FakeEngine:
         self.max_num_seqs = max_num_seqs
         self.live: list[Sequence] = []
         self.finished: list[Sequence] = []
+        self.num_foreseen = 0
+        self._foreseen: ScheduledStep | None = None
 
     def add(
         self,
@@ -75,6 +77,8 @@ class FakeEngine:
         assert len(set(map(id, step.sequences))) == len(step.sequences)
         assert min(step.num_new_tokens) > 0
         assert self.scheduler.num_running <= self.max_num_seqs
+        if step is self._foreseen:
+            self._check_foreseen(step)
         self.compute(step)
         return step
 
@@ -82,6 +86,7 @@ class FakeEngine:
         check_blocks(self.kv, self.live)
         for sequence, num_new in zip(step.sequences, step.num_new_tokens, strict=True):
             self._compute(sequence, num_new)
+        self._foreseen = self.scheduler.foresee(step)
         for sequence in step.sequences:
             if sequence.num_uncomputed_tokens == 0:
                 self._sample(sequence)
@@ -98,11 +103,25 @@ class FakeEngine:
         assert self.kv.num_used_blocks == 0
         return steps
 
+    def _check_foreseen(self, step: ScheduledStep) -> None:
+        """All that runs decodes, and nobody waits who might be started."""
+        self.num_foreseen += 1
+        assert self.scheduler.num_waiting == 0
+        assert len(step.sequences) == self.scheduler.num_running
+        assert all(s.status is SequenceStatus.RUNNING for s in step.sequences)
+        assert all(s.num_uncomputed_tokens == 1 for s in step.sequences)
+        assert step.num_new_tokens == [1] * len(step.sequences)
+
+    def _num_ahead(self, sequence: Sequence) -> int:
+        """Blocks that a sequence may have been given for a step that was foreseen."""
+        return 1 if sequence.num_generated_tokens else 0
+
     def _compute(self, sequence: Sequence, num_new: int) -> None:
         assert sequence.status is SequenceStatus.RUNNING
         sequence.num_computed_tokens += num_new
         assert sequence.num_computed_tokens <= sequence.num_tokens
-        assert sequence.block_table.size == self.kv.num_blocks_for(sequence.num_computed_tokens)
+        num_needed = self.kv.num_blocks_for(sequence.num_computed_tokens)
+        assert num_needed <= sequence.block_table.size <= num_needed + self._num_ahead(sequence)
         self.kv.register_computed_blocks(sequence)
         gathered = sequence.unread_prompt_logprobs
         if gathered is not None:

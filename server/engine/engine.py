@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import count
 from time import perf_counter
 
@@ -178,14 +179,14 @@ class LLMEngine:
     def step(self, on_infer: Callable[[], None] | None = None) -> list[SequenceOutput]:
         """Move the running requests on by one step; returns what is new.
 
-        `on_infer` is called once all is ready and the device begins, which needs no Python for
-        most of the step.
+        `on_infer` is called while the device computes, which needs no Python for most of the step.
         """
         started = perf_counter()
         step = self.scheduler.schedule()
         scheduled = perf_counter()
+        context = step.context
         try:
-            output = self.runner.run(step, on_infer)
+            output = self.runner.run(step, partial(self._work_ahead, step, on_infer))
             inferred = perf_counter()
             for gathered, logits in output.prompt_logits:
                 gathered.add(logits)
@@ -197,8 +198,7 @@ class LLMEngine:
             return self._fail(step, error)
         self.stats.sample_s += perf_counter() - inferred
         self._failures_in_a_row = 0
-        self._costs.observe(step.num_tokens, step.context, inferred - scheduled)
-        self._note_computed(step)
+        self._costs.observe(step.num_tokens, context, inferred - scheduled)
         outputs = self._choices.advance(sequences, sampled, self.scheduler)
         outputs += self._searches.advance(candidates, self.scheduler)
         self.stats.num_steps += 1
@@ -210,6 +210,18 @@ class LLMEngine:
     def close(self) -> None:
         """Free the model and the cache; requests must be over."""
         self.runner.close()
+
+    def _work_ahead(self, step: ScheduledStep, on_infer: Callable[[], None] | None) -> None:
+        """Do, while the device computes a step, what need not wait for its outcome.
+
+        Should the step fail, its sequences end and nothing is found in their blocks any more.
+        """
+        self._note_computed(step)
+        following = self.scheduler.foresee(step)
+        if following is not None:
+            self.runner.prepare(following)
+        if on_infer is not None:
+            on_infer()
 
     def _note_computed(self, step: ScheduledStep) -> None:
         for sequence, num_new in zip(step.sequences, step.num_new_tokens, strict=True):

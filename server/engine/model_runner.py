@@ -16,7 +16,7 @@ from server.engine.model_loader import LoadedModel
 from server.engine.scheduled_step import ScheduledStep
 from server.engine.sequence import Sequence
 from server.engine.stats import EngineStats
-from server.engine.step_inputs import PromptRows, StepInputs, StepPacker
+from server.engine.step_inputs import PromptRows, StepInputs, StepPacker, put_tokens
 from server.engine.step_sizes import StepSizes
 from server.engine.stretches import Stretches
 
@@ -71,6 +71,7 @@ class ModelRunner:
             spare_block=num_blocks,
             has_positions=model.has_position_ids,
         )
+        self._prepared: tuple[ScheduledStep, StepInputs] | None = None
         self._stretches = _stretches(model)
         self.reset()
 
@@ -88,17 +89,19 @@ class ModelRunner:
         if hasattr(self, "_model"):
             del self._layers, self._head, self._stretches, self._model
 
-    def run(self, step: ScheduledStep, on_infer: Callable[[], None] | None = None) -> StepOutput:
-        """Compute a step; `on_infer` is called when all is ready and the device begins."""
+    def prepare(self, step: ScheduledStep) -> None:
+        """Pack a step of `Scheduler.foresee`, which may run next, while another one is computed."""
+        self._prepared = step, self._packer.lay_out(step)
+
+    def run(self, step: ScheduledStep, beside: Callable[[], None] | None = None) -> StepOutput:
+        """Compute a step; `beside` is called while the device does, or just before it begins."""
         started = perf_counter()
         if step.copies:
             self._cache.copy_blocks(step.copies)
-        inputs = self._packer.pack(step)
+        inputs = self._pack(step)
         self._set(inputs)
         packed = perf_counter()
-        if on_infer is not None:
-            on_infer()
-        _infer(self._layers)
+        _infer_beside(self._layers, beside)
         num_rows = len(inputs.complete) + sum(num for _, num in inputs.prompts)
         if num_rows:
             self._infer_head()
@@ -119,6 +122,15 @@ class ModelRunner:
         self._infer_head()
         self._logits(num_rows)
         return perf_counter() - started
+
+    def _pack(self, step: ScheduledStep) -> StepInputs:
+        prepared, self._prepared = self._prepared, None
+        if prepared is None or prepared[0] is not step:
+            return self._packer.pack(step)
+        _, inputs = prepared
+        put_tokens(inputs, step)
+        self._stats.prepared_steps += 1
+        return inputs
 
     def _set(self, inputs: StepInputs) -> None:
         """Let the next inference read these arrays.
@@ -157,6 +169,16 @@ class ModelRunner:
 def _infer(request: ov.InferRequest) -> None:
     """Run a request; its outputs are not copied, as the binding otherwise does."""
     request.infer(share_outputs=True)
+
+
+def _infer_beside(request: ov.InferRequest, beside: Callable[[], None] | None) -> None:
+    """Run a request, and meanwhile a function; the request is over even where that raises."""
+    request.start_async()
+    try:
+        if beside is not None:
+            beside()
+    finally:
+        request.wait()
 
 
 def _stretches(model: LoadedModel) -> Stretches:

@@ -4,21 +4,12 @@ from bisect import insort
 
 from server.engine.kv_cache_manager import KVCacheManager
 from server.engine.latency_target import LatencyTarget
+from server.engine.oldest_share import OldestShare
 from server.engine.prefix_sharing import PrefixSharing
 from server.engine.scheduled_step import ScheduledStep
 from server.engine.sequence import Sequence, SequenceStatus
 from server.engine.stats import EngineStats
 from server.engine.waiting_queue import WaitingQueue, is_overdue
-
-SHARES_OF_OLDEST = 4
-"""One in so many of the tokens that a step has for prompts is for the one that came first."""
-
-MAX_PAST_PER_ROW = 64
-"""How much longer than the chunk its past may be, where a chunk is cut because others go first.
-
-Every chunk unpacks all of its past, so that small ones would cost a long prompt the square of its
-length.
-"""
 
 
 class Scheduler:
@@ -34,6 +25,9 @@ class Scheduler:
     When blocks run out the last sequence gives its own back and is computed again later. The first
     sequence always gets what it needs, so everything ends. A lower priority number never takes the
     place of what runs already, except where blocks run out.
+
+    A step of which all sequences decode, while nobody waits, tells the one after it unless one of
+    them ends: `foresee` gives that, to be prepared while the device computes.
 
     The logits of a whole chunk, which log probabilities of a prompt need, are large: no step has
     more than `max_num_prompt_rows` rows of them, so that such prompts may be read in chunks even
@@ -58,11 +52,11 @@ class Scheduler:
         self._max_num_prompt_rows = max_num_prompt_rows
         self._waiting = WaitingQueue(kv)
         self._running: list[Sequence] = []
-        self._oldest: Sequence | None = None
-        self._num_saved = 0
+        self._oldest_share = OldestShare()
         self._sharing = PrefixSharing(kv.block_size, kv.enable_prefix_caching)
         self._stats = stats
         self._target = target
+        self._foreseen: ScheduledStep | None = None
 
     @property
     def num_waiting(self) -> int:
@@ -81,11 +75,13 @@ class Scheduler:
 
     def add(self, sequence: Sequence) -> None:
         """Queue a sequence without blocks."""
+        self._foreseen = None
         sequence.status = SequenceStatus.WAITING
         self._waiting.add(sequence)
 
     def add_fork(self, parent: Sequence, child: Sequence) -> None:
         """Run `child`, a further choice of the parent's request, from where the parent is."""
+        self._foreseen = None
         self._kv.fork(parent, child)
         child.status = SequenceStatus.RUNNING
         child.has_started = True
@@ -93,6 +89,7 @@ class Scheduler:
 
     def remove(self, sequence: Sequence) -> None:
         """Forget a sequence, wherever it is, and free its blocks."""
+        self._foreseen = None
         if sequence.status is SequenceStatus.RUNNING:
             self._running.remove(sequence)
             self._kv.keep_tail(sequence)
@@ -110,6 +107,27 @@ class Scheduler:
 
     def schedule(self) -> ScheduledStep:
         """The next step; empty only if there is no work."""
+        step, self._foreseen = self._foreseen or self._compose(), None
+        step.copies = self._kv.take_pending_copies()
+        return step
+
+    def foresee(self, step: ScheduledStep) -> ScheduledStep | None:
+        """What `schedule` returns next if every sequence of this step gets one token; None if that
+        is not known.
+
+        Their tokens count as computed already. A sequence that comes or goes until then makes it
+        void; the blocks that are reserved for it stay with their sequences.
+        """
+        if self._waiting or len(step.sequences) != len(self._running):
+            return None
+        if not all(map(_goes_on, step.sequences)):
+            return None
+        if not all(self._kv.allocate(sequence, 1) for sequence in step.sequences):
+            return None
+        self._foreseen = ScheduledStep(step.sequences, [1] * len(step.sequences))
+        return self._foreseen
+
+    def _compose(self) -> ScheduledStep:
         step = ScheduledStep()
         num_preemptions = self._stats.preemptions
         # Requests may have become overdue.
@@ -120,7 +138,6 @@ class Scheduler:
         self._schedule_prompts(step, num_preemptions)
         if not step.sequences:
             self._schedule_decodes(step)
-        step.copies = self._kv.take_pending_copies()
         return step
 
     def _schedule_decodes(self, step: ScheduledStep) -> None:
@@ -148,15 +165,9 @@ class Scheduler:
                 may_start = self._admit(sequence, step)
 
     def _continue_oldest(self, oldest: Sequence, step: ScheduledStep) -> None:
-        """Give the prompt that was begun first its share, saved up until it is worth a chunk."""
-        if oldest is not self._oldest:
-            self._oldest, self._num_saved = oldest, 0
-        num_past = oldest.num_computed_tokens
-        room = self._room(step, num_past)
-        self._num_saved += -(-room // SHARES_OF_OLDEST)
-        if self._num_saved >= min(room, num_past // MAX_PAST_PER_ROW):
-            self._continue(oldest, min(room, self._num_saved), step)
-            self._num_saved = 0
+        """Give the prompt that was begun first its share."""
+        room = self._room(step, oldest.num_computed_tokens)
+        self._continue(oldest, self._oldest_share.take(oldest, room), step)
 
     def _room(self, step: ScheduledStep, num_past: int) -> int:
         """Further tokens that a step may have, of a prompt with that past."""
@@ -285,6 +296,13 @@ class Scheduler:
             self.remove(sequence)
         self.add(victim if group is None else group.collapse())
         self._stats.preemptions += 1
+
+
+def _goes_on(sequence: Sequence) -> bool:
+    """Whether a sequence decodes, and does so after its next token unless that ends it."""
+    is_decoding = sequence.num_uncomputed_tokens == 0 < sequence.num_generated_tokens
+    has_room = sequence.num_generated_tokens + 1 < sequence.request.max_tokens
+    return is_decoding and has_room and sequence.group is None
 
 
 def _num_seats(sequence: Sequence) -> int:

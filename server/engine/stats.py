@@ -7,10 +7,13 @@ from dataclasses import asdict, dataclass
 class EngineStats:
     """Totals since the engine was made. Durations are seconds of wall time in the engine thread.
 
-    `prefix_waits` counts how often a prompt waited for another one that was reading the same.
+    `prepared_steps` are those that were packed while the one before was computed, which took part
+    of its `infer_s`. `prefix_waits` counts how often a prompt waited for another one that was
+    reading the same.
     """
 
     num_steps: int = 0
+    prepared_steps: int = 0
     step_s: float = 0.0
     infer_s: float = 0.0
     schedule_s: float = 0.0

@@ -11,6 +11,7 @@ from server.engine.scheduled_step import ScheduledStep
 from server.engine.sequence import Sequence
 from server.engine.step_sizes import StepSizes
 
+TOKENS_INPUT = "input_ids"
 SAMPLED_ROWS_INPUT = "sampled_tokens_indices"
 
 PromptRows = tuple[PromptLogprobs, int]
@@ -54,38 +55,46 @@ class StepPacker:
 
     def pack(self, step: ScheduledStep) -> StepInputs:
         """Pack a step."""
+        inputs = self.lay_out(step)
+        put_tokens(inputs, step)
+        return inputs
+
+    def lay_out(self, step: ScheduledStep) -> StepInputs:
+        """Pack all of a step but its tokens, some of which may not be known yet."""
         num_padding = self._token_sizes.padded(step.num_tokens) - step.num_tokens
         past = np.array([s.num_computed_tokens for s in step.sequences], np.int32)
         num_new = np.array(step.num_new_tokens, np.int32)
         tables = [s.block_table.view() for s in step.sequences]
         rows, complete, prompts = self._choose_rows(step, past + num_new)
-        arrays = self._arrays(_token_ids(step), num_new, past, tables, num_padding)
+        arrays = self._arrays(num_new, past, tables, num_padding)
         arrays[SAMPLED_ROWS_INPUT] = rows
         return StepInputs(arrays, complete, prompts)
 
     def pack_padding(self, num_tokens: int, num_rows: int) -> StepInputs:
         """A step of this size that only consists of padding."""
         none = np.zeros(0, np.int32)
-        arrays = self._arrays([], none, none, [], num_tokens)
+        arrays = self._arrays(none, none, [], num_tokens)
         arrays[SAMPLED_ROWS_INPUT] = np.zeros(num_rows, np.int64)
         return StepInputs(arrays, [], [])
 
     def _arrays(
         self,
-        token_ids: list[npt.NDArray[np.int64]],
         num_new: npt.NDArray[np.int32],
         past: npt.NDArray[np.int32],
         tables: list[npt.NDArray[Any]],
         num_padding: int,
     ) -> dict[str, npt.NDArray[Any]]:
-        """All inputs but the sampled rows, for the sequences and the padding after them."""
+        """All inputs but the sampled rows, for the sequences and the padding after them.
+
+        The tokens are those of padding.
+        """
         num_new = np.concatenate([num_new, np.ones(num_padding, np.int32)])
         past = np.concatenate([past, np.zeros(num_padding, np.int32)])
         begins = _prefix_sums(num_new)
         num_blocks = [*(len(table) for table in tables), *[1] * num_padding]
         spare = np.full(num_padding, self._spare_block, np.int32)
         arrays: dict[str, npt.NDArray[Any]] = {
-            "input_ids": np.concatenate([*token_ids, np.zeros(num_padding, np.int64)]),
+            TOKENS_INPUT: np.zeros(begins[-1], np.int64),
             "past_lens": past,
             "subsequence_begins": begins,
             "block_indices": np.concatenate([*tables, spare]),
@@ -103,7 +112,8 @@ class StepPacker:
         """The rows whose logits are needed, filled up to one of the sizes; one if there is none."""
         begins = _prefix_sums(step.num_new_tokens)
         sizes = np.array([s.num_tokens for s in step.sequences], np.int32)
-        complete = np.flatnonzero(ends == sizes)
+        # A token that is not known yet is behind the end.
+        complete = np.flatnonzero(ends >= sizes)
         parts: list[npt.NDArray[Any]] = [begins[complete + 1] - 1]
         prompts: list[PromptRows] = []
         for sequence, begin, end in zip(step.sequences, begins[:-1], ends, strict=True):
@@ -117,6 +127,15 @@ class StepPacker:
         return padded, [step.sequences[i] for i in complete], prompts
 
 
+def put_tokens(inputs: StepInputs, step: ScheduledStep) -> None:
+    """Put the tokens of a step, which are known by now, into what `lay_out` made of it."""
+    tokens, begin = inputs.arrays[TOKENS_INPUT], 0
+    for sequence, num_new in zip(step.sequences, step.num_new_tokens, strict=True):
+        past = sequence.num_computed_tokens
+        tokens[begin : begin + num_new] = sequence.token_ids.view(past, past + num_new)
+        begin += num_new
+
+
 def _prompt_rows(
     sequence: Sequence, gathered: PromptLogprobs, begin: int, end: int
 ) -> npt.NDArray[np.int64]:
@@ -126,13 +145,6 @@ def _prompt_rows(
     first = max(sequence.num_computed_tokens, gathered.num_done)
     positions = np.arange(first, min(end, sequence.num_prompt_tokens - 1))
     return positions - sequence.num_computed_tokens + begin
-
-
-def _token_ids(step: ScheduledStep) -> list[npt.NDArray[np.int64]]:
-    return [
-        s.token_ids.view(s.num_computed_tokens, s.num_computed_tokens + n)
-        for s, n in zip(step.sequences, step.num_new_tokens, strict=True)
-    ]
 
 
 def _prefix_sums(counts: npt.ArrayLike) -> npt.NDArray[np.int32]:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import openvino as ov
 import pytest
 from async_readers import (
     ENDLESS,
@@ -20,9 +21,9 @@ from async_readers import (
 
 from server.engine import async_engine, model_runner
 from server.engine.async_engine import AsyncLLMEngine, OutputCollector
+from server.engine.model_runner import ModelRunner
 from server.engine.outputs import SequenceOutput
 from server.engine.sequence import EngineRequest
-from server.engine.step_inputs import StepPacker
 from server.errors import (
     ContextLengthError,
     GenerationError,
@@ -265,12 +266,11 @@ async def test_a_search_whose_choices_are_all_stopped_is_over_for_its_reader(
     await until(lambda: engine._collectors == {})
 
 
-async def test_tokens_are_handed_over_when_the_next_inference_begins(
+async def test_tokens_are_handed_over_while_the_next_step_is_computed(
     make_engine: MakeEngine, prompts: Prompts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before it, the loop's thread would hold up the preparation of the step."""
     events: list[str] = []
-    put_all, infer, pack = async_engine._put_all, model_runner._infer, StepPacker.pack
 
     def note(event: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def noting(*args: Any) -> Any:
@@ -279,14 +279,21 @@ async def test_tokens_are_handed_over_when_the_next_inference_begins(
 
         return noting
 
+    def compute(request: ov.InferRequest, beside: Callable[[], None]) -> None:
+        events.append("begin")
+        infer_beside(request, beside)
+        events.append("end")
+
     engine = make_engine()
+    infer_beside = model_runner._infer_beside
     hand_over = AsyncLLMEngine._hand_over
     monkeypatch.setattr(AsyncLLMEngine, "_hand_over", note("hand over", hand_over))
-    monkeypatch.setattr(model_runner, "_infer", note("infer", infer))
-    monkeypatch.setattr(StepPacker, "pack", note("pack", pack))
-    monkeypatch.setattr(async_engine, "_put_all", note("read", put_all))
-    await read_all(engine.generate(prompts[3], params(3)))
+    monkeypatch.setattr(model_runner, "_infer_beside", compute)
+    monkeypatch.setattr(ModelRunner, "prepare", note("prepare", ModelRunner.prepare))
+    monkeypatch.setattr(async_engine, "_put_all", note("read", async_engine._put_all))
+    await read_all(engine.generate(prompts[3], params(4)))
     steps = [event for event in events if event != "read"]
-    # A step infers the layers and the head.
-    assert steps[steps.index("pack") :][:12] == ["pack", "hand over", "infer", "infer"] * 3
-    assert events.count("read") == 3
+    plain, preparing = ["begin", "hand over", "end"], ["begin", "prepare", "hand over", "end"]
+    expected = [*plain, *preparing, *preparing, *plain]
+    assert steps[steps.index("begin") :][: len(expected)] == expected
+    assert events.count("read") == 4
