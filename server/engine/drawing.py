@@ -240,15 +240,15 @@ def _search(sums: Doubles, weights_in: Callable[[Ints], Floats], targets: Double
     `sums` are those over parts of the rows; `weights_in` gives the weights in one part of each.
     """
     cumulative = np.cumsum(sums, axis=1)
-    parts = _positions(cumulative, targets)
+    parts = positions(cumulative, targets)
     before = cumulative[np.arange(len(parts)), parts - 1]
     weights = weights_in(parts)
     rests = np.where(parts > 0, targets - before, targets)
-    inside = _positions(np.cumsum(weights, axis=1, dtype=np.float64), rests)
+    inside = positions(np.cumsum(weights, axis=1, dtype=np.float64), rests)
     return np.asarray(parts * weights.shape[1] + inside, np.int64)
 
 
-def _positions(cumulative: Doubles, targets: Doubles) -> Ints:
+def positions(cumulative: Doubles, targets: Doubles) -> Ints:
     """Where each running sum first exceeds its target.
 
     Rounding may lift the target to the total; the last one that adds anything is meant then.

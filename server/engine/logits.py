@@ -65,6 +65,11 @@ class Logits:
     def __len__(self) -> int:
         return len(self._rows)
 
+    @property
+    def stretch_size(self) -> int:
+        """Tokens of each stretch."""
+        return self._stretches.size
+
     @cached_property
     def maxima(self) -> Floats:
         """The highest logit of each stretch, f32[K, N]; NaN among other logits may be left out."""
@@ -85,8 +90,11 @@ class Logits:
 
     def select(self, which: Ints | list[int] | slice) -> "Logits":
         """Some of these rows, without a copy of their logits."""
+        rows = self._rows[which]
+        if np.array_equal(rows, self._rows):
+            return self
         selected = copy(self)
-        selected._rows = self._rows[which]
+        selected._rows = rows
         selected.__dict__.pop("maxima", None)
         return selected
 

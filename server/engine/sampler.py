@@ -11,6 +11,7 @@ from server.engine.drawing import NOTHING, NUM_UNIFORMS, draw
 from server.engine.logit_shaping import is_shaped, shape_logits, shaped_tokens
 from server.engine.logits import Logits
 from server.engine.logprobs import chosen_logprobs
+from server.engine.rejection import draw_by_rejection, is_for_rejection
 from server.engine.sequence import Sequence
 from server.payloads import TokenIdLogprobs
 
@@ -98,9 +99,24 @@ def _choose(logits: Logits, sequences: list[Sequence]) -> Ints:
     # Infinity wins argmax, and is told from the logits by the caller.
     random = np.flatnonzero(is_random & np.isfinite(logits.of_tokens(chosen)))
     if len(random):
-        params = [sequences[i].request.params for i in random]
-        uniforms = np.array([sequences[i].random(NUM_UNIFORMS) for i in random])
-        chosen[random] = draw(logits.select(random), params, uniforms)
+        chosen[random] = _draw(logits.select(random), [sequences[i] for i in random])
+    return chosen
+
+
+def _draw(logits: Logits, sequences: list[Sequence]) -> Ints:
+    """A random token of each row: by tries where that is possible and one of them succeeds."""
+    params = [sequence.request.params for sequence in sequences]
+    chosen = np.full(len(sequences), NOTHING)
+    tried = np.flatnonzero([is_for_rejection(p, logits.vocab_size) for p in params])
+    if len(tried):
+        temperatures = np.array([params[i].temperature for i in tried], np.float32)
+        # Without a seed one generator is as good as another.
+        rng = sequences[tried[0]].rng
+        chosen[tried] = draw_by_rejection(logits.select(tried), temperatures, rng)
+    others = np.flatnonzero(chosen == NOTHING)
+    if len(others):
+        uniforms = np.array([sequences[i].rng.random(NUM_UNIFORMS) for i in others])
+        chosen[others] = draw(logits.select(others), [params[i] for i in others], uniforms)
     return chosen
 
 

@@ -116,6 +116,7 @@ class Sequence:
     """
 
     __slots__ = (
+        "_rng",
         "arrival",
         "block_table",
         "constraint",
@@ -131,7 +132,6 @@ class Sequence:
         "penalty_counts",
         "prefix",
         "request",
-        "rng",
         "status",
         "token_ids",
     )
@@ -152,7 +152,7 @@ class Sequence:
         self.prefix = ROOT_PREFIX
         self.status = SequenceStatus.WAITING
         self.finish_reason: FinishReason | None = None
-        self.rng: np.random.Generator | None = None
+        self._rng: np.random.Generator | None = None
         self.penalty_counts: PenaltyCounts | None = None
         self.constraint = None if request.constraint is None else request.constraint.fork()
 
@@ -191,13 +191,14 @@ class Sequence:
         copied.group = self.group
         return copied
 
-    def random(self, count: int) -> npt.NDArray[np.float64]:
-        """The sequence's own next uniform numbers in [0, 1), whatever else is in the batch."""
-        if self.rng is None:
+    @property
+    def rng(self) -> np.random.Generator:
+        """The sequence's own generator, which gives what it does whatever else is in the batch."""
+        if self._rng is None:
             seed = self.request.params.seed
             entropy = None if seed is None else (seed, self.index)
-            self.rng = np.random.Generator(np.random.PCG64(entropy))
-        return self.rng.random(count)
+            self._rng = np.random.Generator(np.random.PCG64(entropy))
+        return self._rng
 
     def reset_computed(self) -> None:
         """Forget the KV, so that it is computed again from the tokens."""
