@@ -112,16 +112,11 @@ class FakeEngine:
         assert all(s.num_uncomputed_tokens == 1 for s in step.sequences)
         assert step.num_new_tokens == [1] * len(step.sequences)
 
-    def _num_ahead(self, sequence: Sequence) -> int:
-        """Blocks that a sequence may have been given for a step that was foreseen."""
-        return 1 if sequence.num_generated_tokens else 0
-
     def _compute(self, sequence: Sequence, num_new: int) -> None:
         assert sequence.status is SequenceStatus.RUNNING
         sequence.num_computed_tokens += num_new
         assert sequence.num_computed_tokens <= sequence.num_tokens
-        num_needed = self.kv.num_blocks_for(sequence.num_computed_tokens)
-        assert num_needed <= sequence.block_table.size <= num_needed + self._num_ahead(sequence)
+        assert sequence.block_table.size == self.kv.num_blocks_for(sequence.num_computed_tokens)
         self.kv.register_computed_blocks(sequence)
         gathered = sequence.unread_prompt_logprobs
         if gathered is not None:

@@ -49,7 +49,8 @@ def measure(
 
     Raises ContextLengthError for more rounds than the context has room for.
     """
-    max_tokens = 2 * (NUM_STEPS + 1) * num_rounds + 3
+    # The first to decode do so while the others' prompts are read, for a step each at the most.
+    max_tokens = 2 * (NUM_STEPS + 1) * num_rounds + num_sequences + 3
     request_ids = _begin(engine, num_sequences, max_tokens)
     plain: list[Times] = []
     prepared: list[Times] = []
@@ -61,6 +62,7 @@ def measure(
             else:
                 with unprepared(engine):
                     plain.append(_time_steps(engine))
+    assert all(map(engine.has_request, request_ids)), "steps became smaller as requests ended"
     for request_id in request_ids:
         engine.abort(request_id)
     return plain, prepared

@@ -24,7 +24,7 @@ LOWEST_TEMPERATURE = np.float32(1e-5)
 """Below it the effect is the same, but f32 overflows."""
 
 NOTHING = -1
-"""The token of a row that has NaN among its logits."""
+"""The token of a row that gives none, as it has NaN among its logits."""
 
 
 def draw(logits: Logits, params: list[SamplingParams], uniforms: Doubles) -> Ints:

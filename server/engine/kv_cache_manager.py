@@ -118,8 +118,11 @@ class KVCacheManager:
             self.pool.note_beginning(block, sequence.prefix, content)
 
     def fork(self, parent: Sequence, child: Sequence) -> None:
-        """Let `child`, which has the same tokens, share all blocks of `parent`."""
-        for block in parent.block_table.view():
+        """Let `child`, which has the same tokens, share the blocks that `parent` has written to.
+
+        Blocks beyond them, which were reserved for its next tokens, stay its own.
+        """
+        for block in parent.block_table.view(end=self.num_blocks_for(parent.num_computed_tokens)):
             self.pool.acquire(int(block))
             child.block_table.append(int(block))
         child.num_computed_tokens = parent.num_computed_tokens

@@ -35,7 +35,7 @@ def is_for_rejection(params: SamplingParams, vocab_size: int) -> bool:
 
 
 def draw_by_rejection(logits: Logits, temperatures: Floats, rng: np.random.Generator) -> Ints:
-    """Draw a token of each row, i64[K], or NOTHING where all tries failed.
+    """Draw a token of each row, i64[K]; NOTHING where all tries failed or a sum is NaN.
 
     Each token comes with its own probability, as the tries of a row fail in the same way whatever
     it draws after them. The highest logit of a row is finite; a NaN among its others is not drawn.
@@ -73,6 +73,7 @@ class _Proposals:
         bounds = _weights(logits.maxima, logits.highest[:, None], temperatures[:, None])
         is_summed = bounds > LARGEST_SHARE * bounds.sum(axis=1, keepdims=True)
         bounds *= size
+        # np.nonzero takes several times as long.
         rows, stretches = np.divmod(np.flatnonzero(is_summed), is_summed.shape[1])
         values = logits.select(rows).in_stretch(stretches)
         weights = _weights(values, logits.highest[rows, None], temperatures[rows, None])
@@ -88,6 +89,8 @@ class _Proposals:
         bounds = self.bounds[column, stretches]
         # How far into its stretch each place is, from 0 to 1.
         depths = (places - (self.cumulative[column, stretches] - bounds)) / bounds
+        # Rounding may put it before its stretch.
+        depths = np.maximum(depths, 0.0)
         is_summed = self.is_summed[column, stretches]
         kept = is_summed | (uniforms[1] < self._parts_kept(rows, stretches, depths))
         # NaN may be in a sum.

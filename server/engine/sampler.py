@@ -38,8 +38,8 @@ def sample(
 
     `rows[i]` is the row of `sequences[i]`, which is i where it is None; rows may repeat. The logits
     are not changed. Order of operations as in vLLM: constraint, min_tokens, logit_bias, penalties,
-    temperature, min_p, top_k, top_p; each random choice takes numbers of the sequence's own
-    generator. Log probabilities are the model's own.
+    temperature, min_p, top_k, top_p; a sequence with a seed takes its random numbers from a
+    generator of its own. Log probabilities are the model's own.
     """
     if not sequences:
         return []

@@ -122,8 +122,11 @@ class Scheduler:
             return None
         if not all(map(_goes_on, step.sequences)):
             return None
-        if not all(self._kv.allocate(sequence, 1) for sequence in step.sequences):
+        num_missing = sum(self._kv.num_blocks_missing(s, 1) for s in step.sequences)
+        if num_missing > self._kv.num_free_blocks:
             return None
+        for sequence in step.sequences:
+            self._kv.allocate(sequence, 1)
         self._foreseen = ScheduledStep(step.sequences, [1] * len(step.sequences))
         return self._foreseen
 

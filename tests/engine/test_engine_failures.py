@@ -33,12 +33,12 @@ class Fault:
         self.when = BEFORE
         real = ModelRunner.run
 
-        def run(runner: ModelRunner, step: Any, on_infer: Any = None) -> Any:
+        def run(runner: ModelRunner, step: Any, beside: Any = None) -> Any:
             fails = self.num_left > 0
             self.num_left -= fails
             if fails and self.when is BEFORE:
                 raise RuntimeError("a fault in the test")
-            result = real(runner, step, on_infer)
+            result = real(runner, step, beside)
             if fails:
                 raise RuntimeError("a fault in the test")
             return result
@@ -198,8 +198,8 @@ def test_bad_logits_fail_their_own_request(
     engine = make_engine()
     real = ModelRunner.run
 
-    def run(runner: ModelRunner, step: Any, on_infer: Any = None) -> Any:
-        output = real(runner, step, on_infer)
+    def run(runner: ModelRunner, step: Any, beside: Any = None) -> Any:
+        output = real(runner, step, beside)
         for row, sequence in enumerate(output.sequences):
             if sequence.request is victim and sequence.num_generated_tokens == 3:
                 values_of(output.logits, row)[:] = bad
@@ -222,8 +222,8 @@ def test_blocks_that_gave_bad_logits_are_not_used_again(
     bad_one = replace(params, max_tokens=40)
     real = ModelRunner.run
 
-    def run(runner: ModelRunner, step: Any, on_infer: Any = None) -> Any:
-        output = real(runner, step, on_infer)
+    def run(runner: ModelRunner, step: Any, beside: Any = None) -> Any:
+        output = real(runner, step, beside)
         for row, sequence in enumerate(output.sequences):
             if sequence.request is victim and sequence.num_tokens > 100:
                 values_of(output.logits, row)[:] = np.nan
@@ -310,8 +310,8 @@ def test_bad_logits_of_one_beam_fail_its_own_request(
     engine = make_engine()
     real = ModelRunner.run
 
-    def run(runner: ModelRunner, step: Any, on_infer: Any = None) -> Any:
-        output = real(runner, step, on_infer)
+    def run(runner: ModelRunner, step: Any, beside: Any = None) -> Any:
+        output = real(runner, step, beside)
         for row, sequence in enumerate(output.sequences):
             if sequence.request is victim and sequence.num_generated_tokens == 3:
                 values_of(output.logits, row)[:] = np.nan

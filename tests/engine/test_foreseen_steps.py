@@ -33,10 +33,13 @@ def test_steps_that_only_decode_are_foreseen_but_for_the_first() -> None:
 
 def test_the_end_by_max_tokens_is_foreseen() -> None:
     engine, _ = decoding(2)
-    engine.add(3, max_tokens=3)
-    # The new one is read, decodes for the first time, and ends.
-    assert len(engine.run()) == 8 - 2
-    assert engine.num_foreseen == 8 - 2 - 3
+    engine.add(3, max_tokens=2)
+    # The new one is read, then decodes for the first and last time.
+    for _ in range(2):
+        engine.step()
+        assert engine._foreseen is None
+    assert len(engine.run()) == 8 - 2 - 2
+    assert engine.num_foreseen == 8 - 2 - 2 - 1
 
 
 def split_off(engine: FakeEngine, parent: Sequence) -> None:
@@ -44,6 +47,7 @@ def split_off(engine: FakeEngine, parent: Sequence) -> None:
     for token in parent.token_ids.view(child.num_tokens).tolist():
         child.append(token)
     engine.scheduler.add_fork(parent, child)
+    engine.live.append(child)
 
 
 CHANGES: dict[str, Callable[[FakeEngine, list[Sequence]], object]] = {
@@ -64,6 +68,8 @@ def test_what_comes_or_goes_makes_it_void(
     step = engine.scheduler.schedule()
     assert step is not foreseen
     assert len(step.sequences) == engine.scheduler.num_running
+    engine.compute(step)
+    engine.run()
 
 
 def test_nothing_is_foreseen_while_somebody_waits() -> None:

@@ -262,6 +262,20 @@ def test_a_fork_at_a_full_block_copies_nothing() -> None:
     check_blocks(kv, [parent, child])
 
 
+def test_a_block_that_is_reserved_for_the_next_tokens_is_not_shared() -> None:
+    kv = KVCacheManager(8, SIZE, enable_prefix_caching=False)
+    parent = make_sequence(range(2 * SIZE))
+    compute(kv, parent)
+    assert kv.allocate(parent, 1)
+    child = fork(kv, parent, 1)
+    assert table(child) == table(parent)[:2]
+    for sequence in (parent, child):
+        sequence.token_ids.append(7)
+        compute(kv, sequence)
+    assert table(child)[2] != table(parent)[2]
+    check_blocks(kv, [parent, child])
+
+
 def test_forks_register_their_own_continuations() -> None:
     kv = KVCacheManager(8, SIZE, enable_prefix_caching=True)
     parent = make_sequence(range(6), n=2)

@@ -269,7 +269,7 @@ async def test_a_search_whose_choices_are_all_stopped_is_over_for_its_reader(
 async def test_tokens_are_handed_over_while_the_next_step_is_computed(
     make_engine: MakeEngine, prompts: Prompts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before it, the loop's thread would hold up the preparation of the step."""
+    """Before it is computed, the loop's thread would hold up what prepares it."""
     events: list[str] = []
 
     def note(event: str, call: Callable[..., Any]) -> Callable[..., Any]:
