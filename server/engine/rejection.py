@@ -100,8 +100,8 @@ class _Proposals:
 
     def _find(self, rows: Ints, places: Doubles) -> Ints:
         """The stretches in which these places of the running sums are."""
-        pairs = zip(self.cumulative[rows], places, strict=True)
-        found = [np.searchsorted(sums, wanted, "right") for sums, wanted in pairs]
+        pairs = zip(rows, places, strict=True)
+        found = [np.searchsorted(self.cumulative[row], wanted, "right") for row, wanted in pairs]
         # Rounding may lift a place to the end.
         stretches: Ints = np.minimum(found, self.cumulative.shape[1] - 1)
         return stretches
