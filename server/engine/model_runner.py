@@ -94,7 +94,7 @@ class ModelRunner:
         self._prepared = step, self._packer.lay_out(step)
 
     def run(self, step: ScheduledStep, beside: Callable[[], None] | None = None) -> StepOutput:
-        """Compute a step; `beside` is called while the device does, or just before it begins."""
+        """Compute a step; `beside` is called while the device computes the layers."""
         started = perf_counter()
         if step.copies:
             self._cache.copy_blocks(step.copies)
