@@ -7,7 +7,7 @@ between kernels, and the engine's own. Counting takes a little time, too.
 import argparse
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,17 +40,20 @@ class KernelTimes:
 def counted_inferences() -> Iterator[Counter[int]]:
     """How often each infer request, by its id, has run since the block began."""
     counts: Counter[int] = Counter()
-    infer = ov.InferRequest.infer
 
-    def count(self: ov.InferRequest, *args: Any, **options: Any) -> Any:
-        counts[id(self)] += 1
-        return infer(self, *args, **options)
+    def counting(run: Callable[..., Any]) -> Callable[..., Any]:
+        def count(self: ov.InferRequest, *args: Any, **options: Any) -> Any:
+            counts[id(self)] += 1
+            return run(self, *args, **options)
 
-    ov.InferRequest.infer = count
+        return count
+
+    infer, start_async = ov.InferRequest.infer, ov.InferRequest.start_async
+    ov.InferRequest.infer, ov.InferRequest.start_async = counting(infer), counting(start_async)
     try:
         yield counts
     finally:
-        ov.InferRequest.infer = infer
+        ov.InferRequest.infer, ov.InferRequest.start_async = infer, start_async
 
 
 def measure(
