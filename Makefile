@@ -18,7 +18,7 @@ demo: setup
 		--rest_port $(REST_PORT)
 
 test: setup lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check .
