@@ -93,8 +93,13 @@ class Draws:
 
     def weights(self, values: Floats) -> Floats:
         """Probabilities of logits f32[K, C], up to a factor."""
-        scaled: Floats = (values - self.logits.highest[:, None]) / self.temperatures[:, None]
-        return np.exp(scaled, out=scaled)
+        return weights_below(values, self.logits.highest[:, None], self.temperatures[:, None])
+
+
+def weights_below(values: Floats, highest: Floats, temperatures: Floats) -> Floats:
+    """How likely tokens are, in parts of one whose logit is `highest`; the shapes broadcast."""
+    scaled: Floats = (values - highest) / temperatures
+    return np.exp(scaled, out=scaled)
 
 
 def _draw_from_all(draws: Draws) -> Ints:

@@ -120,7 +120,7 @@ class KVCacheManager:
     def fork(self, parent: Sequence, child: Sequence) -> None:
         """Let `child`, which has the same tokens, share the blocks that `parent` has written to.
 
-        Blocks beyond them, which were reserved for its next tokens, stay its own.
+        What is reserved for the parent's next tokens stays its own.
         """
         for block in parent.block_table.view(end=self.num_blocks_for(parent.num_computed_tokens)):
             self.pool.acquire(int(block))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from server.engine.drawing import LOWEST_TEMPERATURE, NOTHING, positions
+from server.engine.drawing import LOWEST_TEMPERATURE, NOTHING, positions, weights_below
 from server.engine.logits import Logits
 from server.payloads import SamplingParams
 
@@ -70,13 +70,13 @@ class _Proposals:
     @classmethod
     def of(cls, logits: Logits, temperatures: Floats) -> "_Proposals":
         size = logits.stretch_size
-        bounds = _weights(logits.maxima, logits.highest[:, None], temperatures[:, None])
+        bounds = weights_below(logits.maxima, logits.highest[:, None], temperatures[:, None])
         is_summed = bounds > LARGEST_SHARE * bounds.sum(axis=1, keepdims=True)
         bounds *= size
         # np.nonzero takes several times as long.
         rows, stretches = np.divmod(np.flatnonzero(is_summed), is_summed.shape[1])
         values = logits.select(rows).in_stretch(stretches)
-        weights = _weights(values, logits.highest[rows, None], temperatures[rows, None])
+        weights = weights_below(values, logits.highest[rows, None], temperatures[rows, None])
         bounds[rows, stretches] = weights.sum(axis=1)
         cumulative = np.cumsum(bounds, axis=1, dtype=np.float64)
         return cls(logits, temperatures, is_summed, bounds, cumulative)
@@ -113,7 +113,7 @@ class _Proposals:
         repeated = self.logits.select(np.repeat(rows, tokens.shape[1]))
         values = repeated.of_tokens(tokens.ravel()).reshape(tokens.shape)
         likeliest = self.logits.maxima[column, stretches]
-        return _weights(values, likeliest, self.temperatures[column])
+        return weights_below(values, likeliest, self.temperatures[column])
 
     def _tokens(self, rows: Ints, stretches: Ints, depths: Doubles, is_kept: Bools) -> Ints:
         """The token at one place of each row; NOTHING where it is not kept."""
@@ -122,7 +122,7 @@ class _Proposals:
         rows, stretches = rows[summed], stretches[summed]
         part = self.logits.select(rows)
         values = part.in_stretch(stretches)
-        weights = _weights(values, part.highest[:, None], self.temperatures[rows, None])
+        weights = weights_below(values, part.highest[:, None], self.temperatures[rows, None])
         sums = np.cumsum(weights, axis=1, dtype=np.float64)
         inside = positions(sums, depths[summed] * sums[:, -1])
         tokens[summed] = stretches * self.logits.stretch_size + inside
@@ -133,8 +133,3 @@ class _Proposals:
         size = self.logits.stretch_size
         inside = np.clip((depths * size).astype(np.int64), 0, size - 1)
         return np.asarray(stretches * size + inside, np.int64)
-
-
-def _weights(values: Floats, highest: Floats, temperatures: Floats) -> Floats:
-    scaled: Floats = (values - highest) / temperatures
-    return np.exp(scaled, out=scaled)

@@ -31,6 +31,20 @@ def test_agreement_ends_at_the_first_difference(quality) -> None:
     assert quality.agreement([[], [4]], [[1, 2, 3], [4]]) == 0.25
 
 
+def test_speeds_are_medians_of_the_ratios_of_rounds(
+    quality, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow_rounds = [1, 1, 2, 4, 8]
+    rounds = {"fp32": iter(slow_rounds), "fast": iter(slow_rounds)}
+
+    def measure_speed(engine: str) -> tuple[float, float]:
+        share = 1 / next(rounds[engine])
+        return (100 * share, 50 * share) if engine == "fp32" else (250 * share, 25 * share)
+
+    monkeypatch.setattr(quality, "measure_speed", measure_speed)
+    assert quality.compare_speeds(["fp32", "fast"]) == [(1.0, 1.0), (2.5, 0.5)]
+
+
 def test_perplexity_is_that_of_the_answer(quality, model_f32: Path) -> None:
     prompt, answer = [5, 6, 7, 8], [9, 10, 11]
     engine = LLMEngine(EngineConfig(model_f32, plugin_config=F32, num_kv_blocks=16))
