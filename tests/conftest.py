@@ -1,4 +1,4 @@
-"""The models that tests run, made once and kept in build/test_models; tests/ is importable."""
+"""The models that tests run, made once and kept in build/test_models."""
 
 import contextlib
 import hashlib
@@ -15,8 +15,6 @@ import pytest
 
 from server.engine import tuned_model
 from server.engine.tuning import Tuning
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 ROOT = Path(__file__).parents[1]
 TEST_MODELS = ROOT / "build" / "test_models"
@@ -63,7 +61,7 @@ def model_f32(hf_model: Path) -> Path:
 @pytest.fixture(scope="session")
 def bert_model() -> Path:
     """A small text classifier: its f32 IR and tokenizer in `openvino`, and `expected.npz`."""
-    maker = Path(__file__).parent / "tiny_bert.py"
+    maker = Path(__file__).parent / "support" / "tiny_bert.py"
     key = _hash(maker.read_bytes(), *map(version, CONVERTERS))
 
     def make(to: Path) -> None:

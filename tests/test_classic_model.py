@@ -9,9 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import echo_graph, write_graph
-from openvino_models import add_model, counter_model, image_model, logarithm_model, write_model
-from serving import Server, running_server
+from support.fakes import echo_graph, write_graph
+from support.openvino_models import (
+    add_model,
+    counter_model,
+    image_model,
+    logarithm_model,
+    write_model,
+)
+from support.serving import Server, running_server
 
 from server.check import check_models
 from server.classic_config import ClassicConfig, VersionPolicy

@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from fakes import describe_graph, echo_graph, write_repository
+from support.fakes import describe_graph, echo_graph, write_repository
 
 from server.config import load_config
 from server.file_watcher import FileWatcher

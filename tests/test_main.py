@@ -12,8 +12,8 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from fakes import echo_graph, parse_events, write_graph, write_repository
-from server_command import chat, get, listening_url, ready_line, started, url_of
+from support.fakes import echo_graph, parse_events, write_graph, write_repository
+from support.server_command import chat, get, listening_url, ready_line, started, url_of
 
 from server.log import LogWriter
 from server.main import _Exit

@@ -9,8 +9,8 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from fakes import echo_graph, write_graph, write_repository
-from server_command import chat, ready_line, run, started, url_of
+from support.fakes import echo_graph, write_graph, write_repository
+from support.server_command import chat, ready_line, run, started, url_of
 
 from server.api.http_server import open_sockets
 from server.command_line import parse_arguments

@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 import pytest
-from fakes import RAW_GRAPH, echo_graph, write_graph, write_repository
+from support.fakes import RAW_GRAPH, echo_graph, write_graph, write_repository
 
 from server.config import load_config
 from server.errors import ModelNotFoundError, ModelNotReadyError

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import RAW_GRAPH, describe_graph, echo_graph, write_graph, write_repository
+from support.fakes import RAW_GRAPH, describe_graph, echo_graph, write_graph, write_repository
 
 from server import model_manager
 from server.config import load_config, single_model_config

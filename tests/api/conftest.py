@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from fakes import RAW_GRAPH, describe_graph, echo_graph, parsed_graph, write_repository
-from serving import Server, running_server
+from support.fakes import RAW_GRAPH, describe_graph, echo_graph, parsed_graph, write_repository
+from support.serving import Server, running_server
 
 from server.api.settings import HttpSettings
 from server.config import load_config

@@ -9,8 +9,8 @@ from typing import Any
 
 import aiohttp
 import pytest
-from fakes import echo_graph, write_repository
-from serving import Server, running_server
+from support.fakes import echo_graph, write_repository
+from support.serving import Server, running_server
 from yarl import URL
 
 from server.api.http_server import open_sockets

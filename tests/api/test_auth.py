@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from openai import AsyncOpenAI, AuthenticationError
-from serving import Server
+from support.serving import Server
 
 from server.api.settings import HttpSettings, KeyScope
 

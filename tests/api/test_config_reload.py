@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from fakes import RAW_GRAPH, echo_graph, write_graph, write_repository
-from serving import Server, running_server
+from support.fakes import RAW_GRAPH, echo_graph, write_graph, write_repository
+from support.serving import Server, running_server
 
 from server import model_manager
 from server.config import load_config

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 import pytest
-from serving import Server
+from support.serving import Server
 
 from server.api.settings import CorsSettings, HttpSettings
 

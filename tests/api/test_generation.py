@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 import pytest
-from fakes import parse_events
-from serving import Server
+from support.fakes import parse_events
+from support.serving import Server
 
 
 def chat(text: str, **fields: Any) -> dict[str, Any]:

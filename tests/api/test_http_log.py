@@ -4,7 +4,7 @@ import asyncio
 import logging
 
 import pytest
-from serving import Server
+from support.serving import Server
 
 HEAD = b"POST /v3/completions HTTP/1.1\r\nHost: x\r\n"
 

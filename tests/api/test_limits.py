@@ -5,8 +5,8 @@ import json
 
 import aiohttp
 import pytest
-from fakes import parse_events
-from serving import Server
+from support.fakes import parse_events
+from support.serving import Server
 
 from server.api.settings import HttpSettings
 

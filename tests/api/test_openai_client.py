@@ -3,7 +3,7 @@
 import openai
 import pytest
 from openai.types.chat import ChatCompletionMessageParam
-from serving import Server
+from support.serving import Server
 
 HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "hello big world"}]
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from openapi_spec_validator import validate
-from serving import Server
+from support.serving import Server
 
 from server.api.app import create_app
 from server.api.openapi import documented_path

@@ -9,7 +9,7 @@ import openai
 import pytest
 from openai.types.responses import Response, ResponseStreamEvent, ResponseTextDeltaEvent
 from pydantic import TypeAdapter
-from serving import Server
+from support.serving import Server
 
 EVENT = TypeAdapter[Any](ResponseStreamEvent)
 

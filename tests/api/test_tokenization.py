@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import RAW_GRAPH, tokenizing_graph, write_repository
-from serving import Server, running_server
+from support.fakes import RAW_GRAPH, tokenizing_graph, write_repository
+from support.serving import Server, running_server
 
 from server.api.protocol import tokenization
 from server.config import load_config

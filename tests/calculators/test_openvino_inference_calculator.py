@@ -11,7 +11,7 @@ import numpy as np
 import openvino as ov
 import pytest
 from openvino import opset13 as ops
-from openvino_models import add_model, counter_model, image_model, slow_model, write_model
+from support.openvino_models import add_model, counter_model, image_model, slow_model, write_model
 
 from calculators.inference_pool import InferencePool
 from calculators.openvino_inference_calculator import (

@@ -1,11 +1,8 @@
-"""The scripts of demos/benchmark are importable; the tiny random model that they make."""
+"""The tiny random model that the benchmark makes."""
 
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "demos" / "benchmark"))
 
 
 @pytest.fixture(scope="session")

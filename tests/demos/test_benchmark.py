@@ -16,9 +16,9 @@ import measure
 import micro
 import pytest
 import run
-from fake_contender import DEMO, LOAD, SETTINGS, FakeContender
 from measure import Measured, MeasureSettings
 from results import Results
+from support.fake_contender import DEMO, LOAD, SETTINGS, FakeContender
 from workloads import LoadSettings, find_workloads
 
 from server.engine.config import EngineConfig

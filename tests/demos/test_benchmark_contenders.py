@@ -19,8 +19,8 @@ import pytest
 import run
 import server_contender
 import vllm_contender
-from fake_contender import SETTINGS, BrokenContender, FakeContender
 from results import Results
+from support.fake_contender import SETTINGS, BrokenContender, FakeContender
 
 
 class TestContenderProcess:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import corpus
 import pytest
+import template
 
 DEMO = Path(__file__).parents[2] / "demos" / "tiny_chat"
-sys.path.insert(0, str(DEMO))
-
-import corpus  # noqa: E402
-import template  # noqa: E402
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")

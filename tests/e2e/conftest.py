@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from e2e_graphs import ONE_NODE_GRAPH, add_to_config, write_model
-from e2e_names import SMALL_BLOCKS
-from server_process import ROOT, ServerProcess, server_process
+from support.e2e_graphs import ONE_NODE_GRAPH, add_to_config, write_model
+from support.e2e_names import SMALL_BLOCKS
+from support.server_process import ROOT, ServerProcess, server_process
 
 SOURCE = ROOT / "demos" / "tiny_chat" / "model"
 CACHE = ROOT / "build" / "test_models"

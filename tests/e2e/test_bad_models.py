@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from server_process import server_process
+from support.server_process import server_process
 
 WEIGHTS = "openvino_model.bin"
 

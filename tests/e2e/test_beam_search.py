@@ -7,10 +7,10 @@ from typing import Any
 
 import aiohttp
 import pytest
-from e2e_names import SMALL_TOKENS
 from openai import BadRequestError
 from openai.types import CompletionChoice
-from server_process import ServerProcess
+from support.e2e_names import SMALL_TOKENS
+from support.server_process import ServerProcess
 
 PROMPT = "Once upon a time there was a fox"
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]

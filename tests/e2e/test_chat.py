@@ -5,7 +5,7 @@ import json
 
 import pytest
 from openai import BadRequestError, NotFoundError
-from server_process import ServerProcess
+from support.server_process import ServerProcess
 
 MODELS = ["tiny_chat", "one_node", "small"]
 CAPITALS = {"France": "Paris", "Spain": "Madrid", "Italy": "Rome", "Japan": "Tokyo"}

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from server_process import ROOT, server_process
+from support.server_process import ROOT, server_process
 
 CLIENTS = ROOT / "demos" / "clients"
 

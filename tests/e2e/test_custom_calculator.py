@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from server_process import ROOT, ServerProcess, server_process
+from support.server_process import ROOT, ServerProcess, server_process
 
 DEMO = ROOT / "demos" / "custom_calculator"
 

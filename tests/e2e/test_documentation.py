@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from server_process import ROOT, ServerProcess, server_process
+from support.server_process import ROOT, ServerProcess, server_process
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 

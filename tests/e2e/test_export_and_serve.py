@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from server_process import ROOT, server_process
+from support.server_process import ROOT, server_process
 
 from server.engine.tuning_record import RECORD_FILE
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from e2e_graphs import ONE_NODE_GRAPH, add_to_config, write_model
 from openai import BadRequestError
-from server_process import ServerProcess, server_process
+from support.e2e_graphs import ONE_NODE_GRAPH, add_to_config, write_model
+from support.server_process import ServerProcess, server_process
 
 HELLO: Any = [{"role": "user", "content": "Hello!"}]
 PARAMETERS: Any = {

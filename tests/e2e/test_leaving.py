@@ -7,8 +7,8 @@ from pathlib import Path
 
 import aiohttp
 import httpx
-from e2e_names import SMALL_TOKENS
-from server_process import ServerProcess, server_process
+from support.e2e_names import SMALL_TOKENS
+from support.server_process import ServerProcess, server_process
 
 LONG = {"model": "small", "prompt": "Once upon a time", "max_tokens": 400, "ignore_eos": True}
 

@@ -8,9 +8,9 @@ from statistics import fmean
 from typing import Any
 
 import pytest
-from e2e_graphs import ONE_NODE_GRAPH, write_model
-from fakes import parse_events
-from server_process import ServerProcess, server_process
+from support.e2e_graphs import ONE_NODE_GRAPH, write_model
+from support.fakes import parse_events
+from support.server_process import ServerProcess, server_process
 
 PRECISION = '{{"KV_CACHE_PRECISION": "u8"}}'
 F32 = '{{"KV_CACHE_PRECISION": "f32", "INFERENCE_PRECISION_HINT": "f32"}}'

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from e2e_names import SMALL_BLOCKS
 from openai import OpenAI
-from server_process import ServerProcess, server_process
+from support.e2e_names import SMALL_BLOCKS
+from support.server_process import ServerProcess, server_process
 
 POLL = ("--file_system_poll_wait_seconds", "0.2")
 

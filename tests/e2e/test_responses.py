@@ -5,7 +5,7 @@ import json
 from typing import Annotated
 
 from pydantic import BaseModel, Field
-from server_process import ServerProcess
+from support.server_process import ServerProcess
 
 QUESTION = "What is the capital of France?"
 

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from server_process import ServerProcess
+from support.server_process import ServerProcess
 
 # The other prefixes have the same handlers.
 OTHER_PREFIXES = "^/(v1/(?!config)|v3/v1/)"

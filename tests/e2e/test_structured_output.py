@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from openai import BadRequestError
 from pydantic import BaseModel, Field
-from server_process import ServerProcess
+from support.server_process import ServerProcess
 
 MODELS = ["tiny_chat", "one_node"]
 MESSAGES = [{"role": "user", "content": "Who are you?"}]

@@ -1,7 +1,7 @@
 """The endpoints that tokenise, on the bundled model, compared with transformers."""
 
 import pytest
-from server_process import ROOT, ServerProcess
+from support.server_process import ROOT, ServerProcess
 from transformers import AutoTokenizer
 
 TEXTS = ["Tell me a story about a fox.", "", "né 漢字 🦊", "<|im_start|>user\nHi<|im_end|>"]

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import tritonclient.http as triton
 from numpy.testing import assert_allclose
-from server_process import ServerProcess, server_process
-from tiny_bert import TEXTS
+from support.server_process import ServerProcess, server_process
+from support.tiny_bert import TEXTS
 from tritonclient.utils import InferenceServerException
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")

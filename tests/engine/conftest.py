@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from engine_helpers import F32
+from support.engine_helpers import F32
 
 from server.engine import tuned_model, warm_up
 from server.engine.config import EngineConfig

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from beam_reference import Answers, chat_prompts, generate_with_beams, log_probs_of
-from engine_helpers import check_blocks, run_to_end, start, tokens_of
+from support.beam_reference import Answers, chat_prompts, generate_with_beams, log_probs_of
+from support.engine_helpers import check_blocks, run_to_end, start, tokens_of
 
 from server.engine.engine import LLMEngine
 from server.engine.outputs import SequenceOutput

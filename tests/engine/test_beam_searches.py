@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from engine_helpers import check_blocks, logits_of, make_request, values_of
-from fake_engine import NO_TARGET
+from support.engine_helpers import check_blocks, logits_of, make_request, values_of
+from support.fake_engine import NO_TARGET
 
 from server.engine.beam_candidates import find_candidates
 from server.engine.beam_search import BeamSearch

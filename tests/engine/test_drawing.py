@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from engine_helpers import logits_of, values_of
+from support.engine_helpers import logits_of, values_of
 
 from server.engine.drawing import NUM_UNIFORMS, draw
 from server.payloads import SamplingParams

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from engine_helpers import check_blocks, generate, run_to_end, start, tokens_of
-from greedy_requests import SOME, MakeEngine, Prompts, params, some
+from support.engine_helpers import check_blocks, generate, run_to_end, start, tokens_of
+from support.greedy_requests import SOME, MakeEngine, Prompts, params, some
 
 from server.engine.sequence import SequenceStatus
 from server.engine.step_costs import StepCosts

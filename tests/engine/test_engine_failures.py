@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from engine_helpers import run_to_end, start, tokens_of, values_of
+from support.engine_helpers import run_to_end, start, tokens_of, values_of
 
 from server.engine import engine as engine_module
 from server.engine import tuned_model

@@ -4,8 +4,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from engine_helpers import check_blocks, generate, run_to_end, start, tokens_of
-from greedy_requests import MakeEngine, Prompts, params, some
+from support.engine_helpers import check_blocks, generate, run_to_end, start, tokens_of
+from support.greedy_requests import MakeEngine, Prompts, params, some
 
 from server.engine.model_info import read_model_info
 from server.errors import ContextLengthError, InvalidRequestError

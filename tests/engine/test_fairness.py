@@ -4,7 +4,7 @@ import random
 from typing import Any
 
 import pytest
-from fake_engine import SIZE, FakeEngine, parts
+from support.fake_engine import SIZE, FakeEngine, parts
 
 from server.engine.block_pool import BlockPool
 from server.engine.sequence import Sequence, SequenceStatus

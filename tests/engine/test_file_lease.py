@@ -22,7 +22,7 @@ from pathlib import Path
 from server.engine import EngineConfig
 from server.engine.engine import LLMEngine
 from server.payloads import SamplingParams
-from tests.engine_helpers import F32, generate
+from tests.support.engine_helpers import F32, generate
 
 model = Path(sys.argv[1])
 weights = model / "openvino_model.bin"

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from engine_helpers import check_blocks, run_to_end, start, tokens_of
-from fake_engine import SIZE, FakeEngine
-from greedy_requests import MakeEngine, Prompts, params
+from support.engine_helpers import check_blocks, run_to_end, start, tokens_of
+from support.fake_engine import SIZE, FakeEngine
+from support.greedy_requests import MakeEngine, Prompts, params
 
 from server.engine.model_runner import ModelRunner
 from server.engine.scheduled_step import ScheduledStep

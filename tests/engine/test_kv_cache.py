@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import openvino as ov
 import pytest
-from engine_helpers import F32
+from support.engine_helpers import F32
 
 from server.engine import cache_sizing, kv_cache
 from server.engine.cache_sizing import GIB, holds_wide_elements, num_kv_blocks

@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from engine_helpers import check_blocks, make_request, make_sequence
+from support.engine_helpers import check_blocks, make_request, make_sequence
 
 from server.engine import block_pool
 from server.engine.kv_cache_manager import KVCacheManager

@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from fake_engine import FakeEngine, parts
+from support.fake_engine import FakeEngine, parts
 
 from server.engine.latency_target import MIN_CHUNK, LatencyTarget
 from server.engine.step_costs import StepCosts, context_work

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from engine_helpers import logits_of, values_of
+from support.engine_helpers import logits_of, values_of
 
 from server.engine.logits import Logits
 from server.engine.logprobs import log_sums

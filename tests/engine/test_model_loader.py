@@ -7,8 +7,8 @@ from pathlib import Path
 
 import openvino as ov
 import pytest
-from engine_helpers import F32
 from openvino import opset13 as ops
+from support.engine_helpers import F32
 
 from server.engine.model_loader import MODEL_FILE, load_model
 from server.errors import ModelLoadError

@@ -1,6 +1,6 @@
 """OldestShare: a quarter of what there is room for, saved up until it is worth a chunk."""
 
-from engine_helpers import make_sequence
+from support.engine_helpers import make_sequence
 
 from server.engine.oldest_share import OldestShare
 from server.engine.sequence import Sequence

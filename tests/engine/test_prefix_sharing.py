@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from fake_engine import SIZE, FakeEngine, parts
+from support.fake_engine import SIZE, FakeEngine, parts
 
 from server.engine.prefix_sharing import PrefixSharing
 from server.engine.scheduled_step import ScheduledStep

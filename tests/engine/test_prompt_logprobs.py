@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from engine_helpers import check_blocks, logits_of, run_to_end, start, tokens_of
+from support.engine_helpers import check_blocks, logits_of, run_to_end, start, tokens_of
 
 from server.engine import engine as engine_module
 from server.engine.engine import LLMEngine

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from engine_helpers import logits_of, make_sequence
+from support.engine_helpers import logits_of, make_sequence
 
 from server.engine import rejection, sampler
 from server.engine.drawing import NOTHING

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from engine_helpers import logits_of, make_sequence, values_of
+from support.engine_helpers import logits_of, make_sequence, values_of
 
 from server.engine.drawing import NUM_UNIFORMS, draw
 from server.engine.logits import Logits

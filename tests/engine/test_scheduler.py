@@ -3,8 +3,8 @@
 import random
 
 import pytest
-from engine_helpers import check_blocks, make_sequence
-from fake_engine import SIZE, FakeEngine, parts
+from support.engine_helpers import check_blocks, make_sequence
+from support.fake_engine import SIZE, FakeEngine, parts
 
 from server.engine.sequence import SequenceStatus
 

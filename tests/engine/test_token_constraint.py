@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from engine_helpers import generate, run_to_end, start, tokens_of
-from guiding import compile_schema
+from support.engine_helpers import generate, run_to_end, start, tokens_of
+from support.guiding import compile_schema
 
 from calculators.byte_table import ByteTable, load_byte_table
 from calculators.guided import GrammarConstraint

@@ -1,6 +1,5 @@
-"""Fixtures of the graph tests; `graph_fakes` becomes importable by that name."""
+"""Fixtures of the graph tests."""
 
-import sys
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
@@ -10,7 +9,6 @@ import pytest
 from server.graph import registry
 
 HERE = Path(__file__).parent
-sys.path.append(str(HERE))
 
 Register = Callable[..., Path]
 

@@ -1,8 +1,8 @@
 from typing import Any, Protocol
 
-import graph_fakes as fakes
 import pytest
-from graph_fakes import IN, OUT, chain, load, run
+from support import graph_fakes as fakes
+from support.graph_fakes import IN, OUT, chain, load, run
 
 from server.graph import Contract, ProcessContext, Tag
 

@@ -81,7 +81,7 @@ DAMAGES: list[Callable[[str, random.Random], str]] = [cut, insert, copy, swap_wo
 
 @pytest.mark.parametrize("name", ["ovms_llm", "extension_options", "three_nodes", "image_loopback"])
 def test_damaged_text(name: str, data: Path, register) -> None:
-    register(HttpLLMCalculator="graph_fakes:Llm")
+    register(HttpLLMCalculator="support.graph_fakes:Llm")
     text = (data / f"{name}.pbtxt").read_text()
     chance = random.Random(name)
     num_graphs = 0

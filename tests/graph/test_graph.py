@@ -5,9 +5,9 @@ from asyncio import CancelledError
 from pathlib import Path
 from typing import ClassVar
 
-import graph_fakes as fakes
 import pytest
-from graph_fakes import IN, MODEL, OUT, chain, load, node, run
+from support import graph_fakes as fakes
+from support.graph_fakes import IN, MODEL, OUT, chain, load, node, run
 
 from server.errors import (
     CalculatorOpenError,

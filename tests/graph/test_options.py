@@ -4,7 +4,7 @@ from enum import Enum
 from typing import Annotated, Any, ClassVar
 
 import pytest
-from graph_fakes import Eviction, LlmOptions, Mode
+from support.graph_fakes import Eviction, LlmOptions, Mode
 
 from server.graph import UInt64, parse_graph_config
 from server.graph.options import OptionsError, make_options, proto_name

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from graph_fakes import Eviction, LlmOptions, Mode
+from support.graph_fakes import Eviction, LlmOptions, Mode
 
 from server.errors import GraphParseError
 from server.graph import load_graph_config, parse_graph_config, validate
@@ -18,7 +18,7 @@ def errors(text: str) -> list[str]:
 
 
 def test_a_graph_of_ovms(data: Path, register) -> None:
-    register(HttpLLMCalculator="graph_fakes:Llm")
+    register(HttpLLMCalculator="support.graph_fakes:Llm")
     config = load_graph_config(data / "ovms_llm.pbtxt")
     assert config.input_streams == ("HTTP_REQUEST_PAYLOAD:input",)
     (node,) = config.nodes
@@ -39,7 +39,7 @@ def test_a_graph_of_ovms(data: Path, register) -> None:
 
 
 def test_options_as_an_extension_and_fields_without_effect(data: Path, register) -> None:
-    register(HttpLLMCalculator="graph_fakes:Llm")
+    register(HttpLLMCalculator="support.graph_fakes:Llm")
     config = load_graph_config(data / "extension_options.pbtxt")
     assert config.max_queue_size == 8
     graph = validate(config, data)

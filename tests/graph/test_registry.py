@@ -1,8 +1,8 @@
 import sys
 from pathlib import Path
 
-import graph_fakes as fakes
 import pytest
+from support import graph_fakes as fakes
 
 from server.graph import list_calculators
 from server.graph.registry import UnknownCalculatorError, close_names, resolve_calculator
@@ -37,17 +37,17 @@ def error(spelling: str, base_path: Path = Path()) -> str:
 
 
 def test_by_name(register) -> None:
-    register(Loud="graph_fakes:Upper", Twice="graph_fakes:Twice")
+    register(Loud="support.graph_fakes:Upper", Twice="support.graph_fakes:Twice")
     assert resolve_calculator("Loud", Path()) is fakes.Upper
     assert resolve_calculator("Twice", Path()) is fakes.Twice
 
 
 def test_by_module_and_class() -> None:
-    assert resolve_calculator("graph_fakes:Upper", Path()) is fakes.Upper
+    assert resolve_calculator("support.graph_fakes:Upper", Path()) is fakes.Upper
 
 
 def test_an_unknown_name_suggests_close_ones(register) -> None:
-    register(WordCalculator="graph_fakes:Words")
+    register(WordCalculator="support.graph_fakes:Words")
     assert error("WordCalculater") == (
         "no installed package registers calculator 'WordCalculater'; did you mean 'WordCalculator'?"
     )
@@ -55,15 +55,15 @@ def test_an_unknown_name_suggests_close_ones(register) -> None:
 
 
 def test_a_plugin_that_cannot_be_imported_names_its_distribution(register) -> None:
-    register("bad-plugin", Broken="no_such_module_anywhere:X", Wrong="graph_fakes:Nothing")
+    register("bad-plugin", Broken="no_such_module_anywhere:X", Wrong="support.graph_fakes:Nothing")
     assert "calculator 'Broken' of bad-plugin 1.0 (no_such_module_anywhere:X)" in error("Broken")
     assert "ModuleNotFoundError" in error("Broken")
     assert "AttributeError" in error("Wrong")
 
 
 def test_a_name_that_two_distributions_register(register) -> None:
-    register("first-plugin", Same="graph_fakes:Upper")
-    register("second-plugin", Same="graph_fakes:Words")
+    register("first-plugin", Same="support.graph_fakes:Upper")
+    register("second-plugin", Same="support.graph_fakes:Words")
     message = error("Same")
     assert "is registered by" in message
     assert "first-plugin 1.0" in message
@@ -71,13 +71,13 @@ def test_a_name_that_two_distributions_register(register) -> None:
 
 
 def test_a_distribution_found_twice_is_no_conflict(register) -> None:
-    register("first-plugin", Same="graph_fakes:Upper")
-    register("first-plugin-again", Same="graph_fakes:Upper")
+    register("first-plugin", Same="support.graph_fakes:Upper")
+    register("first-plugin-again", Same="support.graph_fakes:Upper")
     assert resolve_calculator("Same", Path()) is fakes.Upper
 
 
 def test_only_what_is_used_is_imported(register, tmp_path: Path) -> None:
-    site = register(Used="graph_fakes:Upper", Unused="plugin_never_imported:X")
+    site = register(Used="support.graph_fakes:Upper", Unused="plugin_never_imported:X")
     (site / "plugin_never_imported.py").write_text("raise SystemExit")
     resolve_calculator("Used", Path())
     assert "plugin_never_imported" not in sys.modules
@@ -87,13 +87,13 @@ def test_only_what_is_used_is_imported(register, tmp_path: Path) -> None:
     ("spelling", "message"),
     [
         (":X", "must be 'Name', 'package.module:Class' or './file.py:Class'"),
-        ("graph_fakes:", "must be 'Name'"),
+        ("support.graph_fakes:", "must be 'Name'"),
         ("no_such_package.module:X", "there is no module 'no_such_package'"),
         ("server.graph.no_such:X", "there is no module 'server.graph.no_such'"),
-        ("graph_fakes:Uper", "has no 'Uper'; did you mean 'Upper'?"),
-        ("graph_fakes:Upper.inner", "has no 'inner'"),
-        ("graph_fakes:NotACalculator", "it must be a subclass of server.graph.Calculator"),
-        ("graph_fakes:Mode", "it must be a subclass of server.graph.Calculator"),
+        ("support.graph_fakes:Uper", "has no 'Uper'; did you mean 'Upper'?"),
+        ("support.graph_fakes:Upper.inner", "has no 'inner'"),
+        ("support.graph_fakes:NotACalculator", "it must be a subclass of server.graph.Calculator"),
+        ("support.graph_fakes:Mode", "it must be a subclass of server.graph.Calculator"),
         ("server.graph:Calculator", "class Calculator states no `contract`"),
         (".relative:X", "importing module '.relative' failed"),
         ("./missing.py:X", "there is no file"),
@@ -150,9 +150,9 @@ def test_failures_of_files(tmp_path: Path) -> None:
 
 
 def test_list_calculators(register) -> None:
-    register("some-plugin", Zz="graph_fakes:Upper", Zzz="no_such_module_anywhere:X")
+    register("some-plugin", Zz="support.graph_fakes:Upper", Zzz="no_such_module_anywhere:X")
     infos = {info.name: info for info in list_calculators()}
-    assert infos["Zz"] == ("Zz", "Makes text loud.", "some-plugin 1.0 (graph_fakes:Upper)")
+    assert infos["Zz"] == ("Zz", "Makes text loud.", "some-plugin 1.0 (support.graph_fakes:Upper)")
     assert infos["Zzz"].description.startswith("unusable: calculator 'Zzz' of some-plugin 1.0")
 
 

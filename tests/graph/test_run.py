@@ -4,9 +4,9 @@ import logging
 from pathlib import Path
 from typing import ClassVar
 
-import graph_fakes as fakes
 import pytest
-from graph_fakes import IN, OUT, chain, load, node, run
+from support import graph_fakes as fakes
+from support.graph_fakes import IN, OUT, chain, load, node, run
 
 from server.errors import InvalidRequestError
 from server.graph import Calculator, Contract, Graph, GraphConfig, NodeConfig, ProcessContext, Tag

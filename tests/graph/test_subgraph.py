@@ -2,9 +2,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import graph_fakes as fakes
 import pytest
-from graph_fakes import IN, OUT, TwiceOptions
+from support import graph_fakes as fakes
+from support.graph_fakes import IN, OUT, TwiceOptions
 
 from server.errors import GraphValidationError
 from server.graph import Contract, GraphConfig, NodeConfig, Subgraph, Tag, validate
@@ -41,7 +41,7 @@ def test_two_of_a_kind_do_not_meet() -> None:
 
 
 def test_subgraphs_in_subgraphs() -> None:
-    outer = replace(TWICE, options=TwiceOptions(calculator="graph_fakes:Maze"))
+    outer = replace(TWICE, options=TwiceOptions(calculator="support.graph_fakes:Maze"))
 
     class Maze(fakes.Twice):
         """Another class, so that it is no recursion."""

@@ -1,9 +1,9 @@
 from pathlib import Path
 from typing import ClassVar
 
-import graph_fakes as fakes
 import pytest
-from graph_fakes import IN, MODEL, OUT, SECOND, LlmOptions
+from support import graph_fakes as fakes
+from support.graph_fakes import IN, MODEL, OUT, SECOND, LlmOptions
 
 from server.errors import InvalidRequestError
 from server.graph import OpenContext, ProcessContext

@@ -2,9 +2,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import graph_fakes as fakes
 import pytest
-from graph_fakes import IN, OUT, chain, node
+from support import graph_fakes as fakes
+from support.graph_fakes import IN, OUT, chain, node
 
 from server.errors import GraphParseError, GraphValidationError
 from server.graph import (
@@ -73,19 +73,22 @@ def test_all_problems_at_once_with_their_places() -> None:
     text = """
 input_stream: "IN:a"
 output_stream: "OUT:d"
-node { calculator: "graph_fakes:Uper" input_stream: "IN:a" output_stream: "OUT:b" }
-node { calculator: "graph_fakes:Words" name: "w" input_stream: "INN:b" output_stream: "OUT:c" }
-node { calculator: "graph_fakes:Lengths" input_stream: "IN:c" output_stream: "OUT:d"
+node { calculator: "support.graph_fakes:Uper" input_stream: "IN:a" output_stream: "OUT:b" }
+node { calculator: "support.graph_fakes:Words" name: "w" input_stream: "INN:b"
+       output_stream: "OUT:c" }
+node { calculator: "support.graph_fakes:Lengths" input_stream: "IN:c" output_stream: "OUT:d"
        node_options: { [type.googleapis.com/X] {} } }
 """
     found = problems(text)
     assert len(found) == 4
-    assert found[0].startswith("line 4, column 1: node 'Uper': calculator 'graph_fakes:Uper'")
+    assert found[0].startswith(
+        "line 4, column 1: node 'Uper': calculator 'support.graph_fakes:Uper'"
+    )
     assert found[1] == (
         "line 5, column 1: node 'w': input_stream 'INN:b': unknown tag 'INN'; did you mean 'IN'?"
     )
     assert found[2] == "line 5, column 1: node 'w': input_stream 'IN' is missing; it carries str"
-    assert found[3] == "line 6, column 1: node 'Lengths': Lengths takes no options"
+    assert found[3] == "line 7, column 1: node 'Lengths': Lengths takes no options"
 
 
 def test_the_message_holds_every_problem() -> None:
@@ -238,7 +241,7 @@ def test_what_makes_any_type_does_not_fit_a_certain_one() -> None:
 def test_names() -> None:
     config = graph(node(fakes.Upper, "a", "b", name="x"), node(fakes.Upper, "b", "z", name="x"))
     assert problems(config)[0] == "2 nodes are named 'x'; a name is used once"
-    validated = check(chain(fakes.Upper, fakes.Upper, "graph_fakes:Upper"))
+    validated = check(chain(fakes.Upper, fakes.Upper, "support.graph_fakes:Upper"))
     assert [n.name for n in validated.nodes] == ["Upper", "Upper_2", "Upper_3"]
 
 
@@ -321,7 +324,8 @@ def test_a_file(tmp_path: Path) -> None:
     path = tmp_path / "graph.pbtxt"
     path.write_text(
         'input_stream: "IN:a" output_stream: "OUT:b"\n'
-        'node { calculator: "graph_fakes:Upper" input_stream: "IN:a" output_stream: "OUT:b" }'
+        'node { calculator: "support.graph_fakes:Upper"'
+        ' input_stream: "IN:a" output_stream: "OUT:b" }'
     )
     assert validate_file(path).output == Tag("OUT", str)
     path.write_text("nod {}")

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from beam_reference import chat_prompts, generate_with_beams
-from engine_helpers import F32
+from support.beam_reference import chat_prompts, generate_with_beams
+from support.engine_helpers import F32
 
 from server import LLM, RequestOutput, SamplingParams
 from server.errors import (

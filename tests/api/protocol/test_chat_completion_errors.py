@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from chat_calls import MESSAGES, parse
+from support.chat_calls import MESSAGES, parse
 
 from server.api.protocol.chat_completions import parse_chat_completion
 from server.errors import InvalidRequestError

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from chat_calls import MESSAGES, parse
+from support.chat_calls import MESSAGES, parse
 
 from server.errors import InvalidRequestError
 from server.payloads import GenerationRequest

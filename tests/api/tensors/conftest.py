@@ -5,15 +5,15 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from fakes import echo_graph, write_graph
-from openvino_models import (
+from support.fakes import echo_graph, write_graph
+from support.openvino_models import (
     add_model,
     identity_model,
     logarithm_model,
     slow_model,
     write_inference_graph,
 )
-from serving import Server, running_server
+from support.serving import Server, running_server
 
 from server.config import load_config
 from server.model_manager import ModelManager

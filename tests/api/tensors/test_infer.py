@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tensor_fakes
-from infer_calls import HEADER, add_inputs, infer_error, infer_ok, post_binary, tensor
-from openvino_models import (
+from support import tensor_fakes
+from support.infer_calls import HEADER, add_inputs, infer_error, infer_ok, post_binary, tensor
+from support.openvino_models import (
     DATATYPES,
     add_model,
     write_inference_graph,
 )
-from serving import Server, running_server
+from support.serving import Server, running_server
 
 from server.api import infer
 from server.config import load_config

@@ -4,8 +4,8 @@ import json
 from typing import Any
 
 import pytest
-from infer_calls import add_inputs, infer_error, infer_ok, post_binary, tensor
-from serving import Server
+from support.infer_calls import add_inputs, infer_error, infer_ok, post_binary, tensor
+from support.serving import Server
 
 
 @pytest.mark.parametrize(

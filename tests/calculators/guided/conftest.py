@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from guiding import compile_answer
+from support.guiding import compile_answer
 
 from calculators.byte_table import ByteTable, load_byte_table
 from calculators.guided import GrammarCompiler, GrammarConstraint

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from guiding import accepts, allowed, write
+from support.guiding import accepts, allowed, write
 
 from calculators.byte_table import ByteTable
 from calculators.guided import Grammar, GrammarCompiler, GrammarConstraint

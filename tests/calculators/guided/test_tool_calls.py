@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from guiding import accepts, allowed, compile_answer, write
-from parsing import parse
+from support.guiding import accepts, allowed, compile_answer, write
+from support.parsing import parse
 
 from calculators.byte_table import ByteTable
 from calculators.guided import GrammarCompiler, GrammarConstraint, has_grammar

@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from parsing import parse, start
+from support.parsing import parse, start
 
 from calculators.output_parsers.families import REASONING_PARSERS, TOOL_PARSERS
 

@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from parsing import Parsed, parse, parse_all_ways
+from support.parsing import Parsed, parse, parse_all_ways
 
 BEGIN, END = "<|tool_call>", "<tool_call|>"
 

@@ -1,5 +1,5 @@
 import pytest
-from parsing import Parsed, parse_all_ways
+from support.parsing import Parsed, parse_all_ways
 
 THINK = "<|channel|>analysis<|message|>Let me see.<|end|>"
 FINAL = "<|channel|>final<|message|>It is sunny.\n"

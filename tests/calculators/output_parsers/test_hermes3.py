@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from parsing import Parsed, parse, parse_all_ways
+from support.parsing import Parsed, parse, parse_all_ways
 
 from calculators.output_parsers.hermes3 import Hermes3ToolParser
 

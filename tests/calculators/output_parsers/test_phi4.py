@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from parsing import Parsed, parse_all_ways
+from support.parsing import Parsed, parse_all_ways
 
 from calculators.output_parsers.phi4 import Phi4ToolParser
 

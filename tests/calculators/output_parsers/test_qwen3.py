@@ -1,5 +1,5 @@
 import pytest
-from parsing import Parsed, parse_all_ways
+from support.parsing import Parsed, parse_all_ways
 
 CALL = '<tool_call>\n{"name": "f", "arguments": {"a": "<think>"}}\n</tool_call>'
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from async_readers import MakeEngine, num_engine_threads
-from engine_helpers import F32
+from support.async_readers import MakeEngine, num_engine_threads
+from support.engine_helpers import F32
 
 from server.engine.async_engine import AsyncLLMEngine
 from server.engine.config import EngineConfig

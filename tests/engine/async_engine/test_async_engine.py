@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import openvino as ov
 import pytest
-from async_readers import (
+from support.async_readers import (
     ENDLESS,
     HANG_S,
     SEARCH,

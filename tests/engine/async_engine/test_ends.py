@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from async_readers import (
+from support.async_readers import (
     ENDLESS,
     SEARCH,
     MakeEngine,

@@ -9,7 +9,7 @@ import contender
 from measure import MeasureSettings
 from workloads import LoadSettings
 
-DEMO = Path(__file__).parents[1] / "demos" / "benchmark"
+DEMO = Path(__file__).parents[2] / "demos" / "benchmark"
 LOAD = LoadSettings(vocab_size=1_000, num_requests=2, length_cap=8)
 SETTINGS = MeasureSettings(LOAD, num_rounds=2, round_timeout_s=30)
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from engine_helpers import check_blocks, make_sequence
+from support.engine_helpers import check_blocks, make_sequence
 
 from server.engine.kv_cache_manager import KVCacheManager
 from server.engine.latency_target import LatencyTarget

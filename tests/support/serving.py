@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
-from api_document import check_answer
 from openai import AsyncOpenAI
+from support.api_document import check_answer
 
 from server.api.app import ENDPOINTS
 from server.api.http_server import HttpServer, open_sockets

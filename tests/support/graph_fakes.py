@@ -194,7 +194,7 @@ class Taker(Calculator):
 
 @dataclass(frozen=True)
 class TwiceOptions:
-    calculator: str = "graph_fakes:Upper"
+    calculator: str = "support.graph_fakes:Upper"
 
 
 class Twice(Subgraph):

@@ -14,7 +14,7 @@ from typing import Any
 
 from openai import AsyncOpenAI, OpenAI
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 READY = "Serving on "
 
 

@@ -4,7 +4,7 @@ import io
 import json
 from typing import Any
 
-from serving import Server
+from support.serving import Server
 
 HEADER = "Inference-Header-Content-Length"
 
