@@ -65,7 +65,7 @@ ALLOWED: dict[str, set[str]] = {
         "server.tensors",
         "server.version",
     },
-    "server.main": {"server"},
+    "server.cli.main": {"server"},
     "server": {"server"},
     "calculators": {"server.errors", "server.graph", "server.payloads", "server.tensors"},
     "calculators.llm_executor_calculator": {

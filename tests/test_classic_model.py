@@ -19,8 +19,8 @@ from support.openvino_models import (
 )
 from support.serving import Server, running_server
 
-from server.check import check_models
 from server.classic_config import ClassicConfig, VersionPolicy
+from server.cli.check import check_models
 from server.config import load_config, single_model_config
 from server.errors import ConfigError, ModelNotFoundError, ModelNotReadyError, ReloadError
 from server.model_manager import ModelManager, ServedModel

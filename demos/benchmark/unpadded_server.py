@@ -5,9 +5,9 @@ fresh.py compares the server itself with it; the arguments are the server's.
 
 import sys
 
+from server.cli.main import main
 from server.engine import engine
 from server.engine.step_sizes import StepSizes
-from server.main import main
 
 
 def as_they_are(_: StepSizes, num_tokens: int) -> int:

@@ -7,7 +7,7 @@ import pytest
 
 from server.api.settings import CorsSettings, HttpSettings, KeyScope
 from server.classic_config import ClassicConfig, VersionPolicy
-from server.command_line import Arguments, parse_arguments
+from server.cli.command_line import Arguments, parse_arguments
 from server.errors import ConfigError
 
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
 
+from server.cli.flag_values import boolean
 from server.errors import ConfigError
-from server.flag_values import boolean
 
 __all__ = ["add_export_flags", "run_exporter"]
 

@@ -11,15 +11,15 @@ from collections.abc import Sequence
 from types import FrameType
 
 from server.api.http_server import HttpServer, open_sockets
-from server.check import check_models
-from server.command_line import Arguments, parse_arguments
+from server.cli.check import check_models
+from server.cli.command_line import Arguments, parse_arguments
+from server.cli.log import LogWriter
+from server.cli.modes import is_done_without_serving
 from server.config import ServerConfig
 from server.errors import ConfigError
 from server.file_watcher import FileWatcher
 from server.graph import Surroundings
-from server.log import LogWriter
 from server.model_manager import ModelManager
-from server.modes import is_done_without_serving
 
 __all__ = ["main"]
 

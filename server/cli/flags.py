@@ -5,9 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from server.api.settings import HttpSettings, KeyScope
-from server.export_flags import add_export_flags
-from server.flag_values import addresses, at_least, boolean, names, origins, port, seconds
-from server.model_flags import add_model_flags
+from server.cli.export_flags import add_export_flags
+from server.cli.flag_values import addresses, at_least, boolean, names, origins, port, seconds
+from server.cli.model_flags import add_model_flags
 from server.version import version
 
 __all__ = ["LOG_LEVELS", "add_flags"]

@@ -15,8 +15,8 @@ import pytest
 from support.fakes import echo_graph, parse_events, write_graph, write_repository
 from support.server_command import chat, get, listening_url, ready_line, started, url_of
 
-from server.log import LogWriter
-from server.main import _Exit
+from server.cli.log import LogWriter
+from server.cli.main import _Exit
 
 
 def test_serves_until_a_signal(tmp_path: Path) -> None:

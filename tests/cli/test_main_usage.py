@@ -13,7 +13,7 @@ from support.fakes import echo_graph, write_graph, write_repository
 from support.server_command import chat, ready_line, run, started, url_of
 
 from server.api.http_server import open_sockets
-from server.command_line import parse_arguments
+from server.cli.command_line import parse_arguments
 from server.errors import ConfigError
 
 
