@@ -23,8 +23,8 @@ from export_models.progress import Progress
 from export_models.source import Source, SourceKind, find_source
 from export_models.tunings import find_tunings
 from export_models.weight_formats import resolve_weight_format
-from server.config_file import ConfigFile
 from server.errors import ExportError
+from server.models.config_file import ConfigFile
 
 __all__ = ["add_flags", "run"]
 

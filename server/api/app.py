@@ -23,7 +23,7 @@ from server.api.keys import MODEL_MANAGER
 from server.api.openapi import openapi_endpoint
 from server.api.settings import HttpSettings
 from server.api.timeout import timeout_middleware
-from server.model_manager import ModelManager
+from server.models.model_manager import ModelManager
 
 __all__ = ["create_app"]
 

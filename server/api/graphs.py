@@ -2,7 +2,7 @@
 
 from server.errors import InvalidRequestError
 from server.graph import Graph
-from server.model_manager import ServedModel
+from server.models.model_manager import ServedModel
 
 __all__ = ["graph_between"]
 

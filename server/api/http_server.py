@@ -12,7 +12,7 @@ from server.api.app import create_app
 from server.api.http_log import protocol_logger
 from server.api.settings import HttpSettings
 from server.errors import ConfigError
-from server.model_manager import ModelManager
+from server.models.model_manager import ModelManager
 
 __all__ = ["HttpServer", "open_sockets"]
 

@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from server.model_manager import ModelManager
+from server.models.model_manager import ModelManager
 
 __all__ = ["MODEL_MANAGER"]
 

@@ -5,7 +5,7 @@ from aiohttp import web
 from server.api.endpoint import Endpoint, error_answers, json_answer
 from server.api.keys import MODEL_MANAGER
 from server.api.protocol.answers import Model, ModelList
-from server.model_manager import ServedModel
+from server.models.model_manager import ServedModel
 from server.payloads import ModelLimits
 
 __all__ = ["ENDPOINTS"]

@@ -17,7 +17,7 @@ from server.errors import (
     describe_value,
     did_you_mean,
 )
-from server.model_manager import ModelManager, ServedModel
+from server.models.model_manager import ModelManager, ServedModel
 from server.payloads import HttpRequestPayload, HttpResponsePayload
 
 __all__ = ["ENDPOINTS"]

@@ -24,7 +24,7 @@ from server.api.protocol.tokenization import (
 )
 from server.api.protocol.validation import FieldRules, validate_fields
 from server.errors import InvalidRequestError
-from server.model_manager import ModelManager, ServedModel
+from server.models.model_manager import ModelManager, ServedModel
 from server.payloads import ModelLimits, TextTokenizer
 
 __all__ = ["ENDPOINTS"]

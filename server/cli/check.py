@@ -1,11 +1,11 @@
 """`server --check`: prove the graphs of a configuration without loading anything."""
 
-from server.classic_model import find_versions
-from server.config import ModelConfig, ServerConfig
 from server.errors import ServingError
 from server.graph import validate
-from server.model_loading import read_graph
-from server.watched_files import WatchedFiles
+from server.models.classic_model import find_versions
+from server.models.config import ModelConfig, ServerConfig
+from server.models.model_loading import read_graph
+from server.models.watched_files import WatchedFiles
 
 __all__ = ["check_models"]
 

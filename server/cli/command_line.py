@@ -10,8 +10,8 @@ from typing import Any, NoReturn
 from server.api.settings import CorsSettings, HttpSettings, KeyScope
 from server.cli.flags import LOG_LEVELS, add_flags
 from server.cli.ovms_flags import add_ovms_flags
-from server.config import ServerConfig, load_config, single_model_config
 from server.errors import ConfigError, did_you_mean
+from server.models.config import ServerConfig, load_config, single_model_config
 
 __all__ = ["CONFIG_NAME", "LOG_LEVELS", "Arguments", "parse_arguments"]
 

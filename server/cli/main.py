@@ -15,11 +15,11 @@ from server.cli.check import check_models
 from server.cli.command_line import Arguments, parse_arguments
 from server.cli.log import LogWriter
 from server.cli.modes import is_done_without_serving
-from server.config import ServerConfig
 from server.errors import ConfigError
-from server.file_watcher import FileWatcher
 from server.graph import Surroundings
-from server.model_manager import ModelManager
+from server.models.config import ServerConfig
+from server.models.file_watcher import FileWatcher
+from server.models.model_manager import ModelManager
 
 __all__ = ["main"]
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from server.cli.command_line import CONFIG_NAME, Arguments
 from server.cli.export_flags import run_exporter
-from server.config_file import ConfigFile
 from server.errors import ConfigError
 from server.graph import list_calculators
-from server.model_repository import list_models
+from server.models.config_file import ConfigFile
+from server.models.model_repository import list_models
 
 __all__ = ["is_done_without_serving"]
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from server.config import DEFAULT_GRAPH_NAME
 from server.errors import ModelLoadError
 from server.graph import Graph, GraphConfig, NodeConfig, load_graph_config
+from server.models.config import DEFAULT_GRAPH_NAME
 from server.payloads import GenerationRequest, TextChunk
 
 __all__ = ["load_graph"]

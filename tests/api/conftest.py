@@ -8,8 +8,8 @@ from support.fakes import RAW_GRAPH, describe_graph, echo_graph, parsed_graph, w
 from support.serving import Server, running_server
 
 from server.api.settings import HttpSettings
-from server.config import load_config
-from server.model_manager import ModelManager
+from server.models.config import load_config
+from server.models.model_manager import ModelManager
 
 GRAPHS = {
     "echo": echo_graph(),

@@ -14,8 +14,8 @@ from support.serving import Server, running_server
 from yarl import URL
 
 from server.api.http_server import open_sockets
-from server.config import load_config
-from server.model_manager import ModelManager
+from server.models.config import load_config
+from server.models.model_manager import ModelManager
 
 CHAT = {"model": "echo", "messages": [{"role": "user", "content": "hi"}]}
 

@@ -8,9 +8,9 @@ import pytest
 from support.fakes import RAW_GRAPH, echo_graph, write_graph, write_repository
 from support.serving import Server, running_server
 
-from server import model_manager
-from server.config import load_config
-from server.model_manager import ModelManager
+from server.models import model_manager
+from server.models.config import load_config
+from server.models.model_manager import ModelManager
 
 PATH = "/v1/config/reload"
 

@@ -8,8 +8,8 @@ from support.serving import Server
 
 from server.api.app import create_app
 from server.api.openapi import documented_path
-from server.config import ServerConfig
-from server.model_manager import ModelManager
+from server.models.config import ServerConfig
+from server.models.model_manager import ModelManager
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from support.fakes import RAW_GRAPH, tokenizing_graph, write_repository
 from support.serving import Server, running_server
 
 from server.api.protocol import tokenization
-from server.config import load_config
-from server.model_manager import ModelManager
+from server.models.config import load_config
+from server.models.model_manager import ModelManager
 
 
 @pytest.fixture

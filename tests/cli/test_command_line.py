@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from server.api.settings import CorsSettings, HttpSettings, KeyScope
-from server.classic_config import ClassicConfig, VersionPolicy
 from server.cli.command_line import Arguments, parse_arguments
 from server.errors import ConfigError
+from server.models.classic_config import ClassicConfig, VersionPolicy
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from server.config import load_config
+from server.models.config import load_config
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "demos" / "custom_calculator"

@@ -18,8 +18,8 @@ import pytest
 
 from export_models.model_files import find_missing_part
 from export_models.weight_formats import has_int8_amx
-from server.config import load_config
 from server.engine.model_loader import load_model
+from server.models.config import load_config
 
 NUM_LAYERS = 2  # of the checkpoint
 SCRIPT = Path(__file__).resolve().parents[2] / "export_models" / "export_model.py"

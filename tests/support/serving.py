@@ -16,7 +16,7 @@ from server.api.app import ENDPOINTS
 from server.api.http_server import HttpServer, open_sockets
 from server.api.openapi import describe_endpoints
 from server.api.settings import HttpSettings
-from server.model_manager import ModelManager
+from server.models.model_manager import ModelManager
 
 DOCUMENT = describe_endpoints(ENDPOINTS)
 

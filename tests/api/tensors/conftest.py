@@ -15,8 +15,8 @@ from support.openvino_models import (
 )
 from support.serving import Server, running_server
 
-from server.config import load_config
-from server.model_manager import ModelManager
+from server.models.config import load_config
+from server.models.model_manager import ModelManager
 
 MODELS = {
     "add": add_model,

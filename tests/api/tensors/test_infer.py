@@ -19,8 +19,8 @@ from support.openvino_models import (
 from support.serving import Server, running_server
 
 from server.api import infer
-from server.config import load_config
-from server.model_manager import ModelManager
+from server.models.config import load_config
+from server.models.model_manager import ModelManager
 
 NUMBERS = {"FP32": [1.5, -2.0], "FP64": [0.25, -1e9], "FP16": [0.5, 2.0], "BOOL": [True, False]}
 

@@ -3,10 +3,10 @@
 import time
 from pathlib import Path
 
-from server.classic_model import find_versions
-from server.config import ModelConfig, ServerConfig, load_config
 from server.errors import ConfigError
-from server.watched_files import Change, WatchedFiles
+from server.models.classic_model import find_versions
+from server.models.config import ModelConfig, ServerConfig, load_config
+from server.models.watched_files import Change, WatchedFiles
 
 __all__ = ["ConfigSource"]
 

@@ -8,8 +8,8 @@ from types import MappingProxyType
 from typing import Any
 
 from server.atomic_files import folder_lock, write_atomically
-from server.config import load_config
 from server.errors import ConfigError, did_you_mean
+from server.models.config import load_config
 
 __all__ = ["ConfigFile"]
 

@@ -19,11 +19,11 @@ from support.openvino_models import (
 )
 from support.serving import Server, running_server
 
-from server.classic_config import ClassicConfig, VersionPolicy
 from server.cli.check import check_models
-from server.config import load_config, single_model_config
 from server.errors import ConfigError, ModelNotFoundError, ModelNotReadyError, ReloadError
-from server.model_manager import ModelManager, ServedModel
+from server.models.classic_config import ClassicConfig, VersionPolicy
+from server.models.config import load_config, single_model_config
+from server.models.model_manager import ModelManager, ServedModel
 from server.payloads import InferRequest
 from server.tensors import ModelSignature, Tensor
 

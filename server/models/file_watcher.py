@@ -4,8 +4,8 @@ import asyncio
 import logging
 
 from server.errors import ServingError
-from server.model_manager import ModelManager
-from server.watched_files import Change
+from server.models.model_manager import ModelManager
+from server.models.watched_files import Change
 
 __all__ = ["FileWatcher"]
 

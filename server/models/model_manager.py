@@ -6,8 +6,6 @@ import time
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
-from server.config import ModelConfig, ServerConfig
-from server.config_source import ConfigSource
 from server.errors import (
     ConfigError,
     ModelNotFoundError,
@@ -16,8 +14,10 @@ from server.errors import (
     did_you_mean,
 )
 from server.graph import Surroundings
-from server.served_model import ModelState, ServedModel
-from server.watched_files import Change
+from server.models.config import ModelConfig, ServerConfig
+from server.models.config_source import ConfigSource
+from server.models.served_model import ModelState, ServedModel
+from server.models.watched_files import Change
 
 __all__ = ["ModelManager", "ModelState", "ServedModel"]
 

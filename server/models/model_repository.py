@@ -4,8 +4,8 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from server.config import DEFAULT_GRAPH_NAME
 from server.errors import ConfigError
+from server.models.config import DEFAULT_GRAPH_NAME
 
 __all__ = ["list_models"]
 

@@ -12,7 +12,6 @@ from typing import Any, NoReturn
 
 import yaml
 
-from server.classic_config import CLASSIC_MODEL_KEYS, ClassicConfig
 from server.errors import (
     ConfigError,
     ConfigNotFoundError,
@@ -20,6 +19,7 @@ from server.errors import (
     describe_value,
     did_you_mean,
 )
+from server.models.classic_config import CLASSIC_MODEL_KEYS, ClassicConfig
 
 __all__ = [
     "DEFAULT_GRAPH_NAME",

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from support.fakes import RAW_GRAPH, echo_graph, write_graph, write_repository
 
-from server.config import load_config
 from server.errors import ModelNotFoundError, ModelNotReadyError
-from server.model_manager import ModelManager, ModelState
+from server.models.config import load_config
+from server.models.model_manager import ModelManager, ModelState
 from server.payloads import GenerationRequest
 
 WAIT = GenerationRequest("id", prompt="!wait")
@@ -73,7 +73,7 @@ async def test_progress_line_for_each_model(
     caplog.set_level(logging.INFO)
     manager = manager_of(write_repository(tmp_path, {"a": echo_graph(), "b": RAW_GRAPH}))
     await manager.load_all()
-    lines = [r.getMessage() for r in caplog.records if r.name == "server.model_manager"]
+    lines = [r.getMessage() for r in caplog.records if r.name == "server.models.model_manager"]
     assert lines[0].startswith("Loading model a (1 of 2)")
     assert lines[1].startswith("Model a is available after ")
     assert lines[2].startswith("Loading model b (2 of 2)")

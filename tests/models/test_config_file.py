@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from server.config_file import ConfigFile
 from server.errors import ConfigError
+from server.models.config_file import ConfigFile
 
 
 def read(path: Path) -> dict[str, list[dict[str, object]]]:

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from support.fakes import RAW_GRAPH, describe_graph, echo_graph, write_graph, write_repository
 
-from server import model_manager
-from server.config import load_config, single_model_config
 from server.errors import ConfigError, ModelNotFoundError, ModelNotReadyError, ReloadError
-from server.model_manager import ModelManager
+from server.models import model_manager
+from server.models.config import load_config, single_model_config
+from server.models.model_manager import ModelManager
 from server.payloads import GenerationRequest, TextChunk
 
 

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from server.classic_config import VersionPolicy
-from server.config import ModelConfig, ServerConfig
 from server.errors import ModelLoadError
 from server.graph import GraphConfig, parse_graph_config
+from server.models.classic_config import VersionPolicy
+from server.models.config import ModelConfig, ServerConfig
 
 __all__ = ["classic_graph", "find_versions"]
 

@@ -5,11 +5,11 @@ import time
 from enum import StrEnum
 from typing import Any
 
-from server.config import ModelConfig
 from server.errors import ServingError
 from server.graph import Graph, Surroundings
-from server.model_loading import load_graph
-from server.watched_files import WatchedFiles
+from server.models.config import ModelConfig
+from server.models.model_loading import load_graph
+from server.models.watched_files import WatchedFiles
 
 __all__ = ["ModelState", "ServedModel"]
 

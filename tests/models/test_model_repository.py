@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from server.errors import ConfigError
-from server.model_repository import list_models
+from server.models.model_repository import list_models
 
 
 def test_folders_with_a_model(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from server.watched_files import MAX_HASHED_BYTES, WatchedFiles
+from server.models.watched_files import MAX_HASHED_BYTES, WatchedFiles
 
 
 def watch(*paths: Path) -> WatchedFiles:

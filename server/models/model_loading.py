@@ -4,10 +4,10 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
-from server.classic_model import classic_graph
-from server.config import ModelConfig
 from server.graph import Graph, GraphConfig, Surroundings, calculator_file, load_graph_config
-from server.watched_files import WatchedFiles
+from server.models.classic_model import classic_graph
+from server.models.config import ModelConfig
+from server.models.watched_files import WatchedFiles
 
 __all__ = ["load_graph", "read_graph"]
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from server.config import load_config, single_model_config
 from server.errors import ConfigError
+from server.models.config import load_config, single_model_config
 
 
 def write(folder: Path, value: object, name: str = "config.json") -> Path:

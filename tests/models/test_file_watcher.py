@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from support.fakes import describe_graph, echo_graph, write_repository
 
-from server.config import load_config
-from server.file_watcher import FileWatcher
-from server.model_manager import ModelManager
+from server.models.config import load_config
+from server.models.file_watcher import FileWatcher
+from server.models.model_manager import ModelManager
 
 
 async def manager_of(config: Path) -> ModelManager:
