@@ -60,9 +60,17 @@ ALLOWED: dict[str, set[str]] = {
         "server.models.model_manager",
         "server.models.watched_files",
     },
+    "server.protocol": {
+        "server.errors",
+        "server.payloads",
+        "server.sampling_params",
+        "server.tensors",
+        "server.version",
+    },
     "server.api": {
         "server.errors",
         "server.graph",
+        "server.protocol",
         "server.models.model_manager",
         "server.payloads",
         "server.sampling_params",

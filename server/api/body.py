@@ -3,8 +3,8 @@
 from aiohttp import HttpVersion11, web
 from aiohttp.web_protocol import RequestPayloadError
 
-from server.api.protocol.json_body import parse_json_object
 from server.errors import InvalidRequestError
+from server.protocol.json_body import parse_json_object
 
 __all__ = ["meet_expectation", "read_body", "read_json", "read_plain_body"]
 

@@ -11,7 +11,6 @@ from typing import Any
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from server.api.protocol.answer import json_bytes
 from server.errors import (
     ConfigError,
     ConfigNotFoundError,
@@ -25,6 +24,7 @@ from server.errors import (
     ReloadError,
     RequestError,
 )
+from server.protocol.rendering import json_bytes
 
 __all__ = ["ApiError", "ClientGoneError", "api_error", "error_middleware", "error_response"]
 

@@ -13,16 +13,16 @@ from server.api.endpoint import Answer, Endpoint, error_answers, json_body
 from server.api.errors import ClientGoneError, api_error
 from server.api.graphs import graph_between
 from server.api.keys import MODEL_MANAGER
-from server.api.protocol.answer import Choice, GenerationCall, usage_of
-from server.api.protocol.answers import ChatCompletion, Completion
-from server.api.protocol.chat_completions import ChatCompletionFields, parse_chat_completion
-from server.api.protocol.completions import CompletionFields, parse_completion
-from server.api.protocol.response_object import ResponseObject
-from server.api.protocol.responses import ResponseFields, parse_response
 from server.api.runs import start_runs
 from server.api.sse import EventStream
 from server.errors import GenerationError
 from server.payloads import GenerationRequest, TextChunk
+from server.protocol.openai.chat_completions import ChatCompletionFields, parse_chat_completion
+from server.protocol.openai.completions import CompletionFields, parse_completion
+from server.protocol.rendering import Choice, GenerationCall, usage_of
+from server.protocol.response_schemas import ChatCompletion, Completion
+from server.protocol.responses.response_object import ResponseObject
+from server.protocol.responses.responses import ResponseFields, parse_response
 
 __all__ = ["ENDPOINTS"]
 

@@ -10,12 +10,12 @@ from server.api.body import read_plain_body
 from server.api.endpoint import Answer, Endpoint, Schema, error_answers
 from server.api.graphs import graph_between
 from server.api.model_metadata import find_model
-from server.api.protocol.answers import InferAnswer, KServeError
-from server.api.protocol.infer import InferFields, parse_infer
-from server.api.protocol.infer_answer import render_infer
 from server.errors import GenerationError
 from server.graph import Graph
 from server.payloads import InferRequest, InferResponse
+from server.protocol.kserve.infer import InferFields, parse_infer
+from server.protocol.kserve.infer_rendering import render_infer
+from server.protocol.response_schemas import InferAnswer, KServeError
 
 __all__ = ["ENDPOINTS"]
 

@@ -6,8 +6,8 @@ from aiohttp import web
 
 from server.api.endpoint import Answer, Endpoint, error_answers, json_answer
 from server.api.keys import MODEL_MANAGER
-from server.api.protocol.answers import KServeError, ModelMetadata, TensorMetadata
 from server.models.model_manager import ServedModel
+from server.protocol.response_schemas import KServeError, ModelMetadata, TensorMetadata
 from server.tensors import ModelSignature, TensorInfo
 
 __all__ = ["ENDPOINTS", "find_model"]

@@ -4,9 +4,9 @@ from aiohttp import web
 
 from server.api.endpoint import Endpoint, error_answers, json_answer
 from server.api.keys import MODEL_MANAGER
-from server.api.protocol.answers import Model, ModelList
 from server.models.model_manager import ServedModel
 from server.payloads import ModelLimits
+from server.protocol.response_schemas import Model, ModelList
 
 __all__ = ["ENDPOINTS"]
 

@@ -9,7 +9,6 @@ from server.api.body import read_body
 from server.api.endpoint import Answer, Endpoint, error_answers
 from server.api.errors import ClientGoneError, api_error
 from server.api.keys import MODEL_MANAGER
-from server.api.protocol.json_body import check_num_marks
 from server.errors import (
     GenerationError,
     InvalidRequestError,
@@ -19,6 +18,7 @@ from server.errors import (
 )
 from server.models.model_manager import ModelManager, ServedModel
 from server.payloads import HttpRequestPayload, HttpResponsePayload
+from server.protocol.json_body import check_num_marks
 
 __all__ = ["ENDPOINTS"]
 

@@ -6,7 +6,7 @@ from aiohttp import web
 
 from server.api.endpoint import Answer, Endpoint, error_answers, json_answer
 from server.api.keys import MODEL_MANAGER
-from server.api.protocol.answers import ModelStatuses, ServerMetadata
+from server.protocol.response_schemas import ModelStatuses, ServerMetadata
 from server.version import DISTRIBUTION, version
 
 __all__ = ["ENDPOINTS"]

@@ -10,8 +10,11 @@ from pydantic import BaseModel
 from server.api.body import read_json
 from server.api.endpoint import Answers, Endpoint, error_answers, json_answer, json_body
 from server.api.keys import MODEL_MANAGER
-from server.api.protocol.answer import json_bytes
-from server.api.protocol.tokenization import (
+from server.errors import InvalidRequestError
+from server.models.model_manager import ModelManager, ServedModel
+from server.payloads import ModelLimits, TextTokenizer
+from server.protocol.rendering import json_bytes
+from server.protocol.tokenization import (
     NO_RULES,
     TOKENIZE_RULES,
     Detokenized,
@@ -22,10 +25,7 @@ from server.api.protocol.tokenization import (
     TokenizerFields,
     TokenizerInfoFields,
 )
-from server.api.protocol.validation import FieldRules, validate_fields
-from server.errors import InvalidRequestError
-from server.models.model_manager import ModelManager, ServedModel
-from server.payloads import ModelLimits, TextTokenizer
+from server.protocol.validation import FieldRules, validate_fields
 
 __all__ = ["ENDPOINTS"]
 

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any, cast
 
-from server.api.protocol.messages import parse_messages, parse_tools
 from server.errors import InvalidRequestError
 from server.llm.outputs import Conversation
 from server.payloads import SamplingFields, SamplingParams
+from server.protocol.openai.messages import parse_messages, parse_tools
 
 __all__ = [
     "chat_fields",

@@ -9,9 +9,9 @@ import pytest
 from support.fakes import RAW_GRAPH, tokenizing_graph, write_repository
 from support.serving import Server, running_server
 
-from server.api.protocol import tokenization
 from server.models.config import load_config
 from server.models.model_manager import ModelManager
+from server.protocol import tokenization
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from server.api.protocol.answer import GenerationCall
-from server.api.protocol.chat_completions import parse_chat_completion
+from server.protocol.openai.chat_completions import parse_chat_completion
+from server.protocol.rendering import GenerationCall
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 

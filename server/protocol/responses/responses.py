@@ -7,28 +7,28 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from server.api.protocol.answer import GenerationCall
-from server.api.protocol.described import (
+from server.errors import InvalidRequestError
+from server.payloads import GenerationRequest, SamplingFields
+from server.protocol.field_schemas import (
     ResponseInput,
     TextFormat,
     ToolChoice,
     Tools,
     within,
 )
-from server.api.protocol.fields import (
+from server.protocol.fields import (
     SHARED_LABELS,
     SHARED_NEUTRAL,
     Count,
     GenerationFields,
 )
-from server.api.protocol.response_format import parse_text_format
-from server.api.protocol.response_input import parse_input
-from server.api.protocol.response_object import ResponseObject
-from server.api.protocol.response_renderer import ResponseRenderer
-from server.api.protocol.tool_choice import parse_tool_fields
-from server.api.protocol.validation import FieldRules, validate_fields
-from server.errors import InvalidRequestError
-from server.payloads import GenerationRequest, SamplingFields
+from server.protocol.openai.response_format import parse_text_format
+from server.protocol.openai.tool_choice import parse_tool_fields
+from server.protocol.rendering import GenerationCall
+from server.protocol.responses.response_input import parse_input
+from server.protocol.responses.response_object import ResponseObject
+from server.protocol.responses.response_renderer import ResponseRenderer
+from server.protocol.validation import FieldRules, validate_fields
 
 __all__ = ["ResponseFields", "parse_response"]
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from server.api.protocol.json_body import parse_json_object
 from server.errors import InvalidRequestError
+from server.protocol.json_body import parse_json_object
 
 DEEP_100 = b'{"a":' + b"[" * 99 + b"]" * 99 + b"}"
 DEEP_101 = b'{"a":' + b"[" * 100 + b"]" * 100 + b"}"

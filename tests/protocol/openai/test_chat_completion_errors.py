@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from support.chat_calls import MESSAGES, parse
 
-from server.api.protocol.chat_completions import parse_chat_completion
 from server.errors import InvalidRequestError
+from server.protocol.openai.chat_completions import parse_chat_completion
 
 
 @pytest.mark.parametrize(

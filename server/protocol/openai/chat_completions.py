@@ -6,7 +6,31 @@ from typing import Any
 
 from pydantic import ConfigDict, Field
 
-from server.api.protocol.answer import (
+from server.errors import InvalidRequestError
+from server.payloads import (
+    GenerationRequest,
+    SamplingFields,
+    TextChunk,
+    TokenLogprobs,
+    ToolCallDelta,
+)
+from server.protocol.field_schemas import (
+    ChatMessages,
+    ResponseFormat,
+    ToolChoice,
+    Tools,
+    within,
+)
+from server.protocol.fields import (
+    SHARED_LABELS,
+    SHARED_NEUTRAL,
+    Count,
+    GenerationFields,
+)
+from server.protocol.openai.messages import parse_messages
+from server.protocol.openai.response_format import parse_response_format
+from server.protocol.openai.tool_choice import parse_tool_fields
+from server.protocol.rendering import (
     AnswerHead,
     AnswerStyle,
     Choice,
@@ -17,31 +41,7 @@ from server.api.protocol.answer import (
     describe_prompt_logprobs,
     json_string,
 )
-from server.api.protocol.described import (
-    ChatMessages,
-    ResponseFormat,
-    ToolChoice,
-    Tools,
-    within,
-)
-from server.api.protocol.fields import (
-    SHARED_LABELS,
-    SHARED_NEUTRAL,
-    Count,
-    GenerationFields,
-)
-from server.api.protocol.messages import parse_messages
-from server.api.protocol.response_format import parse_response_format
-from server.api.protocol.tool_choice import parse_tool_fields
-from server.api.protocol.validation import FieldRules, validate_fields
-from server.errors import InvalidRequestError
-from server.payloads import (
-    GenerationRequest,
-    SamplingFields,
-    TextChunk,
-    TokenLogprobs,
-    ToolCallDelta,
-)
+from server.protocol.validation import FieldRules, validate_fields
 
 __all__ = ["ChatCompletionFields", "parse_chat_completion"]
 

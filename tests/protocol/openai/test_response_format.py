@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from server.api.protocol.response_format import parse_response_format
 from server.errors import InvalidRequestError
+from server.protocol.openai.response_format import parse_response_format
 
 SCHEMA = {"type": "object", "properties": {"a": False}}
 

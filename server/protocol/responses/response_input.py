@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from server.api.protocol.refusal import refuse_value
 from server.errors import InvalidRequestError, did_you_mean
+from server.protocol.refusal import refuse_value
 
 __all__ = ["parse_input"]
 

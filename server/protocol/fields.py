@@ -6,10 +6,10 @@ from typing import Annotated, Any, TypedDict, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from server.api.protocol.answer import AnswerStyle
-from server.api.protocol.described import EarlyStopping, StopStrings, within
-from server.api.protocol.refusal import refuse_value
 from server.errors import InvalidRequestError
+from server.protocol.field_schemas import EarlyStopping, StopStrings, within
+from server.protocol.refusal import refuse_value
+from server.protocol.rendering import AnswerStyle
 from server.sampling_params import MAX_CHOICES, SamplingFields, SamplingParams
 
 __all__ = [

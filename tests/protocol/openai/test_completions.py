@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from server.api.protocol.answer import Choice, GenerationCall
-from server.api.protocol.completions import parse_completion
 from server.errors import InvalidRequestError
 from server.payloads import TextChunk, TokenLogprobs
+from server.protocol.openai.completions import parse_completion
+from server.protocol.rendering import Choice, GenerationCall
 
 
 def parse(**fields: Any) -> GenerationCall:

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from server.api.protocol.answer import Usage
+from server.protocol.rendering import Usage
 
 __all__ = [
     "ErrorCode",

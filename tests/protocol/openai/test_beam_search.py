@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from server.api.protocol.answer import GenerationCall
-from server.api.protocol.chat_completions import parse_chat_completion
-from server.api.protocol.completions import parse_completion
-from server.api.protocol.responses import parse_response
 from server.errors import InvalidRequestError
+from server.protocol.openai.chat_completions import parse_chat_completion
+from server.protocol.openai.completions import parse_completion
+from server.protocol.rendering import GenerationCall
+from server.protocol.responses.responses import parse_response
 
 Parse = Callable[..., GenerationCall]
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from server.api.protocol.response_input import parse_input
 from server.errors import InvalidRequestError
+from server.protocol.responses.response_input import parse_input
 
 CALL = {"type": "function_call", "call_id": "c1", "name": "f", "arguments": '{"x": 1}'}
 TOOL_CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"x": 1}'}}

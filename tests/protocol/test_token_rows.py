@@ -1,6 +1,6 @@
 import pytest
 
-from server.api.protocol.token_rows import cut_tokens, pad_tokens
+from server.protocol.token_rows import cut_tokens, pad_tokens
 
 BARE = (10, 11, 12, 13)
 

@@ -10,13 +10,13 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from server.api.protocol.fields import Mixed
-from server.api.protocol.json_body import parse_json_object
-from server.api.protocol.refusal import refuse_value
-from server.api.protocol.tensor_json import data_of_values
-from server.api.protocol.validation import FieldRules, validate_fields
 from server.errors import InvalidRequestError
 from server.payloads import InferRequest
+from server.protocol.fields import Mixed
+from server.protocol.json_body import parse_json_object
+from server.protocol.kserve.tensor_json import data_of_values
+from server.protocol.refusal import refuse_value
+from server.protocol.validation import FieldRules, validate_fields
 from server.tensors import ITEM_SIZES, MAX_RANK, Tensor
 
 __all__ = ["InferCall", "InferFields", "parse_infer"]

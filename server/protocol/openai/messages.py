@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from server.api.protocol.refusal import refuse_value
 from server.errors import InvalidRequestError
+from server.protocol.refusal import refuse_value
 
 __all__ = ["parse_messages", "parse_tools"]
 

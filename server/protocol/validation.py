@@ -8,8 +8,8 @@ from typing import Any, NoReturn, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from server.api.protocol.refusal import refuse_value
 from server.errors import InvalidRequestError, did_you_mean
+from server.protocol.refusal import refuse_value
 
 __all__ = ["FieldRules", "validate_fields"]
 

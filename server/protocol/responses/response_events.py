@@ -5,8 +5,9 @@ import uuid
 from abc import ABC, abstractmethod
 from typing import Any
 
-from server.api.protocol.answer import describe_logprobs, json_string
-from server.api.protocol.response_object import (
+from server.payloads import TextChunk, ToolCallDelta
+from server.protocol.rendering import describe_logprobs, json_string
+from server.protocol.responses.response_object import (
     FunctionCall,
     OutputItem,
     OutputMessage,
@@ -15,7 +16,6 @@ from server.api.protocol.response_object import (
     ReasoningText,
     Status,
 )
-from server.payloads import TextChunk, ToolCallDelta
 
 __all__ = [
     "Events",

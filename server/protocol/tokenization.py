@@ -6,13 +6,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
-from server.api.protocol.described import ChatMessages, Tools
-from server.api.protocol.messages import parse_messages, parse_tools
-from server.api.protocol.refusal import refuse_value
-from server.api.protocol.token_rows import cut_tokens, pad_tokens
-from server.api.protocol.validation import FieldRules
 from server.errors import InvalidRequestError
 from server.payloads import TextTokenizer
+from server.protocol.field_schemas import ChatMessages, Tools
+from server.protocol.openai.messages import parse_messages, parse_tools
+from server.protocol.refusal import refuse_value
+from server.protocol.token_rows import cut_tokens, pad_tokens
+from server.protocol.validation import FieldRules
 
 __all__ = [
     "NO_RULES",

@@ -7,7 +7,17 @@ from typing import Any
 
 from pydantic import ConfigDict, Field
 
-from server.api.protocol.answer import (
+from server.errors import InvalidRequestError
+from server.payloads import GenerationRequest, SamplingFields, TextChunk, TokenLogprobs
+from server.protocol.field_schemas import Prompt, within
+from server.protocol.fields import (
+    SHARED_LABELS,
+    SHARED_NEUTRAL,
+    Count,
+    GenerationFields,
+)
+from server.protocol.refusal import refuse_value
+from server.protocol.rendering import (
     AnswerHead,
     AnswerStyle,
     Choice,
@@ -17,17 +27,7 @@ from server.api.protocol.answer import (
     finite_logprob,
     json_string,
 )
-from server.api.protocol.described import Prompt, within
-from server.api.protocol.fields import (
-    SHARED_LABELS,
-    SHARED_NEUTRAL,
-    Count,
-    GenerationFields,
-)
-from server.api.protocol.refusal import refuse_value
-from server.api.protocol.validation import FieldRules, validate_fields
-from server.errors import InvalidRequestError
-from server.payloads import GenerationRequest, SamplingFields, TextChunk, TokenLogprobs
+from server.protocol.validation import FieldRules, validate_fields
 
 __all__ = ["CompletionFields", "parse_completion"]
 

@@ -4,8 +4,9 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from server.api.protocol.answer import Choice, Renderer, Usage, describe_logprobs, json_bytes
-from server.api.protocol.response_events import (
+from server.payloads import FinishReason, TextChunk, ToolCallDelta
+from server.protocol.rendering import Choice, Renderer, Usage, describe_logprobs, json_bytes
+from server.protocol.responses.response_events import (
     Events,
     FunctionCallWriter,
     ItemWriter,
@@ -13,7 +14,7 @@ from server.api.protocol.response_events import (
     ReasoningWriter,
     new_id,
 )
-from server.api.protocol.response_object import (
+from server.protocol.responses.response_object import (
     ErrorCode,
     FunctionCall,
     IncompleteDetails,
@@ -27,7 +28,6 @@ from server.api.protocol.response_object import (
     ResponseUsage,
     Status,
 )
-from server.payloads import FinishReason, TextChunk, ToolCallDelta
 
 __all__ = ["ResponseRenderer"]
 

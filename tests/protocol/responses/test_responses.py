@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from server.api.protocol.answer import GenerationCall
-from server.api.protocol.responses import parse_response
 from server.errors import InvalidRequestError
 from server.payloads import GenerationRequest
+from server.protocol.rendering import GenerationCall
+from server.protocol.responses.responses import parse_response
 
 
 def parse(**fields: Any) -> GenerationCall:

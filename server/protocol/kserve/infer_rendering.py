@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from typing import Any
 
-from server.api.protocol.answer import json_bytes
-from server.api.protocol.infer import InferCall
-from server.api.protocol.tensor_json import json_values
 from server.payloads import InferResponse
+from server.protocol.kserve.infer import InferCall
+from server.protocol.kserve.tensor_json import json_values
+from server.protocol.rendering import json_bytes
 from server.tensors import Tensor
 
 __all__ = ["render_infer"]

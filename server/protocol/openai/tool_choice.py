@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
-from server.api.protocol.messages import parse_tools
-from server.api.protocol.refusal import refuse_value
 from server.errors import InvalidRequestError, did_you_mean
+from server.protocol.openai.messages import parse_tools
+from server.protocol.refusal import refuse_value
 
 __all__ = ["ToolFields", "parse_tool_fields"]
 
