@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from server.api import (
+from server.api.endpoint import add_routes
+from server.api.endpoints import (
     generation,
     infer,
     model_metadata,
@@ -15,14 +16,13 @@ from server.api import (
     stored_responses,
     tokenization,
 )
-from server.api.auth import key_middleware
-from server.api.cors import cors_signal, preflight_middleware
-from server.api.endpoint import add_routes
+from server.api.endpoints.openapi import openapi_endpoint
 from server.api.errors import error_middleware
 from server.api.keys import MODEL_MANAGER
-from server.api.openapi import openapi_endpoint
+from server.api.middleware.auth import key_middleware
+from server.api.middleware.cors import cors_signal, preflight_middleware
+from server.api.middleware.timeout import timeout_middleware
 from server.api.settings import HttpSettings
-from server.api.timeout import timeout_middleware
 from server.models.model_manager import ModelManager
 
 __all__ = ["create_app"]

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from aiohttp import web
 
 from server.api.app import create_app
-from server.api.http_log import protocol_logger
+from server.api.middleware.http_log import protocol_logger
 from server.api.settings import HttpSettings
 from server.errors import ConfigError
 from server.models.model_manager import ModelManager

@@ -13,8 +13,8 @@ from openai import AsyncOpenAI
 from support.api_document import check_answer
 
 from server.api.app import ENDPOINTS
+from server.api.endpoints.openapi import describe_endpoints
 from server.api.http_server import HttpServer, open_sockets
-from server.api.openapi import describe_endpoints
 from server.api.settings import HttpSettings
 from server.models.model_manager import ModelManager
 

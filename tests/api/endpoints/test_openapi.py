@@ -7,7 +7,7 @@ from openapi_spec_validator import validate
 from support.serving import Server
 
 from server.api.app import create_app
-from server.api.openapi import documented_path
+from server.api.endpoints.openapi import documented_path
 from server.models.config import ServerConfig
 from server.models.model_manager import ModelManager
 

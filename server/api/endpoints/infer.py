@@ -8,8 +8,8 @@ from aiohttp import web
 
 from server.api.body import read_plain_body
 from server.api.endpoint import Answer, Endpoint, Schema, error_answers
+from server.api.endpoints.model_metadata import find_model
 from server.api.graphs import graph_between
-from server.api.model_metadata import find_model
 from server.errors import GenerationError
 from server.graph import Graph
 from server.payloads import InferRequest, InferResponse

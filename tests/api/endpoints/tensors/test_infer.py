@@ -18,7 +18,7 @@ from support.openvino_models import (
 )
 from support.serving import Server, running_server
 
-from server.api import infer
+from server.api.endpoints import infer
 from server.models.config import load_config
 from server.models.model_manager import ModelManager
 

@@ -37,6 +37,6 @@ def test_our_own_errors_keep_their_traceback(caplog: pytest.LogCaptureFixture) -
     try:
         raise RuntimeError("a bug")
     except RuntimeError:
-        logging.getLogger("server.api.http_log").exception("Error handling request")
+        logging.getLogger("server.api.middleware.http_log").exception("Error handling request")
     (record,) = caplog.records
     assert (record.levelno, record.exc_info is not None) == (logging.ERROR, True)
