@@ -5,13 +5,13 @@ from server.graph.config import GraphConfig, NodeConfig
 from server.graph.context import OpenContext, ProcessContext, Surroundings
 from server.graph.contract import Contract, Tag
 from server.graph.graph import Graph
-from server.graph.options import UInt64
-from server.graph.parser import load_graph_config, parse_graph_config
 from server.graph.registry import CalculatorInfo, calculator_file, list_calculators
 from server.graph.run import GraphRun
 from server.graph.stream import EndOfStream, InputStream, OutputStream, StreamClosed
 from server.graph.subgraph import Subgraph
-from server.graph.validation import ValidatedGraph, validate, validate_file
+from server.graph.text.options import UInt64
+from server.graph.text.parser import load_graph_config, parse_graph_config
+from server.graph.validation.validation import ValidatedGraph, validate, validate_file
 
 __all__ = [
     "Calculator",

@@ -16,8 +16,8 @@ from server.graph.containment import Containment
 from server.graph.context import OpenContext, Surroundings
 from server.graph.contract import Tag
 from server.graph.run import GraphRun, OpenedNode, StreamLayout
-from server.graph.stream_types import CheckedNode
-from server.graph.validation import ValidatedGraph, validate
+from server.graph.validation.stream_types import CheckedNode
+from server.graph.validation.validation import ValidatedGraph, validate
 
 __all__ = ["Graph"]
 

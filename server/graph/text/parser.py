@@ -7,10 +7,10 @@ from typing import Any
 
 from server.errors import GraphParseError
 from server.graph.config import DEFAULT_MAX_QUEUE_SIZE, GraphConfig, NodeConfig, Position
-from server.graph.options import OptionsBlock, OptionsText, explain
-from server.graph.proto_file import config_message_class
 from server.graph.registry import close_names
-from server.graph.source_text import Body, Field, ParseProblem, SourceText
+from server.graph.text.options import OptionsBlock, OptionsText, explain
+from server.graph.text.proto_file import config_message_class
+from server.graph.text.source_text import Body, Field, ParseProblem, SourceText
 
 __all__ = ["load_graph_config", "parse_graph_config"]
 

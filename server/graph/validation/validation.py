@@ -10,8 +10,6 @@ from server.errors import GraphValidationError, ServingError
 from server.graph.calculator import Calculator
 from server.graph.config import GraphConfig, NodeConfig, Port
 from server.graph.contract import Contract, Tag
-from server.graph.options import OptionsError, OptionsText, make_options
-from server.graph.parser import load_graph_config
 from server.graph.registry import (
     NodeClass,
     UnknownCalculatorError,
@@ -19,9 +17,11 @@ from server.graph.registry import (
     close_names,
     resolve_calculator,
 )
-from server.graph.stream_types import CheckedNode
 from server.graph.subgraph import OuterPorts, Subgraph, SubgraphError, inline_subgraph
-from server.graph.wiring import ValidatedGraph, wire
+from server.graph.text.options import OptionsError, OptionsText, make_options
+from server.graph.text.parser import load_graph_config
+from server.graph.validation.stream_types import CheckedNode
+from server.graph.validation.wiring import ValidatedGraph, wire
 
 __all__ = ["ValidatedGraph", "validate", "validate_file"]
 

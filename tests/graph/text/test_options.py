@@ -7,7 +7,7 @@ import pytest
 from support.graph_fakes import Eviction, LlmOptions, Mode
 
 from server.graph import UInt64, parse_graph_config
-from server.graph.options import OptionsError, make_options, proto_name
+from server.graph.text.options import OptionsError, make_options, proto_name
 
 
 def parse(cls: type, text: str, name: str | None = None) -> Any:

@@ -5,8 +5,8 @@ from support.graph_fakes import Eviction, LlmOptions, Mode
 
 from server.errors import GraphParseError
 from server.graph import load_graph_config, parse_graph_config, validate
-from server.graph import parser as parser_module
 from server.graph.config import DEFAULT_MAX_QUEUE_SIZE, NodeConfig, Port, Position
+from server.graph.text import parser as parser_module
 
 NODE = 'node { calculator: "X" }'
 

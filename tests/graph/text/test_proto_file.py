@@ -1,4 +1,4 @@
-from server.graph.proto_file import config_message_class
+from server.graph.text.proto_file import config_message_class
 
 
 def test_names_and_numbers_are_those_of_mediapipe() -> None:
