@@ -2,8 +2,8 @@
 
 from server.engine.config import EngineConfig
 from server.engine.kv_cache import bytes_per_block
-from server.engine.memory import RESERVATIONS, available_bytes
 from server.engine.model_loader import LoadedModel
+from server.engine.system.memory import RESERVATIONS, available_bytes
 from server.errors import ModelLoadError
 
 GIB = 2**30

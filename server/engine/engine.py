@@ -10,7 +10,6 @@ from time import perf_counter
 from server.engine.beam_searches import BeamSearches
 from server.engine.cache_sizing import num_kv_blocks
 from server.engine.config import EngineConfig
-from server.engine.huge_pages import collapse_pages
 from server.engine.kv_cache import bytes_per_block
 from server.engine.kv_cache_manager import KVCacheManager
 from server.engine.latency_target import LatencyTarget
@@ -26,6 +25,7 @@ from server.engine.scheduler import Scheduler
 from server.engine.sequence import EngineRequest, Sequence
 from server.engine.stats import EngineStats
 from server.engine.step_costs import StepCosts
+from server.engine.system.huge_pages import collapse_pages
 from server.engine.token_constraint import TokenConstraint
 from server.engine.tuned_model import TunedModel
 from server.engine.warm_up import warm_up

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import openvino as ov
 
-from server.engine.huge_pages import prefer_huge_pages
 from server.engine.kv_cache_manager import BlockCopy
-from server.engine.memory import RESERVATIONS
+from server.engine.system.huge_pages import prefer_huge_pages
+from server.engine.system.memory import RESERVATIONS
 from server.errors import ModelLoadError
 
 CPU_BLOCK_SIZE = 32

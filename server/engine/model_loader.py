@@ -10,13 +10,13 @@ import openvino as ov
 from openvino._offline_transformations import paged_attention_transformation
 
 from server.engine.config import PluginValue
-from server.engine.file_lease import FileLease
 from server.engine.graph_output import ModelOutput, part_model
 from server.engine.int8_head import quantize_rows
 from server.engine.kv_cache import CacheInput, block_size_of, cache_inputs
 from server.engine.model_files import MODEL_FILE
 from server.engine.single_thread import with_safe_precision
 from server.engine.step_inputs import SAMPLED_ROWS_INPUT
+from server.engine.system.file_lease import FileLease
 from server.errors import ModelLoadError
 
 logger = logging.getLogger(__name__)

@@ -21,8 +21,8 @@ from server.engine.kv_cache import (
     bytes_per_block,
     cache_inputs,
 )
-from server.engine.memory import RESERVATIONS
 from server.engine.model_loader import LoadedModel, load_model
+from server.engine.system.memory import RESERVATIONS
 from server.errors import ModelLoadError
 
 HEADS, SIZE = 2, 64

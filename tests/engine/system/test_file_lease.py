@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from server.engine import file_lease
-from server.engine.file_lease import FileLease
 from server.engine.model_files import MODEL_FILE
 from server.engine.model_loader import load_model
+from server.engine.system import file_lease
+from server.engine.system.file_lease import FileLease
 
 SCRIPT = """
 import subprocess, sys

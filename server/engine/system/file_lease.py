@@ -11,7 +11,7 @@ import weakref
 from pathlib import Path
 from time import sleep
 
-from server.engine.mappings import advise, read_mappings
+from server.engine.system.mappings import advise, read_mappings
 
 logger = logging.getLogger(__name__)
 

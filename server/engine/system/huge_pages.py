@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from server.engine.mappings import advise, read_mappings
+from server.engine.system.mappings import advise, read_mappings
 
 logger = logging.getLogger(__name__)
 

@@ -9,9 +9,14 @@ import numpy as np
 import openvino as ov
 import pytest
 
-from server.engine import huge_pages
-from server.engine.huge_pages import HUGE_PAGE_BYTES, SETTING, collapse_pages, prefer_huge_pages
 from server.engine.kv_cache import CacheInput, HostKVCache
+from server.engine.system import huge_pages
+from server.engine.system.huge_pages import (
+    HUGE_PAGE_BYTES,
+    SETTING,
+    collapse_pages,
+    prefer_huge_pages,
+)
 
 pytestmark = pytest.mark.skipif(
     not SETTING.is_file() or "[never]" in SETTING.read_text(), reason="a kernel without huge pages"

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from server.engine.cpu_quota import num_allowed_cpus
+from server.engine.system.cpu_quota import num_allowed_cpus
 
 NUM_CPUS = len(os.sched_getaffinity(0))
 
