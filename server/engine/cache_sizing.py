@@ -1,7 +1,7 @@
 """How many KV blocks an engine reserves."""
 
 from server.engine.config import EngineConfig
-from server.engine.kv_cache import bytes_per_block
+from server.engine.kv.kv_cache import bytes_per_block
 from server.engine.model_loader import LoadedModel
 from server.engine.system.memory import RESERVATIONS, available_bytes
 from server.errors import ModelLoadError

@@ -10,8 +10,8 @@ from time import perf_counter
 from server.engine.beam_searches import BeamSearches
 from server.engine.cache_sizing import num_kv_blocks
 from server.engine.config import EngineConfig
-from server.engine.kv_cache import bytes_per_block
-from server.engine.kv_cache_manager import KVCacheManager
+from server.engine.kv.kv_cache import bytes_per_block
+from server.engine.kv.kv_cache_manager import KVCacheManager
 from server.engine.latency_target import LatencyTarget
 from server.engine.limits import RequestLimits
 from server.engine.model_info import read_model_info

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import openvino as ov
 
-from server.engine.kv_cache import DeviceKVCache, HostKVCache
+from server.engine.kv.kv_cache import DeviceKVCache, HostKVCache
 from server.engine.logits import Logits
 from server.engine.logprobs import PromptLogprobs
 from server.engine.model_loader import LoadedModel

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from server.engine.kv_cache_manager import BlockCopy
+from server.engine.kv.kv_cache_manager import BlockCopy
 from server.engine.sequence import Sequence
 from server.engine.step_costs import context_work
 

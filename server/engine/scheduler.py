@@ -2,7 +2,7 @@
 
 from bisect import insort
 
-from server.engine.kv_cache_manager import KVCacheManager
+from server.engine.kv.kv_cache_manager import KVCacheManager
 from server.engine.latency_target import LatencyTarget
 from server.engine.oldest_share import OldestShare
 from server.engine.prefix_sharing import PrefixSharing

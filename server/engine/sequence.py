@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from server.engine.block_pool import ROOT_PREFIX
+from server.engine.kv.block_pool import ROOT_PREFIX
 from server.engine.logprobs import PromptLogprobs
 from server.engine.token_constraint import TokenConstraint
 from server.payloads import FinishReason, SamplingParams

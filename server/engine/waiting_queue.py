@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from server.engine.kv_cache_manager import CachedPrefix, KVCacheManager
+from server.engine.kv.kv_cache_manager import CachedPrefix, KVCacheManager
 from server.engine.sequence import Sequence
 
 MAX_BYPASSES = 64

@@ -13,7 +13,7 @@ from support.fake_engine import NO_TARGET
 from server.engine.beam_candidates import find_candidates
 from server.engine.beam_search import BeamSearch
 from server.engine.beam_searches import BeamSearches
-from server.engine.kv_cache_manager import KVCacheManager
+from server.engine.kv.kv_cache_manager import KVCacheManager
 from server.engine.model_runner import StepOutput
 from server.engine.outputs import SequenceOutput
 from server.engine.sampler import BAD_LOGITS

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from support.fake_engine import SIZE, FakeEngine, parts
 
-from server.engine.block_pool import BlockPool
+from server.engine.kv.block_pool import BlockPool
 from server.engine.sequence import Sequence, SequenceStatus
 from server.engine.waiting_queue import MAX_BYPASSES
 

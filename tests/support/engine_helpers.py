@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from server.engine.engine import LLMEngine
-from server.engine.kv_cache_manager import KVCacheManager
+from server.engine.kv.kv_cache_manager import KVCacheManager
 from server.engine.logits import Logits
 from server.engine.outputs import SequenceOutput
 from server.engine.sequence import EngineRequest

@@ -5,7 +5,7 @@ from typing import Any
 
 from support.engine_helpers import check_blocks, make_sequence
 
-from server.engine.kv_cache_manager import KVCacheManager
+from server.engine.kv.kv_cache_manager import KVCacheManager
 from server.engine.latency_target import LatencyTarget
 from server.engine.scheduled_step import ScheduledStep
 from server.engine.scheduler import Scheduler

@@ -9,7 +9,7 @@ import numpy as np
 import openvino as ov
 import pytest
 
-from server.engine.kv_cache import CacheInput, HostKVCache
+from server.engine.kv.kv_cache import CacheInput, HostKVCache
 from server.engine.system import huge_pages
 from server.engine.system.huge_pages import (
     HUGE_PAGE_BYTES,

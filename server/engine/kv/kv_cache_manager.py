@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from server.engine.block_pool import ROOT_PREFIX, BlockContent, BlockPool
+from server.engine.kv.block_pool import ROOT_PREFIX, BlockContent, BlockPool
 from server.engine.sequence import Sequence
 
 BlockCopy = tuple[int, int]

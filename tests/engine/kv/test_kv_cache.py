@@ -10,10 +10,11 @@ import openvino as ov
 import pytest
 from support.engine_helpers import F32
 
-from server.engine import cache_sizing, kv_cache
+from server.engine import cache_sizing
 from server.engine.cache_sizing import GIB, holds_wide_elements, num_kv_blocks
 from server.engine.config import EngineConfig
-from server.engine.kv_cache import (
+from server.engine.kv import kv_cache
+from server.engine.kv.kv_cache import (
     CacheInput,
     DeviceKVCache,
     HostKVCache,

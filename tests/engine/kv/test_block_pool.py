@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from server.engine.block_pool import ROOT_PREFIX, BlockContent, BlockPool
+from server.engine.kv.block_pool import ROOT_PREFIX, BlockContent, BlockPool
 
 
 def of(tokens: bytes, salt: bytes = b"") -> BlockContent:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import openvino as ov
 
-from server.engine.kv_cache_manager import BlockCopy
+from server.engine.kv.kv_cache_manager import BlockCopy
 from server.engine.system.huge_pages import prefer_huge_pages
 from server.engine.system.memory import RESERVATIONS
 from server.errors import ModelLoadError

@@ -5,8 +5,8 @@ import random
 import pytest
 from support.engine_helpers import check_blocks, make_request, make_sequence
 
-from server.engine import block_pool
-from server.engine.kv_cache_manager import KVCacheManager
+from server.engine.kv import block_pool
+from server.engine.kv.kv_cache_manager import KVCacheManager
 from server.engine.sequence import Sequence
 
 SIZE = 4
