@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from server.engine.logit_shaping import is_shaped, shape_logits
-from server.engine.logits import Logits
-from server.engine.logprobs import log_sums
+from server.engine.sampling.logits import Logits
+from server.engine.sampling.logits_processors import is_shaped, shape_logits
+from server.engine.sampling.logprobs import log_sums
 from server.engine.sequence import Sequence
 from server.payloads import TokenIdLogprobs
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from server.engine.beam_candidates import Candidates, find_candidates
-from server.engine.logits import Logits
-from server.engine.sampler import BAD_LOGITS
+from server.engine.sampling.logits import Logits
+from server.engine.sampling.sampler import BAD_LOGITS
 from server.engine.scheduler import Scheduler
 from server.engine.sequence import EngineRequest, GrowableArray, Sequence
 from server.payloads import FinishReason, TokenIdLogprobs

@@ -19,7 +19,7 @@ from server.engine.model_loader import LoadedModel
 from server.engine.model_runner import ModelRunner
 from server.engine.outputs import SequenceOutput
 from server.engine.sampled_choices import SampledChoices
-from server.engine.sampler import sample
+from server.engine.sampling.sampler import sample
 from server.engine.scheduled_step import ScheduledStep
 from server.engine.scheduler import Scheduler
 from server.engine.sequence import EngineRequest, Sequence

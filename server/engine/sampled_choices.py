@@ -3,7 +3,7 @@
 from collections.abc import Sequence as Rows
 
 from server.engine.outputs import SequenceOutput
-from server.engine.sampler import BAD_LOGITS, SampledToken
+from server.engine.sampling.sampler import BAD_LOGITS, SampledToken
 from server.engine.scheduler import Scheduler
 from server.engine.sequence import EngineRequest, Sequence
 from server.engine.stats import EngineStats

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from server.engine.kv.block_pool import ROOT_PREFIX
-from server.engine.logprobs import PromptLogprobs
+from server.engine.sampling.logprobs import PromptLogprobs
 from server.engine.token_constraint import TokenConstraint
 from server.payloads import FinishReason, SamplingParams
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from server.engine.logprobs import PromptLogprobs
+from server.engine.sampling.logprobs import PromptLogprobs
 from server.engine.scheduled_step import ScheduledStep
 from server.engine.sequence import Sequence
 from server.engine.step_sizes import StepSizes

@@ -16,7 +16,7 @@ from server.engine.beam_searches import BeamSearches
 from server.engine.kv.kv_cache_manager import KVCacheManager
 from server.engine.model_runner import StepOutput
 from server.engine.outputs import SequenceOutput
-from server.engine.sampler import BAD_LOGITS
+from server.engine.sampling.sampler import BAD_LOGITS
 from server.engine.scheduler import Scheduler
 from server.engine.sequence import EngineRequest, Sequence
 from server.engine.stats import EngineStats

@@ -10,11 +10,11 @@ import numpy.typing as npt
 
 from server.engine.engine import LLMEngine
 from server.engine.kv.kv_cache_manager import KVCacheManager
-from server.engine.logits import Logits
 from server.engine.outputs import SequenceOutput
+from server.engine.sampling.logits import Logits
+from server.engine.sampling.vocab_tiles import Stretches
 from server.engine.sequence import EngineRequest
 from server.engine.sequence import Sequence as EngineSequence
-from server.engine.stretches import Stretches
 from server.payloads import SamplingParams
 
 F32 = {"KV_CACHE_PRECISION": "f32", "INFERENCE_PRECISION_HINT": "f32"}

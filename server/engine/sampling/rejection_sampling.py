@@ -8,8 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from server.engine.drawing import LOWEST_TEMPERATURE, NOTHING, positions, weights_below
-from server.engine.logits import Logits
+from server.engine.sampling.logits import Logits
+from server.engine.sampling.random_sampling import (
+    LOWEST_TEMPERATURE,
+    NOTHING,
+    positions,
+    weights_below,
+)
 from server.payloads import SamplingParams
 
 Bools = npt.NDArray[np.bool_]

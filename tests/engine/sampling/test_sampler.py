@@ -9,9 +9,9 @@ import pytest
 import torch
 from support.engine_helpers import logits_of, make_sequence, values_of
 
-from server.engine.drawing import NUM_UNIFORMS, draw
-from server.engine.logits import Logits
-from server.engine.sampler import BLOCK_ELEMENTS, sample
+from server.engine.sampling.logits import Logits
+from server.engine.sampling.random_sampling import NUM_UNIFORMS, draw
+from server.engine.sampling.sampler import BLOCK_ELEMENTS, sample
 from server.engine.sequence import Sequence as EngineSequence
 from server.payloads import SamplingParams
 

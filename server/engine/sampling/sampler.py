@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from server.engine.drawing import NOTHING, NUM_UNIFORMS, draw
-from server.engine.logit_shaping import is_shaped, shape_logits, shaped_tokens
-from server.engine.logits import Logits
-from server.engine.logprobs import chosen_logprobs
-from server.engine.rejection import draw_by_rejection, is_for_rejection
+from server.engine.sampling.logits import Logits
+from server.engine.sampling.logits_processors import is_shaped, shape_logits, shaped_tokens
+from server.engine.sampling.logprobs import chosen_logprobs
+from server.engine.sampling.random_sampling import NOTHING, NUM_UNIFORMS, draw
+from server.engine.sampling.rejection_sampling import draw_by_rejection, is_for_rejection
 from server.engine.sequence import Sequence
 from server.payloads import TokenIdLogprobs
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 from support.engine_helpers import logits_of, values_of
 
-from server.engine.drawing import NUM_UNIFORMS, draw
+from server.engine.sampling.random_sampling import NUM_UNIFORMS, draw
 from server.payloads import SamplingParams
 
 Array = npt.NDArray[Any]

@@ -8,10 +8,11 @@ import numpy.typing as npt
 import pytest
 from support.engine_helpers import logits_of, make_sequence
 
-from server.engine import rejection, sampler
-from server.engine.drawing import NOTHING
-from server.engine.rejection import draw_by_rejection, is_for_rejection
-from server.engine.sampler import sample
+from server.engine.sampling import rejection_sampling as rejection
+from server.engine.sampling import sampler
+from server.engine.sampling.random_sampling import NOTHING
+from server.engine.sampling.rejection_sampling import draw_by_rejection, is_for_rejection
+from server.engine.sampling.sampler import sample
 from server.payloads import SamplingParams
 
 Array = npt.NDArray[Any]

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from server.engine.logits import Logits
+from server.engine.sampling.logits import Logits
 from server.payloads import TokenIdLogprobs
 
 __all__ = ["PromptLogprobs", "chosen_logprobs", "log_sums"]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from server.engine.logits import PART, Logits, TokenLogits
+from server.engine.sampling.logits import PART, Logits, TokenLogits
 from server.payloads import SamplingParams
 
 Bools = npt.NDArray[np.bool_]

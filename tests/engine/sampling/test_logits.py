@@ -7,8 +7,8 @@ import numpy.typing as npt
 import pytest
 from support.engine_helpers import logits_of, values_of
 
-from server.engine.logits import Logits
-from server.engine.logprobs import log_sums
+from server.engine.sampling.logits import Logits
+from server.engine.sampling.logprobs import log_sums
 
 Array = npt.NDArray[Any]
 

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from server.engine.stretches import Stretches
+from server.engine.sampling.vocab_tiles import Stretches
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
