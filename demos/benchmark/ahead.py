@@ -16,7 +16,7 @@ import numpy as np
 
 from server.engine.config import EngineConfig
 from server.engine.engine import LLMEngine
-from server.engine.scheduled_step import ScheduledStep
+from server.engine.scheduling.scheduled_step import ScheduledStep
 from server.payloads import SamplingParams
 
 PROMPT = 100

@@ -8,7 +8,7 @@ import numpy as np
 from server.engine.beam_candidates import Candidates, find_candidates
 from server.engine.sampling.logits import Logits
 from server.engine.sampling.sampler import BAD_LOGITS
-from server.engine.scheduler import Scheduler
+from server.engine.scheduling.scheduler import Scheduler
 from server.engine.sequence import EngineRequest, GrowableArray, Sequence
 from server.payloads import FinishReason, TokenIdLogprobs
 

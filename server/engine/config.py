@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from server.engine.latency_target import DEFAULT_TARGET_MS
+from server.engine.scheduling.latency_target import DEFAULT_TARGET_MS
 from server.errors import ConfigError
 
 PluginValue = str | int | float | bool

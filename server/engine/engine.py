@@ -12,7 +12,6 @@ from server.engine.cache_sizing import num_kv_blocks
 from server.engine.config import EngineConfig
 from server.engine.kv.kv_cache import bytes_per_block
 from server.engine.kv.kv_cache_manager import KVCacheManager
-from server.engine.latency_target import LatencyTarget
 from server.engine.limits import RequestLimits
 from server.engine.model_info import read_model_info
 from server.engine.model_loader import LoadedModel
@@ -20,11 +19,12 @@ from server.engine.model_runner import ModelRunner
 from server.engine.outputs import SequenceOutput
 from server.engine.sampled_choices import SampledChoices
 from server.engine.sampling.sampler import sample
-from server.engine.scheduled_step import ScheduledStep
-from server.engine.scheduler import Scheduler
+from server.engine.scheduling.latency_target import LatencyTarget
+from server.engine.scheduling.scheduled_step import ScheduledStep
+from server.engine.scheduling.scheduler import Scheduler
+from server.engine.scheduling.step_costs import StepCosts
 from server.engine.sequence import EngineRequest, Sequence
 from server.engine.stats import EngineStats
-from server.engine.step_costs import StepCosts
 from server.engine.system.huge_pages import collapse_pages
 from server.engine.token_constraint import TokenConstraint
 from server.engine.tuned_model import TunedModel

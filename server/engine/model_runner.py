@@ -14,7 +14,7 @@ from server.engine.model_loader import LoadedModel
 from server.engine.sampling.logits import Logits
 from server.engine.sampling.logprobs import PromptLogprobs
 from server.engine.sampling.vocab_tiles import Stretches
-from server.engine.scheduled_step import ScheduledStep
+from server.engine.scheduling.scheduled_step import ScheduledStep
 from server.engine.sequence import Sequence
 from server.engine.stats import EngineStats
 from server.engine.step_inputs import PromptRows, StepInputs, StepPacker, put_tokens

@@ -4,7 +4,7 @@ from collections.abc import Sequence as Rows
 
 from server.engine.outputs import SequenceOutput
 from server.engine.sampling.sampler import BAD_LOGITS, SampledToken
-from server.engine.scheduler import Scheduler
+from server.engine.scheduling.scheduler import Scheduler
 from server.engine.sequence import EngineRequest, Sequence
 from server.engine.stats import EngineStats
 from server.errors import GenerationError, RequestError

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from server.engine.sampling.logprobs import PromptLogprobs
-from server.engine.scheduled_step import ScheduledStep
+from server.engine.scheduling.scheduled_step import ScheduledStep
 from server.engine.sequence import Sequence
 from server.engine.step_sizes import StepSizes
 

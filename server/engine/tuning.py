@@ -14,7 +14,7 @@ from server.engine.cache_sizing import holds_wide_elements
 from server.engine.config import EngineConfig
 from server.engine.model_loader import LoadedModel, check_files, load_model
 from server.engine.model_runner import ModelRunner
-from server.engine.scheduled_step import ScheduledStep
+from server.engine.scheduling.scheduled_step import ScheduledStep
 from server.engine.sequence import EngineRequest, Sequence
 from server.engine.stats import EngineStats
 from server.engine.system.cpu_quota import num_allowed_cpus

@@ -5,7 +5,7 @@ from pathlib import Path
 from time import monotonic
 
 from server.engine.model_runner import ModelRunner
-from server.engine.step_costs import StepCosts
+from server.engine.scheduling.step_costs import StepCosts
 from server.errors import ModelLoadError
 
 logger = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from server.engine.kv.kv_cache_manager import KVCacheManager
 from server.engine.model_runner import StepOutput
 from server.engine.outputs import SequenceOutput
 from server.engine.sampling.sampler import BAD_LOGITS
-from server.engine.scheduler import Scheduler
+from server.engine.scheduling.scheduler import Scheduler
 from server.engine.sequence import EngineRequest, Sequence
 from server.engine.stats import EngineStats
 

@@ -8,8 +8,8 @@ import pytest
 from support.engine_helpers import check_blocks, generate, run_to_end, start, tokens_of
 from support.greedy_requests import SOME, MakeEngine, Prompts, params, some
 
+from server.engine.scheduling.step_costs import StepCosts
 from server.engine.sequence import SequenceStatus
-from server.engine.step_costs import StepCosts
 
 
 def test_greedy_tokens_are_those_of_transformers(

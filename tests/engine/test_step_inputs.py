@@ -1,7 +1,7 @@
 import numpy as np
 from support.engine_helpers import make_sequence
 
-from server.engine.scheduled_step import ScheduledStep
+from server.engine.scheduling.scheduled_step import ScheduledStep
 from server.engine.sequence import Sequence
 from server.engine.step_inputs import StepPacker
 from server.engine.step_sizes import StepSizes

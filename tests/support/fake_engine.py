@@ -6,12 +6,12 @@ from typing import Any
 from support.engine_helpers import check_blocks, make_sequence
 
 from server.engine.kv.kv_cache_manager import KVCacheManager
-from server.engine.latency_target import LatencyTarget
-from server.engine.scheduled_step import ScheduledStep
-from server.engine.scheduler import Scheduler
+from server.engine.scheduling.latency_target import LatencyTarget
+from server.engine.scheduling.scheduled_step import ScheduledStep
+from server.engine.scheduling.scheduler import Scheduler
+from server.engine.scheduling.step_costs import StepCosts
 from server.engine.sequence import Sequence, SequenceStatus
 from server.engine.stats import EngineStats
-from server.engine.step_costs import StepCosts
 
 SIZE = 4
 

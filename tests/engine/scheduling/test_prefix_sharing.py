@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from support.fake_engine import SIZE, FakeEngine, parts
 
-from server.engine.prefix_sharing import PrefixSharing
-from server.engine.scheduled_step import ScheduledStep
+from server.engine.scheduling.prefix_sharing import PrefixSharing
+from server.engine.scheduling.scheduled_step import ScheduledStep
 from server.engine.sequence import Sequence
 
 PREFIX = list(range(100, 132))

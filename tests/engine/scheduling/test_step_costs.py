@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from server.engine.step_costs import MIN_CONTEXT, StepCosts, context_work
+from server.engine.scheduling.step_costs import MIN_CONTEXT, StepCosts, context_work
 
 
 def learn(costs: StepCosts, *seen: tuple[int, float, float]) -> StepCosts:

@@ -9,7 +9,7 @@ from support.fake_engine import SIZE, FakeEngine
 from support.greedy_requests import MakeEngine, Prompts, params
 
 from server.engine.model_runner import ModelRunner
-from server.engine.scheduled_step import ScheduledStep
+from server.engine.scheduling.scheduled_step import ScheduledStep
 from server.engine.sequence import Sequence
 from server.engine.step_inputs import StepInputs, StepPacker, put_tokens
 from server.engine.step_sizes import StepSizes

@@ -7,8 +7,8 @@ import pytest
 from support.fake_engine import SIZE, FakeEngine, parts
 
 from server.engine.kv.block_pool import BlockPool
+from server.engine.scheduling.waiting_queue import MAX_BYPASSES
 from server.engine.sequence import Sequence, SequenceStatus
-from server.engine.waiting_queue import MAX_BYPASSES
 
 
 def steps_until(engine: FakeEngine, sequence: Sequence, limit: int) -> int:

@@ -2,7 +2,7 @@
 
 from support.engine_helpers import make_sequence
 
-from server.engine.oldest_share import OldestShare
+from server.engine.scheduling.oldest_share import OldestShare
 from server.engine.sequence import Sequence
 
 

@@ -1,6 +1,6 @@
 """How much a step may hold while answers are waiting for their next tokens."""
 
-from server.engine.step_costs import StepCosts, context_work
+from server.engine.scheduling.step_costs import StepCosts, context_work
 
 DEFAULT_TARGET_MS = 200
 """Five tokens a second for every reader, while others' prompts are read."""

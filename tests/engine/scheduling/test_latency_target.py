@@ -5,8 +5,8 @@ import random
 import pytest
 from support.fake_engine import FakeEngine, parts
 
-from server.engine.latency_target import MIN_CHUNK, LatencyTarget
-from server.engine.step_costs import StepCosts, context_work
+from server.engine.scheduling.latency_target import MIN_CHUNK, LatencyTarget
+from server.engine.scheduling.step_costs import StepCosts, context_work
 
 
 def make_costs(padding: int = 1, per_work: float = 0.0) -> StepCosts:

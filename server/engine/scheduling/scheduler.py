@@ -3,13 +3,13 @@
 from bisect import insort
 
 from server.engine.kv.kv_cache_manager import KVCacheManager
-from server.engine.latency_target import LatencyTarget
-from server.engine.oldest_share import OldestShare
-from server.engine.prefix_sharing import PrefixSharing
-from server.engine.scheduled_step import ScheduledStep
+from server.engine.scheduling.latency_target import LatencyTarget
+from server.engine.scheduling.oldest_share import OldestShare
+from server.engine.scheduling.prefix_sharing import PrefixSharing
+from server.engine.scheduling.scheduled_step import ScheduledStep
+from server.engine.scheduling.waiting_queue import WaitingQueue, is_overdue
 from server.engine.sequence import Sequence, SequenceStatus
 from server.engine.stats import EngineStats
-from server.engine.waiting_queue import WaitingQueue, is_overdue
 
 
 class Scheduler:

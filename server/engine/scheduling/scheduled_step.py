@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 
 from server.engine.kv.kv_cache_manager import BlockCopy
+from server.engine.scheduling.step_costs import context_work
 from server.engine.sequence import Sequence
-from server.engine.step_costs import context_work
 
 
 @dataclass(slots=True)
