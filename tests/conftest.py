@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from server.engine import tuned_model
-from server.engine.tuning import Tuning
+from server.engine.model import tuned_model
+from server.engine.model.tuning import Tuning
 
 ROOT = Path(__file__).parents[1]
 TEST_MODELS = ROOT / "build" / "test_models"

@@ -7,7 +7,7 @@ import sys
 
 from server.cli.main import main
 from server.engine import engine
-from server.engine.step_sizes import StepSizes
+from server.engine.model.step_sizes import StepSizes
 
 
 def as_they_are(_: StepSizes, num_tokens: int) -> int:

@@ -2,7 +2,7 @@
 
 from server.engine.beam_candidates import Candidates
 from server.engine.beam_search import BeamSearch
-from server.engine.model_runner import StepOutput
+from server.engine.model.model_runner import StepOutput
 from server.engine.outputs import SequenceOutput
 from server.engine.scheduling.scheduler import Scheduler
 from server.engine.sequence import EngineRequest, Sequence

@@ -8,14 +8,16 @@ from itertools import count
 from time import perf_counter
 
 from server.engine.beam_searches import BeamSearches
-from server.engine.cache_sizing import num_kv_blocks
 from server.engine.config import EngineConfig
 from server.engine.kv.kv_cache import bytes_per_block
 from server.engine.kv.kv_cache_manager import KVCacheManager
 from server.engine.limits import RequestLimits
-from server.engine.model_info import read_model_info
-from server.engine.model_loader import LoadedModel
-from server.engine.model_runner import ModelRunner
+from server.engine.model.cache_sizing import num_kv_blocks
+from server.engine.model.model_info import read_model_info
+from server.engine.model.model_loader import LoadedModel
+from server.engine.model.model_runner import ModelRunner
+from server.engine.model.tuned_model import TunedModel
+from server.engine.model.warm_up import warm_up
 from server.engine.outputs import SequenceOutput
 from server.engine.sampled_choices import SampledChoices
 from server.engine.sampling.sampler import sample
@@ -27,8 +29,6 @@ from server.engine.sequence import EngineRequest, Sequence
 from server.engine.stats import EngineStats
 from server.engine.system.huge_pages import collapse_pages
 from server.engine.token_constraint import TokenConstraint
-from server.engine.tuned_model import TunedModel
-from server.engine.warm_up import warm_up
 from server.errors import (
     GenerationError,
     InvalidRequestError,

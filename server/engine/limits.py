@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from server.engine.config import EngineConfig
-from server.engine.model_loader import LoadedModel
+from server.engine.model.model_loader import LoadedModel
 from server.errors import ContextLengthError, InvalidRequestError
 from server.payloads import SamplingParams
 

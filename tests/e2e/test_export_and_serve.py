@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.server_process import ROOT, server_process
 
-from server.engine.tuning_record import RECORD_FILE
+from server.engine.model.tuning_record import RECORD_FILE
 
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from support.engine_helpers import F32
 
-from server.engine import tuned_model, warm_up
 from server.engine.config import EngineConfig
 from server.engine.engine import LLMEngine
-from server.engine.model_loader import LoadedModel, load_model
+from server.engine.model import tuned_model, warm_up
+from server.engine.model.model_loader import LoadedModel, load_model
 from server.engine.system.memory import RESERVATIONS
 
 PROMPT_LENGTHS = (

@@ -14,7 +14,7 @@ from server.engine.beam_candidates import find_candidates
 from server.engine.beam_search import BeamSearch
 from server.engine.beam_searches import BeamSearches
 from server.engine.kv.kv_cache_manager import KVCacheManager
-from server.engine.model_runner import StepOutput
+from server.engine.model.model_runner import StepOutput
 from server.engine.outputs import SequenceOutput
 from server.engine.sampling.sampler import BAD_LOGITS
 from server.engine.scheduling.scheduler import Scheduler

@@ -248,7 +248,7 @@ def test_what_steps_cost_limits_them_while_answers_are_written(
     make_engine: MakeEngine, prompts: Prompts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("server.engine.engine.StepCosts", SecondsPerToken)
-    monkeypatch.setattr("server.engine.warm_up.MAX_TOKENS", 256)
+    monkeypatch.setattr("server.engine.model.warm_up.MAX_TOKENS", 256)
     engine = make_engine(target_inter_token_latency_ms=1)
     costs = engine._costs
     assert isinstance(costs, SecondsPerToken)

@@ -9,9 +9,9 @@ import pytest
 from support.engine_helpers import run_to_end, start, tokens_of, values_of
 
 from server.engine import engine as engine_module
-from server.engine import tuned_model
 from server.engine.engine import LLMEngine
-from server.engine.model_runner import ModelRunner
+from server.engine.model import tuned_model
+from server.engine.model.model_runner import ModelRunner
 from server.engine.outputs import SequenceOutput
 from server.engine.sequence import EngineRequest
 from server.errors import GenerationError, ModelLoadError, ModelNotReadyError

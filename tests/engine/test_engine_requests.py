@@ -7,7 +7,7 @@ import pytest
 from support.engine_helpers import check_blocks, generate, run_to_end, start, tokens_of
 from support.greedy_requests import MakeEngine, Prompts, params, some
 
-from server.engine.model_info import read_model_info
+from server.engine.model.model_info import read_model_info
 from server.errors import ContextLengthError, InvalidRequestError
 
 

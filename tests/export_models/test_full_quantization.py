@@ -12,7 +12,7 @@ import openvino as ov
 import pytest
 
 from export_models import full_quantization
-from server.engine.model_loader import LEAST_SPARSITY, load_model
+from server.engine.model.model_loader import LEAST_SPARSITY, load_model
 
 CONVERSATION = (
     "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n"

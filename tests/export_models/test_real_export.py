@@ -18,7 +18,7 @@ import pytest
 
 from export_models.model_files import find_missing_part
 from export_models.weight_formats import has_int8_amx
-from server.engine.model_loader import load_model
+from server.engine.model.model_loader import load_model
 from server.models.config import load_config
 
 NUM_LAYERS = 2  # of the checkpoint

@@ -19,9 +19,10 @@ from support.async_readers import (
     until,
 )
 
-from server.engine import async_engine, model_runner
+from server.engine import async_engine
 from server.engine.async_engine import AsyncLLMEngine, OutputCollector
-from server.engine.model_runner import ModelRunner
+from server.engine.model import model_runner
+from server.engine.model.model_runner import ModelRunner
 from server.engine.outputs import SequenceOutput
 from server.engine.sequence import EngineRequest
 from server.errors import (

@@ -17,7 +17,7 @@ from support.async_readers import (
 )
 
 from server.engine import async_engine
-from server.engine.model_runner import ModelRunner
+from server.engine.model.model_runner import ModelRunner
 from server.errors import (
     GenerationError,
     ModelNotReadyError,

@@ -10,8 +10,6 @@ import openvino as ov
 import pytest
 from support.engine_helpers import F32
 
-from server.engine import cache_sizing
-from server.engine.cache_sizing import GIB, holds_wide_elements, num_kv_blocks
 from server.engine.config import EngineConfig
 from server.engine.kv import kv_cache
 from server.engine.kv.kv_cache import (
@@ -22,7 +20,9 @@ from server.engine.kv.kv_cache import (
     bytes_per_block,
     cache_inputs,
 )
-from server.engine.model_loader import LoadedModel, load_model
+from server.engine.model import cache_sizing
+from server.engine.model.cache_sizing import GIB, holds_wide_elements, num_kv_blocks
+from server.engine.model.model_loader import LoadedModel, load_model
 from server.engine.system.memory import RESERVATIONS
 from server.errors import ModelLoadError
 

@@ -8,11 +8,11 @@ from support.engine_helpers import check_blocks, run_to_end, start, tokens_of
 from support.fake_engine import SIZE, FakeEngine
 from support.greedy_requests import MakeEngine, Prompts, params
 
-from server.engine.model_runner import ModelRunner
+from server.engine.model.model_runner import ModelRunner
+from server.engine.model.step_inputs import StepInputs, StepPacker, put_tokens
+from server.engine.model.step_sizes import StepSizes
 from server.engine.scheduling.scheduled_step import ScheduledStep
 from server.engine.sequence import Sequence
-from server.engine.step_inputs import StepInputs, StepPacker, put_tokens
-from server.engine.step_sizes import StepSizes
 
 
 def decoding(num_sequences: int, **fields: int) -> tuple[FakeEngine, list[Sequence]]:

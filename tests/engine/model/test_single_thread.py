@@ -7,13 +7,13 @@ from pathlib import Path
 import openvino as ov
 import pytest
 
-from server.engine.model_loader import load_model
+from server.engine.model.model_loader import load_model
 from server.errors import ModelLoadError
 
 LOAD = """
 import sys
 from pathlib import Path
-from server.engine.model_loader import load_model
+from server.engine.model.model_loader import load_model
 model = load_model(Path(sys.argv[1]), "CPU", eval(sys.argv[2]))
 print(model.layers.get_property("INFERENCE_PRECISION_HINT").get_type_name())
 """

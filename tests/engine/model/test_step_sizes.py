@@ -2,7 +2,7 @@ from itertools import pairwise
 
 import pytest
 
-from server.engine.step_sizes import StepSizes
+from server.engine.model.step_sizes import StepSizes
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 7, 64, 100, 256, 1000, 8192])

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from server.engine.model_info import ModelInfo, read_model_info
+from server.engine.model.model_info import ModelInfo, read_model_info
 from server.errors import ModelLoadError
 
 

@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from server.engine import warm_up as module
+from server.engine.model import warm_up as module
+from server.engine.model.step_sizes import StepSizes
+from server.engine.model.warm_up import warm_up
 from server.engine.scheduling.step_costs import StepCosts
-from server.engine.step_sizes import StepSizes
-from server.engine.warm_up import warm_up
 from server.errors import ModelLoadError
 
 MODEL = Path("model")

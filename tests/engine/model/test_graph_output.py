@@ -5,7 +5,7 @@ import openvino as ov
 import pytest
 from openvino import opset13 as ops
 
-from server.engine.graph_output import ModelOutput, PartedModel, part_model
+from server.engine.model.graph_output import ModelOutput, PartedModel, part_model
 from server.errors import ModelLoadError
 
 WHERE = Path("model.xml")

@@ -1,10 +1,10 @@
 import numpy as np
 from support.engine_helpers import make_sequence
 
+from server.engine.model.step_inputs import StepPacker
+from server.engine.model.step_sizes import StepSizes
 from server.engine.scheduling.scheduled_step import ScheduledStep
 from server.engine.sequence import Sequence
-from server.engine.step_inputs import StepPacker
-from server.engine.step_sizes import StepSizes
 
 SPARE = 99
 PACKER = StepPacker(StepSizes(256), StepSizes(64), spare_block=SPARE, has_positions=True)

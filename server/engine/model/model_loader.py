@@ -10,12 +10,12 @@ import openvino as ov
 from openvino._offline_transformations import paged_attention_transformation
 
 from server.engine.config import PluginValue
-from server.engine.graph_output import ModelOutput, part_model
-from server.engine.int8_head import quantize_rows
 from server.engine.kv.kv_cache import CacheInput, block_size_of, cache_inputs
-from server.engine.model_files import MODEL_FILE
-from server.engine.single_thread import with_safe_precision
-from server.engine.step_inputs import SAMPLED_ROWS_INPUT
+from server.engine.model.graph_output import ModelOutput, part_model
+from server.engine.model.int8_head import quantize_rows
+from server.engine.model.model_files import MODEL_FILE
+from server.engine.model.single_thread import with_safe_precision
+from server.engine.model.step_inputs import SAMPLED_ROWS_INPUT
 from server.engine.system.file_lease import FileLease
 from server.errors import ModelLoadError
 

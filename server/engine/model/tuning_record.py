@@ -10,7 +10,7 @@ import openvino as ov
 
 from server.atomic_files import write_atomically
 from server.engine.config import EngineConfig, PluginValue
-from server.engine.model_files import MODEL_FILE
+from server.engine.model.model_files import MODEL_FILE
 
 logger = logging.getLogger(__name__)
 

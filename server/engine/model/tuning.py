@@ -10,15 +10,15 @@ from time import monotonic, perf_counter
 import numpy as np
 import openvino as ov
 
-from server.engine.cache_sizing import holds_wide_elements
 from server.engine.config import EngineConfig
-from server.engine.model_loader import LoadedModel, check_files, load_model
-from server.engine.model_runner import ModelRunner
+from server.engine.model.cache_sizing import holds_wide_elements
+from server.engine.model.model_loader import LoadedModel, check_files, load_model
+from server.engine.model.model_runner import ModelRunner
+from server.engine.model.tuning_record import Properties, TuningRecord
 from server.engine.scheduling.scheduled_step import ScheduledStep
 from server.engine.sequence import EngineRequest, Sequence
 from server.engine.stats import EngineStats
 from server.engine.system.cpu_quota import num_allowed_cpus
-from server.engine.tuning_record import Properties, TuningRecord
 from server.errors import ModelLoadError
 from server.payloads import SamplingParams
 

@@ -10,7 +10,7 @@ import pytest
 from openvino import opset13 as ops
 from support.engine_helpers import F32
 
-from server.engine.model_loader import MODEL_FILE, load_model
+from server.engine.model.model_loader import MODEL_FILE, load_model
 from server.errors import ModelLoadError
 
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from server.engine import tuned_model, tuning
 from server.engine.config import EngineConfig
 from server.engine.engine import LLMEngine
-from server.engine.tuning import STEPS, Tuning
-from server.engine.tuning_record import RECORD_FILE
+from server.engine.model import tuned_model, tuning
+from server.engine.model.tuning import STEPS, Tuning
+from server.engine.model.tuning_record import RECORD_FILE
 from server.errors import ModelLoadError
 from tests.engine.conftest import load_once
 

@@ -7,7 +7,7 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
-from server.engine.step_inputs import SAMPLED_ROWS_INPUT
+from server.engine.model.step_inputs import SAMPLED_ROWS_INPUT
 from server.errors import ModelLoadError
 
 STRETCHES = (512, 256, 128, 64, 32)

@@ -3,7 +3,7 @@ import openvino as ov
 import pytest
 from openvino import opset13 as ops
 
-from server.engine.int8_head import quantize_rows
+from server.engine.model.int8_head import quantize_rows
 
 HIDDEN, VOCAB = 64, 128
 RNG = np.random.default_rng(0)

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from server.engine.model.step_sizes import StepSizes
 from server.engine.sampling.logprobs import PromptLogprobs
 from server.engine.scheduling.scheduled_step import ScheduledStep
 from server.engine.sequence import Sequence
-from server.engine.step_sizes import StepSizes
 
 TOKENS_INPUT = "input_ids"
 SAMPLED_ROWS_INPUT = "sampled_tokens_indices"

@@ -10,15 +10,15 @@ import numpy.typing as npt
 import openvino as ov
 
 from server.engine.kv.kv_cache import DeviceKVCache, HostKVCache
-from server.engine.model_loader import LoadedModel
+from server.engine.model.model_loader import LoadedModel
+from server.engine.model.step_inputs import PromptRows, StepInputs, StepPacker, put_tokens
+from server.engine.model.step_sizes import StepSizes
 from server.engine.sampling.logits import Logits
 from server.engine.sampling.logprobs import PromptLogprobs
 from server.engine.sampling.vocab_tiles import Stretches
 from server.engine.scheduling.scheduled_step import ScheduledStep
 from server.engine.sequence import Sequence
 from server.engine.stats import EngineStats
-from server.engine.step_inputs import PromptRows, StepInputs, StepPacker, put_tokens
-from server.engine.step_sizes import StepSizes
 
 PromptLogits = tuple[PromptLogprobs, Logits]
 """What gathers the log probabilities of a prompt, and its next rows of logits."""

@@ -4,9 +4,9 @@ import logging
 from typing import Any
 
 from server.engine.config import EngineConfig
-from server.engine.kernels import describe_kernels
-from server.engine.model_loader import LoadedModel, load_model, resolve_device
-from server.engine.tuning import Tuning, tune
+from server.engine.model.kernels import describe_kernels
+from server.engine.model.model_loader import LoadedModel, load_model, resolve_device
+from server.engine.model.tuning import Tuning, tune
 from server.errors import ModelLoadError
 
 logger = logging.getLogger(__name__)

@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 from time import monotonic
 
-from server.engine.model_runner import ModelRunner
+from server.engine.model.model_runner import ModelRunner
 from server.engine.scheduling.step_costs import StepCosts
 from server.errors import ModelLoadError
 

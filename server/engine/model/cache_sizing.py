@@ -2,7 +2,7 @@
 
 from server.engine.config import EngineConfig
 from server.engine.kv.kv_cache import bytes_per_block
-from server.engine.model_loader import LoadedModel
+from server.engine.model.model_loader import LoadedModel
 from server.engine.system.memory import RESERVATIONS, available_bytes
 from server.errors import ModelLoadError
 
