@@ -3,6 +3,6 @@
 from server.engine.async_engine import AsyncLLMEngine, ChoiceOutput
 from server.engine.config import EngineConfig
 from server.engine.engine import LLMEngine
-from server.engine.outputs import SequenceOutput
+from server.engine.requests.outputs import SequenceOutput
 
 __all__ = ["AsyncLLMEngine", "ChoiceOutput", "EngineConfig", "LLMEngine", "SequenceOutput"]

@@ -12,7 +12,7 @@ from time import monotonic
 
 from server.engine.config import EngineConfig
 from server.engine.engine import LLMEngine
-from server.engine.outputs import SequenceOutput
+from server.engine.requests.outputs import SequenceOutput
 from server.engine.sampling.logprobs import PromptLogprobs
 from server.engine.sequence import EngineRequest
 from server.engine.token_constraint import TokenConstraint

@@ -7,19 +7,19 @@ from functools import partial
 from itertools import count
 from time import perf_counter
 
-from server.engine.beam_searches import BeamSearches
 from server.engine.config import EngineConfig
 from server.engine.kv.kv_cache import bytes_per_block
 from server.engine.kv.kv_cache_manager import KVCacheManager
-from server.engine.limits import RequestLimits
 from server.engine.model.cache_sizing import num_kv_blocks
 from server.engine.model.model_info import read_model_info
 from server.engine.model.model_loader import LoadedModel
 from server.engine.model.model_runner import ModelRunner
 from server.engine.model.tuned_model import TunedModel
 from server.engine.model.warm_up import warm_up
-from server.engine.outputs import SequenceOutput
-from server.engine.sampled_choices import SampledChoices
+from server.engine.requests.beam_searches import BeamSearches
+from server.engine.requests.limits import RequestLimits
+from server.engine.requests.outputs import SequenceOutput
+from server.engine.requests.sampled_choices import SampledChoices
 from server.engine.sampling.sampler import sample
 from server.engine.scheduling.latency_target import LatencyTarget
 from server.engine.scheduling.scheduled_step import ScheduledStep

@@ -12,7 +12,7 @@ from server.engine import engine as engine_module
 from server.engine.engine import LLMEngine
 from server.engine.model import tuned_model
 from server.engine.model.model_runner import ModelRunner
-from server.engine.outputs import SequenceOutput
+from server.engine.requests.outputs import SequenceOutput
 from server.engine.sequence import EngineRequest
 from server.errors import GenerationError, ModelLoadError, ModelNotReadyError
 from server.payloads import SamplingParams

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from server.engine.engine import LLMEngine
 from server.engine.kv.kv_cache_manager import KVCacheManager
-from server.engine.outputs import SequenceOutput
+from server.engine.requests.outputs import SequenceOutput
 from server.engine.sampling.logits import Logits
 from server.engine.sampling.vocab_tiles import Stretches
 from server.engine.sequence import EngineRequest

@@ -23,7 +23,7 @@ from server.engine import async_engine
 from server.engine.async_engine import AsyncLLMEngine, OutputCollector
 from server.engine.model import model_runner
 from server.engine.model.model_runner import ModelRunner
-from server.engine.outputs import SequenceOutput
+from server.engine.requests.outputs import SequenceOutput
 from server.engine.sequence import EngineRequest
 from server.errors import (
     ContextLengthError,

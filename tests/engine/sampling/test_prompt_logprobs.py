@@ -9,7 +9,7 @@ from support.engine_helpers import check_blocks, logits_of, run_to_end, start, t
 
 from server.engine import engine as engine_module
 from server.engine.engine import LLMEngine
-from server.engine.outputs import SequenceOutput
+from server.engine.requests.outputs import SequenceOutput
 from server.engine.sampling.logprobs import PromptLogprobs
 from server.engine.sequence import EngineRequest
 from server.errors import ContextLengthError, InvalidRequestError

@@ -14,7 +14,7 @@ from support.guiding import compile_schema
 from calculators.byte_table import ByteTable, load_byte_table
 from calculators.guided import GrammarConstraint
 from server.engine.engine import LLMEngine
-from server.engine.outputs import SequenceOutput
+from server.engine.requests.outputs import SequenceOutput
 from server.engine.sequence import EngineRequest
 from server.errors import InvalidRequestError
 from server.payloads import SamplingParams

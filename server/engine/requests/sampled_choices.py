@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence as Rows
 
-from server.engine.outputs import SequenceOutput
+from server.engine.requests.outputs import SequenceOutput
 from server.engine.sampling.sampler import BAD_LOGITS, SampledToken
 from server.engine.scheduling.scheduler import Scheduler
 from server.engine.sequence import EngineRequest, Sequence

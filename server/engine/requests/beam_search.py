@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from server.engine.beam_candidates import Candidates, find_candidates
+from server.engine.requests.beam_candidates import Candidates, find_candidates
 from server.engine.sampling.logits import Logits
 from server.engine.sampling.sampler import BAD_LOGITS
 from server.engine.scheduling.scheduler import Scheduler

@@ -10,7 +10,7 @@ from support.beam_reference import Answers, chat_prompts, generate_with_beams, l
 from support.engine_helpers import check_blocks, run_to_end, start, tokens_of
 
 from server.engine.engine import LLMEngine
-from server.engine.outputs import SequenceOutput
+from server.engine.requests.outputs import SequenceOutput
 from server.engine.sequence import EngineRequest
 from server.errors import ContextLengthError, InvalidRequestError
 from server.payloads import SamplingParams

@@ -10,12 +10,12 @@ import pytest
 from support.engine_helpers import check_blocks, logits_of, make_request, values_of
 from support.fake_engine import NO_TARGET
 
-from server.engine.beam_candidates import find_candidates
-from server.engine.beam_search import BeamSearch
-from server.engine.beam_searches import BeamSearches
 from server.engine.kv.kv_cache_manager import KVCacheManager
 from server.engine.model.model_runner import StepOutput
-from server.engine.outputs import SequenceOutput
+from server.engine.requests.beam_candidates import find_candidates
+from server.engine.requests.beam_search import BeamSearch
+from server.engine.requests.beam_searches import BeamSearches
+from server.engine.requests.outputs import SequenceOutput
 from server.engine.sampling.sampler import BAD_LOGITS
 from server.engine.scheduling.scheduler import Scheduler
 from server.engine.sequence import EngineRequest, Sequence

@@ -1,9 +1,9 @@
 """The beam searches of an engine: which there are, and what a step means for them."""
 
-from server.engine.beam_candidates import Candidates
-from server.engine.beam_search import BeamSearch
 from server.engine.model.model_runner import StepOutput
-from server.engine.outputs import SequenceOutput
+from server.engine.requests.beam_candidates import Candidates
+from server.engine.requests.beam_search import BeamSearch
+from server.engine.requests.outputs import SequenceOutput
 from server.engine.scheduling.scheduler import Scheduler
 from server.engine.sequence import EngineRequest, Sequence
 from server.engine.stats import EngineStats
