@@ -3,13 +3,13 @@
 import asyncio
 from collections.abc import Iterable
 
-from calculators.best_of import BestOf
-from calculators.byte_table import ByteTable
-from calculators.choice_decoder import ChoiceDecoder
+from calculators.llm.best_of import BestOf
 from calculators.output_parsers import OutputFormat
-from calculators.stop_strings import make_matcher
-from calculators.token_logprobs import describe_prompt
-from calculators.tokenizer import Tokenizer
+from calculators.text.byte_table import ByteTable
+from calculators.text.choice_decoder import ChoiceDecoder
+from calculators.text.stop_strings import make_matcher
+from calculators.text.token_logprobs import describe_prompt
+from calculators.text.tokenizer import Tokenizer
 from server.graph import Calculator, Contract, OpenContext, ProcessContext, Tag
 from server.payloads import GenerationRequest, TextChunk, TokenChunk, TokenLogprobs
 

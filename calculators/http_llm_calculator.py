@@ -3,8 +3,8 @@
 from dataclasses import dataclass, fields
 
 from calculators.detokenizer_calculator import DetokenizerCalculator
+from calculators.llm.llm_options import LLMCalculatorOptions
 from calculators.llm_executor_calculator import LLMExecutorCalculator
-from calculators.llm_options import LLMCalculatorOptions
 from calculators.output_parser_calculator import (
     OutputParserCalculator,
     OutputParserCalculatorOptions,

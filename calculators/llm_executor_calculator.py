@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from functools import partial
 from typing import ClassVar
 
-from calculators.generation_limits import GenerationLimits
 from calculators.guided import GrammarCompiler, GrammarConstraint, answer_grammar, has_grammar
-from calculators.llm_options import LLMCalculatorOptions, parse_plugin_config
-from calculators.model_cache import with_cache_dir
+from calculators.inference.model_cache import with_cache_dir
+from calculators.llm.generation_limits import GenerationLimits
+from calculators.llm.llm_options import LLMCalculatorOptions, parse_plugin_config
 from calculators.output_parsers import GUIDED_TOOL_PARSERS, OutputFormat
-from calculators.tokenizer import Tokenizer
+from calculators.text.tokenizer import Tokenizer
 from server.engine import AsyncLLMEngine, EngineConfig
 from server.errors import ConfigError, InvalidRequestError
 from server.graph import Calculator, Contract, OpenContext, OutputStream, ProcessContext, Tag

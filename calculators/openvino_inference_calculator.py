@@ -6,18 +6,18 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
 
-from calculators.inference_model import (
+from calculators.inference.inference_model import (
     ModelSettings,
     compile_model_file,
     failure_summary,
     find_model_file,
 )
-from calculators.inference_pool import InferencePool
-from calculators.llm_options import parse_plugin_config
-from calculators.model_cache import with_cache_dir
-from calculators.model_ports import ModelPorts
-from calculators.openvino_tensors import from_openvino, to_openvino
-from calculators.shape_options import parse_batch_size, parse_layouts, parse_shapes
+from calculators.inference.inference_pool import InferencePool
+from calculators.inference.model_cache import with_cache_dir
+from calculators.inference.model_ports import ModelPorts
+from calculators.inference.openvino_tensors import from_openvino, to_openvino
+from calculators.inference.shape_options import parse_batch_size, parse_layouts, parse_shapes
+from calculators.llm.llm_options import parse_plugin_config
 from server.errors import InvalidRequestError, ModelLoadError
 from server.graph import Calculator, Contract, OpenContext, ProcessContext, Tag, UInt64
 from server.payloads import InferRequest, InferResponse

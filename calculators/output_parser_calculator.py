@@ -5,14 +5,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
-from calculators.chat_template import find_template_texts
 from calculators.output_parsers import (
     OutputFormat,
     ParsedDelta,
     ParsedOutput,
     find_parser_problems,
 )
-from calculators.tokenizer import Tokenizer
+from calculators.text.chat_template import find_template_texts
+from calculators.text.tokenizer import Tokenizer
 from server.errors import ModelLoadError
 from server.graph import Calculator, Contract, OpenContext, ProcessContext, Tag
 from server.payloads import TextChunk, TokenizedPrompt

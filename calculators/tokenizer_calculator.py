@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from calculators.tokenizer import Tokenizer
+from calculators.text.tokenizer import Tokenizer
 from server.errors import InvalidRequestError
 from server.graph import Calculator, Contract, OpenContext, ProcessContext, Tag
 from server.payloads import GenerationRequest, TokenizedPrompt

@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer, TokenizerWrapper
 
-from calculators.byte_table import ByteTable
 from calculators.guided.constraint import GrammarConstraint
 from calculators.guided.grammar import TOOLS, Grammar, GrammarError
+from calculators.text.byte_table import ByteTable
 from server.errors import ModelNotReadyError
 
 __all__ = ["GrammarCompiler"]

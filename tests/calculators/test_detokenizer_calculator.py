@@ -4,7 +4,7 @@ import pytest
 
 from calculators.detokenizer_calculator import DetokenizerCalculator
 from calculators.output_parsers import OutputFormat
-from calculators.tokenizer import Tokenizer
+from calculators.text.tokenizer import Tokenizer
 from server.graph.testing import CalculatorRunner
 from server.payloads import GenerationRequest, TokenChunk, TokenIdLogprobs, TokenizedPrompt
 

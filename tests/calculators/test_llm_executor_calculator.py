@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from calculators.llm.llm_options import LLMCalculatorOptions
 from calculators.llm_executor_calculator import LLMExecutorCalculator
-from calculators.llm_options import LLMCalculatorOptions
 from calculators.output_parsers import OutputFormat
-from calculators.tokenizer import Tokenizer
+from calculators.text.tokenizer import Tokenizer
 from server.errors import ConfigError, InvalidRequestError
 from server.graph.testing import CalculatorRunner
 from server.payloads import GenerationRequest, TokenizedPrompt

@@ -13,7 +13,7 @@ import pytest
 from openvino import opset13 as ops
 from support.openvino_models import add_model, counter_model, image_model, slow_model, write_model
 
-from calculators.inference_pool import InferencePool
+from calculators.inference.inference_pool import InferencePool
 from calculators.openvino_inference_calculator import (
     OpenVINOInferenceCalculator,
     OpenVINOInferenceCalculatorOptions,

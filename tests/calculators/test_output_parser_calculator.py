@@ -6,7 +6,7 @@ from calculators.output_parser_calculator import (
     OutputParserCalculator,
     OutputParserCalculatorOptions,
 )
-from calculators.tokenizer import Tokenizer
+from calculators.text.tokenizer import Tokenizer
 from server.graph.testing import CalculatorRunner
 from server.payloads import GenerationRequest, TextChunk, TokenizedPrompt, TokenLogprobs
 

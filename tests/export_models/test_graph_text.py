@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from calculators.llm_options import LLMCalculatorOptions
+from calculators.llm.llm_options import LLMCalculatorOptions
 from calculators.output_parser_calculator import OutputParserCalculatorOptions
 from calculators.output_parsers.families import (
     GUIDED_TOOL_PARSERS,

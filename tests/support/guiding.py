@@ -5,9 +5,9 @@ from functools import partial
 
 import numpy as np
 
-from calculators.byte_table import ByteTable
 from calculators.guided import GrammarCompiler, GrammarConstraint, answer_grammar
 from calculators.output_parsers import OutputFormat
+from calculators.text.byte_table import ByteTable
 from server.payloads import GenerationRequest, TokenizedPrompt
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from support.guiding import compile_answer
 
-from calculators.byte_table import ByteTable, load_byte_table
 from calculators.guided import GrammarCompiler, GrammarConstraint
+from calculators.text.byte_table import ByteTable, load_byte_table
 from server.payloads import GenerationRequest
 
 END_TOKENS = (0, 2)

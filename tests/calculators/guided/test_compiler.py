@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from support.guiding import accepts, allowed, write
 
-from calculators.byte_table import ByteTable
 from calculators.guided import Grammar, GrammarCompiler, GrammarConstraint
+from calculators.text.byte_table import ByteTable
 from server.errors import InvalidRequestError, ModelNotReadyError
 
 CompileSchema = Callable[[Any], Awaitable[GrammarConstraint]]

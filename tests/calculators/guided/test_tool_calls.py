@@ -8,9 +8,9 @@ import pytest
 from support.guiding import accepts, allowed, compile_answer, write
 from support.parsing import parse
 
-from calculators.byte_table import ByteTable
 from calculators.guided import GrammarCompiler, GrammarConstraint, has_grammar
 from calculators.output_parsers import GUIDED_TOOL_PARSERS, OutputFormat
+from calculators.text.byte_table import ByteTable
 from server.errors import InvalidRequestError
 from server.payloads import GenerationRequest
 

@@ -11,8 +11,8 @@ import pytest
 from support.engine_helpers import generate, run_to_end, start, tokens_of
 from support.guiding import compile_schema
 
-from calculators.byte_table import ByteTable, load_byte_table
 from calculators.guided import GrammarConstraint
+from calculators.text.byte_table import ByteTable, load_byte_table
 from server.engine.engine import LLMEngine
 from server.engine.requests.outputs import SequenceOutput
 from server.engine.sequence import EngineRequest

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from calculators.generation_limits import GenerationLimits
+from calculators.llm.generation_limits import GenerationLimits
 from server.errors import InvalidRequestError
 from server.payloads import GenerationRequest, SamplingFields, SamplingParams, TokenizedPrompt
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from calculators.model_shapes import apply_layouts, reshape_batch, reshape_inputs
-from calculators.openvino_ir import tokenizer_core
-from calculators.shape_options import Layout, Range, Shape
+from calculators.inference.model_shapes import apply_layouts, reshape_batch, reshape_inputs
+from calculators.inference.openvino_ir import tokenizer_core
+from calculators.inference.shape_options import Layout, Range, Shape
 from server.errors import ModelLoadError
 
 __all__ = ["ModelSettings", "compile_model_file", "failure_summary", "find_model_file"]

@@ -5,15 +5,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from calculators.byte_table import ByteTable, load_byte_table
-from calculators.chat_template import (
+from calculators.text.byte_table import ByteTable, load_byte_table
+from calculators.text.chat_template import (
     ChatTemplate,
     find_template_texts,
     load_chat_template,
     read_special_tokens,
     read_tokenizer_class,
 )
-from calculators.text_encoder import TextEncoder
+from calculators.text.text_encoder import TextEncoder
 from server.errors import InvalidRequestError, ModelLoadError
 from server.payloads import TokenizerInfo
 

@@ -6,8 +6,8 @@ from typing import Any, TypeVar
 import openvino as ov
 from openvino.preprocess import PrePostProcessor
 
-from calculators.model_ports import names_of
-from calculators.shape_options import ANY, Layout, Range, Shape
+from calculators.inference.model_ports import names_of
+from calculators.inference.shape_options import ANY, Layout, Range, Shape
 
 __all__ = ["apply_layouts", "reshape_batch", "reshape_inputs"]
 

@@ -3,7 +3,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from calculators.text_encoder import TextEncoder
+from calculators.text.text_encoder import TextEncoder
 from server.errors import InvalidRequestError, ModelLoadError
 
 TEXTS = {

@@ -3,7 +3,7 @@
 import codecs
 from collections.abc import Sequence
 
-from calculators.byte_table import ByteTable
+from calculators.text.byte_table import ByteTable
 from server.payloads import TokenIdLogprobs, TokenLogprobs
 
 __all__ = ["describe_prompt", "describe_token"]

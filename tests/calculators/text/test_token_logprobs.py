@@ -2,8 +2,8 @@
 
 import pytest
 
-from calculators.byte_table import ByteTable
-from calculators.token_logprobs import describe_prompt
+from calculators.text.byte_table import ByteTable
+from calculators.text.token_logprobs import describe_prompt
 from server.payloads import TokenIdLogprobs
 
 EMOJI = "😀".encode()

@@ -3,9 +3,9 @@
 import codecs
 from collections import deque
 
-from calculators.byte_table import ByteTable
-from calculators.stop_strings import StopStringMatcher, StopStringScanner
-from calculators.token_logprobs import describe_token
+from calculators.text.byte_table import ByteTable
+from calculators.text.stop_strings import StopStringMatcher, StopStringScanner
+from calculators.text.token_logprobs import describe_token
 from server.payloads import (
     FinishReason,
     TextChunk,

@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from calculators import chat_template
-from calculators.chat_template import ChatTemplate, load_chat_template
+from calculators.text import chat_template
+from calculators.text.chat_template import ChatTemplate, load_chat_template
 from server.errors import InvalidRequestError, ModelLoadError
 
 USER = {"role": "user", "content": "Hi"}

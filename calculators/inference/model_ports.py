@@ -6,7 +6,7 @@ from typing import Any
 
 import openvino as ov
 
-from calculators.openvino_tensors import datatype_of
+from calculators.inference.openvino_tensors import datatype_of
 from server.errors import InvalidRequestError, ModelLoadError, did_you_mean
 from server.tensors import ModelSignature, Tensor, TensorInfo
 

@@ -1,8 +1,8 @@
 import pytest
 
-from calculators.byte_table import ByteTable
-from calculators.choice_decoder import ChoiceDecoder
-from calculators.stop_strings import StopStringMatcher
+from calculators.text.byte_table import ByteTable
+from calculators.text.choice_decoder import ChoiceDecoder
+from calculators.text.stop_strings import StopStringMatcher
 from server.payloads import GenerationRequest, TokenChunk, TokenIdLogprobs, TokenizedPrompt
 
 EMOJI = "😀".encode()

@@ -3,12 +3,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from calculators.tokenizer import Tokenizer
+from calculators.text.tokenizer import Tokenizer
 
 PROGRAM = """
 import sys
 from pathlib import Path
-from calculators.tokenizer import Tokenizer
+from calculators.text.tokenizer import Tokenizer
 tokenizer = Tokenizer(Path(sys.argv[1]))
 assert tokenizer.decode(tokenizer.encode("Hello", True)) == "Hello"
 print(sorted({"torch", "transformers", "tokenizers"} & set(sys.modules)))

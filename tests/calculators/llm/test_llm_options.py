@@ -1,6 +1,6 @@
 import pytest
 
-from calculators.llm_options import LLMCalculatorOptions, PipelineType, parse_plugin_config
+from calculators.llm.llm_options import LLMCalculatorOptions, PipelineType, parse_plugin_config
 from server.errors import GraphValidationError
 from server.graph import parse_graph_config, validate
 

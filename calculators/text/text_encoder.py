@@ -7,7 +7,7 @@ import numpy as np
 import openvino as ov
 from openvino import opset15 as ops
 
-from calculators.openvino_ir import InferRequestPool, find_ops, read_tokenizer_ir
+from calculators.inference.openvino_ir import InferRequestPool, find_ops, read_tokenizer_ir
 from server.errors import InvalidRequestError, ModelLoadError
 
 __all__ = ["TextEncoder"]

@@ -10,8 +10,8 @@ import numpy.typing as npt
 import openvino as ov
 from openvino import opset15 as ops
 
-from calculators.openvino_ir import InferRequestPool, find_ops, read_tokenizer_ir
-from calculators.sentencepiece_model import BYTE, CONTROL, parse_pieces
+from calculators.inference.openvino_ir import InferRequestPool, find_ops, read_tokenizer_ir
+from calculators.text.sentencepiece_model import BYTE, CONTROL, parse_pieces
 from server.errors import ModelLoadError
 
 __all__ = ["ByteTable", "load_byte_table"]

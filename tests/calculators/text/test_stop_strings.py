@@ -3,7 +3,7 @@ import random
 
 import pytest
 
-from calculators.stop_strings import StopStringMatcher, StopStringScanner
+from calculators.text.stop_strings import StopStringMatcher, StopStringScanner
 
 
 def scan(stop_strings, pieces):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from calculators.best_of import BestOf
+from calculators.llm.best_of import BestOf
 from server.payloads import TextChunk, TokenLogprobs
 
 

@@ -10,8 +10,8 @@ from openvino_tokenizers import convert_tokenizer
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from calculators.byte_table import ByteTable, load_byte_table
-from calculators.openvino_ir import tokenizer_core
+from calculators.inference.openvino_ir import tokenizer_core
+from calculators.text.byte_table import ByteTable, load_byte_table
 from server.errors import ModelLoadError
 
 TEXTS = [
