@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from export_models.weight_formats import WEIGHT_FORMATS
+from export_models.quantization.weight_formats import WEIGHT_FORMATS
 from server.errors import did_you_mean
 
 __all__ = [

@@ -12,14 +12,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from export_models.calibration_file import CalibrationSample
 from export_models.converter_failures import explain_failure
 from export_models.model_files import find_missing_part
 from export_models.progress import Progress
+from export_models.quantization.calibration_file import CalibrationSample
+from export_models.quantization.weight_formats import weight_flags
 from export_models.source import Source, SourceKind
 from export_models.staging import Staging
 from export_models.tool import run_tool
-from export_models.weight_formats import weight_flags
 from server.errors import ExportError
 
 __all__ = ["Converter"]

@@ -14,15 +14,15 @@ from export_models.arguments import (
     common_options,
     parse_switch,
 )
-from export_models.calibration_file import read_calibration_file
 from export_models.converter import Converter
 from export_models.graph_text import TextGenerationGraph
 from export_models.model_files import find_missing_part
 from export_models.model_repository import ModelFolder, check_model_name
 from export_models.progress import Progress
+from export_models.quantization.calibration_file import read_calibration_file
+from export_models.quantization.weight_formats import resolve_weight_format
 from export_models.source import Source, SourceKind, find_source
 from export_models.tunings import find_tunings
-from export_models.weight_formats import resolve_weight_format
 from server.errors import ExportError
 from server.models.config_file import ConfigFile
 

@@ -101,13 +101,13 @@ LIBRARIES: dict[str, set[str]] = {
     "aiohttp": {"server.api"},
     "google": {"server.graph"},
     "llguidance": {"calculators.guided"},
-    "nncf": {"export_models.full_quantization"},
-    "openvino": {"server.engine", "calculators", "export_models.full_quantization"},
+    "nncf": {"export_models.quantization.full_quantization"},
+    "openvino": {"server.engine", "calculators", "export_models.quantization.full_quantization"},
     "openvino_tokenizers": {"calculators", "export_models"},
     "optimum": {"export_models"},
     "jinja2": {"calculators"},
     "torch": set(),
-    "transformers": {"export_models.full_quantization"},
+    "transformers": {"export_models.quantization.full_quantization"},
     "yaml": {"server.models.config"},
 }
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import export_models.export_model
-from export_models.weight_formats import resolve_weight_format
+from export_models.quantization.weight_formats import resolve_weight_format
 
 ROOT = Path(export_models.export_model.__file__).resolve().parents[1]
 

@@ -81,7 +81,7 @@ def test_command_of_the_converter(export, converter, checkpoint: Path) -> None:
 def test_int8_is_symmetric_for_amx(
     export, converter, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, has_amx: bool, flags: str
 ) -> None:
-    monkeypatch.setattr("export_models.weight_formats.has_int8_amx", lambda: has_amx)
+    monkeypatch.setattr("export_models.quantization.weight_formats.has_int8_amx", lambda: has_amx)
     export("--source_model", checkpoint)
     command = converter.commands[0]
     assert command[command.index("--weight-format") : -1] == ["--weight-format", *flags.split()]

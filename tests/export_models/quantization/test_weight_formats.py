@@ -2,7 +2,11 @@ from pathlib import Path
 
 import pytest
 
-from export_models.weight_formats import has_int8_amx, resolve_weight_format, weight_flags
+from export_models.quantization.weight_formats import (
+    has_int8_amx,
+    resolve_weight_format,
+    weight_flags,
+)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +44,7 @@ def test_int8_is_the_form_for_this_machine(
     extra_params: tuple[str, ...],
     resolved: str,
 ) -> None:
-    monkeypatch.setattr("export_models.weight_formats.has_int8_amx", lambda: has_amx)
+    monkeypatch.setattr("export_models.quantization.weight_formats.has_int8_amx", lambda: has_amx)
     assert resolve_weight_format("int8", device, extra_params) == resolved
 
 

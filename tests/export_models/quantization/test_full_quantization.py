@@ -11,7 +11,7 @@ import numpy as np
 import openvino as ov
 import pytest
 
-from export_models import full_quantization
+from export_models.quantization import full_quantization
 from server.engine.model.model_loader import LEAST_SPARSITY, load_model
 
 CONVERSATION = (

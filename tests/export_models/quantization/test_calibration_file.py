@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from export_models.calibration_file import (
+from export_models.quantization.calibration_file import (
     MAX_LINE_BYTES,
     CalibrationSample,
     read_calibration_file,
