@@ -1,65 +1,52 @@
-"""The layers of the README's architecture section, compared with what the files import."""
+"""The layers of docs/architecture.md, compared with what the files import."""
 
-import ast
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from support.imports import PACKAGES, ROOT, arrows, floors, imports_of, modules
 
-ROOT = Path(__file__).parent.parent
-
-# Longest prefix wins. A layer may import itself and what is listed.
-ALLOWED: dict[str, set[str]] = {
-    "server.errors": set(),
-    "server.tensors": set(),
-    "server.sampling_params": {"server.errors"},
-    "server.payloads": {"server.sampling_params", "server.tensors"},
-    "server.version": set(),
+# A package stands for all in it that has no entry of its own; a file stands for itself alone. Each
+# may import itself and what is listed.
+PACKAGE_LAYERS: dict[str, set[str]] = {
     "server.graph": {"server.errors"},
-    "server.engine": {"server.atomic_files", "server.errors", "server.payloads"},
-    "server.models.config": {"server.models.classic_config", "server.errors", "server.graph"},
-    "server.atomic_files": set(),
-    "server.models.config_file": {"server.atomic_files", "server.models.config", "server.errors"},
-    "server.models.classic_config": {"server.errors"},
-    "server.models.classic_model": {
-        "server.models.classic_config",
-        "server.models.config",
+    "server.engine.system": set(),
+    "server.engine.kv": {"server.engine.sequence", "server.engine.system", "server.errors"},
+    "server.engine.sampling": {
+        "server.engine.prompt_logprobs",
+        "server.engine.sequence",
+        "server.payloads",
+    },
+    "server.engine.scheduling": {
+        "server.engine.kv",
+        "server.engine.sequence",
+        "server.engine.stats",
+    },
+    "server.engine.model": {
+        "server.atomic_files",
+        "server.engine.config",
+        "server.engine.kv",
+        "server.engine.prompt_logprobs",
+        "server.engine.sampling",
+        "server.engine.scheduling",
+        "server.engine.sequence",
+        "server.engine.stats",
+        "server.engine.system",
         "server.errors",
-        "server.graph",
+        "server.payloads",
     },
-    "server.models.watched_files": set(),
-    "server.models.config_source": {
-        "server.models.classic_model",
-        "server.models.config",
+    "server.engine.requests": {
+        "server.engine.config",
+        "server.engine.model",
+        "server.engine.prompt_logprobs",
+        "server.engine.sampling",
+        "server.engine.scheduling",
+        "server.engine.sequence",
+        "server.engine.stats",
         "server.errors",
-        "server.models.watched_files",
+        "server.payloads",
     },
-    "server.models.model_loading": {
-        "server.models.classic_model",
-        "server.models.config",
-        "server.graph",
-        "server.models.watched_files",
-    },
-    "server.models.served_model": {
-        "server.models.config",
-        "server.errors",
-        "server.graph",
-        "server.models.model_loading",
-        "server.models.watched_files",
-    },
-    "server.models.model_manager": {
-        "server.models.config",
-        "server.models.config_source",
-        "server.errors",
-        "server.graph",
-        "server.models.served_model",
-        "server.models.watched_files",
-    },
-    "server.models.file_watcher": {
-        "server.errors",
-        "server.models.model_manager",
-        "server.models.watched_files",
-    },
+    "server.models": {"server.atomic_files", "server.errors", "server.graph"},
     "server.protocol": {
         "server.errors",
         "server.payloads",
@@ -70,30 +57,92 @@ ALLOWED: dict[str, set[str]] = {
     "server.api": {
         "server.errors",
         "server.graph",
-        "server.protocol",
-        "server.models.model_manager",
+        "server.models",
         "server.payloads",
-        "server.sampling_params",
+        "server.protocol",
         "server.tensors",
         "server.version",
     },
-    "server.cli.main": {"server"},
-    "server": {"server"},
-    "calculators": {"server.errors", "server.graph", "server.payloads", "server.tensors"},
-    "calculators.llm_executor_calculator": {
-        "calculators",
-        "server.engine",
+    "server.llm": {
         "server.errors",
         "server.graph",
+        "server.models",
+        "server.payloads",
+        "server.protocol",
+    },
+    "server.cli": {
+        "server.api",
+        "server.errors",
+        "server.graph",
+        "server.models",
+        "server.version",
+    },
+    "calculators.text": {"calculators.inference", "server.errors", "server.payloads"},
+    "calculators.llm": {"server.errors", "server.graph", "server.payloads"},
+    "calculators.inference": {"server.errors", "server.tensors"},
+    "calculators.guided": {
+        "calculators.output_parsers",
+        "calculators.text",
+        "server.errors",
         "server.payloads",
     },
-    "export_models": {
-        "server.atomic_files",
-        "server.models.config",
-        "server.models.config_file",
-        "server.errors",
-        "server.graph",
+    "calculators.output_parsers": {"server.errors", "server.payloads"},
+    "export_models.quantization": {"server.errors"},
+}
+
+NODE = {"calculators", "server.errors", "server.graph", "server.payloads"}
+EXPORT = {
+    "export_models",
+    "server.atomic_files",
+    "server.errors",
+    "server.graph",
+    "server.models",
+}
+
+FILE_LAYERS: dict[str, set[str]] = {
+    "server.errors": set(),
+    "server.tensors": set(),
+    "server.version": set(),
+    "server.atomic_files": set(),
+    "server.sampling_params": {"server.errors"},
+    "server.payloads": {"server.sampling_params", "server.tensors"},
+    "server": {"server.llm"},
+    "server.__main__": {"server.cli"},
+    "server.engine.stats": set(),
+    "server.engine.token_constraint": set(),
+    "server.engine.config": {"server.errors"},
+    "server.engine.prompt_logprobs": {"server.payloads"},
+    "server.engine.sequence": {
+        "server.engine.prompt_logprobs",
+        "server.engine.token_constraint",
+        "server.payloads",
     },
+    "server.engine.engine": {"server.engine", "server.errors", "server.payloads"},
+    "server.engine.async_engine": {"server.engine", "server.errors", "server.payloads"},
+    "server.engine": {"server.engine"},
+    "calculators": set(),
+    "calculators.detokenizer_calculator": NODE,
+    "calculators.http_llm_calculator": NODE,
+    "calculators.llm_executor_calculator": NODE | {"server.engine"},
+    "calculators.openvino_inference_calculator": NODE | {"server.tensors"},
+    "calculators.output_parser_calculator": NODE,
+    "calculators.pass_through_calculator": NODE,
+    "calculators.tokenizer_calculator": NODE,
+    "export_models": set(),
+    "export_models.arguments": EXPORT,
+    "export_models.converter": EXPORT,
+    "export_models.converter_failures": EXPORT,
+    "export_models.export_model": EXPORT,
+    "export_models.graph_text": EXPORT,
+    "export_models.model_files": EXPORT,
+    "export_models.model_repository": EXPORT,
+    "export_models.progress": EXPORT,
+    "export_models.signals": EXPORT,
+    "export_models.source": EXPORT,
+    "export_models.staging": EXPORT,
+    "export_models.text_generation": EXPORT,
+    "export_models.tool": EXPORT,
+    "export_models.tunings": EXPORT,
 }
 
 # Heavy libraries, and the only places that may import them.
@@ -101,55 +150,49 @@ LIBRARIES: dict[str, set[str]] = {
     "aiohttp": {"server.api"},
     "google": {"server.graph"},
     "llguidance": {"calculators.guided"},
-    "nncf": {"export_models.quantization.full_quantization"},
-    "openvino": {"server.engine", "calculators", "export_models.quantization.full_quantization"},
+    "nncf": {"export_models.quantization"},
+    "openvino": {"server.engine", "calculators", "export_models.quantization"},
     "openvino_tokenizers": {"calculators", "export_models"},
     "optimum": {"export_models"},
     "jinja2": {"calculators"},
     "torch": set(),
-    "transformers": {"export_models.quantization.full_quantization"},
-    "yaml": {"server.models.config"},
+    "transformers": {"export_models.quantization"},
+    "yaml": {"server.models"},
 }
 
 FORBIDDEN_NAMES = {"types.py", "logging.py", "queue.py", "http.py"}
-
-
-def modules() -> Iterator[tuple[str, Path]]:
-    for package in ("server", "calculators", "export_models"):
-        for path in sorted((ROOT / package).rglob("*.py")):
-            name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
-            yield name.removesuffix(".__init__"), path
-
-
-def imports_of(path: Path) -> set[str]:
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: imports are absolute here"
-            found.add(node.module or "")
-    return found
+MAX_FILES_IN_A_ROOM = 25
 
 
 def is_within(module: str, layer: str) -> bool:
     return module == layer or module.startswith(layer + ".")
 
 
-def layer_of(module: str) -> str:
-    return max((layer for layer in ALLOWED if is_within(module, layer)), key=len)
+def is_within_any(module: str, layers: Iterable[str]) -> bool:
+    return any(is_within(module, layer) for layer in layers)
+
+
+def allowed_imports(module: str) -> set[str] | None:
+    """What a module may import, its own layer included; None for one that no layer names."""
+    if module in FILE_LAYERS:
+        return FILE_LAYERS[module] | {module}
+    packages = [package for package in PACKAGE_LAYERS if is_within(module, package)]
+    if not packages:
+        return None
+    package = max(packages, key=len)
+    return PACKAGE_LAYERS[package] | {package}
 
 
 def forbidden_imports(module: str, path: Path) -> list[str]:
-    layer = layer_of(module)
-    allowed = ALLOWED[layer] | {layer}
+    allowed = allowed_imports(module)
+    assert allowed is not None, f"{module} is in no layer: name it, or its package, in this file"
     bad = []
     for imported in imports_of(path):
         top = imported.split(".")[0]
-        if top in {"server", "calculators", "export_models"}:
-            if not any(is_within(imported, name) for name in allowed):
+        if top in PACKAGES:
+            if not is_within_any(imported, allowed):
                 bad.append(imported)
-        elif top in LIBRARIES and not any(is_within(module, at) for at in LIBRARIES[top]):
+        elif top in LIBRARIES and not is_within_any(module, LIBRARIES[top]):
             bad.append(imported)
     return bad
 
@@ -159,11 +202,42 @@ def test_imports_point_down(module: str, path: Path) -> None:
     assert forbidden_imports(module, path) == []
 
 
+def test_every_layer_exists() -> None:
+    names = {module for module, _ in modules()}
+    listed = {*PACKAGE_LAYERS, *FILE_LAYERS}
+    assert listed - names == set()
+
+
 def test_a_forbidden_import_would_be_found(tmp_path: Path) -> None:
     path = tmp_path / "x.py"
     path.write_text("import aiohttp\nfrom server.graph import Graph\nfrom server.errors import E\n")
-    assert sorted(forbidden_imports("server.engine.x", path)) == ["aiohttp", "server.graph"]
+    found = forbidden_imports("server.engine.kv.x", path)
+    assert sorted(found) == ["aiohttp", "server.graph"]
+
+
+def test_a_new_file_at_the_top_would_be_found() -> None:
+    assert allowed_imports("server.new") is None
+    assert allowed_imports("server.engine.new") is None
+    assert allowed_imports("calculators.new") is None
+
+
+def test_no_room_imports_what_imports_it() -> None:
+    # floors() raises CycleError where one does.
+    assert max(floors().values()) <= 7
+    assert sum(map(len, arrows().values())) < 50
+
+
+@pytest.mark.parametrize("package", sorted({path.parent for _, path in modules()}))
+def test_every_package_says_what_it_is_for(package: Path) -> None:
+    first = (package / "__init__.py").read_text(encoding="utf-8")
+    assert first.startswith('"""')
+    assert len(first.splitlines()[0]) > 20
+    assert len(list(package.glob("*.py"))) <= MAX_FILES_IN_A_ROOM
 
 
 def test_no_file_shadows_the_standard_library() -> None:
     assert [path for _, path in modules() if path.name in FORBIDDEN_NAMES] == []
+
+
+def test_the_names_of_packages_are_those_of_folders() -> None:
+    assert {path.name for path in ROOT.iterdir() if (path / "__init__.py").exists()} == {*PACKAGES}

@@ -1,1 +1,4 @@
-""
+"""Options and limits of the LLM nodes.
+
+The calculators import it.
+"""

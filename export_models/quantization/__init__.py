@@ -1,1 +1,4 @@
-""
+"""Weight formats and full quantisation with NNCF.
+
+Only `export_models` imports it.
+"""

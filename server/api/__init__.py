@@ -1,0 +1,4 @@
+"""HTTP: routes, streams, errors, settings. Knows no calculator, no engine and no tokens.
+
+Only `server.cli` imports it; aiohttp is used nowhere else.
+"""

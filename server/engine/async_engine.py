@@ -12,8 +12,8 @@ from time import monotonic
 
 from server.engine.config import EngineConfig
 from server.engine.engine import LLMEngine
+from server.engine.prompt_logprobs import PromptLogprobs
 from server.engine.requests.outputs import SequenceOutput
-from server.engine.sampling.logprobs import PromptLogprobs
 from server.engine.sequence import EngineRequest
 from server.engine.token_constraint import TokenConstraint
 from server.errors import GenerationError, ModelNotReadyError, RequestError

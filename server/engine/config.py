@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from server.engine.scheduling.latency_target import DEFAULT_TARGET_MS
 from server.errors import ConfigError
+
+DEFAULT_TARGET_MS = 200
+"""Every reader gets five tokens a second while prompts of others are read."""
 
 PluginValue = str | int | float | bool
 

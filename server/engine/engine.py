@@ -20,6 +20,7 @@ from server.engine.requests.beam_searches import BeamSearches
 from server.engine.requests.limits import RequestLimits
 from server.engine.requests.outputs import SequenceOutput
 from server.engine.requests.sampled_choices import SampledChoices
+from server.engine.sampling.logprobs import gather_prompt_logprobs
 from server.engine.sampling.sampler import sample
 from server.engine.scheduling.latency_target import LatencyTarget
 from server.engine.scheduling.scheduled_step import ScheduledStep
@@ -189,7 +190,7 @@ class LLMEngine:
             output = self.runner.run(step, partial(self._work_ahead, step, on_infer))
             inferred = perf_counter()
             for gathered, logits in output.prompt_logits:
-                gathered.add(logits)
+                gather_prompt_logprobs(gathered, logits)
             sequences, rows = self._choices.fork(output.sequences)
             sampled = sample(output.logits, sequences, rows)
             candidates = self._searches.find_candidates(output)

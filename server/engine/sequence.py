@@ -7,10 +7,12 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from server.engine.kv.block_pool import ROOT_PREFIX
-from server.engine.sampling.logprobs import PromptLogprobs
+from server.engine.prompt_logprobs import PromptLogprobs
 from server.engine.token_constraint import TokenConstraint
 from server.payloads import FinishReason, SamplingParams
+
+ROOT_PREFIX = 0
+"""The identity of the empty prefix; the block pool numbers longer ones."""
 
 
 class GrowableArray:

@@ -1,23 +1,20 @@
 """The base class of every node."""
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 from server.graph.context import OpenContext, ProcessContext
-from server.graph.contract import Contract
+from server.graph.contract import NodeType
 
 __all__ = ["Calculator"]
 
 
-class Calculator:
+class Calculator(NodeType):
     """A node of a graph. Subclass it, state the `contract`, and write `process`.
 
     One instance exists for each node of each loaded graph. `process` runs once per request, many
     requests at a time on the same instance, so what belongs to a request lives in local variables.
     The first line of the class docstring is what `server --list_calculators` shows.
     """
-
-    contract: ClassVar[Contract]
 
     def open(self, cc: OpenContext) -> None:
         """Prepare the node once per loaded graph, in a worker thread; load heavy things here.

@@ -2,11 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from server.graph.calculator import Calculator
-    from server.graph.subgraph import Subgraph
+from server.graph.contract import NodeType
 
 __all__ = ["DEFAULT_MAX_QUEUE_SIZE", "GraphConfig", "NodeConfig", "Port", "Position"]
 
@@ -59,7 +57,7 @@ class NodeConfig:
     OVMS's graphs. A node streams here without one, so these edges are left out.
     """
 
-    calculator: "str | type[Calculator] | type[Subgraph]"
+    calculator: str | type[NodeType]
     name: str = ""
     input_streams: tuple[str, ...] = ()
     output_streams: tuple[str, ...] = ()

@@ -2,9 +2,9 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
-__all__ = ["Contract", "Tag"]
+__all__ = ["Contract", "NodeType", "Tag"]
 
 T = TypeVar("T")
 
@@ -52,3 +52,9 @@ class Contract:
                 raise ValueError(f"{kind} name these tags twice: {', '.join(repeated)}")
         if self.options is not None and not dataclasses.is_dataclass(self.options):
             raise TypeError(f"options must be a dataclass, not {self.options!r}")
+
+
+class NodeType:
+    """What a node of graph.pbtxt can name: the base of Calculator and Subgraph."""
+
+    contract: ClassVar[Contract]

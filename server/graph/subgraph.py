@@ -2,22 +2,20 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
 from server.graph.config import GraphConfig, NodeConfig, Port
-from server.graph.contract import Contract, Tag
+from server.graph.contract import Contract, NodeType, Tag
 
 __all__ = ["Subgraph", "SubgraphError", "inline_subgraph"]
 
 
-class Subgraph:
+class Subgraph(NodeType):
     """A node that a graph takes the place of when the graph is loaded.
 
     The `contract` types the ports of the node, as a Calculator's does. The graph that `expand`
     returns has these tags on its own borders: `GraphConfig(input_streams=("TAG:name",), ...)`.
     """
-
-    contract: ClassVar[Contract]
 
     def expand(self, node_name: str, options: Any) -> GraphConfig:
         """Return the graph to put in place of the node; raises ValueError for unusable options.
@@ -33,7 +31,7 @@ class SubgraphError(Exception):
 
 
 @dataclass(frozen=True)
-class OuterPorts:
+class NodePorts:
     """Where the ports of a subgraph's node lead: tag -> name of the stream or side packet."""
 
     inputs: Mapping[str, str]
@@ -43,7 +41,7 @@ class OuterPorts:
 
 
 def inline_subgraph(
-    node: NodeConfig, contract: Contract, inner: GraphConfig, outer: OuterPorts
+    node: NodeConfig, contract: Contract, inner: GraphConfig, outer: NodePorts
 ) -> tuple[NodeConfig, ...]:
     """Return the nodes of `inner`, named after `node` and joined to what it was joined to."""
     prefix = f"{node.name}__"

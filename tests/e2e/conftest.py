@@ -20,7 +20,7 @@ CACHE = ROOT / "build" / "test_models"
 def chat_model() -> Path:
     """Folder of the bundled model, exported once by the real command: int8 weights, u8 KV cache."""
     state = hashlib.sha256()
-    for path in sorted([*SOURCE.iterdir(), *(ROOT / "export_models").glob("*.py")]):
+    for path in sorted([*SOURCE.iterdir(), *(ROOT / "export_models").rglob("*.py")]):
         state.update(path.read_bytes())
     repository = CACHE / state.hexdigest()[:16]
     command = [sys.executable, "-m", "export_models.export_model", "text_generation"]

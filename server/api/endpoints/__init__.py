@@ -1,1 +1,4 @@
-""
+"""The endpoints, one file for each interface.
+
+Only `server.api` imports it.
+"""

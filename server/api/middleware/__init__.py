@@ -1,1 +1,4 @@
-""
+"""What every HTTP request passes: keys, CORS, timeouts, the access log.
+
+Only `server.api` imports it.
+"""

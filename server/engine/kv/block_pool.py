@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-ROOT_PREFIX = 0
+from server.engine.sequence import ROOT_PREFIX
 
 LEAST_COMMON = 4
 """Tokens that a block and what follows a prefix must begin with in common, to be worth a copy."""

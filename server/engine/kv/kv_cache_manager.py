@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from server.engine.kv.block_pool import ROOT_PREFIX, BlockContent, BlockPool
-from server.engine.sequence import Sequence
+from server.engine.kv.block_pool import BlockContent, BlockPool
+from server.engine.sequence import ROOT_PREFIX, Sequence
 
 BlockCopy = tuple[int, int]
 """A block whose contents must be copied before the next step: (source, destination)."""

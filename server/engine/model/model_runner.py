@@ -13,8 +13,8 @@ from server.engine.kv.kv_cache import DeviceKVCache, HostKVCache
 from server.engine.model.model_loader import LoadedModel
 from server.engine.model.step_inputs import PromptRows, StepInputs, StepPacker, put_tokens
 from server.engine.model.step_sizes import StepSizes
+from server.engine.prompt_logprobs import PromptLogprobs
 from server.engine.sampling.logits import Logits
-from server.engine.sampling.logprobs import PromptLogprobs
 from server.engine.sampling.vocab_tiles import Stretches
 from server.engine.scheduling.scheduled_step import ScheduledStep
 from server.engine.sequence import Sequence

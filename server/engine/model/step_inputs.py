@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from server.engine.model.step_sizes import StepSizes
-from server.engine.sampling.logprobs import PromptLogprobs
+from server.engine.prompt_logprobs import PromptLogprobs
 from server.engine.scheduling.scheduled_step import ScheduledStep
 from server.engine.sequence import Sequence
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from server.engine.sampling.logprobs import PromptLogprobs
+from server.engine.prompt_logprobs import PromptLogprobs
 from server.errors import RequestError
 from server.payloads import FinishReason, TokenIdLogprobs
 

@@ -3,10 +3,11 @@
 import numpy as np
 import numpy.typing as npt
 
+from server.engine.prompt_logprobs import PromptLogprobs
 from server.engine.sampling.logits import Logits
 from server.payloads import TokenIdLogprobs
 
-__all__ = ["PromptLogprobs", "chosen_logprobs", "log_sums"]
+__all__ = ["chosen_logprobs", "gather_prompt_logprobs", "log_sums"]
 
 Doubles = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -23,42 +24,9 @@ def chosen_logprobs(logits: Logits, tokens: Ints, num_top: list[int]) -> list[To
     ]
 
 
-class PromptLogprobs:
-    """Log probabilities of a prompt's tokens, each under the tokens before it.
-
-    They are gathered in the order of the prompt, while it is read in chunks; what is kept of a
-    position is a few numbers instead of its logits.
-    """
-
-    def __init__(self, token_ids: Ints, num_top: int) -> None:
-        self._token_ids = token_ids
-        count = len(token_ids) - 1
-        self._chosen = np.empty(count, np.float64)
-        self._top_ids = np.empty((count, num_top), np.int64)
-        self._top = np.empty((count, num_top), np.float64)
-        self.num_done = 0
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether no logits are needed any more."""
-        return self.num_done == len(self._chosen)
-
-    def add(self, logits: Logits) -> None:
-        """Take the logits of the next positions; they are not changed."""
-        done = slice(self.num_done, self.num_done + len(logits))
-        tokens = self._token_ids[done.start + 1 : done.stop + 1]
-        found = _logprobs(logits, tokens, self._top.shape[1])
-        self._chosen[done], self._top_ids[done], self._top[done] = found
-        self.num_done = done.stop
-
-    def as_tuple(self) -> tuple[TokenIdLogprobs, ...]:
-        """One entry for each token of the prompt but the first, which nothing is before."""
-        assert self.is_complete, "the prompt was read to its end"
-        columns = (self._token_ids[1:], self._chosen, self._top_ids, self._top)
-        return tuple(
-            TokenIdLogprobs(token, logprob, tuple(zip(top_ids, top, strict=True)))
-            for token, logprob, top_ids, top in zip(*(c.tolist() for c in columns), strict=True)
-        )
+def gather_prompt_logprobs(gathered: PromptLogprobs, logits: Logits) -> None:
+    """Add the logits of the prompt's next positions; they are not changed."""
+    gathered.add(*_logprobs(logits, gathered.next_tokens(len(logits)), gathered.num_top))
 
 
 def _logprobs(logits: Logits, tokens: Ints, num_top: int) -> tuple[Doubles, Ints, Doubles]:

@@ -2,9 +2,6 @@
 
 from server.engine.scheduling.step_costs import StepCosts, context_work
 
-DEFAULT_TARGET_MS = 200
-"""Five tokens a second for every reader, while others' prompts are read."""
-
 MIN_CHUNK = 32
 """Tokens of prompts that a step may have however long it takes, so that all prompts are read."""
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from server.graph.calculator import Calculator
 from server.graph.contract import Contract, Tag
-from server.graph.subgraph import OuterPorts
+from server.graph.subgraph import NodePorts
 
 __all__ = ["CheckedNode", "StreamTypes", "find_tag"]
 
@@ -23,7 +23,7 @@ class CheckedNode:
     where: str
     calculator_class: type[Calculator] | None
     options: object
-    ports: OuterPorts
+    ports: NodePorts
 
     @property
     def contract(self) -> Contract | None:

@@ -17,7 +17,7 @@ from server.graph.registry import (
     close_names,
     resolve_calculator,
 )
-from server.graph.subgraph import OuterPorts, Subgraph, SubgraphError, inline_subgraph
+from server.graph.subgraph import NodePorts, Subgraph, SubgraphError, inline_subgraph
 from server.graph.text.options import OptionsError, OptionsText, make_options
 from server.graph.text.parser import load_graph_config
 from server.graph.validation.stream_types import CheckedNode
@@ -104,7 +104,7 @@ class _NodeChecker:
         cls = self._resolve(node, where)
         contract = None if cls is None else cls.contract
         node = self._without_back_edges(node, where, contract, loops)
-        ports = OuterPorts(
+        ports = NodePorts(
             self._ports(where, "input_stream", node.input_streams, contract, "inputs"),
             self._ports(where, "output_stream", node.output_streams, contract, "outputs"),
             self._ports(
@@ -221,7 +221,7 @@ class _NodeChecker:
             return None, False
 
     def _expand(
-        self, node: NodeConfig, where: str, cls: type[Subgraph], options: object, ports: OuterPorts
+        self, node: NodeConfig, where: str, cls: type[Subgraph], options: object, ports: NodePorts
     ) -> tuple[NodeConfig, ...] | None:
         try:
             inner = cls().expand(node.name, options)

@@ -65,7 +65,7 @@ def test_a_process_that_has_a_tokenizer_needs_no_training_library_and_ends_well(
     # Libraries of OpenVINO that are unloaded in the wrong order end a process by a signal.
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, metaspace.path],
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
         check=True,
         capture_output=True,
         text=True,

@@ -5,7 +5,8 @@ import random
 import numpy as np
 import pytest
 
-from server.engine.kv.block_pool import ROOT_PREFIX, BlockContent, BlockPool
+from server.engine.kv.block_pool import BlockContent, BlockPool
+from server.engine.sequence import ROOT_PREFIX
 
 
 def of(tokens: bytes, salt: bytes = b"") -> BlockContent:

@@ -9,8 +9,9 @@ from support.engine_helpers import check_blocks, logits_of, run_to_end, start, t
 
 from server.engine import engine as engine_module
 from server.engine.engine import LLMEngine
+from server.engine.prompt_logprobs import PromptLogprobs
 from server.engine.requests.outputs import SequenceOutput
-from server.engine.sampling.logprobs import PromptLogprobs
+from server.engine.sampling.logprobs import gather_prompt_logprobs
 from server.engine.sequence import EngineRequest
 from server.errors import ContextLengthError, InvalidRequestError
 from server.payloads import SamplingParams
@@ -181,9 +182,9 @@ def test_rows_that_come_together_tell_what_they_tell_alone() -> None:
     logits = rng.normal(0, 3, (5, 400_000)).astype(np.float32)
     tokens = np.arange(6)
     whole, parts = PromptLogprobs(tokens, 2), PromptLogprobs(tokens, 2)
-    whole.add(logits_of(logits))
+    gather_prompt_logprobs(whole, logits_of(logits))
     for row in logits:
-        parts.add(logits_of(row[None]))
+        gather_prompt_logprobs(parts, logits_of(row[None]))
     assert whole.as_tuple() == parts.as_tuple()
     best = np.argmax(logits, axis=1).tolist()
     assert [entry.top[0][0] for entry in whole.as_tuple()] == best

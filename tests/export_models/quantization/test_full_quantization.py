@@ -77,7 +77,6 @@ def test_the_model_says_nearly_the_same(quantized: Path, model_f32: Path) -> Non
 def test_sparse_weights_that_are_read_compressed_give_the_same(
     quantized: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "demos" / "benchmark")
     from sparse_weights import zero_weights
 
     copy = Path(shutil.copytree(quantized, tmp_path / "model"))

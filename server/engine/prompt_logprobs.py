@@ -1,0 +1,52 @@
+"""Log probabilities of a prompt, gathered while it is read in chunks."""
+
+import numpy as np
+import numpy.typing as npt
+
+from server.payloads import TokenIdLogprobs
+
+__all__ = ["PromptLogprobs"]
+
+Doubles = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+class PromptLogprobs:
+    """Log probabilities of a prompt's tokens, each under the tokens before it.
+
+    The rows arrive in the order of the prompt. A few numbers are kept of each position, not its
+    logits.
+    """
+
+    def __init__(self, token_ids: Ints, num_top: int) -> None:
+        self._token_ids = token_ids
+        self.num_top = num_top
+        count = len(token_ids) - 1
+        self._chosen = np.empty(count, np.float64)
+        self._top_ids = np.empty((count, num_top), np.int64)
+        self._top = np.empty((count, num_top), np.float64)
+        self.num_done = 0
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether no logits are needed any more."""
+        return self.num_done == len(self._chosen)
+
+    def next_tokens(self, count: int) -> Ints:
+        """The tokens that the next `count` rows of logits predict."""
+        return self._token_ids[self.num_done + 1 : self.num_done + 1 + count]
+
+    def add(self, chosen: Doubles, top_ids: Ints, top: Doubles) -> None:
+        """Keep the next rows: of each token f64[n], and of the likeliest ones [n, num_top]."""
+        done = slice(self.num_done, self.num_done + len(chosen))
+        self._chosen[done], self._top_ids[done], self._top[done] = chosen, top_ids, top
+        self.num_done = done.stop
+
+    def as_tuple(self) -> tuple[TokenIdLogprobs, ...]:
+        """One entry for each token of the prompt but the first, which nothing is before."""
+        assert self.is_complete, "the prompt was read to its end"
+        columns = (self._token_ids[1:], self._chosen, self._top_ids, self._top)
+        return tuple(
+            TokenIdLogprobs(token, logprob, tuple(zip(top_ids, top, strict=True)))
+            for token, logprob, top_ids, top in zip(*(c.tolist() for c in columns), strict=True)
+        )
