@@ -27,10 +27,11 @@ class CorsSettings:
 
 @dataclass(frozen=True, slots=True)
 class HttpSettings:
-    """`request_timeout_s` 0 lets a request take its time."""
+    """`request_timeout_s` 0 means no limit; `access_log` writes a line for each request."""
 
     api_key: str | None = None
     key_scope: KeyScope = KeyScope.CHANGES
     cors: CorsSettings = field(default_factory=CorsSettings)
     max_request_bytes: int = 64 * 2**20
     request_timeout_s: float = 0.0
+    access_log: bool = True
