@@ -1,6 +1,6 @@
 """Settings of one engine."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +24,8 @@ class EngineConfig:
     token, as far as prompts can be left for later; 0 is no target. Without `dynamic_split_fuse`
     there can be none, else None is DEFAULT_TARGET_MS.
     `auto_tune` measures at load which properties that `plugin_config` does not state are fastest.
+    `on_progress` is called from the loading thread with a short text and the fraction of the load
+    that is done, 0 to 1; the first half belongs to tuning.
     """
 
     models_path: Path
@@ -37,6 +39,7 @@ class EngineConfig:
     enable_prefix_caching: bool = False
     target_inter_token_latency_ms: int | None = None
     auto_tune: bool = False
+    on_progress: Callable[[str, float], None] | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         for name, lowest in (
@@ -62,3 +65,8 @@ class EngineConfig:
             return 0.0
         target_ms = self.target_inter_token_latency_ms
         return (DEFAULT_TARGET_MS if target_ms is None else target_ms) / 1000
+
+    def report_progress(self, text: str, fraction: float) -> None:
+        """Tell `on_progress`, where it is set, how far the loading is."""
+        if self.on_progress is not None:
+            self.on_progress(text, fraction)

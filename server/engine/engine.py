@@ -65,6 +65,7 @@ class LLMEngine:
         self._searches = BeamSearches(self.stats)
         self._failures_in_a_row = 0
         self._model = TunedModel(config, self.info.max_model_len)
+        config.report_progress("compiling the model", 0.5)
         model = self._model.load()
         self.num_blocks = num_kv_blocks(config, model, self.info.max_model_len)
         self.limits = RequestLimits.of(config, model, self.num_blocks, self.info.max_model_len)
@@ -90,6 +91,7 @@ class LLMEngine:
             self.stats,
             LatencyTarget(self._costs, config.target_s),
         )
+        config.report_progress("running the first steps", 0.75)
         warm_up(self.runner, self._costs, config.models_path)
         if model.weights_lease is not None:
             # What runs has the weights in a form of its own.
@@ -97,6 +99,7 @@ class LLMEngine:
         if model.device.startswith("CPU"):
             collapse_pages()
         self.status = self._model.describe(model)
+        config.report_progress("loaded", 1.0)
         logger.info("%s: %s", config.models_path, json.dumps(self.status))
         logger.info(
             "%s on %s: KV cache of %d blocks of %d tokens (%s, %.1f GB reserved), context %s",

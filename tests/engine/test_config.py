@@ -40,3 +40,12 @@ def test_the_target_between_tokens(
 def test_a_target_needs_chunks() -> None:
     with pytest.raises(ConfigError, match="latency_ms is 50; without dynamic_split_fuse"):
         EngineConfig(Path("model"), dynamic_split_fuse=False, target_inter_token_latency_ms=50)
+
+
+def test_where_progress_goes_does_not_make_configurations_differ() -> None:
+    told: list[tuple[str, float]] = []
+    config = EngineConfig(Path("model"), on_progress=lambda *news: told.append(news))
+    assert config == EngineConfig(Path("model"))
+    config.report_progress("compiling", 0.5)
+    EngineConfig(Path("model")).report_progress("nobody listens", 0.5)
+    assert told == [("compiling", 0.5)]

@@ -261,3 +261,11 @@ def test_what_steps_cost_limits_them_while_answers_are_written(
     assert [num_tokens for num_tokens, _ in costs.observed] == [5, 33, 33, 33, 204]
     # 32 tokens of the long prompt follow 32, and 1 of the other follows 6 tokens.
     assert costs.observed[2][1] == 32 * (1 + 32 / 8) + 6 * (1 + 1 / 8)
+
+
+def test_loading_reports_its_progress_up_to_the_end(make_engine: MakeEngine) -> None:
+    told: list[tuple[str, float]] = []
+    make_engine(on_progress=lambda text, fraction: told.append((text, fraction)))
+    fractions = [fraction for _, fraction in told]
+    assert fractions == sorted(fractions)
+    assert [told[0][0], told[-1]] == ["compiling the model", ("loaded", 1.0)]
