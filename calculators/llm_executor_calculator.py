@@ -15,6 +15,7 @@ from server.engine import AsyncLLMEngine, EngineConfig
 from server.errors import ConfigError, InvalidRequestError
 from server.graph import Calculator, Contract, OpenContext, OutputStream, ProcessContext, Tag
 from server.payloads import (
+    LoadOptions,
     ModelLimits,
     TokenChunk,
     TokenIdLogprobs,
@@ -66,7 +67,7 @@ class LLMExecutorCalculator(Calculator):
                 dynamic_split_fuse=options.dynamic_split_fuse,
                 enable_prefix_caching=options.enable_prefix_caching,
                 target_inter_token_latency_ms=options.target_inter_token_latency_ms,
-                auto_tune=options.auto_tune and cc.auto_tune,
+                auto_tune=options.auto_tune and cc.service(LoadOptions).auto_tune,
             )
         )
         cc.set_side_packet(MODEL_LIMITS, ModelLimits(self._engine.max_num_tokens))

@@ -14,6 +14,7 @@ __all__ = [
     "HttpResponsePayload",
     "InferRequest",
     "InferResponse",
+    "LoadOptions",
     "ModelLimits",
     "SamplingFields",
     "SamplingParams",
@@ -200,6 +201,16 @@ class TextTokenizer(Protocol):
 
         Raises InvalidRequestError where the model cannot chat, or not in this way.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """What a server lets nodes do while they load a model.
+
+    With `auto_tune` they may take time to measure what is fastest on this machine.
+    """
+
+    auto_tune: bool = True
 
 
 @dataclass(frozen=True, slots=True)

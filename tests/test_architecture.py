@@ -75,6 +75,7 @@ PACKAGE_LAYERS: dict[str, set[str]] = {
         "server.errors",
         "server.graph",
         "server.models",
+        "server.payloads",
         "server.version",
     },
     "calculators.text": {"calculators.inference", "server.errors", "server.payloads"},

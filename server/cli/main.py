@@ -16,10 +16,11 @@ from server.cli.command_line import Arguments, parse_arguments
 from server.cli.log import LogWriter
 from server.cli.modes import is_done_without_serving
 from server.errors import ConfigError
-from server.graph import Surroundings
+from server.graph import Services
 from server.models.config import ServerConfig
 from server.models.file_watcher import FileWatcher
 from server.models.model_manager import ModelManager
+from server.payloads import LoadOptions
 
 __all__ = ["main"]
 
@@ -64,10 +65,11 @@ def _run(arguments: Arguments, log: LogWriter) -> int:
 
 def _serve(arguments: Arguments, config: ServerConfig, log: LogWriter) -> int:
     settings = arguments.http_settings()
-    surroundings = Surroundings(
-        cache_dir=arguments.make_cache_dir(), auto_tune=not arguments.no_auto_tune
+    services = Services(
+        cache_dir=arguments.make_cache_dir(),
+        extras=(LoadOptions(auto_tune=not arguments.no_auto_tune),),
     )
-    manager = ModelManager(config, arguments.drain_timeout_s, surroundings)
+    manager = ModelManager(config, arguments.drain_timeout_s, services)
     sockets = open_sockets(arguments.rest_bind_address, arguments.rest_port)
     http = HttpServer(manager, sockets, settings)
     exit_ = _Exit(log)

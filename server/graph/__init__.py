@@ -2,11 +2,12 @@
 
 from server.graph.calculator import Calculator
 from server.graph.config import GraphConfig, NodeConfig
-from server.graph.context import OpenContext, ProcessContext, Surroundings
+from server.graph.context import OpenContext, ProcessContext
 from server.graph.contract import Contract, Tag
 from server.graph.graph import Graph
 from server.graph.registry import CalculatorInfo, calculator_file, list_calculators
 from server.graph.run import GraphRun
+from server.graph.services import Services
 from server.graph.stream import EndOfStream, InputStream, OutputStream, StreamClosed
 from server.graph.subgraph import Subgraph
 from server.graph.text.options import UInt64
@@ -26,9 +27,9 @@ __all__ = [
     "OpenContext",
     "OutputStream",
     "ProcessContext",
+    "Services",
     "StreamClosed",
     "Subgraph",
-    "Surroundings",
     "Tag",
     "UInt64",
     "ValidatedGraph",

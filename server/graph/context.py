@@ -1,14 +1,14 @@
 """What a calculator sees of its graph: in `open`, and for each request in `process`."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from server.graph.contract import Contract, Tag
+from server.graph.services import Services
 from server.graph.stream import InputStream, OutputStream
 
-__all__ = ["OpenContext", "ProcessContext", "Surroundings"]
+__all__ = ["OpenContext", "ProcessContext"]
 
 T = TypeVar("T")
 OptionsT = TypeVar("OptionsT")
@@ -50,19 +50,6 @@ class _NodeContext:
         return value
 
 
-@dataclass(frozen=True)
-class Surroundings:
-    """What a server gives to the nodes of a graph.
-
-    `on_resolve` is told, in a worker thread, each path that a node is about to read; the others are
-    properties of `OpenContext`.
-    """
-
-    on_resolve: Callable[[Path], None] | None = None
-    cache_dir: Path | None = None
-    auto_tune: bool = True
-
-
 class OpenContext(_NodeContext):
     """What `Calculator.open` gets."""
 
@@ -73,22 +60,26 @@ class OpenContext(_NodeContext):
         options: object,
         side_packets: Mapping[str, Any],
         base_path: Path,
-        surroundings: Surroundings | None = None,
+        services: Services | None = None,
     ) -> None:
         super().__init__(node_name, contract, options, side_packets)
         self.base_path = base_path
         self.output_side_packets: dict[str, Any] = {}
-        self._surroundings = surroundings or Surroundings()
+        self._services = services or Services()
 
     @property
     def cache_dir(self) -> Path | None:
         """Where the node may keep what makes its next load faster; None where there is no place."""
-        return self._surroundings.cache_dir
+        return self._services.cache_dir
 
-    @property
-    def auto_tune(self) -> bool:
-        """Whether a node may take time to find out what is fastest on this machine."""
-        return self._surroundings.auto_tune
+    def service(self, kind: type[T]) -> T:
+        """Return what the server has of this class, or an instance with the class's defaults."""
+        return self._services.get(kind)
+
+    def progress(self, text: str, fraction: float) -> None:
+        """Tell the server what a long `open` is doing, and which part of it is done, 0 to 1."""
+        if self._services.on_progress is not None:
+            self._services.on_progress(text, fraction)
 
     def resolve(self, path: str) -> Path:
         """Return `path` as an absolute path; a relative one starts at graph.pbtxt's folder.
@@ -97,8 +88,8 @@ class OpenContext(_NodeContext):
         in the folder. A node that writes joins `base_path` and its path by itself.
         """
         joined = self.base_path / path
-        if self._surroundings.on_resolve is not None:
-            self._surroundings.on_resolve(joined)
+        if self._services.on_resolve is not None:
+            self._services.on_resolve(joined)
         return joined.resolve()
 
     def set_side_packet(self, tag: Tag[T], value: T) -> None:

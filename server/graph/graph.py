@@ -13,9 +13,10 @@ from typing import Any, TypeVar
 from server.errors import CalculatorOpenError, ModelNotReadyError, ServingError
 from server.graph.config import GraphConfig
 from server.graph.containment import Containment
-from server.graph.context import OpenContext, Surroundings
+from server.graph.context import OpenContext
 from server.graph.contract import Tag
 from server.graph.run import GraphRun, OpenedNode, StreamLayout
+from server.graph.services import Services
 from server.graph.validation.stream_types import CheckedNode
 from server.graph.validation.validation import ValidatedGraph, validate
 
@@ -57,17 +58,17 @@ class Graph:
         config: GraphConfig,
         base_path: Path,
         name: str,
-        surroundings: Surroundings | None = None,
+        services: Services | None = None,
     ) -> "Graph":
         """Validate the graph and open its nodes, in worker threads and in topological order.
 
-        `surroundings` is what the nodes get from the server around them.
+        `services` is what the nodes get from the server around them.
         Raises GraphValidationError, or CalculatorOpenError, or the ServingError that a node's
         `open` raised, with the node's name in its message. What was opened before is closed.
         """
         # Validation imports calculators, which may take seconds.
         plan = await _in_thread(partial(validate, config, base_path))
-        nodes = await _open_nodes(plan, _Loading(base_path, name, surroundings))
+        nodes = await _open_nodes(plan, _Loading(base_path, name, services))
         return cls(name, nodes, plan.layout, plan.input, plan.output)
 
     @property
@@ -183,7 +184,7 @@ class _Loading:
 
     base_path: Path
     graph_name: str
-    surroundings: Surroundings | None
+    services: Services | None
     opened: list[OpenedNode] = field(default_factory=list)
     side_packets: dict[str, Any] = field(default_factory=dict)
 
@@ -210,7 +211,7 @@ def _open_node(node: CheckedNode, loading: _Loading) -> None:
     }
     base_path = loading.base_path.resolve()
     cc = OpenContext(
-        node.name, cls.contract, node.options, side_packets, base_path, loading.surroundings
+        node.name, cls.contract, node.options, side_packets, base_path, loading.services
     )
     try:
         with Containment():

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from server.graph.calculator import Calculator
-from server.graph.context import OpenContext, Surroundings
+from server.graph.context import OpenContext
 from server.graph.contract import Tag
 from server.graph.run import NodeRun, OpenedNode, node_error
+from server.graph.services import Services
 from server.graph.stream import InputStream, OutputStream
 
 __all__ = ["CalculatorRunner"]
@@ -37,7 +38,7 @@ class CalculatorRunner:
         side_packets: Mapping[Any, Any] | None = None,
         base_path: Path | None = None,
         node_name: str = "node",
-        surroundings: Surroundings | None = None,
+        services: Services | None = None,
     ) -> None:
         contract = calculator_class.contract
         if options is None and contract.options is not None:
@@ -49,7 +50,7 @@ class CalculatorRunner:
         self._options = options
         self._side_packets = _by_name(side_packets or {}, contract.input_side_packets)
         self._base_path = (base_path or Path.cwd()).resolve()
-        self._surroundings = surroundings
+        self._services = services
         _check_complete(contract.input_side_packets, self._side_packets)
 
     def open(self) -> None:
@@ -60,7 +61,7 @@ class CalculatorRunner:
             self._options,
             self._side_packets,
             self._base_path,
-            self._surroundings,
+            self._services,
         )
         self.calculator.open(cc)
         self.output_side_packets = cc.output_side_packets

@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
-from server.graph import Graph, GraphConfig, Surroundings, calculator_file, load_graph_config
+from server.graph import Graph, GraphConfig, Services, calculator_file, load_graph_config
 from server.models.classic_model import classic_graph
 from server.models.config import ModelConfig
 from server.models.watched_files import WatchedFiles
@@ -13,7 +13,7 @@ __all__ = ["load_graph", "read_graph"]
 
 
 async def load_graph(
-    config: ModelConfig, files: WatchedFiles, surroundings: Surroundings | None = None
+    config: ModelConfig, files: WatchedFiles, services: Services | None = None
 ) -> Graph:
     """Load the model; what it is made from is added to `files`, also where that fails.
 
@@ -21,8 +21,8 @@ async def load_graph(
     """
     # Calculators are imported here: seconds in which the server has to answer probes.
     graph_config, base_path = await asyncio.to_thread(read_graph, config, files)
-    surroundings = replace(surroundings or Surroundings(), on_resolve=files.add)
-    return await Graph.load(graph_config, base_path, config.name, surroundings)
+    services = replace(services or Services(), on_resolve=files.add)
+    return await Graph.load(graph_config, base_path, config.name, services)
 
 
 def read_graph(config: ModelConfig, files: WatchedFiles) -> tuple[GraphConfig, Path]:

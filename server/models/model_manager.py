@@ -13,7 +13,7 @@ from server.errors import (
     ReloadError,
     did_you_mean,
 )
-from server.graph import Surroundings
+from server.graph import Services
 from server.models.config import ModelConfig, ServerConfig
 from server.models.config_source import ConfigSource
 from server.models.served_model import ModelState, ServedModel
@@ -42,11 +42,11 @@ class ModelManager:
         self,
         config: ServerConfig,
         drain_timeout_s: float = DRAIN_TIMEOUT_S,
-        surroundings: Surroundings | None = None,
+        services: Services | None = None,
     ) -> None:
         self._source = ConfigSource(config)
         self._drain_timeout_s = drain_timeout_s
-        self._surroundings = surroundings
+        self._services = services
         self._models = {c.key: ServedModel(c) for c in self._source.current.models}
         self._removed: dict[ModelKey, ServedModel] = {}
         self._loading = asyncio.Lock()
@@ -211,7 +211,7 @@ class ModelManager:
             model = self._models[config.key]
             logger.info("Loading model %s (%d of %d)", model.label, number, len(configs))
             start = time.monotonic()
-            old_graph = await model.load(config, self._surroundings)
+            old_graph = await model.load(config, self._services)
             if old_graph is not None:
                 self._retire_later(old_graph.close(self._drain_timeout_s, "was replaced"))
             if model.load_error is None:

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from server.errors import ServingError
-from server.graph import Graph, Surroundings
+from server.graph import Graph, Services
 from server.models.config import ModelConfig
 from server.models.model_loading import load_graph
 from server.models.watched_files import WatchedFiles
@@ -63,9 +63,7 @@ class ServedModel:
             return self._graph.health()
         return self._load_failure
 
-    async def load(
-        self, config: ModelConfig, surroundings: Surroundings | None = None
-    ) -> Graph | None:
+    async def load(self, config: ModelConfig, services: Services | None = None) -> Graph | None:
         """Load the graph that `config` describes; returns the one whose place it took, if any.
 
         The graph of an earlier load serves until then, and goes on where this load fails: the
@@ -78,7 +76,7 @@ class ServedModel:
             self.state = ModelState.LOADING
         old = self._graph
         try:
-            self._graph = await load_graph(config, self.files, surroundings)
+            self._graph = await load_graph(config, self.files, services)
         except Exception as error:
             self.load_error = error
             is_expected = isinstance(error, ServingError)

@@ -19,7 +19,7 @@ from calculators.openvino_inference_calculator import (
     OpenVINOInferenceCalculatorOptions,
 )
 from server.errors import InvalidRequestError, ModelLoadError
-from server.graph import Surroundings
+from server.graph import Services
 from server.graph.testing import CalculatorRunner
 from server.payloads import InferRequest, InferResponse
 from server.tensors import ModelSignature, Tensor
@@ -57,9 +57,9 @@ async def ask(runner: CalculatorRunner, *inputs: Tensor) -> dict[str, Any]:
 
 def blobs_after_loading(folder: Path, cache_dir: Path, plugin_config: str = "") -> dict[str, int]:
     options = OpenVINOInferenceCalculatorOptions(".", device="CPU", plugin_config=plugin_config)
-    surroundings = Surroundings(cache_dir=cache_dir)
+    services = Services(cache_dir=cache_dir)
     runner = CalculatorRunner(
-        OpenVINOInferenceCalculator, options, base_path=folder, surroundings=surroundings
+        OpenVINOInferenceCalculator, options, base_path=folder, services=services
     )
     runner.open()
     runner.close()
