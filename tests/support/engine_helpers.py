@@ -12,7 +12,7 @@ from server.engine.engine import LLMEngine
 from server.engine.kv.kv_cache_manager import KVCacheManager
 from server.engine.requests.outputs import SequenceOutput
 from server.engine.sampling.logits import Logits
-from server.engine.sampling.vocab_tiles import Stretches
+from server.engine.sampling.vocab_tiles import VocabTiles
 from server.engine.sequence import EngineRequest
 from server.engine.sequence import Sequence as EngineSequence
 from server.payloads import SamplingParams
@@ -23,22 +23,22 @@ _numbers = count()
 
 
 @cache
-def stretches(num: int, size: int) -> Stretches:
+def tiles(num: int, size: int) -> VocabTiles:
     """What reduces rows of this form."""
-    return Stretches(num, size)
+    return VocabTiles(num, size)
 
 
 def logits_of(
     values: npt.NDArray[np.float32],
-    stretch: int = 64,
+    tile: int = 64,
     scales: npt.NDArray[np.float32] | None = None,
 ) -> Logits:
     """Logits as a head gives them, for f32[rows, vocabulary]."""
     vocab_size = values.shape[1]
-    num_stretches = -(-vocab_size // stretch)
-    ends = ((0, 0), (0, num_stretches * stretch - vocab_size))
+    num_tiles = -(-vocab_size // tile)
+    ends = ((0, 0), (0, num_tiles * tile - vocab_size))
     padded = np.pad(values, ends, constant_values=-np.inf)
-    return Logits(padded, vocab_size, stretches(num_stretches, stretch), scales)
+    return Logits(padded, vocab_size, tiles(num_tiles, tile), scales)
 
 
 def values_of(logits: Logits, index: int) -> npt.NDArray[np.float32]:

@@ -11,9 +11,9 @@ from openvino._offline_transformations import paged_attention_transformation
 
 from server.engine.config import PluginValue
 from server.engine.kv.kv_cache import CacheInput, block_size_of, cache_inputs
-from server.engine.model.graph_output import ModelOutput, part_model
 from server.engine.model.int8_head import quantize_rows
 from server.engine.model.model_files import MODEL_FILE
+from server.engine.model.output_head import ModelOutput, split_model
 from server.engine.model.single_thread import with_safe_precision
 from server.engine.model.step_inputs import SAMPLED_ROWS_INPUT
 from server.engine.system.file_lease import FileLease
@@ -72,7 +72,7 @@ def load_model(
     model = _read(core, models_path, plugin_config.get("ENABLE_MMAP", lease is not None))
     device = resolve_device(device)
     _transform(model, models_path)
-    parts = part_model(model, models_path / MODEL_FILE)
+    parts = split_model(model, models_path / MODEL_FILE)
     plugin_config = with_safe_precision(core, device, plugin_config)
     if device.startswith("CPU"):
         core.set_property("CPU", {"CPU_SPARSE_WEIGHTS_DECOMPRESSION_RATE": LEAST_SPARSITY})

@@ -15,7 +15,7 @@ from server.engine.model.step_inputs import PromptRows, StepInputs, StepPacker, 
 from server.engine.model.step_sizes import StepSizes
 from server.engine.prompt_logprobs import PromptLogprobs
 from server.engine.sampling.logits import Logits
-from server.engine.sampling.vocab_tiles import Stretches
+from server.engine.sampling.vocab_tiles import VocabTiles
 from server.engine.scheduling.scheduled_step import ScheduledStep
 from server.engine.sequence import Sequence
 from server.engine.stats import EngineStats
@@ -72,7 +72,7 @@ class ModelRunner:
             has_positions=model.has_position_ids,
         )
         self._prepared: tuple[ScheduledStep, StepInputs] | None = None
-        self._stretches = _stretches(model)
+        self._tiles = _tiles(model)
         self.reset()
 
     def reset(self) -> None:
@@ -87,7 +87,7 @@ class ModelRunner:
         """Free the model and the KV cache; harmless when they are free already."""
         self._cache.close()
         if hasattr(self, "_model"):
-            del self._layers, self._head, self._stretches, self._model
+            del self._layers, self._head, self._tiles, self._model
 
     def prepare(self, step: ScheduledStep) -> None:
         """Pack a step of `Scheduler.foresee`, which may run next, while another one is computed."""
@@ -154,10 +154,10 @@ class ModelRunner:
         """The rows that the head has just computed, and those after them that are padding."""
         vocab_size = self._model.output.vocab_size
         if num_rows == 0:
-            none = np.empty((0, self._stretches.num * self._stretches.size), np.float32)
-            return Logits(none, vocab_size, self._stretches)
+            none = np.empty((0, self._tiles.num * self._tiles.size), np.float32)
+            return Logits(none, vocab_size, self._tiles)
         scales = self._rows(1)[:, 0] if len(self._model.head.outputs) > 1 else None
-        return Logits(self._rows(0), vocab_size, self._stretches, scales)
+        return Logits(self._rows(0), vocab_size, self._tiles, scales)
 
     def _rows(self, output_index: int) -> npt.NDArray[np.float32]:
         """The rows of an output, without a copy."""
@@ -181,12 +181,12 @@ def _infer_beside(request: ov.InferRequest, beside: Callable[[], None] | None) -
         request.wait()
 
 
-def _stretches(model: LoadedModel) -> Stretches:
+def _tiles(model: LoadedModel) -> VocabTiles:
     properties = {}
     if model.device.startswith("CPU"):
         name = "INFERENCE_NUM_THREADS"
         properties[name] = model.layers.get_property(name)
-    return Stretches(model.output.num_stretches, model.output.stretch_size, properties)
+    return VocabTiles(model.output.num_tiles, model.output.tile_size, properties)
 
 
 def _share_out(logits: Logits, prompts: list[PromptRows]) -> list[PromptLogits]:

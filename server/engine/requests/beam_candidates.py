@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from server.engine.sampling.logits import Logits
-from server.engine.sampling.logits_processors import is_shaped, shape_logits
+from server.engine.sampling.logits_processors import apply_processors, has_processors
 from server.engine.sampling.logprobs import log_sums
 from server.engine.sequence import Sequence
 from server.payloads import TokenIdLogprobs
@@ -44,13 +44,13 @@ def find_candidates(logits: Logits, sequence: Sequence, count: int) -> Candidate
         return None
     norm = log_sums(logits).astype(np.float32)
     scored = logits
-    if is_shaped(sequence):
+    if has_processors(sequence):
 
         def shape(_: int, row: Floats) -> None:
             row -= norm
-            shape_logits(row, sequence)
+            apply_processors(row, sequence)
 
-        scored = logits.changed(shape)
+        scored = logits.processed_copy(shape)
     found = scored.likeliest(count)
     is_possible = np.isfinite(found.values[0])
     token_ids, scores = found.token_ids[0, is_possible], found.values[0, is_possible]

@@ -9,17 +9,17 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from server.engine.sampling.vocab_tiles import Stretches
+from server.engine.sampling.vocab_tiles import VocabTiles
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 PART = 32
-"""Tokens that are summed together; every stretch is a multiple."""
+"""Tokens that are summed together; every tile is a multiple."""
 
-MAX_STRETCHES = 256
-"""Rows of which more stretches are read are read one by one, others together."""
+MAX_TILES = 256
+"""Rows of which more tiles are read are read one by one, others together."""
 
 MAX_ROWS = 32
 """Rows that are read together at the most."""
@@ -40,7 +40,7 @@ class TokenLogits:
 class Logits:
     """K rows of logits, of which no more is read than an answer depends on.
 
-    `values` is f32[R, N * S]: each row is N stretches of S tokens, the last one with -inf after the
+    `values` is f32[R, N * S]: each row is N tiles of S tokens, the last one with -inf after the
     end of the vocabulary. `scales`, f32[R] or None for 1, are factors of the rows, by which each
     logit is multiplied when it is read; they are positive or NaN, and the logits finite where they
     are given. At first K is R; `select` chooses rows.
@@ -50,15 +50,15 @@ class Logits:
         self,
         values: Floats,
         vocab_size: int,
-        stretches: Stretches,
+        tiles: VocabTiles,
         scales: Floats | None = None,
     ) -> None:
         self.vocab_size = vocab_size
-        self._values, self._stretches = values, stretches
-        self._in_stretches = values.reshape(len(values), stretches.num, stretches.size)
+        self._values, self._tiles = values, tiles
+        self._in_tiles = values.reshape(len(values), tiles.num, tiles.size)
         self._scales = np.ones(len(values), np.float32) if scales is None else scales
         # Of the values as they are, like these.
-        self._all_maxima: Floats = stretches.maxima(values)
+        self._all_maxima: Floats = tiles.maxima(values)
         self._all_highest: Floats = self._all_maxima.max(axis=1, initial=-np.inf)
         self._rows = np.arange(len(values))
 
@@ -66,13 +66,13 @@ class Logits:
         return len(self._rows)
 
     @property
-    def stretch_size(self) -> int:
-        """Tokens of each stretch."""
-        return self._stretches.size
+    def tile_size(self) -> int:
+        """Tokens of each tile."""
+        return self._tiles.size
 
     @cached_property
     def maxima(self) -> Floats:
-        """The highest logit of each stretch, f32[K, N]; NaN among other logits may be left out."""
+        """The highest logit of each tile, f32[K, N]; NaN among other logits may be left out."""
         maxima: Floats = self._all_maxima[self._rows] * self._row_scales[:, None]
         return maxima
 
@@ -98,15 +98,15 @@ class Logits:
         selected.__dict__.pop("maxima", None)
         return selected
 
-    def changed(self, change: Callable[[int, Floats], None]) -> "Logits":
+    def processed_copy(self, change: Callable[[int, Floats], None]) -> "Logits":
         """A copy of these rows, after `change` has had the number and the logits of each."""
         values = self._values[self._rows] * self._row_scales[:, None]
         for i, row in enumerate(values[:, : self.vocab_size]):
             change(i, row)
-        return Logits(values, self.vocab_size, self._stretches)
+        return Logits(values, self.vocab_size, self._tiles)
 
     @contextmanager
-    def altered(
+    def processed_in_place(
         self, tokens: list[Ints], change: Callable[[int, Floats], None]
     ) -> Iterator["Logits"]:
         """These rows as `change` makes them, which gets the number and the logits of each.
@@ -129,16 +129,16 @@ class Logits:
             self._values[rows, token_ids] = kept
 
     def _with_maxima_after(self, rows: Ints, token_ids: Ints, old: Floats, new: Floats) -> "Logits":
-        """These rows, with the maxima of the stretches that may have others now found again."""
-        stretches = token_ids // self._stretches.size
-        before = self._all_maxima[rows, stretches] * self._scales[rows]
+        """These rows, with the maxima of the tiles that may have others now found again."""
+        tiles = token_ids // self._tiles.size
+        before = self._all_maxima[rows, tiles] * self._scales[rows]
         is_other = ~((old < before) & (new <= before))
-        rows, stretches = rows[is_other], stretches[is_other]
+        rows, tiles = rows[is_other], tiles[is_other]
         altered = copy(self)
         altered.__dict__.pop("maxima", None)
         altered._all_maxima = self._all_maxima.copy()
-        found = self._in_stretches[rows, stretches].max(axis=1, initial=-np.inf)
-        altered._all_maxima[rows, stretches] = found
+        found = self._in_tiles[rows, tiles].max(axis=1, initial=-np.inf)
+        altered._all_maxima[rows, tiles] = found
         altered._all_highest = self._all_highest.copy()
         highest = altered._all_maxima[self._rows].max(axis=1, initial=-np.inf)
         altered._all_highest[self._rows] = highest
@@ -146,22 +146,22 @@ class Logits:
 
     def argmax(self) -> Ints:
         """The likeliest token of each row; the first of equal ones."""
-        stretches = self.maxima.argmax(axis=1)
-        inside = self.in_stretch(stretches).argmax(axis=1)
-        return np.asarray(stretches * self._stretches.size + inside, np.int64)
+        tiles = self.maxima.argmax(axis=1)
+        inside = self.in_tile(tiles).argmax(axis=1)
+        return np.asarray(tiles * self._tiles.size + inside, np.int64)
 
     def of_tokens(self, token_ids: Ints) -> Floats:
         """The logit of one token of each row."""
         values: Floats = self._values[self._rows, token_ids] * self._row_scales
         return values
 
-    def in_stretch(self, stretches: Ints) -> Floats:
-        """The logits of one stretch of each row, f32[K, S]."""
-        values: Floats = self._in_stretches[self._rows, stretches] * self._row_scales[:, None]
+    def in_tile(self, tiles: Ints) -> Floats:
+        """The logits of one tile of each row, f32[K, S]."""
+        values: Floats = self._in_tiles[self._rows, tiles] * self._row_scales[:, None]
         return values
 
     def sums(self, temperatures: Floats, above: Ints | None = None) -> Doubles:
-        """Sums of exp((logit - highest) / temperature) over each stretch, f64[K, N].
+        """Sums of exp((logit - highest) / temperature) over each tile, f64[K, N].
 
         Where `above` names a token of each row, only likelier ones count.
         """
@@ -173,20 +173,20 @@ class Logits:
         temperatures = temperatures / self._row_scales
         for i, row in enumerate(self._rows):
             highest = self._all_highest[row]
-            values = self._in_stretches[row]
-            sums[i] = self._stretches.sums(values, highest, temperatures[i], floors[i])
+            values = self._in_tiles[row]
+            sums[i] = self._tiles.sums(values, highest, temperatures[i], floors[i])
         return sums
 
-    def reached_by(self, counts: Ints) -> Floats:
+    def bounds_of_top(self, counts: Ints) -> Floats:
         """For each row a value that at least `counts` of its logits reach; mostly not many more.
 
-        As many stretches have a logit that high. -inf where there are fewer stretches.
+        As many tiles have a logit that high. -inf where there are fewer tiles.
         """
-        num_stretches = self.maxima.shape[1]
-        places = np.maximum(num_stretches - counts, 0)
+        num_tiles = self.maxima.shape[1]
+        places = np.maximum(num_tiles - counts, 0)
         ordered = np.partition(self.maxima, np.unique(places), axis=1)
         bounds = ordered[np.arange(len(self)), places]
-        return np.where(counts <= num_stretches, bounds, np.float32(-np.inf))
+        return np.where(counts <= num_tiles, bounds, np.float32(-np.inf))
 
     def batches(self, bounds: Floats) -> Iterator[Ints]:
         """The numbers of all rows, in groups that `at_least` should be asked for together."""
@@ -197,23 +197,23 @@ class Logits:
         yield from np.flatnonzero(is_wide)[:, None]
 
     def _is_wide(self, bounds: Floats) -> npt.NDArray[np.bool_]:
-        num_stretches = np.count_nonzero(self.maxima >= bounds[:, None], axis=1)
-        return np.asarray(num_stretches > MAX_STRETCHES, np.bool_)
+        num_tiles = np.count_nonzero(self.maxima >= bounds[:, None], axis=1)
+        return np.asarray(num_tiles > MAX_TILES, np.bool_)
 
     def at_least(self, bounds: Floats) -> TokenLogits:
         """The tokens not below the bound of their row; of a wide row that is alone all tokens."""
         if len(self) == 1 and self._is_wide(bounds)[0]:
             values = self._values[self._rows] * self._row_scales[:, None]
             return TokenLogits(np.arange(values.shape[1])[None], values)
-        rows, stretches = np.nonzero(self.maxima >= bounds[:, None])
-        values = self._in_stretches[self._rows[rows], stretches] * self._row_scales[rows, None]
+        rows, tiles = np.nonzero(self.maxima >= bounds[:, None])
+        values = self._in_tiles[self._rows[rows], tiles] * self._row_scales[rows, None]
         found, inside = np.nonzero(values >= bounds[rows, None])
         of_row = rows[found]
         counts = np.bincount(of_row, minlength=len(self))
         places = np.arange(len(of_row)) - (np.cumsum(counts) - counts)[of_row]
         shape = len(self), -(-int(counts.max(initial=1)) // PART) * PART
         token_ids, logits = np.zeros(shape, np.int64), np.full(shape, -np.inf, np.float32)
-        token_ids[of_row, places] = stretches[found] * self._stretches.size + inside
+        token_ids[of_row, places] = tiles[found] * self._tiles.size + inside
         logits[of_row, places] = values[found, inside]
         return TokenLogits(token_ids, logits)
 
@@ -224,7 +224,7 @@ class Logits:
         values = np.full((len(self), count), -np.inf, np.float32)
         if count == 0:
             return TokenLogits(token_ids, values)
-        bounds = self.reached_by(np.full(len(self), count))
+        bounds = self.bounds_of_top(np.full(len(self), count))
         for batch in self.batches(bounds):
             found = self.select(batch).at_least(bounds[batch])
             best = np.argsort(-found.values, axis=1, kind="stable")[:, :count]

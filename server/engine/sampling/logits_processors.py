@@ -13,8 +13,8 @@ LOWEST_REPETITION_PENALTY, HIGHEST_REPETITION_PENALTY = 1e-6, 1e6
 """Beyond these the effect is the same, but f32 overflows."""
 
 
-def is_shaped(sequence: Sequence) -> bool:
-    """Whether shape_logits would change anything."""
+def has_processors(sequence: Sequence) -> bool:
+    """Whether apply_processors would change anything."""
     params = sequence.request.params
     return (
         sequence.constraint is not None
@@ -24,8 +24,8 @@ def is_shaped(sequence: Sequence) -> bool:
     )
 
 
-def shaped_tokens(sequence: Sequence) -> Ints:
-    """All tokens that shape_logits touches in a row of a sequence without a constraint."""
+def processed_tokens(sequence: Sequence) -> Ints:
+    """All tokens that apply_processors touches in a row of a sequence without a constraint."""
     request = sequence.request
     parts = [np.zeros(0, np.int64)]
     if _must_go_on(sequence):
@@ -37,7 +37,7 @@ def shaped_tokens(sequence: Sequence) -> Ints:
     return np.concatenate(parts)
 
 
-def shape_logits(row: Floats, sequence: Sequence) -> None:
+def apply_processors(row: Floats, sequence: Sequence) -> None:
     """Apply constraint, min_tokens, logit_bias and penalties to a row of logits, in place."""
     request = sequence.request
     if sequence.constraint is not None:

@@ -1,4 +1,4 @@
-"""Draws tokens from logits: temperature, min_p, top_k, top_p, then the inverse of the sums."""
+"""Random choice of tokens with temperature, min_p, top_k and top_p, reading few logits of a row."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,49 +14,50 @@ Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-FIRST_STRETCHES = 64
-"""As many stretches are read and sorted for top_p, where they can have enough."""
+FIRST_TILES = 64
+"""Tiles that are read and sorted for top_p, where they hold enough probability."""
 
 NUM_UNIFORMS = 8
-"""What a choice may take of random numbers; all but the last are for tokens beyond top_p."""
+"""Random numbers for one token: 7 for rejection in a wide nucleus, the last for the exact way."""
 
 LOWEST_TEMPERATURE = np.float32(1e-5)
-"""Below it the effect is the same, but f32 overflows."""
+"""Lower temperatures have the same effect, but overflow f32."""
 
-NOTHING = -1
-"""The token of a row that gives none, as it has NaN among its logits."""
+NO_TOKEN = -1
+"""The token of a row that has none, because there is NaN among its logits."""
 
 
-def draw(logits: Logits, params: list[SamplingParams], uniforms: Doubles) -> Ints:
-    """Draw one token a row, whose highest logit is finite; uniforms f64[K, NUM_UNIFORMS] in [0, 1).
+def sample_randomly(logits: Logits, params: list[SamplingParams], uniforms: Doubles) -> Ints:
+    """Choose a random token for each row; uniforms f64[K, NUM_UNIFORMS] in [0, 1).
 
-    What min_p, top_k and top_p leave over has weight 0; equal logits at the edge of top_k or top_p
-    stay together. A row's token depends on that row alone: it is the first at which the sum of the
-    weights, in the order of the tokens, exceeds the first uniform's part of the sum of all. Only
-    where top_p leaves a great many tokens the weights are those before top_p, and of all uniforms
-    but the last the first counts that leads to a token which top_p leaves. Where none does, it is
-    the last one, again in the weights that are left.
+    The highest logit of each row is finite. Tokens that min_p, top_k and top_p exclude have weight
+    0; equal logits at the edge of top_k or top_p are kept or excluded together. A row's token
+    depends on no other row.
+
+    The method is inverse transform sampling (L. Devroye, Non-Uniform Random Variate Generation,
+    1986, II.2): the first token at which the running sum of the weights, in vocabulary order,
+    exceeds the first uniform times their total. One case differs, see `_sample_from_wide_nucleus`.
     """
-    draws = Draws.of(logits, params, uniforms)
+    rows = SampledRows.of(logits, params, uniforms)
     chosen = np.empty(len(params), np.int64)
-    is_limited = (draws.top_k < logits.vocab_size) | (draws.min_p > 0.0)
-    is_nucleus = (draws.top_p < 1.0) & ~is_limited
+    is_limited = (rows.top_k < logits.vocab_size) | (rows.min_p > 0.0)
+    is_nucleus = (rows.top_p < 1.0) & ~is_limited
     is_free = ~(is_limited | is_nucleus)
-    # Logits far apart may overflow on their way to a weight of 0.
+    # A very low logit may overflow on its way to a weight of 0.
     with np.errstate(over="ignore"):
         for which, method in (
-            (is_free, _draw_from_all),
-            (is_limited, _draw_limited),
-            (is_nucleus, _draw_from_nucleus),
+            (is_free, _sample_from_all),
+            (is_limited, _sample_limited),
+            (is_nucleus, _sample_from_nucleus),
         ):
             if which.any():
-                chosen[which] = method(draws.select(np.flatnonzero(which)))
+                chosen[which] = method(rows.select(np.flatnonzero(which)))
     return chosen
 
 
 @dataclass(frozen=True, slots=True)
-class Draws:
-    """Rows of logits, and arrays with what to do with each."""
+class SampledRows:
+    """Rows of logits, with the random numbers and the parameters of each."""
 
     logits: Logits
     uniforms: Doubles
@@ -66,8 +67,8 @@ class Draws:
     top_p: Doubles
 
     @classmethod
-    def of(cls, logits: Logits, params: list[SamplingParams], uniforms: Doubles) -> "Draws":
-        """Take the parameters of each row; a `top_k` of all tokens stands for none."""
+    def of(cls, logits: Logits, params: list[SamplingParams], uniforms: Doubles) -> "SampledRows":
+        """Take the parameters of each row; without top_k, `top_k` is the vocabulary size."""
         vocab_size = logits.vocab_size
         temperatures = np.array([p.temperature for p in params], np.float32)
         top_k = [p.top_k if 0 < p.top_k < vocab_size else vocab_size for p in params]
@@ -80,9 +81,9 @@ class Draws:
             np.array([p.top_p for p in params], np.float64),
         )
 
-    def select(self, which: Ints) -> "Draws":
+    def select(self, which: Ints) -> "SampledRows":
         """Some of the rows."""
-        return Draws(
+        return SampledRows(
             self.logits.select(which),
             self.uniforms[which],
             self.temperatures[which],
@@ -92,139 +93,140 @@ class Draws:
         )
 
     def weights(self, values: Floats) -> Floats:
-        """Probabilities of logits f32[K, C], up to a factor."""
-        return weights_below(values, self.logits.highest[:, None], self.temperatures[:, None])
+        """Unnormalised probabilities of logits f32[K, C]; the likeliest token has weight 1."""
+        return relative_weights(values, self.logits.highest[:, None], self.temperatures[:, None])
 
 
-def weights_below(values: Floats, highest: Floats, temperatures: Floats) -> Floats:
-    """How likely tokens are, in parts of one whose logit is `highest`; the shapes broadcast."""
+def relative_weights(values: Floats, highest: Floats, temperatures: Floats) -> Floats:
+    """exp((values - highest) / temperatures); the shapes broadcast."""
     scaled: Floats = (values - highest) / temperatures
     return np.exp(scaled, out=scaled)
 
 
-def _draw_from_all(draws: Draws) -> Ints:
-    sums = draws.logits.sums(draws.temperatures)
-    tokens = _find_by_sums(draws, sums, draws.uniforms[:, 0])
-    return np.where(np.isfinite(sums.sum(axis=1)), tokens, NOTHING)
+def _sample_from_all(rows: SampledRows) -> Ints:
+    sums = rows.logits.sums(rows.temperatures)
+    tokens = _find_by_sums(rows, sums, rows.uniforms[:, 0])
+    return np.where(np.isfinite(sums.sum(axis=1)), tokens, NO_TOKEN)
 
 
-def _find_by_sums(draws: Draws, sums: Doubles, uniforms: Doubles) -> Ints:
-    """Find the stretch by the sums over all, then the token in it."""
+def _find_by_sums(rows: SampledRows, sums: Doubles, uniforms: Doubles) -> Ints:
+    """Find the tile by the sums of all tiles, then the token in it."""
     return _search(
         sums,
-        lambda stretches: draws.weights(draws.logits.in_stretch(stretches)),
+        lambda tiles: rows.weights(rows.logits.in_tile(tiles)),
         uniforms * sums.sum(axis=1),
     )
 
 
-def _draw_limited(draws: Draws) -> Ints:
-    """Draw where top_k or min_p tell a bound, below which nothing need be read."""
-    # The bound is a little lower than min_p tells, so that rounding takes no token away.
+def _sample_limited(rows: SampledRows) -> Ints:
+    """Sample with top_k or min_p, which give a lower bound of the logits that have to be read."""
+    # A little lower than min_p says, so that rounding excludes no token.
     with np.errstate(divide="ignore"):
-        depths = draws.temperatures * (np.log(draws.min_p) * np.float32(1.0001) - 0.0001)
-    bounds = np.maximum(draws.logits.reached_by(draws.top_k), draws.logits.highest + depths)
+        depths = rows.temperatures * (np.log(rows.min_p) * np.float32(1.0001) - 0.0001)
+    bounds = np.maximum(rows.logits.bounds_of_top(rows.top_k), rows.logits.highest + depths)
     chosen = np.empty(len(bounds), np.int64)
-    for batch in draws.logits.batches(bounds):
-        part = draws.select(batch)
-        chosen[batch], _ = _draw_from(part, part.logits.at_least(bounds[batch]))
+    for batch in rows.logits.batches(bounds):
+        part = rows.select(batch)
+        chosen[batch], _ = _sample_from(part, part.logits.at_least(bounds[batch]))
     return chosen
 
 
-def _draw_from_nucleus(draws: Draws) -> Ints:
-    """Draw where top_p alone limits the choice, from a few stretches where these have enough."""
-    sums = draws.logits.sums(draws.temperatures)
+def _sample_from_nucleus(rows: SampledRows) -> Ints:
+    """Sample with top_p alone; reads only the likeliest tiles where these hold top_p of the sum."""
+    sums = rows.logits.sums(rows.temperatures)
     totals = sums.sum(axis=1)
-    chosen = np.full(len(totals), NOTHING)
+    chosen = np.full(len(totals), NO_TOKEN)
     is_enough = np.full(len(totals), False)
-    bounds = draws.logits.reached_by(np.full(len(totals), FIRST_STRETCHES))
-    # All of the stretches that reach the bound is a little more than their tokens that do.
-    at_most = (sums * (draws.logits.maxima >= bounds[:, None])).sum(axis=1)
-    narrow = np.flatnonzero(at_most >= draws.top_p * totals)
-    likely = draws.select(narrow)
+    bounds = rows.logits.bounds_of_top(np.full(len(totals), FIRST_TILES))
+    # The sum of whole tiles is a little more than that of their tokens above the bound.
+    at_most = (sums * (rows.logits.maxima >= bounds[:, None])).sum(axis=1)
+    narrow = np.flatnonzero(at_most >= rows.top_p * totals)
+    likely = rows.select(narrow)
     for batch in likely.logits.batches(bounds[narrow]):
-        part, rows = likely.select(batch), narrow[batch]
-        found = part.logits.at_least(bounds[rows])
-        chosen[rows], is_enough[rows] = _draw_from(part, found, totals[rows])
+        part, which = likely.select(batch), narrow[batch]
+        found = part.logits.at_least(bounds[which])
+        chosen[which], is_enough[which] = _sample_from(part, found, totals[which])
     wide = np.flatnonzero(~is_enough & np.isfinite(totals))
     if len(wide):
-        chosen[wide] = _draw_from_wide_nucleus(draws.select(wide), sums[wide])
-    return np.where(np.isfinite(totals), chosen, NOTHING)
+        chosen[wide] = _sample_from_wide_nucleus(rows.select(wide), sums[wide])
+    return np.where(np.isfinite(totals), chosen, NO_TOKEN)
 
 
-def _draw_from_wide_nucleus(draws: Draws, sums: Doubles) -> Ints:
-    """Draw from all tokens until one is in the nucleus, whose edge is then not looked for.
+def _sample_from_wide_nucleus(rows: SampledRows, sums: Doubles) -> Ints:
+    """Try up to 7 times by rejection, then sample exactly.
 
-    That is rejection sampling: what is in it comes with its own probability. A row that has not
-    hit it after some draws, whose top_p is low, is sorted.
+    Each try samples from all tokens and is accepted if the token is in the nucleus. That gives
+    each token of the nucleus its own probability, and does not need the edge of the nucleus. Only
+    rows without an accepted try, whose top_p is low, are sorted.
     """
-    chosen = np.full(len(sums), NOTHING)
+    chosen = np.full(len(sums), NO_TOKEN)
     totals = sums.sum(axis=1)
-    for uniforms in draws.uniforms.T[:-1]:
-        missing = np.flatnonzero(chosen == NOTHING)
+    for uniforms in rows.uniforms.T[:-1]:
+        missing = np.flatnonzero(chosen == NO_TOKEN)
         if len(missing) == 0:
             return chosen
-        part = draws.select(missing)
+        part = rows.select(missing)
         tokens = _find_by_sums(part, sums[missing], uniforms[missing])
         is_in = _is_in_nucleus(part, tokens, sums[missing])
         chosen[missing[is_in]] = tokens[is_in]
-    for row in np.flatnonzero(chosen == NOTHING):
-        one = draws.select(np.array([row]))
+    for row in np.flatnonzero(chosen == NO_TOKEN):
+        one = rows.select(np.array([row]))
         everything = one.logits.at_least(np.array([-np.inf], np.float32))
-        chosen[row : row + 1], _ = _draw_from(one, everything, totals[row : row + 1], -1)
+        chosen[row : row + 1], _ = _sample_from(one, everything, totals[row : row + 1], -1)
     return chosen
 
 
-def _is_in_nucleus(draws: Draws, tokens: Ints, sums: Doubles) -> Bools:
-    """Whether the tokens likelier than these have less than top_p of the sum of all."""
-    wanted = draws.top_p * sums.sum(axis=1)
-    values = draws.logits.of_tokens(tokens)
-    # All of the stretches that have such tokens is more than these are, and mostly little enough.
-    at_most = (sums * (draws.logits.maxima > values[:, None])).sum(axis=1)
+def _is_in_nucleus(rows: SampledRows, tokens: Ints, sums: Doubles) -> Bools:
+    """Whether the tokens that are likelier than these hold less than top_p of the sum."""
+    wanted = rows.top_p * sums.sum(axis=1)
+    values = rows.logits.of_tokens(tokens)
+    # The sum of all tiles with likelier tokens is an upper bound, which mostly decides already.
+    at_most = (sums * (rows.logits.maxima > values[:, None])).sum(axis=1)
     is_in: Bools = at_most < wanted
     rest = np.flatnonzero(~is_in)
-    part = draws.select(rest)
+    part = rows.select(rest)
     above = part.logits.sums(part.temperatures, above=tokens[rest]).sum(axis=1)
     is_in[rest] = above < wanted[rest]
     return is_in
 
 
-def _draw_from(
-    draws: Draws, found: TokenLogits, totals: Doubles | None = None, uniform: int = 0
+def _sample_from(
+    rows: SampledRows, found: TokenLogits, totals: Doubles | None = None, uniform: int = 0
 ) -> tuple[Ints, Bools]:
-    """Draw from the likeliest tokens; returns also where these are enough for top_p.
+    """Sample from the likeliest tokens; also returns where these hold enough for top_p.
 
-    `totals` are the sums of the weights of all tokens, where there is only top_p; `uniform` tells
-    which of a row's uniforms counts.
+    `totals` are the sums over all tokens, given where top_p is the only limit; `uniform` is the
+    index of the random number to use.
     """
-    edges, is_enough = _edges(draws, found.values, totals)
-    weights = draws.weights(found.values)
+    edges, is_enough = _edges(rows, found.values, totals)
+    weights = rows.weights(found.values)
     weights *= found.values >= edges[:, None]
     sums = _sums(weights)
-    places = _search_in(weights, sums, draws.uniforms[:, uniform] * sums.sum(axis=1))
+    places = _search_in(weights, sums, rows.uniforms[:, uniform] * sums.sum(axis=1))
     chosen: Ints = found.token_ids[np.arange(len(places)), places]
     return chosen, is_enough
 
 
-def _edges(draws: Draws, values: Floats, totals: Doubles | None) -> tuple[Floats, Bools]:
-    """The lowest logit that min_p, top_k and top_p leave in each row.
+def _edges(rows: SampledRows, values: Floats, totals: Doubles | None) -> tuple[Floats, Bools]:
+    """The lowest logit of each row that min_p, top_k and top_p keep.
 
-    top_p is nucleus sampling (arXiv 1904.09751): the fewest likeliest tokens which have that part
-    of all. Returns also where these values do have as much.
+    top_p is nucleus sampling (arXiv 1904.09751): the smallest set of likeliest tokens which holds
+    that part of the sum. Also returns where `values` hold as much.
     """
-    rows = np.arange(len(values))
+    numbers = np.arange(len(values))
     descending = np.sort(values, axis=1)[:, ::-1]
-    weights = draws.weights(descending)
-    num_likely = np.count_nonzero(weights >= draws.min_p[:, None], axis=1)
-    edges = descending[rows, np.minimum(num_likely, draws.top_k) - 1]
-    if (draws.top_p >= 1.0).all():
+    weights = rows.weights(descending)
+    num_likely = np.count_nonzero(weights >= rows.min_p[:, None], axis=1)
+    edges = descending[numbers, np.minimum(num_likely, rows.top_k) - 1]
+    if (rows.top_p >= 1.0).all():
         return edges, np.full(len(values), True)
     weights *= descending >= edges[:, None]
     sums = _sums(weights)
     found = sums.sum(axis=1)
-    wanted = draws.top_p * (found if totals is None else totals)
-    # The first place at which the sum is not below what is wanted.
+    wanted = rows.top_p * (found if totals is None else totals)
+    # _search_in finds the first running sum above its target; here one that equals it is enough.
     last = _search_in(weights, sums, np.nextafter(wanted, -np.inf))
-    return np.where(draws.top_p < 1.0, descending[rows, last], edges), found >= wanted
+    return np.where(rows.top_p < 1.0, descending[numbers, last], edges), found >= wanted
 
 
 def _sums(weights: Floats) -> Doubles:
@@ -240,23 +242,24 @@ def _search_in(weights: Floats, sums: Doubles, targets: Doubles) -> Ints:
 
 
 def _search(sums: Doubles, weights_in: Callable[[Ints], Floats], targets: Doubles) -> Ints:
-    """Where the running sum of each row's weights first exceeds its target.
+    """The position at which the running sum of each row's weights first exceeds its target.
 
-    `sums` are those over parts of the rows; `weights_in` gives the weights in one part of each.
+    `sums` are the sums over parts of the rows; `weights_in` returns the weights of one part of
+    each row.
     """
     cumulative = np.cumsum(sums, axis=1)
-    parts = positions(cumulative, targets)
+    parts = first_above(cumulative, targets)
     before = cumulative[np.arange(len(parts)), parts - 1]
     weights = weights_in(parts)
     rests = np.where(parts > 0, targets - before, targets)
-    inside = positions(np.cumsum(weights, axis=1, dtype=np.float64), rests)
+    inside = first_above(np.cumsum(weights, axis=1, dtype=np.float64), rests)
     return np.asarray(parts * weights.shape[1] + inside, np.int64)
 
 
-def positions(cumulative: Doubles, targets: Doubles) -> Ints:
-    """Where each running sum first exceeds its target.
+def first_above(cumulative: Doubles, targets: Doubles) -> Ints:
+    """The position at which each running sum first exceeds its target.
 
-    Rounding may lift the target to the total; the last one that adds anything is meant then.
+    Rounding may lift a target to the total; then it is the last position that adds anything.
     """
     found = np.count_nonzero(cumulative <= targets[:, None], axis=1)
     last = np.count_nonzero(cumulative < cumulative[:, -1:], axis=1)

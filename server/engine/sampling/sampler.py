@@ -8,10 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from server.engine.sampling.logits import Logits
-from server.engine.sampling.logits_processors import is_shaped, shape_logits, shaped_tokens
+from server.engine.sampling.logits_processors import (
+    apply_processors,
+    has_processors,
+    processed_tokens,
+)
 from server.engine.sampling.logprobs import chosen_logprobs
-from server.engine.sampling.random_sampling import NOTHING, NUM_UNIFORMS, draw
-from server.engine.sampling.rejection_sampling import draw_by_rejection, is_for_rejection
+from server.engine.sampling.random_sampling import NO_TOKEN, NUM_UNIFORMS, sample_randomly
+from server.engine.sampling.rejection_sampling import can_use_rejection, sample_by_rejection
 from server.engine.sequence import Sequence
 from server.payloads import TokenIdLogprobs
 
@@ -50,7 +54,7 @@ def sample(
         if not part:
             continue
         chosen[part] = choose(logits.select(part), [sequences[i] for i in part])
-    is_good = (chosen != NOTHING) & np.isfinite(logits.of_tokens(chosen))
+    is_good = (chosen != NO_TOKEN) & np.isfinite(logits.of_tokens(chosen))
     logprobs = _logprobs(logits, chosen, sequences, is_good)
     return [
         SampledToken(token, logprobs.get(i)) if good else SampledToken(None)
@@ -66,7 +70,7 @@ def _share_out(
     altered_rows = set()
     for i, sequence in enumerate(sequences):
         row = i if rows is None else rows[i]
-        if not is_shaped(sequence):
+        if not has_processors(sequence):
             plain.append(i)
         elif sequence.constraint is not None or row in altered_rows:
             copied.append(i)
@@ -82,13 +86,15 @@ def _share_out(
 
 def _choose_altered(logits: Logits, sequences: list[Sequence]) -> Ints:
     """For sequences that want a few tokens' logits changed, on rows that are not the same."""
-    tokens = [shaped_tokens(sequence) for sequence in sequences]
-    with logits.altered(tokens, lambda i, row: shape_logits(row, sequences[i])) as altered:
+    tokens = [processed_tokens(sequence) for sequence in sequences]
+    with logits.processed_in_place(
+        tokens, lambda i, row: apply_processors(row, sequences[i])
+    ) as altered:
         return _choose(altered, sequences)
 
 
 def _choose_copied(logits: Logits, sequences: list[Sequence]) -> Ints:
-    shaped = logits.changed(lambda i, row: shape_logits(row, sequences[i]))
+    shaped = logits.processed_copy(lambda i, row: apply_processors(row, sequences[i]))
     return _choose(shaped, sequences)
 
 
@@ -99,24 +105,26 @@ def _choose(logits: Logits, sequences: list[Sequence]) -> Ints:
     # Infinity wins argmax, and is told from the logits by the caller.
     random = np.flatnonzero(is_random & np.isfinite(logits.of_tokens(chosen)))
     if len(random):
-        chosen[random] = _draw(logits.select(random), [sequences[i] for i in random])
+        chosen[random] = _sample_randomly(logits.select(random), [sequences[i] for i in random])
     return chosen
 
 
-def _draw(logits: Logits, sequences: list[Sequence]) -> Ints:
+def _sample_randomly(logits: Logits, sequences: list[Sequence]) -> Ints:
     """A random token of each row: by tries where that is possible and one of them succeeds."""
     params = [sequence.request.params for sequence in sequences]
-    chosen = np.full(len(sequences), NOTHING)
-    tried = np.flatnonzero([is_for_rejection(p, logits.vocab_size) for p in params])
+    chosen = np.full(len(sequences), NO_TOKEN)
+    tried = np.flatnonzero([can_use_rejection(p, logits.vocab_size) for p in params])
     if len(tried):
         temperatures = np.array([params[i].temperature for i in tried], np.float32)
         # Without a seed one generator is as good as another.
         rng = sequences[tried[0]].rng
-        chosen[tried] = draw_by_rejection(logits.select(tried), temperatures, rng)
-    others = np.flatnonzero(chosen == NOTHING)
+        chosen[tried] = sample_by_rejection(logits.select(tried), temperatures, rng)
+    others = np.flatnonzero(chosen == NO_TOKEN)
     if len(others):
         uniforms = np.array([sequences[i].rng.random(NUM_UNIFORMS) for i in others])
-        chosen[others] = draw(logits.select(others), [params[i] for i in others], uniforms)
+        chosen[others] = sample_randomly(
+            logits.select(others), [params[i] for i in others], uniforms
+        )
     return chosen
 
 

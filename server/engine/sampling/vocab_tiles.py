@@ -1,4 +1,4 @@
-"""Reduces stretches of rows of logits to a number each, on the threads of OpenVINO's CPU plugin."""
+"""Reduces tiles of rows of logits to a number each, on the threads of OpenVINO's CPU plugin."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -14,8 +14,8 @@ Floats = npt.NDArray[np.float32]
 LOWEST = np.finfo(np.float32).min
 
 
-class Stretches:
-    """Maxima and sums over rows of logits that are cut into `num` stretches of `size` tokens.
+class VocabTiles:
+    """Maxima and sums over rows of logits that are cut into `num` tiles of `size` tokens.
 
     Sampling then reads a few kB of most rows instead of all. These are graphs of their own, which
     compute in f32 whatever the model does: in the head's graph a second reader of the logits would
@@ -38,8 +38,8 @@ class Stretches:
         """f32[R, num] of f32[R, num * size]; NaN among other logits is left out."""
         if len(rows) == 0:
             return np.empty((0, self.num), np.float32)
-        stretches = ov.Tensor(rows.reshape(-1, self.size), shared_memory=True)
-        found = _infer(self._maxima, stretches).reshape(len(rows), self.num)
+        tiles = ov.Tensor(rows.reshape(-1, self.size), shared_memory=True)
+        found = _infer(self._maxima, tiles).reshape(len(rows), self.num)
         # What the plugin's reduction begins with is left where all are -inf.
         return np.where(found == LOWEST, np.float32(-np.inf), found)
 
@@ -56,9 +56,9 @@ class Stretches:
 
 
 def _maxima_model(size: int) -> ov.Model:
-    stretches = ops.parameter([-1, size], ov.Type.f32)
-    maxima = ops.reduce_max(stretches, ops.constant([1], dtype=ov.Type.i64), False)
-    return ov.Model([ops.result(maxima)], [stretches], "stretch_maxima")
+    tiles = ops.parameter([-1, size], ov.Type.f32)
+    maxima = ops.reduce_max(tiles, ops.constant([1], dtype=ov.Type.i64), False)
+    return ov.Model([ops.result(maxima)], [tiles], "tile_maxima")
 
 
 def _sums_model(num: int, size: int) -> ov.Model:
@@ -68,7 +68,7 @@ def _sums_model(num: int, size: int) -> ov.Model:
     # NaN is not below anything, and stays.
     counted = ops.select(ops.less_equal(row, above), ops.constant(np.float32(0)), weights)
     sums = ops.reduce_sum(counted, ops.constant([1], dtype=ov.Type.i64), False)
-    return ov.Model([ops.result(sums)], [row, highest, temperature, above], "stretch_sums")
+    return ov.Model([ops.result(sums)], [row, highest, temperature, above], "tile_sums")
 
 
 def _request(model: ov.Model, properties: Mapping[str, Any]) -> ov.InferRequest:

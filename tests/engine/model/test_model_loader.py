@@ -47,9 +47,9 @@ def test_says_what_the_model_is(model_f32: Path) -> None:
     names = {name for port in model.layers.inputs for name in port.get_names()}
     assert {"sampled_tokens_indices", "past_lens", "key_cache.0", "value_cache.0"} <= names
     output = model.output
-    num_tokens = output.num_stretches * output.stretch_size
+    num_tokens = output.num_tiles * output.tile_size
     assert model.head.output(0).get_partial_shape()[-1].get_length() == num_tokens
-    assert 0 <= num_tokens - output.vocab_size < output.stretch_size
+    assert 0 <= num_tokens - output.vocab_size < output.tile_size
 
 
 def test_an_empty_device_is_the_best_one_there_is(model_f32: Path) -> None:

@@ -1,4 +1,4 @@
-"""Logits: what is read of a few stretches is what is in the whole row."""
+"""Logits: what is read of a few tiles is what is in the whole row."""
 
 from typing import Any
 
@@ -48,8 +48,8 @@ def test_factors_of_rows_are_in_all_that_is_read(count: int) -> None:
     scales = np.array([0.25, 2.0, 4.0, 0.5], np.float32)
     given, expected = logits_of(rows / scales[:, None], scales=scales), logits_of(rows)
     temperatures = np.array([1.0, 0.5, 2.0, 1.0], np.float32)
-    bounds = expected.reached_by(np.full(4, count))
-    np.testing.assert_array_equal(given.reached_by(np.full(4, count)), bounds)
+    bounds = expected.bounds_of_top(np.full(4, count))
+    np.testing.assert_array_equal(given.bounds_of_top(np.full(4, count)), bounds)
     for read in (
         lambda logits: logits.highest,
         lambda logits: logits.argmax(),
@@ -57,9 +57,9 @@ def test_factors_of_rows_are_in_all_that_is_read(count: int) -> None:
         lambda logits: logits.sums(temperatures),
         lambda logits: logits.likeliest(count).token_ids,
         lambda logits: logits.likeliest(count).values,
-        lambda logits: logits.select([2, 0]).in_stretch(np.array([3, 0])),
+        lambda logits: logits.select([2, 0]).in_tile(np.array([3, 0])),
         lambda logits: logits.select([3]).at_least(bounds[3:]).values,
-        lambda logits: logits.changed(lambda i, row: None).likeliest(count).values,
+        lambda logits: logits.processed_copy(lambda i, row: None).likeliest(count).values,
     ):
         np.testing.assert_array_equal(read(given), read(expected))
 
@@ -108,7 +108,7 @@ def test_every_row_is_in_one_batch() -> None:
 @pytest.mark.parametrize("counts", [[1, 3, 1000, 40, 5], [16, 17, 15, 1, 2]])
 def test_a_value_that_as_many_logits_reach(counts: list[int]) -> None:
     rows = kinds_of_rows(1000)
-    bounds = logits_of(rows).reached_by(np.array(counts))
+    bounds = logits_of(rows).bounds_of_top(np.array(counts))
     assert ((rows >= bounds[:, None]).sum(axis=1) >= counts).all()
 
 
@@ -142,7 +142,7 @@ def test_a_copy_is_changed_alone() -> None:
         elif index == 1:
             row[:] = -np.inf
 
-    copied = logits.select([3, 0, 3]).changed(change)
+    copied = logits.select([3, 0, 3]).processed_copy(change)
     assert copied.argmax().tolist()[::2] == [999, rows[3].argmax()]
     assert copied.likeliest(2).token_ids[0].tolist() == [999, 5]
     assert copied.highest[1] == -np.inf
@@ -166,8 +166,8 @@ def test_altered_rows_are_like_changed_copies(scales: Array | None, by: float) -
     def change(index: int, row: Array) -> None:
         row[tokens[index]] += np.float32(by)
 
-    expected = logits.select(order).changed(change)
-    with logits.select(order).altered(tokens, change) as altered:
+    expected = logits.select(order).processed_copy(change)
+    with logits.select(order).processed_in_place(tokens, change) as altered:
         assert altered.argmax().tolist() == expected.argmax().tolist()
         np.testing.assert_array_equal(altered.highest, expected.highest)
         for count in (1, 30, 1000):
@@ -194,17 +194,20 @@ def test_rows_are_as_before_when_altering_them_fails() -> None:
             raise ValueError("no")
 
     first = np.array([0, 1])
-    with pytest.raises(ValueError, match="^no$"), logits.altered([first] * len(rows), change):
+    with (
+        pytest.raises(ValueError, match="^no$"),
+        logits.processed_in_place([first] * len(rows), change),
+    ):
         pass
     np.testing.assert_array_equal([values_of(logits, i) for i in range(len(rows))], rows)
-    with pytest.raises(KeyError), logits.select([0]).altered([first], change):
+    with pytest.raises(KeyError), logits.select([0]).processed_in_place([first], change):
         raise KeyError
     np.testing.assert_array_equal([values_of(logits, i) for i in range(len(rows))], rows)
 
 
 def test_nothing_to_alter() -> None:
     logits = logits_of(kinds_of_rows(100))
-    with logits.select([]).altered([], lambda i, row: None) as altered:
+    with logits.select([]).processed_in_place([], lambda i, row: None) as altered:
         assert len(altered) == 0
-    with logits.altered([np.zeros(0, np.int64)] * 5, lambda i, row: None) as altered:
+    with logits.processed_in_place([np.zeros(0, np.int64)] * 5, lambda i, row: None) as altered:
         np.testing.assert_array_equal(altered.argmax(), logits.argmax())

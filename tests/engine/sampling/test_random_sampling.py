@@ -1,4 +1,4 @@
-"""Drawing: reading a few stretches draws from the distribution that the whole row has."""
+"""Drawing: reading a few tiles draws from the distribution that the whole row has."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 from support.engine_helpers import logits_of, values_of
 
-from server.engine.sampling.random_sampling import NUM_UNIFORMS, draw
+from server.engine.sampling.random_sampling import NUM_UNIFORMS, sample_randomly
 from server.payloads import SamplingParams
 
 Array = npt.NDArray[Any]
@@ -33,10 +33,10 @@ def weights_of(row: Array, params: SamplingParams) -> Array:
     return weights / weights.sum()
 
 
-def check(rows: Array, params: Sequence[SamplingParams], stretch: int = 64) -> None:
+def check(rows: Array, params: Sequence[SamplingParams], tile: int = 64) -> None:
     """Each row's token is the one at its place in the cumulative distribution."""
     uniforms = np.random.default_rng(9).random((len(rows), NUM_UNIFORMS))
-    tokens = draw(logits_of(rows, stretch), list(params), uniforms)
+    tokens = sample_randomly(logits_of(rows, tile), list(params), uniforms)
     for row, param, numbers, token in zip(rows, params, uniforms, tokens, strict=True):
         weights = weights_of(row, param)
         assert weights[token] > 0, "the token is left over"
@@ -97,14 +97,14 @@ def test_the_token_is_that_of_the_whole_row(vocab_size: int, spread: float) -> N
     check(rows, params)
 
 
-@pytest.mark.parametrize("stretch", [32, 512])
-def test_rows_with_a_head_and_a_tail(stretch: int) -> None:
+@pytest.mark.parametrize("tile", [32, 512])
+def test_rows_with_a_head_and_a_tail(tile: int) -> None:
     rng = np.random.default_rng(5)
     params = [SamplingParams(**fields) for fields in FIELDS for _ in range(3)]
     rows = rng.normal(0, 2, (len(params), 30_000)).astype(np.float32)
     for row in rows:
         row[rng.permutation(30_000)[:900]] += 18 - 2 * np.log1p(np.arange(900)).astype(np.float32)
-    check(rows, params, stretch)
+    check(rows, params, tile)
 
 
 def test_rows_with_impossible_and_equal_logits() -> None:
@@ -123,7 +123,7 @@ def test_logits_at_the_ends_of_f32(fields: dict[str, Any]) -> None:
     rows[:, 70] = 3e38
     rows[1, 200] = 3e38
     uniforms = np.tile([[0.7], [0.3]], NUM_UNIFORMS)
-    tokens = draw(logits_of(rows), [SamplingParams(**fields)] * 2, uniforms)
+    tokens = sample_randomly(logits_of(rows), [SamplingParams(**fields)] * 2, uniforms)
     assert tokens.tolist() == [70, 70]
 
 
@@ -135,10 +135,10 @@ def test_a_row_draws_the_same_whatever_is_beside_it() -> None:
     rows[1::2] *= 0.1
     uniforms = rng.random((len(rows), NUM_UNIFORMS))
     logits = logits_of(rows)
-    together = draw(logits, params, uniforms)
+    together = sample_randomly(logits, params, uniforms)
     for i in range(len(rows)):
         one = np.array([i])
-        assert draw(logits.select(one), [params[i]], uniforms[one]) == together[i]
+        assert sample_randomly(logits.select(one), [params[i]], uniforms[one]) == together[i]
 
 
 @pytest.mark.parametrize("fields", [{}, {"top_p": 0.9}], ids=str)
@@ -146,11 +146,11 @@ def test_nan_beside_good_logits_is_told(fields: dict[str, Any]) -> None:
     logits = logits_of(np.zeros((1, 3000), np.float32))
     values_of(logits, 0)[1000] = np.nan
     uniforms = np.full((1, NUM_UNIFORMS), 0.1)
-    assert draw(logits, [SamplingParams(**fields)], uniforms).tolist() == [-1]
+    assert sample_randomly(logits, [SamplingParams(**fields)], uniforms).tolist() == [-1]
 
 
 def wide_row(vocab_size: int, seed: int) -> Array:
-    """Logits of which top_p leaves more tokens than the likeliest stretches have."""
+    """Logits of which top_p leaves more tokens than the likeliest tiles have."""
     row = np.random.default_rng(seed).normal(0, 0.3, vocab_size).astype(np.float32)
     row[7::1000] += 2
     return row
@@ -161,20 +161,22 @@ def wide_row(vocab_size: int, seed: int) -> Array:
 def test_a_wide_nucleus_is_drawn_from_with_its_own_probabilities(
     top_p: float, scale: float | None
 ) -> None:
-    num_draws, num_groups = 8_000, 40
+    num_samples, num_groups = 8_000, 40
     row = wide_row(12_000, 11)
     params = SamplingParams(top_p=top_p)
-    uniforms = np.random.default_rng(12).random((num_draws, NUM_UNIFORMS))
+    uniforms = np.random.default_rng(12).random((num_samples, NUM_UNIFORMS))
     scales = None if scale is None else np.array([scale], np.float32)
     logits = logits_of(row[None] / (scale or 1), scales=scales)
-    tokens = draw(logits.select(np.zeros(num_draws, np.int64)), [params] * num_draws, uniforms)
+    tokens = sample_randomly(
+        logits.select(np.zeros(num_samples, np.int64)), [params] * num_samples, uniforms
+    )
     expected = weights_of(row, params)
-    assert np.count_nonzero(expected) > 64 * 32, "the first stretches do not have as many"
+    assert np.count_nonzero(expected) > 64 * 32, "the first tiles do not have as many"
     assert (expected[np.unique(tokens)] > 0).mean() > 0.999, "but for rounding at the edge"
     # Groups of equal size, in the order of the logits.
     group_of = np.empty(len(row), np.int64)
     group_of[np.argsort(row)] = np.arange(len(row)) * num_groups // len(row)
-    expected_in = np.bincount(group_of, expected, num_groups) * num_draws
+    expected_in = np.bincount(group_of, expected, num_groups) * num_samples
     found_in = np.bincount(group_of[tokens], minlength=num_groups)
     likely = expected_in > 5
     chi_square = ((found_in - expected_in)[likely] ** 2 / expected_in[likely]).sum()
@@ -189,7 +191,7 @@ def test_a_wide_nucleus_that_is_never_hit_is_drawn_from_by_its_order() -> None:
     cumulative = np.cumsum(weights_of(row, SamplingParams()))
     misses = cumulative[outside[outside > 0][: NUM_UNIFORMS - 1]] - 1e-6
     uniforms = np.append(misses, 0.6)[None]
-    (token,) = draw(logits_of(row[None]), [params], uniforms)
+    (token,) = sample_randomly(logits_of(row[None]), [params], uniforms)
     assert is_at(expected, 0.6, token)
 
 
@@ -204,5 +206,5 @@ def test_what_lies_beyond_the_edge_of_a_wide_nucleus_is_thrown_away(top_p: float
     for token in (descending[0], descending[num_kept // 2], descending[num_kept - 4]):
         uniforms = np.full((1, NUM_UNIFORMS), 0.5)
         uniforms[0, :2] = middles[[beyond, token]]
-        chosen = draw(logits_of(row[None]), [SamplingParams(top_p=top_p)], uniforms)
+        chosen = sample_randomly(logits_of(row[None]), [SamplingParams(top_p=top_p)], uniforms)
         assert chosen.tolist() == [token]

@@ -10,27 +10,27 @@ from support.engine_helpers import logits_of, make_sequence
 
 from server.engine.sampling import rejection_sampling as rejection
 from server.engine.sampling import sampler
-from server.engine.sampling.random_sampling import NOTHING
-from server.engine.sampling.rejection_sampling import draw_by_rejection, is_for_rejection
+from server.engine.sampling.random_sampling import NO_TOKEN
+from server.engine.sampling.rejection_sampling import can_use_rejection, sample_by_rejection
 from server.engine.sampling.sampler import sample
 from server.payloads import SamplingParams
 
 Array = npt.NDArray[Any]
 
-NUM_DRAWS = 20_000
+NUM_SAMPLES = 20_000
 ALL_SUMMED, USUAL, NONE_SUMMED = 0.0, rejection.LARGEST_SHARE, 1.0
 
 
-def draw_often(
-    row: Array, temperature: float, stretch: int = 32, scale: float | None = None
+def sample_often(
+    row: Array, temperature: float, tile: int = 32, scale: float | None = None
 ) -> Array:
     """The tokens of many draws from a row, without those that gave none."""
     scales = None if scale is None else np.array([scale], np.float32)
-    logits = logits_of(row[None].astype(np.float32), stretch, scales)
-    temperatures = np.full(NUM_DRAWS, temperature, np.float32)
-    rows = np.zeros(NUM_DRAWS, np.int64)
-    tokens = draw_by_rejection(logits.select(rows), temperatures, np.random.default_rng(1))
-    return tokens[tokens != NOTHING]
+    logits = logits_of(row[None].astype(np.float32), tile, scales)
+    temperatures = np.full(NUM_SAMPLES, temperature, np.float32)
+    rows = np.zeros(NUM_SAMPLES, np.int64)
+    tokens = sample_by_rejection(logits.select(rows), temperatures, np.random.default_rng(1))
+    return tokens[tokens != NO_TOKEN]
 
 
 def softmax(row: Array, temperature: float) -> Array:
@@ -59,7 +59,7 @@ ROWS: dict[str, Array] = {
     "peaked": np.append(np.random.default_rng(4).normal(0, 1, 299), 6.0),
     "one token": np.zeros(1),
     "impossible ones": np.where(np.arange(300) % 7 < 5, -np.inf, np.arange(300) / 100),
-    "impossible stretches": np.where(np.arange(300) // 32 % 2, -np.inf, 0.0),
+    "impossible tiles": np.where(np.arange(300) // 32 % 2, -np.inf, 0.0),
 }
 
 
@@ -70,24 +70,24 @@ def test_tokens_come_with_their_own_probability(
 ) -> None:
     monkeypatch.setattr(rejection, "LARGEST_SHARE", share)
     for temperature in (0.7, 1.0, 2.0):
-        tokens = draw_often(row, temperature)
-        assert len(tokens) > 0.8 * NUM_DRAWS
+        tokens = sample_often(row, temperature)
+        assert len(tokens) > 0.8 * NUM_SAMPLES
         check_distribution(tokens, softmax(row, temperature))
 
 
-def test_some_stretches_are_summed_and_others_not() -> None:
+def test_some_tiles_are_summed_and_others_not() -> None:
     rng = np.random.default_rng(5)
     row = rng.normal(0, 1, 20_000)
     row[rng.permutation(20_000)[:30]] += rng.uniform(4, 9, 30)
     logits = logits_of(row[None].astype(np.float32), 32)
-    proposals = rejection._Proposals.of(logits, np.ones(1, np.float32))
-    assert 5 < np.count_nonzero(proposals.is_summed) < 200
-    check_distribution(draw_often(row, 1.0), softmax(row, 1.0))
+    proposal = rejection._Proposal.of(logits, np.ones(1, np.float32))
+    assert 5 < np.count_nonzero(proposal.is_summed) < 200
+    check_distribution(sample_often(row, 1.0), softmax(row, 1.0))
 
 
 def test_factors_of_rows_count() -> None:
     row = np.random.default_rng(6).normal(0, 2, 300)
-    check_distribution(draw_often(row, 1.0, scale=0.5), softmax(0.5 * row, 1.0))
+    check_distribution(sample_often(row, 1.0, scale=0.5), softmax(0.5 * row, 1.0))
 
 
 @pytest.mark.parametrize("num_tries", [(1,), (2, 3)])
@@ -100,9 +100,9 @@ def test_as_many_tries_fail_as_the_bounds_are_too_high(
     weights = np.exp(row)
     kept = weights.sum() / (32 * weights.reshape(-1, 32).max(axis=1).sum())
     expected = 1 - (1 - kept) ** sum(num_tries)
-    deviation = np.sqrt(expected * (1 - expected) / NUM_DRAWS)
-    tokens = draw_often(row, 1.0)
-    assert abs(len(tokens) / NUM_DRAWS - expected) < 4 * deviation
+    deviation = np.sqrt(expected * (1 - expected) / NUM_SAMPLES)
+    tokens = sample_often(row, 1.0)
+    assert abs(len(tokens) / NUM_SAMPLES - expected) < 4 * deviation
     check_distribution(tokens, softmax(row, 1.0))
 
 
@@ -127,11 +127,11 @@ def test_the_ends_of_the_numbers_draw_possible_tokens_or_none(
     rows[1] = -1e4
     rows[1, 200] = 7.0
     rng: Any = SameNumber(number)
-    tokens = draw_by_rejection(logits_of(rows), np.ones(2, np.float32), rng)
-    assert tokens[0] in (NOTHING, 5, 300, 400)
-    assert tokens[1] in (NOTHING, 200)
+    tokens = sample_by_rejection(logits_of(rows), np.ones(2, np.float32), rng)
+    assert tokens[0] in (NO_TOKEN, 5, 300, 400)
+    assert tokens[1] in (NO_TOKEN, 200)
     if share == ALL_SUMMED:
-        assert NOTHING not in tokens
+        assert NO_TOKEN not in tokens
 
 
 @pytest.mark.parametrize("temperature", [1e-300, 1e-6, 1.0])
@@ -141,7 +141,7 @@ def test_logits_at_the_ends_of_f32(temperature: float) -> None:
     rows[1, 200] = 3e38
     temperatures = np.full(2, temperature, np.float32)
     for seed in range(20):
-        tokens = draw_by_rejection(logits_of(rows), temperatures, np.random.default_rng(seed))
+        tokens = sample_by_rejection(logits_of(rows), temperatures, np.random.default_rng(seed))
         assert tokens[0] == 70
         assert tokens[1] in (70, 200)
 
@@ -153,25 +153,27 @@ def test_nan_is_not_drawn_and_harms_no_other_row(
     monkeypatch.setattr(rejection, "LARGEST_SHARE", share)
     rows = np.zeros((100, 300), np.float32)
     rows[::2, :100] = np.nan
-    tokens = draw_by_rejection(logits_of(rows), np.ones(100, np.float32), np.random.default_rng(8))
-    assert ((tokens[::2] == NOTHING) | (tokens[::2] >= 100)).all()
+    tokens = sample_by_rejection(
+        logits_of(rows), np.ones(100, np.float32), np.random.default_rng(8)
+    )
+    assert ((tokens[::2] == NO_TOKEN) | (tokens[::2] >= 100)).all()
     if share == ALL_SUMMED:
-        assert (tokens[::2] == NOTHING).all(), "a sum tells of it"
-    assert (tokens[1::2] != NOTHING).all()
+        assert (tokens[::2] == NO_TOKEN).all(), "a sum tells of it"
+    assert (tokens[1::2] != NO_TOKEN).all()
 
 
 def test_no_rows_give_no_tokens() -> None:
     logits = logits_of(np.zeros((1, 300), np.float32)).select([])
-    assert len(draw_by_rejection(logits, np.zeros(0, np.float32), np.random.default_rng())) == 0
+    assert len(sample_by_rejection(logits, np.zeros(0, np.float32), np.random.default_rng())) == 0
 
 
 def test_what_limits_the_choice_or_repeats_it_is_not_tried() -> None:
     free = SamplingParams()
-    assert is_for_rejection(free, 300)
-    assert is_for_rejection(replace(free, top_k=300, temperature=0.1), 300)
+    assert can_use_rejection(free, 300)
+    assert can_use_rejection(replace(free, top_k=300, temperature=0.1), 300)
     limits: list[dict[str, Any]] = [{"top_k": 299}, {"top_p": 0.99}, {"min_p": 0.01}, {"seed": 0}]
     for fields in limits:
-        assert not is_for_rejection(replace(free, **fields), 300)
+        assert not can_use_rejection(replace(free, **fields), 300)
 
 
 def test_rows_are_tried_before_their_weights_are_added_up(
@@ -179,16 +181,16 @@ def test_rows_are_tried_before_their_weights_are_added_up(
 ) -> None:
     rows = np.random.default_rng(9).normal(0, 1, (40, 300)).astype(np.float32)
     sequences = [make_sequence([1], temperature=1.0) for _ in rows]
-    drawn: list[int] = []
-    draw = sampler.draw
+    num_rows: list[int] = []
+    sample_randomly = sampler.sample_randomly
 
     def count(logits: Any, params: Any, uniforms: Any) -> Any:
-        drawn.append(len(logits))
-        return draw(logits, params, uniforms)
+        num_rows.append(len(logits))
+        return sample_randomly(logits, params, uniforms)
 
-    monkeypatch.setattr(sampler, "draw", count)
+    monkeypatch.setattr(sampler, "sample_randomly", count)
     assert all(token.token_id is not None for token in sample(logits_of(rows), sequences))
-    assert drawn == []
+    assert num_rows == []
     monkeypatch.setattr(rejection, "NUM_TRIES", ())
     assert all(token.token_id is not None for token in sample(logits_of(rows), sequences))
-    assert drawn == [40]
+    assert num_rows == [40]

@@ -10,14 +10,14 @@ import torch
 from support.engine_helpers import logits_of, make_sequence, values_of
 
 from server.engine.sampling.logits import Logits
-from server.engine.sampling.random_sampling import NUM_UNIFORMS, draw
+from server.engine.sampling.random_sampling import NUM_UNIFORMS, sample_randomly
 from server.engine.sampling.sampler import BLOCK_ELEMENTS, sample
 from server.engine.sequence import Sequence as EngineSequence
 from server.payloads import SamplingParams
 
 Array = npt.NDArray[Any]
 
-NUM_DRAWS = 2000
+NUM_SAMPLES = 2000
 
 
 def random_logits(rows: int, vocab: int, seed: int = 0, scale: float = 3.0) -> Array:
@@ -60,11 +60,11 @@ def spread_out(uniforms: Array) -> Array:
     return np.repeat(uniforms[:, None], NUM_UNIFORMS, axis=1)
 
 
-def drawn_distribution(row: Array, params: SamplingParams) -> Array:
+def sampled_distribution(row: Array, params: SamplingParams) -> Array:
     """How often each token comes for uniforms spread evenly over [0, 1)."""
-    uniforms = spread_out((np.arange(NUM_DRAWS) + 0.5) / NUM_DRAWS)
-    tokens = draw(repeated(row, NUM_DRAWS), [params] * NUM_DRAWS, uniforms)
-    return np.bincount(tokens, minlength=len(row)) / NUM_DRAWS
+    uniforms = spread_out((np.arange(NUM_SAMPLES) + 0.5) / NUM_SAMPLES)
+    tokens = sample_randomly(repeated(row, NUM_SAMPLES), [params] * NUM_SAMPLES, uniforms)
+    return np.bincount(tokens, minlength=len(row)) / NUM_SAMPLES
 
 
 @pytest.mark.parametrize(
@@ -92,17 +92,17 @@ def test_draws_from_the_reference_distribution(vocab: int, fields: dict[str, Any
     row = random_logits(1, vocab, seed=vocab, scale=1.5)[0]
     params = SamplingParams(**fields)
     expected = reference(row, params)
-    found = drawn_distribution(row, params)
+    found = sampled_distribution(row, params)
     assert set(np.flatnonzero(found)) <= set(np.flatnonzero(expected))
-    # Each token has one stretch of the uniforms, so it is off by one at either end at the most.
-    assert np.abs(found - expected).max() <= 2 / NUM_DRAWS
+    # Each token has one tile of the uniforms, so it is off by one at either end at the most.
+    assert np.abs(found - expected).max() <= 2 / NUM_SAMPLES
 
 
 def test_seeded_requests_follow_the_distribution() -> None:
     row = random_logits(1, 12, seed=3, scale=1.0)
-    sequences = [make(seed=seed, temperature=0.8) for seed in range(NUM_DRAWS)]
-    tokens = chosen(np.tile(row, (NUM_DRAWS, 1)), sequences)
-    expected = reference(row[0], SamplingParams(temperature=0.8)) * NUM_DRAWS
+    sequences = [make(seed=seed, temperature=0.8) for seed in range(NUM_SAMPLES)]
+    tokens = chosen(np.tile(row, (NUM_SAMPLES, 1)), sequences)
+    expected = reference(row[0], SamplingParams(temperature=0.8)) * NUM_SAMPLES
     found = np.bincount(tokens, minlength=12)
     chi_square = ((found - expected) ** 2 / expected).sum()
     assert chi_square < 35, "above the 99.97th percentile of 11 degrees of freedom"
@@ -111,9 +111,9 @@ def test_seeded_requests_follow_the_distribution() -> None:
 def test_top_p_looks_beyond_the_first_candidates() -> None:
     row = random_logits(1, 2000, seed=4, scale=0.1)[0]
     params = SamplingParams(top_p=0.9)
-    uniforms = np.random.default_rng(5).random((NUM_DRAWS, NUM_UNIFORMS))
-    uniforms[:, 0] = np.linspace(0, 1, NUM_DRAWS, endpoint=False)
-    tokens = draw(repeated(row, NUM_DRAWS), [params] * NUM_DRAWS, uniforms)
+    uniforms = np.random.default_rng(5).random((NUM_SAMPLES, NUM_UNIFORMS))
+    uniforms[:, 0] = np.linspace(0, 1, NUM_SAMPLES, endpoint=False)
+    tokens = sample_randomly(repeated(row, NUM_SAMPLES), [params] * NUM_SAMPLES, uniforms)
     nucleus = np.flatnonzero(reference(row, params))
     assert len(nucleus) > 1000
     assert set(tokens) <= set(nucleus)
@@ -125,14 +125,14 @@ def test_the_ends_of_the_uniforms_draw_likely_tokens(uniform: float) -> None:
     row = np.full(600, -np.inf, np.float32)
     row[[5, 300, 400]] = 0.0
     params = SamplingParams()
-    (token,) = draw(logits_of(row[None]), [params], spread_out(np.array([uniform])))
+    (token,) = sample_randomly(logits_of(row[None]), [params], spread_out(np.array([uniform])))
     assert token == (5 if uniform == 0.0 else 400)
 
 
 def test_ties_at_the_edge_of_top_k_and_top_p_stay_together() -> None:
     row = np.array([1, 5, 5, 5, 0], np.float32)
     for params in (SamplingParams(top_k=2), SamplingParams(top_p=0.5)):
-        assert set(np.flatnonzero(drawn_distribution(row, params))) == {1, 2, 3}
+        assert set(np.flatnonzero(sampled_distribution(row, params))) == {1, 2, 3}
 
 
 def test_greedy_takes_the_likeliest_and_the_first_of_equals() -> None:

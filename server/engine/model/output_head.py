@@ -10,28 +10,28 @@ from openvino import opset13 as ops
 from server.engine.model.step_inputs import SAMPLED_ROWS_INPUT
 from server.errors import ModelLoadError
 
-STRETCHES = (512, 256, 128, 64, 32)
-DEFAULT_STRETCH = 128
+TILE_SIZES = (512, 256, 128, 64, 32)
+DEFAULT_TILE_SIZE = 128
 # What may stand between the last MatMul and the logits: bias, scaling, soft-capping.
 LOGIT_OPS = frozenset({"Add", "Convert", "Divide", "Multiply", "Reshape", "Tanh", "Transpose"})
 
 
 @dataclass(frozen=True, slots=True)
 class ModelOutput:
-    """What a head gives: rows of logits, cut into stretches.
+    """What a head gives: rows of logits, cut into tiles.
 
-    Its first output is f32[rows, ..., num_stretches * stretch_size]: the logits of `vocab_size`
-    tokens, and -inf after them up to the end of the last stretch. A second one, where there is one,
+    Its first output is f32[rows, ..., num_tiles * tile_size]: the logits of `vocab_size`
+    tokens, and -inf after them up to the end of the last tile. A second one, where there is one,
     is f32[rows, 1]: the factors by which the rows are to be multiplied.
     """
 
     vocab_size: int
-    num_stretches: int
-    stretch_size: int
+    num_tiles: int
+    tile_size: int
 
 
 @dataclass(frozen=True, slots=True)
-class PartedModel:
+class SplitModel:
     """A model in two parts that run one after the other.
 
     `layers` gives the hidden states of the rows that the i64 input `sampled_tokens_indices` names;
@@ -43,7 +43,7 @@ class PartedModel:
     output: ModelOutput
 
 
-def part_model(model: ov.Model, where: Path) -> PartedModel:
+def split_model(model: ov.Model, where: Path) -> SplitModel:
     """Cut a model before its last matrix product; the model itself is used up.
 
     A step of a long prompt would otherwise compute logits of every token of it. In two parts the
@@ -62,7 +62,7 @@ def part_model(model: ov.Model, where: Path) -> PartedModel:
     product.input(0).replace_source_output(head_input.output(0))
     head = ov.Model([logits.get_node()], [head_input], "head")
     head.validate_nodes_and_infer_types()
-    return PartedModel(layers, head, _fill_last_stretch(head))
+    return SplitModel(layers, head, _pad_last_tile(head))
 
 
 def _find_product(logits: ov.Output, where: Path) -> ov.Node:
@@ -78,13 +78,13 @@ def _find_product(logits: ov.Output, where: Path) -> ov.Node:
     return node
 
 
-def _fill_last_stretch(head: ov.Model) -> ModelOutput:
-    """Cut the logits, the only output of a head, into stretches of the same size."""
+def _pad_last_tile(head: ov.Model) -> ModelOutput:
+    """Cut the logits, the only output of a head, into tiles of the same size."""
     logits = head.output(0).get_node().input_value(0)
     vocab_size = int(logits.get_partial_shape()[-1].get_length())
-    size = next((s for s in STRETCHES if vocab_size % s == 0), DEFAULT_STRETCH)
-    num_stretches = -(-vocab_size // size)
-    num_missing = num_stretches * size - vocab_size
+    size = next((s for s in TILE_SIZES if vocab_size % s == 0), DEFAULT_TILE_SIZE)
+    num_tiles = -(-vocab_size // size)
+    num_missing = num_tiles * size - vocab_size
     if num_missing:
         no_ends = [0] * (logits.get_partial_shape().rank.get_length() - 1)
         begins, ends = (ops.constant([*no_ends, n], dtype=ov.Type.i64) for n in (0, num_missing))
@@ -92,4 +92,4 @@ def _fill_last_stretch(head: ov.Model) -> ModelOutput:
         filled = ops.pad(logits, begins, ends, "constant", lowest)
         head.output(0).get_node().input(0).replace_source_output(filled.output(0))
         head.validate_nodes_and_infer_types()
-    return ModelOutput(vocab_size, num_stretches, size)
+    return ModelOutput(vocab_size, num_tiles, size)
