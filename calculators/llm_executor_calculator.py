@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import ExitStack
 from functools import partial
 from typing import ClassVar
 
@@ -44,6 +45,9 @@ class LLMExecutorCalculator(Calculator):
         options=LLMCalculatorOptions,
     )
 
+    def __init__(self) -> None:
+        self._resources = ExitStack()
+
     def open(self, cc: OpenContext) -> None:
         """Load and compile the model; raises ModelLoadError or ConfigError."""
         options = cc.options(LLMCalculatorOptions)
@@ -70,6 +74,7 @@ class LLMExecutorCalculator(Calculator):
                 auto_tune=options.auto_tune and cc.service(LoadOptions).auto_tune,
             )
         )
+        self._resources.callback(self._engine.close)
         cc.set_side_packet(MODEL_LIMITS, ModelLimits(self._engine.max_num_tokens))
         self._limits = GenerationLimits(
             defaults=self._engine.sampling_defaults,
@@ -87,6 +92,7 @@ class LLMExecutorCalculator(Calculator):
                 self._engine.vocab_size,
                 self._engine.eos_token_ids,
             )
+            self._resources.callback(self._compiler.close)
 
     async def process(self, cc: ProcessContext) -> None:
         """Generate for each prompt; leaving early, however it happens, aborts the request."""
@@ -96,9 +102,7 @@ class LLMExecutorCalculator(Calculator):
 
     def close(self) -> None:
         """Stop the engine and free the model."""
-        self._engine.close()
-        if self._compiler is not None:
-            self._compiler.close()
+        self._resources.close()
 
     def health(self) -> str | None:
         """Why the engine cannot serve, if it failed."""

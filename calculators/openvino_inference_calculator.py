@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
@@ -82,6 +83,9 @@ class OpenVINOInferenceCalculator(Calculator):
         options=OpenVINOInferenceCalculatorOptions,
     )
 
+    def __init__(self) -> None:
+        self._resources = ExitStack()
+
     def open(self, cc: OpenContext) -> None:
         """Compile the model; raises ModelLoadError."""
         options = cc.options(OpenVINOInferenceCalculatorOptions)
@@ -95,6 +99,7 @@ class OpenVINOInferenceCalculator(Calculator):
             raise ModelLoadError(f"{self._file}: {error}") from error
         num_requests = options.nireq or compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
         self._pool = InferencePool(compiled, num_requests, cc.node_name)
+        self._resources.callback(self._pool.close)
         cc.set_side_packet(SIGNATURE, self._ports.signature)
 
     async def process(self, cc: ProcessContext) -> None:
@@ -111,7 +116,7 @@ class OpenVINOInferenceCalculator(Calculator):
 
     def close(self) -> None:
         """Free the model."""
-        self._pool.close()
+        self._resources.close()
 
     def _infer(
         self, inputs: Sequence[Tensor], outputs: Sequence[tuple[str, int]], infer_request: Any

@@ -33,7 +33,10 @@ class Calculator(NodeType):
         raise NotImplementedError(f"{type(self).__name__} has no process()")
 
     def close(self) -> None:
-        """Release what `open` took; in a worker thread, after the last request of the graph."""
+        """Release what `open` took; in a worker thread, after the last request of the graph.
+
+        It is also called right after an `open` that failed, so some of that may be missing.
+        """
 
     def status(self) -> Mapping[str, object]:
         """What operators may want to know of this node, as JSON can say it; must not block."""

@@ -3,22 +3,18 @@
 import asyncio
 import json
 import logging
-import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from server.errors import CalculatorOpenError, ModelNotReadyError, ServingError
+from server.errors import ModelNotReadyError
 from server.graph.config import GraphConfig
 from server.graph.containment import Containment
-from server.graph.context import OpenContext
 from server.graph.contract import Tag
+from server.graph.opening import NodeOpener, close_nodes, in_thread
 from server.graph.run import GraphRun, OpenedNode, StreamLayout
 from server.graph.services import Services
-from server.graph.validation.stream_types import CheckedNode
-from server.graph.validation.validation import ValidatedGraph, validate
+from server.graph.validation.validation import validate
 
 __all__ = ["Graph"]
 
@@ -64,11 +60,12 @@ class Graph:
 
         `services` is what the nodes get from the server around them.
         Raises GraphValidationError, or CalculatorOpenError, or the ServingError that a node's
-        `open` raised, with the node's name in its message. What was opened before is closed.
+        `open` raised, with the node's name in its message. That node and those opened before it
+        are closed.
         """
         # Validation imports calculators, which may take seconds.
-        plan = await _in_thread(partial(validate, config, base_path))
-        nodes = await _open_nodes(plan, _Loading(base_path, name, services))
+        plan = await in_thread(partial(validate, config, base_path))
+        nodes = await NodeOpener(base_path, name, services).open(plan.nodes)
         return cls(name, nodes, plan.layout, plan.input, plan.output)
 
     @property
@@ -143,8 +140,10 @@ class Graph:
             await self._drain(drain_s)
         finally:
             error = self._closing_error()
-            await asyncio.gather(*(run.stop(error) for run in tuple(self._runs)))
-            await _close_nodes(self._nodes, self.name)
+            try:
+                await asyncio.gather(*(run.stop(error) for run in tuple(self._runs)))
+            finally:
+                await close_nodes(self._nodes, self.name)
 
     async def _drain(self, timeout_s: float) -> None:
         if not self._runs or timeout_s <= 0:
@@ -176,96 +175,3 @@ class Graph:
         self._runs.discard(run)
         if not self._runs:
             self._idle.set()
-
-
-@dataclass(frozen=True)
-class _Loading:
-    """What the nodes of one graph are opened with."""
-
-    base_path: Path
-    graph_name: str
-    services: Services | None
-    opened: list[OpenedNode] = field(default_factory=list)
-    side_packets: dict[str, Any] = field(default_factory=dict)
-
-
-async def _open_nodes(plan: ValidatedGraph, loading: _Loading) -> tuple[OpenedNode, ...]:
-    try:
-        for node in plan.nodes:
-            await _in_thread(partial(_open_node, node, loading))
-    except BaseException:
-        await _close_nodes(loading.opened, loading.graph_name)
-        raise
-    return tuple(loading.opened)
-
-
-def _open_node(node: CheckedNode, loading: _Loading) -> None:
-    """Open one node; `loading` gets it and the side packets that it made."""
-    cls = node.calculator_class
-    assert cls is not None
-    where = f"graph {loading.graph_name!r}, node {node.name!r} ({cls.__name__})"
-    ports = node.ports
-    values = loading.side_packets
-    side_packets = {
-        tag: values[name] for tag, name in ports.input_side_packets.items() if name in values
-    }
-    base_path = loading.base_path.resolve()
-    cc = OpenContext(
-        node.name, cls.contract, node.options, side_packets, base_path, loading.services
-    )
-    try:
-        with Containment():
-            calculator = cls()
-            calculator.open(cc)
-    except ServingError as error:
-        # The class and the cause say what went wrong; the message gets where.
-        error.args = (f"{where}: {error}", *error.args[1:])
-        raise
-    except Exception as error:
-        raise CalculatorOpenError(f"{where}: {type(error).__name__}: {error}") from error
-    loading.opened.append(
-        OpenedNode(
-            node.name,
-            calculator,
-            node.options,
-            ports.inputs,
-            ports.outputs,
-            side_packets,
-            cc.output_side_packets,
-        )
-    )
-    for tag in cls.contract.output_side_packets:
-        is_needed = tag.name in ports.output_side_packets or not tag.optional
-        if is_needed and tag.name not in cc.output_side_packets:
-            raise CalculatorOpenError(f"{where}: open did not set side packet {tag.name!r}")
-    for tag_name, name in ports.output_side_packets.items():
-        values[name] = cc.output_side_packets[tag_name]
-
-
-async def _close_nodes(nodes: Sequence[OpenedNode], graph_name: str) -> None:
-    """Close in reverse order; a `close` that fails is logged and does not stop the others."""
-    for node in reversed(nodes):
-        try:
-            await _in_thread(node.calculator.close)
-        except Exception:
-            logger.exception("graph %r: closing node %r failed", graph_name, node.name)
-
-
-async def _in_thread(function: Callable[[], T]) -> T:
-    """Run in a worker thread, to the end: a thread cannot be cancelled, so the caller waits."""
-    if not threading.main_thread().is_alive():
-        # The interpreter is ending. It starts no threads any more, and there is nobody to wait.
-        return _contained(function)
-    work = asyncio.ensure_future(asyncio.to_thread(_contained, function))
-    try:
-        return await asyncio.shield(work)
-    except asyncio.CancelledError:
-        await asyncio.wait([work])
-        if not work.cancelled():
-            work.exception()
-        raise
-
-
-def _contained(function: Callable[[], T]) -> T:
-    with Containment():
-        return function()

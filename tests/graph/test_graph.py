@@ -1,6 +1,7 @@
 import asyncio
 import sys
 import threading
+import time
 from asyncio import CancelledError
 from pathlib import Path
 from typing import ClassVar
@@ -15,7 +16,16 @@ from server.errors import (
     ModelLoadError,
     ModelNotReadyError,
 )
-from server.graph import Calculator, Contract, Graph, GraphConfig, NodeConfig, OpenContext, Tag
+from server.graph import (
+    Calculator,
+    Contract,
+    Graph,
+    GraphConfig,
+    NodeConfig,
+    OpenContext,
+    ProcessContext,
+    Tag,
+)
 
 
 class Recorder(fakes.Upper):
@@ -32,8 +42,11 @@ class Recorder(fakes.Upper):
         self.events.append(f"close {self.name}")
 
 
-class Fails(fakes.Upper):
+class Fails(Recorder):
+    """Fails when a part of its work is done already."""
+
     def open(self, cc: OpenContext) -> None:
+        super().open(cc)
         raise OSError("no weights")
 
 
@@ -68,13 +81,36 @@ async def test_side_packets_come_before_those_who_need_them() -> None:
     assert await run(graph, "x") == ["x by model of m = model of m"]
 
 
-async def test_a_failing_open_names_graph_node_and_calculator_and_closes_the_others() -> None:
-    config = chain(Recorder, Recorder, Fails)
+async def test_a_failing_open_names_its_node_and_closes_it_and_those_before_it() -> None:
+    config = chain(Recorder, Recorder, Fails, Recorder)
     with pytest.raises(CalculatorOpenError) as caught:
         await load(config)
     assert str(caught.value) == "graph 'g', node 'Fails' (Fails): OSError: no weights"
     assert isinstance(caught.value.__cause__, OSError)
-    assert Recorder.events[2:] == ["close Recorder_2", "close Recorder"]
+    assert Recorder.events[3:] == ["close Fails", "close Recorder_2", "close Recorder"]
+
+
+@pytest.mark.parametrize("error", [AttributeError, SystemExit])
+async def test_a_close_that_fails_after_a_failed_open_does_not_hide_why(
+    error: type[BaseException], caplog: pytest.LogCaptureFixture
+) -> None:
+    class Breaks(Fails):
+        def close(self) -> None:
+            raise error("no engine")
+
+    with pytest.raises(CalculatorOpenError, match="OSError: no weights"):
+        await load(chain(Recorder, Breaks))
+    assert Recorder.events[-1] == "close Recorder"
+    assert "'Breaks' (Breaks): close after the failed open failed as well" in caplog.text
+
+
+async def test_a_subgraph_whose_inner_node_fails_to_open_is_closed() -> None:
+    options = fakes.TwiceOptions(f"{__name__}:Fails")
+    twice = NodeConfig(fakes.Twice, "t", ("IN:b",), ("OUT:c",), options=options)
+    config = GraphConfig((node(Recorder, "a", "b"), twice), ("IN:a",), ("OUT:c",))
+    with pytest.raises(CalculatorOpenError, match="node 't__last'"):
+        await load(config)
+    assert Recorder.events[1:] == ["open t__last", "close t__last", "close Recorder"]
 
 
 async def test_a_serving_error_of_open_keeps_its_class_and_gets_the_node() -> None:
@@ -136,7 +172,8 @@ async def test_a_close_that_fails_does_not_stop_the_others(
     assert "closing node 'Breaks' failed" in caplog.text
 
 
-async def test_a_load_that_is_cancelled_closes_what_it_opened() -> None:
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_load_that_is_cancelled_closes_what_it_opened(times: int) -> None:
     is_opening = threading.Event()
     may_end = threading.Event()
 
@@ -148,12 +185,51 @@ async def test_a_load_that_is_cancelled_closes_what_it_opened() -> None:
 
     loading = asyncio.create_task(load(chain(Recorder, Slow)))
     await asyncio.to_thread(is_opening.wait)
-    loading.cancel()
-    await asyncio.sleep(0.01)
+    for _ in range(times):
+        loading.cancel()
+        await asyncio.sleep(0.01)
     may_end.set()
     with pytest.raises(asyncio.CancelledError):
         await loading
     assert Recorder.events[2:] == ["close Slow", "close Recorder"]
+
+
+async def test_a_load_that_times_out_closes_what_it_opened() -> None:
+    is_closed = threading.Event()
+
+    class SlowToClose(Recorder):
+        def open(self, cc: OpenContext) -> None:
+            super().open(cc)
+            time.sleep(0.05)
+
+        def close(self) -> None:
+            time.sleep(0.05)
+            super().close()
+            is_closed.set()
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await load(chain(Recorder, SlowToClose, Recorder))
+    assert is_closed.is_set()
+    assert Recorder.events[2:] == ["close SlowToClose", "close Recorder"]
+
+
+async def test_a_close_that_is_cancelled_still_closes_the_nodes() -> None:
+    class Lingers(Recorder):
+        async def process(self, cc: ProcessContext) -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await asyncio.sleep(0.05)
+
+    graph = await load(chain(Lingers))
+    async with graph.start_run("n"):
+        closing = asyncio.create_task(graph.close())
+        await asyncio.sleep(0.01)
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+    assert Recorder.events == ["open Lingers", "close Lingers"]
 
 
 async def test_borders_have_the_types_of_the_nodes_behind_them() -> None:
