@@ -19,6 +19,7 @@ from server.api.endpoints import (
 from server.api.endpoints.openapi import openapi_endpoint
 from server.api.errors import error_middleware
 from server.api.keys import MODEL_MANAGER
+from server.api.middleware.access_log import access_log_middleware
 from server.api.middleware.auth import key_middleware
 from server.api.middleware.cors import cors_signal, preflight_middleware
 from server.api.middleware.timeout import timeout_middleware
@@ -60,6 +61,7 @@ def create_app(manager: ModelManager, settings: HttpSettings | None = None) -> w
 
 def _middlewares(settings: HttpSettings) -> Iterator[Middleware]:
     """From the outermost to the innermost."""
+    yield access_log_middleware(is_on=settings.access_log)
     if settings.request_timeout_s:
         yield timeout_middleware(settings.request_timeout_s)
     yield error_middleware

@@ -11,6 +11,7 @@ from typing import Any
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from server.api.request_facts import REQUEST_FACTS
 from server.errors import (
     ConfigError,
     ConfigNotFoundError,
@@ -48,6 +49,10 @@ class ApiError:
     code: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
 
+    def note(self, request: web.Request) -> None:
+        """Tell the access log."""
+        request[REQUEST_FACTS].error = self.code or self.type
+
     def as_dict(self) -> dict[str, Any]:
         """OpenAI's error object."""
         return {
@@ -56,22 +61,6 @@ class ApiError:
             "param": self.param,
             "code": self.code,
         }
-
-    def as_response(self) -> web.Response:
-        """The error as a whole answer."""
-        return self._response(self.as_dict())
-
-    def as_kserve_response(self) -> web.Response:
-        """The error as a whole answer in KServe's form, which has nothing but the message."""
-        return self._response(self.message)
-
-    def _response(self, error: object) -> web.Response:
-        return web.Response(
-            body=json_bytes({"error": error}),
-            status=self.status,
-            content_type="application/json",
-            headers=self.headers,
-        )
 
 
 def api_error(error: Exception) -> ApiError:
@@ -138,14 +127,19 @@ async def error_middleware(request: web.Request, handler: Handler) -> web.Stream
     except web.HTTPException as error:
         return error_response(request, _http_error(request, error))
     except ClientGoneError:
-        # The path as it was sent: decoded, it could hold line breaks and write log lines.
-        logger.debug("%s %s: the client left", request.method, request.raw_path)
+        request[REQUEST_FACTS].error = "client_gone"
         return web.Response(status=499, reason="Client Closed Request")
     except Exception as error:
         return error_response(request, api_error(error))
 
 
 def error_response(request: web.Request, error: ApiError) -> web.Response:
-    """The error in the form that the path's protocol has."""
+    """The error in the form of the path's protocol: KServe's has nothing but the message."""
+    error.note(request)
     is_kserve = f"{request.path}/".startswith("/v2/")
-    return error.as_kserve_response() if is_kserve else error.as_response()
+    return web.Response(
+        body=json_bytes({"error": error.message if is_kserve else error.as_dict()}),
+        status=error.status,
+        content_type="application/json",
+        headers=error.headers,
+    )

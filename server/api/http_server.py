@@ -1,7 +1,6 @@
 """Sockets and the life of the HTTP server."""
 
 import errno
-import logging
 import os
 import socket
 from collections.abc import Iterator, Sequence
@@ -15,8 +14,6 @@ from server.errors import ConfigError
 from server.models.model_manager import ModelManager
 
 __all__ = ["HttpServer", "open_sockets"]
-
-access_logger = logging.getLogger("server.api.access")
 
 BACKLOG = 1024
 # Connections that asyncio accepts in a row. It takes its backlog for that number, and while there
@@ -102,14 +99,13 @@ class HttpServer:
         settings: HttpSettings | None = None,
     ) -> None:
         self._sockets = sockets
-        is_logged = access_logger.isEnabledFor(logging.DEBUG)
         self._runner = web.AppRunner(
             create_app(manager, settings),
             # A client that leaves ends its request; aiohttp's default is to let it run on.
             handler_cancellation=True,
             # Else aiohttp unpacks a compressed body of any size; JSON is not sent in this way.
             auto_decompress=False,
-            access_log=access_logger if is_logged else None,
+            access_log=None,
             logger=protocol_logger,
             shutdown_timeout=LAST_WRITE_TIMEOUT_S,
         )

@@ -44,6 +44,7 @@ class EventStream:
 
     async def fail(self, error: ApiError) -> None:
         """Send the event of an error, the last one. Raises ClientGoneError."""
+        error.note(self._request)
         await self.send(self._render_failure(error.as_dict()))
 
 

@@ -330,18 +330,6 @@ async def test_node_that_becomes_sick(tmp_path: Path) -> None:
         assert (await server.post("/v1/chat/completions", CHAT))[0] == 200
 
 
-@pytest.mark.parametrize(("level", "num_lines"), [("INFO", 0), ("DEBUG", 1)])
-async def test_access_log_only_at_debug(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, level: str, num_lines: int
-) -> None:
-    caplog.set_level(level)
-    manager = ModelManager(load_config(write_repository(tmp_path, {})))
-    async with running_server(manager) as server, server.http.get("/v1/models"):
-        pass
-    lines = [record for record in caplog.records if record.name == "server.api.access"]
-    assert len(lines) == num_lines
-
-
 def test_sockets_of_a_name_with_several_addresses_share_a_port() -> None:
     sockets = open_sockets(["localhost", "127.0.0.2"], 0)
     assert len({opened.getsockname()[1] for opened in sockets}) == 1

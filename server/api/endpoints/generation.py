@@ -11,15 +11,15 @@ from pydantic import BaseModel
 from server.api.body import read_json
 from server.api.endpoint import Answer, Endpoint, error_answers, json_body
 from server.api.errors import ClientGoneError, api_error
-from server.api.graphs import graph_between
-from server.api.keys import MODEL_MANAGER
+from server.api.model_lookup import find_model, graph_between
+from server.api.request_facts import REQUEST_FACTS, RequestFacts
 from server.api.runs import start_runs
 from server.api.sse import EventStream
 from server.errors import GenerationError
 from server.payloads import GenerationRequest, TextChunk
 from server.protocol.openai.chat_completions import ChatCompletionFields, parse_chat_completion
 from server.protocol.openai.completions import CompletionFields, parse_completion
-from server.protocol.rendering import Choice, GenerationCall, usage_of
+from server.protocol.rendering import Choice, GenerationCall
 from server.protocol.response_schemas import ChatCompletion, Completion
 from server.protocol.responses.response_object import ResponseObject
 from server.protocol.responses.responses import ResponseFields, parse_response
@@ -32,23 +32,26 @@ def _generation_handler(parse: Callable[[Mapping[str, Any]], GenerationCall]) ->
 
     async def handle(request: web.Request) -> web.StreamResponse:
         call = parse(await read_json(request))
-        model = request.app[MODEL_MANAGER].get(call.model)
-        graph = graph_between(model, GenerationRequest, TextChunk)
+        graph = graph_between(find_model(request, call.model), GenerationRequest, TextChunk)
+        facts = request[REQUEST_FACTS]
+        facts.num_choices = call.num_choices
         async with start_runs(graph, call.prompts, call.num_choices) as chunks:
             if call.stream:
-                return await _answer_in_events(request, call, chunks)
-            return await _answer_whole(call, chunks)
+                return await _answer_in_events(request, call, chunks, facts)
+            return await _answer_whole(call, chunks, facts)
 
     return handle
 
 
-async def _answer_whole(call: GenerationCall, chunks: AsyncIterator[TextChunk]) -> web.Response:
+async def _answer_whole(
+    call: GenerationCall, chunks: AsyncIterator[TextChunk], facts: RequestFacts
+) -> web.Response:
     choices = [Choice() for _ in range(call.num_choices * len(call.prompts))]
     async for chunk in chunks:
+        facts.add(chunk)
         choices[chunk.index].add(chunk)
-    last_chunks = {i: choice.last for i, choice in enumerate(choices) if choice.last is not None}
-    _check_finished(call, last_chunks)
-    usage = usage_of(last_chunks, call.num_choices)
+    _check_finished(call, facts.last_chunks)
+    usage = facts.usage()
     if any(choice.prompt_logprobs for choice in choices):
         # In a thread, as there may be a million of them.
         body = await asyncio.to_thread(call.renderer.whole, choices, usage)
@@ -58,11 +61,14 @@ async def _answer_whole(call: GenerationCall, chunks: AsyncIterator[TextChunk]) 
 
 
 async def _answer_in_events(
-    request: web.Request, call: GenerationCall, chunks: AsyncIterator[TextChunk]
+    request: web.Request,
+    call: GenerationCall,
+    chunks: AsyncIterator[TextChunk],
+    facts: RequestFacts,
 ) -> web.StreamResponse:
     events = EventStream(request, call.renderer.failure)
     try:
-        await _send_events(events, call, chunks)
+        await _send_events(events, call, chunks, facts)
     except ClientGoneError:
         raise
     except Exception as error:
@@ -73,19 +79,21 @@ async def _answer_in_events(
 
 
 async def _send_events(
-    events: EventStream, call: GenerationCall, chunks: AsyncIterator[TextChunk]
+    events: EventStream,
+    call: GenerationCall,
+    chunks: AsyncIterator[TextChunk],
+    facts: RequestFacts,
 ) -> None:
-    last_chunks: dict[int, TextChunk] = {}
     async for chunk in chunks:
-        last_chunks[chunk.index] = chunk
+        facts.add(chunk)
         if chunk.prompt_logprobs:
             event = await asyncio.to_thread(call.renderer.chunk, chunk)
         else:
             event = call.renderer.chunk(chunk)
         if event is not None:
             await events.send(event)
-    _check_finished(call, last_chunks)
-    await events.send(call.renderer.end(usage_of(last_chunks, call.num_choices)))
+    _check_finished(call, facts.last_chunks)
+    await events.send(call.renderer.end(facts.usage()))
 
 
 def _check_finished(call: GenerationCall, last_chunks: Mapping[int, TextChunk]) -> None:

@@ -8,8 +8,8 @@ from aiohttp import web
 
 from server.api.body import read_plain_body
 from server.api.endpoint import Answer, Endpoint, Schema, error_answers
-from server.api.endpoints.model_metadata import find_model
-from server.api.graphs import graph_between
+from server.api.endpoints.model_metadata import model_of_path
+from server.api.model_lookup import graph_between
 from server.errors import GenerationError
 from server.graph import Graph
 from server.payloads import InferRequest, InferResponse
@@ -32,7 +32,7 @@ async def _infer(request: web.Request) -> web.Response:
     is_small = len(body) <= MAX_BYTES_ON_EVENT_LOOP
     call = await _do(lambda: parse_infer(body, header_length, in_thread=not is_small), is_small)
     # Not earlier: in the time that a large body takes, the model may have been replaced.
-    model = find_model(request)
+    model = model_of_path(request)
     graph = graph_between(model, InferRequest, InferResponse)
     response = await _run(graph, call.request)
     is_small = sum(len(tensor.data) for tensor in response.outputs) <= MAX_BYTES_ON_EVENT_LOOP

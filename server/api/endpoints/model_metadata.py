@@ -6,24 +6,25 @@ from aiohttp import web
 
 from server.api.endpoint import Answer, Endpoint, error_answers, json_answer
 from server.api.keys import MODEL_MANAGER
+from server.api.model_lookup import find_model
 from server.models.model_manager import ServedModel
 from server.protocol.response_schemas import KServeError, ModelMetadata, TensorMetadata
 from server.tensors import ModelSignature, TensorInfo
 
-__all__ = ["ENDPOINTS", "find_model"]
+__all__ = ["ENDPOINTS", "model_of_path"]
 
 # Graphs that do not say what their tensors are: those of language models have none.
 NO_SIGNATURE = ModelSignature((), ())
 
 
-def find_model(request: web.Request) -> ServedModel:
+def model_of_path(request: web.Request) -> ServedModel:
     """The model and version that the path names. Raises ModelNotFoundError, ModelNotReadyError."""
     path = request.match_info
-    return request.app[MODEL_MANAGER].get(path["name"], path.get("version"))
+    return find_model(request, path["name"], path.get("version"))
 
 
 async def _get_metadata(request: web.Request) -> web.Response:
-    model = find_model(request)
+    model = model_of_path(request)
     versions = request.app[MODEL_MANAGER].served_versions(model.name)
     signature = model.graph.find_side_packet(ModelSignature) or NO_SIGNATURE
     metadata = ModelMetadata(
@@ -37,7 +38,7 @@ async def _get_metadata(request: web.Request) -> web.Response:
 
 
 async def _get_ready(request: web.Request) -> web.Response:
-    find_model(request)
+    model_of_path(request)
     return web.Response()
 
 

@@ -4,6 +4,7 @@ from aiohttp import web
 
 from server.api.endpoint import Endpoint, error_answers, json_answer
 from server.api.keys import MODEL_MANAGER
+from server.api.model_lookup import find_model
 from server.models.model_manager import ServedModel
 from server.payloads import ModelLimits
 from server.protocol.response_schemas import Model, ModelList
@@ -20,7 +21,7 @@ async def _list_models(request: web.Request) -> web.Response:
 
 async def _get_model(request: web.Request) -> web.Response:
     """One model; its name may hold slashes."""
-    model = request.app[MODEL_MANAGER].get(request.match_info["id"])
+    model = find_model(request, request.match_info["id"])
     return web.json_response(text=_describe(model).model_dump_json())
 
 

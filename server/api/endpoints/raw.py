@@ -9,6 +9,7 @@ from server.api.body import read_body
 from server.api.endpoint import Answer, Endpoint, error_answers
 from server.api.errors import ClientGoneError, api_error
 from server.api.keys import MODEL_MANAGER
+from server.api.model_lookup import find_model
 from server.errors import (
     GenerationError,
     InvalidRequestError,
@@ -16,7 +17,7 @@ from server.errors import (
     describe_value,
     did_you_mean,
 )
-from server.models.model_manager import ModelManager, ServedModel
+from server.models.model_manager import ModelManager
 from server.payloads import HttpRequestPayload, HttpResponsePayload
 from server.protocol.json_body import check_num_marks
 
@@ -33,7 +34,7 @@ async def _handle_raw(request: web.Request) -> web.StreamResponse:
     """Run the graph that `model` in a JSON body names, or else the path."""
     body = await read_body(request)
     endpoint = request.match_info["endpoint"]
-    model = _find_model(request.app[MODEL_MANAGER], endpoint, body)
+    model = find_model(request, _model_name(request.app[MODEL_MANAGER], endpoint, body))
     graph = model.graph
     if (graph.input.type, graph.output.type) != (HttpRequestPayload, HttpResponsePayload):
         problem = f"model {model.name!r} does not serve {endpoint!r}"
@@ -55,13 +56,13 @@ def _headers(request: web.Request) -> dict[str, str]:
     return {name.lower(): ", ".join(headers.getall(name)) for name in headers}
 
 
-def _find_model(manager: ModelManager, endpoint: str, body: bytes) -> ServedModel:
+def _model_name(manager: ModelManager, endpoint: str, body: bytes) -> str:
     name = _model_in_body(body)
     if name is None and endpoint not in manager.served_names():
         hint = did_you_mean(endpoint, [*KNOWN_ENDPOINTS, *manager.served_names()])
         problem = f"{endpoint!r} is neither an endpoint nor a model, and the body names no model"
         raise ModelNotFoundError(problem + hint)
-    return manager.get(endpoint if name is None else name)
+    return endpoint if name is None else name
 
 
 def _model_in_body(body: bytes) -> str | None:
@@ -94,7 +95,7 @@ async def _send(
     except Exception as error:
         if response is None:
             raise
-        api_error(error)
+        api_error(error).note(request)
         _cut(request)
         return response
     if response is None:

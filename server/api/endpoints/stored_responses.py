@@ -3,7 +3,7 @@
 from aiohttp import web
 
 from server.api.endpoint import Endpoint, error_answers
-from server.api.errors import ApiError
+from server.api.errors import ApiError, error_response
 
 __all__ = ["ENDPOINTS"]
 
@@ -11,7 +11,8 @@ __all__ = ["ENDPOINTS"]
 async def _find_none(request: web.Request) -> web.Response:
     found = f"there is no response {request.match_info['id'][:100]!r}"
     problem = f"{found}: none is stored here, whatever `store` says"
-    return ApiError(404, problem, param="id", code="response_not_found").as_response()
+    error = ApiError(404, problem, param="id", code="response_not_found")
+    return error_response(request, error)
 
 
 ENDPOINTS = tuple(

@@ -10,8 +10,8 @@ from pydantic import BaseModel
 from server.api.body import read_json
 from server.api.endpoint import Answers, Endpoint, error_answers, json_answer, json_body
 from server.api.keys import MODEL_MANAGER
+from server.api.model_lookup import find_model
 from server.errors import InvalidRequestError
-from server.models.model_manager import ModelManager, ServedModel
 from server.payloads import ModelLimits, TextTokenizer
 from server.protocol.rendering import json_bytes
 from server.protocol.tokenization import (
@@ -43,7 +43,8 @@ async def _get_tokenizer_info(request: web.Request) -> web.Response:
 
 
 async def _answer(request: web.Request, fields: TokenizerFields) -> web.Response:
-    model = _find_model(request.app[MODEL_MANAGER], fields.model)
+    name = _only_model(request) if fields.model is None else fields.model
+    model = find_model(request, name)
     tokenizer = model.graph.find_side_packet(TextTokenizer)  # type: ignore[type-abstract]
     if tokenizer is None:
         raise InvalidRequestError(f"model {model.name!r} has no tokenizer", "model")
@@ -58,14 +59,12 @@ async def _answer(request: web.Request, fields: TokenizerFields) -> web.Response
     return web.Response(body=body, content_type="application/json")
 
 
-def _find_model(manager: ModelManager, name: str | None) -> ServedModel:
-    if name is None:
-        names = manager.served_names()
-        if len(names) != 1:
-            found = ", ".join(names) or "none"
-            raise InvalidRequestError(f"model is missing; models: {found}", "model")
-        (name,) = names
-    return manager.get(name)
+def _only_model(request: web.Request) -> str:
+    names = request.app[MODEL_MANAGER].served_names()
+    if len(names) != 1:
+        found = ", ".join(names) or "none"
+        raise InvalidRequestError(f"model is missing; models: {found}", "model")
+    return names[0]
 
 
 def _answers(description: str, whole: type[BaseModel]) -> Answers:

@@ -41,6 +41,7 @@ async def _give_up(request: web.Request, timeout_s: float) -> web.StreamResponse
     error = ApiError(503, problem, "service_unavailable", code="request_timeout")
     if not request.writer.output_size:
         return error_response(request, error)
+    error.note(request)
     return await _end_stream(request, error)
 
 

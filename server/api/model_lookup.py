@@ -1,14 +1,24 @@
-"""Whether the graph of a model is one for an endpoint."""
+"""The model that a request names, and whether its graph serves the endpoint."""
 
+from aiohttp import web
+
+from server.api.keys import MODEL_MANAGER
+from server.api.request_facts import REQUEST_FACTS
 from server.errors import InvalidRequestError
 from server.graph import Graph
 from server.models.model_manager import ServedModel
 
-__all__ = ["graph_between"]
+__all__ = ["find_model", "graph_between"]
+
+
+def find_model(request: web.Request, name: str, version: str | None = None) -> ServedModel:
+    """The model, ready to serve. Raises ModelNotFoundError, ModelNotReadyError."""
+    request[REQUEST_FACTS].model = name
+    return request.app[MODEL_MANAGER].get(name, version)
 
 
 def graph_between(model: ServedModel, input_type: type, output_type: type) -> Graph:
-    """The graph of a model, which goes from one type to the other. Raises InvalidRequestError."""
+    """The model's graph, if it turns one type into the other. Raises InvalidRequestError."""
     graph = model.graph
     if (graph.input.type, graph.output.type) == (input_type, output_type):
         return graph

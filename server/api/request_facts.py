@@ -1,0 +1,54 @@
+"""What is known of a request: its token counts, and what the access log says of it."""
+
+import time
+from dataclasses import dataclass, field
+
+from aiohttp import web
+
+from server.payloads import TextChunk
+from server.protocol.rendering import Usage, usage_of
+
+__all__ = ["REQUEST_FACTS", "RequestFacts"]
+
+
+@dataclass(slots=True)
+class RequestFacts:
+    """Filled in by the handlers. `last_chunks` has the newest chunk of each choice."""
+
+    start_s: float = field(default_factory=time.monotonic)
+    first_chunk_s: float | None = None
+    model: str | None = None
+    error: str | None = None
+    num_choices: int = 1
+    last_chunks: dict[int, TextChunk] = field(default_factory=dict)
+
+    def add(self, chunk: TextChunk) -> None:
+        """Count a chunk."""
+        if self.first_chunk_s is None:
+            self.first_chunk_s = time.monotonic()
+        self.last_chunks[chunk.index] = chunk
+
+    def usage(self) -> Usage:
+        """The token counts so far."""
+        return usage_of(self.last_chunks, self.num_choices)
+
+    def log_members(self) -> dict[str, object]:
+        """What the access log shows, as far as it is known; times are whole milliseconds."""
+        known: dict[str, object] = {}
+        if self.model is not None:
+            known["model"] = self.model
+        if self.last_chunks:
+            usage = self.usage()
+            known["in"] = usage["prompt_tokens"]
+            known["cached"] = usage["prompt_tokens_details"]["cached_tokens"]
+            known["out"] = usage["completion_tokens"]
+        if self.first_chunk_s is not None:
+            known["ttft_ms"] = round((self.first_chunk_s - self.start_s) * 1000)
+        known["total_ms"] = round((time.monotonic() - self.start_s) * 1000)
+        if self.error is not None:
+            known["error"] = self.error
+        return known
+
+
+REQUEST_FACTS = web.RequestKey("request_facts", RequestFacts)
+"""Where a request has its facts."""
