@@ -25,7 +25,7 @@ from server.errors import ExportError
 __all__ = ["Converter"]
 
 TASK = "text-generation-with-past"
-FULL_QUANTIZATION = Path(__file__).with_name("full_quantization.py")
+FULL_QUANTIZATION = Path(__file__).with_name("quantization") / "full_quantization.py"
 # What is quantised next needs no more digits, and no more room on the disk.
 FORMAT_TO_QUANTIZE = "fp16"
 EXPORT_EXTRA = "pip install '.[export]'"
