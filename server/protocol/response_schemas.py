@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, RootModel
 
 from server.payloads import FinishReason
+from server.version import DISTRIBUTION
 
 __all__ = [
     "ChatCompletion",
@@ -38,16 +39,15 @@ class ErrorAnswer(BaseModel):
 
 
 class Model(BaseModel):
-    """A model that can be asked. `created` is when it was loaded; `max_model_len`, as vLLM has it,
-    are the tokens of prompt and answer, where the graph says it.
+    """A model that can serve. `created` is when it was loaded; `max_model_len`, as vLLM has it, is
+    the most tokens of prompt and answer together, null where the graph does not say it.
     """
 
     id: str
     object: Literal["model"] = "model"
     created: int
     max_model_len: int | None
-    # Model Server's own owner: its clients tell a local model by it.
-    owned_by: Literal["OVMS"] = "OVMS"
+    owned_by: str = DISTRIBUTION
 
 
 class ModelList(BaseModel):

@@ -16,6 +16,7 @@ from yarl import URL
 from server.api.http_server import open_sockets
 from server.models.config import load_config
 from server.models.model_manager import ModelManager
+from server.version import DISTRIBUTION
 
 CHAT = {"model": "echo", "messages": [{"role": "user", "content": "hi"}]}
 
@@ -34,6 +35,7 @@ async def test_models(server: Server, prefix: str) -> None:
     ]
     for model in listed["data"]:
         assert set(model) == {"id", "object", "created", "max_model_len", "owned_by"}
+        assert model["owned_by"] == DISTRIBUTION
         # When it was loaded, not when it was asked for.
         assert model["created"] == server.manager.get(model["id"]).created
 
