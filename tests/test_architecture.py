@@ -11,7 +11,12 @@ from support.imports import PACKAGES, ROOT, arrows, floors, imports_of, modules
 PACKAGE_LAYERS: dict[str, set[str]] = {
     "server.graph": {"server.errors"},
     "server.engine.system": set(),
-    "server.engine.kv": {"server.engine.sequence", "server.engine.system", "server.errors"},
+    "server.engine.kv": {
+        "server.engine.sequence",
+        "server.engine.system",
+        "server.errors",
+        "server.memory",
+    },
     "server.engine.sampling": {
         "server.engine.prompt_logprobs",
         "server.engine.sequence",
@@ -33,6 +38,7 @@ PACKAGE_LAYERS: dict[str, set[str]] = {
         "server.engine.stats",
         "server.engine.system",
         "server.errors",
+        "server.memory",
         "server.payloads",
     },
     "server.engine.requests": {
@@ -46,7 +52,7 @@ PACKAGE_LAYERS: dict[str, set[str]] = {
         "server.errors",
         "server.payloads",
     },
-    "server.models": {"server.atomic_files", "server.errors", "server.graph"},
+    "server.models": {"server.atomic_files", "server.errors", "server.graph", "server.memory"},
     "server.protocol": {
         "server.errors",
         "server.payloads",
@@ -103,6 +109,7 @@ EXPORT = {
 FILE_LAYERS: dict[str, set[str]] = {
     "server.errors": set(),
     "server.tensors": set(),
+    "server.memory": set(),
     "server.version": set(),
     "server.atomic_files": set(),
     "server.sampling_params": {"server.errors"},

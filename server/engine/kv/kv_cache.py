@@ -10,8 +10,8 @@ import openvino as ov
 
 from server.engine.kv.kv_cache_manager import BlockCopy
 from server.engine.system.huge_pages import prefer_huge_pages
-from server.engine.system.memory import RESERVATIONS
 from server.errors import ModelLoadError
+from server.memory import RESERVATIONS
 
 CPU_BLOCK_SIZE = 32
 

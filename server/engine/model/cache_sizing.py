@@ -3,8 +3,8 @@
 from server.engine.config import EngineConfig
 from server.engine.kv.kv_cache import bytes_per_block
 from server.engine.model.model_loader import LoadedModel
-from server.engine.system.memory import RESERVATIONS, available_bytes
 from server.errors import ModelLoadError
+from server.memory import RESERVATIONS, available_bytes
 
 GIB = 2**30
 SHARE_OF_FREE_MEMORY = 0.5

@@ -23,8 +23,8 @@ from server.engine.kv.kv_cache import (
 from server.engine.model import cache_sizing
 from server.engine.model.cache_sizing import GIB, holds_wide_elements, num_kv_blocks
 from server.engine.model.model_loader import LoadedModel, load_model
-from server.engine.system.memory import RESERVATIONS
 from server.errors import ModelLoadError
+from server.memory import RESERVATIONS
 
 HEADS, SIZE = 2, 64
 Shape = tuple[int, int, int]

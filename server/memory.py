@@ -1,4 +1,4 @@
-"""How much memory the KV cache may take, also inside a container."""
+"""How much memory is free, also inside a container, and what KV caches have reserved of it."""
 
 from pathlib import Path
 from threading import Lock
@@ -11,8 +11,8 @@ def available_bytes(meminfo: Path = MEMINFO, cgroup_root: Path = CGROUP_ROOT) ->
     """Bytes that this process may still take: what is free, within the container's limit.
 
     Reads MemAvailable of /proc/meminfo (proc(5)) and the memory controller of cgroup v2 or v1
-    (Linux kernel, admin-guide/cgroup-v2 and cgroup-v1/memory). The files that a container has read,
-    its model's for example, count as used but make way, as they do in MemAvailable.
+    (Linux kernel, admin-guide/cgroup-v2 and cgroup-v1/memory). The page cache of a container, its
+    model files for example, counts as used there, but the kernel can reclaim it.
     """
     kilobytes = _find_number(meminfo, "MemAvailable:")
     if kilobytes is None:
@@ -36,7 +36,7 @@ def available_bytes(meminfo: Path = MEMINFO, cgroup_root: Path = CGROUP_ROOT) ->
 
 
 def _find_number(path: Path, key: str) -> int | None:
-    """The number after a key, in a file of lines of words; None without the file or the key."""
+    """The number after a key at the start of a line; None without the file or the key."""
     if not path.is_file():
         return None
     lines = (line.split() for line in path.read_text().splitlines())
@@ -44,7 +44,7 @@ def _find_number(path: Path, key: str) -> int | None:
 
 
 def _read_int(path: Path) -> int | None:
-    """The number in a file; None without the file or where it says "max", that is no limit."""
+    """The number in a file; None without the file, or where it says "max", which means no limit."""
     try:
         return int(path.read_text())
     except (OSError, ValueError):
@@ -52,7 +52,7 @@ def _read_int(path: Path) -> int | None:
 
 
 class Reservations:
-    """Memory that this process promised to its KV caches, which the system still counts as free."""
+    """Memory that KV caches of this process reserved; the system calls it free until it is used."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -60,7 +60,7 @@ class Reservations:
 
     @property
     def total_bytes(self) -> int:
-        """Bytes reserved now, written or not."""
+        """Bytes reserved now, used or not."""
         return self._total
 
     def add(self, num_bytes: int) -> None:
