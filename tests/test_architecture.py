@@ -29,6 +29,7 @@ PACKAGE_LAYERS: dict[str, set[str]] = {
     },
     "server.engine.model": {
         "server.atomic_files",
+        "server.cpu_features",
         "server.engine.config",
         "server.engine.kv",
         "server.engine.prompt_logprobs",
@@ -94,7 +95,7 @@ PACKAGE_LAYERS: dict[str, set[str]] = {
         "server.payloads",
     },
     "calculators.output_parsers": {"server.errors", "server.payloads"},
-    "export_models.quantization": {"server.errors"},
+    "export_models.quantization": {"server.cpu_features", "server.errors"},
 }
 
 NODE = {"calculators", "server.errors", "server.graph", "server.payloads"}
@@ -108,6 +109,7 @@ EXPORT = {
 
 FILE_LAYERS: dict[str, set[str]] = {
     "server.errors": set(),
+    "server.cpu_features": set(),
     "server.tensors": set(),
     "server.memory": set(),
     "server.version": set(),

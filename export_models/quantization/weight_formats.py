@@ -1,9 +1,10 @@
 """The values of --weight-format, and what each asks of optimum's command line."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
-__all__ = ["WEIGHT_FORMATS", "has_int8_amx", "resolve_weight_format", "weight_flags"]
+from server.cpu_features import has_int8_amx
+
+__all__ = ["WEIGHT_FORMATS", "resolve_weight_format", "weight_flags"]
 
 WEIGHT_FORMATS = ("fp32", "fp16", "int8", "int8_sym", "int8_asym", "int4", "int4_sym", "int4_asym")
 DEFAULT_FORMAT = "int8"
@@ -15,19 +16,6 @@ FLAGS = {
     "int4_asym": ("--weight-format", "int4", *GROUPS),
     "int4_sym": ("--weight-format", "int4", *GROUPS, "--sym"),
 }
-CPU_INFO = Path("/proc/cpuinfo")
-
-
-def has_int8_amx(cpu_info: Path = CPU_INFO) -> bool:
-    """Whether this CPU multiplies int8 matrices in tiles.
-
-    Read where Linux tells it: OpenVINO's list of capabilities has INT8 for any CPU, and no AMX.
-    """
-    try:
-        lines = cpu_info.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return False
-    return any(line.startswith("flags") and "amx_int8" in line.split() for line in lines)
 
 
 def resolve_weight_format(

@@ -28,7 +28,6 @@ from server.engine.scheduling.scheduler import Scheduler
 from server.engine.scheduling.step_costs import StepCosts
 from server.engine.sequence import EngineRequest, Sequence
 from server.engine.stats import EngineStats
-from server.engine.system.huge_pages import collapse_pages
 from server.engine.token_constraint import TokenConstraint
 from server.errors import (
     GenerationError,
@@ -96,15 +95,14 @@ class LLMEngine:
         if model.weights_lease is not None:
             # What runs has the weights in a form of its own.
             model.weights_lease.forget_pages()
-        if model.device.startswith("CPU"):
-            collapse_pages()
+        model.device.after_warm_up()
         self.status = self._model.describe(model)
         config.report_progress("loaded", 1.0)
         logger.info("%s: %s", config.models_path, json.dumps(self.status))
         logger.info(
             "%s on %s: KV cache of %d blocks of %d tokens (%s, %.1f GB reserved), context %s",
             config.models_path,
-            model.device,
+            model.device.name,
             self.num_blocks,
             model.block_size,
             model.kv_inputs[0].element_type.get_type_name(),

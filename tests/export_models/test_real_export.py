@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from export_models.model_files import find_missing_part
-from export_models.quantization.weight_formats import has_int8_amx
+from server.cpu_features import has_int8_amx
 from server.engine.model.model_loader import load_model
 from server.models.config import load_config
 

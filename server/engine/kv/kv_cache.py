@@ -13,8 +13,6 @@ from server.engine.system.huge_pages import prefer_huge_pages
 from server.errors import ModelLoadError
 from server.memory import RESERVATIONS
 
-CPU_BLOCK_SIZE = 32
-
 
 @dataclass(frozen=True, slots=True)
 class CacheInput:
@@ -44,18 +42,6 @@ def cache_inputs(compiled_model: Any) -> tuple[CacheInput, ...]:
 def bytes_per_block(inputs: tuple[CacheInput, ...]) -> int:
     """Bytes that one block takes over all layers."""
     return sum(cache_input.block_bytes for cache_input in inputs)
-
-
-def block_size_of(inputs: tuple[CacheInput, ...], device: str) -> int:
-    """Tokens in one block.
-
-    The CPU plugin asserts 32, and its by-channel quantisation lengthens the token dimension, so the
-    shape does not tell. Elsewhere a value cache is [blocks, heads, tokens, head size]: 16 tokens on
-    GPU, 256 with XAttention.
-    """
-    if device.startswith("CPU"):
-        return CPU_BLOCK_SIZE
-    return next(i.block_shape[1] for i in inputs if i.name.startswith("value_cache."))
 
 
 class HostKVCache:
@@ -95,27 +81,36 @@ def _reserve(num_bytes: int) -> mmap.mmap:
     try:
         memory = mmap.mmap(-1, num_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     except (OSError, OverflowError, ValueError) as error:
-        raise ModelLoadError(
-            f"the system refuses {num_bytes} bytes for a tensor of the KV cache ({error}); "
-            "choose a smaller cache_size or num_kv_blocks"
-        ) from error
+        raise _refusal("system", num_bytes, error) from error
     prefer_huge_pages(memory)
     return memory
 
 
+def _refusal(who: str, num_bytes: int, error: Exception) -> ModelLoadError:
+    return ModelLoadError(
+        f"the {who} refuses {num_bytes} bytes for a tensor of the KV cache ({error}); "
+        "choose a smaller cache_size or num_kv_blocks"
+    )
+
+
 class DeviceKVCache:
-    """KV tensors in the memory of a device other than the CPU, made by its remote context."""
+    """KV tensors in the memory of a device other than the CPU, made by its remote context.
+
+    Raises ModelLoadError if the device refuses the memory.
+    """
 
     def __init__(
         self, inputs: tuple[CacheInput, ...], num_blocks: int, compiled_model: Any
     ) -> None:
         context = compiled_model.get_context()
-        self.tensors: dict[str, Any] = {
-            cache_input.name: context.create_tensor(
-                cache_input.element_type, ov.Shape([num_blocks, *cache_input.block_shape]), {}
-            )
-            for cache_input in inputs
-        }
+        self.tensors: dict[str, Any] = {}
+        for cache_input in inputs:
+            shape = ov.Shape([num_blocks, *cache_input.block_shape])
+            try:
+                tensor = context.create_tensor(cache_input.element_type, shape, {})
+            except RuntimeError as error:
+                raise _refusal("device", num_blocks * cache_input.block_bytes, error) from error
+            self.tensors[cache_input.name] = tensor
 
     def copy_blocks(self, copies: list[BlockCopy]) -> None:
         """Copy whole blocks, as HostKVCache does."""

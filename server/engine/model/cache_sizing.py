@@ -4,7 +4,6 @@ from server.engine.config import EngineConfig
 from server.engine.kv.kv_cache import bytes_per_block
 from server.engine.model.model_loader import LoadedModel
 from server.errors import ModelLoadError
-from server.memory import RESERVATIONS, available_bytes
 
 GIB = 2**30
 SHARE_OF_FREE_MEMORY = 0.5
@@ -36,14 +35,14 @@ def holds_wide_elements(
     length = min(USUAL_LENGTH, max_model_len or USUAL_LENGTH)
     least = config.max_num_seqs * -(-length // model.block_size)
     if config.num_kv_blocks:
-        return config.num_kv_blocks * wide_bytes <= _free_bytes(model) * SHARE_OF_FREE_MEMORY
+        return config.num_kv_blocks * wide_bytes <= model.device.free_bytes() * SHARE_OF_FREE_MEMORY
     return _affordable_blocks(config, model, wide_bytes, max_model_len) >= least
 
 
 def _affordable_blocks(
     config: EngineConfig, model: LoadedModel, block_bytes: int, max_model_len: int | None
 ) -> int:
-    free = _free_bytes(model)
+    free = model.device.free_bytes()
     if config.cache_size:
         wanted = config.cache_size * GIB
         if wanted > free:
@@ -59,9 +58,3 @@ def _affordable_blocks(
         return affordable
     # No more than all sequences at their longest can ever use.
     return min(affordable, config.max_num_seqs * -(-max_model_len // model.block_size))
-
-
-def _free_bytes(model: LoadedModel) -> int:
-    if model.device.startswith("CPU"):
-        return max(0, available_bytes() - RESERVATIONS.total_bytes)
-    return int(model.device_memory_bytes)

@@ -10,11 +10,12 @@ import openvino as ov
 from openvino._offline_transformations import paged_attention_transformation
 
 from server.engine.config import PluginValue
-from server.engine.kv.kv_cache import CacheInput, block_size_of, cache_inputs
+from server.engine.kv.kv_cache import CacheInput, cache_inputs
+from server.engine.model.device import Device, find_device
 from server.engine.model.int8_head import quantize_rows
 from server.engine.model.model_files import MODEL_FILE
+from server.engine.model.openvino_errors import summary
 from server.engine.model.output_head import ModelOutput, split_model
-from server.engine.model.single_thread import with_safe_precision
 from server.engine.model.step_inputs import SAMPLED_ROWS_INPUT
 from server.engine.system.file_lease import FileLease
 from server.errors import ModelLoadError
@@ -34,14 +35,6 @@ KNOWN_INPUTS = frozenset(
     }
 )
 
-LEAST_SPARSITY = 0.5
-"""The part of zeros from which on reading a matrix of int8 weights compressed is faster.
-
-The CPU plugin counts them, and compresses what int8 activations are multiplied by. At 80% of zeros
-decoding takes 0.85 to 0.9 of the time, at 50% 0.97 to 1.01, at 30% 1.02 to 1.06, by
-demos/benchmark/sparse_weights.py. plugin_config may state another value.
-"""
-
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
@@ -53,8 +46,7 @@ class LoadedModel:
     block_size: int
     output: ModelOutput
     has_position_ids: bool
-    device: str
-    device_memory_bytes: int
+    device: Device
     weights_lease: FileLease | None = None
 
 
@@ -66,46 +58,46 @@ def load_model(
     Raises ModelLoadError for a missing or corrupt file, a model that is not a stateful language
     model, an unknown device, or a property that the device refuses.
     """
-    core = ov.Core()
     check_files(models_path)
     lease = None if "ENABLE_MMAP" in plugin_config else _lease_weights(models_path)
+    try:
+        return _load(models_path, find_device(device), plugin_config, lease)
+    except BaseException:
+        # An error that somebody keeps would keep the lease as well, and with it an open file.
+        if lease is not None:
+            lease.close()
+        raise
+
+
+def _load(
+    models_path: Path,
+    device: Device,
+    plugin_config: Mapping[str, PluginValue],
+    lease: FileLease | None,
+) -> LoadedModel:
+    core = ov.Core()
     model = _read(core, models_path, plugin_config.get("ENABLE_MMAP", lease is not None))
-    device = resolve_device(device)
     _transform(model, models_path)
     parts = split_model(model, models_path / MODEL_FILE)
-    plugin_config = with_safe_precision(core, device, plugin_config)
-    if device.startswith("CPU"):
-        core.set_property("CPU", {"CPU_SPARSE_WEIGHTS_DECOMPRESSION_RATE": LEAST_SPARSITY})
-    layers = _compile(core, parts.layers, device, plugin_config, models_path)
-    if _has_row_wise_quantization(layers, device) and quantize_rows(parts.head):
-        # The product is int8 all the same; in bf16 it would be rounded to 8 bits.
-        plugin_config = {**plugin_config, "INFERENCE_PRECISION_HINT": "f32"}
-    head = _compile(core, parts.head, device, plugin_config, models_path)
+    properties = device.compile_properties(core, plugin_config)
+    layers = _compile(core, parts.layers, device, properties, models_path)
+    if device.quantizes_head(layers) and quantize_rows(parts.head):
+        # The matrix product is int8 all the same; bf16 would round the logits to 8 bits.
+        properties = {**properties, "INFERENCE_PRECISION_HINT": "f32"}
+    head = _compile(core, parts.head, device, properties, models_path)
+    # Fails for a device that is several, such as AUTO.
+    device.free_bytes()
     inputs = cache_inputs(layers)
     return LoadedModel(
         layers=layers,
         head=head,
         kv_inputs=inputs,
-        block_size=block_size_of(inputs, device),
+        block_size=device.block_size(inputs),
         output=parts.output,
         has_position_ids=any("position_ids" in port.get_names() for port in layers.inputs),
         device=device,
-        device_memory_bytes=_device_memory_bytes(core, device),
         weights_lease=lease,
     )
-
-
-def _device_memory_bytes(core: ov.Core, device: str) -> int:
-    """Memory of a GPU; 0 for the CPU, whose free memory the operating system knows better."""
-    if device.startswith("CPU"):
-        return 0
-    try:
-        return int(core.get_property(device, "GPU_DEVICE_TOTAL_MEM_SIZE"))
-    except RuntimeError as error:
-        raise ModelLoadError(
-            f"device {device!r} does not tell its memory, which sizes the KV cache; name one "
-            f"device of {', '.join(core.available_devices)}: {_summary(error)}"
-        ) from error
 
 
 def check_files(models_path: Path) -> None:
@@ -120,12 +112,12 @@ def check_files(models_path: Path) -> None:
 
 
 def _lease_weights(models_path: Path) -> FileLease | None:
-    """What makes it safe to map the weights; None where that cannot be had."""
+    """A lease, which makes it safe to map the weights; None where the system gives none."""
     path = (models_path / MODEL_FILE).with_suffix(".bin")
     try:
         return FileLease(path)
     except OSError as error:
-        logger.info("%s is read into memory, as there is no lease on it (%s)", path, error)
+        logger.info("%s is read into memory, not mapped: no lease on it (%s)", path, error)
         return None
 
 
@@ -135,14 +127,7 @@ def _read(core: ov.Core, models_path: Path, is_mapped: PluginValue) -> ov.Model:
         core.set_property({"ENABLE_MMAP": is_mapped})
         return core.read_model(xml)
     except RuntimeError as error:
-        raise ModelLoadError(f"{xml}: OpenVINO cannot read it: {_summary(error)}") from error
-
-
-def resolve_device(device: str) -> str:
-    """The device itself; for the empty string a GPU if there is one, else the CPU."""
-    if device:
-        return device
-    return "GPU" if any(name.startswith("GPU") for name in ov.Core().available_devices) else "CPU"
+        raise ModelLoadError(f"{xml}: OpenVINO cannot read it: {summary(error)}") from error
 
 
 def _transform(model: ov.Model, models_path: Path) -> None:
@@ -152,7 +137,7 @@ def _transform(model: ov.Model, models_path: Path) -> None:
     except RuntimeError as error:
         raise ModelLoadError(
             f"{where}: not a stateful language model with scaled-dot-product attention: "
-            f"{_summary(error)}"
+            f"{summary(error)}"
         ) from error
     names = {port.get_any_name() for port in model.inputs}
     unknown = sorted(
@@ -160,45 +145,24 @@ def _transform(model: ov.Model, models_path: Path) -> None:
     )
     if unknown:
         raise ModelLoadError(
-            f"{where}: needs the inputs {', '.join(unknown)}, which text generation has not; "
-            f"known are {', '.join(sorted(KNOWN_INPUTS - {SAMPLED_ROWS_INPUT}))} and the KV caches"
+            f"{where}: needs the inputs {', '.join(unknown)}, which text generation does not "
+            f"provide; known are {', '.join(sorted(KNOWN_INPUTS - {SAMPLED_ROWS_INPUT}))} and the "
+            "KV caches"
         )
 
 
 def _compile(
     core: ov.Core,
     model: ov.Model,
-    device: str,
-    plugin_config: Mapping[str, PluginValue],
+    device: Device,
+    properties: Mapping[str, PluginValue],
     models_path: Path,
 ) -> ov.CompiledModel:
-    properties = dict(plugin_config)
-    if device.startswith("CPU") and properties.pop("CACHE_DIR", ""):
-        # It would be written at every start and never be read: the head sizes that the plugin
-        # needs are run-time information of the nodes, which is not stored.
-        logger.info("%s: no CACHE_DIR; OpenVINO cannot keep such a model for the CPU", models_path)
     try:
-        return core.compile_model(model, device, properties)
+        return core.compile_model(model, device.name, dict(properties))
     except RuntimeError as error:
         raise ModelLoadError(
-            f"{models_path}: OpenVINO cannot compile it for device {device!r} with plugin_config "
-            f"{json.dumps(dict(plugin_config))}: {_summary(error)}; "
+            f"{models_path}: OpenVINO cannot compile it for device {device.name!r} with "
+            f"plugin_config {json.dumps(dict(properties))}: {summary(error)}; "
             f"available devices: {', '.join(core.available_devices)}"
         ) from error
-
-
-def _has_row_wise_quantization(layers: ov.CompiledModel, device: str) -> bool:
-    """Whether the settings ask for int8 rows, and the plugin itself has them not everywhere."""
-    if not device.startswith("CPU"):
-        return False
-    hidden_size = layers.output(0).get_partial_shape()[-1].get_length()
-    group_size = int(layers.get_property("DYNAMIC_QUANTIZATION_GROUP_SIZE"))
-    is_bf16 = layers.get_property("INFERENCE_PRECISION_HINT") == ov.Type.bf16
-    return bool(is_bf16 and group_size >= hidden_size)
-
-
-def _summary(error: Exception) -> str:
-    """The last telling line of an OpenVINO error, which otherwise starts with source positions."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    telling = [line for line in lines if not line.startswith(("Exception from", "Check '"))]
-    return (telling or lines or [type(error).__name__])[-1]

@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import openvino as ov
 
-from server.engine.kv.kv_cache import DeviceKVCache, HostKVCache
 from server.engine.model.model_loader import LoadedModel
 from server.engine.model.step_inputs import PromptRows, StepInputs, StepPacker, put_tokens
 from server.engine.model.step_sizes import StepSizes
@@ -57,12 +56,6 @@ class ModelRunner:
     ) -> None:
         self._model = model
         self._stats = stats
-        self._cache: HostKVCache | DeviceKVCache
-        # The last block is for padding.
-        if model.device.startswith("CPU"):
-            self._cache = HostKVCache(model.kv_inputs, num_blocks + 1)
-        else:
-            self._cache = DeviceKVCache(model.kv_inputs, num_blocks + 1, model.layers)
         self.token_sizes = StepSizes(max_num_tokens)
         self.row_sizes = StepSizes(max_num_rows)
         self._packer = StepPacker(
@@ -73,7 +66,13 @@ class ModelRunner:
         )
         self._prepared: tuple[ScheduledStep, StepInputs] | None = None
         self._tiles = _tiles(model)
-        self.reset()
+        # The last block is for padding.
+        self._cache = model.device.make_kv_cache(model.kv_inputs, num_blocks + 1, model.layers)
+        try:
+            self.reset()
+        except BaseException:
+            self._cache.close()
+            raise
 
     def reset(self) -> None:
         """Make new infer requests, for example after one failed; the KV contents stay."""
@@ -182,10 +181,7 @@ def _infer_beside(request: ov.InferRequest, beside: Callable[[], None] | None) -
 
 
 def _tiles(model: LoadedModel) -> VocabTiles:
-    properties = {}
-    if model.device.startswith("CPU"):
-        name = "INFERENCE_NUM_THREADS"
-        properties[name] = model.layers.get_property(name)
+    properties = model.device.sampling_properties(model.layers)
     return VocabTiles(model.output.num_tiles, model.output.tile_size, properties)
 
 

@@ -1,4 +1,4 @@
-"""Keeps a model away from a division by zero in OpenVINO, which would end the process."""
+"""Avoids a division by zero in OpenVINO's fused MLP, which would end the process."""
 
 import logging
 from collections.abc import Mapping
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import openvino as ov
 from openvino import opset13 as ops
 
+from server.cpu_features import has_int8_amx
 from server.engine.config import PluginValue
 from server.errors import ModelLoadError
 
@@ -15,32 +16,31 @@ HINT = "INFERENCE_PRECISION_HINT"
 
 
 def with_safe_precision(
-    core: ov.Core, device: str, properties: Mapping[str, PluginValue]
-) -> dict[str, PluginValue]:
-    """The properties, with f32 as the precision where a stream has one thread only.
+    core: ov.Core, properties: Mapping[str, PluginValue]
+) -> Mapping[str, PluginValue]:
+    """The properties, with f32 where a CPU with AMX has one thread for each stream.
 
-    The CPU plugin shares the fused MLPs, which it makes for bf16 on AMX, out to half of a stream's
-    threads (OpenVINO 2026.4): on one thread compiling raises SIGFPE. Raises ModelLoadError where
-    the user insists on bf16.
+    On AMX, in bf16, the CPU plugin fuses MLPs, and gives each fused MLP half of a stream's threads
+    (OpenVINO 2026.4): with one thread compiling raises SIGFPE. Raises ModelLoadError where the
+    user insists on bf16.
     """
-    if not device.startswith("CPU"):
-        return dict(properties)
+    if not has_int8_amx():
+        return properties
     data = ops.parameter([1], ov.Type.f32)
-    asked = {name: value for name, value in properties.items() if name != "CACHE_DIR"}
     try:
-        probe = core.compile_model(ov.Model([ops.relu(data)], [data]), device, asked)
+        probe = core.compile_model(ov.Model([ops.relu(data)], [data]), "CPU", dict(properties))
     except RuntimeError:
-        # The model itself will fail in the same way, and the error say of what.
-        return dict(properties)
+        # The model will fail in the same way, and its error will name the property.
+        return properties
     num_threads = probe.get_property("INFERENCE_NUM_THREADS")
     is_single = num_threads // max(1, probe.get_property("NUM_STREAMS")) < 2
     if not is_single or probe.get_property(HINT) != ov.Type.bf16:
-        return dict(properties)
+        return properties
     if HINT in properties:
         raise ModelLoadError(
-            f"plugin_config has {HINT} {properties[HINT]}, on one thread for each stream: this "
-            "version of OpenVINO breaks down there; leave it out or state f32, or give "
+            f"plugin_config has {HINT} {properties[HINT]}, and one thread for each stream; this "
+            "version of OpenVINO fails there on AMX; leave it out or state f32, or give "
             "INFERENCE_NUM_THREADS at least 2 for each of NUM_STREAMS"
         )
-    logger.info("one thread for each stream: %s is f32, as bf16 would need two", HINT)
+    logger.info("one thread for each stream: %s is f32, as bf16 needs two on AMX", HINT)
     return {**properties, HINT: "f32"}

@@ -5,7 +5,7 @@ from typing import Any
 
 from server.engine.config import EngineConfig
 from server.engine.model.kernels import describe_kernels
-from server.engine.model.model_loader import LoadedModel, load_model, resolve_device
+from server.engine.model.model_loader import LoadedModel, load_model
 from server.engine.model.tuning import Tuning, tune
 from server.errors import ModelLoadError
 
@@ -19,8 +19,7 @@ class TunedModel:
         self._config = config
         self._tuning = Tuning({}, is_remembered=False)
         if config.auto_tune:
-            device = resolve_device(config.device)
-            self._tuning = tune(config, device, max_model_len)
+            self._tuning = tune(config, max_model_len)
 
     def load(self) -> LoadedModel:
         """Load and compile the model. Raises ModelLoadError."""
@@ -38,7 +37,7 @@ class TunedModel:
     def describe(self, model: LoadedModel) -> dict[str, Any]:
         """What operators want to know of a loaded model that has run a step of some size."""
         return {
-            "device": model.device,
+            "device": model.device.name,
             "plugin_config": dict(self._config.plugin_config),
             "auto_tuned": self._tuning.properties,
             "kernels": describe_kernels([model.layers, model.head]),

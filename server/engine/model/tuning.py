@@ -12,6 +12,7 @@ import openvino as ov
 
 from server.engine.config import EngineConfig
 from server.engine.model.cache_sizing import holds_wide_elements
+from server.engine.model.device import find_device
 from server.engine.model.model_loader import LoadedModel, check_files, load_model
 from server.engine.model.model_runner import ModelRunner
 from server.engine.model.tuning_record import Properties, TuningRecord
@@ -49,7 +50,7 @@ class Tuning:
     is_remembered: bool
 
 
-def tune(config: EngineConfig, device: str, max_model_len: int | None) -> Tuning:
+def tune(config: EngineConfig, max_model_len: int | None) -> Tuning:
     """Choose properties that `plugin_config` leaves open, or find the choice of an earlier load.
 
     One choice after the other, each with the best of those before it. The score of a candidate is
@@ -57,15 +58,16 @@ def tune(config: EngineConfig, device: str, max_model_len: int | None) -> Tuning
     ModelLoadError where the model cannot run with the stated properties, or memory is too short
     for a KV cache.
     """
-    if device != "CPU":
+    device = find_device(config.device)
+    if not device.can_be_tuned:
         return Tuning({}, False)
     check_files(config.models_path)
-    record = TuningRecord(config, device)
+    record = TuningRecord(config, device.name)
     remembered = record.find()
     if remembered is not None:
         return Tuning(remembered, True)
     started = monotonic()
-    properties = _Tuner(config, device, max_model_len).choose(started + BUDGET_S)
+    properties = _Tuner(config, device.name, max_model_len).choose(started + BUDGET_S)
     logger.info("%s: tuned in %.1f s", config.models_path, monotonic() - started)
     record.keep(properties)
     return Tuning(properties, False)

@@ -16,12 +16,12 @@ from server.engine.kv.kv_cache import (
     CacheInput,
     DeviceKVCache,
     HostKVCache,
-    block_size_of,
     bytes_per_block,
     cache_inputs,
 )
-from server.engine.model import cache_sizing
+from server.engine.model import device as device_module
 from server.engine.model.cache_sizing import GIB, holds_wide_elements, num_kv_blocks
+from server.engine.model.device import Device
 from server.engine.model.model_loader import LoadedModel, load_model
 from server.errors import ModelLoadError
 from server.memory import RESERVATIONS
@@ -111,7 +111,7 @@ def test_gpu_layouts(key: list[int], value: list[int], block_size: int) -> None:
         "key_cache.1",
         "value_cache.1",
     ]
-    assert block_size_of(inputs, "GPU.1") == block_size
+    assert Device("GPU.1").block_size(inputs) == block_size
     assert bytes_per_block(inputs) == 2 * 2 * 2 * 8 * 128 * block_size
 
 
@@ -136,6 +136,18 @@ def test_device_cache_is_made_and_copied_by_the_context(monkeypatch: pytest.Monk
         assert [tensor.data[block].max() for block in range(5)] == [7, 0, 7, 0, 7]
     cache.close()
     assert cache.tensors == {}
+
+
+def test_memory_that_a_device_refuses_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = FakeCompiledModel(1, [8, 128, 16], [8, 16, 128])
+
+    def refuse(*_: Any) -> None:
+        raise RuntimeError("CL_OUT_OF_RESOURCES")
+
+    monkeypatch.setattr(compiled, "create_tensor", refuse)
+    size = 5 * 2 * 8 * 128 * 16
+    with pytest.raises(ModelLoadError, match=rf"device refuses {size} bytes .*\(CL_OUT"):
+        DeviceKVCache(cache_inputs(compiled), 5, compiled)
 
 
 @pytest.fixture
@@ -189,7 +201,7 @@ def blocks(
     max_model_len: int | None = None,
     **fields: int,
 ) -> int:
-    monkeypatch.setattr(cache_sizing, "available_bytes", lambda: free + RESERVATIONS.total_bytes)
+    monkeypatch.setattr(device_module, "available_bytes", lambda: free + RESERVATIONS.total_bytes)
     return num_kv_blocks(EngineConfig(Path("m"), **fields), model, max_model_len)
 
 
@@ -237,7 +249,7 @@ def test_wide_elements_are_held_where_all_sequences_have_room(
     """128 blocks: 4 sequences of 1024 tokens, or 64 of two blocks each."""
     wide_bytes = 2 * bytes_per_block(model.kv_inputs)
     free = 2 * 128 * wide_bytes - short_bytes
-    monkeypatch.setattr(cache_sizing, "available_bytes", lambda: free + RESERVATIONS.total_bytes)
+    monkeypatch.setattr(device_module, "available_bytes", lambda: free + RESERVATIONS.total_bytes)
     config = EngineConfig(Path("m"), max_num_seqs=num_seqs)
     assert holds_wide_elements(config, model, max_model_len) == is_held
     config = EngineConfig(Path("m"), num_kv_blocks=128, max_num_seqs=10_000)
@@ -254,14 +266,18 @@ def test_too_little_for_one_block_is_refused(
 def test_on_a_device_its_own_memory_counts(
     monkeypatch: pytest.MonkeyPatch, model: LoadedModel
 ) -> None:
-    gpu = replace(model, device="GPU.0", device_memory_bytes=4 * GIB)
+    class Gpu(Device):
+        def free_bytes(self) -> int:
+            return 4 * GIB
+
+    gpu = replace(model, device=Gpu("GPU.0"))
     assert blocks(monkeypatch, gpu, 0) == 2 * GIB // bytes_per_block(model.kv_inputs)
 
 
 def test_what_other_models_reserved_is_not_free(
     monkeypatch: pytest.MonkeyPatch, model: LoadedModel
 ) -> None:
-    monkeypatch.setattr(cache_sizing, "available_bytes", lambda: 3 * GIB)
+    monkeypatch.setattr(device_module, "available_bytes", lambda: 3 * GIB)
     config = EngineConfig(Path("m"), cache_size=2)
     num_kv_blocks(config, model, None)
     RESERVATIONS.add(2 * GIB)

@@ -25,7 +25,8 @@ WIDE = {"KV_CACHE_PRECISION": "f16"}
 
 
 def tune(folder: Path, device: str, stated: Properties, **fields: int) -> Tuning:
-    return tuning.tune(EngineConfig(folder, plugin_config=stated, **fields), device, None)
+    config = EngineConfig(folder, device=device, plugin_config=stated, **fields)
+    return tuning.tune(config, None)
 
 
 class Machine:

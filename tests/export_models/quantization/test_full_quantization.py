@@ -12,7 +12,8 @@ import openvino as ov
 import pytest
 
 from export_models.quantization import full_quantization
-from server.engine.model.model_loader import LEAST_SPARSITY, load_model
+from server.engine.model.device import LEAST_SPARSITY
+from server.engine.model.model_loader import load_model
 
 CONVERSATION = (
     "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n"

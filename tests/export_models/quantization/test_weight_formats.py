@@ -1,31 +1,9 @@
-from pathlib import Path
-
 import pytest
 
 from export_models.quantization.weight_formats import (
-    has_int8_amx,
     resolve_weight_format,
     weight_flags,
 )
-
-
-@pytest.mark.parametrize(
-    ("flags", "has_amx"),
-    [
-        ("fpu avx512_vnni amx_bf16 amx_tile amx_int8", True),
-        ("fpu avx512_vnni amx_bf16 amx_tile", False),
-        ("fpu avx2", False),
-        ("amx_int8_ish", False),
-    ],
-)
-def test_amx_is_read_from_the_flags(tmp_path: Path, flags: str, has_amx: bool) -> None:
-    cpu_info = tmp_path / "cpuinfo"
-    cpu_info.write_text(f"processor\t: 0\nbugs\t: amx_int8\nflags\t\t: {flags}\n\n")
-    assert has_int8_amx(cpu_info) is has_amx
-
-
-def test_a_system_without_cpu_info_has_no_amx(tmp_path: Path) -> None:
-    assert not has_int8_amx(tmp_path / "cpuinfo")
 
 
 @pytest.mark.parametrize(
