@@ -9,7 +9,7 @@ from calculators.output_parser_calculator import (
     OutputParserCalculator,
     OutputParserCalculatorOptions,
 )
-from calculators.output_parsers import GUIDED_TOOL_PARSERS, find_parser_problems
+from calculators.output_parsers import find_parser_problems
 from calculators.tokenizer_calculator import TokenizerCalculator, TokenizerCalculatorOptions
 from server.graph import Contract, GraphConfig, NodeConfig, Subgraph, Tag
 from server.payloads import GenerationRequest, TextChunk
@@ -30,13 +30,11 @@ class HttpLLMCalculatorOptions(LLMCalculatorOptions):
         return LLMCalculatorOptions(**{name: getattr(self, name) for name in names})
 
     def _find_problems(self) -> list[str]:
-        problems = find_parser_problems(self.tool_parser, self.reasoning_parser)
-        can_be_guided = self.tool_parser in ("", *GUIDED_TOOL_PARSERS)
-        if self.enable_tool_guided_generation and not problems and not can_be_guided:
-            problems.append(
-                "enable_tool_guided_generation is not possible with the tool_parser "
-                f"{self.tool_parser!r}; possible: {', '.join(GUIDED_TOOL_PARSERS)}"
-            )
+        problems = find_parser_problems(
+            self.tool_parser,
+            self.reasoning_parser,
+            is_guided=self.enable_tool_guided_generation,
+        )
         return [*problems, *super()._find_problems()]
 
 

@@ -10,7 +10,7 @@ from calculators.guided import GrammarCompiler, GrammarConstraint, answer_gramma
 from calculators.inference.model_cache import with_cache_dir
 from calculators.llm.generation_limits import GenerationLimits
 from calculators.llm.llm_options import LLMCalculatorOptions, parse_plugin_config
-from calculators.output_parsers import GUIDED_TOOL_PARSERS, OutputFormat
+from calculators.output_parsers import OutputFormat, guided_tool_parsers
 from calculators.text.tokenizer import Tokenizer
 from server.engine import AsyncLLMEngine, EngineConfig
 from server.errors import ConfigError, InvalidRequestError
@@ -155,7 +155,7 @@ class LLMExecutorCalculator(Calculator):
             for tag in (TOKENIZER, OUTPUT_FORMAT)
             if not cc.has_side_packet(tag)
         ]
-        missing = missing or [f"a tool parser of {', '.join(GUIDED_TOOL_PARSERS)}"]
+        missing = missing or [f"a tool parser of {', '.join(guided_tool_parsers())}"]
         raise ConfigError(
             f"node {cc.node_name!r}: enable_tool_guided_generation needs {' and '.join(missing)}"
         )

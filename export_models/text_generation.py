@@ -5,6 +5,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from calculators.output_parsers import NO_PARSER, find_parser_problems, parser_names
 from export_models.arguments import (
     CommonOptions,
     Parser,
@@ -29,23 +30,8 @@ from server.models.config_file import ConfigFile
 __all__ = ["add_flags", "run"]
 
 PIPELINE_TYPES = ("LM", "LM_CB", "AUTO")
-TOOL_PARSERS = (
-    "llama3",
-    "phi4",
-    "hermes3",
-    "mistral",
-    "qwen3coder",
-    "gptoss",
-    "devstral",
-    "lfm2",
-    "gemma4",
-)
-GUIDED_TOOL_PARSERS = ("devstral", "hermes3", "llama3", "phi4")
 QUANT_MODES = ("int8",)
-REASONING_PARSERS = ("qwen3", "gptoss", "lfm2", "gemma4")
 MAX_SAMPLES = 128
-# Its parsers read the same marks, so that one cannot do without the other.
-INSEPARABLE_PARSERS = "gptoss"
 REFUSED_FLAGS = {
     "--draft_source_model": "speculative decoding",
     "--draft_model_name": "speculative decoding",
@@ -119,16 +105,13 @@ def _add_engine_flags(parser: Parser) -> None:
 
 def _add_parser_flags(parser: Parser) -> None:
     add = parser.add_argument
-    add(
-        "--tool_parser",
-        choices=TOOL_PARSERS,
-        help="form of the model's tool calls (default: what its chat template speaks for)",
-    )
-    add(
-        "--reasoning_parser",
-        choices=REASONING_PARSERS,
-        help="form of the model's reasoning (default: what its chat template speaks for)",
-    )
+    for option, what in (("tool_parser", "tool calls"), ("reasoning_parser", "reasoning")):
+        names = ", ".join([*parser_names(option), NO_PARSER])
+        add(
+            f"--{option}",
+            metavar="NAME",
+            help=f"how the model writes {what} (default: detected from the chat template): {names}",
+        )
     add(
         "--enable_tool_guided_generation",
         action="store_true",
@@ -140,20 +123,13 @@ def _add_parser_flags(parser: Parser) -> None:
 
 def run(parser: Parser, values: argparse.Namespace) -> None:
     """Export the model that the command line names. Raises ExportError or ConfigError."""
-    parsers = {values.tool_parser, values.reasoning_parser}
-    if INSEPARABLE_PARSERS in parsers and len(parsers) > 1:
-        parser.error(
-            f"--tool_parser and --reasoning_parser: {INSEPARABLE_PARSERS} is possible for both "
-            "or for neither"
-        )
-    if values.enable_tool_guided_generation and values.tool_parser not in (
-        None,
-        *GUIDED_TOOL_PARSERS,
-    ):
-        parser.error(
-            "--enable_tool_guided_generation is not possible with the tool_parser "
-            f"{values.tool_parser}; possible: {', '.join(GUIDED_TOOL_PARSERS)}"
-        )
+    problems = find_parser_problems(
+        values.tool_parser or "",
+        values.reasoning_parser or "",
+        is_guided=values.enable_tool_guided_generation,
+    )
+    if problems:
+        parser.error("; ".join(f"--{problem}" for problem in problems))
     _check_quant_mode(parser, values)
     _Export(common_options(parser, values), values, Progress()).run()
 

@@ -57,7 +57,7 @@ def _tool_rules(request: GenerationRequest, output_format: OutputFormat) -> Tool
     if request.is_tool_required or request.json_schema is None or not request.parallel_tool_calls:
         raise InvalidRequestError(
             f"{wanted}: the tool calls of this model cannot be constrained, since its tool parser "
-            f"is {'none' if parser is None else parser.__name__}",
+            f"is {output_format.tool_parser_name}",
             wanted,
         )
     return None

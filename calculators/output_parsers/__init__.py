@@ -1,23 +1,36 @@
-"""Tool calls and reasoning in what models write: one file per family of models."""
+"""Tool calls and reasoning in what models write: the families of models, and what reads them.
 
-from calculators.output_parsers.families import (
-    GUIDED_TOOL_PARSERS,
+For the calculators, and for plug-ins that add a family: subclass ModelFamily.
+"""
+
+from calculators.output_parsers.block_tool_parser import BlockToolParser, Call
+from calculators.output_parsers.json_tool_parser import JsonToolParser
+from calculators.output_parsers.model_family import ModelFamily
+from calculators.output_parsers.output_format import OutputFormat
+from calculators.output_parsers.output_parser import CallFrame, ReasoningParser, ToolParser
+from calculators.output_parsers.parsed_output import ParsedDelta, ParsedOutput
+from calculators.output_parsers.registry import (
     NO_PARSER,
     find_parser_problems,
+    guided_tool_parsers,
+    parser_names,
 )
-from calculators.output_parsers.output_format import OutputFormat
-from calculators.output_parsers.output_parser import CallFrame, ToolParser
-from calculators.output_parsers.parsed_output import ParsedDelta, ParsedOutput
 from calculators.output_parsers.tagged_reasoning import TaggedReasoningParser
 
 __all__ = [
-    "GUIDED_TOOL_PARSERS",
     "NO_PARSER",
+    "BlockToolParser",
+    "Call",
     "CallFrame",
+    "JsonToolParser",
+    "ModelFamily",
     "OutputFormat",
     "ParsedDelta",
     "ParsedOutput",
+    "ReasoningParser",
     "TaggedReasoningParser",
     "ToolParser",
     "find_parser_problems",
+    "guided_tool_parsers",
+    "parser_names",
 ]

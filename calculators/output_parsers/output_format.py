@@ -1,14 +1,7 @@
 """The parsers of one model, as the nodes of its graph share them."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from calculators.output_parsers.families import (
-    NO_PARSER,
-    REASONING_PARSERS,
-    TOOL_PARSERS,
-    choose_parsers,
-)
 from calculators.output_parsers.output_parser import (
     OutputParser,
     PlainText,
@@ -16,6 +9,7 @@ from calculators.output_parsers.output_parser import (
     ToolParser,
 )
 from calculators.output_parsers.parsed_output import ParsedOutput
+from calculators.output_parsers.registry import NO_PARSER, choose_parsers, families
 from server.payloads import GenerationRequest, TokenizedPrompt
 
 __all__ = ["OutputFormat"]
@@ -23,31 +17,37 @@ __all__ = ["OutputFormat"]
 
 @dataclass(frozen=True, slots=True)
 class OutputFormat:
-    """In which form a model writes its tool calls and its reasoning; None is in no form.
+    """How a model writes tool calls and reasoning: the names of two families, or "none".
 
-    Reasoning is looked for in every chat, tool calls in those that have tools. The text of a
+    Reasoning is parsed in every chat, tool calls in chats that have tools. The text of a
     completion is left as it is.
     """
 
-    tool_parser: type[ToolParser] | None = None
-    reasoning_parser: type[ReasoningParser] | None = None
+    tool_parser_name: str = NO_PARSER
+    reasoning_parser_name: str = NO_PARSER
 
     @classmethod
     def choose(cls, tool_parser: str, reasoning_parser: str, template: str) -> "OutputFormat":
-        """Take parsers by name; "" is the one that the chat template speaks for."""
-        tool_parser, reasoning_parser = choose_parsers(tool_parser, reasoning_parser, template)
-        return cls(
-            None if tool_parser == NO_PARSER else TOOL_PARSERS[tool_parser],
-            None if reasoning_parser == NO_PARSER else REASONING_PARSERS[reasoning_parser],
-        )
+        """Take families by name; "" is the one that the chat template belongs to."""
+        return cls(*choose_parsers(tool_parser, reasoning_parser, template))
 
     def __str__(self) -> str:
-        tools = _find_name(self.tool_parser, TOOL_PARSERS)
-        reasoning = _find_name(self.reasoning_parser, REASONING_PARSERS)
-        return f"tool_parser {tools}, reasoning_parser {reasoning}"
+        return f"tool_parser {self.tool_parser_name}, reasoning_parser {self.reasoning_parser_name}"
+
+    @property
+    def tool_parser(self) -> type[ToolParser] | None:
+        """None where tool calls are not parsed."""
+        family = families().get(self.tool_parser_name)
+        return None if family is None else family.tool_parser
+
+    @property
+    def reasoning_parser(self) -> type[ReasoningParser] | None:
+        """None where reasoning is not parsed."""
+        family = families().get(self.reasoning_parser_name)
+        return None if family is None else family.reasoning_parser
 
     def markers(self, request: GenerationRequest) -> frozenset[str]:
-        """What must stay in the text of this request for its parsers, special token or not."""
+        """The texts that the parsers of this request need, even where they are special tokens."""
         parsers = (self._tool_parser(request), self._reasoning_parser(request))
         return frozenset(
             marker for parser in parsers if parser is not None for marker in parser.markers
@@ -69,7 +69,3 @@ class OutputFormat:
 
     def _reasoning_parser(self, request: GenerationRequest) -> type[ReasoningParser] | None:
         return self.reasoning_parser if request.messages is not None else None
-
-
-def _find_name(parser: type | None, names: Mapping[str, type]) -> str:
-    return next((name for name, known in names.items() if known is parser), NO_PARSER)

@@ -5,7 +5,7 @@ from pathlib import Path
 from server.cli.command_line import CONFIG_NAME, Arguments
 from server.cli.export_flags import run_exporter
 from server.errors import ConfigError
-from server.graph import list_calculators
+from server.graph import list_calculators, list_plugins
 from server.models.config_file import ConfigFile
 from server.models.model_repository import list_models
 
@@ -56,5 +56,6 @@ def _existing_folder(path: Path) -> Path:
 
 
 def _print_calculators() -> None:
-    for name, description, origin in list_calculators():
-        print(f"{name}\n    {description}\n    from {origin}")
+    for plugins in (list_calculators(), list_plugins("server.output_parsers")):
+        for name, description, origin in plugins:
+            print(f"{name}\n    {description}\n    from {origin}")

@@ -5,7 +5,8 @@ from server.graph.config import GraphConfig, NodeConfig
 from server.graph.context import OpenContext, ProcessContext
 from server.graph.contract import Contract, Tag
 from server.graph.graph import Graph
-from server.graph.registry import CalculatorInfo, calculator_file, list_calculators
+from server.graph.plugins import PluginGroup, PluginInfo, UnknownPluginError, list_plugins
+from server.graph.registry import calculator_file, list_calculators
 from server.graph.run import GraphRun
 from server.graph.services import Services
 from server.graph.stream import EndOfStream, InputStream, OutputStream, StreamClosed
@@ -16,7 +17,6 @@ from server.graph.validation.validation import ValidatedGraph, validate, validat
 
 __all__ = [
     "Calculator",
-    "CalculatorInfo",
     "Contract",
     "EndOfStream",
     "Graph",
@@ -26,15 +26,19 @@ __all__ = [
     "NodeConfig",
     "OpenContext",
     "OutputStream",
+    "PluginGroup",
+    "PluginInfo",
     "ProcessContext",
     "Services",
     "StreamClosed",
     "Subgraph",
     "Tag",
     "UInt64",
+    "UnknownPluginError",
     "ValidatedGraph",
     "calculator_file",
     "list_calculators",
+    "list_plugins",
     "load_graph_config",
     "parse_graph_config",
     "validate",

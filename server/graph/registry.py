@@ -5,70 +5,48 @@ an importable module, `./file.py:Class` one of a file beside graph.pbtxt. A grap
 that runs code: whoever may write it may run anything the server may.
 """
 
-import functools
 import hashlib
 import importlib
 import importlib.util
 import inspect
 import sys
 import threading
-from collections.abc import Iterable
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
-from server.errors import did_you_mean
 from server.graph.calculator import Calculator
 from server.graph.contract import Contract
+from server.graph.plugins import PluginGroup, PluginInfo, UnknownPluginError, close_names
 from server.graph.subgraph import Subgraph
 
 __all__ = [
     "ENTRY_POINT_GROUP",
-    "CalculatorInfo",
     "NodeClass",
-    "UnknownCalculatorError",
     "calculator_file",
     "checked_class",
-    "close_names",
     "list_calculators",
     "resolve_calculator",
 ]
 
 ENTRY_POINT_GROUP = "server.calculators"
 
-# Comparing is quadratic over a whole file of mistakes.
-MAX_COMPARED_NAMES = 200
+# What Model Server's graphs may name and this server does not have.
+OVMS_CALCULATORS = {
+    "EmbeddingsCalculator": "OVMS's older embeddings",
+    "EmbeddingsCalculatorOV": "OVMS's embeddings",
+    "RerankCalculator": "OVMS's older reranker",
+    "RerankCalculatorOV": "OVMS's reranker",
+    "ImageGenCalculator": "OVMS's image generation",
+    "S2tCalculator": "OVMS's speech to text",
+    "T2sCalculator": "OVMS's text to speech",
+    "OpenVINOModelServerSessionCalculator": "OVMS's session with another model of its server",
+    "OVMSOVCalculator": "OVMS's inference of earlier releases",
+    "PythonExecutorCalculator": "OVMS's Python node",
+    "PyTensorOvTensorConverterCalculator": "OVMS's converter for Python nodes",
+}
 
 NodeClass = type[Calculator] | type[Subgraph]
-
-
-class UnknownCalculatorError(Exception):
-    """A `calculator:` leads to no class; the message says which part of it was wrong.
-
-    Only validation sees it: it becomes one problem of a GraphValidationError.
-    """
-
-
-class CalculatorInfo(NamedTuple):
-    """A line of `server --list_calculators`."""
-
-    name: str
-    description: str
-    origin: str
-
-
-def close_names(found: str, possible: Iterable[str]) -> str:
-    """Say what `found` may have been meant to be, and what else was possible."""
-    names = sorted(set(possible))
-    if not names:
-        return "there are none"
-    if len(names) > MAX_COMPARED_NAMES:
-        return f"there are {len(names)} others"
-    close = did_you_mean(found, names)
-    if close:
-        return close.removeprefix("; ")
-    return f"possible: {', '.join(repr(name) for name in names)}"
 
 
 def calculator_file(spelling: str, base_path: Path) -> Path | None:
@@ -78,12 +56,12 @@ def calculator_file(spelling: str, base_path: Path) -> Path | None:
 
 
 def resolve_calculator(spelling: str, base_path: Path) -> NodeClass:
-    """Import the class that `spelling` names; raises UnknownCalculatorError."""
+    """Import the class that `spelling` names; raises UnknownPluginError."""
     if ":" not in spelling:
         return _resolve_entry_point(spelling)
     module_part, _, class_name = spelling.rpartition(":")
     if not module_part or not class_name:
-        raise UnknownCalculatorError(
+        raise UnknownPluginError(
             f"calculator {spelling!r} must be 'Name', 'package.module:Class' or './file.py:Class'"
         )
     file = calculator_file(spelling, base_path)
@@ -94,57 +72,21 @@ def resolve_calculator(spelling: str, base_path: Path) -> NodeClass:
     return checked_class(spelling, _attribute(spelling, module, class_name))
 
 
-def list_calculators() -> list[CalculatorInfo]:
-    """Describe every registered calculator; one that cannot be imported says so."""
-    infos = []
-    for name, points in sorted(_entry_points_by_name().items()):
-        try:
-            cls = _resolve_entry_point(name)
-            description = (cls.__doc__ or "").strip().partition("\n")[0]
-        except UnknownCalculatorError as error:
-            description = f"unusable: {error}"
-        infos.append(CalculatorInfo(name, description, _origin(points[0])))
-    return infos
+def list_calculators() -> list[PluginInfo]:
+    """Describe every registered calculator; one that cannot be used says why."""
+    return _calculators().list()
 
 
-@functools.cache
-def _entry_points_by_name() -> dict[str, tuple[EntryPoint, ...]]:
-    found: dict[str, list[EntryPoint]] = {}
-    for point in entry_points(group=ENTRY_POINT_GROUP):
-        others = found.setdefault(point.name, [])
-        # One distribution that is found twice on sys.path is no conflict.
-        if point.value not in [other.value for other in others]:
-            others.append(point)
-    return {name: tuple(points) for name, points in found.items()}
-
-
-def _origin(point: EntryPoint) -> str:
-    if point.dist is None:
-        return point.value
-    return f"{point.dist.name} {point.dist.version} ({point.value})"
+def _calculators() -> PluginGroup[NodeClass]:
+    return PluginGroup(ENTRY_POINT_GROUP, "calculator", checked_class, OVMS_CALCULATORS)
 
 
 def _resolve_entry_point(name: str) -> NodeClass:
-    points = _entry_points_by_name().get(name, ())
-    if not points:
-        hint = close_names(name, _entry_points_by_name())
-        if name.endswith(".py"):
-            hint = f"a file is named './{name}:Class'"
-        raise UnknownCalculatorError(f"no installed package registers calculator {name!r}; {hint}")
-    if len(points) > 1:
-        origins = " and ".join(_origin(point) for point in points)
-        raise UnknownCalculatorError(
-            f"calculator {name!r} is registered by {origins}; uninstall one, or write "
-            f"'package.module:Class'"
+    if name.endswith(".py"):
+        raise UnknownPluginError(
+            f"calculator {name!r} names no class; a file is named './{name}:Class'"
         )
-    try:
-        target = points[0].load()
-    except (Exception, SystemExit) as error:
-        raise UnknownCalculatorError(
-            f"calculator {name!r} of {_origin(points[0])} cannot be imported: "
-            f"{type(error).__name__}: {error}"
-        ) from error
-    return checked_class(name, target)
+    return _calculators().load(name)
 
 
 def _import_module(spelling: str, module_name: str) -> ModuleType:
@@ -153,14 +95,14 @@ def _import_module(spelling: str, module_name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         missing = error.name or module_name
         if module_name == missing or module_name.startswith(f"{missing}."):
-            raise UnknownCalculatorError(
+            raise UnknownPluginError(
                 f"calculator {spelling!r}: there is no module {missing!r}"
             ) from error
-        raise UnknownCalculatorError(
+        raise UnknownPluginError(
             f"calculator {spelling!r}: module {module_name!r} imports {missing!r}, which is missing"
         ) from error
     except (Exception, SystemExit) as error:
-        raise UnknownCalculatorError(
+        raise UnknownPluginError(
             f"calculator {spelling!r}: importing module {module_name!r} failed: "
             f"{type(error).__name__}: {error}"
         ) from error
@@ -176,10 +118,10 @@ def _load_file(spelling: str, path: Path) -> ModuleType:
         path = path.resolve()
         is_file = path.is_file()
     except (OSError, ValueError) as error:
-        raise UnknownCalculatorError(f"calculator {spelling!r}: {error}") from error
+        raise UnknownPluginError(f"calculator {spelling!r}: {error}") from error
     if not is_file:
         others = [other.name for other in path.parent.glob("*.py")]
-        raise UnknownCalculatorError(
+        raise UnknownPluginError(
             f"calculator {spelling!r}: there is no file {path}; {close_names(path.name, others)}"
         )
     digest = hashlib.sha256(str(path).encode()).hexdigest()[:16]
@@ -206,7 +148,7 @@ def _execute_file(spelling: str, path: Path, module_name: str) -> ModuleType:
         exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)
     except (Exception, SystemExit) as error:
         del sys.modules[module_name]
-        raise UnknownCalculatorError(
+        raise UnknownPluginError(
             f"calculator {spelling!r}: file {path} cannot be imported: "
             f"{type(error).__name__}: {error}"
         ) from error
@@ -224,7 +166,7 @@ def _attribute(spelling: str, module: ModuleType, class_path: str) -> Any:
                 for name, value in vars(module).items()
                 if isinstance(value, type) and issubclass(value, (Calculator, Subgraph))
             ]
-            raise UnknownCalculatorError(
+            raise UnknownPluginError(
                 f"calculator {spelling!r}: {module.__file__ or module.__name__} has no {part!r}; "
                 f"{close_names(part, set(classes) - {'Calculator', 'Subgraph'})}"
             ) from None
@@ -232,14 +174,14 @@ def _attribute(spelling: str, module: ModuleType, class_path: str) -> Any:
 
 
 def checked_class(spelling: str, target: object) -> NodeClass:
-    """Return `target` if it can be a node; raises UnknownCalculatorError otherwise."""
+    """Return `target` if it can be a node; raises UnknownPluginError otherwise."""
     if not (isinstance(target, type) and issubclass(target, (Calculator, Subgraph))):
-        raise UnknownCalculatorError(
+        raise UnknownPluginError(
             f"calculator {spelling!r} is {target!r}; it must be a subclass of "
             f"server.graph.Calculator or server.graph.Subgraph"
         )
     if not isinstance(getattr(target, "contract", None), Contract):
-        raise UnknownCalculatorError(
+        raise UnknownPluginError(
             f"calculator {spelling!r}: class {target.__name__} states no `contract`"
         )
     if issubclass(target, Calculator):
@@ -253,6 +195,6 @@ def _check_methods(spelling: str, cls: type[Calculator]) -> None:
         is_async = name == "process"
         if inspect.iscoroutinefunction(getattr(cls, name)) is not is_async:
             needed = "an `async def`" if is_async else "a plain `def`"
-            raise UnknownCalculatorError(
+            raise UnknownPluginError(
                 f"calculator {spelling!r}: {cls.__name__}.{name} must be {needed}"
             )

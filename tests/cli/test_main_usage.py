@@ -160,6 +160,8 @@ def test_flags_about_http(tmp_path: Path) -> None:
 def test_list_calculators() -> None:
     result = run("--list_calculators")
     assert result.returncode == 0, result.stderr
+    assert "TokenizerCalculator\n    Turns GENERATION_REQUEST" in result.stdout
+    assert "hermes3\n    Tool parser of Hermes 2 and 3" in result.stdout
 
 
 def test_version() -> None:

@@ -6,12 +6,6 @@ import pytest
 
 from calculators.llm.llm_options import LLMCalculatorOptions
 from calculators.output_parser_calculator import OutputParserCalculatorOptions
-from calculators.output_parsers.families import (
-    GUIDED_TOOL_PARSERS,
-    REASONING_PARSERS,
-    TOOL_PARSERS,
-)
-from export_models import text_generation
 from export_models.graph_text import TextGenerationGraph
 from server.graph import parse_graph_config, validate
 
@@ -84,9 +78,3 @@ def test_parsers_are_written_where_they_are_named(
 def test_guided_generation_is_written_where_it_is_wanted(is_guided: bool | None) -> None:
     options = options_of(TextGenerationGraph(enable_tool_guided_generation=is_guided))
     assert options.enable_tool_guided_generation is bool(is_guided)
-
-
-def test_the_exporter_has_every_parser_of_the_server() -> None:
-    assert sorted(text_generation.GUIDED_TOOL_PARSERS) == sorted(GUIDED_TOOL_PARSERS)
-    assert set(text_generation.TOOL_PARSERS) == TOOL_PARSERS.keys()
-    assert set(text_generation.REASONING_PARSERS) == REASONING_PARSERS.keys()

@@ -1,12 +1,13 @@
 """Fixtures of the graph tests."""
 
 from collections.abc import Callable, Iterator
-from importlib import metadata
+from functools import partial
 from pathlib import Path
 
 import pytest
+from support.plugins import entry_points_of, make_distribution
 
-from server.graph import registry
+from server.graph import plugins
 
 HERE = Path(__file__).parent
 
@@ -24,26 +25,15 @@ def register(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Regist
 
     They are the only ones then, whatever is installed beside them.
     """
-    sites: list[str] = []
-
-    def entry_points(group: str) -> list[metadata.EntryPoint]:
-        found = metadata.distributions(path=sites)
-        return [point for dist in found for point in dist.entry_points if point.group == group]
-
-    monkeypatch.setattr(registry, "entry_points", entry_points)
+    sites: list[Path] = []
+    monkeypatch.setattr(plugins, "entry_points", partial(entry_points_of, sites))
 
     def install(dist: str = "fake-plugin", **calculators: str) -> Path:
-        site = tmp_path / f"site-{dist}"
-        info = site / f"{dist.replace('-', '_')}-1.0.dist-info"
-        info.mkdir(parents=True)
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {dist}\nVersion: 1.0\n")
-        lines = [f"{name} = {value}\n" for name, value in calculators.items()]
-        (info / "entry_points.txt").write_text("[server.calculators]\n" + "".join(lines))
-        sites.append(str(site))
-        monkeypatch.syspath_prepend(site)
-        registry._entry_points_by_name.cache_clear()
-        return site
+        sites.append(make_distribution(tmp_path, dist, "server.calculators", **calculators))
+        monkeypatch.syspath_prepend(sites[-1])
+        plugins._find_entry_points.cache_clear()
+        return sites[-1]
 
     yield install
     monkeypatch.undo()
-    registry._entry_points_by_name.cache_clear()
+    plugins._find_entry_points.cache_clear()

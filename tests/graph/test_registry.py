@@ -5,7 +5,8 @@ import pytest
 from support import graph_fakes as fakes
 
 from server.graph import list_calculators
-from server.graph.registry import UnknownCalculatorError, close_names, resolve_calculator
+from server.graph.plugins import UnknownPluginError, close_names
+from server.graph.registry import OVMS_CALCULATORS, resolve_calculator
 
 SOURCE = """
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ class AsyncOpen(Calculator):
 
 
 def error(spelling: str, base_path: Path = Path()) -> str:
-    with pytest.raises(UnknownCalculatorError) as caught:
+    with pytest.raises(UnknownPluginError) as caught:
         resolve_calculator(spelling, base_path)
     return str(caught.value)
 
@@ -159,3 +160,13 @@ def test_list_calculators(register) -> None:
 def test_close_names_of_many() -> None:
     assert close_names("x", []) == "there are none"
     assert close_names("x", map(str, range(1000))) == "there are 1000 others"
+
+
+@pytest.mark.parametrize(("name", "what"), OVMS_CALCULATORS.items())
+def test_a_calculator_of_ovms_that_is_missing_is_named(name: str, what: str) -> None:
+    assert error(name) == f"{what}, {name}, is not here yet"
+
+
+def test_a_third_party_can_add_a_calculator_that_ovms_has(register) -> None:
+    register(RerankCalculatorOV="support.graph_fakes:Upper")
+    assert resolve_calculator("RerankCalculatorOV", Path()) is fakes.Upper

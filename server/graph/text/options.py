@@ -34,7 +34,7 @@ from google.protobuf.message import Message
 
 from server.errors import ServingError
 from server.graph.config import Position
-from server.graph.registry import close_names
+from server.graph.plugins import close_names
 from server.graph.text.source_text import Body, ParseProblem, SourceText
 
 __all__ = [

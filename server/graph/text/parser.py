@@ -7,7 +7,7 @@ from typing import Any
 
 from server.errors import GraphParseError
 from server.graph.config import DEFAULT_MAX_QUEUE_SIZE, GraphConfig, NodeConfig, Position
-from server.graph.registry import close_names
+from server.graph.plugins import close_names
 from server.graph.text.options import OptionsBlock, OptionsText, explain
 from server.graph.text.proto_file import config_message_class
 from server.graph.text.source_text import Body, Field, ParseProblem, SourceText

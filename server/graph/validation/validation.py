@@ -10,13 +10,8 @@ from server.errors import GraphValidationError, ServingError
 from server.graph.calculator import Calculator
 from server.graph.config import GraphConfig, NodeConfig, Port
 from server.graph.contract import Contract, Tag
-from server.graph.registry import (
-    NodeClass,
-    UnknownCalculatorError,
-    checked_class,
-    close_names,
-    resolve_calculator,
-)
+from server.graph.plugins import UnknownPluginError, close_names
+from server.graph.registry import NodeClass, checked_class, resolve_calculator
 from server.graph.subgraph import NodePorts, Subgraph, SubgraphError, inline_subgraph
 from server.graph.text.options import OptionsError, OptionsText, make_options
 from server.graph.text.parser import load_graph_config
@@ -142,7 +137,7 @@ class _NodeChecker:
             if isinstance(node.calculator, str):
                 return resolve_calculator(node.calculator, self._base_path)
             return checked_class(node.calculator_name, node.calculator)
-        except UnknownCalculatorError as error:
+        except UnknownPluginError as error:
             self.problems.append(f"{where}: {error}")
             return None
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from server.graph.config import DEFAULT_MAX_QUEUE_SIZE, GraphConfig, Port
 from server.graph.contract import Tag
-from server.graph.registry import close_names
+from server.graph.plugins import close_names
 from server.graph.run import StreamLayout
 from server.graph.validation.stream_types import CheckedNode, StreamTypes, find_tag
 

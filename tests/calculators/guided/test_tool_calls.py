@@ -9,7 +9,7 @@ from support.guiding import accepts, allowed, compile_answer, write
 from support.parsing import parse
 
 from calculators.guided import GrammarCompiler, GrammarConstraint, has_grammar
-from calculators.output_parsers import GUIDED_TOOL_PARSERS, OutputFormat
+from calculators.output_parsers import OutputFormat, guided_tool_parsers
 from calculators.text.byte_table import ByteTable
 from server.errors import InvalidRequestError
 from server.payloads import GenerationRequest
@@ -48,7 +48,7 @@ TWO_CALLS = {
     "devstral": CALLS["devstral"] * 2,
 }
 
-all_families = pytest.mark.parametrize("family", sorted(GUIDED_TOOL_PARSERS))
+all_families = pytest.mark.parametrize("family", guided_tool_parsers())
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ import random
 import pytest
 from support.parsing import parse, start
 
-from calculators.output_parsers.families import REASONING_PARSERS, TOOL_PARSERS
+from calculators.output_parsers import OutputFormat, parser_names
 
 PAIRS = [
-    *[(name, "none") for name in TOOL_PARSERS if name != "gptoss"],
-    *[("none", name) for name in REASONING_PARSERS if name != "gptoss"],
+    *[(name, "none") for name in parser_names("tool_parser") if name != "gptoss"],
+    *[("none", name) for name in parser_names("reasoning_parser") if name != "gptoss"],
     ("hermes3", "qwen3"),
     ("gemma4", "gemma4"),
     ("gptoss", "gptoss"),
@@ -25,12 +25,9 @@ FRAGMENTS = [
 
 @pytest.mark.parametrize("parsers", PAIRS, ids="+".join)
 def test_pieces_make_no_difference(parsers):
-    markers = [
-        marker
-        for table, name in zip((TOOL_PARSERS, REASONING_PARSERS), parsers, strict=True)
-        if name in table
-        for marker in table[name].markers
-    ]
+    chosen = OutputFormat(*parsers)
+    readers = filter(None, (chosen.tool_parser, chosen.reasoning_parser))
+    markers = [marker for reader in readers for marker in reader.markers]
     rng = random.Random("-".join(parsers))
     for _ in range(400):
         fragments = rng.choices([*FRAGMENTS, *markers * 4], k=rng.randint(1, 14))

@@ -1,10 +1,11 @@
 """Devstral: [TOOL_CALLS]name[ARGS]{...}."""
 
-from calculators.output_parsers.mistral import MistralToolParser
+from calculators.output_parsers.families.mistral import MistralToolParser
+from calculators.output_parsers.model_family import ModelFamily
 from calculators.output_parsers.named_call_reader import ARGS
 from calculators.output_parsers.output_parser import CallFrame
 
-__all__ = ["DevstralToolParser"]
+__all__ = ["Devstral", "DevstralToolParser"]
 
 
 class DevstralToolParser(MistralToolParser):
@@ -14,3 +15,10 @@ class DevstralToolParser(MistralToolParser):
     frame = CallFrame(
         before_name=MistralToolParser.begin, before_arguments=ARGS, after_arguments=""
     )
+
+
+class Devstral(ModelFamily):
+    """Tool parser of Devstral: [TOOL_CALLS]name[ARGS]{...}."""
+
+    tool_parser = DevstralToolParser
+    template_marks = (("[TOOL_CALLS]", "[ARGS]"),)

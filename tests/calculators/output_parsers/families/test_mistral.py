@@ -3,7 +3,7 @@ import json
 import pytest
 from support.parsing import Parsed, parse_all_ways
 
-from calculators.output_parsers.devstral import DevstralToolParser
+from calculators.output_parsers.families.devstral import DevstralToolParser
 
 ARGUMENTS = '{"city": "Paris [TOOL_CALLS]", "days": [1, 2]}'
 CALL = f'{{"name": "get_weather", "arguments": {ARGUMENTS}}}'

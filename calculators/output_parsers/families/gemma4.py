@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from calculators.output_parsers.block_tool_parser import BlockToolParser, Call
 from calculators.output_parsers.json_call_reader import read_json_object
 from calculators.output_parsers.json_scanner import read_json
+from calculators.output_parsers.model_family import ModelFamily
 from calculators.output_parsers.tagged_reasoning import TaggedReasoningParser
 
-__all__ = ["Gemma4ReasoningParser", "Gemma4ToolParser"]
+__all__ = ["Gemma4", "Gemma4ReasoningParser", "Gemma4ToolParser"]
 
 QUOTE = '<|"|>'
 
@@ -60,3 +61,11 @@ def _to_json(text: str) -> Iterator[str]:
             is_key = text.startswith(":", found.end())
             is_value = not is_key and read_json(bare) is not None
             yield bare if is_value else json.dumps(bare, ensure_ascii=False)
+
+
+class Gemma4(ModelFamily):
+    """Tool and reasoning parser of Gemma 4: <|tool_call>call:name{...}, thoughts in a channel."""
+
+    tool_parser = Gemma4ToolParser
+    reasoning_parser = Gemma4ReasoningParser
+    template_marks = (("<|tool_call>call:",),)

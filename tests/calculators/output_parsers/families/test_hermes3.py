@@ -3,7 +3,7 @@ import json
 import pytest
 from support.parsing import Parsed, parse, parse_all_ways
 
-from calculators.output_parsers.hermes3 import Hermes3ToolParser
+from calculators.output_parsers.families.hermes3 import Hermes3ToolParser
 
 CALL = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Paris"}}\n</tool_call>'
 WEATHER = ("get_weather", '{"city": "Paris"}')

@@ -1,9 +1,10 @@
 """Hermes 2 and 3, Qwen 2.5 and 3: <tool_call>{"name": ..., "arguments": {...}}</tool_call>."""
 
 from calculators.output_parsers.json_tool_parser import JsonToolParser
+from calculators.output_parsers.model_family import ModelFamily
 from calculators.output_parsers.output_parser import CallFrame
 
-__all__ = ["Hermes3ToolParser"]
+__all__ = ["Hermes3", "Hermes3ToolParser"]
 
 
 class Hermes3ToolParser(JsonToolParser):
@@ -18,3 +19,11 @@ class Hermes3ToolParser(JsonToolParser):
         after_arguments=f"}}\n{closing}",
         between="\n",
     )
+
+
+class Hermes3(ModelFamily):
+    """Tool parser of Hermes 2 and 3, Qwen 2.5 and 3: JSON in <tool_call> tags."""
+
+    tool_parser = Hermes3ToolParser
+    template_marks = (("<tool_call>",),)
+    is_generic = True

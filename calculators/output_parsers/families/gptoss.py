@@ -5,6 +5,7 @@ The Harmony format: https://cookbook.openai.com/articles/openai-harmony
 
 import re
 
+from calculators.output_parsers.model_family import ModelFamily
 from calculators.output_parsers.output_parser import (
     OutputParser,
     ReasoningParser,
@@ -13,7 +14,7 @@ from calculators.output_parsers.output_parser import (
 )
 from calculators.output_parsers.parsed_output import ParsedOutput
 
-__all__ = ["GptOssReasoningParser", "GptOssToolParser"]
+__all__ = ["GptOss", "GptOssReasoningParser", "GptOssToolParser"]
 
 START = "<|start|>"
 CHANNEL = "<|channel|>"
@@ -130,3 +131,12 @@ class GptOssReasoningParser(ReasoningParser):
         if text:
             self._has_reasoning = True
             self._output.reasoning(text)
+
+
+class GptOss(ModelFamily):
+    """Tool and reasoning parser of gpt-oss: messages in channels, the Harmony format."""
+
+    tool_parser = GptOssToolParser
+    reasoning_parser = GptOssReasoningParser
+    template_marks = (("<|channel|>",),)
+    is_inseparable = True

@@ -4,9 +4,10 @@ https://www.llama.com/docs/model-cards-and-prompt-formats/llama3_1/
 """
 
 from calculators.output_parsers.json_tool_parser import JsonToolParser
+from calculators.output_parsers.model_family import ModelFamily
 from calculators.output_parsers.output_parser import CallFrame
 
-__all__ = ["Llama3ToolParser"]
+__all__ = ["Llama3", "Llama3ToolParser"]
 
 
 class Llama3ToolParser(JsonToolParser):
@@ -23,3 +24,10 @@ class Llama3ToolParser(JsonToolParser):
         after_arguments="}",
         between="; ",
     )
+
+
+class Llama3(ModelFamily):
+    """Tool parser of Llama 3.1 to 3.3: JSON behind <|python_tag|>, often without the tag."""
+
+    tool_parser = Llama3ToolParser
+    template_marks = (("<|python_tag|>",), ("<|start_header_id|>ipython",))

@@ -3,7 +3,7 @@ import json
 import pytest
 from support.parsing import Parsed, parse_all_ways
 
-from calculators.output_parsers.phi4 import Phi4ToolParser
+from calculators.output_parsers.families.phi4 import Phi4ToolParser
 
 CALL = '{"name": "f", "arguments": {"a": ["]", {"b": 1}]}}'
 MADE = ("f", '{"a": ["]", {"b": 1}]}')

@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from calculators.output_parsers.json_scanner import read_json
+from calculators.output_parsers.model_family import ModelFamily
 from calculators.output_parsers.output_parser import ToolParser, split_at
 from calculators.output_parsers.parsed_output import ParsedOutput
 
-__all__ = ["Qwen3CoderToolParser"]
+__all__ = ["Qwen3Coder", "Qwen3CoderToolParser"]
 
 BEGIN = "<tool_call>"
 END = "</tool_call>"
@@ -187,3 +188,10 @@ def _to_json(text: str, types: frozenset[str]) -> str:
     if literal is not None:
         return literal
     return read_json(value) or json.dumps(text, ensure_ascii=False)
+
+
+class Qwen3Coder(ModelFamily):
+    """Tool parser of Qwen 3 Coder: <function=name><parameter=key>value, in <tool_call> tags."""
+
+    tool_parser = Qwen3CoderToolParser
+    template_marks = (("<parameter=", "<function="),)

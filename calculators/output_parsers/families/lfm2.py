@@ -10,9 +10,10 @@ import warnings
 from collections.abc import Iterator
 
 from calculators.output_parsers.block_tool_parser import BlockToolParser, Call
+from calculators.output_parsers.model_family import ModelFamily
 from calculators.output_parsers.tagged_reasoning import TaggedReasoningParser
 
-__all__ = ["Lfm2ReasoningParser", "Lfm2ToolParser"]
+__all__ = ["Lfm2", "Lfm2ReasoningParser", "Lfm2ToolParser"]
 
 
 _NAME = re.compile(r"[\w.-]+")
@@ -82,3 +83,12 @@ class _JsonNames(ast.NodeTransformer):
     def visit_Name(self, node: ast.Name) -> ast.expr:
         constants = {"true": True, "false": False, "null": None}
         return ast.Constant(constants[node.id]) if node.id in constants else node
+
+
+class Lfm2(ModelFamily):
+    """Tool and reasoning parser of LFM2 and LFM2.5: a list of Python calls, and <think> tags."""
+
+    tool_parser = Lfm2ToolParser
+    reasoning_parser = Lfm2ReasoningParser
+    template_marks = (("<|tool_call_start|>",), ("keep_past_thinking",))
+    reasoning_marks = ("<think>", "</think>")

@@ -3,7 +3,7 @@ import json
 import pytest
 from support.parsing import Parsed, parse_all_ways
 
-from calculators.output_parsers.llama3 import Llama3ToolParser
+from calculators.output_parsers.families.llama3 import Llama3ToolParser
 
 CALL = '{"name": "get_weather", "parameters": {"city": "Paris; {"}}'
 WEATHER = ("get_weather", '{"city": "Paris; {"}')
