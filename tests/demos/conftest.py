@@ -2,14 +2,15 @@
 
 from pathlib import Path
 
+import make_model
 import pytest
+import random_model
+from support.made_models import make_once
 
 
 @pytest.fixture(scope="session")
-def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny random model, made and exported as run.py does it."""
-    pytest.importorskip("torch")
-    pytest.importorskip("optimum.exporters.openvino")
-    from random_model import prepare_ir
-
-    return prepare_ir("tiny", "int8", tmp_path_factory.mktemp("tiny"))
+def tiny_model() -> Path:
+    """The tiny random model, made and exported as run.py does it; int8_sym on any machine."""
+    sources = [Path(module.__file__) for module in (make_model, random_model)]
+    folder = make_once("tiny", sources, lambda to: random_model.prepare_ir("tiny", "int8_sym", to))
+    return folder / "models" / "tiny-int8_sym"

@@ -87,6 +87,13 @@ def test_int8_is_symmetric_for_amx(
     assert command[command.index("--weight-format") : -1] == ["--weight-format", *flags.split()]
 
 
+@pytest.fixture
+def amx(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The CPU's answer on a machine with AMX."""
+    monkeypatch.setattr("export_models.tunings.has_int8_amx", lambda: True)
+
+
+@pytest.mark.usefixtures("amx")
 def test_properties_of_the_weights_are_written(export, make_model) -> None:
     make_model(Path("models/ready"), matrix='element_type="i8" shape="64, 64"')
     _, printed = export("--source_model", "models/ready")
@@ -94,6 +101,7 @@ def test_properties_of_the_weights_are_written(export, make_model) -> None:
     assert "plugin_config gets DYNAMIC_QUANTIZATION_GROUP_SIZE 65536: " in printed
 
 
+@pytest.mark.usefixtures("amx")
 def test_properties_that_are_given_win(export, make_model) -> None:
     make_model(Path("models/ready"), matrix='element_type="i8" shape="64, 64"')
     given = {"DYNAMIC_QUANTIZATION_GROUP_SIZE": "32", "KV_CACHE_PRECISION": "u4"}
@@ -128,7 +136,7 @@ def test_activations_are_quantised_after_the_conversion(export, converter, check
     assert code == 0, printed
     conversion, quantization = converter.commands[0], converter.commands[-1]
     assert conversion[conversion.index("--weight-format") : -1] == ["--weight-format", "fp16"]
-    assert Path(quantization[0]).name == "full_quantization.py"
+    assert Path(quantization[0]).is_file()
     assert quantization[-2:] == ["--smooth-quant-alpha", "0.7"]
     assert "measured on the model's own generations" in printed
 

@@ -26,8 +26,11 @@ def write_model(folder: Path, *matrices: str) -> Path:
     ],
 )
 def test_int8_weights_with_a_scale_for_each_channel(
-    tmp_path: Path, matrices: tuple[str, ...], names: list[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, matrices: tuple[str, ...], names: list[str]
 ) -> None:
+    monkeypatch.setattr("export_models.tunings.has_int8_amx", lambda: True)
     model = write_model(tmp_path, *matrices)
     assert [tuning.name for tuning in find_tunings(model, "CPU")] == names
     assert not find_tunings(model, "GPU")
+    monkeypatch.setattr("export_models.tunings.has_int8_amx", lambda: False)
+    assert not find_tunings(model, "CPU")
