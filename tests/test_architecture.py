@@ -153,7 +153,7 @@ FILE_LAYERS: dict[str, set[str]] = {
     "export_models.staging": EXPORT,
     "export_models.text_generation": EXPORT,
     "export_models.tool": EXPORT,
-    "export_models.tunings": EXPORT,
+    "export_models.tunings": EXPORT | {"server.cpu_features"},
 }
 
 # Heavy libraries, and the only places that may import them.
