@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 from support.made_models import export_f32, make_once, run_python
 
-from server.engine.model import tuned_model
-from server.engine.model.tuning import Tuning
+from server.engine.model.tuning import tuned_model
 
 ROOT = Path(__file__).parents[1]
 
@@ -23,7 +22,7 @@ def pytest_configure() -> None:
 @pytest.fixture(autouse=True)
 def no_auto_tune(monkeypatch: pytest.MonkeyPatch) -> None:
     """Answers would depend on what was faster at that moment."""
-    monkeypatch.setattr(tuned_model, "tune", lambda *_: Tuning({}, is_remembered=False))
+    monkeypatch.setattr(tuned_model, "tune", lambda *_: {})
 
 
 @pytest.fixture(scope="session")

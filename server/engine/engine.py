@@ -14,7 +14,7 @@ from server.engine.model.cache_sizing import num_kv_blocks
 from server.engine.model.model_info import read_model_info
 from server.engine.model.model_loader import LoadedModel
 from server.engine.model.model_runner import ModelRunner
-from server.engine.model.tuned_model import TunedModel
+from server.engine.model.tuning.tuned_model import TunedModel
 from server.engine.model.warm_up import warm_up
 from server.engine.requests.beam_searches import BeamSearches
 from server.engine.requests.limits import RequestLimits
@@ -90,8 +90,7 @@ class LLMEngine:
             self.stats,
             LatencyTarget(self._costs, config.target_s),
         )
-        config.report_progress("running the first steps", 0.75)
-        warm_up(self.runner, self._costs, config.models_path)
+        warm_up(self.runner, self._costs, config)
         if model.weights_lease is not None:
             # What runs has the weights in a form of its own.
             model.weights_lease.forget_pages()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.server_process import ROOT, server_process
 
-from server.engine.model.tuning_record import RECORD_FILE
+from server.engine.model.tuning.saved_choices import SAVED_FILE
 
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
 
@@ -38,7 +38,7 @@ def test_a_folder_is_served(chat_model: Path, tmp_path: Path) -> None:
 
 def test_a_server_tunes_itself_once(chat_model: Path, tmp_path: Path) -> None:
     shutil.copytree(chat_model, tmp_path / "chat")
-    (tmp_path / "chat" / RECORD_FILE).unlink(missing_ok=True)
+    (tmp_path / "chat" / SAVED_FILE).unlink(missing_ok=True)
     arguments = ("--model_path", tmp_path / "chat", "--model_name", "chat")
     choices = []
     for flag in ("true", "false", "false"):
@@ -51,7 +51,7 @@ def test_a_server_tunes_itself_once(chat_model: Path, tmp_path: Path) -> None:
         assert ("tuned in" in "".join(server.log)) is (len(choices) == 2)
     assert choices[0] == {}
     assert choices[1] == choices[2]
-    assert (tmp_path / "chat" / RECORD_FILE).is_file()
+    assert (tmp_path / "chat" / SAVED_FILE).is_file()
 
 
 def test_pull_does_not_serve(chat_model: Path, tmp_path: Path) -> None:

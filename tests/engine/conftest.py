@@ -13,8 +13,9 @@ from support.engine_helpers import F32
 
 from server.engine.config import EngineConfig
 from server.engine.engine import LLMEngine
-from server.engine.model import tuned_model, warm_up
+from server.engine.model import warm_up
 from server.engine.model.model_loader import LoadedModel, load_model
+from server.engine.model.tuning import tuned_model
 from server.memory import RESERVATIONS
 
 PROMPT_LENGTHS = (

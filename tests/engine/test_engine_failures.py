@@ -10,8 +10,8 @@ from support.engine_helpers import run_to_end, start, tokens_of, values_of
 
 from server.engine import engine as engine_module
 from server.engine.engine import LLMEngine
-from server.engine.model import tuned_model
 from server.engine.model.model_runner import ModelRunner
+from server.engine.model.tuning import tuned_model
 from server.engine.requests.outputs import SequenceOutput
 from server.engine.sequence import EngineRequest
 from server.errors import GenerationError, ModelLoadError, ModelNotReadyError

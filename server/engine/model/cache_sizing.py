@@ -7,29 +7,29 @@ from server.errors import ModelLoadError
 
 GIB = 2**30
 SHARE_OF_FREE_MEMORY = 0.5
-"""What `cache_size` 0 takes: the rest is for activations, other models and the page cache."""
+"""What `cache_size` 0 takes; the rest is for activations, other models and the page cache."""
 
 USUAL_LENGTH = 1024
-"""Tokens of a sequence, by which `holds_wide_elements` judges whether memory is short."""
+"""The length of a sequence for which `has_room_for_16_bits` wants room."""
 
 
 def num_kv_blocks(config: EngineConfig, model: LoadedModel, max_model_len: int | None) -> int:
     """Blocks to reserve for a model.
 
-    Raises ModelLoadError where the memory asked for is not there, or too little for one block.
+    Raises ModelLoadError where less memory is free than was asked for, or too little for one block.
     """
     if config.num_kv_blocks:
         return config.num_kv_blocks
     return _affordable_blocks(config, model, bytes_per_block(model.kv_inputs), max_model_len)
 
 
-def holds_wide_elements(
+def has_room_for_16_bits(
     config: EngineConfig, model: LoadedModel, max_model_len: int | None
 ) -> bool:
-    """Whether memory is no reason against elements of 16 bits where `model` has those of 8.
+    """Whether the cache of `model`, which has 8 bits an element, would fit with 16 as well.
 
-    It is one where fewer than `max_num_seqs` sequences of `USUAL_LENGTH` tokens would fit. Raises
-    ModelLoadError as `num_kv_blocks` does.
+    It fits where `max_num_seqs` sequences of `USUAL_LENGTH` tokens do. Raises ModelLoadError as
+    `num_kv_blocks` does.
     """
     wide_bytes = 2 * bytes_per_block(model.kv_inputs)
     length = min(USUAL_LENGTH, max_model_len or USUAL_LENGTH)
@@ -56,5 +56,5 @@ def _affordable_blocks(
         raise ModelLoadError(f"{free} bytes of memory are free, too few for one KV block")
     if max_model_len is None:
         return affordable
-    # No more than all sequences at their longest can ever use.
+    # All sequences at their longest can use no more.
     return min(affordable, config.max_num_seqs * -(-max_model_len // model.block_size))

@@ -1,9 +1,9 @@
-"""Runs steps of every size before the first request comes."""
+"""Runs steps of many sizes before the first request comes."""
 
 import logging
-from pathlib import Path
 from time import monotonic
 
+from server.engine.config import EngineConfig
 from server.engine.model.model_runner import ModelRunner
 from server.engine.scheduling.step_costs import StepCosts
 from server.errors import ModelLoadError
@@ -11,26 +11,36 @@ from server.errors import ModelLoadError
 logger = logging.getLogger(__name__)
 
 MAX_TOKENS = 512
-"""The largest step that runs at load: larger ones take so long that their first cost is little."""
+"""The largest step that runs at load; larger ones are slow enough to hide their first cost."""
 
 TIME_S = 20.0
-"""No further size is run when so much time has gone."""
+"""When so much time has passed, no further size is run."""
+
+FIRST_PROGRESS = 0.75
+"""How far the load is when warm-up begins."""
 
 
-def warm_up(runner: ModelRunner, costs: StepCosts, models_path: Path) -> None:
-    """Run a step of each size for which the first one costs much more than the next.
+def warm_up(runner: ModelRunner, costs: StepCosts, config: EngineConfig) -> None:
+    """Run a step of each size up to MAX_TOKENS: the first step of a size costs much more.
 
-    Of some sizes it runs a second one, to see what they cost. Raises ModelLoadError where the model
-    cannot run.
+    Powers of two run a second time, which tells `costs` what they cost. Raises ModelLoadError where
+    the model cannot run.
     """
     deadline = monotonic() + TIME_S
+    sizes = list(runner.token_sizes.spread(MAX_TOKENS))
     try:
-        for size in runner.token_sizes.spread(MAX_TOKENS):
+        for num_done, size in enumerate(sizes):
+            if monotonic() > deadline:
+                logger.info(
+                    "%s: warm-up stopped after %.0f s with %d of %d step sizes run; the first step "
+                    "of another size will be slow",
+                    *(config.models_path, TIME_S, num_done, len(sizes)),
+                )
+                return
+            fraction = FIRST_PROGRESS + (1 - FIRST_PROGRESS) * num_done / len(sizes)
+            config.report_progress("running the first steps", fraction)
             runner.warm_up(size)
             if size.bit_count() == 1:
                 costs.observe(size, 0.0, runner.warm_up(size))
-            if monotonic() > deadline:
-                logger.info("%s: not all sizes of steps are warm", models_path)
-                break
     except RuntimeError as error:
-        raise ModelLoadError(f"{models_path}: OpenVINO cannot run it: {error}") from error
+        raise ModelLoadError(f"{config.models_path}: OpenVINO cannot run it: {error}") from error

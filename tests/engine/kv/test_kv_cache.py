@@ -20,7 +20,7 @@ from server.engine.kv.kv_cache import (
     cache_inputs,
 )
 from server.engine.model import device as device_module
-from server.engine.model.cache_sizing import GIB, holds_wide_elements, num_kv_blocks
+from server.engine.model.cache_sizing import GIB, has_room_for_16_bits, num_kv_blocks
 from server.engine.model.device import Device
 from server.engine.model.model_loader import LoadedModel, load_model
 from server.errors import ModelLoadError
@@ -235,25 +235,25 @@ def test_by_default_not_more_than_can_be_used(
 
 
 @pytest.mark.parametrize(
-    ("max_model_len", "num_seqs", "short_bytes", "is_held"),
+    ("max_model_len", "num_seqs", "short_bytes", "has_room"),
     [(None, 4, 0, True), (None, 4, 1, False), (40, 64, 0, True), (40, 65, 0, False)],
 )
-def test_wide_elements_are_held_where_all_sequences_have_room(
+def test_16_bits_an_element_need_room_for_all_sequences(
     monkeypatch: pytest.MonkeyPatch,
     model: LoadedModel,
     max_model_len: int | None,
     num_seqs: int,
     short_bytes: int,
-    is_held: bool,
+    has_room: bool,
 ) -> None:
     """128 blocks: 4 sequences of 1024 tokens, or 64 of two blocks each."""
     wide_bytes = 2 * bytes_per_block(model.kv_inputs)
     free = 2 * 128 * wide_bytes - short_bytes
     monkeypatch.setattr(device_module, "available_bytes", lambda: free + RESERVATIONS.total_bytes)
     config = EngineConfig(Path("m"), max_num_seqs=num_seqs)
-    assert holds_wide_elements(config, model, max_model_len) == is_held
+    assert has_room_for_16_bits(config, model, max_model_len) == has_room
     config = EngineConfig(Path("m"), num_kv_blocks=128, max_num_seqs=10_000)
-    assert holds_wide_elements(config, model, max_model_len) == (short_bytes == 0)
+    assert has_room_for_16_bits(config, model, max_model_len) == (short_bytes == 0)
 
 
 def test_too_little_for_one_block_is_refused(

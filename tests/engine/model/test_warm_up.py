@@ -2,13 +2,14 @@ from pathlib import Path
 
 import pytest
 
+from server.engine.config import EngineConfig
 from server.engine.model import warm_up as module
 from server.engine.model.step_sizes import StepSizes
 from server.engine.model.warm_up import warm_up
 from server.engine.scheduling.step_costs import StepCosts
 from server.errors import ModelLoadError
 
-MODEL = Path("model")
+CONFIG = EngineConfig(Path("model"))
 
 
 class Runner:
@@ -38,7 +39,7 @@ def now_s(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def test_every_size_runs_and_powers_of_two_are_timed(now_s: list[float]) -> None:
     runner = Runner(now_s)
     costs = StepCosts(runner.token_sizes.padded)
-    warm_up(runner, costs, MODEL)  # type: ignore[arg-type]
+    warm_up(runner, costs, CONFIG)  # type: ignore[arg-type]
     assert set(runner.sizes) == {size for size in runner.token_sizes.sizes if size <= 512}
     twice = sorted(size for size in set(runner.sizes) if runner.sizes.count(size) == 2)
     assert twice == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]
@@ -46,7 +47,7 @@ def test_every_size_runs_and_powers_of_two_are_timed(now_s: list[float]) -> None
 
 def test_a_slow_model_is_not_waited_for_long(now_s: list[float]) -> None:
     runner = Runner(now_s, seconds_each=module.TIME_S / 4)
-    warm_up(runner, StepCosts(runner.token_sizes.padded), MODEL)  # type: ignore[arg-type]
+    warm_up(runner, StepCosts(runner.token_sizes.padded), CONFIG)  # type: ignore[arg-type]
     assert 4 <= len(runner.sizes) <= 6
 
 
@@ -57,4 +58,15 @@ def test_a_model_that_cannot_run_is_not_loaded(now_s: list[float]) -> None:
 
     runner = Broken(now_s)
     with pytest.raises(ModelLoadError, match="model: OpenVINO cannot run it: Check 'x' failed"):
-        warm_up(runner, StepCosts(runner.token_sizes.padded), MODEL)  # type: ignore[arg-type]
+        warm_up(runner, StepCosts(runner.token_sizes.padded), CONFIG)  # type: ignore[arg-type]
+
+
+def test_progress_goes_on_to_the_end_of_loading(now_s: list[float]) -> None:
+    told: list[tuple[str, float]] = []
+    config = EngineConfig(Path("model"), on_progress=lambda *news: told.append(news))
+    runner = Runner(now_s)
+    warm_up(runner, StepCosts(runner.token_sizes.padded), config)  # type: ignore[arg-type]
+    fractions = [fraction for _, fraction in told]
+    assert len(told) == len(set(runner.sizes))
+    assert fractions == sorted(fractions)
+    assert (fractions[0], fractions[-1] < 1.0) == (module.FIRST_PROGRESS, True)

@@ -1,6 +1,7 @@
 import json
 import logging
 import shutil
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,9 @@ import pytest
 
 from server.engine.config import EngineConfig
 from server.engine.engine import LLMEngine
-from server.engine.model import tuned_model, tuning
-from server.engine.model.tuning import STEPS, Tuning
-from server.engine.model.tuning_record import RECORD_FILE
+from server.engine.model.tuning import candidates, saved_choices, tuned_model, tuner
+from server.engine.model.tuning.saved_choices import SAVED_FILE, SavedChoices
+from server.engine.model.tuning.tuner import STEPS
 from server.errors import ModelLoadError
 from tests.engine.conftest import load_once
 
@@ -24,9 +25,8 @@ U8 = {"KV_CACHE_PRECISION": "u8"}
 WIDE = {"KV_CACHE_PRECISION": "f16"}
 
 
-def tune(folder: Path, device: str, stated: Properties, **fields: int) -> Tuning:
-    config = EngineConfig(folder, device=device, plugin_config=stated, **fields)
-    return tuning.tune(config, None)
+def tune(folder: Path, stated: Properties, **fields: Any) -> Properties:
+    return tuner.tune(EngineConfig(folder, plugin_config=stated, **fields), None)
 
 
 class Machine:
@@ -37,10 +37,10 @@ class Machine:
         self.times_s = times_s
         self.now_s = 0.0
         self.seconds_each = 1.0
-        monkeypatch.setattr(tuning, "load_model", self.load)
-        monkeypatch.setattr(tuning, "measure", self.measure)
-        monkeypatch.setattr(tuning, "monotonic", lambda: self.now_s)
-        monkeypatch.setattr(tuning, "_thread_counts", list)
+        monkeypatch.setattr(tuner, "load_model", self.load)
+        monkeypatch.setattr(tuner, "measure", self.measure)
+        monkeypatch.setattr(tuner, "monotonic", lambda: self.now_s)
+        monkeypatch.setattr(candidates, "_thread_counts", lambda *_: [])
 
     def load(self, models_path: Path, device: str, properties: Properties) -> Any:
         if properties.get("INFERENCE_PRECISION_HINT") == "broken":
@@ -58,7 +58,7 @@ class Machine:
 def folder(model_f32: Path, tmp_path: Path) -> Path:
     """The model in a folder of its own, which nobody has tuned."""
     shutil.copytree(model_f32, tmp_path / "model")
-    (tmp_path / "model" / RECORD_FILE).unlink(missing_ok=True)
+    (tmp_path / "model" / SAVED_FILE).unlink(missing_ok=True)
     return tmp_path / "model"
 
 
@@ -67,7 +67,7 @@ def test_each_choice_is_made_with_the_best_of_those_before(
 ) -> None:
     times_s = [({**U8, **ROW_WISE}, 0.9), ({**U8, **F32}, 0.5), ({**U8, **F32, **BY_TOKEN}, 0.4)]
     machine = Machine(monkeypatch, times_s)
-    assert tune(folder, "CPU", U8).properties == {**F32, **BY_TOKEN}
+    assert tune(folder, U8) == {**F32, **BY_TOKEN}
     assert machine.tried == [U8, *(properties for properties, _ in times_s)]
 
 
@@ -75,7 +75,7 @@ def test_a_gain_that_may_be_noise_changes_nothing(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Machine(monkeypatch, [({**U8, **F32}, 0.96), ({**U8, **BY_TOKEN}, 1.2)])
-    assert tune(folder, "CPU", U8).properties == {}
+    assert tune(folder, U8) == {}
 
 
 def test_what_the_user_states_is_never_changed(
@@ -83,18 +83,18 @@ def test_what_the_user_states_is_never_changed(
 ) -> None:
     stated = {**U8, "EXECUTION_MODE_HINT": "ACCURACY", "KEY_CACHE_QUANT_MODE": "BY_CHANNEL"}
     machine = Machine(monkeypatch, [])
-    assert tune(folder, "CPU", stated).properties == {}
+    assert tune(folder, stated) == {}
     assert machine.tried == [stated]
     group_size = {**U8, "DYNAMIC_QUANTIZATION_GROUP_SIZE": "32"}
-    tune(folder, "CPU", group_size)
+    tune(folder, group_size)
     assert all(tried.items() >= group_size.items() for tried in machine.tried[1:])
     assert len(machine.tried) > 2
 
 
 def test_by_token_keys_are_for_8_bits_only(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(monkeypatch, [])
-    tune(folder, "CPU", {"KV_CACHE_PRECISION": "u4", "INFERENCE_PRECISION_HINT": "f32"})
-    tune(folder, "CPU", {"KV_CACHE_PRECISION": "f32", "INFERENCE_PRECISION_HINT": "f32"})
+    tune(folder, {"KV_CACHE_PRECISION": "u4", "INFERENCE_PRECISION_HINT": "f32"})
+    tune(folder, {"KV_CACHE_PRECISION": "f32", "INFERENCE_PRECISION_HINT": "f32"})
     assert len(machine.tried) == 2
 
 
@@ -103,11 +103,11 @@ def test_a_cache_of_16_bits_is_a_candidate_where_nobody_states_the_cache(
 ) -> None:
     machine = Machine(monkeypatch, [(WIDE, 0.5)])
     fields = {"cache_size": 1, "max_num_seqs": 4}
-    assert tune(folder, "CPU", {}, **fields).properties == WIDE
+    assert tune(folder, {}, **fields) == WIDE
     stated: list[Properties] = [U8, {"VALUE_CACHE_PRECISION": "u8"}, {"KEY_CACHE_GROUP_SIZE": "32"}]
     for cache in stated:
         machine.tried.clear()
-        tune(folder, "CPU", cache, **fields)
+        tune(folder, cache, **fields)
         assert machine.tried
         assert not any(tried.items() >= WIDE.items() for tried in machine.tried)
 
@@ -116,18 +116,18 @@ def test_short_memory_keeps_the_cache_of_8_bits(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine = Machine(monkeypatch, [(WIDE, 0.5)])
-    assert tune(folder, "CPU", {}, cache_size=1, max_num_seqs=10_000).properties == {}
+    assert tune(folder, {}, cache_size=1, max_num_seqs=10_000) == {}
     assert WIDE not in machine.tried
     # Another bound is another case, for which that choice does not hold.
-    assert tune(folder, "CPU", {}, cache_size=1, max_num_seqs=4).properties == WIDE
+    assert tune(folder, {}, cache_size=1, max_num_seqs=4) == WIDE
 
 
-def test_a_cache_that_does_not_fit_is_told_before_anything_is_measured(
+def test_a_cache_that_does_not_fit_is_refused_before_anything_is_measured(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine = Machine(monkeypatch, [])
     with pytest.raises(ModelLoadError, match="cache_size is 1000000 GB"):
-        tune(folder, "CPU", {}, cache_size=1_000_000)
+        tune(folder, {}, cache_size=1_000_000)
     assert machine.now_s == 0
 
 
@@ -136,56 +136,108 @@ def test_a_candidate_that_does_not_run_is_left_out(
 ) -> None:
     caplog.set_level(logging.INFO)
     Machine(monkeypatch, [])
-    candidates = [[{"INFERENCE_PRECISION_HINT": "broken"}]]
-    monkeypatch.setattr(tuning, "_choices", lambda *_: candidates)
-    assert tune(folder, "CPU", U8).properties == {}
+    broken = [[{"INFERENCE_PRECISION_HINT": "broken"}]]
+    monkeypatch.setattr(tuner, "find_choices", lambda *_: broken)
+    assert tune(folder, U8) == {}
     assert "does not run with {'INFERENCE_PRECISION_HINT': 'broken'}" in caplog.text
 
 
-def test_tuning_ends_when_its_time_is_over(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tuning_that_runs_out_of_time_is_used_but_not_kept(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     machine = Machine(monkeypatch, [({**U8, **ROW_WISE}, 0.5)])
-    machine.seconds_each = tuning.BUDGET_S / 2 + 1
-    assert tune(folder, "CPU", U8).properties == ROW_WISE
+    machine.seconds_each = tuner.BUDGET_S / 2 + 1
+    assert tune(folder, U8) == ROW_WISE
     assert len(machine.tried) == 2
+    assert "tuning stopped after 30 s with 1 of 3 candidates measured" in caplog.text
+    assert not (folder / SAVED_FILE).exists()
+    machine.seconds_each = 1.0
+    assert tune(folder, U8) == ROW_WISE
+    assert len(machine.tried) > 2 + 2, "all candidates were measured"
+    assert (folder / SAVED_FILE).exists()
 
 
-def test_a_choice_is_remembered_for_the_same_case_only(
+def test_an_interrupted_tuning_is_not_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(monkeypatch, [])
+
+    def interrupt(*_: Any) -> list[float]:
+        if len(machine.tried) == 2:
+            raise KeyboardInterrupt
+        return machine.measure()
+
+    monkeypatch.setattr(tuner, "measure", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        tune(folder, U8)
+    assert len(machine.tried) == 2
+    assert not (folder / SAVED_FILE).exists()
+
+
+def test_progress_is_told_before_each_measurement(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = Machine(monkeypatch, [])
+    told: list[tuple[str, float]] = []
+    tune(folder, U8, on_progress=lambda text, fraction: told.append((text, fraction)))
+    assert told[0] == ("tuning: measuring the defaults", 0.0)
+    assert told[-1][0] == "tuning: measuring candidate 3 of 3"
+    fractions = [fraction for _, fraction in told]
+    assert len(fractions) == len(set(fractions)) == len(machine.tried)
+    assert fractions == sorted(fractions)
+    assert fractions[-1] < tuner.PROGRESS_SHARE
+
+
+def test_a_choice_is_kept_for_the_same_case_only(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine = Machine(monkeypatch, [({**U8, **F32}, 0.5)])
-    first = tune(folder, "CPU", U8)
+    assert tune(folder, U8) == F32
     num_tried = len(machine.tried)
-    second = tune(folder, "CPU", U8)
-    assert (second.properties, second.is_remembered) == (first.properties, True)
+    assert tune(folder, U8) == F32
     assert len(machine.tried) == num_tried
-    tune(folder, "CPU", {**U8, "INFERENCE_NUM_THREADS": 1})
+    tune(folder, {**U8, "INFERENCE_NUM_THREADS": 1})
     assert len(machine.tried) > num_tried
-    entries = json.loads((folder / RECORD_FILE).read_text())
+    entries = json.loads((folder / SAVED_FILE).read_text())
     assert [entry["properties"] for entry in entries] == [F32, {}]
 
 
+@pytest.mark.parametrize("name", ["has_int8_amx", "has_vnni"])
+def test_a_cpu_of_the_same_name_with_other_features_is_another_case(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    machine = Machine(monkeypatch, [])
+    for has_feature in (True, False):
+        monkeypatch.setattr(saved_choices, name, lambda has_feature=has_feature: has_feature)
+        machine.tried.clear()
+        tune(folder, U8)
+        assert machine.tried
+
+
 @pytest.mark.parametrize("text", ["", "{", "[1, {}]", '{"a": 1}', '[{"key": {}}]', "\x00\xff"])
-def test_a_record_of_no_use_is_replaced(
+def test_an_unusable_file_is_replaced(
     folder: Path, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
     Machine(monkeypatch, [({**U8, **F32}, 0.5)])
-    (folder / RECORD_FILE).write_text(text)
-    assert tune(folder, "CPU", U8).properties == F32
-    assert tune(folder, "CPU", U8).is_remembered
+    (folder / SAVED_FILE).write_text(text)
+    assert tune(folder, U8) == F32
+    (entry,) = json.loads((folder / SAVED_FILE).read_text())
+    assert entry["properties"] == F32
 
 
 def test_a_folder_that_cannot_be_written_to(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    Machine(monkeypatch, [({**U8, **F32}, 0.5)])
-    (folder / RECORD_FILE).mkdir()
-    assert tune(folder, "CPU", U8).properties == F32
-    assert not tune(folder, "CPU", U8).is_remembered
+    machine = Machine(monkeypatch, [({**U8, **F32}, 0.5)])
+    (folder / SAVED_FILE).mkdir()
+    assert tune(folder, U8) == F32
+    machine.tried.clear()
+    assert tune(folder, U8) == F32
+    assert machine.tried
 
 
 @pytest.mark.parametrize("name", ["openvino_model.xml", "openvino_model.bin"])
 def test_a_missing_file_is_named(folder: Path, name: str) -> None:
     (folder / name).unlink()
     with pytest.raises(ModelLoadError, match=f"{name} not found"):
-        tune(folder, "CPU", U8)
+        tune(folder, U8)
 
 
 def test_a_model_that_cannot_run_is_not_tuned(
@@ -194,39 +246,65 @@ def test_a_model_that_cannot_run_is_not_tuned(
     def fail(*_: Any) -> list[float]:
         raise RuntimeError("Check 'x' failed")
 
-    monkeypatch.setattr(tuning, "measure", fail)
+    monkeypatch.setattr(tuner, "measure", fail)
     with pytest.raises(ModelLoadError, match="OpenVINO cannot run it: Check 'x' failed"):
-        tune(folder, "CPU", U8)
-    assert not (folder / RECORD_FILE).exists()
+        tune(folder, U8)
+    assert not (folder / SAVED_FILE).exists()
 
 
 @pytest.mark.parametrize("device", ["GPU.0", "CPUX", "AUTO:CPU"])
 def test_other_devices_are_not_tuned(folder: Path, device: str) -> None:
-    assert tune(folder, device, {}).properties == {}
-    assert not (folder / RECORD_FILE).exists()
+    assert tune(folder, {}, device=device) == {}
+    assert not (folder / SAVED_FILE).exists()
 
 
-def test_a_remembered_choice_that_cannot_be_loaded_is_given_up(
+def test_tuned_properties_that_cannot_be_loaded_are_forgotten(
     folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    bad = Tuning({"NO_SUCH_PROPERTY": 1}, is_remembered=True)
-    monkeypatch.setattr(tuned_model, "tune", lambda *_: bad)
-    engine = LLMEngine(EngineConfig(folder, plugin_config=U8, num_kv_blocks=20, auto_tune=True))
-    assert engine.status["auto_tuned"] == {}
-    assert "without what was tuned before" in caplog.text
+    config = EngineConfig(folder, plugin_config=U8, num_kv_blocks=20, auto_tune=True)
+    saved = SavedChoices(config, "CPU")
+    saved.keep({"NO_SUCH_PROPERTY": 1})
+    monkeypatch.setattr(tuned_model, "tune", tuner.tune)
+    engine = LLMEngine(config)
     engine.close()
+    assert engine.status["auto_tuned"] == {}
+    assert "loading it again without the tuned properties" in caplog.text
+    assert saved.find() is None
+
+
+def test_what_failed_to_load_is_freed_before_the_next_attempt(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two models at a time may need more memory than there is."""
+    monkeypatch.setattr(tuned_model, "tune", lambda *_: {"NO_SUCH_PROPERTY": 1})
+    held: list[weakref.ref[Any]] = []
+
+    class Loaded:
+        pass
+
+    def load(_: Path, __: str, properties: Properties) -> Any:
+        if "NO_SUCH_PROPERTY" in properties:
+            part = Loaded()
+            held.append(weakref.ref(part))
+            raise ModelLoadError("the rest of it does not fit")
+        assert [ref() for ref in held] == [None]
+        return load_once(folder, "CPU", U8)
+
+    monkeypatch.setattr(tuned_model, "load_model", load)
+    config = EngineConfig(folder, plugin_config=U8, auto_tune=True)
+    assert tuned_model.TunedModel(config, None).load().device.name == "CPU"
 
 
 @pytest.fixture
 def tuned_engine(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LLMEngine]:
-    monkeypatch.setattr(tuned_model, "tune", tuning.tune)
+    monkeypatch.setattr(tuned_model, "tune", tuner.tune)
     engine = LLMEngine(EngineConfig(folder, plugin_config=U8, num_kv_blocks=20, auto_tune=True))
     yield engine
     engine.close()
 
 
 def test_a_real_engine_measures_and_tells(tuned_engine: LLMEngine, folder: Path) -> None:
-    (entry,) = json.loads((folder / RECORD_FILE).read_text())
+    (entry,) = json.loads((folder / SAVED_FILE).read_text())
     status = tuned_engine.status
     assert status["device"] == "CPU"
     assert status["plugin_config"] == U8

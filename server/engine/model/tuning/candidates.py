@@ -1,0 +1,73 @@
+"""The properties that tuning tries."""
+
+import os
+from collections.abc import Iterator, Set
+
+import openvino as ov
+
+from server.engine.config import EngineConfig, PluginValue
+from server.engine.model.cache_sizing import has_room_for_16_bits
+from server.engine.model.model_loader import LoadedModel
+from server.engine.system.cpu_quota import num_allowed_cpus
+
+Properties = dict[str, PluginValue]
+
+ROW_WISE = "65536"
+"""A group size that covers any row: dynamic quantisation with one scale for each token.
+
+The CPU plugin's fused MLPs, which it has on AMX, need it.
+"""
+
+CACHE_PREFIXES = ("KV_CACHE_", "KEY_CACHE_", "VALUE_CACHE_")
+"""The names of the properties that say what the KV cache is made of begin with one of these."""
+
+
+def find_choices(
+    model: LoadedModel, config: EngineConfig, max_model_len: int | None
+) -> list[list[Properties]]:
+    """The candidates of each choice that the user has left open; the most promising choice first.
+
+    Raises ModelLoadError where memory is too short for a KV cache.
+    """
+    stated = config.plugin_config.keys()
+    choices = [
+        list(_precisions(stated)),
+        list(_thread_counts(model, stated)),
+        list(_cache_forms(model, stated, has_room_for_16_bits(config, model, max_model_len))),
+    ]
+    return [candidates for candidates in choices if candidates]
+
+
+def _precisions(stated: Set[str]) -> Iterator[Properties]:
+    """Int8 activations with one scale for each token, or f32 with a finer int8 quantisation."""
+    group_size = "DYNAMIC_QUANTIZATION_GROUP_SIZE"
+    if not stated.isdisjoint({"INFERENCE_PRECISION_HINT", "EXECUTION_MODE_HINT"}):
+        return
+    if group_size in stated:
+        yield {"INFERENCE_PRECISION_HINT": "f32"}
+    else:
+        yield {group_size: ROW_WISE}
+        yield {"INFERENCE_PRECISION_HINT": "f32", group_size: "128"}
+
+
+def _thread_counts(model: LoadedModel, stated: Set[str]) -> Iterator[Properties]:
+    """All processors of this process, and as many as a container may keep busy."""
+    name = "INFERENCE_NUM_THREADS"
+    if name not in stated:
+        default = int(model.layers.get_property(name))
+        for num in sorted({len(os.sched_getaffinity(0)), num_allowed_cpus()} - {default}):
+            yield {name: num}
+
+
+def _cache_forms(
+    model: LoadedModel, stated: Set[str], has_room_for_wide: bool
+) -> Iterator[Properties]:
+    """Other forms of a KV cache of 8 bits."""
+    keys = next(i for i in model.kv_inputs if i.name.startswith("key_cache."))
+    if keys.element_type not in (ov.Type.u8, ov.Type.i8):
+        return
+    if "KEY_CACHE_QUANT_MODE" not in stated:
+        yield {"KEY_CACHE_QUANT_MODE": "BY_TOKEN"}
+    if has_room_for_wide and not any(name.startswith(CACHE_PREFIXES) for name in stated):
+        # The plugin makes bf16 of it where it computes in bf16.
+        yield {"KV_CACHE_PRECISION": "f16"}

@@ -1,0 +1,89 @@
+"""What earlier loads have chosen, in a file beside the model."""
+
+import hashlib
+import json
+import logging
+import os
+from typing import Any
+
+import openvino as ov
+
+from server.atomic_files import write_atomically
+from server.cpu_features import has_int8_amx, has_vnni
+from server.engine.config import EngineConfig, PluginValue
+from server.engine.model.model_files import MODEL_FILE
+from server.engine.model.tuning.candidates import Properties
+
+logger = logging.getLogger(__name__)
+
+SAVED_FILE = ".auto_tune.json"
+"""The leading dot keeps watchers from taking it for a changed part of the model."""
+
+MAX_ENTRIES = 16
+
+
+class SavedChoices:
+    """The choices for one model, each with a key that says when it applies.
+
+    The key is the model's graph, the processor, what it can do and how many of them may be used,
+    the version of OpenVINO, the stated properties, and what limits the KV cache. The processor's
+    name alone is not enough: many virtual machines say just "Intel Xeon Processor".
+    """
+
+    def __init__(self, config: EngineConfig, device: str) -> None:
+        self._path = config.models_path / SAVED_FILE
+        graph = (config.models_path / MODEL_FILE).read_bytes()
+        stated = sorted(config.plugin_config.items())
+        self._key = {
+            "model": hashlib.sha256(graph).hexdigest(),
+            "processor": str(ov.Core().get_property(device, "FULL_DEVICE_NAME")),
+            "features": {"amx": has_int8_amx(), "vnni": has_vnni()},
+            "num_processors": len(os.sched_getaffinity(0)),
+            "openvino": ov.get_version(),
+            "plugin_config": {name: str(value) for name, value in stated},
+            "cache": [config.cache_size, config.num_kv_blocks, config.max_num_seqs],
+        }
+
+    def find(self) -> Properties | None:
+        """The choice that applies; None where there is none."""
+        for entry in self._read():
+            if entry["key"] == self._key:
+                return dict(entry["properties"])
+        return None
+
+    def keep(self, properties: Properties) -> None:
+        """Save a choice; where the file cannot be written, the next load tunes again."""
+        self._write([*self._others(), {"key": self._key, "properties": properties}])
+
+    def forget(self) -> None:
+        """Remove the choice that applies, if there is one."""
+        if self.find() is not None:
+            self._write(self._others())
+
+    def _others(self) -> list[dict[str, Any]]:
+        return [entry for entry in self._read() if entry["key"] != self._key]
+
+    def _read(self) -> list[dict[str, Any]]:
+        try:
+            entries = json.loads(self._path.read_text(encoding="utf-8"))
+            return [entry for entry in entries if _is_entry(entry)]
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError, TypeError, RecursionError) as error:
+            logger.warning("%s is unusable and will be replaced: %s", self._path, error)
+            return []
+
+    def _write(self, entries: list[dict[str, Any]]) -> None:
+        try:
+            write_atomically(self._path, json.dumps(entries[-MAX_ENTRIES:], indent=1) + "\n")
+        except OSError as error:
+            logger.info("%s cannot be written (%s); the next load tunes again", self._path, error)
+
+
+def _is_entry(entry: Any) -> bool:
+    if not (isinstance(entry, dict) and isinstance(entry.get("key"), dict)):
+        return False
+    properties = entry.get("properties")
+    return isinstance(properties, dict) and all(
+        isinstance(value, PluginValue) for value in properties.values()
+    )

@@ -1,0 +1,53 @@
+"""Loads an engine's model with the stated properties and those that tuning has chosen."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from server.engine.config import EngineConfig, PluginValue
+from server.engine.model.kernels import describe_kernels
+from server.engine.model.model_loader import LoadedModel, load_model
+from server.engine.model.tuning.candidates import Properties
+from server.engine.model.tuning.saved_choices import SavedChoices
+from server.engine.model.tuning.tuner import tune
+from server.errors import ModelLoadError
+
+logger = logging.getLogger(__name__)
+
+
+class TunedModel:
+    """Loads a model, as often as an engine needs it; it is tuned once."""
+
+    def __init__(self, config: EngineConfig, max_model_len: int | None) -> None:
+        self._config = config
+        self._tuned: Properties = tune(config, max_model_len) if config.auto_tune else {}
+
+    def load(self) -> LoadedModel:
+        """Load and compile the model. Raises ModelLoadError."""
+        config = self._config
+        if self._tuned:
+            try:
+                return self._load({**config.plugin_config, **self._tuned})
+            except ModelLoadError as error:
+                logger.warning(
+                    "%s: loading it again without the tuned properties: %s",
+                    *(config.models_path, str(error)),
+                )
+        # Not in the except clause: the error holds what was loaded so far.
+        model = self._load(config.plugin_config)
+        if self._tuned:
+            self._tuned = {}
+            SavedChoices(config, model.device.name).forget()
+        return model
+
+    def _load(self, properties: Mapping[str, PluginValue]) -> LoadedModel:
+        return load_model(self._config.models_path, self._config.device, properties)
+
+    def describe(self, model: LoadedModel) -> dict[str, Any]:
+        """What operators want to know of a loaded model; it must have run a step."""
+        return {
+            "device": model.device.name,
+            "plugin_config": dict(self._config.plugin_config),
+            "auto_tuned": self._tuned,
+            "kernels": describe_kernels([model.layers, model.head]),
+        }

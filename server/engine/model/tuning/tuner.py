@@ -1,0 +1,187 @@
+"""Measures which plugin properties are fastest for a model on this machine."""
+
+import logging
+from collections.abc import Iterator
+from math import exp, inf, log
+from time import monotonic, perf_counter
+
+import numpy as np
+
+from server.engine.config import EngineConfig
+from server.engine.model.device import find_device
+from server.engine.model.model_loader import LoadedModel, check_files, load_model
+from server.engine.model.model_runner import ModelRunner
+from server.engine.model.tuning.candidates import Properties, find_choices
+from server.engine.model.tuning.saved_choices import SavedChoices
+from server.engine.scheduling.scheduled_step import ScheduledStep
+from server.engine.sequence import EngineRequest, Sequence
+from server.engine.stats import EngineStats
+from server.errors import ModelLoadError
+from server.payloads import SamplingParams
+
+logger = logging.getLogger(__name__)
+
+BUDGET_S = 30.0
+"""When so much time has passed, no further candidate is tried."""
+
+LEAST_GAIN = 0.02
+"""A candidate must be faster by this share; a smaller gain may be noise."""
+
+STEPS = ((1, 512, 1), (16, 512, 1), (1, 0, 256))
+"""The steps that are measured, as (sequences, tokens of context, new tokens): decode of one
+sequence, decode of 16, and prefill."""
+
+NUM_RUNS = 5
+
+PROGRESS_SHARE = 0.5
+"""The share of the load's progress that belongs to tuning."""
+
+
+def tune(config: EngineConfig, max_model_len: int | None) -> Properties:
+    """Choose properties that `plugin_config` leaves open, or return what an earlier load chose.
+
+    A choice is kept beside the model, unless the time budget ends before all candidates have been
+    measured. Raises ModelLoadError where the model cannot run with the stated properties, or
+    memory is too short for a KV cache.
+    """
+    device = find_device(config.device)
+    if not device.can_be_tuned:
+        return {}
+    check_files(config.models_path)
+    saved = SavedChoices(config, device.name)
+    found = saved.find()
+    if found is not None:
+        logger.info("%s: tuned by an earlier load: %s", config.models_path, found or "no changes")
+        return found
+    tuner = _Tuner(config, device.name, max_model_len)
+    tuner.run()
+    if tuner.is_complete:
+        saved.keep(tuner.best)
+    return tuner.best
+
+
+class _Tuner:
+    """Decides one choice after the other, each with the best properties of those before it.
+
+    The score of a candidate is the geometric mean of its times for `STEPS`. Never two models are
+    loaded at a time.
+    """
+
+    def __init__(self, config: EngineConfig, device: str, max_model_len: int | None) -> None:
+        self.best: Properties = {}
+        self.is_complete = False
+        self._config = config
+        self._models_path = config.models_path
+        self._device = device
+        self._max_model_len = max_model_len
+        self._deadline = monotonic() + BUDGET_S
+        self._num_measured = 0
+        self._num_candidates = 0
+
+    def run(self) -> None:
+        """Choose `best`; `is_complete` tells whether all candidates have been measured."""
+        started = monotonic()
+        choices, default_score = self._measure_default()
+        best_score = default_score
+        self._num_candidates = sum(map(len, choices))
+        for candidates in choices:
+            base = self.best
+            for candidate in candidates:
+                if monotonic() > self._deadline:
+                    logger.info(
+                        "%s: tuning stopped after %.0f s with %d of %d candidates measured; its "
+                        "choice holds for this load only: %s",
+                        *(self._models_path, BUDGET_S, self._num_measured, self._num_candidates),
+                        self.best or "no changes",
+                    )
+                    return
+                tried = {**base, **candidate}
+                score = self._try(tried)
+                if score < best_score * (1 - LEAST_GAIN):
+                    self.best, best_score = tried, score
+        self.is_complete = True
+        logger.info(
+            "%s: tuned in %.1f s: %s, steps take %.0f%% of the time",
+            *(self._models_path, monotonic() - started),
+            self.best or "no changes",
+            100 * best_score / default_score,
+        )
+
+    def _measure_default(self) -> tuple[list[list[Properties]], float]:
+        """The open choices, and the score with the stated properties alone."""
+        self._config.report_progress("tuning: measuring the defaults", 0.0)
+        model = self._load({})
+        choices = find_choices(model, self._config, self._max_model_len)
+        try:
+            return choices, self._score(model, {})
+        except RuntimeError as error:
+            raise ModelLoadError(f"{self._models_path}: OpenVINO cannot run it: {error}") from error
+
+    def _try(self, properties: Properties) -> float:
+        self._num_measured += 1
+        self._config.report_progress(
+            f"tuning: measuring candidate {self._num_measured} of {self._num_candidates}",
+            PROGRESS_SHARE * self._num_measured / (self._num_candidates + 1),
+        )
+        try:
+            return self._score(self._load(properties), properties)
+        except (ModelLoadError, RuntimeError) as error:
+            logger.info("%s does not run with %s: %s", self._models_path, properties, error)
+            return inf
+
+    def _load(self, properties: Properties) -> LoadedModel:
+        stated = self._config.plugin_config
+        return load_model(self._models_path, self._device, {**stated, **properties})
+
+    def _score(self, model: LoadedModel, properties: Properties) -> float:
+        times_s = measure(model, self._max_model_len or 2**31)
+        logger.debug(
+            "%s with %s: %s",
+            self._models_path,
+            properties or "the plugin's own properties",
+            ", ".join(
+                f"{1000 * time_s:.1f} ms for {num} x {new} tokens after {context}"
+                for (num, context, new), time_s in zip(STEPS, times_s, strict=True)
+            ),
+        )
+        return exp(sum(map(log, times_s)) / len(times_s))
+
+
+def measure(model: LoadedModel, max_model_len: int) -> list[float]:
+    """The shortest time of each of `STEPS`, in seconds; contexts end at `max_model_len`."""
+    largest = max(num * new for num, _, new in STEPS)
+    num_blocks = max(num * -(-(context + new) // model.block_size) for num, context, new in STEPS)
+    max_num_rows = max(num for num, _, _ in STEPS)
+    runner = ModelRunner(model, num_blocks, EngineStats(), largest, max_num_rows)
+    try:
+        times_s = []
+        for num_sequences, context, num_new in STEPS:
+            end = min(context + num_new, max_model_len)
+            step = _make_step(num_sequences, max(0, end - num_new), end, model.block_size)
+            times_s.append(min(_run_times(runner, step)))
+        return times_s
+    finally:
+        runner.close()
+
+
+def _run_times(runner: ModelRunner, step: ScheduledStep) -> Iterator[float]:
+    runner.run(step)
+    for _ in range(NUM_RUNS):
+        started = perf_counter()
+        runner.run(step)
+        yield perf_counter() - started
+
+
+def _make_step(
+    num_sequences: int, num_computed: int, num_tokens: int, block_size: int
+) -> ScheduledStep:
+    """A step on a KV cache with arbitrary contents: the time depends on the shapes alone."""
+    step = ScheduledStep()
+    num_blocks = -(-num_tokens // block_size)
+    for number in range(num_sequences):
+        request = EngineRequest(number, np.zeros(num_tokens, np.int64), SamplingParams(), 1)
+        sequence = Sequence(request)
+        sequence.num_computed_tokens = num_computed
+        sequence.block_table.extend(list(range(number * num_blocks, (number + 1) * num_blocks)))
+        step.add(sequence, num_tokens - num_computed)
+    return step
