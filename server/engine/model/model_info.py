@@ -11,6 +11,7 @@ from server.payloads import SamplingFields, SamplingParams
 
 CONTEXT_LENGTH_KEYS = (
     "max_position_embeddings",
+    "max_seq_len",
     "n_positions",
     "seq_len",
     "seq_length",
@@ -45,18 +46,19 @@ def read_model_info(models_path: Path) -> ModelInfo:
 
     Raises ModelLoadError for a file that is not a JSON object or holds an unusable value.
     """
-    config = _read_json(models_path / "config.json")
+    config = read_config(models_path / "config.json")
     text_config = config.get("text_config")
     layers = [config, text_config] if isinstance(text_config, dict) else [config]
-    generation = _read_json(models_path / "generation_config.json")
+    generation = read_config(models_path / "generation_config.json")
     return ModelInfo(
-        max_model_len=_first_int(layers, CONTEXT_LENGTH_KEYS),
+        max_model_len=_max_model_len(layers),
         eos_token_ids=_eos_token_ids([generation, *layers], models_path),
         sampling_defaults=_sampling_defaults(generation, models_path),
     )
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; empty where there is none. Raises ModelLoadError."""
     if not path.is_file():
         return {}
     try:
@@ -66,6 +68,33 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ModelLoadError(f"{path}: found {type(value).__name__}, expected a JSON object")
     return value
+
+
+def _max_model_len(layers: list[dict[str, Any]]) -> int | None:
+    """The context length, cut to what the exported graph gets right.
+
+    A graph with longrope chooses its factors by the longest sequence of a whole step, and a
+    chunked attention layer sees all tokens; both are right up to these lengths.
+    """
+    lengths = [
+        _first_int(layers, CONTEXT_LENGTH_KEYS),
+        _first_int(layers, ("attention_chunk_size",)),
+        _longrope_switch(layers),
+    ]
+    return min((length for length in lengths if length is not None), default=None)
+
+
+def _longrope_switch(layers: list[dict[str, Any]]) -> int | None:
+    """The length above which a model with longrope uses its long factors."""
+    for layer in layers:
+        scaling = layer.get("rope_parameters") or layer.get("rope_scaling")
+        if isinstance(scaling, dict) and _rope_type(scaling) in ("longrope", "su"):
+            return _first_int([layer, scaling], ("original_max_position_embeddings",))
+    return None
+
+
+def _rope_type(scaling: dict[str, Any]) -> object:
+    return scaling.get("rope_type", scaling.get("type"))
 
 
 def _first_int(layers: list[dict[str, Any]], keys: tuple[str, ...]) -> int | None:

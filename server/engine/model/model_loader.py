@@ -11,9 +11,11 @@ from openvino._offline_transformations import paged_attention_transformation
 
 from server.engine.config import PluginValue
 from server.engine.kv.kv_cache import CacheInput, cache_inputs
+from server.engine.model.attention import complete_attention
 from server.engine.model.device import Device, find_device
 from server.engine.model.int8_head import quantize_rows
 from server.engine.model.model_files import MODEL_FILE
+from server.engine.model.model_info import read_config
 from server.engine.model.openvino_errors import summary
 from server.engine.model.output_head import ModelOutput, split_model
 from server.engine.model.step_inputs import SAMPLED_ROWS_INPUT
@@ -139,6 +141,10 @@ def _transform(model: ov.Model, models_path: Path) -> None:
             f"{where}: not a stateful language model with scaled-dot-product attention: "
             f"{summary(error)}"
         ) from error
+    try:
+        complete_attention(model, read_config(models_path / "config.json"))
+    except ModelLoadError as error:
+        raise ModelLoadError(f"{where}: {error}") from error
     names = {port.get_any_name() for port in model.inputs}
     unknown = sorted(
         n for n in names - KNOWN_INPUTS if not n.startswith(("key_cache.", "value_cache."))

@@ -9,6 +9,13 @@ import pytest
 from server.engine.model.model_info import ModelInfo, read_model_info
 from server.errors import ModelLoadError
 
+LONGROPE = {
+    "max_position_embeddings": 131_072,
+    "original_max_position_embeddings": 4096,
+    "rope_scaling": {"type": "longrope"},
+}
+LONGROPE_PARAMETERS = {"rope_type": "longrope", "original_max_position_embeddings": 4096}
+
 
 def read(folder: Path, config: Any = None, generation: Any = None) -> ModelInfo:
     for name, value in (("config.json", config), ("generation_config.json", generation)):
@@ -28,6 +35,13 @@ def test_a_folder_without_json_says_nothing(tmp_path: Path) -> None:
         ({"n_positions": 1024}, 1024),
         ({"max_position_embeddings": 4096, "sliding_window": 512}, 4096),
         ({"text_config": {"max_position_embeddings": 77}}, 77),
+        ({"max_seq_len": 2048}, 2048),
+        ({"max_position_embeddings": 9000, "attention_chunk_size": 8192}, 8192),
+        ({"text_config": {"max_position_embeddings": 9, "attention_chunk_size": 8}}, 8),
+        (LONGROPE, 4096),
+        ({**LONGROPE, "rope_scaling": {"type": "su"}}, 4096),
+        ({"max_position_embeddings": 9000, "rope_parameters": LONGROPE_PARAMETERS}, 4096),
+        ({**LONGROPE, "rope_scaling": {"rope_type": "yarn"}}, 131_072),
         ({"max_position_embeddings": None, "n_ctx": 5}, 5),
         ({"max_position_embeddings": "many", "n_ctx": True}, None),
         ({}, None),

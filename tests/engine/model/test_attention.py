@@ -1,0 +1,50 @@
+"""Models that ask for attention which the engine cannot give are refused by name."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.engine_helpers import F32
+
+from server.engine.model.model_loader import load_model
+from server.errors import ModelLoadError
+
+
+@pytest.fixture
+def folder(model_f32: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(model_f32, tmp_path / "model"))
+
+
+def change_config(folder: Path, **keys: Any) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **keys}))
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"alibi": True},
+        {"use_alibi": True},
+        {"position_embedding_type": "alibi"},
+        {"attn_config": {"alibi": True}},
+    ],
+    ids=str,
+)
+def test_alibi_that_the_graph_lost(folder: Path, keys: dict[str, Any]) -> None:
+    change_config(folder, **keys)
+    with pytest.raises(ModelLoadError, match=r"asks for ALiBi, which .* loses") as caught:
+        load_model(folder, "CPU", F32)
+    assert str(folder) in str(caught.value)
+
+
+def test_the_decoder_of_an_encoder(folder: Path) -> None:
+    change_config(folder, is_encoder_decoder=True)
+    with pytest.raises(ModelLoadError, match="a decoder that needs its encoder"):
+        load_model(folder, "CPU", F32)
+
+
+def test_other_position_embeddings_are_not_asked_about(folder: Path) -> None:
+    change_config(folder, alibi=False, position_embedding_type="absolute", attn_config={})
+    load_model(folder, "CPU", F32)
