@@ -43,6 +43,7 @@ class LLMExecutorCalculator(Calculator):
         input_side_packets=(TOKENIZER, OUTPUT_FORMAT),
         output_side_packets=(MODEL_LIMITS,),
         options=LLMCalculatorOptions,
+        opens_alone=True,
     )
 
     def __init__(self) -> None:

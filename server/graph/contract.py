@@ -35,7 +35,8 @@ class Contract:
     """The ports of a calculator and its options.
 
     `options` is a dataclass whose fields are the fields of the node's options in graph.pbtxt (see
-    server.graph.options), or None for a calculator without options.
+    server.graph.options), or None for a calculator without options. A calculator that `opens_alone`
+    has the machine for itself in `open`, where it may measure times or take a share of free memory.
     """
 
     inputs: tuple[Tag[Any], ...] = ()
@@ -43,6 +44,7 @@ class Contract:
     input_side_packets: tuple[Tag[Any], ...] = ()
     output_side_packets: tuple[Tag[Any], ...] = ()
     options: type | None = None
+    opens_alone: bool = False
 
     def __post_init__(self) -> None:
         for kind in ("inputs", "outputs", "input_side_packets", "output_side_packets"):

@@ -14,7 +14,7 @@ from server.graph.contract import Tag
 from server.graph.opening import NodeOpener, close_nodes, in_thread
 from server.graph.run import GraphRun, OpenedNode, StreamLayout
 from server.graph.services import Services
-from server.graph.validation.validation import validate
+from server.graph.validation.validation import ValidatedGraph, validate
 
 __all__ = ["Graph"]
 
@@ -65,6 +65,13 @@ class Graph:
         """
         # Validation imports calculators, which may take seconds.
         plan = await in_thread(partial(validate, config, base_path))
+        return await cls.open(plan, base_path, name, services)
+
+    @classmethod
+    async def open(
+        cls, plan: ValidatedGraph, base_path: Path, name: str, services: Services | None = None
+    ) -> "Graph":
+        """Open the nodes of a validated graph; the second half of `load`."""
         nodes = await NodeOpener(base_path, name, services).open(plan.nodes)
         return cls(name, nodes, plan.layout, plan.input, plan.output)
 

@@ -1,32 +1,70 @@
-"""From an entry of the configuration to the graph that serves it."""
+"""From an entry of the configuration to the proof that it can be loaded."""
 
-import asyncio
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from server.graph import Graph, GraphConfig, Services, calculator_file, load_graph_config
+from server.graph import (
+    Graph,
+    GraphConfig,
+    Services,
+    ValidatedGraph,
+    calculator_file,
+    load_graph_config,
+    validate,
+)
 from server.models.classic_model import classic_graph
 from server.models.config import ModelConfig
 from server.models.watched_files import WatchedFiles
 
-__all__ = ["load_graph", "read_graph"]
+__all__ = ["CheckedModel", "check_model", "read_graph"]
 
 
-async def load_graph(
-    config: ModelConfig, files: WatchedFiles, services: Services | None = None
-) -> Graph:
-    """Load the model; what it is made from is added to `files`, also where that fails.
+@dataclass(frozen=True, eq=False, slots=True)
+class CheckedModel:
+    """A model whose graph is valid. Relative paths of the graph start at `base_path`.
 
-    Raises ServingError, and whatever else the code of a calculator raises.
+    `num_bytes` is the size of the files in that folder, which are most of what loading reads.
     """
-    # Calculators are imported here: seconds in which the server has to answer probes.
-    graph_config, base_path = await asyncio.to_thread(read_graph, config, files)
-    services = replace(services or Services(), on_resolve=files.add)
-    return await Graph.load(graph_config, base_path, config.name, services)
+
+    config: ModelConfig
+    graph: ValidatedGraph
+    base_path: Path
+    num_bytes: int
+
+    @property
+    def opens_alone(self) -> bool:
+        """Whether no other model may be loaded at the same time."""
+        contracts = (node.contract for node in self.graph.nodes)
+        return any(contract is not None and contract.opens_alone for contract in contracts)
+
+    async def load(self, files: WatchedFiles, services: Services | None = None) -> Graph:
+        """Open the graph; adds the files that its nodes read to `files`, also where it fails.
+
+        Raises ServingError, and whatever else the code of a calculator raises.
+        """
+        services = replace(services or Services(), on_resolve=files.add)
+        return await Graph.open(self.graph, self.base_path, self.config.name, services)
+
+
+def check_model(config: ModelConfig, files: WatchedFiles) -> CheckedModel:
+    """Check all that can be checked without loading; adds what the graph is made of to `files`.
+
+    Raises ServingError, and what the code of a calculator raises.
+    """
+    graph_config, base_path = read_graph(config, files)
+    graph = validate(graph_config, base_path)
+    return CheckedModel(config, graph, base_path, _num_bytes(base_path))
+
+
+def _num_bytes(folder: Path) -> int:
+    try:
+        return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+    except OSError:  # a file that was deleted just now
+        return 0
 
 
 def read_graph(config: ModelConfig, files: WatchedFiles) -> tuple[GraphConfig, Path]:
-    """The graph and the folder that its paths are relative to. Raises ServingError."""
+    """The graph, and the folder that its paths are relative to. Raises ServingError."""
     if config.model_folder is not None:
         files.add(config.model_folder)
         return classic_graph(config), config.model_folder

@@ -16,6 +16,8 @@ from server.errors import (
 from server.graph import Services
 from server.models.config import ModelConfig, ServerConfig
 from server.models.config_source import ConfigSource
+from server.models.load_turns import LoadTurns
+from server.models.model_loading import CheckedModel
 from server.models.served_model import ModelState, ServedModel
 from server.models.watched_files import Change
 
@@ -34,8 +36,9 @@ ModelKey = tuple[str, int]
 class ModelManager:
     """Every model of the configuration, by name, and those that have left it.
 
-    One load runs at a time, of the start or of a reload: it gets the whole machine. The requests of
-    a graph that was replaced or removed have `drain_timeout_s` seconds to end.
+    The start and reloads load one after another; the models of each load side by side where
+    LoadTurns allows it. Requests of a graph that was replaced or removed have `drain_timeout_s`
+    seconds to end.
     """
 
     def __init__(
@@ -207,16 +210,26 @@ class ModelManager:
         self._retire_later(model.unload(self._drain_timeout_s, "was removed"))
 
     async def _load(self, configs: Sequence[ModelConfig]) -> None:
-        for number, config in enumerate(configs, 1):
-            model = self._models[config.key]
-            logger.info("Loading model %s (%d of %d)", model.label, number, len(configs))
+        # All checks first: they are quick, and what is broken is known before anything is loaded.
+        checked = [await self._models[config.key].check(config) for config in configs]
+        turns = LoadTurns()
+        async with asyncio.TaskGroup() as group:
+            for number, model in enumerate(checked, 1):
+                if model is not None:
+                    position = f"{number} of {len(configs)}"
+                    group.create_task(self._load_one(model, turns, position))
+
+    async def _load_one(self, checked: CheckedModel, turns: LoadTurns, position: str) -> None:
+        model = self._models[checked.config.key]
+        async with turns.take(checked):
+            logger.info("Loading model %s (%s)", model.label, position)
             start = time.monotonic()
-            old_graph = await model.load(config, self._services)
-            if old_graph is not None:
-                self._retire_later(old_graph.close(self._drain_timeout_s, "was replaced"))
-            if model.load_error is None:
-                seconds = time.monotonic() - start
-                logger.info("Model %s is available after %.1f s", model.label, seconds)
+            old_graph = await model.load(checked, self._services)
+        if old_graph is not None:
+            self._retire_later(old_graph.close(self._drain_timeout_s, "was replaced"))
+        if model.load_error is None:
+            seconds = time.monotonic() - start
+            logger.info("Model %s is available after %.1f s", model.label, seconds)
 
     def _retire_later(self, closing: Coroutine[Any, Any, None]) -> None:
         async def retire() -> None:

@@ -3,12 +3,14 @@
 import logging
 import time
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 from server.errors import ServingError
 from server.graph import Graph, Services
+from server.graph.opening import in_thread
 from server.models.config import ModelConfig
-from server.models.model_loading import load_graph
+from server.models.model_loading import CheckedModel, check_model
 from server.models.watched_files import WatchedFiles
 
 __all__ = ["ModelState", "ServedModel"]
@@ -63,35 +65,46 @@ class ServedModel:
             return self._graph.health()
         return self._load_failure
 
-    async def load(self, config: ModelConfig, services: Services | None = None) -> Graph | None:
-        """Load the graph that `config` describes; returns the one whose place it took, if any.
+    async def check(self, config: ModelConfig) -> CheckedModel | None:
+        """Prepare to load what `config` describes; None where it is broken, which is then logged.
 
-        The graph of an earlier load serves until then, and goes on where this load fails: the
-        failure is kept as `load_error` and does not leave.
+        A graph of an earlier load goes on serving, also where this or `load` fails: the failure is
+        kept as `load_error` and does not leave.
         """
         self.config = config
         self.load_error = None
         self.files = WatchedFiles()
         if self._graph is None:
             self.state = ModelState.LOADING
+        try:
+            # In a thread: it imports calculators, and the server has to answer probes meanwhile.
+            return await in_thread(partial(check_model, config, self.files))
+        except Exception as error:
+            self._fail(error)
+            return None
+
+    async def load(self, model: CheckedModel, services: Services | None = None) -> Graph | None:
+        """Load what `check` has prepared; returns the graph whose place it took, if any."""
         old = self._graph
         try:
-            self._graph = await load_graph(config, self.files, services)
+            self._graph = await model.load(self.files, services)
         except Exception as error:
-            self.load_error = error
-            is_expected = isinstance(error, ServingError)
-            logger.error(
-                "Model %s failed to load%s: %s",
-                self.label,
-                "" if old is None else " anew; what was loaded before goes on serving",
-                self._load_failure,
-                exc_info=not is_expected,
-            )
-            _forget_frames(error)
+            self._fail(error)
             return None
         self.state = ModelState.AVAILABLE
         self.created = int(time.time())
         return old
+
+    def _fail(self, error: Exception) -> None:
+        self.load_error = error
+        logger.error(
+            "Model %s failed to load%s: %s",
+            self.label,
+            "" if self._graph is None else " anew; what was loaded before goes on serving",
+            self._load_failure,
+            exc_info=not isinstance(error, ServingError),
+        )
+        _forget_frames(error)
 
     def retire(self) -> None:
         """Say that the model will be unloaded; nothing that it did before matters any more."""
