@@ -1,116 +1,77 @@
-"""Every example of the README, of configs/ and of demos/chat works as it stands there."""
+"""Every block of the pages, every file of configs/, and demos/chat work as they stand there."""
 
-import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.server_process import ROOT, ServerProcess, server_process
-
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-
-
-def examples(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-
-
-def example_with(language: str, words: str) -> str:
-    (found,) = [example for example in examples(language) if words in example]
-    return found
+from support.documents import PAGES, ROOT, Block, blocks
+from support.server_process import server_process
+from support.snippets import PageRun, Servers, make_project
 
 
 @pytest.fixture(scope="module")
 def models(chat_model: Path, bert_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder laid out like the project's after `make demo`: models/tiny_chat and configs/.
-
-    There is also models/classifier with a model without a graph.
-    """
+    """A folder like the project's after `make demo`, with models/classifier as well."""
     folder = tmp_path_factory.mktemp("project")
-    shutil.copytree(chat_model, folder / "models" / "tiny_chat")
-    shutil.copytree(bert_model / "openvino", folder / "models" / "classifier" / "1")
-    shutil.copytree(ROOT / "configs", folder / "configs")
+    make_project(folder, {"tiny_chat": chat_model, "classifier/1": bert_model / "openvino"})
     one_node = folder / "configs" / "graph_model_server.pbtxt"
     shutil.copy(one_node, folder / "models" / "tiny_chat")
     return folder
 
 
-def test_the_curl_example(server: ServerProcess) -> None:
-    command = example_with("bash", "curl").replace("http://127.0.0.1:8000", server.url)
-    answer = subprocess.run(
-        ["bash", "-c", command], capture_output=True, text=True, check=True, timeout=60
-    )
-    assert "Paris" in answer.stdout
+@pytest.fixture(scope="module")
+def servers() -> Iterator[Servers]:
+    """The servers that pages share."""
+    running = Servers()
+    yield running
+    running.close()
 
 
-def test_the_openai_example(server: ServerProcess) -> None:
-    code = example_with("python", "OpenAI").replace("http://127.0.0.1:8000", server.url)
-    answer = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
-    )
-    assert "fox" in answer.stdout
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_blocks_of_a_page_work(
+    page: Path, servers: Servers, chat_model: Path, bert_model: Path, tmp_path: Path
+) -> None:
+    make_project(tmp_path, {"tiny_chat": chat_model, "classifier/1": bert_model / "openvino"})
+    run = PageRun(tmp_path, servers)
+    try:
+        for block in blocks(page):
+            run.run(block)
+    finally:
+        run.close()
 
 
-def test_the_python_example(models: Path) -> None:
-    code = example_with("python", "import LLM")
-    answer = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=models,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    lines = answer.stdout.splitlines()
-    assert re.fullmatch(r"The capital of France is Paris\. \d+ stop", lines[0])
-    assert re.fullmatch(r"27 \+ 15 = 42\. \d+ stop", lines[1])
+def block(language: str, text: str, **info: str) -> Block:
+    return Block(ROOT / "README.md", 1, language, text, info)
 
 
-def test_the_configuration_example(models: Path) -> None:
-    path = models / "models" / "config.json"
-    path.write_text(example_with("json", "model_config_list"))
-    check = [sys.executable, "-m", "server", "--check", "--config_path", str(path)]
-    subprocess.run(check, cwd=ROOT, check=True, timeout=60)
+@pytest.mark.parametrize(
+    ("wrong", "error"),
+    [
+        (block("bash", "false\ntrue"), "exit status 1"),
+        (block("bash", "true", fails=""), "exit status 0"),
+        (block("python", "print(1 / 0 == 'never')"), "division by zero"),
+        (block("text", "not ... printed"), "instead of"),
+        (block("json", "{"), "Expecting"),
+        (block("fortran", "PRINT"), "nothing runs 'fortran'"),
+        (block("bash", "cat missing.txt"), "No such file"),
+    ],
+)
+def test_a_block_that_does_not_work_is_found(wrong: Block, error: str, tmp_path: Path) -> None:
+    run = PageRun(tmp_path, Servers())
+    with pytest.raises((AssertionError, ValueError, ArithmeticError), match=error):
+        run.run(wrong)
 
 
-def test_the_calculator_example(models: Path) -> None:
-    folder = models / "models" / "tiny_chat"
-    (folder / "shout.py").write_text(example_with("python", "ShoutCalculator"))
-    graph = (folder / "graph.pbtxt").read_text()
-    graph = graph.replace('output_stream: "TEXT:text"', 'output_stream: "TEXT:loud"', 1)
-    graph += """
-node {
-  name: "Shout"
-  calculator: "./shout.py:ShoutCalculator"
-  input_stream: "TEXT:text"
-  output_stream: "TEXT:loud"
-}
-"""
-    (folder / "loud.pbtxt").write_text(graph)
-    config = models / "models" / "loud.json"
-    config.write_text(
-        '{"model_config_list": [{"config": '
-        '{"name": "loud", "base_path": "tiny_chat", "graph_path": "loud.pbtxt"}}]}'
-    )
-    with server_process("--config_path", config) as server:
-        answer = server.openai().chat.completions.create(
-            model="loud", messages=[{"role": "user", "content": "What is the capital of France?"}]
-        )
-    assert "PARIS" in answer.choices[0].message.content
-
-
-def test_the_tritonclient_example(models: Path) -> None:
-    code = example_with("python", "tritonclient")
-    with server_process("--config_path", models / "configs" / "classic_model.json") as server:
-        code = code.replace("127.0.0.1:8000", server.url.removeprefix("http://"))
-        answer = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
-        )
-    assert answer.stdout.startswith("[[")
+def test_blocks_see_the_files_and_the_output_of_those_before(tmp_path: Path) -> None:
+    run = PageRun(tmp_path, Servers())
+    run.run(block("json", '{"a": 1}', file="x/a.json"))
+    run.run(block("bash", "cat x/a.json && echo && echo done"))
+    run.run(block("text", '{"a"...}\ndone'))
 
 
 CONFIGURATIONS = ["classic_model.json", "config.json", "config.yaml", "several_models.json"]
@@ -137,6 +98,11 @@ def test_example_graphs_serve(models: Path, name: str, tmp_path: Path) -> None:
             messages=[{"role": "user", "content": "What is the capital of France?"}],
         )
     assert "Paris" in answer.choices[0].message.content
+
+
+def test_every_example_is_in_a_test() -> None:
+    files = {path.name for path in (ROOT / "configs").iterdir()} - {"README.md"}
+    assert files == {*CONFIGURATIONS, "graph.pbtxt", "graph_model_server.pbtxt"}
 
 
 def test_the_demo_shows_an_answer_and_goes_on_serving(models: Path) -> None:

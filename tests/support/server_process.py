@@ -96,7 +96,7 @@ def server_process(*arguments: object, **popen: Any) -> Iterator[ServerProcess]:
     flags = ["--rest_port", "0", "--no_auto_tune", "true"]
     command = [sys.executable, "-m", "server", *flags, *map(str, arguments)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, cwd=ROOT, **pipes, **popen) as process:
+    with subprocess.Popen(command, **{"cwd": ROOT, **pipes, **popen}) as process:
         try:
             server = ServerProcess(process)
             with server.clients:

@@ -1,0 +1,136 @@
+"""The reference pages have all that the code has, and nothing else."""
+
+import ast
+import dataclasses
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.documents import HEADING, ROOT, code_words, prose, table_rows
+from support.imports import modules
+from support.reference_tables import DOCS, MISSING, rewrite
+
+from calculators.llm.llm_options import _UNSUPPORTED, LLMCalculatorOptions
+from calculators.output_parser_calculator import OutputParserCalculatorOptions
+from calculators.output_parsers.registry import parser_names
+from calculators.tokenizer_calculator import TokenizerCalculatorOptions
+from server.api.app import ENDPOINTS
+from server.engine.config import DEFAULT_TARGET_MS
+from server.models.classic_config import CLASSIC_MODEL_KEYS
+from server.models.config import GRAPH_KEYS, TOP_LEVEL_KEYS
+from server.payloads import SamplingParams
+
+CONFIGURATION = DOCS / "configuration.md"
+API = DOCS / "api.md"
+TROUBLESHOOTING = DOCS / "troubleshooting.md"
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
+def test_generated_tables_are_up_to_date(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert text == rewrite(page), "run: python tests/support/reference_tables.py"
+    assert MISSING not in text
+
+
+def names_in(page: Path, heading: str, column: int = 0) -> set[str]:
+    return {name for row in table_rows(page, heading) for name in code_words(row[column])}
+
+
+def defaults_in(page: Path, heading: str) -> dict[str, str]:
+    rows = table_rows(page, heading)
+    return {row[0].strip("`"): row[1].strip("`") for row in rows}
+
+
+def defaults_of(options: type) -> dict[str, str]:
+    """Names and defaults as graph.pbtxt spells them."""
+    return {field.name: _spell(field.default) for field in dataclasses.fields(options)}
+
+
+def _spell(default: object) -> str:
+    if default is dataclasses.MISSING:
+        return "required"
+    if isinstance(default, bool):
+        return str(default).lower()
+    if default is None:
+        return "none"
+    return '""' if default == "" else str(getattr(default, "name", default))
+
+
+def test_every_option_of_the_llm_node_is_documented() -> None:
+    expected = defaults_of(LLMCalculatorOptions)
+    for name in _UNSUPPORTED:
+        assert f"`{name}`" in prose(CONFIGURATION)
+        del expected[name]
+    expected["target_inter_token_latency_ms"] = str(DEFAULT_TARGET_MS)
+    assert defaults_in(CONFIGURATION, "### Options of the LLM node") == expected
+
+
+def test_every_option_of_the_other_nodes_is_documented() -> None:
+    parsers = defaults_of(OutputParserCalculatorOptions)
+    assert defaults_in(CONFIGURATION, "### Output parsers") == parsers
+    tokenizer = defaults_of(TokenizerCalculatorOptions)
+    assert defaults_in(CONFIGURATION, "### Options of the tokenizer node") == tokenizer
+
+
+def test_every_parser_is_documented() -> None:
+    _, _, section = CONFIGURATION.read_text().partition("Possible names:")
+    tools, reasoning = re.findall(r"^\| `\w+_parser` \| (.*) \|$", section, re.MULTILINE)
+    assert {*code_words(tools)} == {*parser_names("tool_parser"), "none"}
+    assert {*code_words(reasoning)} - {"<think>"} == {*parser_names("reasoning_parser"), "none"}
+
+
+def test_every_key_of_the_configuration_is_documented() -> None:
+    assert names_in(CONFIGURATION, "## config.json") == {*TOP_LEVEL_KEYS}
+    _, _, section = CONFIGURATION.read_text().partition("Keys of an entry:")
+    rows = re.findall(r"^\| (`.*?`) \|", section.partition("An unknown key")[0], re.MULTILINE)
+    assert {*code_words(" ".join(rows))} == {*GRAPH_KEYS, *CLASSIC_MODEL_KEYS}
+
+
+def test_every_endpoint_is_documented() -> None:
+    documented = names_in(API, "## Endpoints")
+    served = {f"{endpoint.method} {plain_path(endpoint.paths()[-2:][0])}" for endpoint in ENDPOINTS}
+    # The page says this of all of them in a sentence.
+    served = {path for path in served if "/versions/" not in path}
+    served -= {path.replace(" /", " /v3/") for path in served}
+    assert documented - {"GET /openapi.json", "model", "/v3"} == served
+
+
+def plain_path(path: str) -> str:
+    """aiohttp's route in the spelling of the page."""
+    path = re.sub(r"\{(\w+):[^{}]*\}", r"{\1}", path)
+    return "/v3/..." if path.endswith("{endpoint}") else path
+
+
+def test_the_python_parameters_are_documented() -> None:
+    expected = {field.name for field in dataclasses.fields(SamplingParams)}
+    assert names_in(DOCS / "python.md", "## SamplingParams") == expected
+
+
+def test_messages_in_the_troubleshooting_page_are_those_of_the_code() -> None:
+    texts = [text for _, path in modules() for text in texts_of(path)]
+    for heading in HEADING.findall(prose(TROUBLESHOOTING)):
+        for message in re.findall(r"^`(.*?)`", heading):
+            for piece in re.split(r"'?<[^<>]*>'?", message):
+                is_known = any(piece.strip(" ;,") in text for text in texts)
+                assert is_known or piece.startswith(FOREIGN), piece
+
+
+# Of Python, pip and the system.
+FOREIGN = ("pip", "No module named", "cannot listen on 127.0.0.1", "--trust_remote_code")
+
+
+def texts_of(path: Path) -> Iterator[str]:
+    """Strings of a file; what is filled in is left out."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.JoinedStr):
+            parts = (part.value for part in node.values if isinstance(part, ast.Constant))
+            yield "\0".join(map(str, parts))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+
+
+def test_the_architecture_page_names_every_room() -> None:
+    server = ROOT / "server"
+    rooms = {f"server/{path.name}" for path in server.iterdir() if (path / "__init__.py").exists()}
+    assert rooms <= names_in(DOCS / "architecture.md", "## The rooms")

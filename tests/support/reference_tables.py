@@ -1,0 +1,240 @@
+"""The tables in docs/ that are made from the code.
+
+`python tests/support/reference_tables.py` writes them anew; a test compares. What people wrote
+into the last column of a table of fields stays.
+"""
+
+import argparse
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from export_models.arguments import Parser
+from export_models.text_generation import add_flags as add_export_flags
+from server.cli.flags import add_flags as add_server_flags
+from server.cli.ovms_flags import IGNORED, REFUSED
+from server.protocol.openai import chat_completions, completions
+from server.protocol.responses import responses
+from server.protocol.tokenization import TOKENIZE_RULES, DetokenizeFields, TokenizeFields
+from server.protocol.validation import FieldRules
+
+DOCS = Path(__file__).parents[2] / "docs"
+SECTION = re.compile(r"(<!-- begin: ([\w ]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+MISSING = "(not written yet)"
+
+GENERATION: Mapping[str, tuple[type[BaseModel], FieldRules]] = {
+    "chat": (chat_completions.ChatCompletionFields, chat_completions.RULES),
+    "completions": (completions.CompletionFields, completions.RULES),
+    "responses": (responses.ResponseFields, responses.RULES),
+}
+# Fields of a response that come back in the answer and do nothing else.
+ONLY_REPEATED = {"metadata", "prompt_cache_key", "safety_identifier", "store", "user"}
+# What the code checks outside the JSON schema.
+NARROWER = {
+    ("responses", "n"): "only `1`",
+    ("responses", "reasoning.summary"): "only `auto`",
+    ("responses", "text.verbosity"): "only `medium`",
+    ("responses", "stream_options.continuous_usage_stats"): "only `false`",
+    **{(name, "stream_options.include_obfuscation"): "only `false`" for name in GENERATION},
+}
+
+
+def server_flags() -> set[str]:
+    """Every flag of `server`."""
+    parser = argparse.ArgumentParser()
+    add_server_flags(parser)
+    return {flag for action in parser._actions for flag in action.option_strings} | {
+        *IGNORED,
+        *REFUSED,
+    }
+
+
+def export_flags() -> set[str]:
+    """Every flag of `export_model text_generation`."""
+    parser = Parser(prog="export_model")
+    add_export_flags(parser)
+    return {flag for action in parser._actions for flag in action.option_strings}
+
+
+def server_flag_tables() -> Iterator[str]:
+    parser = argparse.ArgumentParser()
+    add_server_flags(parser)
+    for group in parser._action_groups:
+        actions = [action for action in group._group_actions if action.help != argparse.SUPPRESS]
+        if actions and group.title != "positional arguments":
+            yield f"### {_capitalised(group.title or '')}\n"
+            yield from _flag_table(actions)
+            yield ""
+
+
+def export_flag_table() -> Iterator[str]:
+    parser = Parser(prog="export_model")
+    add_export_flags(parser)
+    yield from _flag_table(
+        [action for action in parser._actions if action.help != argparse.SUPPRESS]
+    )
+
+
+def ovms_flag_tables() -> Iterator[str]:
+    yield "| flag | why it has no effect |"
+    yield "|---|---|"
+    yield from (f"| `{flag}` | {reason} |" for flag, reason in IGNORED.items())
+    yield ""
+    yield "| flag | why it is refused |"
+    yield "|---|---|"
+    yield from (f"| `{flag}` | {reason} |" for flag, reason in REFUSED.items())
+
+
+def _flag_table(actions: Sequence[argparse.Action]) -> Iterator[str]:
+    yield "| flag | meaning |"
+    yield "|---|---|"
+    for action in actions:
+        flags = ", ".join(f"`{flag}`" for flag in action.option_strings)
+        values = "" if action.choices is None else ": " + ", ".join(map(str, action.choices))
+        yield f"| {flags} | {_escape((action.help or '') % {'prog': 'server'})}{values} |"
+
+
+def _capitalised(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _escape(text: str) -> str:
+    """Asterisks and bars mean something in Markdown."""
+    return text.replace("|", "\\|").replace("*", "\\*").replace("<", "&lt;")
+
+
+def generation_fields(meanings: Mapping[str, str]) -> Iterator[str]:
+    """The matrix of request fields."""
+    yield "| field | chat | completions | responses | values | meaning |"
+    yield "|---|---|---|---|---|---|"
+    cells = {name: _cells(name, *found) for name, found in GENERATION.items()}
+    names = {field for found in cells.values() for field in found}
+    for field in sorted(names):
+        classes = [cells[name].get(field, ("-", ""))[0] for name in GENERATION]
+        values = _join({name: cells[name][field][1] for name in cells if field in cells[name]})
+        row = [f"`{field}`", *classes, values, meanings.get(field, MISSING)]
+        yield f"| {' | '.join(row)} |"
+
+
+def tokenize_fields(meanings: Mapping[str, str]) -> Iterator[str]:
+    yield "| field | tokenize | detokenize | values | meaning |"
+    yield "|---|---|---|---|---|"
+    tokenize = _cells("tokenize", TokenizeFields, TOKENIZE_RULES)
+    detokenize = _cells("detokenize", DetokenizeFields, FieldRules({}, {}))
+    for field in sorted({*tokenize, *detokenize}):
+        classes = [cells.get(field, ("-", ""))[0] for cells in (tokenize, detokenize)]
+        values = (tokenize.get(field) or detokenize[field])[1]
+        row = [f"`{field}`", *classes, values, meanings.get(field, MISSING)]
+        yield f"| {' | '.join(row)} |"
+
+
+def _cells(endpoint: str, model: type[BaseModel], rules: FieldRules) -> dict[str, tuple[str, str]]:
+    """Field -> what the endpoint does with it, and which values it takes."""
+    schema = model.model_json_schema()
+    definitions = schema.get("$defs", {})
+    cells: dict[str, tuple[str, str]] = {}
+    for name, info in model.model_fields.items():
+        values = _values(schema["properties"][name], definitions)
+        kind = "required" if info.is_required() else "yes"
+        if endpoint == "responses" and name in ONLY_REPEATED:
+            kind = "repeated"
+        kind = NARROWER.get((endpoint, name), kind)
+        cells[name] = kind, values
+        inner = _inner_model(schema["properties"][name], definitions)
+        for part, part_schema in inner.get("properties", {}).items():
+            kind = NARROWER.get((endpoint, f"{name}.{part}"), "yes")
+            cells[f"{name}.{part}"] = kind, _values(part_schema, definitions)
+    for name in rules._labels:
+        cells[name] = "no effect", "object" if rules._labels[name] is dict else "string"
+    for name, possible in rules._neutral.items():
+        only = " or ".join(f"`{_json(value)}`" for value in possible)
+        cells[name] = (f"only {only}" if only else "refused"), ""
+    return cells
+
+
+def _join(values: Mapping[str, str]) -> str:
+    """What all endpoints take; by endpoint where they differ."""
+    found = {name: text for name, text in values.items() if text}
+    if len(set(found.values())) <= 1:
+        return next(iter(found.values()), "")
+    return "; ".join(f"{name}: {text}" for name, text in found.items())
+
+
+def _json(value: object) -> str:
+    text = json.dumps(value)
+    return text.strip('"') if len(text) > 2 else text
+
+
+def _inner_model(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Mapping[str, Any]:
+    for option in (schema, *schema.get("anyOf", ())):
+        if "$ref" in option:
+            found: Mapping[str, Any] = definitions[option["$ref"].rpartition("/")[2]]
+            return found
+    return {}
+
+
+def _values(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
+    """A JSON schema in a few words; null is possible everywhere and not said."""
+    if "$ref" in schema:
+        return "object"
+    if "anyOf" in schema:
+        # A range beside the options is the narrower one.
+        outer = {key: value for key, value in schema.items() if key != "anyOf"}
+        words = (_values({**option, **outer}, definitions) for option in schema["anyOf"])
+        return " or ".join(dict.fromkeys(word for word in words if word))
+    if "enum" in schema or "const" in schema:
+        values = schema.get("enum", [schema.get("const")])
+        return " or ".join(f"`{_json(value)}`" for value in values if value is not None)
+    kind = schema.get("type")
+    if kind == "array":
+        inner = _values(schema.get("items", {}), definitions)
+        return f"list of {inner}" if inner else "list"
+    if kind in {"integer", "number"}:
+        return f"{kind}{_range(schema)}"
+    return kind or "" if kind != "null" else ""
+
+
+def _range(schema: Mapping[str, Any]) -> str:
+    low, high = schema.get("minimum"), schema.get("maximum")
+    if "exclusiveMinimum" in schema:
+        return f" above {schema['exclusiveMinimum']:g}"
+    if "not" in schema:
+        return f" from {low}, not {schema['not']['const']}"
+    # Ends that only keep huge numbers out say nothing to a reader.
+    if low in (None, -(2**31)):
+        return ""
+    return f" from {low}" if high is None or high >= 2**31 - 1 else f" {low} to {high}"
+
+
+def generate(name: str, old: str) -> str:
+    """The text of a section; `old` has the meanings that people wrote."""
+    makers = {
+        "server flags": lambda _: server_flag_tables(),
+        "export flags": lambda _: export_flag_table(),
+        "flags of OVMS": lambda _: ovms_flag_tables(),
+        "request fields": generation_fields,
+        "tokenizer fields": tokenize_fields,
+    }
+    return "\n" + "\n".join(makers[name](_meanings(old))).rstrip() + "\n\n"
+
+
+def _meanings(table: str) -> dict[str, str]:
+    rows = (re.split(r"(?<!\\)\|", line) for line in table.splitlines() if line.startswith("| `"))
+    return {cells[1].strip(" `"): cells[-2].strip() for cells in rows}
+
+
+def rewrite(page: Path) -> str:
+    """The text of a page with its sections made anew."""
+    return SECTION.sub(
+        lambda found: found[1] + generate(found[2], found[3]) + found[4],
+        page.read_text(encoding="utf-8"),
+    )
+
+
+if __name__ == "__main__":
+    for path in sorted(DOCS.glob("*.md")):
+        path.write_text(rewrite(path), encoding="utf-8")
