@@ -11,6 +11,7 @@ from typing import Any
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from server.api.missing_endpoints import describe_missing
 from server.api.request_facts import REQUEST_FACTS
 from server.errors import (
     ConfigError,
@@ -103,6 +104,9 @@ def _reload_status(error: Exception) -> int:
 
 def _http_error(request: web.Request, error: web.HTTPException) -> ApiError:
     """Errors of aiohttp's own: no route, wrong method, body too large."""
+    missing = describe_missing(request.path)
+    if missing is not None:
+        return ApiError(404, missing, code="not_here_yet")
     if isinstance(error, web.HTTPMethodNotAllowed):
         allow = ",".join(sorted(error.allowed_methods))
         message = f"{request.method} {request.path} is not possible; allowed: {allow}"

@@ -291,10 +291,10 @@ async def test_raw_graph_that_fails_late_breaks_the_connection(server: Server) -
 @pytest.mark.parametrize(
     ("path", "body", "status", "problem"),
     [
-        ("/v3/embeddings", {"model": "echo"}, 400, "'echo' does not serve 'embeddings'"),
+        ("/v3/embedding", {"model": "echo"}, 400, "'echo' does not serve 'embedding'"),
         ("/v3/echo", {}, 400, "'echo' does not serve 'echo'"),
-        ("/v3/embeddings", {"model": "x"}, 404, "there is no model 'x'"),
-        ("/v3/embeddings", {}, 404, "neither an endpoint nor a model"),
+        ("/v3/embedding", {"model": "x"}, 404, "there is no model 'x'"),
+        ("/v3/embedding", {}, 404, "neither an endpoint nor a model"),
         ("/v1/chat/completion", CHAT, 400, "'echo' does not serve 'chat/completion'"),
         ("/v1/chat/completion", {}, 404, "did you mean 'chat/completions'"),
         ("/v3/x", {"model": 5}, 400, "model must be a string"),
@@ -309,6 +309,34 @@ async def test_graph_and_endpoint_that_do_not_fit(
     found, answer = await server.post(path, body)
     assert found == status
     assert problem in answer["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "problem"),
+    [
+        ("POST", "/v3/embeddings", "OVMS's endpoint /v3/embeddings is not here yet"),
+        ("POST", "/v1/rerank", "OVMS's endpoint /v1/rerank is not here yet"),
+        ("POST", "/v3/v1/audio/speech", "OVMS's endpoint /v3/v1/audio/speech is not here yet"),
+        ("GET", "/v3/images/generations", "/v3/images/generations is not here yet"),
+        ("GET", "/metrics", "OVMS's endpoint /metrics is not here yet"),
+        ("POST", "/v1/models/m:predict", "send tensors to /v2/models/m/infer"),
+        ("POST", "/v1/models/m/versions/1:classify", "send tensors to /v2/models/m/infer"),
+    ],
+)
+@pytest.mark.parametrize("model", ["echo", "nobody", None])
+async def test_an_endpoint_that_is_not_here_yet(
+    server: Server, method: str, path: str, problem: str, model: str | None
+) -> None:
+    async with server.http.request(method, path, json={"model": model}) as response:
+        assert response.status == 404
+        error = (await response.json())["error"]
+    assert problem in error["message"]
+    assert (error["type"], error["code"]) == ("invalid_request_error", "not_here_yet")
+
+
+async def test_a_raw_graph_may_serve_such_an_endpoint(server: Server) -> None:
+    status, answer = await server.post("/v3/embeddings", {"model": "raw"})
+    assert (status, answer["path"]) == (200, "/v3/embeddings")
 
 
 async def test_node_that_becomes_sick(tmp_path: Path) -> None:

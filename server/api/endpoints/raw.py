@@ -9,6 +9,7 @@ from server.api.body import read_body
 from server.api.endpoint import Answer, Endpoint, error_answers
 from server.api.errors import ClientGoneError, api_error
 from server.api.keys import MODEL_MANAGER
+from server.api.missing_endpoints import describe_missing
 from server.api.model_lookup import find_model
 from server.errors import (
     GenerationError,
@@ -17,6 +18,7 @@ from server.errors import (
     describe_value,
     did_you_mean,
 )
+from server.graph import Graph
 from server.models.model_manager import ModelManager
 from server.payloads import HttpRequestPayload, HttpResponsePayload
 from server.protocol.json_body import check_num_marks
@@ -34,11 +36,12 @@ async def _handle_raw(request: web.Request) -> web.StreamResponse:
     """Run the graph that `model` in a JSON body names, or else the path."""
     body = await read_body(request)
     endpoint = request.match_info["endpoint"]
-    model = find_model(request, _model_name(request.app[MODEL_MANAGER], endpoint, body))
-    graph = model.graph
-    if (graph.input.type, graph.output.type) != (HttpRequestPayload, HttpResponsePayload):
-        problem = f"model {model.name!r} does not serve {endpoint!r}"
-        raise InvalidRequestError(f"{problem}: its graph takes no raw HTTP requests", "model")
+    try:
+        graph = _find_graph(request, endpoint, body)
+    except (InvalidRequestError, ModelNotFoundError) as error:
+        if describe_missing(request.path) is None:
+            raise
+        raise web.HTTPNotFound from error
     payload = HttpRequestPayload(
         method=request.method,
         path=request.path,
@@ -54,6 +57,15 @@ def _headers(request: web.Request) -> dict[str, str]:
     """Fields that came several times are joined, as RFC 9110, 5.3, has it."""
     headers = request.headers
     return {name.lower(): ", ".join(headers.getall(name)) for name in headers}
+
+
+def _find_graph(request: web.Request, endpoint: str, body: bytes) -> Graph:
+    model = find_model(request, _model_name(request.app[MODEL_MANAGER], endpoint, body))
+    graph = model.graph
+    if (graph.input.type, graph.output.type) != (HttpRequestPayload, HttpResponsePayload):
+        problem = f"model {model.name!r} does not serve {endpoint!r}"
+        raise InvalidRequestError(f"{problem}: its graph takes no raw HTTP requests", "model")
+    return graph
 
 
 def _model_name(manager: ModelManager, endpoint: str, body: bytes) -> str:

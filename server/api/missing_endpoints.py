@@ -1,0 +1,31 @@
+"""Endpoints of OVMS that are not here yet: whoever asks for one is told so by its name."""
+
+import re
+
+from server.api.endpoint import PREFIXES
+
+__all__ = ["describe_missing"]
+
+OVMS_ENDPOINTS = (
+    "audio/speech",
+    "audio/transcriptions",
+    "audio/translations",
+    "embeddings",
+    "images/edits",
+    "images/generations",
+    "rerank",
+)
+PATHS = frozenset({"/metrics", *(f"{p}/{name}" for p in PREFIXES for name in OVMS_ENDPOINTS)})
+# TensorFlow Serving's REST API, which OVMS had as well: tensorflow.org/tfx/serving/api_rest.
+PREDICT = re.compile(r"/v1/models/([^/:]+)(?:/versions/\d+)?:(?:predict|classify|regress)")
+
+
+def describe_missing(path: str) -> str | None:
+    """What to answer on a path of OVMS that is not here; None for any other path."""
+    if path in PATHS:
+        return f"OVMS's endpoint {path} is not here yet"
+    predict = PREDICT.fullmatch(path)
+    if predict is None:
+        return None
+    name = predict[1][:100]
+    return f"TensorFlow Serving's API is not here; send tensors to /v2/models/{name}/infer"
