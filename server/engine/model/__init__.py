@@ -1,4 +1,4 @@
-"""One loaded model: compiling it for a device, tuning, and running one step on it.
+"""One loaded model: compiled for its device, tuned, warmed up, and run step by step.
 
-`server.engine.requests` and `server.engine.engine` import it. OpenVINO is used here and in `kv`.
+`server.engine.requests` and `server.engine.engine` import it.
 """

@@ -1,28 +1,28 @@
-"""Lets the last matrix product run in int8, where the plugin would expand its weights to bf16."""
+"""Lets the output head run in int8, where the CPU plugin would expand its weights to bf16."""
 
 import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
 _LEVELS = 255
-# A row of zeros is divided by something, too; and a logit that is divided by it again is finite.
+# The scale of a row of zeros: not 0, and large enough that a logit divided by it is finite.
 _LEAST_SCALE = np.float32(1e-30)
-# What stands between symmetric int8 weights and their product: constants of a scale, and casts.
+# Operations between symmetric int8 weights and their product: scales and casts.
 _DEQUANTIZATION_OPS = frozenset({"Convert", "Multiply"})
-_ARRANGING_OPS = frozenset({"Pad", "Reshape"})
+_SHAPE_OPS = frozenset({"Pad", "Reshape"})
 
 
 def quantize_rows(head: ov.Model) -> bool:
-    """Quantise each row of the head's input to int8 by its own largest value, in the graph.
+    """Quantise each row of the head's input to int8, with its largest value as the scale.
 
-    That is dynamic quantisation with one group for a row, as DYNAMIC_QUANTIZATION_GROUP_SIZE asks
-    for; the CPU plugin has it for f32 inputs only, and for the fused MLPs. Written as a
-    FakeQuantize of a row divided by its maximum, it becomes an int8 matrix product. Returns False,
+    This is dynamic quantisation with one group for a row, for which the CPU plugin has a property,
+    DYNAMIC_QUANTIZATION_GROUP_SIZE, but only for f32 inputs and fused MLPs. Written as a
+    FakeQuantize of the row divided by its scale, it becomes an int8 matrix product. Returns False,
     and changes nothing, where the weights are not i8 with one scale for each output channel.
 
-    The scales of the rows become one more output of the head, f32[rows, 1], by which whoever reads
-    a logit multiplies it: to do it here would be another pass over all logits. Only where the head
-    computes with the product, a bias for example, the product is scaled here.
+    The scales become a second output of the head, f32[rows, 1]. A reader of a logit multiplies it
+    by the scale, which saves a pass over all logits. Where an operation of the head needs the
+    product's true values, to add a bias for example, the product is multiplied in the graph.
     """
     product = next(n for n in head.get_ordered_ops() if n.get_type_name() == "MatMul")
     if not _has_symmetric_weights(product):
@@ -33,10 +33,10 @@ def quantize_rows(head: ov.Model) -> bool:
     scale = ops.maximum(largest, ops.constant(_LEAST_SCALE))
     low, high = (ops.constant(np.float32(bound)) for bound in (-1, 1))
     rows = ops.fake_quantize(ops.divide(hidden, scale), low, high, low, high, _LEVELS)
-    # NaN and infinity, which int8 cannot express, come back as NaN.
+    # Int8 has no NaN and infinity; such a row gets the scale NaN.
     zero = ops.multiply(ops.reduce_sum(hidden, last_axis, keep_dims=True), np.float32(0))
     scale_or_nan = ops.add(scale, zero)
-    if _is_only_arranged(product):
+    if _is_only_reshaped(product):
         shape = ops.constant([-1, 1], dtype=ov.Type.i64)
         head.add_results([ops.result(ops.reshape(scale_or_nan, shape, False))])
     else:
@@ -46,18 +46,18 @@ def quantize_rows(head: ov.Model) -> bool:
     return True
 
 
-def _is_only_arranged(product: ov.Node) -> bool:
-    """Whether nothing is done to the product but what a factor of each row commutes with."""
+def _is_only_reshaped(product: ov.Node) -> bool:
+    """Whether rows may be scaled after all operations on the product instead of before them."""
     readers = [reader.get_node() for reader in product.output(0).get_target_inputs()]
     return all(
         node.get_type_name() == "Result"
-        or (node.get_type_name() in _ARRANGING_OPS and _is_only_arranged(node))
+        or (node.get_type_name() in _SHAPE_OPS and _is_only_reshaped(node))
         for node in readers
     )
 
 
 def _multiply(product: ov.Node, scale: ov.Node) -> None:
-    """Let all that reads a product read the scaled one."""
+    """Make all readers of a product read the scaled one."""
     readers = list(product.output(0).get_target_inputs())
     scaled = ops.multiply(product, scale)
     for reader in readers:

@@ -1,4 +1,4 @@
-"""Which of the processor's matrix units a compiled model really uses."""
+"""Which kernels a compiled model really uses, and whether they run on AMX."""
 
 from collections import Counter
 
@@ -9,11 +9,11 @@ FUSED_MLP = "LLMMLP"
 
 
 def describe_kernels(parts: list[ov.CompiledModel]) -> dict[str, int | bool]:
-    """Count the matrix products by their kernels and the fused MLPs.
+    """Count the fused MLPs, and the matrix products by kernel.
 
-    `is_amx_used` is whether any runs on AMX: the fused MLPs are made of nothing else. Reads the
-    runtime model of OpenVINO, which knows the kernels of the last step only, so that a step of some
-    size must have run: single rows have kernels of their own.
+    `is_amx_used` tells whether any of them runs on AMX; fused MLPs always do. OpenVINO's runtime
+    model knows the kernels of the last step only, and single rows have other kernels, so a step of
+    some size must have run.
     """
     kernels: Counter[str] = Counter()
     num_fused = 0

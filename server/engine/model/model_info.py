@@ -130,7 +130,7 @@ def _sampling_defaults(generation: Mapping[str, Any], models_path: Path) -> Samp
             value = generation.get(key)
             if not (value is None or type(value) is int):
                 raise TypeError(f"{key} is {value!r}; it must be an integer")
-        # Hugging Face's way to keep all tokens.
+        # In Hugging Face's files 0 keeps all tokens.
         if found.get("top_k") == 0:
             found["top_k"] = -1
         SamplingParams(**found)

@@ -1,4 +1,4 @@
-"""From a model folder to a compiled PagedAttention model."""
+"""Reads a model folder and compiles its model in PagedAttention form."""
 
 import json
 import logging
@@ -40,7 +40,7 @@ KNOWN_INPUTS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model compiled in two parts, its layers and its head, and what their ports say."""
+    """A model compiled in two parts, layers and output head, and what the engine needs to know."""
 
     layers: ov.CompiledModel
     head: ov.CompiledModel
@@ -55,7 +55,7 @@ class LoadedModel:
 def load_model(
     models_path: Path, device: str, plugin_config: Mapping[str, PluginValue]
 ) -> LoadedModel:
-    """Read the stateful IR, turn it into its PagedAttention form, and compile it.
+    """Read the stateful IR, transform it to PagedAttention form, and compile it.
 
     Raises ModelLoadError for a missing or corrupt file, a model that is not a stateful language
     model, an unknown device, or a property that the device refuses.

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import openvino as ov
 
 from server.engine.model.model_loader import LoadedModel
-from server.engine.model.step_inputs import PromptRows, StepInputs, StepPacker, put_tokens
+from server.engine.model.step_inputs import PromptRows, StepInputs, StepPacker, fill_tokens
 from server.engine.model.step_sizes import StepSizes
 from server.engine.prompt_logprobs import PromptLogprobs
 from server.engine.sampling.logits import Logits
@@ -20,18 +20,18 @@ from server.engine.sequence import Sequence
 from server.engine.stats import EngineStats
 
 PromptLogits = tuple[PromptLogprobs, Logits]
-"""What gathers the log probabilities of a prompt, and its next rows of logits."""
+"""The log probabilities of a prompt so far, and the logits of its next positions."""
 
 MAX_WARM_UP_ROWS = 64
-"""Rows of logits are large: memory for more is taken when so many sequences are there."""
+"""Rows of logits are large: memory for more of them is allocated when they are needed."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepOutput:
-    """The sequences that are fully computed after a step, and a row of logits for each.
+    """The sequences whose tokens are all computed after a step, and a row of logits for each.
 
-    `prompt_logits` are the next rows that the log probabilities of a prompt need. All are valid
-    until the next step runs.
+    `prompt_logits` are rows for log probabilities of prompts. All logits are valid until the next
+    step runs.
     """
 
     sequences: list[Sequence]
@@ -40,10 +40,10 @@ class StepOutput:
 
 
 class ModelRunner:
-    """The infer requests of a model: one of its layers, with the KV cache bound, one of its head.
+    """The infer requests of a model's layers and head, and its KV cache.
 
-    Steps have at most `max_num_tokens` tokens and, but for log probabilities of prompts,
-    `max_num_rows` rows of logits; both are padded up to one of a few sizes.
+    A step has at most `max_num_tokens` tokens and `max_num_rows` rows of logits, without those for
+    log probabilities of prompts; both are padded up to one of a few sizes.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class ModelRunner:
         )
         self._prepared: tuple[ScheduledStep, StepInputs] | None = None
         self._tiles = _tiles(model)
-        # The last block is for padding.
+        # One more block, which padding writes to.
         self._cache = model.device.make_kv_cache(model.kv_inputs, num_blocks + 1, model.layers)
         try:
             self.reset()
@@ -75,7 +75,7 @@ class ModelRunner:
             raise
 
     def reset(self) -> None:
-        """Make new infer requests, for example after one failed; the KV contents stay."""
+        """Make new infer requests, for example after one has failed; the KV cache stays."""
         self._layers = self._model.layers.create_infer_request()
         self._bound: dict[str, npt.NDArray[Any]] = {}
         self._head = self._model.head.create_infer_request()
@@ -83,24 +83,24 @@ class ModelRunner:
             self._layers.set_tensor(name, tensor)
 
     def close(self) -> None:
-        """Free the model and the KV cache; harmless when they are free already."""
+        """Free the model and the KV cache; may be called again."""
         self._cache.close()
         if hasattr(self, "_model"):
             del self._layers, self._head, self._tiles, self._model
 
     def prepare(self, step: ScheduledStep) -> None:
-        """Pack a step of `Scheduler.foresee`, which may run next, while another one is computed."""
-        self._prepared = step, self._packer.lay_out(step)
+        """Pack the step that may run next while the device computes another one."""
+        self._prepared = step, self._packer.pack_without_tokens(step)
 
-    def run(self, step: ScheduledStep, beside: Callable[[], None] | None = None) -> StepOutput:
-        """Compute a step; `beside` is called while the device computes the layers."""
+    def run(self, step: ScheduledStep, overlapped: Callable[[], None] | None = None) -> StepOutput:
+        """Compute a step; `overlapped` is called while the device computes the layers."""
         started = perf_counter()
         if step.copies:
             self._cache.copy_blocks(step.copies)
         inputs = self._pack(step)
         self._set(inputs)
         packed = perf_counter()
-        _infer_beside(self._layers, beside)
+        _infer_overlapped(self._layers, overlapped)
         num_rows = len(inputs.complete) + sum(num for _, num in inputs.prompts)
         if num_rows:
             self._infer_head()
@@ -108,11 +108,11 @@ class ModelRunner:
         self._stats.pack_s += packed - started
         self._stats.infer_s += perf_counter() - packed
         num_complete = len(inputs.complete)
-        prompt_logits = _share_out(logits.select(slice(num_complete, None)), inputs.prompts)
+        prompt_logits = _split_by_prompt(logits.select(slice(num_complete, None)), inputs.prompts)
         return StepOutput(inputs.complete, logits.select(slice(num_complete)), prompt_logits)
 
     def warm_up(self, num_tokens: int) -> float:
-        """Run a step of this size, on which nothing depends; returns the seconds it took."""
+        """Run a step of this size that consists of padding; returns the seconds it took."""
         num_rows = min(num_tokens, self.row_sizes.sizes[-1], MAX_WARM_UP_ROWS)
         inputs = self._packer.pack_padding(num_tokens, num_rows)
         self._set(inputs)
@@ -127,15 +127,15 @@ class ModelRunner:
         if prepared is None or prepared[0] is not step:
             return self._packer.pack(step)
         _, inputs = prepared
-        put_tokens(inputs, step)
+        fill_tokens(inputs, step)
         self._stats.prepared_steps += 1
         return inputs
 
     def _set(self, inputs: StepInputs) -> None:
-        """Let the next inference read these arrays.
+        """Make these arrays the inputs of the next inference.
 
-        To bind one takes ten times as long as to copy it into the one that is bound already, which
-        most have the shape of, as the sizes of steps are few.
+        An array is copied into the bound one if that has the same shape, as most do because steps
+        have few sizes. Binding another one takes ten times as long.
         """
         for name, array in inputs.arrays.items():
             bound = self._bound.get(name)
@@ -150,7 +150,7 @@ class ModelRunner:
         _infer(self._head)
 
     def _logits(self, num_rows: int) -> Logits:
-        """The rows that the head has just computed, and those after them that are padding."""
+        """The rows that the head has just computed; rows from `num_rows` on are padding."""
         vocab_size = self._model.output.vocab_size
         if num_rows == 0:
             none = np.empty((0, self._tiles.num * self._tiles.size), np.float32)
@@ -166,16 +166,16 @@ class ModelRunner:
 
 
 def _infer(request: ov.InferRequest) -> None:
-    """Run a request; its outputs are not copied, as the binding otherwise does."""
+    """Run a request without the copy of its outputs that `infer` makes by default."""
     request.infer(share_outputs=True)
 
 
-def _infer_beside(request: ov.InferRequest, beside: Callable[[], None] | None) -> None:
-    """Run a request, and meanwhile a function; the request is over even where that raises."""
+def _infer_overlapped(request: ov.InferRequest, overlapped: Callable[[], None] | None) -> None:
+    """Run a request and meanwhile a function; waits for the request even if the function raises."""
     request.start_async()
     try:
-        if beside is not None:
-            beside()
+        if overlapped is not None:
+            overlapped()
     finally:
         request.wait()
 
@@ -185,10 +185,10 @@ def _tiles(model: LoadedModel) -> VocabTiles:
     return VocabTiles(model.output.num_tiles, model.output.tile_size, properties)
 
 
-def _share_out(logits: Logits, prompts: list[PromptRows]) -> list[PromptLogits]:
+def _split_by_prompt(logits: Logits, prompts: list[PromptRows]) -> list[PromptLogits]:
     """Give each prompt its rows of the logits, which follow one another."""
-    shared, start = [], 0
+    split, start = [], 0
     for gathered, num_rows in prompts:
-        shared.append((gathered, logits.select(slice(start, start + num_rows))))
+        split.append((gathered, logits.select(slice(start, start + num_rows))))
         start += num_rows
-    return shared
+    return split

@@ -1,4 +1,4 @@
-"""Parts a model into its layers and its head, so that only sampled rows become logits."""
+"""Splits a model into its layers and its output head, so that only sampled rows become logits."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,17 +12,17 @@ from server.errors import ModelLoadError
 
 TILE_SIZES = (512, 256, 128, 64, 32)
 DEFAULT_TILE_SIZE = 128
-# What may stand between the last MatMul and the logits: bias, scaling, soft-capping.
+# Operations that may follow the last MatMul: bias, scaling, soft-capping.
 LOGIT_OPS = frozenset({"Add", "Convert", "Divide", "Multiply", "Reshape", "Tanh", "Transpose"})
 
 
 @dataclass(frozen=True, slots=True)
 class ModelOutput:
-    """What a head gives: rows of logits, cut into tiles.
+    """The form of a head's outputs.
 
-    Its first output is f32[rows, ..., num_tiles * tile_size]: the logits of `vocab_size`
-    tokens, and -inf after them up to the end of the last tile. A second one, where there is one,
-    is f32[rows, 1]: the factors by which the rows are to be multiplied.
+    The first one is f32[rows, ..., num_tiles * tile_size]: logits of `vocab_size` tokens, then -inf
+    up to the end of the last tile. A head of `quantize_rows` may have a second one, f32[rows, 1]:
+    the scales by which the rows must be multiplied.
     """
 
     vocab_size: int
@@ -34,8 +34,8 @@ class ModelOutput:
 class SplitModel:
     """A model in two parts that run one after the other.
 
-    `layers` gives the hidden states of the rows that the i64 input `sampled_tokens_indices` names;
-    `head` is the last matrix product and what follows it, with the outputs that `output` tells.
+    `layers` returns the hidden states of the rows in its i64 input `sampled_tokens_indices`; `head`
+    is the last matrix product and what follows it, with outputs of the form `output`.
     """
 
     layers: ov.Model
@@ -44,11 +44,11 @@ class SplitModel:
 
 
 def split_model(model: ov.Model, where: Path) -> SplitModel:
-    """Cut a model before its last matrix product; the model itself is used up.
+    """Split a model before its last matrix product; the model itself cannot be used any more.
 
-    A step of a long prompt would otherwise compute logits of every token of it. In two parts the
-    head has a precision of its own, and does not run where no row is sampled. Raises
-    ModelLoadError, naming `where`, if the logits do not come from a matrix product.
+    Unsplit, a step would compute logits of every token of a prompt. A head of its own can have
+    another precision, and does not run in a step that samples no row. Raises ModelLoadError,
+    naming `where`, if the logits do not come from a matrix product.
     """
     names = ["logits" in port.get_names() for port in model.outputs]
     logits = model.outputs[names.index(True) if True in names else 0]
@@ -79,7 +79,7 @@ def _find_product(logits: ov.Output, where: Path) -> ov.Node:
 
 
 def _pad_last_tile(head: ov.Model) -> ModelOutput:
-    """Cut the logits, the only output of a head, into tiles of the same size."""
+    """Choose a tile size, and pad the logits, the only output of a head, to whole tiles."""
     logits = head.output(0).get_node().input_value(0)
     vocab_size = int(logits.get_partial_shape()[-1].get_length())
     size = next((s for s in TILE_SIZES if vocab_size % s == 0), DEFAULT_TILE_SIZE)
@@ -89,7 +89,7 @@ def _pad_last_tile(head: ov.Model) -> ModelOutput:
         no_ends = [0] * (logits.get_partial_shape().rank.get_length() - 1)
         begins, ends = (ops.constant([*no_ends, n], dtype=ov.Type.i64) for n in (0, num_missing))
         lowest = ops.convert(ops.constant(np.float32(-np.inf)), logits.get_element_type())
-        filled = ops.pad(logits, begins, ends, "constant", lowest)
-        head.output(0).get_node().input(0).replace_source_output(filled.output(0))
+        padded = ops.pad(logits, begins, ends, "constant", lowest)
+        head.output(0).get_node().input(0).replace_source_output(padded.output(0))
         head.validate_nodes_and_infer_types()
     return ModelOutput(vocab_size, num_tiles, size)

@@ -1,4 +1,4 @@
-"""Packs a step into the arrays that a PagedAttention model reads."""
+"""Packs a step into the input arrays of a PagedAttention model."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -15,18 +15,17 @@ TOKENS_INPUT = "input_ids"
 SAMPLED_ROWS_INPUT = "sampled_tokens_indices"
 
 PromptRows = tuple[PromptLogprobs, int]
-"""What gathers the log probabilities of a prompt, and the number of rows that it gets."""
+"""The log probabilities of a prompt so far, and the number of rows that it gets in a step."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepInputs:
-    """The inputs of a step by name, and whose rows the sampled ones are.
+    """The inputs of a step by name, and the owners of the sampled rows.
 
-    Input layout (openvino, sdpa_to_paged_attention.cpp): T tokens of B sequences in a row;
-    `past_lens` i32[B], `subsequence_begins` i32[B+1], `block_indices` i32[all blocks of all
-    sequences], `block_indices_begins` i32[B+1], `max_context_len` i32[]. The rows that
-    `sampled_tokens_indices` i64[R] names are first those of the sequences in `complete`, then those
-    of `prompts`; what follows is padding.
+    Input layout (openvino, sdpa_to_paged_attention.cpp): the T tokens of B sequences one after the
+    other; `past_lens` i32[B], `subsequence_begins` i32[B+1], `block_indices` i32[all blocks of all
+    sequences], `block_indices_begins` i32[B+1], `max_context_len` i32[]. `sampled_tokens_indices`
+    i64[R] names one row for each sequence in `complete`, then the rows of `prompts`, then padding.
     """
 
     arrays: dict[str, npt.NDArray[Any]]
@@ -35,10 +34,10 @@ class StepInputs:
 
 
 class StepPacker:
-    """Packs steps; pads their tokens and sampled rows up to one of a few sizes.
+    """Packs steps, and pads their tokens and sampled rows up to one of a few sizes.
 
-    Padding are sequences of one token, the first of their kind, which all write to the block
-    `spare_block` that nobody reads; a row never depends on the others.
+    Padding consists of sequences of one token without context, which all write to `spare_block`, a
+    block that no sequence reads. It does not change the other rows.
     """
 
     def __init__(
@@ -55,12 +54,12 @@ class StepPacker:
 
     def pack(self, step: ScheduledStep) -> StepInputs:
         """Pack a step."""
-        inputs = self.lay_out(step)
-        put_tokens(inputs, step)
+        inputs = self.pack_without_tokens(step)
+        fill_tokens(inputs, step)
         return inputs
 
-    def lay_out(self, step: ScheduledStep) -> StepInputs:
-        """Pack all of a step but its tokens, some of which may not be known yet."""
+    def pack_without_tokens(self, step: ScheduledStep) -> StepInputs:
+        """Pack a step some of whose tokens may not be known yet; `fill_tokens` adds them."""
         num_padding = self._token_sizes.padded(step.num_tokens) - step.num_tokens
         past = np.array([s.num_computed_tokens for s in step.sequences], np.int32)
         num_new = np.array(step.num_new_tokens, np.int32)
@@ -71,7 +70,7 @@ class StepPacker:
         return StepInputs(arrays, complete, prompts)
 
     def pack_padding(self, num_tokens: int, num_rows: int) -> StepInputs:
-        """A step of this size that only consists of padding."""
+        """A step of this size that consists of padding."""
         none = np.zeros(0, np.int32)
         arrays = self._arrays(none, none, [], num_tokens)
         arrays[SAMPLED_ROWS_INPUT] = np.zeros(num_rows, np.int64)
@@ -84,9 +83,9 @@ class StepPacker:
         tables: list[npt.NDArray[Any]],
         num_padding: int,
     ) -> dict[str, npt.NDArray[Any]]:
-        """All inputs but the sampled rows, for the sequences and the padding after them.
+        """All inputs except the sampled rows, for the sequences and the padding after them.
 
-        The tokens are those of padding.
+        All tokens are 0.
         """
         num_new = np.concatenate([num_new, np.ones(num_padding, np.int32)])
         past = np.concatenate([past, np.zeros(num_padding, np.int32)])
@@ -109,10 +108,10 @@ class StepPacker:
     def _choose_rows(
         self, step: ScheduledStep, ends: npt.NDArray[np.int32]
     ) -> tuple[npt.NDArray[np.int64], list[Sequence], list[PromptRows]]:
-        """The rows whose logits are needed, filled up to one of the sizes; one if there is none."""
+        """The rows whose logits are needed, padded to one of the sizes; never an empty array."""
         begins = _prefix_sums(step.num_new_tokens)
         sizes = np.array([s.num_tokens for s in step.sequences], np.int32)
-        # A token that is not known yet is behind the end.
+        # A token that is not known yet is not counted in num_tokens.
         complete = np.flatnonzero(ends >= sizes)
         parts: list[npt.NDArray[Any]] = [begins[complete + 1] - 1]
         prompts: list[PromptRows] = []
@@ -127,8 +126,8 @@ class StepPacker:
         return padded, [step.sequences[i] for i in complete], prompts
 
 
-def put_tokens(inputs: StepInputs, step: ScheduledStep) -> None:
-    """Put the tokens of a step, which are known by now, into what `lay_out` made of it."""
+def fill_tokens(inputs: StepInputs, step: ScheduledStep) -> None:
+    """Write the tokens of a step, all known now, into what `pack_without_tokens` returned."""
     tokens, begin = inputs.arrays[TOKENS_INPUT], 0
     for sequence, num_new in zip(step.sequences, step.num_new_tokens, strict=True):
         past = sequence.num_computed_tokens
@@ -139,8 +138,9 @@ def put_tokens(inputs: StepInputs, step: ScheduledStep) -> None:
 def _prompt_rows(
     sequence: Sequence, gathered: PromptLogprobs, begin: int, end: int
 ) -> npt.NDArray[np.int64]:
-    """Rows of the step, in which the sequence starts at row `begin` and ends before token `end`,
-    that tell of a next token of the prompt which is not known yet.
+    """The rows of the step that predict prompt tokens without a log probability so far.
+
+    The sequence starts at row `begin` of the step; `end` is its number of computed tokens after it.
     """
     first = max(sequence.num_computed_tokens, gathered.num_done)
     positions = np.arange(first, min(end, sequence.num_prompt_tokens - 1))

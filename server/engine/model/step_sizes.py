@@ -1,15 +1,15 @@
-"""The few sizes that a step can have, so that all shapes have run before the first request."""
+"""The few sizes that steps are padded to, so that all have run before the first request."""
 
 from bisect import bisect_left
 from collections.abc import Iterator
 
 
 class StepSizes:
-    """The token counts of steps, in rising order up to `max_num_tokens`, which is the last one.
+    """The token counts of steps, ascending; the last one is `max_num_tokens`.
 
-    The plugin makes its kernels anew for each number of rows that it meets; the first step of a
-    size takes tens of milliseconds longer than the next. From 16 on there are eight sizes up to
-    the double: every row of padding costs time in all steps, so that fewer sizes are slower.
+    The plugin makes new kernels for each number of rows, so the first step of a size takes tens of
+    milliseconds longer. From 16 on there are eight sizes between a number and its double: with
+    fewer, the time that padding costs in every step outweighs what they save.
     """
 
     def __init__(self, max_num_tokens: int) -> None:
@@ -20,12 +20,12 @@ class StepSizes:
         self.sizes = tuple(sizes)
 
     def padded(self, num_tokens: int) -> int:
-        """The size of a step with `num_tokens` tokens; beyond the largest size, that number."""
+        """The smallest size for `num_tokens` tokens; `num_tokens` itself beyond the largest."""
         position = bisect_left(self.sizes, num_tokens)
         return self.sizes[position] if position < len(self.sizes) else num_tokens
 
     def spread(self, max_size: int) -> Iterator[int]:
-        """The sizes up to `max_size`, in an order whose beginnings are spread over all of them."""
+        """The sizes up to `max_size`, ordered so that any first few are spread over all of them."""
         sizes = [size for size in self.sizes if size <= max_size]
         stride = 1 << len(sizes).bit_length()
         yield from sorted(sizes, key=lambda size: -_largest_divisor(sizes.index(size), stride))

@@ -1,4 +1,4 @@
-"""The logits of a step, and how to read of them only what matters."""
+"""The logits of a step, of which as few as possible are read."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,21 +16,21 @@ Doubles = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 PART = 32
-"""Tokens that are summed together; every tile is a multiple."""
+"""Tokens whose weights are summed together; the size of a tile is a multiple."""
 
 MAX_TILES = 256
-"""Rows of which more tiles are read are read one by one, others together."""
+"""A row of which more tiles must be read is wide: it is read alone, other rows together."""
 
 MAX_ROWS = 32
-"""Rows that are read together at the most."""
+"""The most rows that are read together."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenLogits:
-    """Some tokens of each row, in ascending order, and their logits.
+    """Some tokens of each row, in vocabulary order, and their logits.
 
-    `token_ids` is i64[K, C] and `values` f32[K, C], where C is a multiple of PART. Rows with fewer
-    tokens have -inf at their ends.
+    `token_ids` is i64[K, C] and `values` f32[K, C], where C is a multiple of PART. A row with fewer
+    tokens ends with values of -inf.
     """
 
     token_ids: Ints
@@ -38,12 +38,12 @@ class TokenLogits:
 
 
 class Logits:
-    """K rows of logits, of which no more is read than an answer depends on.
+    """K rows of logits, which know the highest logit of each tile of the vocabulary.
 
-    `values` is f32[R, N * S]: each row is N tiles of S tokens, the last one with -inf after the
-    end of the vocabulary. `scales`, f32[R] or None for 1, are factors of the rows, by which each
-    logit is multiplied when it is read; they are positive or NaN, and the logits finite where they
-    are given. At first K is R; `select` chooses rows.
+    `values` is f32[R, N * S]: each row has N tiles of S tokens, and the last tile has -inf after
+    the end of the vocabulary. `scales`, f32[R] or None for 1, are factors of the rows: a logit is
+    multiplied by its row's when it is read. They are positive or NaN, and the logits are finite
+    where there are scales. At first K is R; `select` chooses rows.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Logits:
         self._values, self._tiles = values, tiles
         self._in_tiles = values.reshape(len(values), tiles.num, tiles.size)
         self._scales = np.ones(len(values), np.float32) if scales is None else scales
-        # Of the values as they are, like these.
+        # Not multiplied by the scales, like the values.
         self._all_maxima: Floats = tiles.maxima(values)
         self._all_highest: Floats = self._all_maxima.max(axis=1, initial=-np.inf)
         self._rows = np.arange(len(values))
@@ -72,7 +72,7 @@ class Logits:
 
     @cached_property
     def maxima(self) -> Floats:
-        """The highest logit of each tile, f32[K, N]; NaN among other logits may be left out."""
+        """The highest logit of each tile, f32[K, N]; NaN among other logits may be ignored."""
         maxima: Floats = self._all_maxima[self._rows] * self._row_scales[:, None]
         return maxima
 
@@ -99,7 +99,7 @@ class Logits:
         return selected
 
     def processed_copy(self, change: Callable[[int, Floats], None]) -> "Logits":
-        """A copy of these rows, after `change` has had the number and the logits of each."""
+        """A copy of these rows, changed by `change(index, row)` for each of them."""
         values = self._values[self._rows] * self._row_scales[:, None]
         for i, row in enumerate(values[:, : self.vocab_size]):
             change(i, row)
@@ -109,10 +109,10 @@ class Logits:
     def processed_in_place(
         self, tokens: list[Ints], change: Callable[[int, Floats], None]
     ) -> Iterator["Logits"]:
-        """These rows as `change` makes them, which gets the number and the logits of each.
+        """These rows, changed in place by `change(index, row)` until the `with` block ends.
 
-        Not a copy: when the block ends, all is as it was. `change` touches no tokens of a row but
-        `tokens`, and reads of others only whether they are -inf. The rows are different ones.
+        `change` may write to the row's `tokens` only, and may read of other logits only whether
+        they are -inf. No row may be selected twice.
         """
         rows = np.repeat(self._rows, [len(ids) for ids in tokens])
         token_ids = np.concatenate([*tokens, np.zeros(0, np.int64)])
@@ -124,28 +124,28 @@ class Logits:
                 change(i, self._values[row, : self.vocab_size])
             new = self._values[rows, token_ids]
             self._values[rows, token_ids] = new / scales
-            yield self._with_maxima_after(rows, token_ids, old, new)
+            yield self._with_new_maxima(rows, token_ids, old, new)
         finally:
             self._values[rows, token_ids] = kept
 
-    def _with_maxima_after(self, rows: Ints, token_ids: Ints, old: Floats, new: Floats) -> "Logits":
-        """These rows, with the maxima of the tiles that may have others now found again."""
+    def _with_new_maxima(self, rows: Ints, token_ids: Ints, old: Floats, new: Floats) -> "Logits":
+        """These rows, with new maxima for tiles whose maximum may have changed."""
         tiles = token_ids // self._tiles.size
         before = self._all_maxima[rows, tiles] * self._scales[rows]
-        is_other = ~((old < before) & (new <= before))
-        rows, tiles = rows[is_other], tiles[is_other]
-        altered = copy(self)
-        altered.__dict__.pop("maxima", None)
-        altered._all_maxima = self._all_maxima.copy()
+        may_differ = ~((old < before) & (new <= before))
+        rows, tiles = rows[may_differ], tiles[may_differ]
+        changed = copy(self)
+        changed.__dict__.pop("maxima", None)
+        changed._all_maxima = self._all_maxima.copy()
         found = self._in_tiles[rows, tiles].max(axis=1, initial=-np.inf)
-        altered._all_maxima[rows, tiles] = found
-        altered._all_highest = self._all_highest.copy()
-        highest = altered._all_maxima[self._rows].max(axis=1, initial=-np.inf)
-        altered._all_highest[self._rows] = highest
-        return altered
+        changed._all_maxima[rows, tiles] = found
+        changed._all_highest = self._all_highest.copy()
+        highest = changed._all_maxima[self._rows].max(axis=1, initial=-np.inf)
+        changed._all_highest[self._rows] = highest
+        return changed
 
     def argmax(self) -> Ints:
-        """The likeliest token of each row; the first of equal ones."""
+        """The likeliest token of each row; among equal ones the first."""
         tiles = self.maxima.argmax(axis=1)
         inside = self.in_tile(tiles).argmax(axis=1)
         return np.asarray(tiles * self._tiles.size + inside, np.int64)
@@ -163,13 +163,13 @@ class Logits:
     def sums(self, temperatures: Floats, above: Ints | None = None) -> Doubles:
         """Sums of exp((logit - highest) / temperature) over each tile, f64[K, N].
 
-        Where `above` names a token of each row, only likelier ones count.
+        With `above`, a token of each row, only tokens likelier than it count.
         """
         sums = np.empty(self.maxima.shape, np.float64)
         floors = np.full(len(self), -np.inf, np.float32)
         if above is not None:
             floors = self._values[self._rows, above]
-        # Dividing by the factor of a row leaves the distance of its highest logit at 0.
+        # The logits are not multiplied by their scale, so the temperature is divided by it.
         temperatures = temperatures / self._row_scales
         for i, row in enumerate(self._rows):
             highest = self._all_highest[row]
@@ -178,9 +178,10 @@ class Logits:
         return sums
 
     def bounds_of_top(self, counts: Ints) -> Floats:
-        """For each row a value that at least `counts` of its logits reach; mostly not many more.
+        """For each row a lower bound of its `counts` highest logits; mostly a close one.
 
-        As many tiles have a logit that high. -inf where there are fewer tiles.
+        It is the highest logit of the tile that is number `counts` by its highest logit; -inf where
+        there are fewer tiles.
         """
         num_tiles = self.maxima.shape[1]
         places = np.maximum(num_tiles - counts, 0)
@@ -189,7 +190,7 @@ class Logits:
         return np.where(counts <= num_tiles, bounds, np.float32(-np.inf))
 
     def batches(self, bounds: Floats) -> Iterator[Ints]:
-        """The numbers of all rows, in groups that `at_least` should be asked for together."""
+        """The indices of all rows, in batches to call `at_least` with: wide rows alone."""
         is_wide = self._is_wide(bounds)
         narrow = np.flatnonzero(~is_wide)
         for start in range(0, len(narrow), MAX_ROWS):
@@ -201,7 +202,7 @@ class Logits:
         return np.asarray(num_tiles > MAX_TILES, np.bool_)
 
     def at_least(self, bounds: Floats) -> TokenLogits:
-        """The tokens not below the bound of their row; of a wide row that is alone all tokens."""
+        """The tokens whose logit is not below their row's bound; all tokens of a wide row alone."""
         if len(self) == 1 and self._is_wide(bounds)[0]:
             values = self._values[self._rows] * self._row_scales[:, None]
             return TokenLogits(np.arange(values.shape[1])[None], values)
@@ -218,7 +219,7 @@ class Logits:
         return TokenLogits(token_ids, logits)
 
     def likeliest(self, count: int) -> TokenLogits:
-        """The `count` likeliest tokens of each row, best first; of equal ones the first."""
+        """The `count` likeliest tokens of each row, best first; among equal ones the first."""
         count = min(count, self.vocab_size)
         token_ids = np.zeros((len(self), count), np.int64)
         values = np.full((len(self), count), -np.inf, np.float32)

@@ -1,4 +1,4 @@
-"""What changes the logits of a sequence before a token is chosen from them."""
+"""Constraint, min_tokens, logit_bias and penalties, which change a sequence's logits."""
 
 import numpy as np
 import numpy.typing as npt
@@ -10,25 +10,25 @@ Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
 LOWEST_REPETITION_PENALTY, HIGHEST_REPETITION_PENALTY = 1e-6, 1e6
-"""Beyond these the effect is the same, but f32 overflows."""
+"""Penalties beyond these have the same effect, but overflow f32."""
 
 
 def has_processors(sequence: Sequence) -> bool:
-    """Whether apply_processors would change anything."""
+    """Whether `apply_processors` may change logits of this sequence."""
     params = sequence.request.params
     return (
         sequence.constraint is not None
         or bool(params.logit_bias)
         or _has_penalties(params)
-        or _must_go_on(sequence)
+        or _has_min_tokens_left(sequence)
     )
 
 
 def processed_tokens(sequence: Sequence) -> Ints:
-    """All tokens that apply_processors touches in a row of a sequence without a constraint."""
+    """The tokens whose logits `apply_processors` changes, for a sequence without a constraint."""
     request = sequence.request
     parts = [np.zeros(0, np.int64)]
-    if _must_go_on(sequence):
+    if _has_min_tokens_left(sequence):
         parts.append(np.array(list(request.end_token_ids), np.int64))
     if request.params.logit_bias:
         parts.append(request.biased_token_ids)
@@ -42,21 +42,21 @@ def apply_processors(row: Floats, sequence: Sequence) -> None:
     request = sequence.request
     if sequence.constraint is not None:
         np.copyto(row, -np.inf, where=sequence.constraint.forbidden_tokens())
-    if _must_go_on(sequence):
-        _forbid_ends(row, list(request.end_token_ids))
+    if _has_min_tokens_left(sequence):
+        _exclude_ends(row, list(request.end_token_ids))
     if request.params.logit_bias:
         row[request.biased_token_ids] += request.biases
     if _has_penalties(request.params):
         _apply_penalties(row, sequence)
 
 
-def _must_go_on(sequence: Sequence) -> bool:
+def _has_min_tokens_left(sequence: Sequence) -> bool:
     request = sequence.request
     return sequence.num_generated_tokens < request.params.min_tokens and bool(request.end_token_ids)
 
 
-def _forbid_ends(row: Floats, end_token_ids: list[int]) -> None:
-    """Leave the ends where nothing else is left: a constrained answer may be complete early."""
+def _exclude_ends(row: Floats, end_token_ids: list[int]) -> None:
+    """Exclude the end tokens, unless the constraint allows nothing else."""
     kept = row[end_token_ids]
     row[end_token_ids] = -np.inf
     if row.max() == -np.inf:

@@ -1,4 +1,4 @@
-"""Log probabilities of tokens under the model itself, before anything shapes its logits."""
+"""Log probabilities of tokens by the model's own logits, without logits processors."""
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ Ints = npt.NDArray[np.int64]
 
 
 def chosen_logprobs(logits: Logits, tokens: Ints, num_top: list[int]) -> list[TokenIdLogprobs]:
-    """For each row the log probability of its token, and of the `num_top` likeliest ones."""
+    """For each row the log probability of its token and those of its `num_top` likeliest ones."""
     chosen, top_ids, top = _logprobs(logits, tokens, max(num_top))
     return [
         TokenIdLogprobs(token, logprob, tuple(zip(ids[:num], values[:num], strict=True)))
@@ -25,14 +25,14 @@ def chosen_logprobs(logits: Logits, tokens: Ints, num_top: list[int]) -> list[To
 
 
 def gather_prompt_logprobs(gathered: PromptLogprobs, logits: Logits) -> None:
-    """Add the logits of the prompt's next positions; they are not changed."""
+    """Add the log probabilities of the prompt's next positions."""
     gathered.add(*_logprobs(logits, gathered.next_tokens(len(logits)), gathered.num_top))
 
 
 def _logprobs(logits: Logits, tokens: Ints, num_top: int) -> tuple[Doubles, Ints, Doubles]:
-    """For each row of logits: of its token, then ids and values of the likeliest, descending.
+    """For each row the log probability of its token, and ids and values of the likeliest tokens.
 
-    There are `num_top` of these, or as many as the vocabulary has.
+    There are `num_top` of these, or as many as the vocabulary has; the likeliest comes first.
     """
     norms = log_sums(logits)
     top = logits.likeliest(num_top)
@@ -40,7 +40,7 @@ def _logprobs(logits: Logits, tokens: Ints, num_top: int) -> tuple[Doubles, Ints
 
 
 def log_sums(logits: Logits) -> Doubles:
-    """What separates each row's logits from log probabilities: the logarithm of the sum of exp."""
+    """log(sum(exp(logits))) of each row: a logit minus it is a log probability."""
     sums = logits.sums(np.ones(len(logits), np.float32))
     norms: Doubles = logits.highest + np.log(sums.sum(axis=1))
     return norms

@@ -22,7 +22,7 @@ from server.payloads import TokenIdLogprobs
 Ints = npt.NDArray[np.int64]
 
 BLOCK_ELEMENTS = 2**20
-"""Logits shaped together: many rows of a small vocabulary, few of a large one."""
+"""Logits that are copied together: many rows of a small vocabulary, few of a large one."""
 
 BAD_LOGITS = "the model gave NaN or infinity instead of logits"
 
@@ -40,17 +40,17 @@ def sample(
 ) -> list[SampledToken]:
     """Choose a token for each sequence.
 
-    `rows[i]` is the row of `sequences[i]`, which is i where it is None; rows may repeat. The logits
-    are not changed. Order of operations as in vLLM: constraint, min_tokens, logit_bias, penalties,
-    temperature, min_p, top_k, top_p; a sequence with a seed takes its random numbers from a
-    generator of its own. Log probabilities are the model's own.
+    `rows[i]` is the row of `sequences[i]`; without `rows` it is i. Rows may repeat. The logits are
+    not changed. The order is that of vLLM: constraint, min_tokens, logit_bias, penalties,
+    temperature, min_p, top_k, top_p. A sequence with a seed has a random generator of its own. Log
+    probabilities are taken before all of these.
     """
     if not sequences:
         return []
     if rows is not None:
         logits = logits.select(list(rows))
     chosen = np.empty(len(sequences), np.int64)
-    for part, choose in _share_out(logits, sequences, rows):
+    for part, choose in _group(logits, sequences, rows):
         if not part:
             continue
         chosen[part] = choose(logits.select(part), [sequences[i] for i in part])
@@ -62,47 +62,49 @@ def sample(
     ]
 
 
-def _share_out(
+def _group(
     logits: Logits, sequences: Rows[Sequence], rows: Rows[int] | None
 ) -> Iterator[tuple[list[int], Callable[[Logits, list[Sequence]], Ints]]]:
-    """Groups of sequences by what their logits need before a token is chosen, and how that goes."""
-    plain, altered, copied = [], [], []
-    altered_rows = set()
+    """Groups of sequences by how their logits are processed, and the function for each.
+
+    Processors that touch a few tokens change a row in place, once; other rows are copied.
+    """
+    plain, in_place, copied = [], [], []
+    rows_in_place = set()
     for i, sequence in enumerate(sequences):
         row = i if rows is None else rows[i]
         if not has_processors(sequence):
             plain.append(i)
-        elif sequence.constraint is not None or row in altered_rows:
+        elif sequence.constraint is not None or row in rows_in_place:
             copied.append(i)
         else:
-            altered.append(i)
-            altered_rows.add(row)
+            in_place.append(i)
+            rows_in_place.add(row)
     yield plain, _choose
-    yield altered, _choose_altered
+    yield in_place, _choose_in_place
     rows_at_once = max(1, BLOCK_ELEMENTS // logits.vocab_size)
     for start in range(0, len(copied), rows_at_once):
         yield copied[start : start + rows_at_once], _choose_copied
 
 
-def _choose_altered(logits: Logits, sequences: list[Sequence]) -> Ints:
-    """For sequences that want a few tokens' logits changed, on rows that are not the same."""
+def _choose_in_place(logits: Logits, sequences: list[Sequence]) -> Ints:
     tokens = [processed_tokens(sequence) for sequence in sequences]
     with logits.processed_in_place(
         tokens, lambda i, row: apply_processors(row, sequences[i])
-    ) as altered:
-        return _choose(altered, sequences)
+    ) as processed:
+        return _choose(processed, sequences)
 
 
 def _choose_copied(logits: Logits, sequences: list[Sequence]) -> Ints:
-    shaped = logits.processed_copy(lambda i, row: apply_processors(row, sequences[i]))
-    return _choose(shaped, sequences)
+    processed = logits.processed_copy(lambda i, row: apply_processors(row, sequences[i]))
+    return _choose(processed, sequences)
 
 
 def _choose(logits: Logits, sequences: list[Sequence]) -> Ints:
-    """The likeliest tokens, or random ones for those that want these."""
+    """The likeliest token for greedy sequences, a random one for others."""
     chosen = logits.argmax()
     is_random = np.array([not s.request.params.is_greedy for s in sequences], bool)
-    # Infinity wins argmax, and is told from the logits by the caller.
+    # Where argmax finds infinity, the caller reports the row as unusable.
     random = np.flatnonzero(is_random & np.isfinite(logits.of_tokens(chosen)))
     if len(random):
         chosen[random] = _sample_randomly(logits.select(random), [sequences[i] for i in random])
@@ -110,13 +112,13 @@ def _choose(logits: Logits, sequences: list[Sequence]) -> Ints:
 
 
 def _sample_randomly(logits: Logits, sequences: list[Sequence]) -> Ints:
-    """A random token of each row: by tries where that is possible and one of them succeeds."""
+    """A random token of each row: by rejection where that is possible, else exactly."""
     params = [sequence.request.params for sequence in sequences]
     chosen = np.full(len(sequences), NO_TOKEN)
     tried = np.flatnonzero([can_use_rejection(p, logits.vocab_size) for p in params])
     if len(tried):
         temperatures = np.array([params[i].temperature for i in tried], np.float32)
-        # Without a seed one generator is as good as another.
+        # Without a seed it does not matter whose generator is used.
         rng = sequences[tried[0]].rng
         chosen[tried] = sample_by_rejection(logits.select(tried), temperatures, rng)
     others = np.flatnonzero(chosen == NO_TOKEN)
@@ -131,7 +133,7 @@ def _sample_randomly(logits: Logits, sequences: list[Sequence]) -> Ints:
 def _logprobs(
     logits: Logits, chosen: Ints, sequences: Rows[Sequence], is_good: npt.NDArray[np.bool_]
 ) -> dict[int, TokenIdLogprobs]:
-    """Log probabilities by the number of the sequence, of those that want them."""
+    """Log probabilities by the index of the sequence, for those that asked for them."""
     num_top = [s.request.params.logprobs for s in sequences]
     wanted = [i for i, num in enumerate(num_top) if num is not None and is_good[i]]
     if not wanted:

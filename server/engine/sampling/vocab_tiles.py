@@ -1,4 +1,4 @@
-"""Reduces tiles of rows of logits to a number each, on the threads of OpenVINO's CPU plugin."""
+"""Maxima and sums over tiles of the vocabulary, computed by OpenVINO's CPU plugin."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -15,12 +15,11 @@ LOWEST = np.finfo(np.float32).min
 
 
 class VocabTiles:
-    """Maxima and sums over rows of logits that are cut into `num` tiles of `size` tokens.
+    """Reduces rows of logits, each `num` tiles of `size` tokens, to one number for each tile.
 
-    Sampling then reads a few kB of most rows instead of all. These are graphs of their own, which
-    compute in f32 whatever the model does: in the head's graph a second reader of the logits would
-    make the plugin copy them. One thread at a time uses them. `properties` are those of the CPU
-    plugin.
+    With these numbers sampling reads a few kB of most rows. They are computed by small graphs in
+    f32: if the output head's graph had a second reader of its logits, the plugin would copy them.
+    Not thread-safe. `properties` are the CPU plugin's.
     """
 
     def __init__(
@@ -35,12 +34,12 @@ class VocabTiles:
             self._sums.set_input_tensor(index, ov.Tensor(array, shared_memory=True))
 
     def maxima(self, rows: Floats) -> Floats:
-        """f32[R, num] of f32[R, num * size]; NaN among other logits is left out."""
+        """The highest logit of each tile, f32[R, num], of f32[R, num * size]; NaN is ignored."""
         if len(rows) == 0:
             return np.empty((0, self.num), np.float32)
         tiles = ov.Tensor(rows.reshape(-1, self.size), shared_memory=True)
         found = _infer(self._maxima, tiles).reshape(len(rows), self.num)
-        # What the plugin's reduction begins with is left where all are -inf.
+        # The plugin's reduction starts with the lowest number, which stays where all are -inf.
         return np.where(found == LOWEST, np.float32(-np.inf), found)
 
     def sums(
@@ -48,8 +47,8 @@ class VocabTiles:
     ) -> Floats:
         """Sums of exp((logit - highest) / temperature), f32[num], of a row f32[num, size].
 
-        Only logits `above` this one count. Valid until the next call. NaN among the logits makes a
-        sum that is not finite.
+        Only logits higher than `above` count. The result is valid until the next call. NaN among
+        the logits makes a sum that is not finite.
         """
         self._numbers[:, 0, 0] = highest, temperature, above
         return _infer(self._sums, ov.Tensor(row, shared_memory=True))
@@ -65,7 +64,7 @@ def _sums_model(num: int, size: int) -> ov.Model:
     row = ops.parameter([num, size], ov.Type.f32)
     highest, temperature, above = (ops.parameter([1, 1], ov.Type.f32) for _ in range(3))
     weights = ops.exp(ops.divide(ops.subtract(row, highest), temperature))
-    # NaN is not below anything, and stays.
+    # A comparison with NaN is false, so NaN counts and makes the sum NaN.
     counted = ops.select(ops.less_equal(row, above), ops.constant(np.float32(0)), weights)
     sums = ops.reduce_sum(counted, ops.constant([1], dtype=ov.Type.i64), False)
     return ov.Model([ops.result(sums)], [row, highest, temperature, above], "tile_sums")

@@ -286,10 +286,10 @@ async def test_tokens_are_handed_over_while_the_next_step_is_computed(
         events.append("end")
 
     engine = make_engine()
-    infer_beside = model_runner._infer_beside
+    infer_beside = model_runner._infer_overlapped
     hand_over = AsyncLLMEngine._hand_over
     monkeypatch.setattr(AsyncLLMEngine, "_hand_over", note("hand over", hand_over))
-    monkeypatch.setattr(model_runner, "_infer_beside", compute)
+    monkeypatch.setattr(model_runner, "_infer_overlapped", compute)
     monkeypatch.setattr(ModelRunner, "prepare", note("prepare", ModelRunner.prepare))
     monkeypatch.setattr(async_engine, "_put_all", note("read", async_engine._put_all))
     await read_all(engine.generate(prompts[3], params(4)))

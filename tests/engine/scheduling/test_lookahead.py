@@ -9,7 +9,7 @@ from support.fake_engine import SIZE, FakeEngine
 from support.greedy_requests import MakeEngine, Prompts, params
 
 from server.engine.model.model_runner import ModelRunner
-from server.engine.model.step_inputs import StepInputs, StepPacker, put_tokens
+from server.engine.model.step_inputs import StepInputs, StepPacker, fill_tokens
 from server.engine.model.step_sizes import StepSizes
 from server.engine.scheduling.scheduled_step import ScheduledStep
 from server.engine.sequence import Sequence
@@ -104,14 +104,14 @@ def test_what_is_laid_out_ahead_is_what_is_packed_later() -> None:
     def foresee_and_lay_out(step: ScheduledStep) -> ScheduledStep | None:
         following = foresee(step)
         if following is not None:
-            ahead.append(packer.lay_out(following))
+            ahead.append(packer.pack_without_tokens(following))
         return following
 
     engine.scheduler.foresee = foresee_and_lay_out  # type: ignore[method-assign]
     engine.step()
     step = engine.scheduler.schedule()
     expected = packer.pack(step)
-    put_tokens(ahead[0], step)
+    fill_tokens(ahead[0], step)
     assert ahead[0].complete == expected.complete == step.sequences
     assert ahead[0].arrays.keys() == expected.arrays.keys()
     for name, array in expected.arrays.items():
