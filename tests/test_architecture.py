@@ -18,6 +18,7 @@ PACKAGE_LAYERS: dict[str, set[str]] = {
         "server.memory",
     },
     "server.engine.sampling": {
+        "server.openvino_core",
         "server.engine.prompt_logprobs",
         "server.engine.sequence",
         "server.payloads",
@@ -28,6 +29,7 @@ PACKAGE_LAYERS: dict[str, set[str]] = {
         "server.engine.stats",
     },
     "server.engine.model": {
+        "server.openvino_core",
         "server.atomic_files",
         "server.cpu_features",
         "server.engine.config",
@@ -87,7 +89,7 @@ PACKAGE_LAYERS: dict[str, set[str]] = {
     },
     "calculators.text": {"calculators.inference", "server.errors", "server.payloads"},
     "calculators.llm": {"server.errors", "server.graph", "server.payloads"},
-    "calculators.inference": {"server.errors", "server.tensors"},
+    "calculators.inference": {"server.errors", "server.tensors", "server.openvino_core"},
     "calculators.guided": {
         "calculators.output_parsers",
         "calculators.text",
@@ -115,6 +117,7 @@ FILE_LAYERS: dict[str, set[str]] = {
     "server.memory": set(),
     "server.version": set(),
     "server.atomic_files": set(),
+    "server.openvino_core": set(),
     "server.sampling_params": {"server.errors"},
     "server.payloads": {"server.sampling_params", "server.tensors"},
     "server": {"server.llm"},
@@ -162,8 +165,13 @@ LIBRARIES: dict[str, set[str]] = {
     "google": {"server.graph"},
     "llguidance": {"calculators.guided"},
     "nncf": {"export_models.quantization"},
-    "openvino": {"server.engine", "calculators", "export_models.quantization"},
-    "openvino_tokenizers": {"calculators", "export_models"},
+    "openvino": {
+        "server.engine",
+        "server.openvino_core",
+        "calculators",
+        "export_models.quantization",
+    },
+    "openvino_tokenizers": {"server.openvino_core", "export_models"},
     "optimum": {"export_models"},
     "jinja2": {"calculators"},
     "torch": set(),
@@ -235,7 +243,7 @@ def test_a_new_file_at_the_top_would_be_found() -> None:
 def test_no_room_imports_what_imports_it() -> None:
     # floors() raises CycleError where one does.
     assert max(floors().values()) <= 7
-    assert sum(map(len, arrows().values())) < 50
+    assert sum(map(len, arrows().values())) < 60
 
 
 @pytest.mark.parametrize("package", sorted({path.parent for _, path in modules()}))

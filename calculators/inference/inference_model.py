@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from calculators.inference.model_shapes import apply_layouts, reshape_batch, reshape_inputs
-from calculators.inference.openvino_ir import tokenizer_core
 from calculators.inference.shape_options import Layout, Range, Shape
 from server.errors import ModelLoadError
+from server.openvino_core import shared_core
 
 __all__ = ["ModelSettings", "compile_model_file", "failure_summary", "find_model_file"]
 
@@ -50,9 +50,8 @@ def find_model_file(path: Path) -> Path:
 
 def compile_model_file(file: Path, settings: ModelSettings) -> Any:
     """Read, reshape and compile a model. Raises ModelLoadError."""
-    # This core knows the operations of tokenizers as well, which models of texts have.
-    core = tokenizer_core()
-    # As in tokenizer_core: files that may change while they are served are not mapped.
+    core = shared_core()
+    # Files that may change while they are served are not mapped.
     is_mapped = settings.plugin_config.get("ENABLE_MMAP", False)
     try:
         model = core.read_model(file, config={"ENABLE_MMAP": is_mapped})

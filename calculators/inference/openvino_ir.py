@@ -2,33 +2,16 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import openvino as ov
-
 from server.errors import ModelLoadError
+from server.openvino_core import shared_core
 
-__all__ = ["InferRequestPool", "find_ops", "read_tokenizer_ir", "tokenizer_core"]
+__all__ = ["InferRequestPool", "find_ops", "read_tokenizer_ir"]
 
 # A text is encoded on the thread that asks, so that it takes no core from the language model.
 _COMPILE_PROPERTIES = {"INFERENCE_NUM_THREADS": 1, "ENABLE_CPU_PINNING": False}
-
-
-@cache
-def tokenizer_core() -> Any:
-    """Return the core that knows the tokenizer operations.
-
-    It lives as long as the process: with it goes the library whose code the compiled tokenizers
-    run, and destroying one of them after that ends in a segmentation fault.
-    """
-    import openvino_tokenizers  # noqa: F401  # registers the operations with every new Core
-
-    core = ov.Core()
-    # Who writes into a mapped file, or shortens it, ends the process that runs on it.
-    core.set_property({"ENABLE_MMAP": False})
-    return core
 
 
 def read_tokenizer_ir(path: Path, purpose: str) -> Any:
@@ -42,7 +25,8 @@ def read_tokenizer_ir(path: Path, purpose: str) -> Any:
                 f"-o {path.parent}` of openvino-tokenizers"
             )
     try:
-        return tokenizer_core().read_model(path)
+        # Writing to a mapped file, or shortening it, would end the process that runs on it.
+        return shared_core().read_model(path, config={"ENABLE_MMAP": False})
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
         raise ModelLoadError(
@@ -60,11 +44,8 @@ class InferRequestPool:
     """A compiled model with as many infer requests as threads ever used it at once."""
 
     def __init__(self, model: Any) -> None:
-        core = tokenizer_core()
-        self._compiled = core.compile_model(model, "CPU", _COMPILE_PROPERTIES)
+        self._compiled = shared_core().compile_model(model, "CPU", _COMPILE_PROPERTIES)
         self._idle: list[Any] = [self._compiled.create_infer_request()]
-        # Attributes die in this order; see tokenizer_core for why the core must be the last.
-        self._core = core
 
     @contextmanager
     def borrow(self) -> Iterator[Any]:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from typing import ClassVar
 
 import openvino as ov
 
@@ -13,11 +14,13 @@ from server.engine.model.single_thread import with_safe_precision
 from server.engine.system.huge_pages import collapse_pages
 from server.errors import ModelLoadError
 from server.memory import RESERVATIONS, available_bytes
+from server.openvino_core import shared_core
 
 logger = logging.getLogger(__name__)
 
 CPU_BLOCK_SIZE = 32
 
+SPARSITY_PROPERTY = "CPU_SPARSE_WEIGHTS_DECOMPRESSION_RATE"
 LEAST_SPARSITY = 0.5
 """The share of zeros from which on int8 weights are kept compressed in memory.
 
@@ -32,7 +35,7 @@ Properties = Mapping[str, PluginValue]
 def find_device(name: str) -> "Device":
     """The device of this name; for the empty string a GPU if there is one, else the CPU."""
     if not name:
-        devices = ov.Core().available_devices
+        devices = shared_core().available_devices
         name = "GPU" if any(device.startswith("GPU") for device in devices) else "CPU"
     return CpuDevice(name) if name == "CPU" else Device(name)
 
@@ -41,6 +44,8 @@ class Device:
     """A device other than the CPU, by its OpenVINO name, for example GPU or GPU.1."""
 
     can_be_tuned = False
+    default_properties: ClassVar[Properties] = {}
+    """Given to the plugin where nothing else is stated."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -63,7 +68,7 @@ class Device:
 
     def free_bytes(self) -> int:
         """Memory that a KV cache may take. Raises ModelLoadError where the device does not tell."""
-        core = ov.Core()
+        core = shared_core()
         try:
             return int(core.get_property(self.name, "GPU_DEVICE_TOTAL_MEM_SIZE"))
         except RuntimeError as error:
@@ -90,6 +95,7 @@ class CpuDevice(Device):
     """The CPU, with the KV cache in the memory of this process."""
 
     can_be_tuned = True
+    default_properties: ClassVar[Properties] = {SPARSITY_PROPERTY: LEAST_SPARSITY}
 
     def compile_properties(self, core: ov.Core, plugin_config: Properties) -> Properties:
         """The stated properties, without those that the plugin cannot use or would fail with."""
@@ -98,7 +104,6 @@ class CpuDevice(Device):
             # The plugin would write it at every start and never read it: the head sizes that it
             # needs are run-time information of the nodes, which is not stored.
             logger.info("CACHE_DIR has no effect: OpenVINO cannot store such a model for the CPU")
-        core.set_property("CPU", {"CPU_SPARSE_WEIGHTS_DECOMPRESSION_RATE": LEAST_SPARSITY})
         return with_safe_precision(core, properties)
 
     def quantizes_head(self, layers: ov.CompiledModel) -> bool:

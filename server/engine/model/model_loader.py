@@ -21,6 +21,7 @@ from server.engine.model.output_head import ModelOutput, split_model
 from server.engine.model.step_inputs import SAMPLED_ROWS_INPUT
 from server.engine.system.file_lease import FileLease
 from server.errors import ModelLoadError
+from server.openvino_core import shared_core
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ def _load(
     plugin_config: Mapping[str, PluginValue],
     lease: FileLease | None,
 ) -> LoadedModel:
-    core = ov.Core()
+    core = shared_core()
     model = _read(core, models_path, plugin_config.get("ENABLE_MMAP", lease is not None))
     _transform(model, models_path)
     parts = split_model(model, models_path / MODEL_FILE)
@@ -126,8 +127,7 @@ def _lease_weights(models_path: Path) -> FileLease | None:
 def _read(core: ov.Core, models_path: Path, is_mapped: PluginValue) -> ov.Model:
     xml = models_path / MODEL_FILE
     try:
-        core.set_property({"ENABLE_MMAP": is_mapped})
-        return core.read_model(xml)
+        return core.read_model(xml, config={"ENABLE_MMAP": is_mapped})
     except RuntimeError as error:
         raise ModelLoadError(f"{xml}: OpenVINO cannot read it: {summary(error)}") from error
 
@@ -165,7 +165,7 @@ def _compile(
     models_path: Path,
 ) -> ov.CompiledModel:
     try:
-        return core.compile_model(model, device.name, dict(properties))
+        return core.compile_model(model, device.name, {**device.default_properties, **properties})
     except RuntimeError as error:
         raise ModelLoadError(
             f"{models_path}: OpenVINO cannot compile it for device {device.name!r} with "

@@ -9,6 +9,8 @@ import numpy.typing as npt
 import openvino as ov
 from openvino import opset13 as ops
 
+from server.openvino_core import shared_core
+
 Floats = npt.NDArray[np.float32]
 
 LOWEST = np.finfo(np.float32).min
@@ -72,7 +74,7 @@ def _sums_model(num: int, size: int) -> ov.Model:
 
 def _request(model: ov.Model, properties: Mapping[str, Any]) -> ov.InferRequest:
     settings = {**properties, "INFERENCE_PRECISION_HINT": "f32"}
-    return ov.Core().compile_model(model, "CPU", settings).create_infer_request()
+    return shared_core().compile_model(model, "CPU", settings).create_infer_request()
 
 
 def _infer(request: ov.InferRequest, first_input: ov.Tensor) -> Floats:

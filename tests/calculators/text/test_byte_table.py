@@ -10,9 +10,9 @@ from openvino_tokenizers import convert_tokenizer
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from calculators.inference.openvino_ir import tokenizer_core
 from calculators.text.byte_table import ByteTable, load_byte_table
 from server.errors import ModelLoadError
+from server.openvino_core import shared_core
 
 TEXTS = [
     "Hello world",
@@ -27,7 +27,7 @@ TEXTS = [
 
 def decode_by_ir(folder, ids):
     """Run the detokenizer of the export as it is."""
-    compiled = tokenizer_core().compile_model(folder / "openvino_detokenizer.xml", "CPU")
+    compiled = shared_core().compile_model(folder / "openvino_detokenizer.xml", "CPU")
     return str(compiled([np.array([ids], np.int64)])[0][0])
 
 

@@ -13,6 +13,7 @@ from server.cpu_features import has_int8_amx, has_vnni
 from server.engine.config import EngineConfig, PluginValue
 from server.engine.model.model_files import MODEL_FILE
 from server.engine.model.tuning.candidates import Properties
+from server.openvino_core import shared_core
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ class SavedChoices:
         stated = sorted(config.plugin_config.items())
         self._key = {
             "model": hashlib.sha256(graph).hexdigest(),
-            "processor": str(ov.Core().get_property(device, "FULL_DEVICE_NAME")),
+            "processor": str(shared_core().get_property(device, "FULL_DEVICE_NAME")),
             "features": {"amx": has_int8_amx(), "vnni": has_vnni()},
             "num_processors": len(os.sched_getaffinity(0)),
             "openvino": ov.get_version(),
