@@ -23,6 +23,13 @@ ACCEPTS_AT_ONCE = 16
 LAST_WRITE_TIMEOUT_S = 1.0
 
 
+ADVICE = {
+    errno.EADDRINUSE: "; stop what listens there, or choose another --rest_port",
+    errno.EACCES: "; ports below 1024 need more rights, so choose a higher --rest_port",
+    errno.EADDRNOTAVAIL: "; --rest_bind_address takes an address of this machine, or 0.0.0.0",
+}
+
+
 class _NoSuchAddressError(ConfigError):
     """The address is not one of this machine."""
 
@@ -83,6 +90,7 @@ def _listen(family: socket.AddressFamily, address: str, port: int) -> socket.soc
         if opened is not None:
             opened.close()
         reason = os.strerror(error.errno) if error.errno else str(error)
+        reason += ADVICE.get(error.errno or 0, "")
         is_missing = error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
         error_class = _NoSuchAddressError if is_missing else ConfigError
         raise error_class(f"cannot listen on {address} port {port}: {reason}") from error

@@ -1,4 +1,4 @@
-"""The keys of a config.json entry that are for a model without a graph, a "classic" model."""
+"""The keys of a config.json entry for a model without a graph, a "classic" model."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -11,38 +11,48 @@ __all__ = ["CLASSIC_MODEL_KEYS", "ClassicConfig", "VersionPolicy"]
 
 MAX_VERSION = 2**63 - 1
 
-TEXT_KEYS = ("target_device",)
-# One text for the only tensor, or an object with a text for each.
-TENSOR_KEYS = ("layout", "shape")
-# Model Server knows these, or did once; they have no effect here.
-UNSUPPORTED_KEYS = (
-    "allow_cache",
-    "color_format",
-    "custom_loader_options",
-    "mean",
-    "precision",
-    "scale",
+NO_PREPROCESSING = (
+    "OVMS's preprocessing is not here yet; put it into the model with OpenVINO's PrePostProcessor, "
+    "or into a calculator before the model"
 )
+NO_STATEFUL_MODELS = (
+    "OVMS's stateful models are not here yet; make the state an input and an output of the model"
+)
+# Keys that OVMS has, or had once. A value that asks for something is refused with this reason.
+REFUSED_KEYS: Mapping[str, str] = {
+    "allow_cache": "leave it out: --cache_dir keeps the compiled form of every model",
+    "color_format": NO_PREPROCESSING,
+    "custom_loader_options": "OVMS's custom loaders are not here yet; put plain model files into "
+    "the folder",
+    "idle_sequence_cleanup": NO_STATEFUL_MODELS,
+    "low_latency_transformation": NO_STATEFUL_MODELS,
+    "max_sequence_number": NO_STATEFUL_MODELS,
+    "mean": NO_PREPROCESSING,
+    "precision": NO_PREPROCESSING,
+    "scale": NO_PREPROCESSING,
+    "stateful": NO_STATEFUL_MODELS,
+}
 CLASSIC_MODEL_KEYS = (
-    *TEXT_KEYS,
-    *TENSOR_KEYS,
-    *UNSUPPORTED_KEYS,
     "batch_size",
+    "layout",
     "model_version_policy",
     "nireq",
     "plugin_config",
+    "shape",
+    "target_device",
+    *REFUSED_KEYS,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class VersionPolicy:
-    """Which versions are served: `specific` ones, else the `num_latest`; 0 stands for all."""
+    """Which versions are served: the `specific` ones, else the latest `num_latest`; 0 means all."""
 
     num_latest: int = 1
     specific: tuple[int, ...] = ()
 
     def choose(self, versions: Iterable[int]) -> tuple[int, ...]:
-        """The versions to serve, in ascending order; specific ones also where they are not."""
+        """The versions to serve, in ascending order. Specific ones may be missing on disk."""
         if self.specific:
             return tuple(sorted(set(self.specific)))
         return tuple(sorted(versions)[-self.num_latest :])
@@ -66,9 +76,9 @@ class VersionPolicy:
 
 @dataclass(frozen=True, slots=True)
 class ClassicConfig:
-    """How a classic model is served, in the words of OpenVINOInferenceCalculator's options.
+    """How a classic model is served: OpenVINOInferenceCalculator has options of the same names.
 
-    `unsupported` are keys with values that ask for what there is not.
+    `problems` are the keys that ask for what is not here, each with the reason.
     """
 
     device: str = ""
@@ -78,7 +88,7 @@ class ClassicConfig:
     batch_size: str = ""
     layout: str = ""
     version_policy: VersionPolicy = field(default_factory=VersionPolicy)
-    unsupported: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, entry: Mapping[str, Any]) -> "ClassicConfig":
@@ -99,8 +109,8 @@ class ClassicConfig:
                     fields[name] = parse(entry[key])
                 except ValueError as error:
                     raise ValueError(f"{key} {error}") from None
-        unsupported = (key for key in UNSUPPORTED_KEYS if entry.get(key))
-        return cls(**fields, unsupported=tuple(unsupported))
+        problems = (f"{key}: {why}" for key, why in REFUSED_KEYS.items() if entry.get(key))
+        return cls(**fields, problems=tuple(problems))
 
 
 def _is_single(value: object) -> TypeGuard[Mapping[str, Any]]:

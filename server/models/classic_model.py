@@ -103,9 +103,8 @@ def classic_graph(model: ModelConfig) -> GraphConfig:
     if not _has_files(folder):
         places = " nor ".join(map(str, model.graph_candidates()))
         raise ModelLoadError(f"there is neither {places} nor a model in {folder}")
-    if classic.unsupported:
-        keys = ", ".join(classic.unsupported)
-        raise ModelLoadError(f"the configuration asks for {keys}, which is not supported")
+    if classic.problems:
+        raise ModelLoadError(f"its configuration cannot be used: {'; '.join(classic.problems)}")
     names = ("device", "plugin_config", "nireq", "shape", "batch_size", "layout")
     # What JSON writes for a text or a number is the same in graph.pbtxt.
     values = {name: json.dumps(getattr(classic, name)) for name in names}

@@ -5,6 +5,7 @@ The files are OpenVINO Model Server's: `model_config_list` and the older `mediap
 
 import json
 import logging
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -37,12 +38,17 @@ FILE_NAMES = ("config.json", "config.yaml", "config.yml")
 
 GRAPH_KEYS = ("name", "base_path", "graph_path", "subconfig")
 MODEL_LISTS = ("model_config_list", "mediapipe_config_list")
-UNSUPPORTED_LISTS = (
-    "pipeline_config_list",
-    "custom_node_library_config_list",
-    "custom_loader_config_list",
-)
-TOP_LEVEL_KEYS = (*MODEL_LISTS, *UNSUPPORTED_LISTS, "monitoring")
+# Lists of OVMS that may be there empty. One with entries is refused with this reason.
+REFUSED_LISTS: Mapping[str, str] = {
+    "pipeline_config_list": "OVMS's DAG pipelines are not here yet; describe the pipeline in a "
+    "graph.pbtxt",
+    "custom_node_library_config_list": "OVMS's custom node libraries are not here yet; write a "
+    "calculator in Python",
+    "custom_loader_config_list": "OVMS's custom loaders are not here yet; put plain model files "
+    "into a folder",
+}
+TOP_LEVEL_KEYS = (*MODEL_LISTS, *REFUSED_LISTS, "monitoring")
+REMOTE = re.compile("(?i)(s3|gs|azfs|azure|az|https?)://")
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,9 +223,9 @@ class _ConfigReader:
     def read(self, document: object) -> ServerConfig:
         top = self._mapping(document, "")
         self._refuse_unknown(top, "", TOP_LEVEL_KEYS)
-        for key in UNSUPPORTED_LISTS:
+        for key, reason in REFUSED_LISTS.items():
             if self._list(top, key):
-                self._fail(key, "is not supported; describe the pipeline as a graph.pbtxt instead")
+                self._fail(f"{key}:", reason)
         if not any(key in top for key in MODEL_LISTS):
             self._fail("model_config_list", 'is missing; the least is {"model_config_list": []}')
         if "monitoring" in top:
@@ -262,7 +268,11 @@ class _ConfigReader:
             # It lists single models beside the graph, which are not supported either.
             logger.warning("%s: %s: no effect on a graph: subconfig", self._file, where)
         # A missing or empty base_path is a folder of the model's name beside the file.
-        base_path = self._file.parent / (self._string(config, "base_path", where) or name)
+        folder = self._string(config, "base_path", where) or name
+        if REMOTE.match(folder):
+            problem = f"is {folder!r}; OVMS's remote storage is not here yet, so download the model"
+            self._fail(f"{where}.base_path", f"{problem} into a folder")
+        base_path = self._file.parent / folder
         graph_path = self._string(config, "graph_path", where)
         model = _model(name, base_path, graph_path, is_graph=is_graph)
         try:

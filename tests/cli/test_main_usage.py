@@ -24,7 +24,7 @@ def test_port_in_use(tmp_path: Path) -> None:
         result = run("--config_path", config, "--rest_port", str(port))
     assert result.returncode == 1
     (line,) = result.stderr.splitlines()
-    assert f"cannot listen on 127.0.0.1 port {port}: Address already in use" in line
+    assert f"cannot listen on 127.0.0.1 port {port}: Address already in use; stop" in line
 
 
 @pytest.mark.parametrize("address", ["a b", "1.2.3.4"])

@@ -21,7 +21,7 @@ from support.serving import Server, running_server
 
 from server.cli.check import check_models
 from server.errors import ConfigError, ModelNotFoundError, ModelNotReadyError, ReloadError
-from server.models.classic_config import ClassicConfig, VersionPolicy
+from server.models.classic_config import NO_PREPROCESSING, ClassicConfig, VersionPolicy
 from server.models.config import load_config, single_model_config
 from server.models.model_manager import ModelManager, ServedModel
 from server.payloads import InferRequest
@@ -175,7 +175,7 @@ def test_keys_of_the_right_type() -> None:
         batch_size="0",
         layout="NHWC:NCHW",
         version_policy=VersionPolicy(num_latest=0),
-        unsupported=("mean",),
+        problems=(f"mean: {NO_PREPROCESSING}",),
     )
 
 
@@ -201,7 +201,9 @@ async def test_keys_that_shape_the_model(
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"mean": "[1]", "scale": "2"}, "the configuration asks for mean, scale, which is not"),
+        ({"mean": "[1]"}, "mean: OVMS's preprocessing is not here yet"),
+        ({"stateful": True}, "stateful: OVMS's stateful models are not here yet"),
+        ({"custom_loader_options": {"a": 1}}, "OVMS's custom loaders are not here yet"),
         ({"target_device": "TPU"}, "for device 'TPU'"),
         ({"plugin_config": {"NO_SUCH_KEY": "7"}}, "NO_SUCH_KEY"),
         ({"plugin_config": {"X": [1]}}, "it must be a string, number or boolean"),

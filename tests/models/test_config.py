@@ -148,8 +148,9 @@ BAD_FILES = {
     '{"model_config_list": [{"config": {}}]}': "model_config_list[0].config.name is missing",
     '{"model_config_list": [{"conf": {}}]}': "[0].conf is unknown; did you mean 'config'?",
     '{"mediapipe_config_list": [{"name": "a", "shape": 1}]}': "[0].shape is unknown",
-    '{"pipeline_config_list": [1], "model_config_list": []}': "pipeline_config_list is not supp",
-    '{"custom_loader_config_list": [1]}': "custom_loader_config_list is not supported",
+    '{"pipeline_config_list": [1], "model_config_list": []}': "OVMS's DAG pipelines are not here",
+    '{"custom_loader_config_list": [1]}': "OVMS's custom loaders are not here yet",
+    '{"custom_node_library_config_list": [1]}': "OVMS's custom node libraries are not here yet",
     '{"model_config_list": [], "monitoring": 1}': "monitoring must be an object",
 }
 
@@ -173,6 +174,7 @@ def test_bad_file(tmp_path: Path, text: str) -> None:
         ({"name": "a\0b"}, "name holds a character that cannot be used"),
         ({"name": "\ud800"}, "name holds a character that cannot be used"),
         ({"base_path": None}, "base_path must be a string, found null"),
+        ({"base_path": "s3://bucket/m"}, "base_path is 's3://bucket/m'; OVMS's remote storage is"),
         ({"base_path": ["x"]}, "base_path must be a string, found a list"),
         ({"graph_path": {}}, "graph_path must be a string, found an object"),
         ({"subconfig": 1.5}, "subconfig must be a string, found the number 1.5"),
