@@ -1,4 +1,4 @@
-"""What the operating system gives: memory, huge pages, mapped files, CPU quotas.
+"""Services of the operating system: huge pages, mapped files, CPU quotas.
 
 Imports nothing of the project; the engine's other rooms import it.
 """

@@ -1,4 +1,4 @@
-"""How many processors a container may keep busy."""
+"""How many processors a container may keep busy all the time."""
 
 import os
 from math import ceil
@@ -8,7 +8,7 @@ CGROUP_ROOT = Path("/sys/fs/cgroup")
 
 
 def num_allowed_cpus(cgroup_root: Path = CGROUP_ROOT) -> int:
-    """Processors that this process may use, no more than its container's quota gives time for.
+    """Processors that this process may use, limited by the CPU quota of its container.
 
     Reads cpu.max of cgroup v2 or cpu.cfs_quota_us of v1 (Linux kernel, admin-guide/cgroup-v2 and
     scheduler/sched-bwc).

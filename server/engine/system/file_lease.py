@@ -1,4 +1,4 @@
-"""Lets a process map a file that others may write to, and live on when they do."""
+"""Maps a file safely although other processes may write to it."""
 
 import ctypes
 import fcntl
@@ -16,13 +16,13 @@ from server.engine.system.mappings import advise, read_mappings
 logger = logging.getLogger(__name__)
 
 LOOK_INTERVAL_S = 0.2
-"""How long a writer waits at the most until it is noticed; Linux would wait 45 s for us."""
+"""The longest time until a waiting writer is noticed; Linux lets it wait for up to 45 s."""
 
 MREMAP_MAYMOVE, MREMAP_FIXED = 1, 2
 MAP_FAILED = ctypes.c_void_p(-1).value
 
-# Pages of a copy that took a file's place do not come again: nobody may forget these. Another lease
-# on the same file replaces the same mappings.
+# Held while mappings are replaced by copies or pages are given back: pages of a copy cannot be read
+# again, and two leases on one file must not replace the same mapping.
 _MAPPINGS_LOCK = threading.Lock()
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -34,10 +34,11 @@ _libc.mremap.argtypes = [ctypes.c_void_p, *[ctypes.c_size_t] * 2, ctypes.c_int, 
 class FileLease:
     """A read lease (fcntl(2), F_SETLEASE) on a file that this process maps.
 
-    Who opens the file to write, or shortens it, has to wait until the lease is given up. Before
-    that, all mappings of the file in this process are replaced by copies in memory; otherwise the
-    next look at a page that is gone would end the process with SIGBUS. Raises OSError where there
-    can be no lease: a file of another user, one that is being written, a file system without them.
+    A process that opens the file to write, or truncates it, waits until the lease is given up.
+    Before that, all mappings of the file in this process are replaced by copies in memory.
+    Otherwise reading a page that was cut off would end the process with SIGBUS. Raises OSError
+    where no lease is possible: for a file of another user, a file that is open for writing, or a
+    file system without leases.
     """
 
     def __init__(self, path: Path) -> None:
@@ -45,13 +46,13 @@ class FileLease:
         self._real_path = str(path.resolve())
         self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            # By default SIGIO would tell of a writer, and end the process; this one is ignored.
+            # The default signal about a writer, SIGIO, would end the process; SIGURG is ignored.
             fcntl.fcntl(self._fd, fcntl.F_SETSIG, signal.SIGURG)
             fcntl.fcntl(self._fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
         except BaseException:
             os.close(self._fd)
             raise
-        # To close the file gives the lease up.
+        # Closing the file gives up the lease.
         self._finalizer = weakref.finalize(self, os.close, self._fd)
         _LEASES.add(self)
 
@@ -61,11 +62,11 @@ class FileLease:
         return self._finalizer.alive
 
     def close(self) -> None:
-        """Give the lease up, when nothing maps the file any more."""
+        """Give up the lease; the file must not be read through a mapping any more."""
         self._finalizer()
 
     def forget_pages(self) -> None:
-        """Let the system take back the pages that were read; they come again when needed."""
+        """Give back the memory of pages that were read; they are read again when needed."""
         with _MAPPINGS_LOCK:
             for start, size in self._mappings():
                 advise(start, size, mmap.MADV_DONTNEED)
@@ -77,15 +78,17 @@ class FileLease:
         return [
             (mapping.start, mapping.end - mapping.start)
             for mapping in read_mappings()
-            # A file system in layers shows other numbers here than for the file.
+            # Overlay file systems show other numbers for a mapping than for the file.
             if (mapping.device, mapping.inode) == (device, status.st_ino)
             or mapping.name == self._real_path
         ]
 
     def look(self) -> None:
-        """Make way if somebody wants to write."""
+        """Copy the mappings to memory and give up the lease if a writer is waiting."""
         if self.is_held and fcntl.fcntl(self._fd, fcntl.F_GETLEASE) != fcntl.F_RDLCK:
-            logger.info("%s is about to be written to; its contents are kept in memory", self._path)
+            logger.info(
+                "%s is about to be overwritten; its contents are copied to memory", self._path
+            )
             with _MAPPINGS_LOCK:
                 for start, size in self._mappings():
                     _move_to_memory(start, size)
@@ -93,18 +96,18 @@ class FileLease:
 
 
 def _move_to_memory(start: int, size: int) -> None:
-    """Put a copy in place of a mapping, at once, so that its readers notice nothing."""
+    """Replace a mapping by a copy in memory, atomically for its readers."""
     flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
     copy = _libc.mmap(None, size, mmap.PROT_READ | mmap.PROT_WRITE, flags, -1, 0)
     if copy == MAP_FAILED:
-        raise OSError(ctypes.get_errno(), f"no memory for {size} bytes of a mapped file")
+        raise OSError(ctypes.get_errno(), f"no memory for a copy of {size} bytes of a mapped file")
     ctypes.memmove(copy, start, size)
     if _libc.mremap(copy, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, start) == MAP_FAILED:
-        raise OSError(ctypes.get_errno(), "a copy cannot take the place of a mapped file")
+        raise OSError(ctypes.get_errno(), "a mapped file cannot be replaced by its copy")
 
 
 class _Leases:
-    """All leases of this process, and the thread that looks after them."""
+    """All leases of this process, and the thread that watches them."""
 
     def __init__(self) -> None:
         self._leases: weakref.WeakSet[FileLease] = weakref.WeakSet()
@@ -135,7 +138,7 @@ class _Leases:
             try:
                 lease.look()
             except OSError:
-                logger.exception("a mapped file changes under this process")
+                logger.exception("a mapped file changes while this process uses it")
 
 
 _LEASES = _Leases()

@@ -1,7 +1,7 @@
-"""Puts memory that every step reads into huge pages, which need fewer look-ups of addresses.
+"""Puts memory that every step reads into huge pages, which need fewer address translations.
 
-Where /sys/kernel/mm/transparent_hugepage/enabled is "madvise", as many distributions have it, the
-kernel gives them only to who asks (Linux, admin-guide/mm/transhuge).
+With "madvise" in /sys/kernel/mm/transparent_hugepage/enabled, which many distributions set, a
+process must ask for them (Linux, admin-guide/mm/transhuge).
 """
 
 import logging
@@ -20,14 +20,14 @@ SETTING = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 HUGE_PAGE_BYTES = 2 << 20
 PAGES_IN_ONE = HUGE_PAGE_BYTES // mmap.PAGESIZE
 HUGE_PAGES_AT_ONCE = 512
-"""A gigabyte: a large KV cache has millions of pages to look at."""
+"""Huge pages whose small pages are looked up together: a gigabyte, as a KV cache can have many."""
 PRESENT = np.uint64(1 << 63)
-"""The bit of a page that is in memory (Linux, admin-guide/mm/pagemap)."""
+"""The bit that says a page is in memory (Linux, admin-guide/mm/pagemap)."""
 MADV_COLLAPSE = 25
 
 
 def prefer_huge_pages(memory: mmap.mmap) -> None:
-    """Have huge pages put under the memory where it is written to; nothing where there are none."""
+    """Ask for huge pages when this memory is written to; no effect on systems without them."""
     try:
         memory.madvise(mmap.MADV_HUGEPAGE)
     except OSError as error:
@@ -35,10 +35,10 @@ def prefer_huge_pages(memory: mmap.mmap) -> None:
 
 
 def collapse_pages(setting: Path = SETTING) -> int:
-    """Put huge pages in place of this process's private memory, where all of one is in use.
+    """Move this process's private memory to huge pages, where all small pages of one are in use.
 
-    That takes no more memory, and nothing where the system has none or wants none. Returns the
-    bytes that are in huge pages now (madvise(2), MADV_COLLAPSE).
+    That takes no more memory. Nothing happens on systems that have or allow no huge pages. Returns
+    the bytes that are in huge pages now (madvise(2), MADV_COLLAPSE).
     """
     num_bytes = 0
     try:
@@ -54,7 +54,7 @@ def collapse_pages(setting: Path = SETTING) -> int:
 
 
 def _whole_ranges() -> Iterator[tuple[int, int]]:
-    """Start and size of the ranges that huge pages can take the place of."""
+    """Start and size of the ranges that can be moved to huge pages."""
     with Path("/proc/self/pagemap").open("rb", buffering=0) as pagemap:
         for mapping in read_mappings():
             if not mapping.is_private_memory:
@@ -70,6 +70,6 @@ def _whole_ranges() -> Iterator[tuple[int, int]]:
 
 
 def _runs(chosen: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """First position and the one after the last of each run of chosen ones."""
+    """Start and end of each run of True values."""
     edges = np.flatnonzero(np.diff(chosen, prepend=False, append=False))
     return [(int(first), int(end)) for first, end in edges.reshape(-1, 2)]

@@ -1,4 +1,4 @@
-"""The memory mappings of this process, and advice to the kernel on them."""
+"""The memory mappings of this process, and advice to the kernel about them."""
 
 import ctypes
 from dataclasses import dataclass
@@ -30,12 +30,12 @@ class Mapping:
 
 
 def read_mappings() -> list[Mapping]:
-    """All mappings, in the order of their addresses. Raises OSError where the system hides them."""
+    """All mappings, ordered by address. Raises OSError where the system does not show them."""
     return [_parse(line) for line in Path("/proc/self/maps").read_text().splitlines()]
 
 
 def advise(start: int, size: int, advice: int) -> bool:
-    """Give advice on a range of memory (madvise(2)); returns whether the kernel followed it."""
+    """Advise the kernel about a range of memory (madvise(2)); returns whether it accepts."""
     return bool(_libc.madvise(start, size, advice) == 0)
 
 

@@ -14,7 +14,7 @@ SCALES = RNG.uniform(0.01, 0.02, (VOCAB, 1)).astype(np.float16)
 def head(
     weights: np.ndarray = WEIGHTS, scales: np.ndarray = SCALES, is_scaled: bool = True
 ) -> ov.Model:
-    """A head as nncf writes it, weights times scales in f16, with something behind the product."""
+    """A head as nncf writes it, weights times scales in f16, with an operation on the product."""
     hidden = ops.parameter([-1, 1, HIDDEN], ov.Type.f32)
     scaled = ops.multiply(ops.convert(ops.constant(weights), "f16"), ops.constant(scales))
     product = ops.matmul(hidden, ops.convert(scaled, "f32"), False, True)
@@ -42,7 +42,7 @@ def test_rows_of_any_size_keep_their_precision(size: float) -> None:
     assert np.abs(run(model, hidden) - expected).max() < 0.01 * np.abs(expected).max()
 
 
-def test_a_product_that_only_changes_its_form_leaves_the_scale_to_its_readers() -> None:
+def test_the_scale_is_an_output_if_the_product_is_only_reshaped() -> None:
     hidden = RNG.normal(size=(5, 1, HIDDEN)).astype(np.float32) * 30
     hidden[3, 0, 7] = np.nan
     model = head(is_scaled=False)
@@ -61,8 +61,8 @@ def test_rows_are_scaled_one_by_one() -> None:
     hidden[1] *= 1000
     model = head()
     quantize_rows(model)
-    alone, beside = run(model, hidden[:1]), run(model, hidden)[:1]
-    np.testing.assert_array_equal(alone, beside)
+    alone, together = run(model, hidden[:1]), run(model, hidden)[:1]
+    np.testing.assert_array_equal(alone, together)
 
 
 def test_a_row_of_zeros_gives_zeros() -> None:
@@ -72,7 +72,7 @@ def test_a_row_of_zeros_gives_zeros() -> None:
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_what_is_no_number_stays_none(bad: float) -> None:
+def test_nan_and_infinity_make_the_row_nan(bad: float) -> None:
     hidden = RNG.normal(size=(2, 1, HIDDEN)).astype(np.float32)
     hidden[1, 0, 3] = bad
     model = head()

@@ -1,4 +1,4 @@
-"""What config.json and generation_config.json say."""
+"""Reading config.json and generation_config.json."""
 
 import json
 from pathlib import Path
@@ -100,7 +100,7 @@ def test_every_sampling_default(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_unusable_values_are_told_with_their_file(
+def test_errors_about_unusable_values_name_the_file(
     tmp_path: Path, generation: Any, message: str
 ) -> None:
     with pytest.raises(ModelLoadError, match=message) as caught:

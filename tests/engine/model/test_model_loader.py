@@ -1,4 +1,4 @@
-"""Loading a model, and what is said when that fails."""
+"""Loading a model, and the errors when that fails."""
 
 import logging
 import os
@@ -36,14 +36,14 @@ def save(folder: Path, model: ov.Model) -> None:
     ov.save_model(model, folder / MODEL_FILE, compress_to_fp16=False)
 
 
-def test_weights_are_read_compressed_where_half_of_them_are_zero(model_f32: Path) -> None:
+def test_weights_stay_compressed_from_half_of_zeros_on(model_f32: Path) -> None:
     name = "CPU_SPARSE_WEIGHTS_DECOMPRESSION_RATE"
     assert float(load_model(model_f32, "CPU", {}).layers.get_property(name)) == 0.5
     stated = load_model(model_f32, "CPU", {name: 0.8})
     assert float(stated.layers.get_property(name)) == pytest.approx(0.8)
 
 
-def test_says_what_the_model_is(model_f32: Path) -> None:
+def test_a_loaded_model_is_described(model_f32: Path) -> None:
     model = load_model(model_f32, "CPU", F32)
     assert (model.block_size, model.device.name, model.has_position_ids) == (32, "CPU", True)
     names = {name for port in model.layers.inputs for name in port.get_names()}
@@ -54,7 +54,7 @@ def test_says_what_the_model_is(model_f32: Path) -> None:
     assert 0 <= num_tokens - output.vocab_size < output.tile_size
 
 
-def test_an_empty_device_is_the_best_one_there_is(model_f32: Path) -> None:
+def test_without_a_device_a_gpu_is_used_or_else_the_cpu(model_f32: Path) -> None:
     devices = ov.Core().available_devices
     expected = "GPU" if any(name.startswith("GPU") for name in devices) else "CPU"
     assert load_model(model_f32, "", {}).device.name == expected
@@ -92,7 +92,7 @@ def test_an_unknown_device(model_f32: Path) -> None:
 
 
 @pytest.mark.parametrize("device", ["AUTO", "AUTO:CPU", "HETERO:CPU"])
-def test_a_device_that_is_several(model_f32: Path, device: str) -> None:
+def test_a_device_that_stands_for_several_is_refused(model_f32: Path, device: str) -> None:
     assert f"device '{device}' does not tell its memory" in refusal(model_f32, device)
 
 
@@ -141,10 +141,10 @@ def test_inputs_that_text_generation_does_not_provide(copy: Path) -> None:
     assert "needs the inputs pixel_values, which text generation does not provide" in refusal(copy)
 
 
-def test_a_cpu_keeps_no_compiled_model(
+def test_nothing_is_cached_for_the_cpu(
     model_f32: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     load_model(model_f32, "CPU", {**F32, "CACHE_DIR": str(tmp_path / "cache")})
-    assert not (tmp_path / "cache").exists(), "OpenVINO could not read it back"
+    assert not (tmp_path / "cache").exists(), "OpenVINO could not read it again"
     assert "CACHE_DIR has no effect" in caplog.text

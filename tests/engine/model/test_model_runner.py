@@ -1,4 +1,4 @@
-"""What a runner leaves behind when it cannot be made; steps are tested with the engine."""
+"""A runner that cannot be made frees what it took; steps are tested with the engine."""
 
 from dataclasses import replace
 from pathlib import Path

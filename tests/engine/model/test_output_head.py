@@ -12,7 +12,7 @@ WHERE = Path("model.xml")
 
 
 def head(weights: np.ndarray) -> ov.Model:
-    """A model that is only the end of one: a matrix product and soft-capping."""
+    """The end of a model: a matrix product and soft-capping."""
     data = ops.parameter([-1, weights.shape[0]], ov.Type.f32, name="data")
     product = ops.matmul(ops.relu(data), ops.constant(weights), False, False)
     capped = ops.multiply(ops.tanh(product), ops.constant(np.float32(2)))
@@ -44,7 +44,7 @@ def test_only_the_sampled_rows_are_multiplied() -> None:
     np.testing.assert_allclose(logits[:, :3], 2 * np.tanh(data[[4, 0, 4]] @ weights), rtol=1e-4)
 
 
-def test_a_vocabulary_of_whole_tiles_needs_no_filling() -> None:
+def test_a_vocabulary_of_whole_tiles_is_not_padded() -> None:
     parts = split_model(head(np.ones((64, 960), np.float32)), WHERE)
     assert parts.output == ModelOutput(960, 15, 64)
     assert "Pad" not in {node.get_type_name() for node in parts.head.get_ops()}
@@ -52,9 +52,7 @@ def test_a_vocabulary_of_whole_tiles_needs_no_filling() -> None:
 
 @pytest.mark.parametrize("vocab_size", [1, 127, 129, 1001])
 @pytest.mark.parametrize("precision", ["f32", "bf16"])
-def test_the_last_tile_goes_on_after_the_end_of_the_vocabulary(
-    vocab_size: int, precision: str
-) -> None:
+def test_the_last_tile_is_padded_with_minus_infinity(vocab_size: int, precision: str) -> None:
     rng = np.random.default_rng(2)
     weights = rng.normal(size=(8, vocab_size)).astype(np.float32)
     parts = split_model(head(weights), WHERE)

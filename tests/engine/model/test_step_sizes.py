@@ -6,7 +6,7 @@ from server.engine.model.step_sizes import StepSizes
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 7, 64, 100, 256, 1000, 8192])
-def test_the_sizes_rise_to_the_limit(limit: int) -> None:
+def test_sizes_ascend_to_the_limit(limit: int) -> None:
     sizes = StepSizes(limit).sizes
     assert (sizes[0], sizes[-1]) == (1, limit)
     assert list(sizes) == sorted(set(sizes))
@@ -17,7 +17,7 @@ def test_a_few_sizes_are_enough() -> None:
     assert len(StepSizes(100_000).sizes) < 130
 
 
-def test_every_step_fits_its_size_and_wastes_little() -> None:
+def test_padding_is_at_most_an_eighth() -> None:
     steps = StepSizes(3000)
     for num_tokens in range(1, 3001):
         size = steps.padded(num_tokens)
@@ -27,7 +27,7 @@ def test_every_step_fits_its_size_and_wastes_little() -> None:
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 16, 100, 256])
-def test_sizes_are_run_in_an_order_that_covers_all(limit: int) -> None:
+def test_the_first_sizes_in_order_are_spread_over_all(limit: int) -> None:
     steps = StepSizes(limit)
     order = list(steps.spread(200))
     assert sorted(order) == [size for size in steps.sizes if size <= 200]
@@ -36,5 +36,5 @@ def test_sizes_are_run_in_an_order_that_covers_all(limit: int) -> None:
     assert all(second - first <= 2 for first, second in pairwise(half))
 
 
-def test_more_than_the_limit_is_not_padded() -> None:
+def test_a_step_above_the_limit_is_not_padded() -> None:
     assert StepSizes(10).padded(11) == 11

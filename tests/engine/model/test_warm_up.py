@@ -13,7 +13,7 @@ CONFIG = EngineConfig(Path("model"))
 
 
 class Runner:
-    """Instead of a model: notes the sizes that it is asked to run."""
+    """In place of a model runner: remembers the sizes that it was asked to run."""
 
     def __init__(self, now_s: list[float], seconds_each: float = 0.001) -> None:
         self.token_sizes = StepSizes(1000)
@@ -29,7 +29,7 @@ class Runner:
 
 @pytest.fixture
 def now_s(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The time of a clock that only runners move."""
+    """The time of a fake clock, which only runners advance."""
     now = [100.0]
     monkeypatch.setattr(module, "monotonic", lambda: now[0])
     monkeypatch.setattr(module, "MAX_TOKENS", 512)
@@ -45,7 +45,7 @@ def test_every_size_runs_and_powers_of_two_are_timed(now_s: list[float]) -> None
     assert twice == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]
 
 
-def test_a_slow_model_is_not_waited_for_long(now_s: list[float]) -> None:
+def test_warm_up_of_a_slow_model_stops_early(now_s: list[float]) -> None:
     runner = Runner(now_s, seconds_each=module.TIME_S / 4)
     warm_up(runner, StepCosts(runner.token_sizes.padded), CONFIG)  # type: ignore[arg-type]
     assert 4 <= len(runner.sizes) <= 6
@@ -61,7 +61,7 @@ def test_a_model_that_cannot_run_is_not_loaded(now_s: list[float]) -> None:
         warm_up(runner, StepCosts(runner.token_sizes.padded), CONFIG)  # type: ignore[arg-type]
 
 
-def test_progress_goes_on_to_the_end_of_loading(now_s: list[float]) -> None:
+def test_progress_is_reported(now_s: list[float]) -> None:
     told: list[tuple[str, float]] = []
     config = EngineConfig(Path("model"), on_progress=lambda *news: told.append(news))
     runner = Runner(now_s)

@@ -1,4 +1,4 @@
-"""Logits: what is read of a few tiles is what is in the whole row."""
+"""Logits: reading a few tiles gives the same results as reading the whole row."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ Array = npt.NDArray[Any]
 
 
 def kinds_of_rows(vocab_size: int) -> Array:
-    """Rows that are random, flat, full of equals, peaked, and mostly impossible."""
+    """Rows that are random, flat, full of equal logits, peaked, and mostly impossible."""
     rng = np.random.default_rng(vocab_size)
     flat = np.zeros(vocab_size)
     peaked = rng.normal(size=vocab_size)
@@ -37,13 +37,13 @@ def test_the_likeliest_are_found_in_order(vocab_size: int) -> None:
 
 
 @pytest.mark.parametrize("vocab_size", [1, 65, 50_001])
-def test_the_first_of_the_likeliest(vocab_size: int) -> None:
+def test_argmax_takes_the_first_of_equal_logits(vocab_size: int) -> None:
     rows = kinds_of_rows(vocab_size)
     np.testing.assert_array_equal(logits_of(rows).argmax(), rows.argmax(axis=1))
 
 
 @pytest.mark.parametrize("count", [1, 20, 1000])
-def test_factors_of_rows_are_in_all_that_is_read(count: int) -> None:
+def test_scales_of_rows_apply_to_every_way_of_reading(count: int) -> None:
     rows = kinds_of_rows(1000)[:4]
     scales = np.array([0.25, 2.0, 4.0, 0.5], np.float32)
     given, expected = logits_of(rows / scales[:, None], scales=scales), logits_of(rows)
@@ -64,7 +64,7 @@ def test_factors_of_rows_are_in_all_that_is_read(count: int) -> None:
         np.testing.assert_array_equal(read(given), read(expected))
 
 
-def test_no_token_is_likelier_than_certain() -> None:
+def test_no_log_probability_is_above_0() -> None:
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(20, 1000)).astype(np.float32)
     rows[:, 7] = 40
@@ -77,7 +77,7 @@ def chosen_logprob(logits: Logits) -> Array:
     return logits.of_tokens(logits.argmax()) - log_sums(logits)
 
 
-def test_a_row_whose_factor_is_nan_has_no_logits() -> None:
+def test_all_logits_of_a_row_with_scale_nan_are_nan() -> None:
     rows = kinds_of_rows(1000)[:2]
     logits = logits_of(rows, scales=np.array([np.nan, 1.0], np.float32))
     assert np.isnan(logits.of_tokens(logits.argmax())).tolist() == [True, False]
@@ -106,7 +106,7 @@ def test_every_row_is_in_one_batch() -> None:
 
 
 @pytest.mark.parametrize("counts", [[1, 3, 1000, 40, 5], [16, 17, 15, 1, 2]])
-def test_a_value_that_as_many_logits_reach(counts: list[int]) -> None:
+def test_bounds_of_top_are_reached_by_enough_logits(counts: list[int]) -> None:
     rows = kinds_of_rows(1000)
     bounds = logits_of(rows).bounds_of_top(np.array(counts))
     assert ((rows >= bounds[:, None]).sum(axis=1) >= counts).all()
@@ -124,14 +124,14 @@ def test_sums_of_weights(temperature: float) -> None:
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("place", [0, 31, 500, 999])
-def test_sums_tell_of_what_is_no_number(bad: float, place: int) -> None:
+def test_nan_and_infinity_make_a_sum_not_finite(bad: float, place: int) -> None:
     rows = np.zeros((1, 1000), np.float32)
     logits = logits_of(rows)
     values_of(logits, 0)[place] = bad
     assert not np.isfinite(logits.sums(np.ones(1, np.float32))).all()
 
 
-def test_a_copy_is_changed_alone() -> None:
+def test_a_processed_copy_leaves_the_original_unchanged() -> None:
     rows = kinds_of_rows(1000)
     logits = logits_of(rows)
 
@@ -151,7 +151,7 @@ def test_a_copy_is_changed_alone() -> None:
 
 @pytest.mark.parametrize("scales", [None, np.array([0.25, 2.0, 4.0, 0.5], np.float32)])
 @pytest.mark.parametrize("by", [-40.0, -0.5, 0.5, 40.0, -np.inf])
-def test_altered_rows_are_like_changed_copies(scales: Array | None, by: float) -> None:
+def test_rows_processed_in_place_equal_processed_copies(scales: Array | None, by: float) -> None:
     rows = kinds_of_rows(1000)[:4]
     logits = logits_of(rows, scales=scales)
     before = [values_of(logits, i).copy() for i in range(4)]
@@ -167,14 +167,14 @@ def test_altered_rows_are_like_changed_copies(scales: Array | None, by: float) -
         row[tokens[index]] += np.float32(by)
 
     expected = logits.select(order).processed_copy(change)
-    with logits.select(order).processed_in_place(tokens, change) as altered:
-        assert altered.argmax().tolist() == expected.argmax().tolist()
-        np.testing.assert_array_equal(altered.highest, expected.highest)
+    with logits.select(order).processed_in_place(tokens, change) as processed:
+        assert processed.argmax().tolist() == expected.argmax().tolist()
+        np.testing.assert_array_equal(processed.highest, expected.highest)
         for count in (1, 30, 1000):
-            found, wanted = altered.likeliest(count), expected.likeliest(count)
+            found, wanted = processed.likeliest(count), expected.likeliest(count)
             np.testing.assert_array_equal(found.token_ids, wanted.token_ids)
             np.testing.assert_array_equal(found.values, wanted.values)
-        np.testing.assert_array_equal(altered.sums(np.ones(3, np.float32)), sums_of(expected))
+        np.testing.assert_array_equal(processed.sums(np.ones(3, np.float32)), sums_of(expected))
     for i in range(4):
         np.testing.assert_array_equal(values_of(logits, i), before[i])
     np.testing.assert_array_equal(logits.argmax(), logits_of(rows).argmax())
@@ -184,7 +184,7 @@ def sums_of(logits: Logits) -> Array:
     return logits.sums(np.ones(len(logits), np.float32))
 
 
-def test_rows_are_as_before_when_altering_them_fails() -> None:
+def test_rows_are_restored_when_processing_in_place_fails() -> None:
     rows = kinds_of_rows(100)
     logits = logits_of(rows)
 
@@ -205,9 +205,9 @@ def test_rows_are_as_before_when_altering_them_fails() -> None:
     np.testing.assert_array_equal([values_of(logits, i) for i in range(len(rows))], rows)
 
 
-def test_nothing_to_alter() -> None:
+def test_processing_no_rows_or_no_tokens_in_place() -> None:
     logits = logits_of(kinds_of_rows(100))
-    with logits.select([]).processed_in_place([], lambda i, row: None) as altered:
-        assert len(altered) == 0
-    with logits.processed_in_place([np.zeros(0, np.int64)] * 5, lambda i, row: None) as altered:
-        np.testing.assert_array_equal(altered.argmax(), logits.argmax())
+    with logits.select([]).processed_in_place([], lambda i, row: None) as processed:
+        assert len(processed) == 0
+    with logits.processed_in_place([np.zeros(0, np.int64)] * 5, lambda i, row: None) as processed:
+        np.testing.assert_array_equal(processed.argmax(), logits.argmax())

@@ -1,4 +1,4 @@
-"""Log probabilities of prompts: those of transformers, however the prompt is read."""
+"""Log probabilities of prompts equal those of transformers, however the prompt is computed."""
 
 from collections.abc import Callable
 from typing import Any
@@ -34,7 +34,7 @@ def params(max_tokens: int, num_top: int = 3, **fields: Any) -> SamplingParams:
 def gathered_of(
     outputs: list[SequenceOutput], request: EngineRequest, index: int = 0
 ) -> PromptLogprobs:
-    """What came with the first output of a choice, and with no other."""
+    """The log probabilities in the first output of a choice; no other output may have some."""
     mine = [o for o in outputs if (o.request_id, o.index) == (request.request_id, index)]
     assert [o.prompt_logprobs is not None for o in mine] == [True] + [False] * (len(mine) - 1)
     assert mine[0].prompt_logprobs is not None
@@ -66,7 +66,7 @@ def check(gathered: PromptLogprobs, prompt: list[int], expected: Any, num_top: i
     ],
     ids=str,
 )
-def test_they_are_those_of_transformers_and_change_no_token(
+def test_prompt_logprobs_equal_transformers_and_change_no_token(
     make_engine: MakeEngine,
     prompts: Prompts,
     greedy: Prompts,
@@ -80,7 +80,8 @@ def test_they_are_those_of_transformers_and_change_no_token(
         limit = fields.pop("max_prompt_rows") * VOCAB_SIZE
         monkeypatch.setattr(engine_module, "MAX_PROMPT_LOGITS", limit)
     engine = make_engine(**fields)
-    # Twice, so that the second time prefixes are cached; among plain requests for the same prompts.
+    # Twice, so that the second time uses cached prefixes; mixed with plain requests for the same
+    # prompts.
     for _ in range(2):
         requests, outputs = [], []
         for position in SOME:
@@ -96,14 +97,14 @@ def test_they_are_those_of_transformers_and_change_no_token(
             assert request.num_cached_tokens == 0
 
 
-def test_a_preempted_prompt_goes_on_with_what_it_has(
+def test_a_preempted_prompt_keeps_its_log_probabilities(
     make_engine: MakeEngine, prompts: Prompts, log_softmax: list[Any]
 ) -> None:
     engine = make_engine(num_kv_blocks=16, max_num_batched_tokens=64)
     (first,) = start(engine, [prompts[10]], params(64))
     (second,) = start(engine, [prompts[23]], params(0))
     outputs = engine.step() + engine.step()
-    # It reads again what it knows already, and then the rest.
+    # It computes the known part again, then the rest.
     parts = second.prompt_logprobs
     assert parts is not None
     assert 0 < parts.num_done < 299
@@ -119,7 +120,7 @@ def test_a_preempted_prompt_goes_on_with_what_it_has(
 
 
 @pytest.mark.parametrize("max_tokens", [0, 3])
-def test_each_choice_has_them(
+def test_each_choice_has_the_prompt_logprobs(
     make_engine: MakeEngine, prompts: Prompts, log_softmax: list[Any], max_tokens: int
 ) -> None:
     engine = make_engine()
@@ -132,7 +133,7 @@ def test_each_choice_has_them(
 
 
 @pytest.mark.parametrize("num_top", [0, 1, 20])
-def test_as_many_alternatives_as_asked_for(
+def test_the_requested_number_of_alternatives_is_returned(
     make_engine: MakeEngine, prompts: Prompts, log_softmax: list[Any], num_top: int
 ) -> None:
     engine = make_engine()
@@ -142,7 +143,7 @@ def test_as_many_alternatives_as_asked_for(
     check(gathered, prompts[9], log_softmax[9], num_top)
 
 
-def test_without_being_asked_for_there_are_none(make_engine: MakeEngine, prompts: Prompts) -> None:
+def test_no_prompt_logprobs_unless_requested(make_engine: MakeEngine, prompts: Prompts) -> None:
     engine = make_engine()
     start(engine, [prompts[9]], SamplingParams(max_tokens=0))
     (output,) = run_to_end(engine)
@@ -150,7 +151,7 @@ def test_without_being_asked_for_there_are_none(make_engine: MakeEngine, prompts
     assert output.prompt_logprobs is None
 
 
-def test_reading_a_prompt_may_fill_the_whole_cache(make_engine: MakeEngine) -> None:
+def test_a_prompt_may_fill_the_whole_kv_cache(make_engine: MakeEngine) -> None:
     engine = make_engine(num_kv_blocks=4)
     (request,) = start(engine, [[5] * 128], params(0))
     assert len(gathered_of(run_to_end(engine), request).as_tuple()) == 127
@@ -158,7 +159,7 @@ def test_reading_a_prompt_may_fill_the_whole_cache(make_engine: MakeEngine) -> N
         engine.make_request([5] * 129, params(0))
 
 
-def test_too_many_of_them_are_refused(make_engine: MakeEngine) -> None:
+def test_too_many_prompt_logprobs_are_refused(make_engine: MakeEngine) -> None:
     engine = make_engine()
     prompt = [5] * 1024
     engine.make_request(prompt, params(0, 7, n=128))
@@ -168,7 +169,7 @@ def test_too_many_of_them_are_refused(make_engine: MakeEngine) -> None:
         engine.make_request(prompt, params(0, 8, n=128))
 
 
-def test_a_prompt_that_is_left_leaves_nothing(make_engine: MakeEngine, prompts: Prompts) -> None:
+def test_an_aborted_prompt_frees_its_blocks(make_engine: MakeEngine, prompts: Prompts) -> None:
     engine = make_engine(max_num_batched_tokens=16)
     (request,) = start(engine, [prompts[23]], params(4))
     engine.step()
@@ -177,7 +178,7 @@ def test_a_prompt_that_is_left_leaves_nothing(make_engine: MakeEngine, prompts: 
     check_blocks(engine.kv, [])
 
 
-def test_rows_that_come_together_tell_what_they_tell_alone() -> None:
+def test_rows_in_one_batch_give_the_same_as_rows_alone() -> None:
     rng = np.random.default_rng(0)
     logits = rng.normal(0, 3, (5, 400_000)).astype(np.float32)
     tokens = np.arange(6)

@@ -1,4 +1,4 @@
-"""Drawing: reading a few tiles draws from the distribution that the whole row has."""
+"""Random sampling: reading a few tiles follows the distribution of the whole row."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -15,11 +15,11 @@ from server.payloads import SamplingParams
 Array = npt.NDArray[Any]
 
 ROUNDING = 1e-5
-"""Of the sum of all weights: f32 against f64."""
+"""As a share of the sum of all weights: f32 against f64."""
 
 
 def weights_of(row: Array, params: SamplingParams) -> Array:
-    """The distribution to draw from, by the textbook and from the whole row."""
+    """The probabilities of all tokens, computed from the whole row in the textbook way."""
     scaled = row.astype(np.float64) / max(params.temperature, 1e-5)
     weights = np.exp(scaled - scaled.max())
     weights[weights < params.min_p] = 0
@@ -39,24 +39,24 @@ def check(rows: Array, params: Sequence[SamplingParams], tile: int = 64) -> None
     tokens = sample_randomly(logits_of(rows, tile), list(params), uniforms)
     for row, param, numbers, token in zip(rows, params, uniforms, tokens, strict=True):
         weights = weights_of(row, param)
-        assert weights[token] > 0, "the token is left over"
+        assert weights[token] > 0, "the token is excluded"
         is_first = is_at(weights, numbers[0], token)
-        assert is_first or is_found_by_trying(row, param, numbers, token)
+        assert is_first or is_found_by_rejection(row, param, numbers, token)
 
 
 def is_at(weights: Array, uniform: float, token: int) -> bool:
-    """Whether a token is at this place of the cumulative distribution, but for rounding."""
+    """Whether a token is at this place of the cumulative distribution, apart from rounding."""
     cumulative = np.cumsum(weights)
     edges = cumulative[[token, token - 1 if token else 0]]
     is_near = bool(np.abs(edges - uniform).min() < ROUNDING)
     return is_near or int(np.count_nonzero(cumulative <= uniform)) == token
 
 
-def is_found_by_trying(row: Array, params: SamplingParams, uniforms: Array, token: int) -> bool:
-    """Whether the first number that leads to a token that top_p leaves leads to this one.
+def is_found_by_rejection(row: Array, params: SamplingParams, uniforms: Array, token: int) -> bool:
+    """Whether rejection gives this token: the first try that is in the nucleus.
 
-    The numbers are places in the distribution before top_p. Where none leads to one, the last of
-    them is the place in what top_p leaves.
+    All uniforms but the last are tries, places in the distribution before top_p. If none of them is
+    in the nucleus, the last uniform is a place in the distribution after top_p.
     """
     weights = weights_of(row, params)
     whole = weights_of(row, dataclasses.replace(params, top_p=1.0))
@@ -90,7 +90,7 @@ FIELDS: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("vocab_size", [1, 3, 64, 700, 20_001])
 @pytest.mark.parametrize("spread", [0.01, 1.0, 5.0, 300.0])
-def test_the_token_is_that_of_the_whole_row(vocab_size: int, spread: float) -> None:
+def test_the_token_is_the_one_of_the_whole_row(vocab_size: int, spread: float) -> None:
     rng = np.random.default_rng((vocab_size, int(spread)))
     params = [SamplingParams(**fields) for fields in FIELDS for _ in range(3)]
     rows = rng.normal(0, spread, (len(params), vocab_size)).astype(np.float32)
@@ -127,11 +127,11 @@ def test_logits_at_the_ends_of_f32(fields: dict[str, Any]) -> None:
     assert tokens.tolist() == [70, 70]
 
 
-def test_a_row_draws_the_same_whatever_is_beside_it() -> None:
+def test_a_rows_token_does_not_depend_on_other_rows() -> None:
     rng = np.random.default_rng(7)
     params = [SamplingParams(**fields) for fields in FIELDS for _ in range(2)]
     rows = rng.normal(0, 2, (len(params), 20_000)).astype(np.float32)
-    # Of each kind one whose nucleus is wide.
+    # One row of each kind has a wide nucleus.
     rows[1::2] *= 0.1
     uniforms = rng.random((len(rows), NUM_UNIFORMS))
     logits = logits_of(rows)
@@ -142,7 +142,7 @@ def test_a_row_draws_the_same_whatever_is_beside_it() -> None:
 
 
 @pytest.mark.parametrize("fields", [{}, {"top_p": 0.9}], ids=str)
-def test_nan_beside_good_logits_is_told(fields: dict[str, Any]) -> None:
+def test_a_row_with_nan_gives_no_token(fields: dict[str, Any]) -> None:
     logits = logits_of(np.zeros((1, 3000), np.float32))
     values_of(logits, 0)[1000] = np.nan
     uniforms = np.full((1, NUM_UNIFORMS), 0.1)
@@ -150,7 +150,7 @@ def test_nan_beside_good_logits_is_told(fields: dict[str, Any]) -> None:
 
 
 def wide_row(vocab_size: int, seed: int) -> Array:
-    """Logits of which top_p leaves more tokens than the likeliest tiles have."""
+    """Logits of which top_p keeps more tokens than the first tiles hold."""
     row = np.random.default_rng(seed).normal(0, 0.3, vocab_size).astype(np.float32)
     row[7::1000] += 2
     return row
@@ -158,7 +158,7 @@ def wide_row(vocab_size: int, seed: int) -> Array:
 
 @pytest.mark.parametrize("top_p", [0.3, 0.9])
 @pytest.mark.parametrize("scale", [None, 0.013])
-def test_a_wide_nucleus_is_drawn_from_with_its_own_probabilities(
+def test_tokens_of_a_wide_nucleus_have_their_own_probability(
     top_p: float, scale: float | None
 ) -> None:
     num_samples, num_groups = 8_000, 40
@@ -171,8 +171,8 @@ def test_a_wide_nucleus_is_drawn_from_with_its_own_probabilities(
         logits.select(np.zeros(num_samples, np.int64)), [params] * num_samples, uniforms
     )
     expected = weights_of(row, params)
-    assert np.count_nonzero(expected) > 64 * 32, "the first tiles do not have as many"
-    assert (expected[np.unique(tokens)] > 0).mean() > 0.999, "but for rounding at the edge"
+    assert np.count_nonzero(expected) > 64 * 32, "more than the first tiles hold"
+    assert (expected[np.unique(tokens)] > 0).mean() > 0.999, "apart from rounding at the edge"
     # Groups of equal size, in the order of the logits.
     group_of = np.empty(len(row), np.int64)
     group_of[np.argsort(row)] = np.arange(len(row)) * num_groups // len(row)
@@ -183,7 +183,7 @@ def test_a_wide_nucleus_is_drawn_from_with_its_own_probabilities(
     assert chi_square < 85, "above the 99.99th percentile of 40 degrees of freedom"
 
 
-def test_a_wide_nucleus_that_is_never_hit_is_drawn_from_by_its_order() -> None:
+def test_a_wide_nucleus_is_sampled_exactly_if_all_tries_fail() -> None:
     row = wide_row(12_000, 13)
     params = SamplingParams(top_p=0.3)
     expected = weights_of(row, params)
@@ -196,7 +196,7 @@ def test_a_wide_nucleus_that_is_never_hit_is_drawn_from_by_its_order() -> None:
 
 
 @pytest.mark.parametrize("top_p", [0.5, 0.9, 0.99])
-def test_what_lies_beyond_the_edge_of_a_wide_nucleus_is_thrown_away(top_p: float) -> None:
+def test_tries_outside_a_wide_nucleus_are_rejected(top_p: float) -> None:
     row = wide_row(12_000, 14)
     whole = weights_of(row, SamplingParams())
     middles = np.cumsum(whole) - whole / 2

@@ -1,4 +1,4 @@
-"""Tries: what they keep follows the distribution of the whole row, whatever the bounds are."""
+"""Rejection sampling: accepted tokens follow the row's distribution, whatever the bounds are."""
 
 from dataclasses import replace
 from typing import Any
@@ -24,7 +24,7 @@ ALL_SUMMED, USUAL, NONE_SUMMED = 0.0, rejection.LARGEST_SHARE, 1.0
 def sample_often(
     row: Array, temperature: float, tile: int = 32, scale: float | None = None
 ) -> Array:
-    """The tokens of many draws from a row, without those that gave none."""
+    """Many tokens sampled from a row; rows without an accepted try are left out."""
     scales = None if scale is None else np.array([scale], np.float32)
     logits = logits_of(row[None].astype(np.float32), tile, scales)
     temperatures = np.full(NUM_SAMPLES, temperature, np.float32)
@@ -40,15 +40,15 @@ def softmax(row: Array, temperature: float) -> Array:
 
 
 def check_distribution(tokens: Array, expected: Array) -> None:
-    """Chi-square over tokens; those that hardly come count as one."""
-    assert (expected[tokens] > 0).all(), "a token that cannot come"
+    """Chi-square over tokens; rare tokens count as one."""
+    assert (expected[tokens] > 0).all(), "an impossible token"
     counts = np.bincount(tokens, minlength=len(expected))
     is_rare = expected * len(tokens) < 8
     found = np.append(counts[~is_rare], counts[is_rare].sum())
     wanted = np.append(expected[~is_rare], expected[is_rare].sum()) * len(tokens) + 1e-9
     chi_square = float(((found - wanted) ** 2 / wanted).sum())
     freedom = len(found) - 1
-    # Four standard deviations of the distribution that chi-square comes near to.
+    # Four standard deviations of the normal distribution that chi-square approaches.
     assert chi_square < freedom + 4 * np.sqrt(2 * freedom) + 8
 
 
@@ -65,7 +65,7 @@ ROWS: dict[str, Array] = {
 
 @pytest.mark.parametrize("share", [ALL_SUMMED, USUAL, NONE_SUMMED])
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS.keys())
-def test_tokens_come_with_their_own_probability(
+def test_tokens_have_their_own_probability(
     row: Array, share: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rejection, "LARGEST_SHARE", share)
@@ -85,13 +85,13 @@ def test_some_tiles_are_summed_and_others_not() -> None:
     check_distribution(sample_often(row, 1.0), softmax(row, 1.0))
 
 
-def test_factors_of_rows_count() -> None:
+def test_scales_of_rows_are_applied() -> None:
     row = np.random.default_rng(6).normal(0, 2, 300)
     check_distribution(sample_often(row, 1.0, scale=0.5), softmax(0.5 * row, 1.0))
 
 
 @pytest.mark.parametrize("num_tries", [(1,), (2, 3)])
-def test_as_many_tries_fail_as_the_bounds_are_too_high(
+def test_the_share_of_failed_tries_follows_from_the_bounds(
     num_tries: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rejection, "LARGEST_SHARE", NONE_SUMMED)
@@ -107,7 +107,7 @@ def test_as_many_tries_fail_as_the_bounds_are_too_high(
 
 
 class SameNumber:
-    """A generator whose numbers are all the same."""
+    """A generator that always returns the same number."""
 
     def __init__(self, number: float) -> None:
         self._number = number
@@ -118,7 +118,7 @@ class SameNumber:
 
 @pytest.mark.parametrize("share", [ALL_SUMMED, USUAL, NONE_SUMMED])
 @pytest.mark.parametrize("number", [0.0, 0.5, np.nextafter(1, 0)])
-def test_the_ends_of_the_numbers_draw_possible_tokens_or_none(
+def test_extreme_random_numbers_give_possible_tokens_or_none(
     number: float, share: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rejection, "LARGEST_SHARE", share)
@@ -147,7 +147,7 @@ def test_logits_at_the_ends_of_f32(temperature: float) -> None:
 
 
 @pytest.mark.parametrize("share", [ALL_SUMMED, USUAL, NONE_SUMMED])
-def test_nan_is_not_drawn_and_harms_no_other_row(
+def test_nan_is_never_chosen_and_other_rows_are_unaffected(
     share: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rejection, "LARGEST_SHARE", share)
@@ -158,7 +158,7 @@ def test_nan_is_not_drawn_and_harms_no_other_row(
     )
     assert ((tokens[::2] == NO_TOKEN) | (tokens[::2] >= 100)).all()
     if share == ALL_SUMMED:
-        assert (tokens[::2] == NO_TOKEN).all(), "a sum tells of it"
+        assert (tokens[::2] == NO_TOKEN).all(), "the sum is NaN"
     assert (tokens[1::2] != NO_TOKEN).all()
 
 
@@ -167,7 +167,7 @@ def test_no_rows_give_no_tokens() -> None:
     assert len(sample_by_rejection(logits, np.zeros(0, np.float32), np.random.default_rng())) == 0
 
 
-def test_what_limits_the_choice_or_repeats_it_is_not_tried() -> None:
+def test_rejection_is_not_used_with_limits_or_a_seed() -> None:
     free = SamplingParams()
     assert can_use_rejection(free, 300)
     assert can_use_rejection(replace(free, top_k=300, temperature=0.1), 300)
@@ -176,7 +176,7 @@ def test_what_limits_the_choice_or_repeats_it_is_not_tried() -> None:
         assert not can_use_rejection(replace(free, **fields), 300)
 
 
-def test_rows_are_tried_before_their_weights_are_added_up(
+def test_rejection_comes_first_and_exact_sampling_only_after_it_failed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rows = np.random.default_rng(9).normal(0, 1, (40, 300)).astype(np.float32)

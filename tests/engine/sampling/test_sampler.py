@@ -1,4 +1,4 @@
-"""Sampler: each method against a straightforward reference, and what must not influence what."""
+"""Sampler: each method against a simple reference; rows and requests do not affect each other."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -36,7 +36,7 @@ def chosen(logits: Array, sequences: list[EngineSequence], rows: list[int] | Non
 
 
 def reference(row: Array, params: SamplingParams) -> Array:
-    """The distribution to draw from, in the textbook's way."""
+    """The probabilities of all tokens, computed in the textbook way."""
     scaled = row.astype(np.float64) / params.temperature
     probs = np.exp(scaled - scaled.max())
     probs /= probs.sum()
@@ -56,12 +56,12 @@ def repeated(row: Array, count: int) -> Logits:
 
 
 def spread_out(uniforms: Array) -> Array:
-    """The same number for all that a choice may take."""
+    """The same random number for every use."""
     return np.repeat(uniforms[:, None], NUM_UNIFORMS, axis=1)
 
 
 def sampled_distribution(row: Array, params: SamplingParams) -> Array:
-    """How often each token comes for uniforms spread evenly over [0, 1)."""
+    """How often each token is sampled for uniforms spread evenly over [0, 1)."""
     uniforms = spread_out((np.arange(NUM_SAMPLES) + 0.5) / NUM_SAMPLES)
     tokens = sample_randomly(repeated(row, NUM_SAMPLES), [params] * NUM_SAMPLES, uniforms)
     return np.bincount(tokens, minlength=len(row)) / NUM_SAMPLES
@@ -88,13 +88,13 @@ def sampled_distribution(row: Array, params: SamplingParams) -> Array:
     ids=str,
 )
 @pytest.mark.parametrize("vocab", [3, 257, 700])
-def test_draws_from_the_reference_distribution(vocab: int, fields: dict[str, Any]) -> None:
+def test_samples_follow_the_reference_distribution(vocab: int, fields: dict[str, Any]) -> None:
     row = random_logits(1, vocab, seed=vocab, scale=1.5)[0]
     params = SamplingParams(**fields)
     expected = reference(row, params)
     found = sampled_distribution(row, params)
     assert set(np.flatnonzero(found)) <= set(np.flatnonzero(expected))
-    # Each token has one tile of the uniforms, so it is off by one at either end at the most.
+    # Each token has one interval of the uniforms, so it is off by at most one at either end.
     assert np.abs(found - expected).max() <= 2 / NUM_SAMPLES
 
 
@@ -108,7 +108,7 @@ def test_seeded_requests_follow_the_distribution() -> None:
     assert chi_square < 35, "above the 99.97th percentile of 11 degrees of freedom"
 
 
-def test_top_p_looks_beyond_the_first_candidates() -> None:
+def test_top_p_can_keep_more_tokens_than_the_first_tiles_hold() -> None:
     row = random_logits(1, 2000, seed=4, scale=0.1)[0]
     params = SamplingParams(top_p=0.9)
     uniforms = np.random.default_rng(5).random((NUM_SAMPLES, NUM_UNIFORMS))
@@ -121,7 +121,7 @@ def test_top_p_looks_beyond_the_first_candidates() -> None:
 
 
 @pytest.mark.parametrize("uniform", [0.0, np.nextafter(1, 0)])
-def test_the_ends_of_the_uniforms_draw_likely_tokens(uniform: float) -> None:
+def test_extreme_uniforms_give_possible_tokens(uniform: float) -> None:
     row = np.full(600, -np.inf, np.float32)
     row[[5, 300, 400]] = 0.0
     params = SamplingParams()
@@ -153,7 +153,7 @@ def test_rows_can_repeat_and_skip() -> None:
     assert chosen(logits, sequences, [2, 2, 0, 2]) == best[[2, 2, 0, 2]].tolist()
 
 
-def test_biases_of_sequences_on_the_same_row_are_kept_apart() -> None:
+def test_biases_of_sequences_that_share_a_row_do_not_mix() -> None:
     logits = random_logits(2, 300)
     sequences = [make(temperature=0.0, logit_bias={i: 100.0} if i else {}) for i in range(5)]
     best = logits.argmax(1)
@@ -172,7 +172,7 @@ def test_biases_of_sequences_on_the_same_row_are_kept_apart() -> None:
     ],
     ids=str,
 )
-def test_penalties_are_the_reference_ones(fields: dict[str, float]) -> None:
+def test_penalties_equal_the_reference(fields: dict[str, float]) -> None:
     prompt, answer = [1, 2, 2, 7], [3, 3, 3, 2, 9]
     logits = random_logits(1, 12, seed=5, scale=1.0)
     params = SamplingParams(temperature=0.0, **fields)
@@ -184,7 +184,7 @@ def test_penalties_are_the_reference_ones(fields: dict[str, float]) -> None:
         )
     for token in set(answer):
         expected[token] -= params.frequency_penalty * answer.count(token) + params.presence_penalty
-    # A dominant token that is not penalised at all makes the value of each other one visible.
+    # One more token, without a penalty, wins unless the tested one has a higher logit.
     for token in range(12):
         for margin, wins in ((0.01, True), (-0.01, False)):
             shifted = np.append(logits[0], np.float32(expected[token] - margin))
@@ -193,7 +193,7 @@ def test_penalties_are_the_reference_ones(fields: dict[str, float]) -> None:
             assert (chosen(shifted[None], [sequence]) == [token]) is wins
 
 
-def test_penalties_count_on_as_tokens_come() -> None:
+def test_penalties_count_new_tokens() -> None:
     sequence = make([1], temperature=0.0, frequency_penalty=1.0)
     logits = np.array([[0.0, 2.5, 1.9]], np.float32)
     tokens = []
@@ -205,13 +205,13 @@ def test_penalties_count_on_as_tokens_come() -> None:
     assert tokens == [1, 2, 1, 2, 1, 0]
 
 
-def test_penalties_shape_random_choices() -> None:
+def test_penalties_change_random_choices() -> None:
     logits = np.array([[5.0, 5.0, -9.0]], np.float32)
     sequences = [make([0], [1, 1], seed=i, frequency_penalty=2.0, top_p=0.5) for i in range(50)]
     assert set(chosen(logits, sequences, [0] * 50)) == {0}
 
 
-def test_a_bias_moves_the_logits_of_its_tokens_alone() -> None:
+def test_a_bias_changes_the_logits_of_its_tokens_only() -> None:
     logits = np.array([[1.0, 3.0, 2.0, 0.0]], np.float32)
     for bias, expected in (
         ({}, 1),
@@ -248,7 +248,7 @@ def test_min_tokens_changes_nothing_without_end_tokens() -> None:
     assert chosen(logits, [make(temperature=0.0, min_tokens=5)]) == [int(logits.argmax())]
 
 
-def test_nothing_but_end_tokens_is_still_a_choice() -> None:
+def test_end_tokens_are_chosen_if_there_are_no_others() -> None:
     sequences = [make(temperature=t, min_tokens=5) for t in (0.0, 1.0)]
     for sequence in sequences:
         sequence.request.end_token_ids = frozenset(range(4))
@@ -274,7 +274,7 @@ def test_a_seed_gives_the_same_tokens_wherever_its_row_is() -> None:
         assert chosen(block, sequences, order)[position] == alone[step]
 
 
-def test_each_choice_of_a_seeded_request_has_its_own_numbers() -> None:
+def test_each_choice_of_a_seeded_request_has_its_own_random_numbers() -> None:
     row = np.zeros((1, 1000), np.float32)
     parent = make(seed=5, n=4)
     children = [EngineSequence(parent.request, index) for index in (1, 2, 3)]
@@ -312,7 +312,7 @@ def test_a_batch_larger_than_one_block_of_work() -> None:
 
 
 @pytest.mark.parametrize("num_top", [0, 1, 5, 20])
-def test_logprobs_are_log_softmax_before_any_shaping(num_top: int) -> None:
+def test_logprobs_are_log_softmax_without_logits_processors(num_top: int) -> None:
     logits = random_logits(4, 300, seed=8)
     fields = [{"temperature": 0.0}, {"top_k": 5}, {"temperature": 0.2}, {"frequency_penalty": 2.0}]
     sequences = [make([1], [2], logprobs=num_top, **f) for f in fields]
@@ -340,7 +340,7 @@ def test_no_logprobs_unless_asked_for() -> None:
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_a_row_without_usable_logits_is_told_and_the_others_go_on(bad: float) -> None:
+def test_a_row_without_usable_logits_gives_no_token_and_others_do(bad: float) -> None:
     logits = random_logits(6, 300)
     best = logits.argmax(1).tolist()
     logits[1] = logits[3] = logits[5] = bad
@@ -358,7 +358,7 @@ def test_a_row_without_usable_logits_is_told_and_the_others_go_on(bad: float) ->
     assert chosen(logits, sequences) == [best[0], None, best[2], None, best[4], None]
 
 
-def test_some_impossible_tokens_are_never_drawn() -> None:
+def test_impossible_tokens_are_never_sampled() -> None:
     row = np.full((1, 500), -np.inf, np.float32)
     row[0, [3, 260, 499]] = [0.0, 1.0, 2.0]
     sequences = [make(seed=i, top_p=0.99, min_p=0.001) for i in range(60)]
@@ -380,7 +380,7 @@ def test_some_impossible_tokens_are_never_drawn() -> None:
     ],
     ids=str,
 )
-def test_extreme_parameters_harm_nobody(fields: dict[str, float]) -> None:
+def test_extreme_parameters_do_not_affect_other_rows(fields: dict[str, float]) -> None:
     logits = random_logits(2, 300)
     logits[:, 0] = 0.0
     tokens = chosen(logits, [make([0, 1, 2], [3], **fields), make(temperature=0.0)])

@@ -1,4 +1,4 @@
-"""Answers that must follow a form, in the engine: whatever else is in the batch, and how."""
+"""Constrained answers in the engine: with any sampling method and any batch."""
 
 import json
 from collections.abc import Callable
@@ -57,7 +57,7 @@ def params(max_tokens: int | None = 200, **fields: Any) -> SamplingParams:
 def answer_of(
     table: ByteTable, outputs: list[SequenceOutput], request: EngineRequest, index: int = 0
 ) -> Any:
-    """The JSON of one choice, which ended by itself."""
+    """The parsed JSON of one choice, which must have ended with an end token."""
     tokens = tokens_of(outputs, request, index)
     assert tokens[-1] in ENDS
     found = json.loads(table.decode(tokens))
@@ -87,7 +87,7 @@ def answer_of(
     ],
     ids=str,
 )
-def test_every_way_of_sampling_keeps_to_the_form(
+def test_every_sampling_method_follows_the_constraint(
     make_engine: MakeEngine,
     table: ByteTable,
     constraint: GrammarConstraint,
@@ -101,7 +101,7 @@ def test_every_way_of_sampling_keeps_to_the_form(
     assert len(answers) == 6
 
 
-def test_others_in_the_batch_are_not_touched(
+def test_other_requests_in_the_batch_are_not_constrained(
     make_engine: MakeEngine,
     table: ByteTable,
     constraint: GrammarConstraint,
@@ -151,7 +151,7 @@ def test_batching_and_preemption_do_not_change_an_answer(
         assert engine.stats.preemptions > 0
 
 
-def test_each_choice_follows_the_form_on_its_own(
+def test_each_choice_follows_the_constraint_on_its_own(
     make_engine: MakeEngine, table: ByteTable, constraint: GrammarConstraint, prompts: Prompts
 ) -> None:
     engine = make_engine()
@@ -162,7 +162,7 @@ def test_each_choice_follows_the_form_on_its_own(
     assert len(set(answers)) > 1
 
 
-def test_max_tokens_cuts_an_answer(
+def test_max_tokens_cuts_a_constrained_answer(
     make_engine: MakeEngine, table: ByteTable, constraint: GrammarConstraint, prompts: Prompts
 ) -> None:
     engine = make_engine()
@@ -172,7 +172,7 @@ def test_max_tokens_cuts_an_answer(
     assert outputs[-1].finish_reason == "length"
 
 
-def test_an_abort_in_mid_answer_leaves_the_others(
+def test_an_abort_does_not_affect_other_requests(
     make_engine: MakeEngine, table: ByteTable, constraint: GrammarConstraint, prompts: Prompts
 ) -> None:
     engine = make_engine()
@@ -188,7 +188,7 @@ def test_an_abort_in_mid_answer_leaves_the_others(
     )
 
 
-def test_log_probabilities_are_the_models_own(
+def test_log_probabilities_ignore_the_constraint(
     make_engine: MakeEngine, table: ByteTable, prompts: Prompts
 ) -> None:
     engine = make_engine()
@@ -202,7 +202,7 @@ def test_log_probabilities_are_the_models_own(
     assert table.decode(tokens_of(outputs, bound)) == "7"
 
 
-def test_min_tokens_gives_way_where_the_answer_is_complete(
+def test_min_tokens_is_ignored_once_the_answer_is_complete(
     make_engine: MakeEngine, table: ByteTable, prompts: Prompts
 ) -> None:
     engine = make_engine()
@@ -223,7 +223,7 @@ def test_a_beam_search_cannot_be_constrained(make_engine: MakeEngine) -> None:
 
 
 class Fragile:
-    """Allows everything, and is too complex after two tokens."""
+    """Allows everything, and fails as too complex after two tokens."""
 
     def __init__(self) -> None:
         self.num_tokens = 0
@@ -240,7 +240,7 @@ class Fragile:
         return Fragile()
 
 
-def test_a_form_that_becomes_too_complex_fails_only_its_own_request(
+def test_a_constraint_that_becomes_too_complex_fails_only_its_request(
     make_engine: MakeEngine, prompts: Prompts, greedy: Prompts
 ) -> None:
     engine = make_engine()
@@ -253,7 +253,7 @@ def test_a_form_that_becomes_too_complex_fails_only_its_own_request(
     assert generate(engine, [prompts[10]], params(30, ignore_eos=True)) == [greedy[10][:30]]
 
 
-def test_a_failed_step_takes_its_requests_and_no_more(
+def test_a_failed_step_fails_its_own_requests_only(
     make_engine: MakeEngine,
     table: ByteTable,
     constraint: GrammarConstraint,

@@ -1,4 +1,4 @@
-"""Mapped weights that somebody overwrites. In processes of their own: SIGBUS would end this one."""
+"""Mapped weights that are overwritten; some tests need a process that SIGBUS may end."""
 
 import gc
 import mmap
@@ -87,7 +87,7 @@ def test_a_lease_ends_with_its_model(model: Path) -> None:
     assert is_mapped(weights_of(model))
     del loaded
     gc.collect()
-    # A writer is the proof: nobody is left who would make way for it.
+    # With a lease left, the writer would wait, as nothing makes way for it.
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(FileLease, "look", lambda _: None)
         weights_of(model).write_bytes(b"")
@@ -104,7 +104,7 @@ def test_two_leases_on_one_file_both_make_way(tmp_path: Path) -> None:
     assert [lease.is_held for lease in leases] == [False, False]
 
 
-def test_pages_that_were_forgotten_come_again(tmp_path: Path) -> None:
+def test_pages_that_were_given_back_are_read_again(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(os.urandom(100_000))
     lease = FileLease(path)

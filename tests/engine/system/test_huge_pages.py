@@ -1,4 +1,4 @@
-"""Huge pages under memory that steps read, on kernels that have them."""
+"""Huge pages for memory that every step reads, on kernels that have them."""
 
 import logging
 import mmap
@@ -42,14 +42,14 @@ def kilobytes(address: int, key: str) -> int:
 
 
 def mapped(num_huge: int) -> tuple[mmap.mmap, np.ndarray]:
-    """A mapping which no neighbour becomes a part of, as its flags differ, and its bytes."""
+    """A mapping and its bytes; its flags keep the kernel from merging it with a neighbour."""
     memory = mmap.mmap(-1, num_huge * HUGE_PAGE_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     memory.madvise(mmap.MADV_DONTDUMP)
     return memory, np.frombuffer(memory, np.uint8)
 
 
 def write_small_pages(memory: mmap.mmap, data: np.ndarray, values: np.ndarray | int) -> None:
-    """Write, also where the setting is "always", to pages that may become huge ones later."""
+    """Write to small pages, even with the setting "always", which may become huge ones later."""
     memory.madvise(mmap.MADV_NOHUGEPAGE)
     data[:] = values
     memory.madvise(mmap.MADV_HUGEPAGE)
@@ -57,7 +57,7 @@ def write_small_pages(memory: mmap.mmap, data: np.ndarray, values: np.ndarray | 
 
 @pytest.mark.skipif(
     tuple(int(part) for part in platform.release().split(".")[:2]) < (6, 1),
-    reason="a kernel that does not collapse pages when asked to",
+    reason="a kernel without MADV_COLLAPSE",
 )
 def test_memory_in_use_goes_to_huge_pages_and_keeps_its_contents() -> None:
     memory, data = mapped(8)
@@ -69,7 +69,7 @@ def test_memory_in_use_goes_to_huge_pages_and_keeps_its_contents() -> None:
     assert np.array_equal(data, values)
 
 
-def test_memory_that_is_not_all_in_use_takes_no_more() -> None:
+def test_memory_that_is_only_partly_used_does_not_grow() -> None:
     memory, data = mapped(8)
     write_small_pages(memory, data[:: 2 * mmap.PAGESIZE], 1)
     before = kilobytes(data.ctypes.data, "Rss")
@@ -77,7 +77,7 @@ def test_memory_that_is_not_all_in_use_takes_no_more() -> None:
     assert kilobytes(data.ctypes.data, "Rss") == before
 
 
-def test_nothing_is_done_where_the_system_wants_no_huge_pages(tmp_path: Path) -> None:
+def test_nothing_happens_if_the_system_forbids_huge_pages(tmp_path: Path) -> None:
     memory, data = mapped(4)
     write_small_pages(memory, data, 1)
     setting = tmp_path / "enabled"

@@ -30,7 +30,7 @@ def tune(folder: Path, stated: Properties, **fields: Any) -> Properties:
 
 
 class Machine:
-    """Instead of measuring: the seconds of a step with some properties, 1.0 for all others."""
+    """In place of measuring: the seconds of a step with some properties, 1.0 with all others."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, times_s: list[tuple[Properties, float]]):
         self.tried: list[Properties] = []
@@ -56,7 +56,7 @@ class Machine:
 
 @pytest.fixture
 def folder(model_f32: Path, tmp_path: Path) -> Path:
-    """The model in a folder of its own, which nobody has tuned."""
+    """The model in a folder of its own, without saved choices."""
     shutil.copytree(model_f32, tmp_path / "model")
     (tmp_path / "model" / SAVED_FILE).unlink(missing_ok=True)
     return tmp_path / "model"
@@ -78,7 +78,7 @@ def test_a_gain_that_may_be_noise_changes_nothing(
     assert tune(folder, U8) == {}
 
 
-def test_what_the_user_states_is_never_changed(
+def test_properties_that_the_user_states_are_never_changed(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stated = {**U8, "EXECUTION_MODE_HINT": "ACCURACY", "KEY_CACHE_QUANT_MODE": "BY_CHANNEL"}
@@ -98,7 +98,7 @@ def test_by_token_keys_are_for_8_bits_only(folder: Path, monkeypatch: pytest.Mon
     assert len(machine.tried) == 2
 
 
-def test_a_cache_of_16_bits_is_a_candidate_where_nobody_states_the_cache(
+def test_a_cache_of_16_bits_is_tried_unless_the_user_states_the_cache(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine = Machine(monkeypatch, [(WIDE, 0.5)])
@@ -118,7 +118,7 @@ def test_short_memory_keeps_the_cache_of_8_bits(
     machine = Machine(monkeypatch, [(WIDE, 0.5)])
     assert tune(folder, {}, cache_size=1, max_num_seqs=10_000) == {}
     assert WIDE not in machine.tried
-    # Another bound is another case, for which that choice does not hold.
+    # With another limit the saved choice does not apply.
     assert tune(folder, {}, cache_size=1, max_num_seqs=4) == WIDE
 
 
@@ -131,7 +131,7 @@ def test_a_cache_that_does_not_fit_is_refused_before_anything_is_measured(
     assert machine.now_s == 0
 
 
-def test_a_candidate_that_does_not_run_is_left_out(
+def test_a_candidate_that_does_not_run_is_skipped(
     folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -173,7 +173,7 @@ def test_an_interrupted_tuning_is_not_kept(folder: Path, monkeypatch: pytest.Mon
     assert not (folder / SAVED_FILE).exists()
 
 
-def test_progress_is_told_before_each_measurement(
+def test_progress_is_reported_before_each_measurement(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine = Machine(monkeypatch, [])
@@ -303,7 +303,7 @@ def tuned_engine(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LLME
     engine.close()
 
 
-def test_a_real_engine_measures_and_tells(tuned_engine: LLMEngine, folder: Path) -> None:
+def test_a_real_engine_is_tuned_and_says_so(tuned_engine: LLMEngine, folder: Path) -> None:
     (entry,) = json.loads((folder / SAVED_FILE).read_text())
     status = tuned_engine.status
     assert status["device"] == "CPU"
