@@ -4,21 +4,17 @@ import asyncio
 from collections.abc import Iterable
 
 from calculators.llm.best_of import BestOf
-from calculators.output_parsers import OutputFormat
+from calculators.output_parsers import OUTPUT_FORMAT, OutputFormat
+from calculators.tags import TEXT, TOKENS
 from calculators.text.byte_table import ByteTable
 from calculators.text.choice_decoder import ChoiceDecoder
 from calculators.text.stop_strings import make_matcher
 from calculators.text.token_logprobs import describe_prompt
-from calculators.text.tokenizer import Tokenizer
-from server.graph import Calculator, Contract, OpenContext, ProcessContext, Tag
+from calculators.text.tokenizer import TOKENIZER
+from server.graph import Calculator, Contract, OpenContext, ProcessContext
 from server.payloads import GenerationRequest, TextChunk, TokenChunk, TokenLogprobs
 
 __all__ = ["DetokenizerCalculator"]
-
-TOKENS = Tag("TOKENS", TokenChunk)
-TEXT = Tag("TEXT", TextChunk)
-TOKENIZER = Tag("TOKENIZER", Tokenizer)
-OUTPUT_FORMAT = Tag("OUTPUT_FORMAT", OutputFormat, optional=True)
 
 
 class DetokenizerCalculator(Calculator):
@@ -31,7 +27,9 @@ class DetokenizerCalculator(Calculator):
     """
 
     contract = Contract(
-        inputs=(TOKENS,), outputs=(TEXT,), input_side_packets=(TOKENIZER, OUTPUT_FORMAT)
+        inputs=(TOKENS,),
+        outputs=(TEXT,),
+        input_side_packets=(TOKENIZER, OUTPUT_FORMAT.as_optional()),
     )
 
     def open(self, cc: OpenContext) -> None:

@@ -38,7 +38,7 @@ class HttpLLMCalculatorOptions(LLMCalculatorOptions):
         return [*problems, *super()._find_problems()]
 
 
-class HttpLLMCalculator(Subgraph):
+class HttpLLMCalculator(Subgraph[HttpLLMCalculatorOptions]):
     """Stands for the nodes of an LLM graph, as one node of a Model Server graph.
 
     The side packets are those that Model Server itself makes; here nothing needs to come in.
@@ -51,7 +51,6 @@ class HttpLLMCalculator(Subgraph):
             Tag("LLM_NODE_RESOURCES", object, optional=True),
             Tag("LLM_NODE_EXECUTION_CONTEXTS", object, optional=True),
         ),
-        options=HttpLLMCalculatorOptions,
     )
 
     def expand(self, node_name: str, options: HttpLLMCalculatorOptions) -> GraphConfig:

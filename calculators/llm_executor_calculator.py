@@ -10,11 +10,12 @@ from calculators.guided import GrammarCompiler, GrammarConstraint, answer_gramma
 from calculators.inference.model_cache import with_cache_dir
 from calculators.llm.generation_limits import GenerationLimits
 from calculators.llm.llm_options import LLMCalculatorOptions, parse_plugin_config
-from calculators.output_parsers import OutputFormat, guided_tool_parsers
-from calculators.text.tokenizer import Tokenizer
+from calculators.output_parsers import OUTPUT_FORMAT, OutputFormat, guided_tool_parsers
+from calculators.tags import MODEL_LIMITS, PROMPT, TOKENS
+from calculators.text.tokenizer import TOKENIZER
 from server.engine import AsyncLLMEngine, EngineConfig
 from server.errors import ConfigError, InvalidRequestError
-from server.graph import Calculator, Contract, OpenContext, OutputStream, ProcessContext, Tag
+from server.graph import Calculator, Contract, OpenContext, ProcessContext
 from server.payloads import (
     LoadOptions,
     ModelLimits,
@@ -23,14 +24,8 @@ from server.payloads import (
     TokenizedPrompt,
 )
 
-PROMPT = Tag("PROMPT", TokenizedPrompt)
-TOKENS = Tag("TOKENS", TokenChunk)
-TOKENIZER = Tag("TOKENIZER", Tokenizer, optional=True)
-OUTPUT_FORMAT = Tag("OUTPUT_FORMAT", OutputFormat, optional=True)
-MODEL_LIMITS = Tag("MODEL_LIMITS", ModelLimits, optional=True)
 
-
-class LLMExecutorCalculator(Calculator):
+class LLMExecutorCalculator(Calculator[LLMCalculatorOptions]):
     """Generates tokens with continuous batching over paged attention on OpenVINO.
 
     With the side packet TOKENIZER answers can be made to follow a form, and with OUTPUT_FORMAT
@@ -40,9 +35,8 @@ class LLMExecutorCalculator(Calculator):
     contract: ClassVar[Contract] = Contract(
         inputs=(PROMPT,),
         outputs=(TOKENS,),
-        input_side_packets=(TOKENIZER, OUTPUT_FORMAT),
+        input_side_packets=(TOKENIZER.as_optional(), OUTPUT_FORMAT.as_optional()),
         output_side_packets=(MODEL_LIMITS,),
-        options=LLMCalculatorOptions,
         opens_alone=True,
     )
 
@@ -51,7 +45,7 @@ class LLMExecutorCalculator(Calculator):
 
     def open(self, cc: OpenContext) -> None:
         """Load and compile the model; raises ModelLoadError or ConfigError."""
-        options = cc.options(LLMCalculatorOptions)
+        options = self.options
         self._format = OutputFormat()
         if cc.has_side_packet(OUTPUT_FORMAT):
             self._format = cc.side_packet(OUTPUT_FORMAT)
@@ -73,6 +67,7 @@ class LLMExecutorCalculator(Calculator):
                 enable_prefix_caching=options.enable_prefix_caching,
                 target_inter_token_latency_ms=options.target_inter_token_latency_ms,
                 auto_tune=options.auto_tune and cc.service(LoadOptions).auto_tune,
+                on_progress=cc.progress,
             )
         )
         self._resources.callback(self._engine.close)
@@ -96,24 +91,9 @@ class LLMExecutorCalculator(Calculator):
             self._resources.callback(self._compiler.close)
 
     async def process(self, cc: ProcessContext) -> None:
-        """Generate for each prompt; leaving early, however it happens, aborts the request."""
+        """Generate for one prompt; leaving early, however it happens, aborts the request."""
+        prompt = await cc.receive(PROMPT)
         tokens = cc.output(TOKENS)
-        async for prompt in cc.input(PROMPT):
-            await self._generate(prompt, tokens)
-
-    def close(self) -> None:
-        """Stop the engine and free the model."""
-        self._resources.close()
-
-    def health(self) -> str | None:
-        """Why the engine cannot serve, if it failed."""
-        return self._engine.failure
-
-    def status(self) -> Mapping[str, object]:
-        """The device, its properties, and the kernels that the model runs on."""
-        return self._engine.status
-
-    async def _generate(self, prompt: TokenizedPrompt, tokens: OutputStream[TokenChunk]) -> None:
         request = prompt.request
         prompt = self._limits.truncate(prompt)
         params = self._limits.resolve(prompt)
@@ -146,6 +126,18 @@ class LLMExecutorCalculator(Calculator):
                 )
         finally:
             self._engine.abort(generation.request.request_id)
+
+    def close(self) -> None:
+        """Stop the engine and free the model."""
+        self._resources.close()
+
+    def health(self) -> str | None:
+        """Why the engine cannot serve, if it failed."""
+        return self._engine.failure
+
+    def status(self) -> Mapping[str, object]:
+        """The device, its properties, and the kernels that the model runs on."""
+        return self._engine.status
 
     def _check_guidance(self, cc: OpenContext) -> None:
         parser = self._format.tool_parser

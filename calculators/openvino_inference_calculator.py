@@ -19,16 +19,13 @@ from calculators.inference.model_ports import ModelPorts
 from calculators.inference.openvino_tensors import from_openvino, to_openvino
 from calculators.inference.shape_options import parse_batch_size, parse_layouts, parse_shapes
 from calculators.llm.llm_options import parse_plugin_config
+from calculators.tags import INFER_REQUEST, INFER_RESPONSE, SIGNATURE
 from server.errors import InvalidRequestError, ModelLoadError
-from server.graph import Calculator, Contract, OpenContext, ProcessContext, Tag, UInt64
-from server.payloads import InferRequest, InferResponse
-from server.tensors import ModelSignature, Tensor
+from server.graph import Calculator, Contract, OpenContext, ProcessContext, UInt64
+from server.payloads import InferResponse
+from server.tensors import Tensor
 
 __all__ = ["OpenVINOInferenceCalculator", "OpenVINOInferenceCalculatorOptions"]
-
-INFER_REQUEST = Tag("INFER_REQUEST", InferRequest)
-INFER_RESPONSE = Tag("INFER_RESPONSE", InferResponse)
-SIGNATURE = Tag("SIGNATURE", ModelSignature, optional=True)
 
 MAX_NIREQ = 1024
 
@@ -73,14 +70,13 @@ class OpenVINOInferenceCalculatorOptions:
         )
 
 
-class OpenVINOInferenceCalculator(Calculator):
+class OpenVINOInferenceCalculator(Calculator[OpenVINOInferenceCalculatorOptions]):
     """Runs a model on OpenVINO: INFER_REQUEST in, INFER_RESPONSE out."""
 
     contract = Contract(
         inputs=(INFER_REQUEST,),
         outputs=(INFER_RESPONSE,),
         output_side_packets=(SIGNATURE,),
-        options=OpenVINOInferenceCalculatorOptions,
     )
 
     def __init__(self) -> None:
@@ -88,7 +84,7 @@ class OpenVINOInferenceCalculator(Calculator):
 
     def open(self, cc: OpenContext) -> None:
         """Compile the model; raises ModelLoadError."""
-        options = cc.options(OpenVINOInferenceCalculatorOptions)
+        options = self.options
         self._file = find_model_file(cc.resolve(options.models_path))
         settings = options.settings()
         properties = with_cache_dir(settings.plugin_config, cc.cache_dir)
@@ -104,15 +100,15 @@ class OpenVINOInferenceCalculator(Calculator):
 
     async def process(self, cc: ProcessContext) -> None:
         """Run the model on the tensors of each request, beside those of other requests."""
-        async for request in cc.input(INFER_REQUEST):
-            for name in request.parameters:
-                raise InvalidRequestError(
-                    f"the parameter {name[:100]!r} is unknown to this model", "parameters"
-                )
-            inputs = self._ports.sort_inputs(request.inputs)
-            outputs = self._ports.find_outputs(request.outputs)
-            response = await self._pool.run(partial(self._infer, inputs, outputs))
-            await cc.output(INFER_RESPONSE).send(response)
+        request = await cc.receive(INFER_REQUEST)
+        for name in request.parameters:
+            raise InvalidRequestError(
+                f"the parameter {name[:100]!r} is unknown to this model", "parameters"
+            )
+        inputs = self._ports.sort_inputs(request.inputs)
+        outputs = self._ports.find_outputs(request.outputs)
+        response = await self._pool.run(partial(self._infer, inputs, outputs))
+        await cc.send(INFER_RESPONSE, response)
 
     def close(self) -> None:
         """Free the model."""

@@ -6,23 +6,20 @@ from pathlib import Path
 from typing import ClassVar
 
 from calculators.output_parsers import (
+    OUTPUT_FORMAT,
     OutputFormat,
     ParsedDelta,
     ParsedOutput,
     find_parser_problems,
 )
+from calculators.tags import PROMPT, TEXT
 from calculators.text.chat_template import find_template_texts
-from calculators.text.tokenizer import Tokenizer
+from calculators.text.tokenizer import TOKENIZER
 from server.errors import ModelLoadError
-from server.graph import Calculator, Contract, OpenContext, ProcessContext, Tag
+from server.graph import Calculator, Contract, OpenContext, ProcessContext
 from server.payloads import TextChunk, TokenizedPrompt
 
 __all__ = ["OutputParserCalculator", "OutputParserCalculatorOptions"]
-
-PROMPT = Tag("PROMPT", TokenizedPrompt)
-TEXT = Tag("TEXT", TextChunk)
-TOKENIZER = Tag("TOKENIZER", Tokenizer)
-OUTPUT_FORMAT = Tag("OUTPUT_FORMAT", OutputFormat)
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +39,7 @@ class OutputParserCalculatorOptions:
             raise ValueError("; ".join(problems))
 
 
-class OutputParserCalculator(Calculator):
+class OutputParserCalculator(Calculator[OutputParserCalculatorOptions]):
     """Splits TEXT into content, reasoning and tool calls, by the request that PROMPT carries.
 
     The side packet OUTPUT_FORMAT tells the detokenizer which special tokens to leave in the text.
@@ -53,25 +50,26 @@ class OutputParserCalculator(Calculator):
         outputs=(TEXT,),
         input_side_packets=(TOKENIZER,),
         output_side_packets=(OUTPUT_FORMAT,),
-        options=OutputParserCalculatorOptions,
     )
 
     def open(self, cc: OpenContext) -> None:
         """Choose the parsers."""
-        options = cc.options(OutputParserCalculatorOptions)
-        template = _read_template(cc.side_packet(TOKENIZER).models_path)
-        self._format = OutputFormat.choose(options.tool_parser, options.reasoning_parser, template)
+        self._format = OutputFormat.choose(
+            self.options.tool_parser,
+            self.options.reasoning_parser,
+            _read_template(cc.side_packet(TOKENIZER).models_path),
+        )
         cc.set_side_packet(OUTPUT_FORMAT, self._format)
         logger.info("Node %r: %s", cc.node_name, self._format)
 
     async def process(self, cc: ProcessContext) -> None:
         """Parse every choice of one request."""
+        prompt = await cc.receive(PROMPT)
+        num_choices = prompt.request.sampling.get("n", 1)
+        choices = [_Choice(self._format, prompt) for _ in range(num_choices)]
         output = cc.output(TEXT)
-        async for prompt in cc.input(PROMPT):
-            num_choices = prompt.request.sampling.get("n", 1)
-            choices = [_Choice(self._format, prompt) for _ in range(num_choices)]
-            async for chunk in cc.input(TEXT):
-                await output.send(choices[chunk.index].parse(chunk))
+        async for chunk in cc.input(TEXT):
+            await output.send(choices[chunk.index].parse(chunk))
 
 
 def _read_template(models_path: Path) -> str:

@@ -4,17 +4,16 @@ from server.graph import Calculator, Contract, ProcessContext, Tag
 
 __all__ = ["PassThroughCalculator"]
 
-ANY_IN: Tag[object] = Tag("", object)
-ANY_OUT: Tag[object] = Tag("", object)
+ANYTHING: Tag[object] = Tag("", object)
 
 
 class PassThroughCalculator(Calculator):
     """Passes packets of any type on unchanged."""
 
-    contract = Contract(inputs=(ANY_IN,), outputs=(ANY_OUT,))
+    contract = Contract(inputs=(ANYTHING,), outputs=(ANYTHING,))
 
     async def process(self, cc: ProcessContext) -> None:
         """Pass on the packets of one request."""
-        output = cc.output(ANY_OUT)
-        async for packet in cc.input(ANY_IN):
+        output = cc.output(ANYTHING)
+        async for packet in cc.input(ANYTHING):
             await output.send(packet)

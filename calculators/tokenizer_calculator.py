@@ -5,16 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from calculators.text.tokenizer import Tokenizer
+from calculators.tags import GENERATION_REQUEST, PROMPT
+from calculators.text.tokenizer import TOKENIZER, Tokenizer
 from server.errors import InvalidRequestError
-from server.graph import Calculator, Contract, OpenContext, ProcessContext, Tag
+from server.graph import Calculator, Contract, OpenContext, ProcessContext
 from server.payloads import GenerationRequest, TokenizedPrompt
 
 __all__ = ["TokenizerCalculator", "TokenizerCalculatorOptions"]
-
-GENERATION_REQUEST = Tag("GENERATION_REQUEST", GenerationRequest)
-PROMPT = Tag("PROMPT", TokenizedPrompt)
-TOKENIZER = Tag("TOKENIZER", Tokenizer)
 
 MAX_TOKEN_ID = 2**31 - 1
 # Rendering and encoding this much takes about half a millisecond of the event loop.
@@ -30,7 +27,7 @@ class TokenizerCalculatorOptions:
     models_path: str
 
 
-class TokenizerCalculator(Calculator):
+class TokenizerCalculator(Calculator[TokenizerCalculatorOptions]):
     """Turns GENERATION_REQUEST into PROMPT: chat template, then token ids.
 
     A chat is rendered by the model's chat template, which writes the special tokens itself; a
@@ -38,26 +35,22 @@ class TokenizerCalculator(Calculator):
     """
 
     contract = Contract(
-        inputs=(GENERATION_REQUEST,),
-        outputs=(PROMPT,),
-        output_side_packets=(TOKENIZER,),
-        options=TokenizerCalculatorOptions,
+        inputs=(GENERATION_REQUEST,), outputs=(PROMPT,), output_side_packets=(TOKENIZER,)
     )
 
     def open(self, cc: OpenContext) -> None:
         """Load tokenizer and chat template; without a template, completions still work."""
-        models_path = cc.resolve(cc.options(TokenizerCalculatorOptions).models_path)
-        self._tokenizer = Tokenizer(models_path)
+        self._tokenizer = Tokenizer(cc.resolve(self.options.models_path))
         cc.set_side_packet(TOKENIZER, self._tokenizer)
 
     async def process(self, cc: ProcessContext) -> None:
         """Make the prompt of one request."""
-        async for request in cc.input(GENERATION_REQUEST):
-            if _is_small(request):
-                prompt = self._make_prompt(request)
-            else:
-                prompt = await asyncio.to_thread(self._make_prompt, request)
-            await cc.output(PROMPT).send(prompt)
+        request = await cc.receive(GENERATION_REQUEST)
+        if _is_small(request):
+            prompt = self._make_prompt(request)
+        else:
+            prompt = await asyncio.to_thread(self._make_prompt, request)
+        await cc.send(PROMPT, prompt)
 
     def _make_prompt(self, request: GenerationRequest) -> TokenizedPrompt:
         if request.messages is not None:

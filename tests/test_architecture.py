@@ -87,7 +87,12 @@ PACKAGE_LAYERS: dict[str, set[str]] = {
         "server.payloads",
         "server.version",
     },
-    "calculators.text": {"calculators.inference", "server.errors", "server.payloads"},
+    "calculators.text": {
+        "calculators.inference",
+        "server.errors",
+        "server.graph",
+        "server.payloads",
+    },
     "calculators.llm": {"server.errors", "server.graph", "server.payloads"},
     "calculators.inference": {"server.errors", "server.tensors", "server.openvino_core"},
     "calculators.guided": {
@@ -141,6 +146,7 @@ FILE_LAYERS: dict[str, set[str]] = {
     "calculators.openvino_inference_calculator": NODE | {"server.tensors"},
     "calculators.output_parser_calculator": NODE,
     "calculators.pass_through_calculator": NODE,
+    "calculators.tags": {"server.graph", "server.payloads", "server.tensors"},
     "calculators.tokenizer_calculator": NODE,
     "export_models": set(),
     "export_models.arguments": EXPORT,

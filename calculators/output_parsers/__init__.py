@@ -6,7 +6,7 @@ For the calculators, and for plug-ins that add a family: subclass ModelFamily.
 from calculators.output_parsers.block_tool_parser import BlockToolParser, Call
 from calculators.output_parsers.json_tool_parser import JsonToolParser
 from calculators.output_parsers.model_family import ModelFamily
-from calculators.output_parsers.output_format import OutputFormat
+from calculators.output_parsers.output_format import OUTPUT_FORMAT, OutputFormat
 from calculators.output_parsers.output_parser import CallFrame, ReasoningParser, ToolParser
 from calculators.output_parsers.parsed_output import ParsedDelta, ParsedOutput
 from calculators.output_parsers.registry import (
@@ -19,6 +19,7 @@ from calculators.output_parsers.tagged_reasoning import TaggedReasoningParser
 
 __all__ = [
     "NO_PARSER",
+    "OUTPUT_FORMAT",
     "BlockToolParser",
     "Call",
     "CallFrame",

@@ -10,9 +10,10 @@ from calculators.output_parsers.output_parser import (
 )
 from calculators.output_parsers.parsed_output import ParsedOutput
 from calculators.output_parsers.registry import NO_PARSER, choose_parsers, families
+from server.graph import Tag
 from server.payloads import GenerationRequest, TokenizedPrompt
 
-__all__ = ["OutputFormat"]
+__all__ = ["OUTPUT_FORMAT", "OutputFormat"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +70,6 @@ class OutputFormat:
 
     def _reasoning_parser(self, request: GenerationRequest) -> type[ReasoningParser] | None:
         return self.reasoning_parser if request.messages is not None else None
+
+
+OUTPUT_FORMAT = Tag("OUTPUT_FORMAT", OutputFormat)

@@ -15,9 +15,10 @@ from calculators.text.chat_template import (
 )
 from calculators.text.text_encoder import TextEncoder
 from server.errors import InvalidRequestError, ModelLoadError
+from server.graph import Tag
 from server.payloads import TokenizerInfo
 
-__all__ = ["Tokenizer"]
+__all__ = ["TOKENIZER", "Tokenizer"]
 
 logger = logging.getLogger(__name__)
 
@@ -99,3 +100,6 @@ class Tokenizer:
         """The token that a name of a special token stands for."""
         token_ids = self.encode(name, add_special_tokens=False) if name else ()
         return token_ids[0] if len(token_ids) == 1 else None
+
+
+TOKENIZER = Tag("TOKENIZER", Tokenizer)

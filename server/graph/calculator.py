@@ -3,18 +3,22 @@
 from collections.abc import Mapping
 
 from server.graph.context import OpenContext, ProcessContext
-from server.graph.contract import NodeType
+from server.graph.contract import NodeType, OptionsT
 
 __all__ = ["Calculator"]
 
 
-class Calculator(NodeType):
+class Calculator(NodeType[OptionsT]):
     """A node of a graph. Subclass it, state the `contract`, and write `process`.
 
     One instance exists for each node of each loaded graph. `process` runs once per request, many
     requests at a time on the same instance, so what belongs to a request lives in local variables.
-    The first line of the class docstring is what `server --list_calculators` shows.
+    A subclass of `Calculator[MyOptions]` finds the node's options in `self.options`, a subclass of
+    `Calculator` has none. The first line of the class docstring is what
+    `server --list_calculators` shows.
     """
+
+    options: OptionsT
 
     def open(self, cc: OpenContext) -> None:
         """Prepare the node once per loaded graph, in a worker thread; load heavy things here.
@@ -24,11 +28,13 @@ class Calculator(NodeType):
         """
 
     async def process(self, cc: ProcessContext) -> None:
-        """Serve one request: read `cc.input(TAG)`, write `cc.output(TAG)`, return when done.
+        """Serve one request: `cc.receive(TAG)`, `cc.send(TAG, packet)`, return when done.
+
+        `cc.input(TAG)` and `cc.output(TAG)` are the streams, for inputs of many packets.
 
         The outputs end when it returns. It is cancelled when nobody wants its outputs any more, so
-        cleanup belongs in `finally`. StreamClosed may leave it; any other exception fails the
-        request.
+        cleanup belongs in `finally`. StreamClosed and EndOfStream may leave it; any other
+        exception fails the request.
         """
         raise NotImplementedError(f"{type(self).__name__} has no process()")
 

@@ -57,7 +57,7 @@ class NodeConfig:
     OVMS's graphs. A node streams here without one, so these edges are left out.
     """
 
-    calculator: str | type[NodeType]
+    calculator: str | type[NodeType[Any]]
     name: str = ""
     input_streams: tuple[str, ...] = ()
     output_streams: tuple[str, ...] = ()

@@ -11,7 +11,6 @@ from server.graph.stream import InputStream, OutputStream
 __all__ = ["OpenContext", "ProcessContext"]
 
 T = TypeVar("T")
-OptionsT = TypeVar("OptionsT")
 
 
 class _NodeContext:
@@ -21,20 +20,11 @@ class _NodeContext:
         self,
         node_name: str,
         contract: Contract,
-        options: object,
         side_packets: Mapping[str, Any],
     ) -> None:
         self.node_name = node_name
         self._contract = contract
-        self._options = options
         self._side_packets = side_packets
-
-    def options(self, options_class: type[OptionsT]) -> OptionsT:
-        """Return the node's options; `options_class` is the one that the contract names."""
-        assert isinstance(self._options, options_class), (
-            f"node {self.node_name!r} has options of type {type(self._options).__name__}"
-        )
-        return self._options
 
     def has_side_packet(self, tag: Tag[Any]) -> bool:
         """Whether graph.pbtxt connects an optional input side packet."""
@@ -57,12 +47,11 @@ class OpenContext(_NodeContext):
         self,
         node_name: str,
         contract: Contract,
-        options: object,
         side_packets: Mapping[str, Any],
         base_path: Path,
         services: Services | None = None,
     ) -> None:
-        super().__init__(node_name, contract, options, side_packets)
+        super().__init__(node_name, contract, side_packets)
         self.base_path = base_path
         self.output_side_packets: dict[str, Any] = {}
         self._services = services or Services()
@@ -110,13 +99,12 @@ class ProcessContext(_NodeContext):
         self,
         node_name: str,
         contract: Contract,
-        options: object,
         side_packets: Mapping[str, Any],
         *,
         inputs: Mapping[str, InputStream[Any]],
         outputs: Mapping[str, OutputStream[Any]],
     ) -> None:
-        super().__init__(node_name, contract, options, side_packets)
+        super().__init__(node_name, contract, side_packets)
         self._inputs = inputs
         self._outputs = outputs
 
@@ -130,23 +118,36 @@ class ProcessContext(_NodeContext):
         _check_declared(self.node_name, "outputs", self._contract, tag)
         return tag.name in self._outputs
 
+    async def receive(self, tag: Tag[T]) -> T:
+        """Return the next packet of an input: for inputs of one packet the only one.
+
+        Raises EndOfStream where no packet comes; to let it leave `process` is a normal end.
+        """
+        return await self.input(tag).receive()
+
+    async def send(self, tag: Tag[T], packet: T) -> None:
+        """Hand a packet to those that read an output; see OutputStream.send."""
+        await self.output(tag).send(packet)
+
     def input(self, tag: Tag[T]) -> InputStream[T]:
         """Return the stream at an input; an optional one that is not connected has ended."""
-        if self.has_input(tag):
+        if tag.name in self._inputs:
             return self._inputs[tag.name]
+        _check_declared(self.node_name, "inputs", self._contract, tag)
         stream = InputStream[T](f"node {self.node_name!r} input {tag.name!r}", 1)
         stream.close()
         return stream
 
     def output(self, tag: Tag[T]) -> OutputStream[T]:
         """Return the stream at an output; an optional one that is not connected drops packets."""
-        if self.has_output(tag):
+        if tag.name in self._outputs:
             return self._outputs[tag.name]
+        _check_declared(self.node_name, "outputs", self._contract, tag)
         return OutputStream[T](f"node {self.node_name!r} output {tag.name!r}", tag.type)
 
 
 def _check_declared(node_name: str, kind: str, contract: Contract, tag: Tag[Any]) -> None:
-    declared = getattr(contract, kind)
-    assert tag in declared, (
+    declared = [(each.name, each.type) for each in getattr(contract, kind)]
+    assert (tag.name, tag.type) in declared, (
         f"node {node_name!r}: tag {tag.name!r} is not among the {kind} of the contract"
     )

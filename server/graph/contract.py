@@ -2,11 +2,20 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, TypeVar
+from types import NoneType
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args, get_origin
 
-__all__ = ["Contract", "NodeType", "Tag"]
+__all__ = ["Contract", "NodeType", "OptionsT", "Tag"]
 
 T = TypeVar("T")
+
+if TYPE_CHECKING:
+    import typing_extensions
+
+    # `Calculator` alone means a calculator without options.
+    OptionsT = typing_extensions.TypeVar("OptionsT", default=None)
+else:
+    OptionsT = TypeVar("OptionsT")
 
 
 @dataclass(frozen=True)
@@ -29,21 +38,23 @@ class Tag(Generic[T]):
         # A Protocol that is not runtime_checkable says so here, not in the middle of a request.
         isinstance(None, self.type)
 
+    def as_optional(self) -> "Tag[T]":
+        """The same tag for a port that graph.pbtxt may leave out."""
+        return dataclasses.replace(self, optional=True)
+
 
 @dataclass(frozen=True)
 class Contract:
-    """The ports of a calculator and its options.
+    """The ports of a calculator.
 
-    `options` is a dataclass whose fields are the fields of the node's options in graph.pbtxt (see
-    server.graph.options), or None for a calculator without options. A calculator that `opens_alone`
-    has the machine for itself in `open`, where it may measure times or take a share of free memory.
+    A calculator that `opens_alone` has the machine for itself in `open`, where it may measure times
+    or take a share of free memory.
     """
 
     inputs: tuple[Tag[Any], ...] = ()
     outputs: tuple[Tag[Any], ...] = ()
     input_side_packets: tuple[Tag[Any], ...] = ()
     output_side_packets: tuple[Tag[Any], ...] = ()
-    options: type | None = None
     opens_alone: bool = False
 
     def __post_init__(self) -> None:
@@ -52,11 +63,29 @@ class Contract:
             repeated = sorted({name for name in names if names.count(name) > 1})
             if repeated:
                 raise ValueError(f"{kind} name these tags twice: {', '.join(repeated)}")
-        if self.options is not None and not dataclasses.is_dataclass(self.options):
-            raise TypeError(f"options must be a dataclass, not {self.options!r}")
 
 
-class NodeType:
-    """What a node of graph.pbtxt can name: the base of Calculator and Subgraph."""
+class NodeType(Generic[OptionsT]):
+    """What a node of graph.pbtxt can name: the base of Calculator and Subgraph.
+
+    `class Mine(Calculator[MyOptions])` has options: MyOptions is a dataclass, whose fields are the
+    fields of the node's options in graph.pbtxt (see server.graph.text.options).
+    """
 
     contract: ClassVar[Contract]
+    options_class: ClassVar[type[Any] | None] = None
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        for base in cls.__dict__.get("__orig_bases__", ()):
+            origin = get_origin(base)
+            if isinstance(origin, type) and issubclass(origin, NodeType):
+                cls.options_class = _options_class(cls.__name__, *get_args(base))
+
+
+def _options_class(name: str, found: Any) -> type[Any] | None:
+    if isinstance(found, TypeVar) or found is NoneType:
+        return None
+    if not (isinstance(found, type) and dataclasses.is_dataclass(found)):
+        raise TypeError(f"{name}: options must be a dataclass, not {found!r}")
+    return found

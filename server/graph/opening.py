@@ -54,12 +54,11 @@ class NodeOpener:
             tag: values[name] for tag, name in ports.input_side_packets.items() if name in values
         }
         base_path = self.base_path.resolve()
-        cc = OpenContext(
-            node.name, cls.contract, node.options, side_packets, base_path, self.services
-        )
+        cc = OpenContext(node.name, cls.contract, side_packets, base_path, self.services)
         try:
             with Containment():
                 calculator = cls()
+                calculator.options = node.options
                 _open_or_close(calculator, cc, where)
         except ServingError as error:
             # The class and the cause say what went wrong; the message gets where.
@@ -71,7 +70,6 @@ class NodeOpener:
             OpenedNode(
                 node.name,
                 calculator,
-                node.options,
                 ports.inputs,
                 ports.outputs,
                 side_packets,
@@ -86,7 +84,7 @@ class NodeOpener:
             values[name] = cc.output_side_packets[tag_name]
 
 
-def _open_or_close(calculator: Calculator, cc: OpenContext, where: str) -> None:
+def _open_or_close(calculator: Calculator[Any], cc: OpenContext, where: str) -> None:
     try:
         calculator.open(cc)
     except BaseException:

@@ -46,7 +46,7 @@ OVMS_CALCULATORS = {
     "PyTensorOvTensorConverterCalculator": "OVMS's converter for Python nodes",
 }
 
-NodeClass = type[Calculator] | type[Subgraph]
+NodeClass = type[Calculator[Any]] | type[Subgraph[Any]]
 
 
 def calculator_file(spelling: str, base_path: Path) -> Path | None:
@@ -189,7 +189,7 @@ def checked_class(spelling: str, target: object) -> NodeClass:
     return target
 
 
-def _check_methods(spelling: str, cls: type[Calculator]) -> None:
+def _check_methods(spelling: str, cls: type[Calculator[Any]]) -> None:
     """Refuse a method of the wrong kind: Python would call it, and its body would never run."""
     for name in ("process", "open", "close", "health", "status"):
         is_async = name == "process"

@@ -21,14 +21,15 @@ logger = logging.getLogger(__name__)
 # without it: a node that swallows its cancellation must not hold up a client or a shutdown.
 STOP_TIMEOUT_S = 10.0
 
+NORMAL_ENDS = (StreamClosed, EndOfStream)
+
 
 @dataclass(frozen=True)
 class OpenedNode:
     """A node of a loaded graph; the maps go from tag name to stream name, or to value."""
 
     name: str
-    calculator: Calculator
-    options: object
+    calculator: Calculator[Any]
     inputs: Mapping[str, str]
     outputs: Mapping[str, str]
     side_packets: Mapping[str, Any]
@@ -63,7 +64,6 @@ class NodeRun:
         return ProcessContext(
             node.name,
             contract,
-            node.options,
             node.side_packets,
             inputs=self.inputs,
             outputs=self.outputs,
@@ -245,13 +245,14 @@ class GraphRun:
 def node_error(task: asyncio.Task[None]) -> BaseException | None:
     """Return what a node's task ended with, or None where that is a normal end.
 
-    A node may read and write in a TaskGroup. StreamClosed in its ExceptionGroup is a normal end
-    too, and of other errors the first one counts, since a client must get it as it is.
+    StreamClosed is a normal end, since nobody wants the outputs, and so is EndOfStream: the node
+    before has sent nothing. They may come in the ExceptionGroup of a TaskGroup. Of other errors in
+    it the first one counts, since a client must get it as it is.
     """
     if task.cancelled():
         return asyncio.CancelledError()
     error = task.exception()
     while isinstance(error, BaseExceptionGroup):
-        others = error.split(StreamClosed)[1]
+        others = error.split(NORMAL_ENDS)[1]
         error = None if others is None else others.exceptions[0]
-    return None if isinstance(error, StreamClosed) else error
+    return None if isinstance(error, NORMAL_ENDS) else error

@@ -19,7 +19,7 @@ class StreamClosed(Exception):
 
 
 class EndOfStream(Exception):
-    """The writer is done and every packet was received."""
+    """Every packet was received; to let it leave `process` is a normal end of the node."""
 
 
 class InputStream(Generic[T]):

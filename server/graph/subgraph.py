@@ -5,23 +5,22 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from server.graph.config import GraphConfig, NodeConfig, Port
-from server.graph.contract import Contract, NodeType, Tag
+from server.graph.contract import Contract, NodeType, OptionsT, Tag
 
 __all__ = ["Subgraph", "SubgraphError", "inline_subgraph"]
 
 
-class Subgraph(NodeType):
+class Subgraph(NodeType[OptionsT]):
     """A node that a graph takes the place of when the graph is loaded.
 
     The `contract` types the ports of the node, as a Calculator's does. The graph that `expand`
     returns has these tags on its own borders: `GraphConfig(input_streams=("TAG:name",), ...)`.
     """
 
-    def expand(self, node_name: str, options: Any) -> GraphConfig:
+    def expand(self, node_name: str, options: OptionsT) -> GraphConfig:
         """Return the graph to put in place of the node; raises ValueError for unusable options.
 
-        `options` is an instance of `contract.options`. Names of nodes and streams need to be
-        unique inside the returned graph only.
+        Names of nodes and streams need to be unique inside the returned graph only.
         """
         raise NotImplementedError(f"{type(self).__name__} has no expand()")
 

@@ -33,7 +33,7 @@ class CalculatorRunner:
 
     def __init__(
         self,
-        calculator_class: type[Calculator],
+        calculator_class: type[Calculator[Any]],
         options: object = None,
         side_packets: Mapping[Any, Any] | None = None,
         base_path: Path | None = None,
@@ -41,13 +41,13 @@ class CalculatorRunner:
         services: Services | None = None,
     ) -> None:
         contract = calculator_class.contract
-        if options is None and contract.options is not None:
-            options = contract.options()
+        if options is None and calculator_class.options_class is not None:
+            options = calculator_class.options_class()
         self.calculator = calculator_class()
+        self.calculator.options = options
         self.node_name = node_name
         self.output_side_packets: dict[str, Any] = {}
         self._contract = contract
-        self._options = options
         self._side_packets = _by_name(side_packets or {}, contract.input_side_packets)
         self._base_path = (base_path or Path.cwd()).resolve()
         self._services = services
@@ -58,7 +58,6 @@ class CalculatorRunner:
         cc = OpenContext(
             self.node_name,
             self._contract,
-            self._options,
             self._side_packets,
             self._base_path,
             self._services,
@@ -80,9 +79,7 @@ class CalculatorRunner:
         """
         packets = _by_name(inputs, self._contract.inputs)
         limits = _by_name(stop_after or {}, self._contract.outputs)
-        node = OpenedNode(
-            self.node_name, self.calculator, self._options, {}, {}, self._side_packets
-        )
+        node = OpenedNode(self.node_name, self.calculator, {}, {}, self._side_packets)
         run = NodeRun(node)
         for tag in self._contract.inputs:
             if tag.name in packets or not tag.optional:

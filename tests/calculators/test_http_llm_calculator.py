@@ -1,7 +1,9 @@
 import pytest
 
 from calculators import http_llm_calculator
+from calculators.llm.llm_options import LLMCalculatorOptions
 from calculators.llm_executor_calculator import LLMExecutorCalculator
+from calculators.tags import PROMPT, TOKENS
 from server.errors import GraphValidationError
 from server.graph import Calculator, Graph, parse_graph_config, validate
 from server.payloads import GenerationRequest, TextChunk, TokenChunk
@@ -49,19 +51,17 @@ node: {
 """
 
 
-class EchoExecutor(Calculator):
+class EchoExecutor(Calculator[LLMCalculatorOptions]):
     """Generates what the prompt says, token by token, then the end token."""
 
     contract = LLMExecutorCalculator.contract
 
     async def process(self, cc):
         """Stand in for a model."""
-        async for prompt in cc.input(self.contract.inputs[0]):
-            for token_id in prompt.token_ids:
-                chunk = TokenChunk(prompt, 0, (token_id,), lambda: None)
-                await cc.output(self.contract.outputs[0]).send(chunk)
-            chunk = TokenChunk(prompt, 0, (2,), lambda: None, finish_reason="stop")
-            await cc.output(self.contract.outputs[0]).send(chunk)
+        prompt = await cc.receive(PROMPT)
+        for token_id in prompt.token_ids:
+            await cc.send(TOKENS, TokenChunk(prompt, 0, (token_id,), lambda: None))
+        await cc.send(TOKENS, TokenChunk(prompt, 0, (2,), lambda: None, finish_reason="stop"))
 
 
 def test_a_graph_of_model_server_becomes_four_nodes(tmp_path):
@@ -87,7 +87,7 @@ def test_its_parsers_are_those_of_the_parser_node(tmp_path):
     graph = validate(parse_graph_config(text, "graph.pbtxt"), tmp_path)
     _, parser, executor, _ = (node.options for node in graph.nodes)
     assert (parser.tool_parser, parser.reasoning_parser) == ("hermes3", "qwen3")
-    assert type(executor) is LLMExecutorCalculator.contract.options
+    assert type(executor) is LLMExecutorCalculator.options_class
 
 
 @pytest.mark.parametrize(

@@ -58,8 +58,8 @@ class Options:
     def __post_init__(self):
         raise KeyError("odd")
 
-class C(Calculator):
-    contract = Contract(options=Options)
+class C(Calculator[Options]):
+    contract = Contract()
     async def process(self, cc):
         pass
 """

@@ -20,10 +20,9 @@ FAKE_LLM = """
 from dataclasses import dataclass
 from typing import ClassVar
 from server.graph import Calculator, Contract, Tag
-from server.payloads import GenerationRequest, TextChunk, TokenChunk, TokenizedPrompt
+from server.payloads import TextChunk, TokenChunk, TokenizedPrompt
+from calculators.tags import GENERATION_REQUEST, PROMPT, TEXT, TOKENS
 
-REQUEST, PROMPT = Tag("GENERATION_REQUEST", GenerationRequest), Tag("PROMPT", TokenizedPrompt)
-TOKENS, TEXT = Tag("TOKENS", TokenChunk), Tag("TEXT", TextChunk)
 TOKENIZER = Tag("TOKENIZER", str)
 
 @dataclass(frozen=True)
@@ -37,27 +36,27 @@ class LlmOptions:
     models_path: str
     device: str = "CPU"
 
-class TokenizerCalculator(Calculator):
-    contract = Contract((REQUEST,), (PROMPT,), (), (TOKENIZER,), TokenizerOptions)
+class TokenizerCalculator(Calculator[TokenizerOptions]):
+    contract = Contract((GENERATION_REQUEST,), (PROMPT,), (), (TOKENIZER,))
     def open(self, cc):
         cc.set_side_packet(TOKENIZER, "tokenizer")
     async def process(self, cc):
-        async for request in cc.input(REQUEST):
-            await cc.output(PROMPT).send(TokenizedPrompt(request, (1,), request.prompt))
+        request = await cc.receive(GENERATION_REQUEST)
+        await cc.send(PROMPT, TokenizedPrompt(request, (1,), request.prompt))
 
-class LLMExecutorCalculator(Calculator):
-    contract = Contract((PROMPT,), (TOKENS,), (TOKENIZER,), options=LlmOptions)
+class LLMExecutorCalculator(Calculator[LlmOptions]):
+    contract = Contract((PROMPT,), (TOKENS,), (TOKENIZER,))
     async def process(self, cc):
-        async for prompt in cc.input(PROMPT):
-            for number in range(len(prompt.text)):
-                await cc.output(TOKENS).send(TokenChunk(prompt, 0, (number,), lambda: None))
+        prompt = await cc.receive(PROMPT)
+        for number in range(len(prompt.text)):
+            await cc.send(TOKENS, TokenChunk(prompt, 0, (number,), lambda: None))
 
 class DetokenizerCalculator(Calculator):
     contract = Contract((TOKENS,), (TEXT,), (TOKENIZER,))
     async def process(self, cc):
         async for chunk in cc.input(TOKENS):
             letter = chunk.prompt.text[chunk.token_ids[0]]
-            await cc.output(TEXT).send(TextChunk(0, letter, 1, 1))
+            await cc.send(TEXT, TextChunk(0, letter, 1, 1))
 """
 
 RUN_GRAPH = """
@@ -121,6 +120,17 @@ def test_its_calculators_are_registered(site: Path) -> None:
         "WordMaskCalculator | Masks listed words in the text of an answer, also where chunks split "
         "them. | custom-calculators 0.1.0 (custom_calculators.word_mask:WordMaskCalculator)"
     ) in listed
+
+
+def test_its_family_of_models_is_known(site: Path) -> None:
+    code = (
+        "from calculators.output_parsers import find_parser_problems\n"
+        "print(find_parser_problems('starling', 'starling', is_guided=True))\n"
+        "print(find_parser_problems('starlings', ''))"
+    )
+    known, misspelt = run_python(site, "-c", code).splitlines()
+    assert known == "[]"
+    assert "did you mean 'starling'?" in misspelt
 
 
 def test_its_own_tests_pass(site: Path) -> None:

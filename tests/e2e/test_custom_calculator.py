@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.e2e_graphs import ONE_NODE_GRAPH, write_model
 from support.server_process import ROOT, ServerProcess, server_process
 
 DEMO = ROOT / "demos" / "custom_calculator"
@@ -29,6 +30,9 @@ def masked_server(
     word_count = {"name": "word_count", "base_path": str(DEMO / "graphs" / "word_count")}
     entries = [{"config": {"name": "masked"}}, {"config": word_count}]
     (folder / "config.json").write_text(json.dumps({"model_config_list": entries}))
+    options = 'tool_parser: "starling", num_kv_blocks: 99'
+    graph = ONE_NODE_GRAPH.format(models_path=chat_model, options=options)
+    write_model(folder, "starling", graph)
     environment = {**os.environ, "PYTHONPATH": str(folder / "site")}
     with server_process("--config_path", folder / "config.json", env=environment) as server:
         yield server
@@ -65,3 +69,17 @@ def test_a_text_graph_does_not_serve_raw_paths_nor_the_other_way(
     status, answer = masked_server.post("/v3/completions", {"model": "word_count", "prompt": "x"})
     assert status == 400
     assert "word_count" in answer["error"]["message"]
+
+
+def test_a_call_is_made_in_the_form_of_a_third_partys_family(masked_server: ServerProcess) -> None:
+    parameters = {"type": "object", "properties": {"days": {"enum": [3, 7]}}, "required": ["days"]}
+    answer = masked_server.openai().chat.completions.create(
+        model="starling",
+        messages=[{"role": "user", "content": "Hello!"}],
+        tools=[{"type": "function", "function": {"name": "look_up", "parameters": parameters}}],
+        tool_choice={"type": "function", "function": {"name": "look_up"}},
+        max_tokens=100,
+    )
+    (call,) = answer.choices[0].message.tool_calls
+    assert call.function.name == "look_up"
+    assert json.loads(call.function.arguments)["days"] in (3, 7)

@@ -4,7 +4,7 @@ import pytest
 from support import graph_fakes as fakes
 from support.graph_fakes import IN, OUT, chain, load, run
 
-from server.graph import Contract, ProcessContext, Tag
+from server.graph import Calculator, Contract, ProcessContext, Tag
 
 
 class Shape(Protocol):
@@ -23,8 +23,35 @@ def test_a_contract_names_a_tag_once() -> None:
 
 
 def test_options_are_a_dataclass() -> None:
-    with pytest.raises(TypeError, match="options must be a dataclass"):
-        Contract(options=dict)
+    with pytest.raises(TypeError, match=r"Odd: options must be a dataclass, not dict\[str, int\]"):
+
+        class Odd(Calculator[dict[str, int]]):
+            pass
+
+
+def test_a_subclass_has_the_options_of_its_base() -> None:
+    class Louder(fakes.Llm):
+        pass
+
+    assert Louder.options_class is fakes.Llm.options_class is fakes.LlmOptions
+    assert fakes.Upper.options_class is None
+
+
+async def test_a_tag_declared_as_optional_is_the_same_tag() -> None:
+    class Either(fakes.Upper):
+        contract = Contract(inputs=(IN,), outputs=(OUT.as_optional(), fakes.SECOND))
+
+    assert await run(await load(chain(Either)), "x") == ["X"]
+
+
+async def test_an_input_of_one_packet() -> None:
+    class Once(fakes.Upper):
+        async def process(self, cc: ProcessContext) -> None:
+            await cc.send(OUT, (await cc.receive(IN)).upper())
+
+    assert await run(await load(chain(Once)), "x") == ["X"]
+    # Of no words comes no packet, and the next node ends without one.
+    assert await run(await load(chain(fakes.Words, Once)), "") == []
 
 
 async def test_a_tag_that_the_contract_does_not_name_is_a_bug_of_the_calculator() -> None:

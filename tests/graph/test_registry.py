@@ -14,8 +14,8 @@ from server.graph import Calculator, Contract
 @dataclass
 class Options:
     x: int = {value}
-class Mine(Calculator):
-    contract = Contract(options=Options)
+class Mine(Calculator[Options]):
+    contract = Contract()
 class NoContract(Calculator):
     pass
 class NotAsync(Calculator):
@@ -119,8 +119,8 @@ def test_files_of_the_same_name_in_two_folders(tmp_path: Path) -> None:
     first = resolve_calculator("./calc.py:Mine", tmp_path / "first")
     second = resolve_calculator("./calc.py:Mine", tmp_path / "second")
     assert first is not second
-    assert first.contract.options().x == "first"
-    assert second.contract.options().x == "second"
+    assert first.options_class().x == "first"
+    assert second.options_class().x == "second"
     assert resolve_calculator("../first/calc.py:Mine", tmp_path / "second") is first
     assert not list(tmp_path.rglob("__pycache__"))
 
@@ -131,7 +131,7 @@ def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
     first = resolve_calculator("./calc.py:Mine", tmp_path)
     assert resolve_calculator("./calc.py:Mine", tmp_path) is first
     path.write_text(SOURCE.format(value=22))
-    assert resolve_calculator("./calc.py:Mine", tmp_path).contract.options().x == 22
+    assert resolve_calculator("./calc.py:Mine", tmp_path).options_class().x == 22
 
 
 def test_failures_of_files(tmp_path: Path) -> None:

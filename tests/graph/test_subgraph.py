@@ -82,7 +82,7 @@ def test_an_expansion_that_fails(error: Exception, problem: str) -> None:
 
 def test_an_expansion_that_does_not_fit_its_contract() -> None:
     class Bad(fakes.Twice):
-        contract = Contract(inputs=(IN,), outputs=(OUT,), options=TwiceOptions)
+        contract = Contract(inputs=(IN,), outputs=(OUT,))
 
     (found,) = problems(replace(TWICE, calculator=Bad))
     assert "expands to a graph with the port 'SECOND:quiet' that its contract" in found

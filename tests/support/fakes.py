@@ -49,7 +49,7 @@ class EchoOptions:
     models_path: str = ""
 
 
-class EchoCalculator(Calculator):
+class EchoCalculator(Calculator[EchoOptions]):
     """Says the last message or the prompt again, a word at a time.
 
     A word that starts with ! makes something happen there: an error of ERRORS, `!endless` (goes on
@@ -57,11 +57,11 @@ class EchoCalculator(Calculator):
     it is stopped), `!unfinished` (ends there), `!pause`.
     """
 
-    contract = Contract(inputs=(REQUEST,), outputs=(TEXT,), options=EchoOptions)
+    contract = Contract(inputs=(REQUEST,), outputs=(TEXT,))
 
     def open(self, cc: OpenContext) -> None:
         self.num_sent = 0
-        options = cc.options(EchoOptions)
+        options = self.options
         time.sleep(options.open_s)
         if options.fail:
             raise ValueError(options.fail)

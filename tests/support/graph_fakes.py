@@ -57,7 +57,7 @@ class LlmOptions:
     stop: tuple[str, ...] = ()
 
 
-class Llm(Calculator):
+class Llm(Calculator[LlmOptions]):
     """Stands for OVMS's HttpLLMCalculator."""
 
     contract = Contract(
@@ -67,13 +67,12 @@ class Llm(Calculator):
             Tag("LLM_NODE_RESOURCES", object, optional=True),
             Tag("LLM_NODE_EXECUTION_CONTEXTS", object, optional=True),
         ),
-        options=LlmOptions,
     )
 
     async def process(self, cc: ProcessContext) -> None:
         output = cc.output(self.contract.outputs[0])
         async for packet in cc.input(self.contract.inputs[0]):
-            await output.send(packet + cc.options(LlmOptions).models_path)
+            await output.send(packet + self.options.models_path)
 
 
 class Words(Calculator):
@@ -197,17 +196,16 @@ class TwiceOptions:
     calculator: str = "support.graph_fakes:Upper"
 
 
-class Twice(Subgraph):
+class Twice(Subgraph[TwiceOptions]):
     """Words, then a calculator of choice."""
 
     contract = Contract(
         inputs=(IN,),
         outputs=(OUT, SECOND),
         input_side_packets=(Tag("UNUSED", object, optional=True),),
-        options=TwiceOptions,
     )
 
-    def expand(self, node_name: str, options: Any) -> GraphConfig:
+    def expand(self, node_name: str, options: TwiceOptions) -> GraphConfig:
         return GraphConfig(
             input_streams=("IN:text",),
             output_streams=("OUT:loud", "SECOND:quiet"),

@@ -14,7 +14,7 @@ async def masked(*chunks: TextChunk, words: tuple[str, ...] = ("cat",)) -> list[
     runner.open()
     outputs = await runner.run({"TEXT": chunks})
     runner.close()
-    return outputs["MASKED"]
+    return outputs["TEXT"]
 
 
 async def text_of(*pieces: str, words: tuple[str, ...] = ("cat",)) -> str:

@@ -21,7 +21,7 @@ class CheckedNode:
 
     name: str
     where: str
-    calculator_class: type[Calculator] | None
+    calculator_class: type[Calculator[Any]] | None
     options: object
     ports: NodePorts
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -194,7 +194,7 @@ class _NodeChecker:
         return found
 
     def _options(self, node: NodeConfig, where: str, cls: NodeClass) -> tuple[object, bool]:
-        options_class = cls.contract.options
+        options_class = cls.options_class
         try:
             if options_class is None:
                 if node.options is not None:
@@ -203,8 +203,7 @@ class _NodeChecker:
             if isinstance(node.options, options_class):
                 return node.options, True
             if node.options is None or isinstance(node.options, OptionsText):
-                if is_dataclass(options_class):
-                    self._option_names |= {field.name for field in fields(options_class)}
+                self._option_names |= {field.name for field in fields(options_class)}
                 return make_options(options_class, node.options, self._overrides), True
             found = type(node.options).__name__
             expected = options_class.__name__
@@ -216,7 +215,12 @@ class _NodeChecker:
             return None, False
 
     def _expand(
-        self, node: NodeConfig, where: str, cls: type[Subgraph], options: object, ports: NodePorts
+        self,
+        node: NodeConfig,
+        where: str,
+        cls: type[Subgraph[Any]],
+        options: object,
+        ports: NodePorts,
     ) -> tuple[NodeConfig, ...] | None:
         try:
             inner = cls().expand(node.name, options)

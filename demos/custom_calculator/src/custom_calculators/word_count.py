@@ -3,52 +3,49 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
 
+from calculators.tags import HTTP_REQUEST_PAYLOAD, HTTP_RESPONSE_PAYLOAD
 from server.errors import InvalidRequestError
-from server.graph import Calculator, Contract, ProcessContext, Tag, UInt64
-from server.payloads import HttpRequestPayload, HttpResponsePayload
+from server.graph import Calculator, Contract, ProcessContext, UInt64
+from server.payloads import HttpResponsePayload
 
 __all__ = ["WordCountCalculator", "WordCountOptions"]
-
-REQUEST = Tag("HTTP_REQUEST_PAYLOAD", HttpRequestPayload)
-RESPONSE = Tag("HTTP_RESPONSE_PAYLOAD", HttpResponsePayload)
 
 
 @dataclass(frozen=True)
 class WordCountOptions:
     """Words shorter than `min_length` do not count; with `ignore_case`, The and the are one."""
 
-    PROTO_NAME: ClassVar[str] = "custom_calculators.WordCountOptions"
-
     min_length: UInt64 = 1
     ignore_case: bool = True
 
 
-class WordCountCalculator(Calculator):
+class WordCountCalculator(Calculator[WordCountOptions]):
     """Counts the words of a text: {"text": "...", "stream": false} in, {"words": {...}} out.
 
     With "stream" each line of the text gets an event of its own.
     """
 
-    contract = Contract(inputs=(REQUEST,), outputs=(RESPONSE,), options=WordCountOptions)
+    contract = Contract(inputs=(HTTP_REQUEST_PAYLOAD,), outputs=(HTTP_RESPONSE_PAYLOAD,))
 
     async def process(self, cc: ProcessContext) -> None:
         """Answer one HTTP request."""
-        options = cc.options(WordCountOptions)
-        output = cc.output(RESPONSE)
-        async for request in cc.input(REQUEST):
-            # An InvalidRequestError becomes the server's answer 400, with its message.
-            text, is_stream = _read(request.body)
-            if not is_stream:
-                answer = _count(text, options)
-                await output.send(HttpResponsePayload(json.dumps(answer).encode()))
-                continue
-            for line in text.splitlines():
-                await output.send(_event(json.dumps(_count(line, options))))
-            await output.send(_event("[DONE]"))
+        request = await cc.receive(HTTP_REQUEST_PAYLOAD)
+        # An InvalidRequestError becomes the server's answer 400, with its message.
+        text, is_stream = _read(request.body)
+        if not is_stream:
+            await cc.send(HTTP_RESPONSE_PAYLOAD, HttpResponsePayload(self._count(text)))
+            return
+        for line in text.splitlines():
+            await cc.send(HTTP_RESPONSE_PAYLOAD, _event(self._count(line)))
+        await cc.send(HTTP_RESPONSE_PAYLOAD, _event(b"[DONE]"))
+
+    def _count(self, text: str) -> bytes:
+        words = (word for word in re.findall(r"\w+", text) if len(word) >= self.options.min_length)
+        counts = Counter(word.casefold() if self.options.ignore_case else word for word in words)
+        answer = {"num_words": counts.total(), "words": dict(counts.most_common())}
+        return json.dumps(answer).encode()
 
 
 def _read(body: bytes) -> tuple[str, bool]:
@@ -66,16 +63,5 @@ def _read(body: bytes) -> tuple[str, bool]:
     return text, is_stream
 
 
-def _count(text: str, options: WordCountOptions) -> dict[str, Any]:
-    counts = Counter(_words(text, options))
-    return {"num_words": counts.total(), "words": dict(counts.most_common())}
-
-
-def _words(text: str, options: WordCountOptions) -> Iterator[str]:
-    for word in re.findall(r"\w+", text):
-        if len(word) >= options.min_length:
-            yield word.casefold() if options.ignore_case else word
-
-
-def _event(data: str) -> HttpResponsePayload:
-    return HttpResponsePayload(f"data: {data}\n\n".encode(), content_type="text/event-stream")
+def _event(data: bytes) -> HttpResponsePayload:
+    return HttpResponsePayload(b"data: %b\n\n" % data, content_type="text/event-stream")

@@ -2,15 +2,12 @@
 
 import re
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
-from server.graph import Calculator, Contract, OpenContext, ProcessContext, Tag
+from calculators.tags import TEXT
+from server.graph import Calculator, Contract, OpenContext, ProcessContext
 from server.payloads import TextChunk
 
 __all__ = ["WordMaskCalculator", "WordMaskOptions"]
-
-TEXT = Tag("TEXT", TextChunk)
-MASKED = Tag("MASKED", TextChunk)
 
 _LAST_WORD = re.compile(r"\w*\Z")
 
@@ -18,8 +15,6 @@ _LAST_WORD = re.compile(r"\w*\Z")
 @dataclass(frozen=True)
 class WordMaskOptions:
     """`words` are masked whole and in any case; `replacement` takes their place."""
-
-    PROTO_NAME: ClassVar[str] = "custom_calculators.WordMaskOptions"
 
     words: tuple[str, ...]
     replacement: str = "***"
@@ -30,25 +25,22 @@ class WordMaskOptions:
                 raise ValueError(f"words has {word!r}; a word is letters, digits and underscores")
 
 
-class WordMaskCalculator(Calculator):
+class WordMaskCalculator(Calculator[WordMaskOptions]):
     """Masks listed words in the text of an answer, also where chunks split them.
 
     A word that a chunk ends in may go on in the next one, so it is held back until it ended.
     Log probabilities would spell the masked words and are left out.
     """
 
-    contract = Contract(inputs=(TEXT,), outputs=(MASKED,), options=WordMaskOptions)
+    contract = Contract(inputs=(TEXT,), outputs=(TEXT,))
 
     def open(self, cc: OpenContext) -> None:
         """Compile the list of words."""
-        options = cc.options(WordMaskOptions)
-        words = "|".join(re.escape(word) for word in options.words)
-        self._pattern = re.compile(rf"\b(?:{words})\b", re.IGNORECASE)
-        self._replacement = options.replacement
+        self._pattern = re.compile(rf"\b(?:{'|'.join(self.options.words)})\b", re.IGNORECASE)
 
     async def process(self, cc: ProcessContext) -> None:
         """Mask one answer. Its choices come interleaved, so each has a word of its own held."""
-        output = cc.output(MASKED)
+        output = cc.output(TEXT)
         held: dict[int, str] = {}
         last: dict[int, TextChunk] = {}
         async for chunk in cc.input(TEXT):
@@ -66,5 +58,5 @@ class WordMaskCalculator(Calculator):
 
     def _masked(self, chunk: TextChunk, text: str) -> TextChunk:
         # A function, so that a backslash in the replacement is a backslash.
-        masked = self._pattern.sub(lambda _: self._replacement, text)
+        masked = self._pattern.sub(lambda _: self.options.replacement, text)
         return replace(chunk, text=masked, logprobs=None)

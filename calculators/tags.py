@@ -1,0 +1,44 @@
+"""The ports that calculators of different authors share: name and type of what travels there."""
+
+from server.graph import Tag
+from server.payloads import (
+    GenerationRequest,
+    HttpRequestPayload,
+    HttpResponsePayload,
+    InferRequest,
+    InferResponse,
+    ModelLimits,
+    TextChunk,
+    TokenChunk,
+    TokenizedPrompt,
+)
+from server.tensors import ModelSignature
+
+__all__ = [
+    "GENERATION_REQUEST",
+    "HTTP_REQUEST_PAYLOAD",
+    "HTTP_RESPONSE_PAYLOAD",
+    "INFER_REQUEST",
+    "INFER_RESPONSE",
+    "MODEL_LIMITS",
+    "PROMPT",
+    "SIGNATURE",
+    "TEXT",
+    "TOKENS",
+]
+
+# Text generation: request -> prompt -> tokens -> text.
+GENERATION_REQUEST = Tag("GENERATION_REQUEST", GenerationRequest)
+PROMPT = Tag("PROMPT", TokenizedPrompt)
+TOKENS = Tag("TOKENS", TokenChunk)
+TEXT = Tag("TEXT", TextChunk)
+MODEL_LIMITS = Tag("MODEL_LIMITS", ModelLimits, optional=True)
+
+# Tensors in, tensors out.
+INFER_REQUEST = Tag("INFER_REQUEST", InferRequest)
+INFER_RESPONSE = Tag("INFER_RESPONSE", InferResponse)
+SIGNATURE = Tag("SIGNATURE", ModelSignature, optional=True)
+
+# A graph that answers HTTP requests of its own.
+HTTP_REQUEST_PAYLOAD = Tag("HTTP_REQUEST_PAYLOAD", HttpRequestPayload)
+HTTP_RESPONSE_PAYLOAD = Tag("HTTP_RESPONSE_PAYLOAD", HttpResponsePayload)
