@@ -9,7 +9,7 @@ import numpy as np
 from server.engine.sequence import ROOT_PREFIX
 
 LEAST_COMMON = 4
-"""Tokens that a block and what follows a prefix must begin with in common, to be worth a copy."""
+"""A block is worth a copy if this many of its first tokens match."""
 
 TOKEN_BYTES = 8
 
@@ -24,25 +24,43 @@ class BlockContent(NamedTuple):
     tokens: bytes
 
 
+BlockKey = tuple[int, BlockContent]
+"""What a cached block is found by: the identity of the prefix before it, and its own content."""
+
+
+class _Entry(NamedTuple):
+    """A cached content: the identity of the prefix that ends with it, and all blocks that hold it.
+
+    Lookups find the first of the blocks, in order of registration; the others are its spares.
+    """
+
+    identity: int
+    blocks: dict[int, None]
+
+    @property
+    def first(self) -> int:
+        return next(iter(self.blocks))
+
+
 class BlockPool:
     """Hands out block numbers and remembers which full blocks hold which tokens.
 
-    A cached block is found by the identity of the prefix before it and its own content, so two
-    prefixes never share an entry by a hash collision. Of the blocks behind a prefix that begin with
-    the same few tokens, full or not, the latest can also be found by what begins so and goes on
-    otherwise. Blocks nobody uses stay cached until they are needed; the least recently used go
-    first. Every operation takes constant time.
+    The key of a cached block includes the whole prefix before it, so a hash collision never lets
+    two prefixes share an entry. A content stays findable as long as any block holds it. Of all
+    blocks behind a prefix with the same first tokens, full or not, the newest is the copy source
+    for a partial match. Free blocks stay cached until they are needed: blocks without content and
+    spares are reused first, then the least recently used. Every operation takes constant time.
     """
 
     def __init__(self, num_blocks: int) -> None:
         self.num_blocks = num_blocks
         self._ref_counts = [0] * num_blocks
         self._free: OrderedDict[int, None] = OrderedDict.fromkeys(range(num_blocks))
-        self._by_prefix: dict[tuple[int, BlockContent], tuple[int, int]] = {}
-        self._key_of_block: dict[int, tuple[int, BlockContent]] = {}
-        # By a prefix and the beginning of a content.
-        self._by_beginning: dict[tuple[int, BlockContent], tuple[int, bytes]] = {}
-        self._beginning_of_block: dict[int, tuple[int, BlockContent]] = {}
+        self._entries: dict[BlockKey, _Entry] = {}
+        self._key_of_block: dict[int, BlockKey] = {}
+        # Here the content of the key is only its first tokens.
+        self._by_beginning: dict[BlockKey, tuple[int, bytes]] = {}
+        self._beginning_of_block: dict[int, BlockKey] = {}
         self._next_prefix = ROOT_PREFIX + 1
 
     @property
@@ -52,15 +70,15 @@ class BlockPool:
 
     @property
     def num_cached(self) -> int:
-        """Blocks that a prefix lookup can find."""
-        return len(self._by_prefix)
+        """Contents that a prefix lookup can find."""
+        return len(self._entries)
 
     def ref_count(self, block: int) -> int:
         """How many sequences use the block."""
         return self._ref_counts[block]
 
     def allocate(self, count: int) -> list[int]:
-        """Take `count` blocks for one user each; what they held is forgotten."""
+        """Take `count` blocks for one user each; their former contents are forgotten."""
         assert count <= len(self._free), "the caller checks num_free"
         blocks = []
         for _ in range(count):
@@ -77,20 +95,21 @@ class BlockPool:
         self._ref_counts[block] += 1
 
     def release(self, block: int) -> None:
-        """Take one user from a block; the last one makes it free, and reusable if it is cached."""
+        """Take one user from a block; without users it is free, and stays cached until reused."""
         assert self._ref_counts[block] > 0, "released more often than acquired"
         self._ref_counts[block] -= 1
         if self._ref_counts[block] == 0:
             self._free[block] = None
-            if block not in self._key_of_block and block not in self._beginning_of_block:
+            if not self._is_worth_keeping(block):
                 self._free.move_to_end(block, last=False)
 
     def lookup(self, prefix: int, content: BlockContent) -> tuple[int, int] | None:
         """The full block of that content after `prefix`, and the identity of that longer prefix."""
-        return self._by_prefix.get((prefix, content))
+        entry = self._entries.get((prefix, content))
+        return None if entry is None else (entry.first, entry.identity)
 
     def find_alike(self, prefix: int, content: BlockContent) -> tuple[int, int] | None:
-        """A block that begins like `content` after `prefix`, and the tokens in common."""
+        """A block after `prefix` with the first tokens of `content`, and the tokens in common."""
         found = self._by_beginning.get((prefix, _beginning(content)))
         if found is None:
             return None
@@ -100,53 +119,68 @@ class BlockPool:
     def register(self, block: int, prefix: int, content: BlockContent) -> int:
         """Make a full block findable; returns the identity of the prefix that ends with it.
 
-        If the same content is cached already, in another block, that entry stays.
+        A block whose content is cached already becomes a spare.
         """
         key = (prefix, content)
-        known = self._by_prefix.get(key)
-        if known is not None:
-            return known[1]
-        identity = self._next_prefix
-        self._next_prefix += 1
-        self._by_prefix[key] = (block, identity)
+        entry = self._entries.get(key)
+        if entry is None:
+            entry = self._entries[key] = _Entry(self._next_prefix, {})
+            self._next_prefix += 1
+            self.note_beginning(block, prefix, content)
+        entry.blocks[block] = None
         self._key_of_block[block] = key
-        self.note_beginning(block, prefix, content)
-        return identity
+        return entry.identity
 
     def note_beginning(self, block: int, prefix: int, content: BlockContent) -> None:
-        """Let `find_alike` find a block, full or not, in place of the one before."""
+        """Make a block, full or not, the one that `find_alike` finds for its first tokens."""
         beginning = _beginning(content)
         if len(beginning.tokens) < LEAST_COMMON * TOKEN_BYTES:
             return
         self._forget_beginning(block)
-        place = (prefix, beginning)
-        if place in self._by_beginning:
-            former, _ = self._by_beginning[place]
+        key = (prefix, beginning)
+        if key in self._by_beginning:
+            former, _ = self._by_beginning[key]
             del self._beginning_of_block[former]
-        self._by_beginning[place] = (block, content.tokens)
-        self._beginning_of_block[block] = place
+        self._by_beginning[key] = (block, content.tokens)
+        self._beginning_of_block[block] = key
 
     def forget(self, blocks: Iterable[int]) -> None:
-        """Let no lookup find these blocks; those that nobody uses are the next to be taken."""
+        """Remove blocks from the cache; those that are free are reused next."""
         for block in blocks:
             if block in self._free:
                 self._free.move_to_end(block, last=False)
-            key = self._key_of_block.pop(block, None)
-            if key is not None:
-                del self._by_prefix[key]
+            self._forget_content(block)
             self._forget_beginning(block)
 
     def forget_all(self) -> None:
-        """Drop every cached prefix, for example after the contents of the cache were lost."""
-        self._by_prefix.clear()
+        """Empty the cache, for example after the contents of the blocks were lost."""
+        self._entries.clear()
         self._key_of_block.clear()
         self._by_beginning.clear()
         self._beginning_of_block.clear()
 
+    def _is_worth_keeping(self, block: int) -> bool:
+        key = self._key_of_block.get(block)
+        is_first = key is not None and self._entries[key].first == block
+        return is_first or block in self._beginning_of_block
+
+    def _forget_content(self, block: int) -> None:
+        key = self._key_of_block.pop(block, None)
+        if key is None:
+            return
+        blocks = self._entries[key].blocks
+        was_first = self._entries[key].first == block
+        del blocks[block]
+        if not blocks:
+            del self._entries[key]
+        elif was_first and (spare := self._entries[key].first) in self._free:
+            # It was among the next to be reused; now it is the only one that lookups find.
+            self._free.move_to_end(spare)
+
     def _forget_beginning(self, block: int) -> None:
-        place = self._beginning_of_block.pop(block, None)
-        if place is not None:
-            del self._by_beginning[place]
+        key = self._beginning_of_block.pop(block, None)
+        if key is not None:
+            del self._by_beginning[key]
 
 
 def _beginning(content: BlockContent) -> BlockContent:
