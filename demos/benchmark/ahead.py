@@ -34,12 +34,12 @@ def unprepared(engine: LLMEngine) -> Iterator[None]:
     def foresee_nothing(step: ScheduledStep) -> None:
         return None
 
-    foresee = engine.scheduler.foresee
-    engine.scheduler.foresee = foresee_nothing  # type: ignore[method-assign]
+    foresee = engine.scheduler.look_ahead
+    engine.scheduler.look_ahead = foresee_nothing  # type: ignore[method-assign]
     try:
         yield
     finally:
-        engine.scheduler.foresee = foresee  # type: ignore[method-assign]
+        engine.scheduler.look_ahead = foresee  # type: ignore[method-assign]
 
 
 def measure(

@@ -218,7 +218,7 @@ class LLMEngine:
         Should the step fail, its sequences end and nothing is found in their blocks any more.
         """
         self._note_computed(step)
-        following = self.scheduler.foresee(step)
+        following = self.scheduler.look_ahead(step)
         if following is not None:
             self.runner.prepare(following)
         if on_infer is not None:

@@ -30,6 +30,7 @@ class FakeEngine:
         caching: bool = False,
         max_num_prompt_rows: int = 1000,
         target: LatencyTarget | None = None,
+        has_lookahead: bool = True,
     ) -> None:
         self.kv = KVCacheManager(num_blocks, SIZE, caching)
         self.stats = EngineStats()
@@ -44,10 +45,12 @@ class FakeEngine:
         )
         self.budget = budget
         self.max_num_seqs = max_num_seqs
+        self._has_lookahead = has_lookahead
+        self.added: list[Sequence] = []
         self.live: list[Sequence] = []
         self.finished: list[Sequence] = []
-        self.num_foreseen = 0
-        self._foreseen: ScheduledStep | None = None
+        self.num_prepared = 0
+        self._prepared: ScheduledStep | None = None
 
     def add(
         self,
@@ -67,6 +70,7 @@ class FakeEngine:
 
     def add_prompt(self, tokens: Iterable[int], max_tokens: int = 1, **fields: Any) -> Sequence:
         sequence = make_sequence(tokens, max_tokens, **fields)
+        self.added.append(sequence)
         self.live.append(sequence)
         self.scheduler.add(sequence)
         return sequence
@@ -77,8 +81,8 @@ class FakeEngine:
         assert len(set(map(id, step.sequences))) == len(step.sequences)
         assert min(step.num_new_tokens) > 0
         assert self.scheduler.num_running <= self.max_num_seqs
-        if step is self._foreseen:
-            self._check_foreseen(step)
+        if step is self._prepared:
+            self._check_prepared(step)
         self.compute(step)
         return step
 
@@ -86,7 +90,7 @@ class FakeEngine:
         check_blocks(self.kv, self.live)
         for sequence, num_new in zip(step.sequences, step.num_new_tokens, strict=True):
             self._compute(sequence, num_new)
-        self._foreseen = self.scheduler.foresee(step)
+        self._prepared = self.scheduler.look_ahead(step) if self._has_lookahead else None
         for sequence in step.sequences:
             if sequence.num_uncomputed_tokens == 0:
                 self._sample(sequence)
@@ -103,10 +107,9 @@ class FakeEngine:
         assert self.kv.num_used_blocks == 0
         return steps
 
-    def _check_foreseen(self, step: ScheduledStep) -> None:
-        """All that runs decodes, and nobody waits who might be started."""
-        self.num_foreseen += 1
-        assert self.scheduler.num_waiting == 0
+    def _check_prepared(self, step: ScheduledStep) -> None:
+        """Everything that runs decodes."""
+        self.num_prepared += 1
         assert len(step.sequences) == self.scheduler.num_running
         assert all(s.status is SequenceStatus.RUNNING for s in step.sequences)
         assert all(s.num_uncomputed_tokens == 1 for s in step.sequences)

@@ -1,29 +1,33 @@
 """Which blocks each sequence uses: allocation, prefix reuse, sharing with copy on write."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from typing import NamedTuple
 
-from server.engine.kv.block_pool import BlockContent, BlockPool
+from server.engine.kv.block_pool import BlockContent, BlockKey, BlockPool
 from server.engine.sequence import ROOT_PREFIX, Sequence
 
 BlockCopy = tuple[int, int]
 """A block whose contents must be copied before the next step: (source, destination)."""
 
 
-@dataclass(frozen=True, slots=True)
-class CachedPrefix:
-    """The first blocks of a sequence that were found in the cache, and the identity of these."""
+class CachedPrefix(NamedTuple):
+    """How many of a sequence's first blocks are in the cache, and the identity of that prefix."""
 
     num_blocks: int = 0
     identity: int = ROOT_PREFIX
 
 
 class KVCacheManager:
-    """The block tables of all sequences over one BlockPool; a block holds `block_size` tokens."""
+    """The block tables of all sequences over one BlockPool; a block holds `block_size` tokens.
+
+    `on_registered` is called with the key of every block that becomes findable.
+    """
 
     def __init__(self, num_blocks: int, block_size: int, enable_prefix_caching: bool) -> None:
         self.pool = BlockPool(num_blocks)
         self.block_size = block_size
         self.enable_prefix_caching = enable_prefix_caching
+        self.on_registered: Callable[[BlockKey], None] | None = None
         self._pending_copies: list[BlockCopy] = []
 
     @property
@@ -44,37 +48,49 @@ class KVCacheManager:
         """Tokens that full blocks hold."""
         return num_blocks * self.block_size
 
-    def extend_cached_prefix(self, sequence: Sequence, cached: CachedPrefix) -> CachedPrefix:
-        """The longest cached prefix of a sequence that goes on from `cached`; nothing is taken."""
-        num_blocks, identity = cached.num_blocks, cached.identity
-        for position in range(num_blocks, self._num_findable_blocks(sequence)):
-            found = self.pool.lookup(identity, self._content(sequence, position))
+    def next_block_key(self, sequence: Sequence, cached: CachedPrefix) -> BlockKey | None:
+        """The key of the block after a cached prefix; None where nothing more can be cached."""
+        if cached.num_blocks >= self._num_findable_tokens(sequence) // self.block_size:
+            return None
+        return cached.identity, self._content(sequence, cached.num_blocks)
+
+    def extend_cached_prefix(
+        self, sequence: Sequence, cached: CachedPrefix
+    ) -> tuple[CachedPrefix, BlockKey | None]:
+        """Extend a known prefix by what else is cached; also returns the first key that is not.
+
+        No block is taken.
+        """
+        while (key := self.next_block_key(sequence, cached)) is not None:
+            found = self.pool.lookup(*key)
             if found is None:
                 break
-            num_blocks, identity = position + 1, found[1]
-        return cached if num_blocks == cached.num_blocks else CachedPrefix(num_blocks, identity)
+            cached = CachedPrefix(cached.num_blocks + 1, found[1])
+        return cached, key
 
     def attach_cached_prefix(self, sequence: Sequence) -> int:
         """Let a sequence without blocks use the cached ones of its longest known prefix.
 
-        The block after them begins with a copy of a cached one, as far as that has the same tokens.
+        On a partial hit, the block after them begins with a copy of a cached block's first tokens.
         At least one token stays to be computed, for its logits. Returns the tokens found.
         """
         assert sequence.block_table.size == 0, "prefixes are looked up before anything is computed"
-        for position in range(self._num_findable_blocks(sequence)):
-            found = self.pool.lookup(sequence.prefix, self._content(sequence, position))
+        cached = CachedPrefix()
+        while (key := self.next_block_key(sequence, cached)) is not None:
+            found = self.pool.lookup(*key)
             if found is None:
                 break
             block, sequence.prefix = found
             self.pool.acquire(block)
             sequence.block_table.append(block)
+            cached = CachedPrefix(sequence.block_table.size, sequence.prefix)
         sequence.num_registered_blocks = sequence.block_table.size
         sequence.num_computed_tokens = sequence.block_table.size * self.block_size
         self._begin_with_copy(sequence)
         return sequence.num_computed_tokens
 
     def cached_prefix(self, sequence: Sequence) -> CachedPrefix:
-        """What a sequence has found in the cache, if nothing was computed since."""
+        """What `attach_cached_prefix` has found, if nothing was computed since."""
         return CachedPrefix(sequence.num_registered_blocks, sequence.prefix)
 
     def num_blocks_missing(self, sequence: Sequence, num_new_tokens: int) -> int:
@@ -102,12 +118,14 @@ class KVCacheManager:
             return
         num_full = sequence.num_computed_tokens // self.block_size
         for position in range(sequence.num_registered_blocks, num_full):
-            block, content = sequence.block_table[position], self._content(sequence, position)
-            sequence.prefix = self.pool.register(block, sequence.prefix, content)
+            key = sequence.prefix, self._content(sequence, position)
+            sequence.prefix = self.pool.register(sequence.block_table[position], *key)
+            if self.on_registered is not None:
+                self.on_registered(key)
         sequence.num_registered_blocks = max(num_full, sequence.num_registered_blocks)
 
     def keep_tail(self, sequence: Sequence) -> None:
-        """Let others begin with the last block of a sequence that ends, as far as it is filled."""
+        """Let others copy the filled part of the last block of a sequence that ends."""
         position, num_tokens = divmod(sequence.num_computed_tokens, self.block_size)
         is_known = position == sequence.num_registered_blocks
         if num_tokens == 0 or not (self.enable_prefix_caching and is_known):
@@ -120,7 +138,7 @@ class KVCacheManager:
     def fork(self, parent: Sequence, child: Sequence) -> None:
         """Let `child`, which has the same tokens, share the blocks that `parent` has written to.
 
-        What is reserved for the parent's next tokens stays its own.
+        Blocks that are reserved for the parent's next tokens are not shared.
         """
         for block in parent.block_table.view(end=self.num_blocks_for(parent.num_computed_tokens)):
             self.pool.acquire(int(block))
@@ -131,30 +149,27 @@ class KVCacheManager:
         child.has_shared_tail = parent.has_shared_tail = True
 
     def free(self, sequence: Sequence) -> None:
-        """Give back all blocks; the tail first, so that prefixes outlive what follows them."""
+        """Give back all blocks, the last first: the start of a prefix is kept longest."""
         for block in sequence.block_table.view()[::-1]:
             self.pool.release(int(block))
         sequence.reset_computed()
 
     def take_pending_copies(self) -> list[BlockCopy]:
-        """The copies which must be done before the next step; the list is handed over."""
+        """Take the list of copies to do before the next step."""
         copies, self._pending_copies = self._pending_copies, []
         return copies
 
     def forget_blocks(self, blocks: list[int]) -> None:
-        """Let nobody begin with these blocks, because what they hold may not be good."""
+        """Remove blocks from the cache because their contents may be wrong."""
         self.pool.forget(blocks)
 
     def forget_prefixes(self) -> None:
-        """Drop all cached prefixes, because the contents of the blocks are no longer good."""
+        """Remove all blocks from the cache because their contents are lost."""
         self.pool.forget_all()
         self._pending_copies.clear()
 
-    def _num_findable_blocks(self, sequence: Sequence) -> int:
-        return self._num_findable_tokens(sequence) // self.block_size
-
     def _num_findable_tokens(self, sequence: Sequence) -> int:
-        """Tokens that may come from the cache: what does has no logits, so the last never does."""
+        """Tokens that may come from the cache; never the last one, whose logits are needed."""
         if not self.enable_prefix_caching or sequence.unread_prompt_logprobs is not None:
             return 0
         return sequence.num_tokens - 1
@@ -162,14 +177,14 @@ class KVCacheManager:
     def _content(
         self, sequence: Sequence, position: int, num_tokens: int | None = None
     ) -> BlockContent:
-        """What a block of a sequence holds; all of it if `num_tokens` is None."""
+        """The content of a block of a sequence, or of its first `num_tokens` tokens."""
         start = position * self.block_size
         end = start + (self.block_size if num_tokens is None else num_tokens)
         salt = b"" if position else sequence.request.cache_salt
         return BlockContent(salt, sequence.token_ids.view(start, end).tobytes())
 
     def _begin_with_copy(self, sequence: Sequence) -> None:
-        """Copy from a cached block the tokens with which the next block of a sequence begins."""
+        """Copy the first tokens of the next block from a cached block that has the same ones."""
         position = sequence.block_table.size
         num_left = self._num_findable_tokens(sequence) - sequence.num_computed_tokens
         if num_left <= 0 or self.pool.num_free == 0:
@@ -179,7 +194,7 @@ class KVCacheManager:
         if found is None:
             return
         source, num_common = found
-        # It may be the source itself, which is as good.
+        # The pool may hand out the source itself; then no copy is needed.
         (own,) = self.pool.allocate(1)
         if own != source:
             self._pending_copies.append((source, own))

@@ -1,50 +1,63 @@
-"""What one step computes: so many of the next tokens of some sequences."""
+"""What one step computes: a number of next tokens for each of some sequences."""
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 
 from server.engine.kv.kv_cache_manager import BlockCopy
 from server.engine.scheduling.step_costs import context_work
 from server.engine.sequence import Sequence
 
 
-@dataclass(slots=True)
 class ScheduledStep:
     """One step: for each sequence the number of its next tokens to compute.
 
-    `copies` are block copies to do first.
+    `num_tokens` and `num_prompt_rows` are totals: tokens, and tokens whose logits are needed only
+    for log probabilities of the prompt. `context` is the total of `context_work`. `copies` are
+    block copies to do first.
     """
 
-    sequences: list[Sequence] = field(default_factory=list)
-    num_new_tokens: list[int] = field(default_factory=list)
-    copies: list[BlockCopy] = field(default_factory=list)
-
-    @property
-    def num_tokens(self) -> int:
-        """Tokens of the whole step."""
-        return sum(self.num_new_tokens)
-
-    @property
-    def context(self) -> float:
-        """What the tokens of the past add to the step, as `context_work` counts it."""
-        pairs = zip(self.sequences, self.num_new_tokens, strict=True)
-        return sum(context_work(sequence.num_computed_tokens, num) for sequence, num in pairs)
-
-    @property
-    def num_prompt_rows(self) -> int:
-        """Tokens whose logits are needed only for what they say of the prompt."""
-        pairs = zip(self.sequences, self.num_new_tokens, strict=True)
-        return sum(num for sequence, num in pairs if sequence.unread_prompt_logprobs is not None)
+    def __init__(
+        self, sequences: Iterable[Sequence] = (), num_new_tokens: Iterable[int] = ()
+    ) -> None:
+        self.sequences: list[Sequence] = []
+        self.num_new_tokens: list[int] = []
+        self.copies: list[BlockCopy] = []
+        self.num_tokens = 0
+        self.num_prompt_rows = 0
+        self.context = 0.0
+        self._places: dict[Sequence, int] = {}
+        for sequence, num_new in zip(sequences, num_new_tokens, strict=True):
+            self.add(sequence, num_new)
 
     def num_of(self, sequence: Sequence) -> int:
         """Tokens of one sequence in the step."""
-        if sequence not in self.sequences:
-            return 0
-        return self.num_new_tokens[self.sequences.index(sequence)]
+        place = self._places.get(sequence)
+        return 0 if place is None else self.num_new_tokens[place]
 
     def add(self, sequence: Sequence, num_new_tokens: int) -> None:
         """Put the next tokens of a sequence, or some more of them, into the step."""
-        if sequence in self.sequences:
-            self.num_new_tokens[self.sequences.index(sequence)] += num_new_tokens
+        work = context_work(sequence.num_computed_tokens, num_new_tokens)
+        place = self._places.setdefault(sequence, len(self.sequences))
+        if place == len(self.sequences):
+            self.sequences.append(sequence)
+            self.num_new_tokens.append(num_new_tokens)
+        else:
+            self.num_new_tokens[place] += num_new_tokens
+            work -= context_work(sequence.num_computed_tokens, 0)
+        self._count(sequence, num_new_tokens, work)
+
+    def remove(self, sequence: Sequence) -> None:
+        """Take a sequence out, before its computed tokens are reset; harmless if it is not in."""
+        place = self._places.get(sequence)
+        if place is None:
             return
-        self.sequences.append(sequence)
-        self.num_new_tokens.append(num_new_tokens)
+        num_new = self.num_new_tokens[place]
+        self._count(sequence, -num_new, -context_work(sequence.num_computed_tokens, num_new))
+        del self.sequences[place], self.num_new_tokens[place]
+        self._places = {other: place for place, other in enumerate(self.sequences)}
+
+    def _count(self, sequence: Sequence, num_tokens: int, work: float) -> None:
+        """Add to the totals."""
+        self.num_tokens += num_tokens
+        self.context += work
+        if sequence.unread_prompt_logprobs is not None:
+            self.num_prompt_rows += num_tokens

@@ -216,64 +216,78 @@ def test_forget_all_leaves_counts_alone() -> None:
     assert sorted(pool.allocate(3)) == [0, 1, 2]
 
 
+class Model:
+    """What a pool should do, in the simplest way: all blocks that hold a content, in order."""
+
+    def __init__(self) -> None:
+        self.holders: dict[tuple[int, BlockContent], list[int]] = {}
+
+    def forget(self, blocks: list[int]) -> None:
+        kept = {k: [b for b in held if b not in blocks] for k, held in self.holders.items()}
+        self.holders = {key: held for key, held in kept.items() if held}
+
+    def holds(self, block: int) -> bool:
+        return any(block in held for held in self.holders.values())
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_random_operations_agree_with_a_simple_model(seed: int) -> None:
     rng = random.Random(seed)
-    pool = BlockPool(12)
+    pool, model = BlockPool(12), Model()
     held: list[int] = []
     prefixes = [ROOT_PREFIX]
-    holders: dict[tuple[int, BlockContent], list[int]] = {}
     common = tokens_of(1, 2, 3, 4)
 
-    def forget(blocks: list[int]) -> None:
-        for key, of_key in list(holders.items()):
-            holders[key] = [block for block in of_key if block not in blocks]
-            if not holders[key]:
-                del holders[key]
+    def allocate() -> None:
+        new = pool.allocate(rng.randint(0, min(4, pool.num_free)))
+        assert not set(new) & set(held)
+        held.extend(new)
+        model.forget(new)
 
-    for _ in range(4000):
-        action = rng.randrange(6)
-        key = (rng.choice(prefixes[-6:]), of(bytes([rng.randrange(4)])))
-        if action == 0 and pool.num_free:
-            new = pool.allocate(rng.randint(1, min(4, pool.num_free)))
-            assert not set(new) & set(held)
-            held += new
-            forget(new)
-        elif action == 1 and held:
+    def release() -> None:
+        if held:
             pool.release(held.pop(rng.randrange(len(held))))
-        elif action == 2 and held:
-            block = rng.choice(held)
-            if not any(block in of_key for of_key in holders.values()):
-                known = key in holders
-                identity = pool.register(block, *key)
-                holders.setdefault(key, []).append(block)
-                assert known == (identity in prefixes)
-                if not known:
-                    prefixes.append(identity)
-        elif action == 3:
-            found = pool.lookup(*key)
-            assert (None if found is None else found[0]) == holders.get(key, [None])[0]
-            if found is not None:
-                pool.acquire(found[0])
-                held.append(found[0])
-        elif action == 4 and rng.random() < 0.1:
-            some = rng.sample(range(12), rng.randint(1, 3))
-            pool.forget(some)
-            forget(some)
-        elif rng.random() < 0.02:
+
+    def register() -> None:
+        free_of_content = [block for block in held if not model.holds(block)]
+        if free_of_content:
+            block, key = rng.choice(free_of_content), random_key()
+            identity = pool.register(block, *key)
+            assert (key in model.holders) == (identity in prefixes)
+            model.holders.setdefault(key, []).append(block)
+            if identity not in prefixes:
+                prefixes.append(identity)
+
+    def acquire() -> None:
+        found = pool.lookup(*random_key())
+        if found is not None:
+            pool.acquire(found[0])
+            held.append(found[0])
+
+    def forget() -> None:
+        blocks = rng.sample(range(12), rng.choice([0, 0, 0, 1, 2]))
+        pool.forget(blocks)
+        model.forget(blocks)
+
+    def note_beginning() -> None:
+        if rng.random() < 0.02:
             pool.forget_all()
-            holders.clear()
+            model.holders.clear()
         elif held:
             pool.note_beginning(rng.choice(held), rng.choice(prefixes[-6:]), common)
+
+    def random_key() -> tuple[int, BlockContent]:
+        return rng.choice(prefixes[-6:]), of(bytes([rng.randrange(4)]))
+
+    for _ in range(4000):
+        rng.choice([allocate, release, register, acquire, forget, note_beginning])()
         alike = [found for prefix in prefixes if (found := pool.find_alike(prefix, common))]
         assert len({block for block, _ in alike}) == len(alike) <= 12
         assert sum(map(pool.ref_count, range(12))) == len(held)
         assert pool.num_free == 12 - len(set(held))
-        assert pool.num_cached == len(holders)
-        for known_key, of_key in holders.items():
-            assert pool.lookup(*known_key)[0] == of_key[0]
-    for block in held:
-        pool.release(block)
+        assert pool.num_cached == len(model.holders)
+        assert all(pool.lookup(*key)[0] == blocks[0] for key, blocks in model.holders.items())
+    release_all(pool, held)
     assert sorted(pool.allocate(12)) == list(range(12))
 
 

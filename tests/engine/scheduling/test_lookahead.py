@@ -1,45 +1,46 @@
-"""Steps that are prepared while the one before is computed: when there are any, and their ends."""
+"""Lookahead: which steps are prepared while the one before is computed, and what voids them."""
 
+import random
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 from support.engine_helpers import check_blocks, run_to_end, start, tokens_of
-from support.fake_engine import SIZE, FakeEngine
+from support.fake_engine import SIZE, FakeEngine, parts
 from support.greedy_requests import MakeEngine, Prompts, params
 
 from server.engine.model.model_runner import ModelRunner
 from server.engine.model.step_inputs import StepInputs, StepPacker, fill_tokens
 from server.engine.model.step_sizes import StepSizes
 from server.engine.scheduling.scheduled_step import ScheduledStep
-from server.engine.sequence import Sequence
+from server.engine.sequence import Sequence, SequenceStatus
 
 
 def decoding(num_sequences: int, **fields: int) -> tuple[FakeEngine, list[Sequence]]:
-    """An engine whose next step is foreseen, and what it decodes."""
+    """An engine whose next step is prepared, and what it decodes."""
     engine = FakeEngine(**fields)
     sequences = [engine.add(3, max_tokens=8) for _ in range(num_sequences)]
     engine.step()
     engine.step()
-    assert engine.num_foreseen == 0
+    assert engine.num_prepared == 0
     return engine, sequences
 
 
-def test_steps_that_only_decode_are_foreseen_but_for_the_first() -> None:
+def test_steps_that_only_decode_are_prepared_but_for_the_first() -> None:
     engine, _ = decoding(3)
     assert len(engine.run()) == 8 - 2
-    assert engine.num_foreseen == 8 - 2
+    assert engine.num_prepared == 8 - 2
 
 
-def test_the_end_by_max_tokens_is_foreseen() -> None:
+def test_the_end_by_max_tokens_is_prepared() -> None:
     engine, _ = decoding(2)
     engine.add(3, max_tokens=2)
     # The new one is read, then decodes for the first and last time.
     for _ in range(2):
         engine.step()
-        assert engine._foreseen is None
+        assert engine._prepared is None
     assert len(engine.run()) == 8 - 2 - 2
-    assert engine.num_foreseen == 8 - 2 - 2 - 1
+    assert engine.num_prepared == 8 - 2 - 2 - 1
 
 
 def split_off(engine: FakeEngine, parent: Sequence) -> None:
@@ -58,35 +59,122 @@ CHANGES: dict[str, Callable[[FakeEngine, list[Sequence]], object]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
-def test_what_comes_or_goes_makes_it_void(
+def test_what_starts_or_ends_makes_the_prepared_step_void(
     change: Callable[[FakeEngine, list[Sequence]], object],
 ) -> None:
     engine, sequences = decoding(3)
-    foreseen = engine._foreseen
-    assert foreseen is not None
+    prepared = engine._prepared
+    assert prepared is not None
     change(engine, sequences)
     step = engine.scheduler.schedule()
-    assert step is not foreseen
+    assert step is not prepared
     assert len(step.sequences) == engine.scheduler.num_running
     engine.compute(step)
     engine.run()
 
 
-def test_nothing_is_foreseen_while_somebody_waits() -> None:
-    engine = FakeEngine(max_num_seqs=1)
-    engine.add(3, max_tokens=8)
-    engine.add(3, max_tokens=1)
+def saturated(size: int = 6, **fields: int) -> tuple[FakeEngine, Sequence, Sequence]:
+    """An engine with a prepared step, what it decodes, and what waits because it has no room."""
+    engine = FakeEngine(**fields)
+    running, waiting = engine.add(3, max_tokens=9), engine.add(size, max_tokens=1)
+    while engine._prepared is None:
+        engine.step()
+    assert waiting.status is SequenceStatus.WAITING
+    assert engine._prepared is not None
+    return engine, running, waiting
+
+
+NO_SEAT, NO_BLOCK = {"max_num_seqs": 1}, {"num_blocks": 3}
+
+
+@pytest.mark.parametrize("fields", [NO_SEAT, NO_BLOCK, {"budget": 1}], ids=str)
+def test_steps_are_prepared_while_nothing_that_waits_could_start(fields: dict[str, int]) -> None:
+    engine, running, waiting = saturated(**fields)
+    num_prepared = engine.num_prepared
     for _ in range(5):
         engine.step()
-        assert engine._foreseen is None
+    assert engine.num_prepared == num_prepared + 5
+    engine.run()
+    assert engine.finished == [running, waiting]
 
 
-def test_without_blocks_nothing_is_foreseen_and_nobody_gives_way() -> None:
+@pytest.mark.parametrize("fields", [NO_SEAT, NO_BLOCK], ids=str)
+def test_an_end_that_makes_room_voids_the_prepared_step(fields: dict[str, int]) -> None:
+    engine, running, waiting = saturated(**fields)
+    engine.abort(running)
+    assert parts(engine.step(), [waiting]) == [6]
+    engine.run()
+
+
+def test_a_new_request_that_has_room_and_goes_first_voids_the_prepared_step() -> None:
+    engine, running, waiting = saturated(size=20, num_blocks=6)
+    prepared = engine._prepared
+    engine.add(7, max_tokens=1, priority=1)
+    assert engine.scheduler.schedule() is prepared, "it goes after the one that has no room"
+    assert prepared is not None
+    engine.compute(prepared)
+    urgent = engine.add(3, max_tokens=1, priority=-1)
+    assert parts(engine.step(), [running, waiting, urgent]) == [1, 0, 3]
+    engine.run()
+
+
+def test_the_abort_of_a_waiting_request_that_blocked_others_voids_the_prepared_step() -> None:
+    engine, _, waiting = saturated(size=20, num_blocks=6)
+    small = engine.add(3, max_tokens=1, priority=1)
+    engine.step()
+    assert engine._prepared is not None
+    engine.abort(waiting)
+    assert parts(engine.step(), [small]) == [3]
+    engine.run()
+
+
+def contents(engine: FakeEngine) -> list[tuple[int, int, int]]:
+    """Run a step; returns which requests and choices were in it, with how many tokens."""
+    numbers = {s.arrival: number for number, s in enumerate(engine.added)}
+    step = engine.step()
+    return sorted(
+        (numbers[sequence.arrival], sequence.index, num_new)
+        for sequence, num_new in zip(step.sequences, step.num_new_tokens, strict=True)
+    )
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_load_gives_the_same_steps_with_and_without_lookahead(seed: int) -> None:
+    rng = random.Random(seed)
+    fields = {
+        "num_blocks": rng.choice([6, 12, 60]),
+        "budget": rng.choice([4, 16]),
+        "max_num_seqs": rng.choice([1, 2, 4, 8]),
+    }
+    engines = FakeEngine(**fields), FakeEngine(**fields, has_lookahead=False)
+    longest = min(60, fields["num_blocks"] * SIZE - 20)
+    num_prepared_while_some_wait = 0
+    for _ in range(400):
+        if rng.random() < 0.4:
+            size, max_tokens = rng.randint(1, longest), rng.randint(1, 20)
+            n = rng.randint(1, min(fields["max_num_seqs"], 3))
+            priority = rng.choice([0, 0, 0, 1, -1])
+            for engine in engines:
+                engine.add(size, max_tokens, n, priority)
+        if engines[0].live and rng.random() < 0.05:
+            victim = rng.randrange(len(engines[0].live))
+            for engine in engines:
+                engine.abort(engine.live[victim])
+        if engines[0].scheduler.has_work:
+            one, other = (contents(engine) for engine in engines)
+            assert one == other
+        num_prepared_while_some_wait += bool(
+            engines[0]._prepared and engines[0].scheduler.num_waiting
+        )
+    assert num_prepared_while_some_wait > 0
+
+
+def test_without_blocks_nothing_is_prepared_and_nobody_gives_way() -> None:
     engine, sequences = decoding(2, num_blocks=2 * 2 - 1)
     while all(s.num_computed_tokens < SIZE for s in sequences):
-        assert engine._foreseen is not None
+        assert engine._prepared is not None
         engine.step()
-    assert engine._foreseen is None
+    assert engine._prepared is None
     assert engine.stats.preemptions == 0
     check_blocks(engine.kv, engine.live)
     engine.step()
@@ -99,15 +187,15 @@ def test_what_is_laid_out_ahead_is_what_is_packed_later() -> None:
     engine, _ = decoding(3)
     packer = StepPacker(StepSizes(16), StepSizes(16), spare_block=63, has_positions=True)
     ahead: list[StepInputs] = []
-    foresee = engine.scheduler.foresee
+    look_ahead = engine.scheduler.look_ahead
 
-    def foresee_and_lay_out(step: ScheduledStep) -> ScheduledStep | None:
-        following = foresee(step)
+    def look_ahead_and_lay_out(step: ScheduledStep) -> ScheduledStep | None:
+        following = look_ahead(step)
         if following is not None:
             ahead.append(packer.pack_without_tokens(following))
         return following
 
-    engine.scheduler.foresee = foresee_and_lay_out  # type: ignore[method-assign]
+    engine.scheduler.look_ahead = look_ahead_and_lay_out  # type: ignore[method-assign]
     engine.step()
     step = engine.scheduler.schedule()
     expected = packer.pack(step)
@@ -131,7 +219,7 @@ def test_the_engine_prepares_steps_and_gives_the_same_tokens(
     assert (engine.stats.num_steps, engine.stats.prepared_steps) == (24, 22)
 
 
-def test_what_was_prepared_in_vain_changes_no_tokens(
+def test_void_steps_change_no_tokens(
     make_engine: MakeEngine, prompts: Prompts, greedy: Prompts
 ) -> None:
     engine = make_engine()
@@ -155,7 +243,7 @@ def test_beam_searches_prepare_nothing(make_engine: MakeEngine, prompts: Prompts
     assert engine.stats.prepared_steps == 0
 
 
-def test_a_failure_beside_the_inference_fails_the_step_alone(
+def test_a_failure_during_the_inference_fails_only_its_step(
     make_engine: MakeEngine,
     prompts: Prompts,
     greedy: Prompts,

@@ -144,8 +144,9 @@ def test_what_lost_its_prefix_meanwhile_reads_by_itself() -> None:
 def test_a_cached_prefix_is_not_waited_for() -> None:
     sharing = PrefixSharing(SIZE, enable_prefix_caching=True)
     reader, follower = add_burst(make_engine(), 2)
-    assert sharing.wait(follower, 31, [reader])
-    assert not sharing.wait(follower, 32, [reader])
+    sharing.set_readers([reader])
+    assert sharing.wait(follower, 31)
+    assert not sharing.wait(follower, 32)
 
 
 def test_a_long_prompt_that_is_waited_for_is_read_in_the_turn_of_the_waiting_one() -> None:

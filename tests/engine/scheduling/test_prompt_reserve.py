@@ -1,8 +1,8 @@
-"""OldestShare: a quarter of what there is room for, saved up until it is worth a chunk."""
+"""PromptReserve: a quarter of what there is room for, saved up until it is worth a chunk."""
 
 from support.engine_helpers import make_sequence
 
-from server.engine.scheduling.oldest_share import OldestShare
+from server.engine.scheduling.prompt_reserve import PromptReserve
 from server.engine.sequence import Sequence
 
 
@@ -13,21 +13,21 @@ def reading(num_computed: int) -> Sequence:
 
 
 def test_without_a_past_it_takes_a_quarter_at_once() -> None:
-    share, sequence = OldestShare(), reading(0)
+    share, sequence = PromptReserve(), reading(0)
     assert [share.take(sequence, room) for room in (16, 16, 3, 1, 0)] == [4, 4, 1, 1, 0]
 
 
 def test_it_saves_up_as_long_as_a_chunk_is_small_beside_its_past() -> None:
-    share, sequence = OldestShare(), reading(640)
+    share, sequence = PromptReserve(), reading(640)
     assert [share.take(sequence, 16) for _ in range(6)] == [0, 0, 12, 0, 0, 12]
 
 
 def test_it_never_takes_more_than_there_is_room_for() -> None:
-    share, sequence = OldestShare(), reading(640)
+    share, sequence = PromptReserve(), reading(640)
     assert [share.take(sequence, room) for room in (16, 16, 5, 16)] == [0, 0, 5, 0]
 
 
 def test_another_prompt_has_nothing_saved() -> None:
-    share, first, second = OldestShare(), reading(640), reading(640)
+    share, first, second = PromptReserve(), reading(640), reading(640)
     assert [share.take(first, 16) for _ in range(2)] == [0, 0]
     assert [share.take(second, 16) for _ in range(3)] == [0, 0, 12]

@@ -1,0 +1,212 @@
+"""Decides which waiting sequences start in a step."""
+
+from bisect import insort
+
+from server.engine.kv.kv_cache_manager import KVCacheManager
+from server.engine.scheduling.bypass_counts import is_overdue
+from server.engine.scheduling.prefix_sharing import PrefixSharing
+from server.engine.scheduling.scheduled_step import ScheduledStep
+from server.engine.scheduling.step_limits import StepLimits
+from server.engine.scheduling.waiting_queue import Turn, Waiter, WaitingQueue
+from server.engine.sequence import Sequence, SequenceStatus
+from server.engine.stats import EngineStats
+
+
+class Admission:
+    """Starts waiting sequences in their turn, where seats, blocks and the step have room.
+
+    The first one that has no room ends it for the step, so that nobody is overtaken for being
+    large. `running` is the scheduler's list, to which it adds what it starts.
+    """
+
+    def __init__(
+        self,
+        kv: KVCacheManager,
+        limits: StepLimits,
+        max_num_seqs: int,
+        dynamic_split_fuse: bool,
+        stats: EngineStats,
+        running: list[Sequence],
+    ) -> None:
+        self._kv = kv
+        self._limits = limits
+        self._max_num_seqs = max_num_seqs
+        self._split_fuse = dynamic_split_fuse
+        self._stats = stats
+        self._running = running
+        self._waiting = WaitingQueue(kv)
+        self._sharing = PrefixSharing(kv.block_size, kv.enable_prefix_caching)
+        self._is_open = False
+        self._num_skipped = 0
+        self._num_free_seats = 0
+        # Blocks that each running prompt still needs.
+        self._promised: dict[Sequence, int] = {}
+        self._num_promised = 0
+
+    @property
+    def num_waiting(self) -> int:
+        """Sequences without blocks."""
+        return len(self._waiting)
+
+    def add(self, sequence: Sequence) -> None:
+        """Let a sequence wait."""
+        sequence.status = SequenceStatus.WAITING
+        self._waiting.add(sequence)
+
+    def remove(self, sequence: Sequence) -> None:
+        """Forget a waiting sequence."""
+        self._waiting.remove(sequence)
+        self._sharing.forget(sequence)
+
+    def num_awaited_tokens(self, reader: Sequence) -> int | None:
+        """Tokens until the shortest prompt that waits for a reader is read; None if none waits."""
+        return self._sharing.num_awaited_tokens(reader)
+
+    def open(self) -> None:
+        """Let sequences start in the next step."""
+        self._is_open = True
+
+    def close(self) -> None:
+        """Start nothing more in this step.
+
+        What has just been preempted would be started again at once, to be preempted again.
+        """
+        self._is_open = False
+
+    def begin(self, step: ScheduledStep) -> None:
+        """Count what the running sequences take, before anything is started in a step."""
+        self._num_free_seats = self._count_free_seats()
+        if not self._waiting or self._num_free_seats <= 0 or self._limits.is_full(step):
+            self._is_open = False
+        if not self._is_open:
+            return
+        self._update_waiting()
+        self._num_skipped = 0
+        self._promised.clear()
+        self._num_promised = len(self._running)
+        for sequence in self._running:
+            if sequence.num_uncomputed_tokens > 1:
+                self.note_progress(sequence)
+        if self._running and self._num_promised >= self._kv.num_free_blocks:
+            self._is_open = False
+            return
+        self._sharing.set_readers(self._running)
+
+    def note_progress(self, sequence: Sequence) -> None:
+        """Count anew the blocks that a running prompt still needs.
+
+        Everything that runs needs at least one sooner or later; what decodes counts as one.
+        """
+        if not self._is_open:
+            return
+        num_missing = self._kv.num_blocks_missing(sequence, sequence.num_uncomputed_tokens)
+        self._num_promised -= self._promised.get(sequence, 1)
+        self._promised[sequence] = max(1, num_missing)
+        self._num_promised += self._promised[sequence]
+
+    def start_before(self, turn: Turn | None, step: ScheduledStep) -> None:
+        """Start sequences whose turn comes before the given one; all if it is None."""
+        while self._is_open and not self._limits.is_full(step):
+            waiter = self._waiting.at(self._num_skipped)
+            if waiter is None or (turn is not None and waiter.turn > turn):
+                return
+            self._is_open = self._admit(waiter, step)
+
+    def is_blocked(self, num_decoding: int, num_reserved: int = 0) -> bool:
+        """Whether nothing can start in a step where everything that runs decodes.
+
+        `num_reserved` blocks count as taken. False where that is not certain.
+        """
+        is_full = self._split_fuse and num_decoding >= self._limits.max_num_batched_tokens
+        num_free_seats = self._count_free_seats()
+        if not self._waiting or is_full or num_free_seats <= 0:
+            return True
+        self._update_waiting()
+        waiter = self._waiting.at(0)
+        if waiter is None or _num_seats(waiter.sequence) > num_free_seats:
+            return True
+        num_blocks = self._waiting.num_free_blocks_needed(waiter)
+        num_blocks += waiter.sequence.num_pending_forks
+        return num_blocks + num_decoding > self._kv.num_free_blocks - num_reserved
+
+    def _update_waiting(self) -> None:
+        for sequence in self._sharing.release():
+            self._waiting.put_back(sequence)
+        self._waiting.refresh()
+
+    def _count_free_seats(self) -> int:
+        return self._max_num_seqs - sum(map(_num_seats, self._running))
+
+    def _admit(self, waiter: Waiter, step: ScheduledStep) -> bool:
+        """Start a waiting sequence; False if neither it nor a later one may start in this step."""
+        sequence = waiter.sequence
+        if self._limits.chunk_size(sequence, step) == 0:
+            self._num_skipped += 1
+            return True
+        num_cached = self._waiting.num_cached_tokens(waiter)
+        if not is_overdue(sequence) and self._sharing.wait(sequence, num_cached):
+            self._waiting.hold_back(sequence)
+            self._stats.prefix_waits += 1
+            return True
+        if self._limits.room(step, num_cached) == 0 or _num_seats(sequence) > self._num_free_seats:
+            return False
+        if not self._fits(sequence, self._waiting.num_free_blocks_needed(waiter)):
+            return False
+        num_free = self._kv.num_free_blocks
+        self._kv.attach_cached_prefix(sequence)
+        if self._try_to_start(sequence, step):
+            return True
+        num_blocks = self._kv.num_blocks_missing(sequence, sequence.num_uncomputed_tokens)
+        num_blocks += num_free - self._kv.num_free_blocks
+        self._waiting.note_failed_start(sequence, self._kv.cached_prefix(sequence), num_blocks)
+        self._kv.free(sequence)
+        return False
+
+    def _try_to_start(self, sequence: Sequence, step: ScheduledStep) -> bool:
+        """Run a sequence, if its first tokens fit the step and all of it the blocks."""
+        room = self._limits.room(step, sequence.num_computed_tokens)
+        num_new = self._limits.chunk_size(sequence, step)
+        if self._split_fuse:
+            num_new = min(num_new, room)
+        # A preempted sequence may have outgrown the budget; alone in a step it may run.
+        if num_new == 0 or (num_new > room and step.sequences):
+            return False
+        num_blocks = self._kv.num_blocks_missing(sequence, sequence.num_uncomputed_tokens)
+        if not (self._fits(sequence, num_blocks) and self._kv.allocate(sequence, num_new)):
+            return False
+        self._start(sequence)
+        step.add(sequence, num_new)
+        return True
+
+    def _fits(self, sequence: Sequence, num_blocks: int) -> bool:
+        """Whether a sequence that takes so many blocks leaves enough for what runs already.
+
+        Otherwise it would be started only to be preempted soon.
+        """
+        num_blocks += sequence.num_pending_forks
+        return not self._running or num_blocks + self._num_promised <= self._kv.num_free_blocks
+
+    def _start(self, sequence: Sequence) -> None:
+        self._waiting.start(sequence)
+        self._sharing.forget(sequence)
+        sequence.status = SequenceStatus.RUNNING
+        # What a preempted sequence finds again it had computed itself.
+        if not sequence.has_started:
+            sequence.has_started = True
+            sequence.request.num_cached_tokens = sequence.num_computed_tokens
+        insort(self._running, sequence, key=running_order)
+        self._num_free_seats -= _num_seats(sequence)
+        self._num_promised += 1
+        self.note_progress(sequence)
+        self._sharing.add_reader(sequence)
+
+
+def running_order(sequence: Sequence) -> tuple[int, ...]:
+    """The order of running sequences; the last is preempted first."""
+    if is_overdue(sequence):
+        return 0, sequence.arrival, sequence.index
+    return 1, sequence.request.priority, sequence.arrival, sequence.index
+
+
+def _num_seats(sequence: Sequence) -> int:
+    return 1 + sequence.num_pending_forks

@@ -1,0 +1,70 @@
+"""Counts how many later requests have started before each waiting one."""
+
+import numpy as np
+
+from server.engine.sequence import EngineRequest, Sequence
+
+MAX_BYPASSES = 64
+"""How many later requests may start before a request; then it goes before all others."""
+
+NO_ARRIVAL = np.iinfo(np.int64).max
+"""The arrival in an empty slot: nothing is later, so nothing is counted there."""
+
+
+class BypassCounts:
+    """One counter for each request that has waiting sequences.
+
+    A start moves all of them on by one vector operation. The count goes back to its request when
+    nothing of it waits any more, and as soon as it is overdue.
+    """
+
+    def __init__(self) -> None:
+        self._slots: dict[EngineRequest, int] = {}
+        self._sequences: list[list[Sequence]] = []
+        self._empty: list[int] = []
+        self._arrivals = np.empty(0, np.int64)
+        self._counts = np.empty(0, np.int64)
+
+    def add(self, sequence: Sequence) -> None:
+        """Count for a sequence that waits."""
+        slot = self._slots.get(sequence.request)
+        if slot is None:
+            if not self._empty:
+                self._grow()
+            slot = self._slots[sequence.request] = self._empty.pop()
+            self._arrivals[slot] = sequence.arrival
+            self._counts[slot] = sequence.request.num_bypasses
+        self._sequences[slot].append(sequence)
+
+    def remove(self, sequence: Sequence) -> None:
+        """Count no longer for a sequence."""
+        slot = self._slots[sequence.request]
+        self._sequences[slot].remove(sequence)
+        if not self._sequences[slot]:
+            sequence.request.num_bypasses = int(self._counts[slot])
+            self._arrivals[slot] = NO_ARRIVAL
+            del self._slots[sequence.request]
+            self._empty.append(slot)
+
+    def count_start(self, arrival: int) -> list[Sequence]:
+        """Count the start of a request of that arrival; returns what is overdue because of it."""
+        is_earlier = self._arrivals < arrival
+        self._counts += is_earlier
+        overdue = []
+        for slot in np.flatnonzero(is_earlier & (self._counts == MAX_BYPASSES)).tolist():
+            self._sequences[slot][0].request.num_bypasses = MAX_BYPASSES
+            overdue += self._sequences[slot]
+        return overdue
+
+    def _grow(self) -> None:
+        size = len(self._sequences)
+        num_new = max(16, size)
+        self._sequences += [[] for _ in range(num_new)]
+        self._empty += range(size, size + num_new)
+        self._arrivals = np.append(self._arrivals, np.full(num_new, NO_ARRIVAL))
+        self._counts = np.append(self._counts, np.zeros(num_new, np.int64))
+
+
+def is_overdue(sequence: Sequence) -> bool:
+    """Whether so many later requests have started that no other may start before this one."""
+    return sequence.request.num_bypasses >= MAX_BYPASSES
