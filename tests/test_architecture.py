@@ -55,6 +55,17 @@ PACKAGE_LAYERS: dict[str, set[str]] = {
         "server.errors",
         "server.payloads",
     },
+    "server.engine.verification": {
+        "server.atomic_files",
+        "server.engine.config",
+        "server.engine.engine",
+        "server.engine.model",
+        "server.engine.sequence",
+        "server.errors",
+        "server.memory",
+        "server.openvino_core",
+        "server.payloads",
+    },
     "server.models": {"server.atomic_files", "server.errors", "server.graph", "server.memory"},
     "server.protocol": {
         "server.errors",

@@ -1,0 +1,95 @@
+"""The reference: a model as it was exported, without the PagedAttention transformation."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from server.engine.config import PluginValue
+from server.engine.model.model_files import MODEL_FILE
+from server.errors import ModelLoadError
+from server.openvino_core import shared_core
+
+Ints = npt.NDArray[np.int64]
+Doubles = npt.NDArray[np.float64]
+
+EXACT: dict[str, PluginValue] = {
+    "INFERENCE_PRECISION_HINT": "f32",
+    "KV_CACHE_PRECISION": "f32",
+    "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
+}
+"""Properties with which nothing but the weights is rounded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What the model says of each next token of a text of n tokens; all arrays have n - 1 items.
+
+    `logprobs` f64 are of the tokens themselves, `best_ids` i64 and `best_logprobs` f64 of the
+    likeliest ones; `margins` f64 tell how much likelier these are than the second.
+    """
+
+    logprobs: Doubles
+    best_ids: Ints
+    best_logprobs: Doubles
+    margins: Doubles
+
+    def after(self, begin: int) -> "Prediction":
+        """Without the first `begin` tokens."""
+        return Prediction(
+            self.logprobs[begin:],
+            self.best_ids[begin:],
+            self.best_logprobs[begin:],
+            self.margins[begin:],
+        )
+
+
+class StatefulModel:
+    """A model that reads a text in one piece. A context manager: leaving it frees the model."""
+
+    def __init__(self, models_path: Path) -> None:
+        core = shared_core()
+        xml = models_path / MODEL_FILE
+        try:
+            model = core.read_model(xml)
+            self._request: Any = core.compile_model(model, "CPU", EXACT).create_infer_request()
+        except RuntimeError as error:
+            raise ModelLoadError(f"{xml}: OpenVINO cannot load it: {error}") from error
+        self._names = {name for port in model.inputs for name in port.get_names()}
+
+    def __enter__(self) -> "StatefulModel":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._request = None
+
+    def predict(self, tokens: Ints) -> Prediction:
+        """Read a text, all of it at once, and say what is predicted at each of its tokens."""
+        length = len(tokens) - 1
+        inputs = {
+            "input_ids": tokens[None, :-1],
+            "attention_mask": np.ones((1, length), np.int64),
+            "position_ids": np.arange(length, dtype=np.int64)[None],
+            "beam_idx": np.zeros(1, np.int32),
+        }
+        self._request.reset_state()
+        self._request.infer({name: inputs[name] for name in inputs if name in self._names})
+        logits = self._request.get_tensor("logits").data[0]
+        rows = [_predict(row, int(token)) for row, token in zip(logits, tokens[1:], strict=True)]
+        columns = (np.array(column) for column in zip(*rows, strict=True))
+        return Prediction(*columns)
+
+
+def _predict(row: npt.NDArray[np.float32], token: int) -> tuple[float, int, float, float]:
+    second, best = np.argpartition(row, -2)[-2:]
+    highest = float(row[best])
+    norm = highest + float(np.log(np.exp(row - highest, dtype=np.float64).sum()))
+    return float(row[token]) - norm, int(best), highest - norm, highest - float(row[second])

@@ -1,0 +1,224 @@
+"""Compares the engine's predictions with those of the stateful IR, token by token."""
+
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from server.engine.model.model_info import read_config, read_model_info
+from server.engine.model.model_loader import check_files
+from server.engine.verification.paged import MODES, NUM_GENERATED, Observation, observe
+from server.engine.verification.stateful import EXACT, Prediction, StatefulModel
+from server.errors import ModelLoadError
+from server.memory import available_bytes
+
+Doubles = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Report = Callable[[str], None]
+
+PROMPT_LENGTHS = (7, 61, 150)
+LONG_PROMPT = 300
+BEYOND = 40
+"""Tokens after the end of a window, so that something lies outside it."""
+
+MAX_LONG_PROMPT = 2048
+MAX_LOGITS_BYTES = 2**31
+TOLERANCE = 0.05
+"""Of log probabilities, in f32. Rounding makes differences of about 1e-4."""
+
+# Lengths at which attention or positions change.
+EDGE_KEYS = (
+    "sliding_window",
+    "window_size",
+    "attention_chunk_size",
+    "original_max_position_embeddings",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Where the engine and the stateful IR disagree first in one way of running."""
+
+    mode: str
+    position: int
+    num_tokens: int
+    difference: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.mode}: from token {self.position} of {self.num_tokens} on, log probabilities "
+            f"differ by up to {self.difference:.3g}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """The outcome.
+
+    `max_difference` is of log probabilities in f32. `served_difference` is their mean difference in
+    the precision in which the device serves the model. `notes` say what was not tried.
+    """
+
+    differences: tuple[Difference, ...]
+    max_difference: float
+    served_difference: float
+    num_tokens: int
+    longest: int
+    seconds: float
+    notes: tuple[str, ...]
+
+    @property
+    def has_passed(self) -> bool:
+        """Whether the engine said everywhere what the stateful IR says."""
+        return not self.differences
+
+    def as_dict(self) -> dict[str, Any]:
+        """The outcome as JSON can say it."""
+        return {
+            "passed": self.has_passed,
+            "differences": [str(difference) for difference in self.differences],
+            "max_difference": self.max_difference,
+            "served_difference": self.served_difference,
+            "num_tokens": self.num_tokens,
+            "longest": self.longest,
+            "notes": list(self.notes),
+        }
+
+
+def verify(models_path: Path, report: Report) -> Verification:
+    """Run a model both ways on random tokens; `report` is told each part as it begins.
+
+    Raises ModelLoadError where the model cannot be loaded at all, and GenerationError where the
+    engine fails on it.
+    """
+    started = monotonic()
+    check_files(models_path)
+    lengths, notes = choose_lengths(models_path)
+    vocab_size = _vocab_size(models_path)
+    prompts = _prompts(lengths, vocab_size)
+    observations: list[Observation] = []
+    for mode in MODES:
+        report(mode)
+        observations += observe(models_path, prompts, mode, dict(EXACT))
+    report("all prompts as they are served")
+    served = list(observe(models_path, prompts, next(iter(MODES)), {}))
+    report("the model as it was exported")
+    with StatefulModel(models_path) as model:
+        expected = _Expected(model)
+        tolerance = _tolerance(models_path)
+        compared = [(o, *_difference(o, expected(o), tolerance)) for o in observations]
+        served_difference = np.mean([_distances(o, expected(o)).mean() for o in served])
+    found = {o.mode: difference for o, _, difference in reversed(compared) if difference}
+    return Verification(
+        differences=tuple(found[mode] for mode in MODES if mode in found),
+        max_difference=max(worst for _, worst, _ in compared),
+        served_difference=float(served_difference),
+        num_tokens=sum(len(observation.logprobs) for observation in observations),
+        longest=max(lengths) + NUM_GENERATED,
+        seconds=monotonic() - started,
+        notes=tuple(notes),
+    )
+
+
+def choose_lengths(models_path: Path) -> tuple[list[int], list[str]]:
+    """Lengths of prompts, one of them beyond each edge that config.json names, and what is not.
+
+    Raises ModelLoadError for a context that is too short for any prompt.
+    """
+    context = read_model_info(models_path).max_model_len or MAX_LONG_PROMPT
+    most = min(context - NUM_GENERATED, MAX_LONG_PROMPT, _most_tokens(models_path))
+    if most < 1:
+        raise ModelLoadError(f"{models_path}: a context of {context} tokens is too short to verify")
+    wanted = LONG_PROMPT
+    notes = []
+    for key, edge in _edges(models_path):
+        if edge + BEYOND <= most:
+            wanted = max(wanted, edge + BEYOND)
+        else:
+            notes.append(f"nothing beyond {key} {edge} was tried: prompts had up to {most} tokens")
+    return sorted({min(length, most) for length in (*PROMPT_LENGTHS, wanted)}), notes
+
+
+def _edges(models_path: Path) -> Iterator[tuple[str, int]]:
+    config = read_config(models_path / "config.json")
+    nested = config.get("text_config")
+    for layer in [config, nested] if isinstance(nested, dict) else [config]:
+        for key in EDGE_KEYS:
+            value = layer.get(key)
+            if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+                yield key, value
+
+
+def _most_tokens(models_path: Path) -> int:
+    """The longest text whose logits have room in memory."""
+    room = min(MAX_LOGITS_BYTES, available_bytes() // 4)
+    return int(room // (4 * _vocab_size(models_path)))
+
+
+def _vocab_size(models_path: Path) -> int:
+    config = read_config(models_path / "config.json")
+    nested = config.get("text_config")
+    value = config.get("vocab_size", nested.get("vocab_size") if isinstance(nested, dict) else None)
+    if not isinstance(value, int) or value < 1:
+        raise ModelLoadError(
+            f"{models_path / 'config.json'}: vocab_size is {json.dumps(value)}; without it a model "
+            "cannot be verified"
+        )
+    return value
+
+
+def _prompts(lengths: Sequence[int], vocab_size: int) -> list[Ints]:
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, vocab_size, length) for length in lengths]
+
+
+def _tolerance(models_path: Path) -> float:
+    config = read_config(models_path / "config.json")
+    # transformers rounds Falcon's ALiBi to bf16, by whole positions after 256 tokens.
+    return 0.5 if config.get("model_type") == "falcon" and config.get("alibi") else TOLERANCE
+
+
+class _Expected:
+    """The stateful model's predictions; each text is read once."""
+
+    def __init__(self, model: StatefulModel) -> None:
+        self._model = model
+        self._known: dict[bytes, Prediction] = {}
+
+    def __call__(self, observation: Observation) -> Prediction:
+        key = observation.tokens.tobytes()
+        if key not in self._known:
+            self._known[key] = self._model.predict(observation.tokens)
+        return self._known[key].after(observation.begin - 1)
+
+
+def _distances(observation: Observation, expected: Prediction) -> Doubles:
+    """f64[tokens]: how far log probabilities are from the expected ones; NaN counts as infinite."""
+    found = np.array([entry.logprob for entry in observation.logprobs])
+    best = np.array([entry.top[0][1] for entry in observation.logprobs])
+    distances: Doubles = np.maximum(
+        np.abs(found - expected.logprobs), np.abs(best - expected.best_logprobs)
+    )
+    return np.nan_to_num(distances, nan=math.inf)
+
+
+def _difference(
+    observation: Observation, expected: Prediction, tolerance: float
+) -> tuple[float, Difference | None]:
+    """The largest difference, and where the first one is that rounding does not explain."""
+    distances = _distances(observation, expected)
+    best_ids = np.array([entry.top[0][0] for entry in observation.logprobs])
+    # Two tokens that are as likely as each other may change places.
+    has_other_best = (best_ids != expected.best_ids) & (expected.margins > tolerance)
+    is_wrong = (distances > tolerance) | has_other_best
+    worst = float(distances.max())
+    if not is_wrong.any():
+        return worst, None
+    position = observation.begin + int(is_wrong.argmax())
+    return worst, Difference(observation.mode, position, len(observation.tokens), worst)

@@ -1,0 +1,96 @@
+"""A model is compared with its stateful IR; what is wrong is found, and where it begins."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+import pytest
+from openvino import opset13 as ops
+
+from server.engine.model import model_loader
+from server.engine.verification.paged import MODES
+from server.engine.verification.record import RECORD_FILE, read_record, write_record
+from server.engine.verification.verify import choose_lengths, verify
+from server.errors import ModelLoadError
+
+
+@pytest.fixture
+def folder(model_f32: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(model_f32, tmp_path / "model"))
+
+
+def change_config(folder: Path, **keys: Any) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **keys}))
+
+
+def test_a_good_model_passes_in_every_mode(model_f32: Path) -> None:
+    modes: list[str] = []
+    found = verify(model_f32, modes.append)
+    assert found.has_passed, found.differences
+    assert set(MODES) < set(modes)
+    assert found.max_difference < 1e-3
+    assert found.max_difference < found.served_difference < 0.5
+    assert found.num_tokens > 1000
+
+
+def test_a_window_that_is_wrong_is_found_where_it_begins(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_attention(model: ov.Model, config: object) -> None:
+        for node in model.get_ordered_ops():
+            if node.get_type_name() == "PagedAttentionExtension":
+                node.input(10).replace_source_output(ops.constant(np.int32(32)).output(0))
+
+    monkeypatch.setattr(model_loader, "complete_attention", cut_attention)
+    found = verify(folder, lambda _: None)
+    assert not found.has_passed
+    assert {difference.mode for difference in found.differences} == {*MODES}
+    for difference in found.differences:
+        assert difference.position > 32
+        assert difference.mode in str(difference)
+        assert f"from token {difference.position} of" in str(difference)
+
+
+def test_prompts_go_beyond_what_config_json_names(folder: Path) -> None:
+    change_config(folder, max_position_embeddings=4096, sliding_window=900)
+    lengths, notes = choose_lengths(folder)
+    assert (max(lengths) > 900, notes) == (True, [])
+    change_config(folder, sliding_window=3000)
+    lengths, notes = choose_lengths(folder)
+    assert max(lengths) <= 2048
+    assert notes == ["nothing beyond sliding_window 3000 was tried: prompts had up to 2048 tokens"]
+
+
+def test_a_short_context(folder: Path) -> None:
+    change_config(folder, max_position_embeddings=32)
+    assert choose_lengths(folder)[0] == [7, 16]
+    change_config(folder, max_position_embeddings=16)
+    with pytest.raises(ModelLoadError, match="too short to verify"):
+        choose_lengths(folder)
+
+
+def test_a_model_without_a_vocabulary_size(folder: Path) -> None:
+    change_config(folder, vocab_size=None)
+    with pytest.raises(ModelLoadError, match="vocab_size is null"):
+        choose_lengths(folder)
+
+
+def test_a_record_is_of_one_model(folder: Path) -> None:
+    assert read_record(folder) is None
+    write_record(folder, {"passed": True}, "1.0")
+    record = read_record(folder)
+    assert record is not None
+    assert (record["passed"], record["server"]) == (True, "1.0")
+    with (folder / "openvino_model.bin").open("ab") as weights:
+        weights.write(b"\0")
+    assert read_record(folder) is None
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"model": 1}', "\0", "[" * 100_000])
+def test_a_broken_record_is_none(folder: Path, text: str) -> None:
+    (folder / RECORD_FILE).write_text(text)
+    assert read_record(folder) is None
