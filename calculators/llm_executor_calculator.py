@@ -38,6 +38,7 @@ class LLMExecutorCalculator(Calculator[LLMCalculatorOptions]):
         input_side_packets=(TOKENIZER.as_optional(), OUTPUT_FORMAT.as_optional()),
         output_side_packets=(MODEL_LIMITS,),
         opens_alone=True,
+        model_files=("openvino_model.xml",),
     )
 
     def __init__(self) -> None:

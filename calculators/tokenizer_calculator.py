@@ -35,7 +35,10 @@ class TokenizerCalculator(Calculator[TokenizerCalculatorOptions]):
     """
 
     contract = Contract(
-        inputs=(GENERATION_REQUEST,), outputs=(PROMPT,), output_side_packets=(TOKENIZER,)
+        inputs=(GENERATION_REQUEST,),
+        outputs=(PROMPT,),
+        output_side_packets=(TOKENIZER,),
+        model_files=("openvino_tokenizer.xml", "openvino_detokenizer.xml"),
     )
 
     def open(self, cc: OpenContext) -> None:

@@ -1,62 +1,38 @@
-"""The command line: Model Server's flags, by the same names and with the same defaults."""
+"""The flags of every task: OVMS's, with the same names and defaults."""
 
 import argparse
 import json
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from export_models.quantization.weight_formats import WEIGHT_FORMATS
-from server.errors import did_you_mean
+from server.terminal.export_help import EXPORT_HELP
+from server.terminal.flag_parser import FlagParser, HelpFlag, pick
+from server.terminal.flag_values import device
 
 __all__ = [
     "CommonOptions",
-    "Parser",
-    "RefusedFlag",
+    "UnsupportedFlag",
     "add_common_flags",
-    "at_least",
     "common_options",
-    "parse_switch",
+    "make_parser",
 ]
 
-
-# As many as every 64-bit field of graph.pbtxt can hold.
-MAX_DIGITS = 18
+EX_USAGE = 2
 
 
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, and names the close flags where one is unknown."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(allow_abbrev=False, **kwargs)
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {message} (all flags: {self.prog} --help)\n")
-
-    def refuse_unknown(self, arguments: Sequence[str]) -> None:
-        """End the program if any argument is left over."""
-        flags = [
-            flag
-            for action in self._actions
-            if action.help is not argparse.SUPPRESS
-            for flag in action.option_strings
-        ]
-        for argument in arguments:
-            flag = argument.partition("=")[0]
-            if flag.startswith("-"):
-                self.error(f"unknown flag {flag}{did_you_mean(flag, flags)}")
-        if arguments:
-            self.error(f"unexpected argument {arguments[0]!r}")
+def make_parser(prog: str, usage: str, description: str) -> FlagParser:
+    """A parser whose errors end the process with status 2."""
+    return FlagParser(prog=prog, usage=usage, description=description, usage_status=EX_USAGE)
 
 
-class RefusedFlag(argparse.Action):
-    """A flag of Model Server that this project does not have: refused by name, never ignored."""
+class UnsupportedFlag(argparse.Action):
+    """A flag of OVMS that cannot be honoured: refused by name, never ignored."""
 
-    def __init__(
-        self, option_strings: Sequence[str], dest: str, reason: str, **kwargs: Any
-    ) -> None:
+    def __init__(self, option_strings: list[str], dest: str, reason: str) -> None:
         self._reason = reason
         super().__init__(option_strings, argparse.SUPPRESS, nargs="?", help=argparse.SUPPRESS)
 
@@ -72,7 +48,7 @@ class RefusedFlag(argparse.Action):
 
 @dataclass(frozen=True)
 class CommonOptions:
-    """What every task is told; see `add_common_flags`."""
+    """The values of the flags that every task has; see `add_common_flags`."""
 
     source_model: str
     model_repository_path: Path
@@ -89,121 +65,99 @@ class CommonOptions:
     verbose: bool
 
 
-def add_common_flags(parser: Parser) -> None:
-    """The flags that all tasks share."""
+def add_common_flags(parser: FlagParser) -> None:
+    """Add the flags of `CommonOptions`."""
     _add_places(parser)
     _add_conversion_flags(parser)
     _add_serving_flags(parser)
-    parser.add_argument("--verbose", action="store_true", help="show what the converter prints")
 
 
-def _add_places(parser: Parser) -> None:
-    add = parser.add_argument
+def _add_places(parser: FlagParser) -> None:
+    add = parser.add_section("places", "What to export, and where to")
     add(
         "--source_model",
-        help="a Hugging Face model id, a folder with such a model, or a folder with an OpenVINO "
-        "model, which is used where it is",
+        metavar="MODEL",
+        help="Model to export: a Hugging Face id, a folder with a Hugging Face model, or a folder "
+        "with an OpenVINO model, which is used where it is.",
     )
     add(
         "--model_repository_path",
         type=Path,
         default=Path("models"),
-        help="folder of the exported models; made if missing (default: models)",
+        metavar="FOLDER",
+        help="Folder of the exported models; it is made if it is missing (default: models).",
     )
     add(
         "--model_name",
-        help="name in requests and sub-folder of the repository, '/' allowed (default: the "
-        "source's id, or the own name of a source folder)",
+        metavar="NAME",
+        help="Name in requests, and sub-folder of the repository; it may contain '/' (default: "
+        "the Hugging Face id, or the name of the source folder).",
     )
     add(
         "--config_file_path",
         type=Path,
         default=Path("config.json"),
-        help="file that lists the models to serve; made or added to (default: config.json)",
+        metavar="FILE",
+        help="File that lists the models to serve. The model is added to it (default: "
+        "config.json).",
     )
-    add("--no_config_file", action="store_true", help="do not list the model in any file")
-
-
-def _add_conversion_flags(parser: Parser) -> None:
-    add = parser.add_argument
-    add(
-        "--weight-format",
-        choices=WEIGHT_FORMATS,
-        help="how the weights are stored (default: int8); int8 is int8_sym, one scale for each "
-        "output channel, for a CPU with AMX, which runs that form faster, and else int8_asym; "
-        "int4 is int4_sym for a CPU and else int4_asym, in groups of 128; "
-        "without effect on a source that is an OpenVINO model",
-    )
+    add("--no_config_file", action="store_true", help="Do not add the model to any file.")
     add(
         "--overwrite_models",
         action="store_true",
-        help="convert again where the model exists; the old one stays until the new is complete",
+        help="Convert again even if the model exists. The old one stays until the new one is "
+        "complete.",
     )
+    add("--verbose", action="store_true", help="Show what the converter prints.")
+    add("-h", "--help", action=HelpFlag, help="Show this help.")
+
+
+def _add_conversion_flags(parser: FlagParser) -> None:
+    add = parser.add_section("conversion", "How to convert it")
+    add("--weight-format", choices=WEIGHT_FORMATS, help=EXPORT_HELP["--weight-format"])
     add(
         "--extra_quantization_params",
         type=_words,
         default=(),
-        help="further flags for optimum-cli export openvino, in one string: '--sym --ratio 1.0'; "
-        "they alone then say how the weights are stored",
+        metavar="FLAGS",
+        help=EXPORT_HELP["--extra_quantization_params"],
     )
     add(
         "--trust_remote_code",
         action="store_true",
-        help="run Python code that comes with the source model; some models need it, and it can do "
-        "whatever you can (Model Server's script always allows it)",
+        help="Run Python code that comes with the source model. Some models need it. The code can "
+        "do whatever you can (OVMS's script always allows it).",
     )
 
 
-def _add_serving_flags(parser: Parser) -> None:
-    add = parser.add_argument
-    add("--target_device", type=_device, default="CPU", help="device to serve on (default: CPU)")
-    add("--ov_cache_dir", help="folder in which the server caches compiled models")
+def _add_serving_flags(parser: FlagParser) -> None:
+    add = parser.add_section("device", "Device and its properties, for graph.pbtxt")
+    add(
+        "--target_device",
+        type=device,
+        default="CPU",
+        metavar="DEVICE",
+        help="Device to run on (default: CPU).",
+    )
+    add(
+        "--ov_cache_dir",
+        metavar="FOLDER",
+        help="Folder in which the server keeps compiled models.",
+    )
     add(
         "--plugin_config",
         type=_properties,
         default={},
         metavar="JSON",
-        help="OpenVINO properties for graph.pbtxt, which win over those that the export chooses",
+        help="OpenVINO properties. They take precedence over those that the export chooses.",
     )
 
 
-def common_options(parser: Parser, values: argparse.Namespace) -> CommonOptions:
+def common_options(parser: FlagParser, values: argparse.Namespace) -> CommonOptions:
     """The values of the common flags."""
     if not values.source_model:
         parser.error("--source_model is missing: what should be exported?")
-    return CommonOptions(
-        **{name: getattr(values, name) for name in CommonOptions.__dataclass_fields__}
-    )
-
-
-def at_least(minimum: int) -> Callable[[str], int]:
-    """Parser of a whole number."""
-
-    def parse(text: str) -> int:
-        is_number = text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS
-        if not is_number or int(text) < minimum:
-            raise argparse.ArgumentTypeError(
-                f"must be a whole number from {minimum}, found {text!r}"
-            )
-        return int(text)
-
-    return parse
-
-
-def parse_switch(text: str) -> bool:
-    """`true` or `false`, which Model Server takes as a value."""
-    values = {"true": True, "false": False}
-    if text.lower() not in values:
-        raise argparse.ArgumentTypeError(f"must be true or false, found {text!r}")
-    return values[text.lower()]
-
-
-def _device(text: str) -> str:
-    if not text.isprintable() or not text:
-        raise argparse.ArgumentTypeError(f"not a device: {text!r}")
-    if "NPU" in text.upper():
-        raise argparse.ArgumentTypeError("NPU is not supported yet: it has no paged attention")
-    return text
+    return pick(CommonOptions, values)
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -229,4 +183,4 @@ def _properties(text: str) -> dict[str, object]:
 
 
 def _refuse_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no number")
+    raise ValueError(f"{text} is not a number")

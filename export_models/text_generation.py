@@ -1,4 +1,4 @@
-"""The task text_generation: a language model behind chat/completions and completions."""
+"""The task text_generation: export a language model for chat and completions."""
 
 import argparse
 import os
@@ -8,12 +8,9 @@ from pathlib import Path
 from calculators.output_parsers import NO_PARSER, find_parser_problems, parser_names
 from export_models.arguments import (
     CommonOptions,
-    Parser,
-    RefusedFlag,
+    UnsupportedFlag,
     add_common_flags,
-    at_least,
     common_options,
-    parse_switch,
 )
 from export_models.converter import Converter
 from export_models.graph_text import TextGenerationGraph
@@ -26,13 +23,16 @@ from export_models.source import Source, SourceKind, find_source
 from export_models.tunings import find_tunings
 from server.errors import ExportError
 from server.models.config_file import ConfigFile
+from server.terminal.export_help import EXPORT_HELP
+from server.terminal.flag_parser import FlagParser, Switch, boolean
+from server.terminal.flag_values import at_least
 
 __all__ = ["add_flags", "run"]
 
 PIPELINE_TYPES = ("LM", "LM_CB", "AUTO")
 QUANT_MODES = ("int8",)
 MAX_SAMPLES = 128
-REFUSED_FLAGS = {
+UNSUPPORTED_FLAGS = {
     "--draft_source_model": "speculative decoding",
     "--draft_model_name": "speculative decoding",
     "--draft_eagle3_mode": "speculative decoding",
@@ -41,87 +41,71 @@ REFUSED_FLAGS = {
 }
 
 
-def add_flags(parser: Parser) -> None:
-    """The flags of this task."""
+def add_flags(parser: FlagParser) -> None:
+    """Add the flags of this task."""
     add_common_flags(parser)
-    parser.add_argument(
-        "--pipeline_type",
-        type=_pipeline_type,
-        help="LM_CB (continuous batching); LM and AUTO are the same here",
-    )
     _add_precision_flags(parser)
     _add_engine_flags(parser)
     _add_parser_flags(parser)
 
 
-def _add_precision_flags(parser: Parser) -> None:
-    add = parser.add_argument
-    add(
-        "--quant_mode",
-        "--quant-mode",
-        choices=QUANT_MODES,
-        help="quantise activations too, instead of --weight-format: int8, with SmoothQuant; of "
-        "optimum's flags --sym, --num-samples and --smooth-quant-alpha are then possible in "
-        "--extra_quantization_params",
-    )
+def _add_precision_flags(parser: FlagParser) -> None:
+    add = parser.add_section("precision", "How precise activations and the KV cache are")
+    add("--quant_mode", choices=QUANT_MODES, help=EXPORT_HELP["--quant_mode"])
     add(
         "--calibration_file",
         type=Path,
-        help="text on which --quant_mode measures activations: one on each line, or JSON objects "
-        'with "text" or "messages", of which the first 128 are used (default: what the model '
-        "generates in a few chats)",
+        metavar="FILE",
+        help=EXPORT_HELP["--calibration_file"],
     )
-    add("--kv_cache_precision", choices=["u8"], help="precision of the KV cache")
+    add("--kv_cache_precision", choices=["u8"], help=EXPORT_HELP["--kv_cache_precision"])
 
 
-def _add_engine_flags(parser: Parser) -> None:
-    add = parser.add_argument
+def _add_engine_flags(parser: FlagParser) -> None:
+    add = parser.add_section("engine", "How the engine batches requests")
+    add("--pipeline_type", type=_pipeline_type, metavar="TYPE", help=EXPORT_HELP["--pipeline_type"])
     add(
         "--enable_prefix_caching",
-        type=parse_switch,
+        type=boolean,
         default=True,
-        metavar="{true,false}",
-        help="keep the KV cache of prompts for later prompts that begin alike (default: true)",
+        metavar="BOOL",
+        help=EXPORT_HELP["--enable_prefix_caching"],
     )
     add(
         "--disable_dynamic_split_fuse",
         action="store_true",
-        help="compute each prompt in one piece instead of mixing its chunks with other requests",
+        help="Compute each prompt in one piece, instead of in chunks mixed with decoding.",
     )
-    add("--max_num_batched_tokens", type=at_least(1), help="most tokens in one step")
-    add(
-        "--max_num_seqs",
-        type=at_least(1),
-        default=256,
-        help="most sequences at work at once (default: 256)",
-    )
-    add(
-        "--cache_size",
-        type=at_least(0),
-        default=0,
-        help="size of the KV cache in GB (default: 0, a share of the free memory)",
-    )
-
-
-def _add_parser_flags(parser: Parser) -> None:
-    add = parser.add_argument
-    for option, what in (("tool_parser", "tool calls"), ("reasoning_parser", "reasoning")):
-        names = ", ".join([*parser_names(option), NO_PARSER])
+    for flag, minimum, default in (
+        ("--max_num_batched_tokens", 1, None),
+        ("--max_num_seqs", 1, 256),
+        ("--cache_size", 0, 0),
+    ):
         add(
-            f"--{option}",
-            metavar="NAME",
-            help=f"how the model writes {what} (default: detected from the chat template): {names}",
+            flag,
+            type=at_least(minimum),
+            default=default,
+            metavar="NUMBER",
+            help=EXPORT_HELP[flag],
         )
+
+
+def _add_parser_flags(parser: FlagParser) -> None:
+    add = parser.add_section("parsers", "Tool calls and reasoning")
+    for option in ("tool_parser", "reasoning_parser"):
+        names = ", ".join([*parser_names(option), NO_PARSER])
+        text = EXPORT_HELP[f"--{option}"]
+        add(f"--{option}", metavar="NAME", help=f"{text} Possible: {names}.")
     add(
         "--enable_tool_guided_generation",
-        action="store_true",
-        help="let tool calls follow the schemas of the tools' parameters, by constrained decoding",
+        action=Switch,
+        help=EXPORT_HELP["--enable_tool_guided_generation"],
     )
-    for flag, reason in REFUSED_FLAGS.items():
-        add(flag, action=RefusedFlag, reason=reason)
+    for flag, reason in UNSUPPORTED_FLAGS.items():
+        add(flag, action=UnsupportedFlag, reason=reason)
 
 
-def run(parser: Parser, values: argparse.Namespace) -> None:
+def run(parser: FlagParser, values: argparse.Namespace) -> None:
     """Export the model that the command line names. Raises ExportError or ConfigError."""
     problems = find_parser_problems(
         values.tool_parser or "",
@@ -134,7 +118,7 @@ def run(parser: Parser, values: argparse.Namespace) -> None:
     _Export(common_options(parser, values), values, Progress()).run()
 
 
-def _check_quant_mode(parser: Parser, values: argparse.Namespace) -> None:
+def _check_quant_mode(parser: FlagParser, values: argparse.Namespace) -> None:
     if values.quant_mode and values.weight_format:
         parser.error("--quant_mode and --weight-format: only one of them is possible")
     if values.calibration_file and not values.quant_mode:

@@ -10,6 +10,7 @@ ServingError
 │   └── CalculatorOpenError    a node's `open` failed
 ├── ModelLoadError             a model folder with a missing or unusable file
 ├── ExportError                export_model could not finish
+├── ChatError                  `server chat` got no answer
 └── RequestError               one request; the others go on
     ├── InvalidRequestError    a field has a value that cannot be used
     │   └── ContextLengthError the prompt does not fit the model or its KV cache
@@ -25,6 +26,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 __all__ = [
     "CalculatorOpenError",
+    "ChatError",
     "ConfigError",
     "ConfigNotFoundError",
     "ContextLengthError",
@@ -97,6 +99,10 @@ class ModelLoadError(ServingError):
 
 class ExportError(ServingError):
     """A model could not be exported; nothing that looks like a finished model was left."""
+
+
+class ChatError(ServingError):
+    """A server did not answer `server chat`, or not as it should."""
 
 
 class RequestError(ServingError):

@@ -66,6 +66,7 @@ PACKAGE_LAYERS: dict[str, set[str]] = {
         "server.openvino_core",
         "server.payloads",
     },
+    "server.terminal": {"server.errors"},
     "server.models": {"server.atomic_files", "server.errors", "server.graph", "server.memory"},
     "server.protocol": {
         "server.errors",
@@ -96,6 +97,7 @@ PACKAGE_LAYERS: dict[str, set[str]] = {
         "server.graph",
         "server.models",
         "server.payloads",
+        "server.terminal",
         "server.version",
     },
     "calculators.text": {
@@ -124,6 +126,7 @@ EXPORT = {
     "server.errors",
     "server.graph",
     "server.models",
+    "server.terminal",
 }
 
 FILE_LAYERS: dict[str, set[str]] = {

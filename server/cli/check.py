@@ -1,10 +1,9 @@
-"""`server --check`: prove the graphs of a configuration without loading anything."""
+"""`server --check`: prove a configuration without loading anything."""
 
 from server.errors import ServingError
-from server.graph import validate
 from server.models.classic_model import find_versions
 from server.models.config import ModelConfig, ServerConfig
-from server.models.model_loading import read_graph
+from server.models.model_loading import check_model
 from server.models.watched_files import WatchedFiles
 
 __all__ = ["check_models"]
@@ -13,7 +12,7 @@ __all__ = ["check_models"]
 def check_models(config: ServerConfig) -> int:
     """Print what is wrong with each model; returns the exit status."""
     models = find_versions(config).models
-    problems = [_check_model(model) for model in models]
+    problems = [_find_problem(model) for model in models]
     num_bad = len([problem for problem in problems if problem is not None])
     for model, problem in zip(models, problems, strict=True):
         print(f"{model.label}: {problem or 'ok'}")
@@ -21,9 +20,9 @@ def check_models(config: ServerConfig) -> int:
     return 1 if num_bad else 0
 
 
-def _check_model(model: ModelConfig) -> str | None:
+def _find_problem(model: ModelConfig) -> str | None:
     try:
-        validate(*read_graph(model, WatchedFiles()))
+        check_model(model, WatchedFiles())
     except ServingError as error:
         return str(error)
     # Validation runs code of calculators: their options check themselves.

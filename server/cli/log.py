@@ -1,24 +1,56 @@
-"""Log lines leave from a thread of their own: who does not read them stops nobody."""
+"""Log lines and the progress bar are written by a thread of their own.
+
+A reader that stops reading must not stop the server.
+"""
 
 import logging
 import queue
 import sys
 import threading
+from dataclasses import dataclass
 from logging.handlers import QueueHandler, WatchedFileHandler
 from pathlib import Path
 from typing import Any
 
 from server.errors import ConfigError
+from server.terminal.flag_parser import AddFlag
+from server.terminal.progress_bar import ProgressBar
 
-__all__ = ["TRACE", "LogWriter"]
+__all__ = ["LogArguments", "LogWriter", "add_log_flags"]
 
 logger = logging.getLogger(__name__)
 
 TRACE = 5
+LOG_LEVELS = ("TRACE", "DEBUG", "INFO", "WARNING", "ERROR")
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 # What nobody reads must not fill the memory either.
 MAX_WAITING = 10_000
 CLOSE_TIMEOUT_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class LogArguments:
+    """What the command line says about the log."""
+
+    log_level: str
+    log_path: Path | None
+
+
+def add_log_flags(add: AddFlag) -> None:
+    """Add the flags of a `LogArguments`."""
+    add(
+        "--log_level",
+        type=str.upper,
+        choices=LOG_LEVELS,
+        default="INFO",
+        help="How much to log: TRACE, DEBUG, INFO, WARNING or ERROR (default: INFO).",
+    )
+    add(
+        "--log_path",
+        type=Path,
+        metavar="FILE",
+        help="File to append the log to, besides standard error.",
+    )
 
 
 class LogWriter(QueueHandler):
@@ -33,6 +65,7 @@ class LogWriter(QueueHandler):
         # The C queue can be entered again by a signal handler, which may log too.
         super().__init__(queue.SimpleQueue())
         self._writers: list[logging.Handler] = []
+        self._bar = ProgressBar(sys.stderr)
         self._add_writer(logging.StreamHandler(sys.stderr))
         self._num_lost = 0
         self._thread = threading.Thread(target=self._write_all, name="log", daemon=True)
@@ -60,6 +93,16 @@ class LogWriter(QueueHandler):
             self._num_lost += 1
 
     @property
+    def shows_progress(self) -> bool:
+        """Whether standard error is a terminal, on which a bar can be drawn."""
+        return self._bar.is_possible
+
+    def show_progress(self, text: str, fraction: float) -> None:
+        """Draw what is being done and the fraction of it that is done; 1 removes the bar."""
+        if self.queue.qsize() < MAX_WAITING:
+            self.queue.put((text, fraction))
+
+    @property
     def is_stuck(self) -> bool:
         """Whether stderr took not even the last lines; Python's own end would wait for it."""
         return self._thread.is_alive()
@@ -72,9 +115,18 @@ class LogWriter(QueueHandler):
         super().close()
 
     def _write_all(self) -> None:
-        while (record := self.queue.get()) is not None:
-            for writer in self._writers:
-                writer.handle(record)
-            if self._num_lost and self.queue.empty():
-                logger.warning("%d log lines were dropped: nobody read them", self._num_lost)
-                self._num_lost = 0
+        while (item := self.queue.get()) is not None:
+            if isinstance(item, logging.LogRecord):
+                self._write(item)
+            else:
+                self._bar.show(*item)
+        self._bar.clear()
+
+    def _write(self, record: logging.LogRecord) -> None:
+        self._bar.hide()
+        for writer in self._writers:
+            writer.handle(record)
+        self._bar.draw()
+        if self._num_lost and self.queue.empty():
+            logger.warning("%d log lines were dropped: nobody read them", self._num_lost)
+            self._num_lost = 0

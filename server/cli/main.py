@@ -1,192 +1,20 @@
-"""Wires the server: configuration -> models -> HTTP, from the first line to the last signal."""
+"""The entry of `server`. It imports little, so that Ctrl-C ends the start without a traceback."""
 
-import asyncio
-import logging
 import os
 import signal
-import socket
 import sys
-import threading
 from collections.abc import Sequence
-from types import FrameType
-
-from server.api.http_server import HttpServer, open_sockets
-from server.cli.check import check_models
-from server.cli.command_line import Arguments, parse_arguments
-from server.cli.log import LogWriter
-from server.cli.modes import is_done_without_serving
-from server.errors import ConfigError
-from server.graph import Services
-from server.models.config import ServerConfig
-from server.models.file_watcher import FileWatcher
-from server.models.model_manager import ModelManager
-from server.payloads import LoadOptions
 
 __all__ = ["main"]
-
-logger = logging.getLogger("server")
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
-# A thread that is busy, with loading a model say, cannot be stopped; nobody waits longer for it.
-THREAD_TIMEOUT_S = 5.0
-# What stopping takes at most after the requests had their time; nodes get 10 s of it to clean up.
-STOP_TIMEOUT_S = 15.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
-    arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
-    log = LogWriter(arguments.log_level)
+    # A handler that raises would be caught, or printed, somewhere in the middle of an import.
+    before = signal.signal(signal.SIGINT, lambda number, _: os._exit(128 + number))
     try:
-        status = _run(arguments, log)
+        from server.cli.command import run
+
+        return run(sys.argv[1:] if argv is None else argv)
     finally:
-        log.close()
-    if log.is_stuck:
-        os._exit(status)
-    return status
-
-
-def _run(arguments: Arguments, log: LogWriter) -> int:
-    try:
-        if arguments.log_path is not None:
-            log.add_file(arguments.log_path)
-        for line in arguments.ignored_flags:
-            logger.warning("%s", line)
-        if is_done_without_serving(arguments):
-            return 0
-        config = arguments.load_config()
-        if arguments.check:
-            return check_models(config)
-        return _serve(arguments, config, log)
-    except ConfigError as error:
-        logger.error("%s", error)
-        return 1
-
-
-def _serve(arguments: Arguments, config: ServerConfig, log: LogWriter) -> int:
-    settings = arguments.http_settings()
-    services = Services(
-        cache_dir=arguments.make_cache_dir(),
-        extras=(LoadOptions(auto_tune=not arguments.no_auto_tune),),
-    )
-    manager = ModelManager(config, arguments.drain_timeout_s, services)
-    sockets = open_sockets(arguments.rest_bind_address, arguments.rest_port)
-    http = HttpServer(manager, sockets, settings)
-    exit_ = _Exit(log)
-    # Not asyncio.run: it waits at its end for worker threads, however long a model still loads.
-    loop = asyncio.new_event_loop()
-    try:
-        loop.run_until_complete(_Server(arguments, manager, http, sockets, exit_).run())
-    finally:
-        loop.close()
-    exit_.after(THREAD_TIMEOUT_S)
-    return 0
-
-
-class _Exit:
-    """The way out that asks nobody."""
-
-    def __init__(self, log: LogWriter) -> None:
-        self._log = log
-
-    def now(self) -> None:
-        """End the process."""
-        self._log.close()
-        os._exit(0)
-
-    def after(self, timeout_s: float) -> None:
-        """End the process if it has not ended by itself in that time."""
-        timer = threading.Timer(timeout_s, self._give_up)
-        timer.daemon = True
-        try:
-            timer.start()
-        except RuntimeError as error:
-            logger.warning("Stopping may take its time: %s", error)
-
-    def _give_up(self) -> None:
-        busy = [t.name for t in threading.enumerate() if not t.daemon]
-        logger.warning("Leaving while still busy: %s", ", ".join(busy))
-        self.now()
-
-
-class _Server:
-    """The running server and its way to the end."""
-
-    def __init__(
-        self,
-        arguments: Arguments,
-        manager: ModelManager,
-        http: HttpServer,
-        sockets: Sequence[socket.socket],
-        exit_: _Exit,
-    ) -> None:
-        self._exit = exit_
-        self._drain_timeout_s = arguments.drain_timeout_s
-        self._sockets = sockets
-        self._manager = manager
-        self._http = http
-        self._poll_interval_s = arguments.file_system_poll_wait_seconds
-        self._stop = asyncio.Event()
-        self._is_stopping = False
-
-    async def run(self) -> None:
-        """Serve until a signal comes, then come to an end."""
-        self._loop = asyncio.get_running_loop()
-        for number in SIGNALS:
-            # Not the loop's own handlers: they never run while a calculator blocks the loop.
-            signal.signal(number, self._on_signal)
-        # Before the models: probes get an answer while they load.
-        await self._http.start()
-        logger.info("Listening on %s", ", ".join(self._urls()))
-        loading = asyncio.create_task(self._load_and_watch())
-        await self._stop.wait()
-        loading.cancel()
-        await self._manager.close(self._drain_timeout_s)
-        await self._http.stop()
-        reloads = asyncio.create_task(self._manager.wait_for_reloads())
-        _, busy = await asyncio.wait([loading, reloads], timeout=THREAD_TIMEOUT_S)
-        if busy:
-            logger.warning("Stopped while a model was still loading")
-            self._exit.now()
-        logger.info("Stopped")
-
-    def _on_signal(self, number: int, _: FrameType | None) -> None:
-        name = signal.Signals(number).name
-        if self._is_stopping:
-            logger.warning("%s again: stopping at once", name)
-            self._exit.now()
-        self._is_stopping = True
-        logger.info("%s: no new requests; those that run may end", name)
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._exit.after(self._drain_timeout_s + STOP_TIMEOUT_S)
-
-    async def _load_and_watch(self) -> None:
-        await self._manager.load_all()
-        await self._announce()
-        if self._poll_interval_s:
-            await FileWatcher(self._manager, self._poll_interval_s).run()
-
-    async def _announce(self) -> None:
-        num_available = len(self._manager.available_models())
-        num_models = len(self._manager.served_names())
-        line = f"Serving on {' '.join(self._urls())} ({num_available} of {num_models} models)"
-        if all(url.startswith(("http://127.", "http://[::1]")) for url in self._urls()):
-            line += "; only from this machine: --rest_bind_address 0.0.0.0 opens it to the network"
-        # In a thread: a pipe that nobody reads may take nothing.
-        await asyncio.to_thread(_announce, line)
-
-    def _urls(self) -> list[str]:
-        urls = []
-        for opened in self._sockets:
-            host, port = opened.getsockname()[:2]
-            urls.append(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
-        return urls
-
-
-def _announce(line: str) -> None:
-    try:
-        print(line, flush=True)
-    except OSError as error:
-        logger.warning("standard output takes nothing: %s", error.strerror)
-        # What is left in Python's buffer would fail once more at the end (docs.python.org, signal).
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        signal.signal(signal.SIGINT, before)

@@ -2,57 +2,83 @@
 
 from pathlib import Path
 
-from server.cli.command_line import CONFIG_NAME, Arguments
-from server.cli.export_flags import run_exporter
+from server.cli.chat.chat_command import make_parser as make_chat_parser
+from server.cli.check import check_models
+from server.cli.command_line import CommandLine, make_parser
+from server.cli.export_arguments import TASK
+from server.cli.exporter import run_exporter
+from server.cli.model_arguments import CONFIG_NAME, ModelArguments
 from server.errors import ConfigError
 from server.graph import list_calculators, list_plugins
 from server.models.config_file import ConfigFile
 from server.models.model_repository import list_models
+from server.terminal.completion import completion_script
 
-__all__ = ["is_done_without_serving"]
+__all__ = ["run_mode"]
 
 
-def is_done_without_serving(arguments: Arguments) -> bool:
-    """Do what comes before serving or instead of it; whether that was all.
+def run_mode(line: CommandLine) -> int | None:
+    """Do what comes before serving or instead of it; returns the exit status if that was all.
 
     Raises ConfigError.
     """
-    if arguments.list_calculators:
-        _print_calculators()
-    elif arguments.list_models:
-        assert arguments.repository is not None
-        for name in list_models(arguments.repository):
-            print(name)
-    elif arguments.add_to_config or arguments.remove_from_config:
-        _edit_config(arguments)
-    elif arguments.configure or arguments.source_model is not None:
-        run_exporter(arguments.exporter_arguments())
-        return arguments.configure or arguments.pull
-    else:
-        return False
-    return True
+    models = line.models
+    match line.mode:
+        case "completion":
+            assert line.shell is not None
+            print(completion_script(line.shell, make_parser(), {"chat": make_chat_parser()}))
+        case "list_calculators":
+            _print_calculators()
+        case "list_models":
+            assert models.repository is not None
+            for name in list_models(models.repository):
+                print(name)
+        case "add_to_config":
+            _add_to_config(models)
+        case "remove_from_config":
+            _remove_from_config(models)
+        case "configure":
+            run_exporter(TASK, line.export.graph_command(models))
+        case "check":
+            return check_models(models.load_config())
+        case mode:
+            if models.source_model is not None:
+                run_exporter(TASK, line.export.command(models))
+            return 0 if mode == "pull" else None
+    return 0
 
 
-def _edit_config(arguments: Arguments) -> None:
-    path = arguments.config_file
-    file = ConfigFile(path / CONFIG_NAME if path.is_dir() else path)
-    name = arguments.model_name
+def _add_to_config(models: ModelArguments) -> None:
+    name, folder = models.model_name, models.served_path
     assert name is not None
+    if not folder.is_dir():
+        raise ConfigError(f"{folder}: no such folder; --model_path names another")
+    file = _configuration_of(models)
     try:
-        if arguments.remove_from_config:
-            file.remove(name)
-            print(f"{name!r} is no longer listed in {file.path}")
-        else:
-            file.add(name, _existing_folder(arguments.served_path), arguments.entry_keys)
-            print(f"{name!r} is listed in {file.path}")
+        file.add(name, folder, models.entry_keys)
     except OSError as error:
-        raise ConfigError(f"{error.filename or path}: {error.strerror}") from error
+        raise _unusable(file, error) from error
+    print(f"{name!r} is listed in {file.path}")
 
 
-def _existing_folder(path: Path) -> Path:
-    if not path.is_dir():
-        raise ConfigError(f"{path}: no such folder; --model_path names another")
-    return path
+def _remove_from_config(models: ModelArguments) -> None:
+    name = models.model_name
+    assert name is not None
+    file = _configuration_of(models)
+    try:
+        file.remove(name)
+    except OSError as error:
+        raise _unusable(file, error) from error
+    print(f"{name!r} is no longer listed in {file.path}")
+
+
+def _configuration_of(models: ModelArguments) -> ConfigFile:
+    path = models.config_file
+    return ConfigFile(path / CONFIG_NAME if path.is_dir() else path)
+
+
+def _unusable(file: ConfigFile, error: OSError) -> ConfigError:
+    return ConfigError(f"{error.filename or Path(file.path)}: {error.strerror}")
 
 
 def _print_calculators() -> None:

@@ -1,20 +1,21 @@
-"""The flags of OpenVINO Model Server that say nothing here.
+"""The flags of OpenVINO Model Server that have no effect here.
 
-A start command that is known to work goes on working: what changes nothing for the clients of this
-server is taken with a warning. What would be missed is refused, with the reason.
+A start command that works there must start here too. A flag without influence on answers gives a
+warning. A flag without which answers would be wrong is refused, with the reason.
 """
 
 import argparse
-import logging
 from collections.abc import Sequence
 from typing import Any
 
+from server.terminal.flag_parser import AddFlag, Switch
+
 __all__ = ["add_ovms_flags"]
 
-logger = logging.getLogger(__name__)
-
 NO_GRPC = "there is no gRPC here; REST has all endpoints"
-NO_FETCHING = "no media is fetched or read here at all"
+NO_FETCHING = "no media is fetched or read here"
+NO_METRICS = "there are no metrics yet"
+NO_SPECULATION = "there is no speculative decoding yet; answers are the same without it"
 IGNORED = {
     "--port": NO_GRPC,
     "--grpc_bind_address": NO_GRPC,
@@ -22,46 +23,72 @@ IGNORED = {
     "--grpc_max_threads": NO_GRPC,
     "--grpc_memory_quota": NO_GRPC,
     "--grpc_channel_arguments": NO_GRPC,
-    "--rest_workers": "one event loop takes any number of requests; max_num_seqs of a graph bounds "
+    "--rest_workers": "one event loop takes any number of requests; max_num_seqs of a graph limits "
     "how many are computed at once",
-    "--custom_node_resources_cleaner_interval_seconds": "there are no custom node libraries",
-    "--allowed_media_domains": NO_FETCHING,
-    "--allowed_local_media_path": NO_FETCHING,
-}
-
-NO_PREPROCESSING = "tensors go into the model as they come; a calculator can change them"
-NO_METRICS = "there are no metrics yet"
-REFUSED = {
     "--metrics_enable": NO_METRICS,
     "--metrics_list": NO_METRICS,
     "--verbose_response": "answers have no such part",
-    "--trace_path": "there is no tracing; --log_level TRACE says most",
-    "--cpu_extension": "no libraries are loaded into OpenVINO; a calculator can do what they did",
+    "--trace_path": "there is no tracing; --log_level TRACE logs the most",
+    "--cpu_extension": "OpenVINO loads no extensions here; a model that needs one fails to load",
+    "--custom_node_resources_cleaner_interval_seconds": "there are no custom node libraries",
+    "--allowed_media_domains": NO_FETCHING,
+    "--allowed_local_media_path": NO_FETCHING,
+    "--idle_unload_timeout_seconds": "models stay loaded",
+    "--group_name": "models stay loaded, so they need no group",
+    "--disable_input_count_validation": "a request must have all inputs of its model",
+    "--draft_source_model": NO_SPECULATION,
+    "--cache_interval_multiplier": "it is for hybrid models, which are not supported yet",
+    "--model_distribution_policy": "HETERO devices always split a model into a pipeline",
+}
+IGNORED_SWITCHES = ("--metrics_enable", "--verbose_response", "--disable_input_count_validation")
+
+NO_PREPROCESSING = "tensors enter the model unchanged; a calculator can change them"
+REFUSED = {
     "--mean": NO_PREPROCESSING,
     "--scale": NO_PREPROCESSING,
     "--color_format": NO_PREPROCESSING,
     "--precision": NO_PREPROCESSING,
     "--gguf_filename": "GGUF files cannot be exported; name the Hugging Face model they came from",
-    "--source_loras": "adapters are not supported",
-    "--draft_source_model": "speculative decoding is not supported yet",
-    "--vocoder": "only text generation is served",
+    "--source_loras": "LoRA adapters are not supported yet",
+}
+TASK_FLAGS = {
+    "embeddings": ("--normalize", "--truncate", "--pooling", "--max_length"),
+    "rerank": ("--max_allowed_chunks",),
+    "image_generation": (
+        "--resolution",
+        "--max_resolution",
+        "--default_resolution",
+        "--num_images_per_prompt",
+        "--guidance_scale",
+        "--max_num_images_per_prompt",
+        "--default_num_inference_steps",
+        "--max_num_inference_steps",
+    ),
+    "text2speech": ("--model_type", "--vocoder"),
+    "embeddings, rerank, image_generation, text2speech or speech2text": ("--num_streams",),
 }
 
 
-def add_ovms_flags(parser: argparse.ArgumentParser) -> None:
-    """Add them; `--help` does not show them."""
+def add_ovms_flags(add: AddFlag) -> None:
+    """Add them; those that are refused are not in the help."""
     for flag, reason in IGNORED.items():
-        parser.add_argument(flag, action=_IgnoredFlag, reason=reason)
+        action = _IgnoredSwitch if flag in IGNORED_SWITCHES else _IgnoredFlag
+        add(flag, action=action, help=f"No effect: {reason}.")
     for flag, reason in REFUSED.items():
-        parser.add_argument(flag, action=_RefusedFlag, reason=reason)
+        add(flag, action=_RefusedFlag, reason=reason)
+    for task, flags in TASK_FLAGS.items():
+        for flag in flags:
+            add(flag, action=_RefusedFlag, reason=f"OVMS's task {task} is not here yet")
+
+
+def _warn(namespace: argparse.Namespace, flag: str | None, help_text: str | None) -> None:
+    line = f"{flag} has no effect: {(help_text or '').removeprefix('No effect: ').rstrip('.')}"
+    namespace.warnings = (*namespace.warnings, line)
 
 
 class _IgnoredFlag(argparse.Action):
-    def __init__(self, option_strings: Sequence[str], dest: str, reason: str) -> None:
-        self._reason = reason
-        super().__init__(
-            option_strings, "ignored_flags", default=(), help=argparse.SUPPRESS, metavar="VALUE"
-        )
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str) -> None:
+        super().__init__(option_strings, "warnings", default=(), help=help, metavar="VALUE")
 
     def __call__(
         self,
@@ -70,8 +97,22 @@ class _IgnoredFlag(argparse.Action):
         values: object,
         option_string: str | None = None,
     ) -> None:
-        line = f"{option_string} has no effect: {self._reason}"
-        namespace.ignored_flags = (*namespace.ignored_flags, line)
+        _warn(namespace, option_string, self.help)
+
+
+class _IgnoredSwitch(Switch):
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str) -> None:
+        super().__init__(option_strings, "warnings", default=(), help=help)
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        if values:
+            _warn(namespace, option_string, self.help)
 
 
 class _RefusedFlag(argparse.Action):
@@ -88,4 +129,4 @@ class _RefusedFlag(argparse.Action):
         values: Any,
         option_string: str | None = None,
     ) -> None:
-        parser.error(f"{option_string} of Model Server cannot be used here: {self._reason}")
+        parser.error(f"{option_string} of OVMS cannot be used here: {self._reason}")

@@ -48,7 +48,9 @@ class Contract:
     """The ports of a calculator.
 
     A calculator that `opens_alone` has the machine for itself in `open`, where it may measure times
-    or take a share of free memory.
+    or take a share of free memory. `model_files` are the files that `open` reads in the folder of
+    the option `models_path`: they are looked for before any node is opened. For an .xml the .bin
+    beside it is looked for as well.
     """
 
     inputs: tuple[Tag[Any], ...] = ()
@@ -56,6 +58,7 @@ class Contract:
     input_side_packets: tuple[Tag[Any], ...] = ()
     output_side_packets: tuple[Tag[Any], ...] = ()
     opens_alone: bool = False
+    model_files: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for kind in ("inputs", "outputs", "input_side_packets", "output_side_packets"):

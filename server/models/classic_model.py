@@ -8,7 +8,8 @@ from pathlib import Path
 from server.errors import ModelLoadError
 from server.graph import GraphConfig, parse_graph_config
 from server.models.classic_config import VersionPolicy
-from server.models.config import ModelConfig, ServerConfig
+from server.models.config import DEFAULT_GRAPH_NAME, ModelConfig, ServerConfig
+from server.models.model_folder import find_folder_problem, is_llm
 
 __all__ = ["classic_graph", "find_versions"]
 
@@ -34,8 +35,6 @@ node {{
 }}
 """
 
-LLM_MODEL_FILE = "openvino_model.xml"
-LLM_TOKENIZER_FILES = ("openvino_tokenizer.xml", "openvino_detokenizer.xml")
 # What export_model would write into the folder, in Model Server's form of one node.
 LLM_GRAPH = """
 input_stream: "HTTP_REQUEST_PAYLOAD:input"
@@ -100,30 +99,16 @@ def classic_graph(model: ModelConfig) -> GraphConfig:
     """
     folder, classic = model.model_folder, model.classic
     assert folder is not None
-    if not _has_files(folder):
-        places = " nor ".join(map(str, model.graph_candidates()))
-        raise ModelLoadError(f"there is neither {places} nor a model in {folder}")
+    problem = find_folder_problem(folder)
+    if problem is not None:
+        if model.graph_path.name != DEFAULT_GRAPH_NAME:
+            problem = f"{model.graph_path}: no such file; {problem}"
+        raise ModelLoadError(problem)
     if classic.problems:
         raise ModelLoadError(f"its configuration cannot be used: {'; '.join(classic.problems)}")
     names = ("device", "plugin_config", "nireq", "shape", "batch_size", "layout")
     # What JSON writes for a text or a number is the same in graph.pbtxt.
     values = {name: json.dumps(getattr(classic, name)) for name in names}
     asks_for_tensors = classic.nireq or classic.shape or classic.batch_size or classic.layout
-    graph = GRAPH if asks_for_tensors or not _is_llm(folder) else LLM_GRAPH
+    graph = GRAPH if asks_for_tensors or not is_llm(folder) else LLM_GRAPH
     return parse_graph_config(graph.format(**values), f"the graph made for {folder}")
-
-
-def _is_llm(folder: Path) -> bool:
-    try:
-        # The input by which a model with a KV cache of its own is known.
-        has_state = b'"beam_idx"' in (folder / LLM_MODEL_FILE).read_bytes()
-        return has_state and all((folder / name).is_file() for name in LLM_TOKENIZER_FILES)
-    except OSError:
-        return False
-
-
-def _has_files(folder: Path) -> bool:
-    try:
-        return any(path.is_file() for path in folder.iterdir())
-    except OSError:
-        return False

@@ -14,6 +14,7 @@ from server.graph import (
 )
 from server.models.classic_model import classic_graph
 from server.models.config import ModelConfig
+from server.models.model_folder import check_model_folders
 from server.models.watched_files import WatchedFiles
 
 __all__ = ["CheckedModel", "check_model", "read_graph"]
@@ -53,6 +54,7 @@ def check_model(config: ModelConfig, files: WatchedFiles) -> CheckedModel:
     """
     graph_config, base_path = read_graph(config, files)
     graph = validate(graph_config, base_path)
+    check_model_folders(graph, base_path, files)
     return CheckedModel(config, graph, base_path, _num_bytes(base_path))
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from server.api.settings import CorsSettings, HttpSettings, KeyScope
-from server.cli.command_line import Arguments, parse_arguments
+from server.cli.command_line import CommandLine, parse_command_line
 from server.errors import ConfigError
 from server.models.classic_config import ClassicConfig, VersionPolicy
 
@@ -17,8 +17,8 @@ def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def parse(*arguments: str | Path) -> Arguments:
-    return parse_arguments(list(map(str, arguments)))
+def parse(*arguments: str | Path) -> CommandLine:
+    return parse_command_line(list(map(str, arguments)))
 
 
 def problem_of(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
@@ -29,13 +29,13 @@ def problem_of(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> st
 
 
 def settings_of(*arguments: str | Path) -> HttpSettings:
-    return parse("--config_path", "x", *arguments).http_settings()
+    return parse("--config_path", "x", *arguments).http.settings()
 
 
 def test_defaults_are_model_servers() -> None:
     arguments = parse("--config_path", "x")
-    assert arguments.file_system_poll_wait_seconds == 1
-    assert arguments.http_settings() == HttpSettings(
+    assert arguments.serving.file_system_poll_wait_seconds == 1
+    assert arguments.http.settings() == HttpSettings(
         None, KeyScope.CHANGES, CorsSettings(("*",), ("*",), ("*",), False), 64 * 2**20, 0
     )
 
@@ -49,6 +49,7 @@ def test_defaults_are_model_servers() -> None:
         (["--allowed_origins", "https://a, http://b:1"], "origins", ("https://a", "http://b:1")),
         (["--allowed_methods", "GET,POST"], "methods", ("GET", "POST")),
         (["--allowed_headers", "x-a"], "headers", ("x-a",)),
+        (["--access_log", "off"], "access_log", False),
     ],
 )
 def test_http_flags(flags: list[str], field: str, value: Any) -> None:
@@ -83,18 +84,19 @@ def test_credentials_need_names(flag: str, capsys: pytest.CaptureFixture[str]) -
 @pytest.mark.parametrize(
     ("flags", "problem"),
     [
-        (["--max_request_bytes", "0"], "'0' is not a whole number from 1 on"),
+        (["--max_request_bytes", "0"], "'0' is not a whole number from 1"),
         (["--max_request_bytes", "1e3"], "'1e3' is not a whole number"),
         (["--request_timeout_s", "-1"], "'-1' is not a time"),
         (["--file_system_poll_wait_seconds", "inf"], "'inf' is not a time"),
         (["--api_key_protects", "some"], "invalid choice: 'some'"),
         (["--allow_credentials=maybe"], "'maybe' is neither true nor false"),
-        (["--allowed_origins", "example.com"], "'example.com' is no origin"),
-        (["--allowed_origins", "https://a/"], "'https://a/' is no origin"),
-        (["--allowed_origins", "*,https://a"], "* stands for all"),
-        (["--allowed_origins", ""], "'' is no origin"),
-        (["--allowed_methods", "GET,P OST"], "'P OST' is no name"),
-        (["--allowed_headers", "a\nb"], "is no name that HTTP knows"),
+        (["--access_log=maybe"], "invalid choice: 'maybe'"),
+        (["--allowed_origins", "example.com"], "'example.com' is not an origin"),
+        (["--allowed_origins", "https://a/"], "'https://a/' is not an origin"),
+        (["--allowed_origins", "*,https://a"], "* means all"),
+        (["--allowed_origins", ""], "'' is not an origin"),
+        (["--allowed_methods", "GET,P OST"], "'P OST' is not a valid name"),
+        (["--allowed_headers", "a\nb"], "is not a valid name in HTTP"),
         (["--rest_port", "٣"], "not a port"),
     ],
 )
@@ -116,19 +118,17 @@ def test_bad_values(flags: list[str], problem: str, capsys: pytest.CaptureFixtur
         (["--pull", "--config_path=x"], "need --source_model"),
         (["--configure"], "--configure needs --model_path"),
         (["--cache_size=1", "--config_path=x"], "--cache_size is for an export"),
-        (["--source_model=x", "--task=embeddings"], "invalid choice: 'embeddings'"),
-        (["--model_name=m"], "only useful together"),
-        (["--model_repository_path=r", "--model_path=x"], "only useful together"),
-        (
-            ["--metrics_enable", "--config_path=x"],
-            "--metrics_enable of Model Server cannot be used",
-        ),
-        (["--shape", "1,2", "--config_path=x"], "--shape is for a single model without a graph"),
+        (["--source_model=x", "--task=embeddings"], "OVMS's task 'embeddings' is not here yet"),
+        (["--source_model=x", "--task=embedding"], "the task 'embedding' is unknown; here: text_"),
+        (["--max_allowed_chunks=2"], "OVMS's task rerank is not here yet"),
+        (["--model_name=m"], "--model_name needs --model_path"),
+        (["--model_repository_path=r", "--model_path=x"], "--model_path needs --model_name"),
+        (["--shape", "1,2", "--config_path=x"], "--shape is for one model"),
         (["--nireq=1", "--source_model=x", "--model_repository_path=r"], "--nireq is for"),
         (["--target_device=CPU", "--config_path=x"], "--target_device is for"),
         (["--remove_from_config", "--model_name=m", "--config_path=x", "--nireq=1"], "--nireq is"),
-        (["--mean=1", "--config_path=x"], "--mean of Model Server cannot be used"),
-        (["--rest_wokers", "2", "--config_path=x"], "unknown argument --rest_wokers"),
+        (["--mean=1", "--config_path=x"], "--mean of OVMS cannot be used here"),
+        (["--rest_wokers", "2", "--config_path=x"], "unknown flag --rest_wokers"),
         (["--source_modl", "2"], "did you mean '--source_model' or"),
     ],
 )
@@ -138,22 +138,87 @@ def test_flags_that_do_not_go_together(
     assert problem in problem_of(capsys, *flags)
 
 
-def test_a_start_command_of_model_server() -> None:
-    arguments = parse("--config_path=x", "--port", "9000", "--rest_port=8000", "--rest_workers=16")
-    lines = arguments.ignored_flags
-    assert [line.partition(":")[0] for line in lines] == [
+def test_a_start_command_of_ovms() -> None:
+    flags = ["--port", "9000", "--rest_port=8000", "--rest_workers=16", "--metrics_enable"]
+    flags += ["--metrics_list", "ovms_requests_success", "--verbose_response=false"]
+    line = parse("--config_path=x", *flags)
+    assert line.http.rest_port == 8000
+    assert [warning.partition(":")[0] for warning in line.warnings] == [
         "--port has no effect",
         "--rest_workers has no effect",
+        "--metrics_enable has no effect",
+        "--metrics_list has no effect",
     ]
+
+
+# All 55 server flags and the task flags of OVMS 2026.4, with a value that it takes.
+OVMS_FLAGS = """
+--port=1 --rest_port=1 --grpc_bind_address=x --rest_bind_address=127.0.0.1 --grpc_workers=1
+--grpc_max_threads=1 --grpc_memory_quota=1 --grpc_channel_arguments=a=b --rest_workers=2
+--log_level=DEBUG --log_path=x --verbose_response --trace_path=x --file_system_poll_wait_seconds=0
+--custom_node_resources_cleaner_interval_seconds=1 --cache_dir=x --metrics_enable --metrics_list=x
+--cpu_extension=x --allowed_media_domains=all --allowed_local_media_path=x
+--allowed_origins=https://a --allowed_methods=GET --allowed_headers=x --api_key_file=x
+--idle_unload_timeout_seconds=1 --disable_input_count_validation --group_name=x
+--cache_interval_multiplier=2 --model_distribution_policy=PIPELINE_PARALLEL
+--draft_source_model=x
+"""
+OVMS_MODEL_FLAGS = """
+--model_name=m --model_path=x --batch_size=1 --shape=auto --layout=NHWC --nireq=1
+--model_version_policy={"all":{}} --plugin_config={} --target_device=CPU
+"""
+OVMS_EXPORT_FLAGS = """
+--source_model=a/b --model_repository_path=x --task=text_generation --pull --overwrite_models
+--weight-format=int8 --extra_quantization_params=x --max_num_seqs=1 --pipeline_type=LM
+--enable_prefix_caching=true --max_num_batched_tokens=1 --cache_size=1 --dynamic_split_fuse=true
+--reasoning_parser=qwen3 --tool_parser=hermes3 --enable_tool_guided_generation=false
+--max_prompt_len=1 --kv_cache_precision=u8 --model_name=m --target_device=CPU
+"""
+
+
+@pytest.mark.parametrize(
+    "flags", ["--config_path=x --list_models=false", OVMS_MODEL_FLAGS, OVMS_EXPORT_FLAGS]
+)
+def test_the_flags_of_ovms_are_known(flags: str) -> None:
+    parse(*flags.split(), *OVMS_FLAGS.split())
+
+
+@pytest.mark.parametrize(
+    "flag", ["--mean=1", "--scale=1", "--color_format=RGB", "--precision=fp16", "--vocoder=x"]
+)
+def test_a_flag_without_which_answers_would_be_wrong(
+    flag: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "of OVMS cannot be used here" in problem_of(capsys, "--config_path=x", flag)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--rest-port", "9", "--log-level=DEBUG", "--no-auto-tune"],
+        ["--rest_port", "9", "--log_level=DEBUG", "--no_auto_tune"],
+    ],
+)
+def test_flags_have_two_spellings(flags: list[str]) -> None:
+    line = parse("--config-path=x", *flags)
+    assert (line.http.rest_port, line.log.log_level) == (9, "DEBUG")
+    assert line.serving.no_auto_tune
+
+
+def test_a_switch_does_not_take_the_model_as_its_value(tmp_path: Path) -> None:
+    (tmp_path / "graph.pbtxt").touch()
+    line = parse("--no_auto_tune", tmp_path)
+    assert line.serving.no_auto_tune
+    assert line.models.model_path == tmp_path
 
 
 def test_the_repository_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OVMS_MODEL_REPOSITORY_PATH", str(tmp_path))
-    assert parse().config_file == tmp_path / "config.json"
-    assert parse("--model_name", "org/m").served_path == tmp_path / "org/m"
-    assert parse("--model_name=m", "--model_path=x").served_path == Path("x")
-    assert parse("--model_repository_path=r").config_file == Path("r/config.json")
-    assert parse("--config_path=c").config_file == Path("c")
+    assert parse().models.config_file == tmp_path / "config.json"
+    assert parse("--model_name", "org/m").models.served_path == tmp_path / "org/m"
+    assert parse("--model_name=m", "--model_path=x").models.served_path == Path("x")
+    assert parse("--model_repository_path=r").models.config_file == Path("r/config.json")
+    assert parse("--config_path=c").models.config_file == Path("c")
     monkeypatch.setenv("OVMS_MODEL_REPOSITORY_PATH", "")
     with pytest.raises(SystemExit):
         parse()
@@ -161,7 +226,7 @@ def test_the_repository_of_the_environment(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_model_path_starts_at_the_repository_that_is_named() -> None:
     arguments = parse("--model_name=m", "--model_path=x", "--model_repository_path=r")
-    assert arguments.served_path == Path("r/x")
+    assert arguments.models.served_path == Path("r/x")
 
 
 def test_what_the_exporter_is_told(tmp_path: Path) -> None:
@@ -171,7 +236,7 @@ def test_what_the_exporter_is_told(tmp_path: Path) -> None:
         *["--dynamic_split_fuse=false", "--overwrite_models", "--pull"],
         "--target_device=GPU",
     )
-    assert arguments.exporter_arguments() == [
+    assert arguments.export.command(arguments.models) == [
         "--source_model=org/m",
         "--model_name=org/m",
         f"--model_repository_path={tmp_path}",
@@ -183,14 +248,14 @@ def test_what_the_exporter_is_told(tmp_path: Path) -> None:
         "--overwrite_models",
         "--disable_dynamic_split_fuse",
     ]
-    assert arguments.served_path == tmp_path / "org/m"
+    assert arguments.models.served_path == tmp_path / "org/m"
 
 
 def test_flags_of_a_model_without_a_graph(tmp_path: Path) -> None:
     flags = ["--nireq=3", "--batch_size=1:4", "--target_device=CPU", "--shape=(1,4)"]
     flags += ["--plugin_config", '{"NUM_STREAMS": 2}', "--layout", "NHWC:NCHW"]
     flags += ["--model_version_policy", '{"specific": {"versions": [1, 4]}}']
-    (model,) = parse("--model_name=m", "--model_path", tmp_path, *flags).load_config().models
+    (model,) = parse("--model_name=m", "--model_path", tmp_path, *flags).models.load_config().models
     assert model.classic == ClassicConfig(
         device="CPU",
         plugin_config='{"NUM_STREAMS": 2}',
@@ -215,20 +280,20 @@ def test_flags_of_a_model_without_a_graph(tmp_path: Path) -> None:
 )
 def test_bad_flags_of_a_model_without_a_graph(flag: str, problem: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=problem):
-        parse("--model_name=m", "--model_path", tmp_path, flag).load_config()
+        parse("--model_name=m", "--model_path", tmp_path, flag).models.load_config()
 
 
 def test_a_model_with_a_graph_takes_no_such_flags(tmp_path: Path) -> None:
     (tmp_path / "graph.pbtxt").write_text("")
     with pytest.raises(ConfigError, match="--nireq is for a model without a graph"):
-        parse("--model_name=m", "--model_path", tmp_path, "--nireq=2").load_config()
+        parse("--model_name=m", "--model_path", tmp_path, "--nireq=2").models.load_config()
 
 
 def test_the_name_of_a_source_folder(tmp_path: Path) -> None:
     (tmp_path / "source").mkdir()
     flags = [f"--source_model={tmp_path}/source/", "--model_repository_path=r"]
-    assert parse(*flags).served_path == Path("r/source")
-    assert parse(*flags, "--model_name=m").served_path == Path("r/m")
+    assert parse(*flags).models.served_path == Path("r/source")
+    assert parse(*flags, "--model_name=m").models.served_path == Path("r/m")
 
 
 @pytest.mark.parametrize(
@@ -271,9 +336,9 @@ def test_the_key_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_cache_dir(tmp_path: Path) -> None:
-    made = parse("--config_path=x", "--cache_dir", tmp_path / "a/b").make_cache_dir()
+    made = parse("--config_path=x", "--cache_dir", tmp_path / "a/b").serving.make_cache_dir()
     assert made == tmp_path / "a/b"
     assert made.is_dir()
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="--cache_dir"):
-        parse("--config_path=x", "--cache_dir", tmp_path / "file").make_cache_dir()
+        parse("--config_path=x", "--cache_dir", tmp_path / "file").serving.make_cache_dir()

@@ -16,7 +16,7 @@ from support.fakes import echo_graph, parse_events, write_graph, write_repositor
 from support.server_command import chat, get, listening_url, ready_line, started, url_of
 
 from server.cli.log import LogWriter
-from server.cli.main import _Exit
+from server.cli.serving import _Exit
 
 
 def test_serves_until_a_signal(tmp_path: Path) -> None:

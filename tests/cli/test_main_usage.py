@@ -13,7 +13,7 @@ from support.fakes import echo_graph, write_graph, write_repository
 from support.server_command import chat, ready_line, run, started, url_of
 
 from server.api.http_server import open_sockets
-from server.cli.command_line import parse_arguments
+from server.cli.command_line import parse_command_line
 from server.errors import ConfigError
 
 
@@ -167,18 +167,19 @@ def test_list_calculators() -> None:
 def test_version() -> None:
     result = run("--version")
     assert result.returncode == 0
-    assert re.fullmatch(r"server \S.*\n", result.stdout)
+    assert re.fullmatch(r"server \S+, OpenVINO \d\S+, Python 3\.\S+\n", result.stdout)
 
 
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
         ([], "nothing to serve"),
-        (["--config_pth", "x"], "unknown argument --config_pth; did you mean '--config_path'"),
-        (["--config_path=x", "--rest"], "unknown argument --rest"),
-        (["--config_path", "x", "y"], "unknown argument y"),
+        (["--config_pth", "x"], "unknown flag --config_pth; did you mean '--config_path'"),
+        (["--config_path=x", "--rest"], "unknown flag --rest"),
+        (["--config_path", "x", "y"], "MODEL (y) cannot be used together with --config_path"),
+        (["x", "y"], "unexpected argument 'y'"),
         (["--config_path", "x", "--model_name", "m"], "cannot be used together"),
-        (["--model_name", "m"], "only useful together"),
+        (["--model_name", "m"], "--model_name needs --model_path"),
         (["--config_path", "x", "--rest_port", "65536"], "not a port"),
         (["--config_path", "x", "--rest_port", "-1"], "not a port"),
         (["--config_path", "x", "--rest_bind_address", "a,"], "empty address"),
@@ -189,13 +190,13 @@ def test_version() -> None:
 )
 def test_bad_usage(arguments: list[str], problem: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_:
-        parse_arguments(arguments)
+        parse_command_line(arguments)
     assert exit_.value.code == 64
     assert problem in capsys.readouterr().err
 
 
 def test_defaults(tmp_path: Path) -> None:
-    arguments = parse_arguments(["--config_path", str(tmp_path)])
-    assert arguments.rest_port == 8000
-    assert arguments.rest_bind_address == ("127.0.0.1",)
-    assert (arguments.log_level, arguments.drain_timeout_s) == ("INFO", 30.0)
+    arguments = parse_command_line(["--config_path", str(tmp_path)])
+    assert arguments.http.rest_port == 8000
+    assert arguments.http.rest_bind_address == ("127.0.0.1",)
+    assert (arguments.log.log_level, arguments.serving.drain_timeout_s) == ("INFO", 30.0)

@@ -25,7 +25,7 @@ def edit_graph(old: str, new: str) -> Callable[[Path], None]:
 
 
 DAMAGES: dict[str, tuple[Callable[[Path], None], list[str]]] = {
-    "no_weights": (lambda d: (d / WEIGHTS).unlink(), [WEIGHTS, "not found"]),
+    "no_weights": (lambda d: (d / WEIGHTS).unlink(), [WEIGHTS, "no such file"]),
     "cut_weights": (lambda d: truncate(d / WEIGHTS), ["openvino_model.xml"]),
     "no_tokenizer": (
         lambda d: (d / "openvino_tokenizer.xml").unlink(),

@@ -33,10 +33,16 @@ def test_every_way_to_start_it(command: list[str], folder: str) -> None:
 
 
 @pytest.mark.parametrize("task", ["embeddings_ov", "rerank_ov", "image_generation", "speech2text"])
-def test_unknown_task_lists_what_exists(export, task: str) -> None:
+def test_a_task_of_ovms_that_is_not_here(export, task: str) -> None:
     code, printed = export("--source_model", "x", task=task)
     assert code == 2
-    assert f"unknown task '{task}'; possible: text_generation" in printed
+    assert f"OVMS's task '{task}' is not here yet; here: text_generation" in printed
+
+
+def test_unknown_task(export) -> None:
+    code, printed = export("--source_model", "x", task="text_generatio")
+    assert code == 2
+    assert "unknown task 'text_generatio'; possible: text_generation" in printed
 
 
 def test_no_task(capsys: pytest.CaptureFixture[str]) -> None:
@@ -53,7 +59,7 @@ def test_unknown_flag_names_close_ones(export) -> None:
 
 
 def test_flags_are_not_abbreviated(export) -> None:
-    assert "unknown flag --source;" in export("--source", "x")[1]
+    assert "unknown flag --source; did you mean '--source_model'" in export("--source", "x")[1]
 
 
 def test_missing_source(export) -> None:
@@ -93,11 +99,11 @@ def test_what_is_not_there_yet_is_refused_by_name(export, arguments: tuple[str, 
             "possible: devstral, hermes3, llama3, phi4",
         ),
         (("--tool_parser", "hermes3", "--reasoning_parser", "gptoss"), "for both or for neither"),
-        (("--enable_prefix_caching", "maybe"), "must be true or false, found 'maybe'"),
-        (("--cache_size", "-1"), "must be a whole number from 0, found '-1'"),
-        (("--cache_size", "1" + 30 * "0"), "must be a whole number from 0, found '1000"),
-        (("--max_num_seqs", "0"), "must be a whole number from 1, found '0'"),
-        (("--max_num_batched_tokens", "many"), "must be a whole number from 1, found 'many'"),
+        (("--enable_prefix_caching", "maybe"), "'maybe' is neither true nor false"),
+        (("--cache_size", "-1"), "'-1' is not a whole number from 0"),
+        (("--cache_size", "1" + 30 * "0"), "00' is not a whole number from 0"),
+        (("--max_num_seqs", "0"), "'0' is not a whole number from 1"),
+        (("--max_num_batched_tokens", "many"), "'many' is not a whole number from 1"),
         (("--extra_quantization_params", "'--sym"), "No closing quotation"),
     ],
 )
@@ -109,7 +115,9 @@ def test_bad_value(export, arguments: tuple[str, ...], message: str) -> None:
 
 
 def test_defaults_are_model_servers() -> None:
-    parser, values = export_models.export_model._parse(["text_generation", "--source_model", "x"])
+    _, parser, values = export_models.export_model._parse(
+        ["text_generation", "--source_model", "x"]
+    )
     assert isinstance(values, argparse.Namespace)
     assert str(values.model_repository_path) == "models"
     assert str(values.config_file_path) == "config.json"

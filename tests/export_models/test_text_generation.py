@@ -120,7 +120,7 @@ def test_properties_that_are_given_win(export, make_model) -> None:
         ('["u8"]', "must be a JSON object"),
         ('{"A": {"B": 1}}', 'A must be a string, a number or a boolean, found {"B": 1}'),
         ('{"A": null}', "found null"),
-        ('{"A": NaN}', "NaN is no number"),
+        ('{"A": NaN}', "NaN is not a number"),
     ],
 )
 def test_bad_plugin_config(export, converter, checkpoint: Path, text: str, message: str) -> None:

@@ -48,7 +48,7 @@ async def test_a_model_that_fails_does_not_stop_the_others(
         "bad_open": "no weights",
         "bad_text": "graph.pbtxt",
         "bad_graph": "NoSuchCalculator",
-        "no_graph": "nor a model in",
+        "no_graph": "no_graph: no such folder",
         "lost_graph": "there is neither",
     }
     for name, reason in reasons.items():
@@ -63,7 +63,7 @@ async def test_a_model_that_fails_does_not_stop_the_others(
         with pytest.raises(ModelNotReadyError) as error:
             manager.get(name)
         assert reason in str(error.value)
-    assert "nor a model" not in status["lost_graph"]["model_version_status"][0]["reason"]
+    assert "no such folder" not in status["lost_graph"]["model_version_status"][0]["reason"]
     await manager.close(0)
 
 

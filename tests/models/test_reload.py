@@ -171,7 +171,7 @@ async def test_a_model_that_failed_is_tried_again(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_config_list": [{"config": {"name": "m"}}]}')
     async with loaded(tmp_path) as manager:
         assert await manager.reload(retry_failed=False) is False
-        with pytest.raises(ReloadError, match="there is neither"):
+        with pytest.raises(ReloadError, match="there is no model in it"):
             await manager.reload(retry_failed=True)
         write_graph(tmp_path / "m", echo_graph())
         assert await manager.reload(retry_failed=False) is True

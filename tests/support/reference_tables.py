@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
+from server.cli.flags import add_flags as add_server_flags
 
 from export_models.arguments import Parser
 from export_models.text_generation import add_flags as add_export_flags
-from server.cli.flags import add_flags as add_server_flags
 from server.cli.ovms_flags import IGNORED, REFUSED
 from server.protocol.openai import chat_completions, completions
 from server.protocol.responses import responses

@@ -1,4 +1,4 @@
-"""What the values of flags are made of; each raises ArgumentTypeError with what is possible."""
+"""Parsers of the values of flags; each raises ArgumentTypeError with what is possible."""
 
 import argparse
 import math
@@ -8,7 +8,7 @@ from collections.abc import Callable
 __all__ = [
     "addresses",
     "at_least",
-    "boolean",
+    "device",
     "names",
     "origins",
     "port",
@@ -19,14 +19,14 @@ ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#\s@]+|null|\*")
 
 
 def port(text: str) -> int:
-    """A TCP port; 0 is any that is free."""
+    """A TCP port; 0 means any free one."""
     if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 65535):
         raise argparse.ArgumentTypeError(f"{text!r} is not a port; possible: 0 to 65535")
     return int(text)
 
 
 def addresses(text: str) -> tuple[str, ...]:
-    """Addresses with commas between."""
+    """Addresses, separated by commas."""
     found = _split(text)
     if not all(found):
         raise argparse.ArgumentTypeError(f"{text!r} has an empty address")
@@ -34,21 +34,21 @@ def addresses(text: str) -> tuple[str, ...]:
 
 
 def names(text: str) -> tuple[str, ...]:
-    """Names of HTTP methods or headers with commas between."""
+    """Names of HTTP methods or headers, separated by commas."""
     found = _split(text)
     for name in found:
         if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name):
-            raise argparse.ArgumentTypeError(f"{name!r} is no name that HTTP knows")
+            raise argparse.ArgumentTypeError(f"{name!r} is not a valid name in HTTP")
     return _alone_if_any(text, found)
 
 
 def origins(text: str) -> tuple[str, ...]:
-    """Origins as browsers send them, with commas between."""
+    """Origins as browsers send them, separated by commas."""
     found = _split(text)
     for origin in found:
         if not ORIGIN.fullmatch(origin):
             raise argparse.ArgumentTypeError(
-                f"{origin!r} is no origin; it has the form https://host:port, without a path"
+                f"{origin!r} is not an origin; the form is https://host:port, without a path"
             )
     return _alone_if_any(text, found)
 
@@ -70,18 +70,19 @@ def at_least(minimum: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
         is_number = text.isascii() and text.isdigit() and len(text) <= 18
         if not is_number or int(text) < minimum:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {minimum} on")
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {minimum}")
         return int(text)
 
     return parse
 
 
-def boolean(text: str) -> bool:
-    """The words that Model Server takes for true and false."""
-    values = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
-    if text.lower() not in values:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
-    return values[text.lower()]
+def device(text: str) -> str:
+    """An OpenVINO device that can run the models of this project."""
+    if not text.isprintable() or not text:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a device")
+    if "NPU" in text.upper():
+        raise argparse.ArgumentTypeError("NPU is not supported yet: it has no paged attention")
+    return text
 
 
 def _split(text: str) -> tuple[str, ...]:
@@ -90,5 +91,5 @@ def _split(text: str) -> tuple[str, ...]:
 
 def _alone_if_any(text: str, found: tuple[str, ...]) -> tuple[str, ...]:
     if "*" in found and len(found) > 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: * stands for all and needs no others")
+        raise argparse.ArgumentTypeError(f"{text!r}: * means all; leave the others out")
     return found

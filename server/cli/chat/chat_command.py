@@ -1,0 +1,174 @@
+"""`server chat`: its flags, the server it talks to, and how it ends."""
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from server.cli.chat.client import ChatClient
+from server.cli.chat.conversation import Conversation
+from server.cli.chat.own_server import own_server
+from server.cli.http_arguments import read_key
+from server.errors import ChatError, ServingError, did_you_mean
+from server.terminal.flag_parser import FlagParser, HelpFlag, pick
+
+__all__ = ["make_parser", "run_chat"]
+
+EX_USAGE = 64
+DEFAULT_URL = "http://127.0.0.1:8000"
+DESCRIPTION = """Chat with a model in this terminal.
+
+MODEL is the folder of a model, which is loaded for this chat, or the name of a model on the
+running server at --url. Without MODEL, the first model of that server answers.
+
+Examples:
+  server chat models/tiny_chat              Load a model and chat with it.
+  server chat                               Chat with the server on this machine.
+  server chat --url http://host:8000        Chat with a server elsewhere.
+  server chat -q "What is a tensor?"        Ask one question.
+  cat text | server chat                    Ask what comes from a pipe.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatArguments:
+    """What the command line says."""
+
+    url: str | None
+    model: str | None
+    api_key_file: Path | None
+    system_prompt: str
+    temperature: float | None
+    quick: str | None
+
+
+def make_parser() -> FlagParser:
+    """The parser of `server chat`."""
+    parser = FlagParser(
+        prog="server chat",
+        usage="server chat [MODEL] [FLAGS]",
+        description=DESCRIPTION,
+        usage_status=EX_USAGE,
+    )
+    add = parser.add_section("chat", "Flags")
+    add("--url", metavar="URL", help=f"Address of a running server (default: {DEFAULT_URL}).")
+    add("--model", metavar="NAME", help="Model to ask (default: the first of the server).")
+    add(
+        "--api_key_file",
+        type=Path,
+        metavar="FILE",
+        help="File whose first line is the server's API key (default: the environment variable "
+        "API_KEY).",
+    )
+    add("--system_prompt", default="", metavar="TEXT", help="System message of the conversation.")
+    add(
+        "--temperature",
+        type=float,
+        metavar="NUMBER",
+        help="How random answers are; 0 always takes the likeliest token (default: the model's).",
+    )
+    add("-q", "--quick", metavar="TEXT", help="Ask this one question, and leave.")
+    add("-h", "--help", action=HelpFlag, help="Show this help.")
+    return parser
+
+
+def run_chat(argv: Sequence[str]) -> int:
+    """Chat until the user leaves; returns the exit status."""
+    parser = make_parser()
+    namespace, leftovers = parser.parse_known_args(argv)
+    folder, arguments = _split_model(parser, pick(ChatArguments, namespace), leftovers)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _leave)
+    try:
+        with _server_url(folder, arguments) as url:
+            return _chat(url, arguments)
+    except ServingError as error:
+        print(f"server chat: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Who reads our output has left; Python would complain once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _split_model(
+    parser: FlagParser, arguments: ChatArguments, leftovers: list[str]
+) -> tuple[Path | None, ChatArguments]:
+    """The folder that MODEL is, if it is one, and the arguments with MODEL in them if it is not."""
+    if not leftovers or leftovers[0].startswith("-"):
+        parser.refuse_unknown(leftovers)
+        return None, arguments
+    name, *rest = leftovers
+    parser.refuse_unknown(rest)
+    folder = Path(name).expanduser()
+    flag = "--url" if folder.is_dir() else "--model"
+    if (arguments.url if folder.is_dir() else arguments.model) is not None:
+        parser.error(f"MODEL ({name}) and {flag} cannot be used together")
+    if folder.is_dir():
+        return folder, arguments
+    values = {field: getattr(arguments, field) for field in ChatArguments.__slots__}
+    return None, ChatArguments(**{**values, "model": name})
+
+
+@contextlib.contextmanager
+def _server_url(folder: Path | None, arguments: ChatArguments) -> Iterator[str]:
+    if folder is None:
+        yield arguments.url or DEFAULT_URL
+        return
+    with own_server(folder) as url:
+        yield url
+
+
+def _chat(url: str, arguments: ChatArguments) -> int:
+    temperature = arguments.temperature
+    parameters = {} if temperature is None else {"temperature": temperature}
+    client = ChatClient(url, read_key(arguments.api_key_file), parameters)
+    model = _choose_model(client, arguments.model)
+    conversation = Conversation(client, model, arguments.system_prompt)
+    if arguments.quick is not None:
+        conversation.ask(arguments.quick)
+    elif sys.stdin.isatty():
+        _edit_lines()
+        conversation.run()
+    else:
+        text = sys.stdin.buffer.read().decode(errors="replace")
+        if not text.strip():
+            raise ChatError("there is no question: standard input is empty")
+        conversation.ask(text)
+    return 0
+
+
+def _choose_model(client: ChatClient, name: str | None) -> str:
+    try:
+        names = client.models()
+    except ChatError as error:
+        raise ChatError(
+            f"{error}. Start a server with: server MODEL, or chat with a model folder: "
+            "server chat FOLDER"
+        ) from error
+    if not names:
+        raise ChatError(f"{client.url}: no model is available there; the server's log says why")
+    if name is None:
+        return names[0]
+    if name not in names:
+        hint = did_you_mean(name, names) or f"; models: {', '.join(names)}"
+        raise ChatError(f"there is no model {name!r} on {client.url}, and no such folder{hint}")
+    return name
+
+
+def _edit_lines() -> None:
+    """Let `input` have a history and the keys of the shell, where Python has them."""
+    with contextlib.suppress(ImportError):
+        import readline  # noqa: F401
+
+
+def _leave(number: int, _: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + number)

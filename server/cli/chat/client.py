@@ -1,0 +1,122 @@
+"""Asks a server with OpenAI's API, and reads its answers as they come."""
+
+import http.client
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from server.errors import ChatError
+
+__all__ = ["ChatClient", "Message", "Piece"]
+
+Message = dict[str, str]
+DEFAULT_PATH = "/v3"
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+LIST_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of an answer, or of the reasoning before it."""
+
+    text: str
+    is_reasoning: bool = False
+
+
+@dataclass(frozen=True)
+class ChatClient:
+    """A server at `url`; `parameters` go into every request. Every method raises ChatError."""
+
+    url: str
+    api_key: str | None = None
+    parameters: Mapping[str, object] = field(default_factory=dict)
+
+    def models(self) -> Sequence[str]:
+        """The names of the models that can be asked."""
+        with self._answer("/models", None, LIST_TIMEOUT_S) as response:
+            document = _parse(response.read())
+        try:
+            return [model["id"] for model in document["data"]]
+        except (KeyError, TypeError) as error:
+            raise ChatError(f"{self.url}: is not a server with OpenAI's API") from error
+
+    def stream(self, model: str, messages: Sequence[Message]) -> Generator[Piece]:
+        """The answer, piece by piece. To close the iterator stops the server's work on it."""
+        body = {"model": model, "messages": messages, "stream": True, **self.parameters}
+        # No time limit: a long prompt takes its time before the first token.
+        with self._answer("/chat/completions", body, None) as response:
+            for line in response:
+                if not line.startswith(b"data: "):
+                    continue
+                data = line.removeprefix(b"data: ").strip()
+                if data == b"[DONE]":
+                    return
+                yield from _pieces(_parse(data))
+        raise ChatError(f"{self.url}: the connection ended in the middle of the answer")
+
+    @contextmanager
+    def _answer(self, path: str, body: object, timeout_s: float | None) -> Iterator[Any]:
+        address = self._address()
+        data = None if body is None else json.dumps(body).encode()
+        headers = {"Content-Type": "application/json"}
+        if self.api_key is not None:
+            headers["Authorization"] = f"Bearer {self.api_key}"
+        try:
+            request = urllib.request.Request(address + path, data, headers)
+            with _opener(address).open(request, timeout=timeout_s) as response:
+                yield response
+        except urllib.error.HTTPError as error:
+            with error:
+                raise ChatError(_refusal(error)) from error
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            reason = getattr(error, "reason", error)
+            reason = getattr(reason, "strerror", None) or reason
+            raise ChatError(f"no answer from {self.url}: {reason}") from error
+
+    def _address(self) -> str:
+        """The URL to which paths are added: `host:port` and `http://host:port` get /v3."""
+        url = self.url if "://" in self.url else f"http://{self.url}"
+        url = url.rstrip("/")
+        return url if urlsplit(url).path else url + DEFAULT_PATH
+
+
+def _opener(address: str) -> urllib.request.OpenerDirector:
+    if urlsplit(address).hostname in LOOPBACK:
+        # A proxy would look for the server on its own machine.
+        return urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    return urllib.request.build_opener()
+
+
+def _refusal(error: urllib.error.HTTPError) -> str:
+    if error.code == 401:
+        return (
+            "the server wants an API key: give --api_key_file, or set the environment variable "
+            "API_KEY"
+        )
+    try:
+        found = json.loads(error.read())["error"]
+        return str(found["message"] if isinstance(found, dict) else found)
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"{error.url}: HTTP status {error.code} {error.reason}"
+
+
+def _parse(data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except ValueError as error:
+        raise ChatError(f"the server's answer is not JSON: {data[:100]!r}") from error
+
+
+def _pieces(event: Any) -> Iterator[Piece]:
+    if "error" in event:
+        raise ChatError(str(event["error"].get("message", event["error"])))
+    for choice in event.get("choices", ()):
+        delta = choice.get("delta", {})
+        for key in ("reasoning_content", "content"):
+            if delta.get(key):
+                yield Piece(delta[key], is_reasoning=key != "content")

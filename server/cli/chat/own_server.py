@@ -1,0 +1,54 @@
+"""A server for one chat: it starts before, and ends with it."""
+
+import ctypes
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from server.errors import ChatError
+
+__all__ = ["own_server"]
+
+READY = "Serving on "
+STOP_TIMEOUT_S = 10.0
+PR_SET_PDEATHSIG = 1
+
+
+@contextmanager
+def own_server(model: Path) -> Iterator[str]:
+    """Serve the folder on a free port of this machine; gives the URL. Raises ChatError."""
+    flags = ["--rest_port", "0", "--log_level", "WARNING", "--drain_timeout_s", "0"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "server", str(model), *flags],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        # Ctrl-C stops an answer, not the server.
+        start_new_session=True,
+        preexec_fn=_end_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509
+    )
+    with process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            if not line.startswith(READY):
+                raise ChatError(f"{model} could not be loaded; the lines above say why")
+            yield line.removeprefix(READY).split()[0]
+        finally:
+            _stop(process)
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+
+
+def _end_with_parent() -> None:
+    """Runs in the server: a chat that is killed cannot stop it."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

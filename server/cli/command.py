@@ -1,0 +1,46 @@
+"""The command `server` from its arguments to its exit status."""
+
+import logging
+import os
+from collections.abc import Sequence
+
+from server.cli.chat.chat_command import run_chat
+from server.cli.command_line import CommandLine, parse_command_line
+from server.cli.log import LogWriter
+from server.cli.modes import run_mode
+from server.cli.serving import serve
+from server.errors import ConfigError
+
+__all__ = ["run"]
+
+logger = logging.getLogger("server")
+
+
+def run(argv: Sequence[str]) -> int:
+    """Do what the arguments say; returns the exit status."""
+    if argv and argv[0] == "chat":
+        return run_chat(argv[1:])
+    line = parse_command_line(argv)
+    log = LogWriter(line.log.log_level)
+    try:
+        status = _run(line, log)
+    finally:
+        log.close()
+    if log.is_stuck:
+        os._exit(status)
+    return status
+
+
+def _run(line: CommandLine, log: LogWriter) -> int:
+    try:
+        if line.log.log_path is not None:
+            log.add_file(line.log.log_path)
+        for text in line.warnings:
+            logger.warning("%s", text)
+        for text in line.notes:
+            logger.info("%s", text)
+        status = run_mode(line)
+        return serve(line, log) if status is None else status
+    except ConfigError as error:
+        logger.error("%s", error)
+        return 1

@@ -1,0 +1,61 @@
+"""Runs `export_model` as a process of its own."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+from server.errors import ConfigError
+
+__all__ = ["run_exporter"]
+
+STOP_TIMEOUT_S = 30.0
+POLL_S = 0.1
+
+
+def run_exporter(task: str, arguments: Sequence[str]) -> None:
+    """Run `export_model TASK` to its end. Raises ConfigError if it fails.
+
+    A signal ends the exporter, which removes what it has begun, and then this process.
+    """
+    command = [sys.executable, "-m", "export_models.export_model", task, *arguments]
+    with _noted_signals() as received:
+        # Standard output is for the line that says where the server is.
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sys.stderr)
+        while process.poll() is None and not received:
+            _wait(process, POLL_S)
+        if received:
+            _stop(process)
+            raise SystemExit(128 + received[0])
+    if process.returncode:
+        raise ConfigError("the model could not be exported; the lines above say why")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    _wait(process, STOP_TIMEOUT_S)
+    process.kill()
+    process.wait()
+
+
+def _wait(process: subprocess.Popen[bytes], timeout_s: float) -> None:
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(timeout_s)
+
+
+@contextmanager
+def _noted_signals() -> Iterator[list[int]]:
+    """The numbers of the signals that came; nothing is raised in the middle of anything."""
+    received: list[int] = []
+
+    def note(number: int, _: FrameType | None) -> None:
+        received.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

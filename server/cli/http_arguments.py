@@ -1,0 +1,155 @@
+"""Where to listen and who may ask, as the command line says it."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from server.api.settings import CorsSettings, HttpSettings, KeyScope
+from server.errors import ConfigError
+from server.terminal.flag_parser import AddFlag, Switch
+from server.terminal.flag_values import addresses, at_least, names, origins, port, seconds
+
+__all__ = ["HttpArguments", "add_http_flags", "read_key"]
+
+KEY_VARIABLE = "API_KEY"
+
+
+@dataclass(frozen=True, slots=True)
+class HttpArguments:
+    """The flags about HTTP."""
+
+    rest_port: int
+    rest_bind_address: tuple[str, ...]
+    api_key_file: Path | None
+    api_key_protects: str
+    allowed_origins: tuple[str, ...]
+    allowed_methods: tuple[str, ...]
+    allowed_headers: tuple[str, ...]
+    allow_credentials: bool
+    max_request_bytes: int
+    request_timeout_s: float
+    access_log: str
+
+    def settings(self) -> HttpSettings:
+        """Raises ConfigError if the API key cannot be read."""
+        return HttpSettings(
+            api_key=read_key(self.api_key_file),
+            key_scope=KeyScope(self.api_key_protects),
+            cors=CorsSettings(
+                self.allowed_origins,
+                self.allowed_methods,
+                self.allowed_headers,
+                self.allow_credentials,
+            ),
+            max_request_bytes=self.max_request_bytes,
+            request_timeout_s=self.request_timeout_s,
+            access_log=self.access_log == "on",
+        )
+
+    def find_problem(self) -> str | None:
+        """Why these flags cannot be used together."""
+        allowed = (*self.allowed_origins, *self.allowed_methods, *self.allowed_headers)
+        if self.allow_credentials and "*" in allowed:
+            return (
+                "--allow_credentials needs names in --allowed_origins, --allowed_methods and "
+                "--allowed_headers: browsers do not take * as all when credentials are sent"
+            )
+        return None
+
+
+def read_key(file: Path | None) -> str | None:
+    """The API key in the file, or else in the environment. Raises ConfigError."""
+    if file is None:
+        return os.environ.get(KEY_VARIABLE, "").strip() or None
+    where = f"--api_key_file {file}"
+    try:
+        with file.open(encoding="utf-8") as stream:
+            key = stream.readline(10_000).strip()
+    except OSError as error:
+        raise ConfigError(f"{where}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{where}: not UTF-8") from error
+    if not key:
+        raise ConfigError(f"{where}: the first line holds no key")
+    return key
+
+
+def add_http_flags(add: AddFlag) -> None:
+    """Add the flags of an `HttpArguments`."""
+    add(
+        "--rest_port",
+        type=port,
+        default=8000,
+        metavar="PORT",
+        help="Port to listen on (default: 8000). 0 takes a free port.",
+    )
+    add(
+        "--rest_bind_address",
+        type=addresses,
+        default=("127.0.0.1",),
+        metavar="ADDRESS",
+        help="Address to listen on (default: 127.0.0.1, only this machine). 0.0.0.0 opens the "
+        "server to the network. Several are separated by commas.",
+    )
+    add(
+        "--api_key_file",
+        type=Path,
+        metavar="FILE",
+        help="File whose first line is the API key that clients must send. Without it, the "
+        f"environment variable {KEY_VARIABLE} is the key; without both, no key is needed.",
+    )
+    add(
+        "--api_key_protects",
+        choices=[str(scope) for scope in KeyScope],
+        default=str(KeyScope.CHANGES),
+        help="Requests that need the key (default: changes). changes means all but GET.",
+    )
+    add(
+        "--allowed_origins",
+        type=origins,
+        default=("*",),
+        metavar="ORIGINS",
+        help="Origins whose pages may use the server from a browser, separated by commas "
+        "(default: *, all).",
+    )
+    add(
+        "--allowed_methods",
+        type=names,
+        default=("*",),
+        metavar="METHODS",
+        help="HTTP methods that those pages may use (default: *, all).",
+    )
+    add(
+        "--allowed_headers",
+        type=names,
+        default=("*",),
+        metavar="HEADERS",
+        help="HTTP headers that those pages may send (default: *, all).",
+    )
+    add(
+        "--allow_credentials",
+        action=Switch,
+        help="Let those pages send cookies and other credentials. The three flags above must then "
+        "list names.",
+    )
+    add(
+        "--max_request_bytes",
+        type=at_least(1),
+        default=HttpSettings().max_request_bytes,
+        metavar="BYTES",
+        help="Largest body of a request (default: 67108864, 64 MiB).",
+    )
+    add(
+        "--request_timeout_s",
+        type=seconds,
+        default=0.0,
+        metavar="SECONDS",
+        help="Longest time of a request, from its headers to the end of the answer (default: 0, no "
+        "limit).",
+    )
+    add(
+        "--access_log",
+        choices=["on", "off"],
+        default="on",
+        help="Write a log line for each request (default: on).",
+    )

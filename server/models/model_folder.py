@@ -1,0 +1,148 @@
+"""What a folder holds, and what it lacks to be served. Both loading and `--check` ask here."""
+
+import json
+from collections.abc import Iterator, Sequence
+from enum import Enum
+from pathlib import Path
+
+from server.errors import ModelLoadError
+from server.graph import ValidatedGraph
+from server.models.watched_files import WatchedFiles
+
+__all__ = ["FolderKind", "check_model_folders", "find_folder_problem", "is_llm", "kind_of"]
+
+GRAPH_NAME = "graph.pbtxt"
+LLM_MODEL_FILE = "openvino_model.xml"
+LLM_FILES = (LLM_MODEL_FILE, "openvino_tokenizer.xml", "openvino_detokenizer.xml")
+MODEL_SUFFIXES = (".xml", ".onnx", ".tflite", ".pb", ".pdmodel")
+WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt")
+CONFIGURATION_FILES = ("config.json", "config.yaml", "config.yml")
+MAX_CONFIG_BYTES = 2**20
+
+
+class FolderKind(Enum):
+    """What a folder holds."""
+
+    GRAPH = "a graph.pbtxt"
+    MODEL = "a model that OpenVINO reads"
+    CONFIGURATION = "a config.json that lists models"
+    CHECKPOINT = "a Hugging Face model"
+    UNKNOWN = "nothing to serve"
+
+
+def kind_of(folder: Path) -> FolderKind:
+    """Look at the names in the folder and at its config.json."""
+    names = _names(folder)
+    versions = [name for name in names if name.isascii() and name.isdigit()]
+    if GRAPH_NAME in names or (folder / "1" / GRAPH_NAME).is_file():
+        return FolderKind.GRAPH
+    if _has_model(names) or any(_has_model(_names(folder / version)) for version in versions):
+        return FolderKind.MODEL
+    text = _config_text(folder)
+    if "model_config_list" in text or "mediapipe_config_list" in text:
+        return FolderKind.CONFIGURATION
+    return FolderKind.CHECKPOINT if _is_checkpoint(folder, names) else FolderKind.UNKNOWN
+
+
+def find_folder_problem(folder: Path, files: Sequence[str] = ()) -> str | None:
+    """Why no model can be loaded from the folder, and what helps; `files` must be in it.
+
+    Each .xml of `files` needs the .bin of the same name.
+    """
+    if not folder.is_dir():
+        return None if folder.is_file() else f"{folder}: no such folder"
+    if _is_checkpoint(folder, _names(folder)):
+        return (
+            f"{folder}: is a Hugging Face model, which must be exported first: "
+            f"export_model text_generation --source_model {folder}"
+        )
+    for name in files:
+        for path in (folder / name, (folder / name).with_suffix(".bin")):
+            if not path.is_file():
+                return f"{path}: no such file; {_remedy(folder, name)}"
+    if not files and kind_of(folder) in (FolderKind.UNKNOWN, FolderKind.CONFIGURATION):
+        return (
+            f"{folder}: there is no model in it; a model folder holds graph.pbtxt or one of "
+            f"*{', *'.join(MODEL_SUFFIXES)}"
+        )
+    return None
+
+
+def check_model_folders(graph: ValidatedGraph, base_path: Path, files: WatchedFiles) -> None:
+    """Raise ModelLoadError if a node's `models_path` lacks what the node will read.
+
+    A folder with a problem is added to `files`: when it changes, the model is loaded again.
+    """
+    problems: dict[str, None] = {}
+    for node in graph.nodes:
+        path = getattr(node.options, "models_path", None)
+        if not isinstance(path, str) or node.contract is None:
+            continue
+        folder = base_path / path
+        problem = find_folder_problem(folder, node.contract.model_files)
+        if problem is not None:
+            problems[problem] = None
+            files.add(folder)
+    if problems:
+        raise ModelLoadError("; ".join(problems))
+
+
+def is_llm(folder: Path) -> bool:
+    """Whether the model generates tokens. Raises ModelLoadError if it lacks a tokenizer."""
+    try:
+        # The input by which a model with a KV cache of its own is known.
+        if b'"beam_idx"' not in (folder / LLM_MODEL_FILE).read_bytes():
+            return False
+    except OSError:
+        return False
+    problem = find_folder_problem(folder, LLM_FILES)
+    if problem is not None:
+        raise ModelLoadError(problem)
+    return True
+
+
+def _remedy(folder: Path, name: str) -> str:
+    if name == LLM_MODEL_FILE:
+        return (
+            "export the Hugging Face model again: "
+            "export_model text_generation --source_model <id or folder>"
+        )
+    return (
+        "make it of the Hugging Face model: "
+        f"convert_tokenizer <id or folder> --with-detokenizer -o {folder}"
+    )
+
+
+def _names(folder: Path) -> Sequence[str]:
+    try:
+        return sorted(path.name for path in folder.iterdir())
+    except OSError:
+        return ()
+
+
+def _has_model(names: Sequence[str]) -> bool:
+    return any(name.endswith(MODEL_SUFFIXES) for name in names)
+
+
+def _config_text(folder: Path) -> str:
+    return next(_config_texts(folder), "")
+
+
+def _config_texts(folder: Path) -> Iterator[str]:
+    for name in CONFIGURATION_FILES:
+        try:
+            with (folder / name).open(encoding="utf-8", errors="replace") as file:
+                yield file.read(MAX_CONFIG_BYTES)
+        except OSError:
+            continue
+
+
+def _is_checkpoint(folder: Path, names: Sequence[str]) -> bool:
+    """Whether the folder holds a Hugging Face model, and no OpenVINO model made of it."""
+    if _has_model(names) or not any(name.endswith(WEIGHT_SUFFIXES) for name in names):
+        return False
+    try:
+        document = json.loads(_config_text(folder))
+    except ValueError:
+        return False
+    return isinstance(document, dict) and "model_type" in document
