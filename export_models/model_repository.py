@@ -6,9 +6,9 @@ from pathlib import Path
 
 from export_models.model_files import find_missing_part
 from export_models.staging import Staging, stage
-from server.atomic_files import write_atomically
 from server.errors import ExportError
 from server.graph import parse_graph_config
+from server.host.atomic_files import write_atomically
 
 __all__ = ["ModelFolder", "check_model_name"]
 

@@ -8,8 +8,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from export_models.signals import signals_held_back
-from server.atomic_files import FolderInUseError, folder_lock
 from server.errors import ExportError
+from server.host.atomic_files import FolderInUseError, folder_lock
 
 __all__ = ["Staging", "stage"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from export_models.model_files import MODEL_FILE
-from server.cpu_features import has_int8_amx
+from server.host.cpu_features import has_int8_amx
 
 __all__ = ["Tuning", "find_tunings"]
 

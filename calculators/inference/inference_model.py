@@ -9,7 +9,7 @@ from typing import Any
 from calculators.inference.model_shapes import apply_layouts, reshape_batch, reshape_inputs
 from calculators.inference.shape_options import Layout, Range, Shape
 from server.errors import ModelLoadError
-from server.openvino_core import shared_core
+from server.host.openvino_core import shared_core
 
 __all__ = ["ModelSettings", "compile_model_file", "failure_summary", "find_model_file"]
 

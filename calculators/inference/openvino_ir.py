@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from server.errors import ModelLoadError
-from server.openvino_core import shared_core
+from server.host.openvino_core import shared_core
 
 __all__ = ["InferRequestPool", "find_ops", "read_tokenizer_ir"]
 

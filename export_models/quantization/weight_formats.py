@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from server.cpu_features import has_int8_amx
+from server.host.cpu_features import has_int8_amx
 
 __all__ = ["WEIGHT_FORMATS", "resolve_weight_format", "weight_flags"]
 

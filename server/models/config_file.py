@@ -7,8 +7,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from server.atomic_files import folder_lock, write_atomically
 from server.errors import ConfigError, did_you_mean
+from server.host.atomic_files import folder_lock, write_atomically
 from server.models.config import load_config
 
 __all__ = ["ConfigFile"]

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from server.memory import RESERVATIONS, available_bytes
+from server.host.memory import RESERVATIONS, available_bytes
 from server.models.model_loading import CheckedModel
 
 __all__ = ["LoadTurns"]

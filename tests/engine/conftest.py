@@ -16,7 +16,7 @@ from server.engine.engine import LLMEngine
 from server.engine.model import warm_up
 from server.engine.model.model_loader import LoadedModel, load_model
 from server.engine.model.tuning import tuned_model
-from server.memory import RESERVATIONS
+from server.host.memory import RESERVATIONS
 
 PROMPT_LENGTHS = (
     *(1, 2, 3, 5, 8, 15, 16, 17, 31, 32, 33, 34, 48, 63, 64, 65),

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from export_models.model_files import find_missing_part
-from server.cpu_features import has_int8_amx
 from server.engine.model.model_loader import load_model
+from server.host.cpu_features import has_int8_amx
 from server.models.config import load_config
 
 NUM_LAYERS = 2  # of the checkpoint

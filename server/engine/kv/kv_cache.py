@@ -11,7 +11,7 @@ import openvino as ov
 from server.engine.kv.kv_cache_manager import BlockCopy
 from server.engine.system.huge_pages import prefer_huge_pages
 from server.errors import ModelLoadError
-from server.memory import RESERVATIONS
+from server.host.memory import RESERVATIONS
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,15 +6,15 @@ from typing import ClassVar
 
 import openvino as ov
 
-from server.cpu_features import has_vnni
 from server.engine.config import PluginValue
 from server.engine.kv.kv_cache import CacheInput, DeviceKVCache, HostKVCache
 from server.engine.model.openvino_errors import summary
 from server.engine.model.single_thread import with_safe_precision
 from server.engine.system.huge_pages import collapse_pages
 from server.errors import ModelLoadError
-from server.memory import RESERVATIONS, available_bytes
-from server.openvino_core import shared_core
+from server.host.cpu_features import has_vnni
+from server.host.memory import RESERVATIONS, available_bytes
+from server.host.openvino_core import shared_core
 
 logger = logging.getLogger(__name__)
 

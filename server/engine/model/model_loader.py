@@ -21,7 +21,7 @@ from server.engine.model.output_head import ModelOutput, split_model
 from server.engine.model.step_inputs import SAMPLED_ROWS_INPUT
 from server.engine.system.file_lease import FileLease
 from server.errors import ModelLoadError
-from server.openvino_core import shared_core
+from server.host.openvino_core import shared_core
 
 logger = logging.getLogger(__name__)
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 import openvino as ov
 from openvino import opset13 as ops
 
-from server.cpu_features import has_int8_amx
 from server.engine.config import PluginValue
 from server.errors import ModelLoadError
+from server.host.cpu_features import has_int8_amx
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import openvino as ov
 from openvino import opset13 as ops
 
-from server.openvino_core import shared_core
+from server.host.openvino_core import shared_core
 
 Floats = npt.NDArray[np.float32]
 

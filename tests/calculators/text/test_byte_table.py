@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 
 from calculators.text.byte_table import ByteTable, load_byte_table
 from server.errors import ModelLoadError
-from server.openvino_core import shared_core
+from server.host.openvino_core import shared_core
 
 TEXTS = [
     "Hello world",

@@ -24,7 +24,7 @@ from server.engine.model.cache_sizing import GIB, has_room_for_16_bits, num_kv_b
 from server.engine.model.device import Device
 from server.engine.model.model_loader import LoadedModel, load_model
 from server.errors import ModelLoadError
-from server.memory import RESERVATIONS
+from server.host.memory import RESERVATIONS
 
 HEADS, SIZE = 2, 64
 Shape = tuple[int, int, int]

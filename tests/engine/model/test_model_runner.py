@@ -9,7 +9,7 @@ from support.engine_helpers import F32
 
 from server.engine.model.model_runner import ModelRunner
 from server.engine.stats import EngineStats
-from server.memory import RESERVATIONS
+from server.host.memory import RESERVATIONS
 from tests.engine.conftest import load_once
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import openvino as ov
 import pytest
 
-from server.cpu_features import has_int8_amx
 from server.engine.model import single_thread
 from server.engine.model.single_thread import HINT, with_safe_precision
 from server.errors import ModelLoadError
+from server.host.cpu_features import has_int8_amx
 
 LOAD = """
 import sys

@@ -11,7 +11,7 @@ import sys, threading
 import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
-from server.openvino_core import shared_core
+from server.host.openvino_core import shared_core
 
 
 def request():

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from server.atomic_files import write_atomically
+from server.host.atomic_files import write_atomically
 
 
 def test_refused_text_leaves_the_old_file(tmp_path: Path) -> None:

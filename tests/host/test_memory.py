@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from server.memory import Reservations, available_bytes
+from server.host.memory import Reservations, available_bytes
 
 KIB, MIB, GIB = 2**10, 2**20, 2**30
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from server.cpu_features import has_int8_amx, has_vnni
+from server.host.cpu_features import has_int8_amx, has_vnni
 
 
 @pytest.mark.parametrize(
