@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
-from server.cli.flags import add_flags as add_server_flags
 
-from export_models.arguments import Parser
+from export_models.arguments import make_parser as make_export_parser
 from export_models.text_generation import add_flags as add_export_flags
-from server.cli.ovms_flags import IGNORED, REFUSED
+from server.cli.command_line import make_parser as make_server_parser
+from server.cli.ovms_flags import IGNORED, REFUSED, TASK_FLAGS
 from server.protocol.openai import chat_completions, completions
 from server.protocol.responses import responses
 from server.protocol.tokenization import TOKENIZE_RULES, DetokenizeFields, TokenizeFields
 from server.protocol.validation import FieldRules
+from server.terminal.flag_parser import FlagParser
 
 DOCS = Path(__file__).parents[2] / "docs"
 SECTION = re.compile(r"(<!-- begin: ([\w ]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
@@ -43,40 +44,32 @@ NARROWER = {
 }
 
 
+def export_parser() -> FlagParser:
+    parser = make_export_parser("export_model", "", "")
+    add_export_flags(parser)
+    return parser
+
+
 def server_flags() -> set[str]:
     """Every flag of `server`."""
-    parser = argparse.ArgumentParser()
-    add_server_flags(parser)
-    return {flag for action in parser._actions for flag in action.option_strings} | {
-        *IGNORED,
-        *REFUSED,
-    }
+    return {flag for action in make_server_parser()._actions for flag in action.option_strings}
 
 
 def export_flags() -> set[str]:
     """Every flag of `export_model text_generation`."""
-    parser = Parser(prog="export_model")
-    add_export_flags(parser)
-    return {flag for action in parser._actions for flag in action.option_strings}
+    return {flag for action in export_parser()._actions for flag in action.option_strings}
 
 
 def server_flag_tables() -> Iterator[str]:
-    parser = argparse.ArgumentParser()
-    add_server_flags(parser)
-    for group in parser._action_groups:
-        actions = [action for action in group._group_actions if action.help != argparse.SUPPRESS]
-        if actions and group.title != "positional arguments":
-            yield f"### {_capitalised(group.title or '')}\n"
-            yield from _flag_table(actions)
+    for name, section in make_server_parser().sections.items():
+        if name != "ovms":
+            yield f"### {section.title}\n"
+            yield from _flag_table(section._group_actions)
             yield ""
 
 
 def export_flag_table() -> Iterator[str]:
-    parser = Parser(prog="export_model")
-    add_export_flags(parser)
-    yield from _flag_table(
-        [action for action in parser._actions if action.help != argparse.SUPPRESS]
-    )
+    yield from _flag_table(export_parser().flags)
 
 
 def ovms_flag_tables() -> Iterator[str]:
@@ -87,6 +80,9 @@ def ovms_flag_tables() -> Iterator[str]:
     yield "| flag | why it is refused |"
     yield "|---|---|"
     yield from (f"| `{flag}` | {reason} |" for flag, reason in REFUSED.items())
+    for task, flags in TASK_FLAGS.items():
+        names = ", ".join(f"`{flag}`" for flag in flags)
+        yield f"| {names} | OVMS's task {task} is not here yet |"
 
 
 def _flag_table(actions: Sequence[argparse.Action]) -> Iterator[str]:
@@ -96,10 +92,6 @@ def _flag_table(actions: Sequence[argparse.Action]) -> Iterator[str]:
         flags = ", ".join(f"`{flag}`" for flag in action.option_strings)
         values = "" if action.choices is None else ": " + ", ".join(map(str, action.choices))
         yield f"| {flags} | {_escape((action.help or '') % {'prog': 'server'})}{values} |"
-
-
-def _capitalised(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def _escape(text: str) -> str:
