@@ -11,7 +11,7 @@ import numpy.typing as npt
 from server.engine.config import PluginValue
 from server.engine.model.model_files import MODEL_FILE
 from server.errors import ModelLoadError
-from server.openvino_core import shared_core
+from server.host.openvino_core import shared_core
 
 Ints = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]

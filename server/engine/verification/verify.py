@@ -16,7 +16,7 @@ from server.engine.model.model_loader import check_files
 from server.engine.verification.paged import MODES, NUM_GENERATED, Observation, observe
 from server.engine.verification.stateful import EXACT, Prediction, StatefulModel
 from server.errors import ModelLoadError
-from server.memory import available_bytes
+from server.host.memory import available_bytes
 
 Doubles = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
