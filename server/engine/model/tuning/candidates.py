@@ -9,6 +9,7 @@ from server.engine.config import EngineConfig, PluginValue
 from server.engine.model.cache_sizing import has_room_for_16_bits
 from server.engine.model.model_loader import LoadedModel
 from server.engine.system.cpu_quota import num_allowed_cpus
+from server.host.cpu_features import has_vnni
 
 Properties = dict[str, PluginValue]
 
@@ -39,9 +40,14 @@ def find_choices(
 
 
 def _precisions(stated: Set[str]) -> Iterator[Properties]:
-    """Int8 activations with one scale for each token, or f32 with a finer int8 quantisation."""
+    """Int8 activations with one scale for each token, or f32 with a finer int8 quantisation.
+
+    Without VNNI the CPU plugin does not quantise activations (openvino,
+    dnnl_fullyconnected_primitive.cpp).
+    """
     group_size = "DYNAMIC_QUANTIZATION_GROUP_SIZE"
-    if not stated.isdisjoint({"INFERENCE_PRECISION_HINT", "EXECUTION_MODE_HINT"}):
+    is_stated = not stated.isdisjoint({"INFERENCE_PRECISION_HINT", "EXECUTION_MODE_HINT"})
+    if is_stated or not has_vnni():
         return
     if group_size in stated:
         yield {"INFERENCE_PRECISION_HINT": "f32"}

@@ -1,17 +1,13 @@
 import json
 import logging
-import shutil
-import weakref
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from server.engine.config import EngineConfig
-from server.engine.engine import LLMEngine
-from server.engine.model.tuning import candidates, saved_choices, tuned_model, tuner
-from server.engine.model.tuning.saved_choices import SAVED_FILE, SavedChoices
+from server.engine.model.tuning import candidates, saved_choices, tuner
+from server.engine.model.tuning.saved_choices import SAVED_FILE
 from server.engine.model.tuning.tuner import STEPS
 from server.errors import ModelLoadError
 from tests.engine.conftest import load_once
@@ -41,6 +37,7 @@ class Machine:
         monkeypatch.setattr(tuner, "measure", self.measure)
         monkeypatch.setattr(tuner, "monotonic", lambda: self.now_s)
         monkeypatch.setattr(candidates, "_thread_counts", lambda *_: [])
+        monkeypatch.setattr(candidates, "has_vnni", lambda: True)
 
     def load(self, models_path: Path, device: str, properties: Properties) -> Any:
         if properties.get("INFERENCE_PRECISION_HINT") == "broken":
@@ -52,14 +49,6 @@ class Machine:
         self.now_s += self.seconds_each
         found = [time_s for properties, time_s in self.times_s if properties == self.tried[-1]]
         return [*(found or [1.0]), *[1.0] * (len(STEPS) - 1)]
-
-
-@pytest.fixture
-def folder(model_f32: Path, tmp_path: Path) -> Path:
-    """The model in a folder of its own, without saved choices."""
-    shutil.copytree(model_f32, tmp_path / "model")
-    (tmp_path / "model" / SAVED_FILE).unlink(missing_ok=True)
-    return tmp_path / "model"
 
 
 def test_each_choice_is_made_with_the_best_of_those_before(
@@ -89,6 +78,15 @@ def test_properties_that_the_user_states_are_never_changed(
     tune(folder, group_size)
     assert all(tried.items() >= group_size.items() for tried in machine.tried[1:])
     assert len(machine.tried) > 2
+
+
+def test_a_cpu_without_vnni_tries_no_int8_activations(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = Machine(monkeypatch, [])
+    monkeypatch.setattr(candidates, "has_vnni", lambda: False)
+    tune(folder, U8)
+    assert machine.tried == [U8, {**U8, **BY_TOKEN}]
 
 
 def test_by_token_keys_are_for_8_bits_only(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,58 +254,3 @@ def test_a_model_that_cannot_run_is_not_tuned(
 def test_other_devices_are_not_tuned(folder: Path, device: str) -> None:
     assert tune(folder, {}, device=device) == {}
     assert not (folder / SAVED_FILE).exists()
-
-
-def test_tuned_properties_that_cannot_be_loaded_are_forgotten(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    config = EngineConfig(folder, plugin_config=U8, num_kv_blocks=20, auto_tune=True)
-    saved = SavedChoices(config, "CPU")
-    saved.keep({"NO_SUCH_PROPERTY": 1})
-    monkeypatch.setattr(tuned_model, "tune", tuner.tune)
-    engine = LLMEngine(config)
-    engine.close()
-    assert engine.status["auto_tuned"] == {}
-    assert "loading it again without the tuned properties" in caplog.text
-    assert saved.find() is None
-
-
-def test_what_failed_to_load_is_freed_before_the_next_attempt(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Two models at a time may need more memory than there is."""
-    monkeypatch.setattr(tuned_model, "tune", lambda *_: {"NO_SUCH_PROPERTY": 1})
-    held: list[weakref.ref[Any]] = []
-
-    class Loaded:
-        pass
-
-    def load(_: Path, __: str, properties: Properties) -> Any:
-        if "NO_SUCH_PROPERTY" in properties:
-            part = Loaded()
-            held.append(weakref.ref(part))
-            raise ModelLoadError("the rest of it does not fit")
-        assert [ref() for ref in held] == [None]
-        return load_once(folder, "CPU", U8)
-
-    monkeypatch.setattr(tuned_model, "load_model", load)
-    config = EngineConfig(folder, plugin_config=U8, auto_tune=True)
-    assert tuned_model.TunedModel(config, None).load().device.name == "CPU"
-
-
-@pytest.fixture
-def tuned_engine(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LLMEngine]:
-    monkeypatch.setattr(tuned_model, "tune", tuner.tune)
-    engine = LLMEngine(EngineConfig(folder, plugin_config=U8, num_kv_blocks=20, auto_tune=True))
-    yield engine
-    engine.close()
-
-
-def test_a_real_engine_is_tuned_and_says_so(tuned_engine: LLMEngine, folder: Path) -> None:
-    (entry,) = json.loads((folder / SAVED_FILE).read_text())
-    status = tuned_engine.status
-    assert status["device"] == "CPU"
-    assert status["plugin_config"] == U8
-    assert status["auto_tuned"] == entry["properties"]
-    assert {"is_amx_used", "fused_mlps"} < status["kernels"].keys()
-    assert entry["key"]["plugin_config"] == U8
