@@ -6,9 +6,6 @@ The endpoints check them themselves, and say better than a schema could what is 
 from typing import Annotated, Any
 
 from pydantic import WithJsonSchema
-from pydantic.config import JsonDict
-
-from server.sampling_params import SAMPLING_RANGES
 
 __all__ = [
     "ChatMessages",
@@ -20,7 +17,6 @@ __all__ = [
     "TextFormat",
     "ToolChoice",
     "Tools",
-    "within",
 ]
 
 Json = dict[str, Any]
@@ -33,12 +29,6 @@ TOKEN_IDS: Json = {
     "items": {"type": "integer", "minimum": 0, "maximum": 2**31 - 1},
     "minItems": 1,
 }
-
-
-def within(name: str) -> JsonDict:
-    """The range of a field that SamplingParams checks, for the field's JSON schema."""
-    low, high = SAMPLING_RANGES[name]
-    return {"minimum": low} if high is None else {"minimum": low, "maximum": high}
 
 
 def _list_of(item: Json, min_items: int = 0) -> Json:

@@ -7,10 +7,10 @@ from typing import Annotated, Any, TypedDict, cast
 from pydantic import BaseModel, ConfigDict, Field
 
 from server.errors import InvalidRequestError
-from server.protocol.field_schemas import EarlyStopping, StopStrings, within
+from server.protocol.field_schemas import EarlyStopping, StopStrings
 from server.protocol.refusal import refuse_value
 from server.protocol.rendering import AnswerStyle
-from server.sampling_params import MAX_CHOICES, SamplingFields, SamplingParams
+from server.sampling_params import MAX_CHOICES, SAMPLING_RANGES, SamplingFields
 
 __all__ = [
     "SHARED_LABELS",
@@ -19,6 +19,7 @@ __all__ = [
     "GenerationFields",
     "Mixed",
     "SharedRequestFields",
+    "ranged",
 ]
 
 MAX_STOP_STRINGS = 16
@@ -43,9 +44,9 @@ SHARED_NEUTRAL: Mapping[str, Sequence[object]] = {
     "store": (False,),
 }
 
-# An integer field. The exact range is SamplingParams' business; these ends, which no field goes
-# beyond, keep integers of thousands of digits out of everything behind.
-Count = Annotated[int, Field(ge=-(2**31), le=2**32 - 1)]
+# An integer of 32 bits, signed or not: one of thousands of digits would trip up later code.
+MAX_COUNT = 2**32 - 1
+Count = Annotated[int, Field(ge=-(2**31), le=MAX_COUNT)]
 
 Priority = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
 Salt = Annotated[str, Field(min_length=1, max_length=MAX_SALT_CHARACTERS)]
@@ -54,6 +55,12 @@ TOKEN_ID = re.compile("0|[1-9][0-9]{0,9}")
 
 # For fields of several types; the endpoint checks them itself to be able to say what is wrong.
 Mixed = Any
+
+
+def ranged(name: str) -> Any:
+    """An optional field with the range that SamplingParams has for this name."""
+    low, high = SAMPLING_RANGES[name]
+    return Field(None, ge=low, le=MAX_COUNT if high is None else high)
 
 
 class StreamOptions(BaseModel):
@@ -79,7 +86,7 @@ class SharedRequestFields(TypedDict):
 
 
 class GenerationFields(BaseModel):
-    """The shared fields; null and missing are the same. Ranges are SamplingParams' business."""
+    """The shared fields; null and missing are the same."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -87,23 +94,23 @@ class GenerationFields(BaseModel):
     stream: bool = False
     stream_options: StreamOptions | None = None
     stop: StopStrings = None
-    max_tokens: Count | None = Field(None, json_schema_extra=within("max_tokens"))
-    n: Count | None = Field(None, json_schema_extra=within("n"))
-    best_of: Count | None = Field(None, json_schema_extra=within("n"))
-    num_beams: Count | None = Field(None, json_schema_extra=within("num_beams"))
+    max_tokens: Count | None = Field(None, ge=1)
+    n: int | None = ranged("n")
+    best_of: int | None = ranged("n")
+    num_beams: int | None = ranged("num_beams")
     use_beam_search: bool | None = None
-    length_penalty: float | None = Field(None, json_schema_extra=within("length_penalty"))
+    length_penalty: float | None = ranged("length_penalty")
     early_stopping: EarlyStopping = None
-    temperature: float | None = Field(None, json_schema_extra=within("temperature"))
-    top_k: Count | None = Field(None, json_schema_extra={"minimum": -1, "not": {"const": 0}})
-    top_p: float | None = Field(None, json_schema_extra=within("top_p"))
-    min_p: float | None = Field(None, json_schema_extra=within("min_p"))
-    repetition_penalty: float | None = Field(None, json_schema_extra={"exclusiveMinimum": 0})
-    frequency_penalty: float | None = Field(None, json_schema_extra=within("frequency_penalty"))
-    presence_penalty: float | None = Field(None, json_schema_extra=within("presence_penalty"))
-    seed: Count | None = Field(None, json_schema_extra=within("seed"))
+    temperature: float | None = ranged("temperature")
+    top_k: Count | None = Field(None, ge=-1, json_schema_extra={"not": {"const": 0}})
+    top_p: float | None = ranged("top_p")
+    min_p: float | None = ranged("min_p")
+    repetition_penalty: float | None = Field(None, gt=0)
+    frequency_penalty: float | None = ranged("frequency_penalty")
+    presence_penalty: float | None = ranged("presence_penalty")
+    seed: int | None = ranged("seed")
     ignore_eos: bool | None = None
-    min_tokens: Count | None = Field(None, json_schema_extra=within("min_tokens"))
+    min_tokens: int | None = ranged("min_tokens")
     stop_token_ids: list[Count] | None = None
     logit_bias: dict[str, float] | None = None
     include_stop_str_in_output: bool = False
@@ -154,38 +161,26 @@ class GenerationFields(BaseModel):
         """Whether every chunk of the stream has the token counts so far."""
         return self.stream_options is not None and bool(self.stream_options.continuous_usage_stats)
 
-    def sampling(
-        self, *, may_be_empty: bool = False, **renamed: tuple[str, int | None]
-    ) -> SamplingFields:
-        """What the client set, in the ranges of SamplingParams; an answer has at least one token.
+    def sampling(self, **renamed: int | None) -> SamplingFields:
+        """What the client set. The ranges were checked; SamplingParams checks how fields agree.
 
-        `renamed` are fields that this endpoint calls otherwise: SamplingParams' name = (the
-        endpoint's name, value); a value that is not None wins over a field of the same name.
+        `renamed` are fields with another name at this endpoint, by SamplingParams' name; a value
+        that is not None replaces that of a field with the same name.
         """
         shared = SamplingFields.__annotations__.keys() & GenerationFields.model_fields.keys()
         values: dict[str, Any] = {name: getattr(self, name) for name in shared}
         values["logit_bias"] = self._logit_bias()
         values["stop_token_ids"] = None if self.stop_token_ids is None else (*self.stop_token_ids,)
-        beams = self._beams()
-        if beams is not None:
-            renamed["num_beams"] = beams
+        num_beams = self._num_beams()
+        if num_beams is not None:
+            values["num_beams"] = num_beams
             values["temperature"] = self.temperature or 0.0
-        values |= {name: value for name, (_, value) in renamed.items() if value is not None}
+        values |= {name: value for name, value in renamed.items() if value is not None}
         set_values = {name: value for name, value in values.items() if value is not None}
-        sampling = cast(SamplingFields, set_values)
-        try:
-            params = SamplingParams(**sampling)
-            if params.max_tokens == 0 and not may_be_empty:
-                raise InvalidRequestError("max_tokens is 0; it must be at least 1", "max_tokens")
-        except InvalidRequestError as error:
-            theirs, value = renamed.get(error.param or "", ("", None))
-            if error.param is None or value is None:
-                raise
-            raise InvalidRequestError(str(error).replace(error.param, theirs, 1), theirs) from None
-        return sampling
+        return cast(SamplingFields, set_values)
 
-    def _beams(self) -> tuple[str, int] | None:
-        """The field that says how many beams there are, and their number; None for no beam search.
+    def _num_beams(self) -> int | None:
+        """How many beams a beam search has; None for no beam search.
 
         transformers asks for one by num_beams, vLLM by use_beam_search, with n or best_of beams,
         Model Server by best_of; that takes temperature 0 here, or the best samples are meant.
@@ -207,7 +202,7 @@ class GenerationFields(BaseModel):
         if self.stream:
             problem = f"stream is not possible with a beam search ({name} {num_beams}), which has"
             raise InvalidRequestError(f"{problem} its answers at the end", "stream")
-        return name, num_beams
+        return num_beams
 
     def _checked_best_of(self) -> int | None:
         num_wanted = 1 if self.n is None else self.n

@@ -20,6 +20,7 @@ EXPECTED = {
     "dict_type": "must be an object",
     "finite_number": "must be a finite number",
     "float_type": "must be a number",
+    "greater_than": "must be greater than {gt}",
     "greater_than_equal": "must be at least {ge}",
     "int_type": "must be an integer",
     "less_than_equal": "must be at most {le}",

@@ -1,7 +1,8 @@
-"""Calls of chat/completions as the protocol understands them."""
+"""Calls of text endpoints as the protocol understands them."""
 
 from typing import Any
 
+from server.payloads import SamplingParams
 from server.protocol.openai.chat_completions import parse_chat_completion
 from server.protocol.rendering import GenerationCall
 
@@ -9,4 +10,11 @@ MESSAGES = [{"role": "user", "content": "hi"}]
 
 
 def parse(**fields: Any) -> GenerationCall:
-    return parse_chat_completion({"model": "m", "messages": MESSAGES, **fields})
+    return checked(parse_chat_completion({"model": "m", "messages": MESSAGES, **fields}))
+
+
+def checked(call: GenerationCall) -> GenerationCall:
+    """Check how the sampling fields agree, which is left to the node that runs the model."""
+    for request in call.prompts:
+        SamplingParams(**request.sampling)
+    return call

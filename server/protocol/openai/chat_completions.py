@@ -19,13 +19,13 @@ from server.protocol.field_schemas import (
     ResponseFormat,
     ToolChoice,
     Tools,
-    within,
 )
 from server.protocol.fields import (
     SHARED_LABELS,
     SHARED_NEUTRAL,
     Count,
     GenerationFields,
+    ranged,
 )
 from server.protocol.openai.messages import parse_messages
 from server.protocol.openai.response_format import parse_response_format
@@ -67,10 +67,10 @@ class ChatCompletionFields(GenerationFields):
     model_config = ConfigDict(json_schema_extra=RULES.describe)
 
     messages: ChatMessages
-    max_completion_tokens: Count | None = Field(None, json_schema_extra=within("max_tokens"))
+    max_completion_tokens: Count | None = Field(None, ge=1)
     logprobs: bool = False
-    top_logprobs: Count | None = Field(None, json_schema_extra=within("logprobs"))
-    prompt_logprobs: Count | None = Field(None, json_schema_extra=within("prompt_logprobs"))
+    top_logprobs: int | None = ranged("logprobs")
+    prompt_logprobs: int | None = ranged("prompt_logprobs")
     tools: Tools = Field(default_factory=list)
     tool_choice: ToolChoice = None
     parallel_tool_calls: bool = True
@@ -82,9 +82,9 @@ class ChatCompletionFields(GenerationFields):
         if self.top_logprobs and not self.logprobs:
             raise InvalidRequestError("top_logprobs needs logprobs: true", "top_logprobs")
         return self.sampling(
-            max_tokens=("max_completion_tokens", self.max_completion_tokens),
-            logprobs=("top_logprobs", (self.top_logprobs or 0) if self.logprobs else None),
-            prompt_logprobs=("prompt_logprobs", self.prompt_logprobs),
+            max_tokens=self.max_completion_tokens,
+            logprobs=(self.top_logprobs or 0) if self.logprobs else None,
+            prompt_logprobs=self.prompt_logprobs,
         )
 
 

@@ -9,12 +9,13 @@ from pydantic import ConfigDict, Field
 
 from server.errors import InvalidRequestError
 from server.payloads import GenerationRequest, SamplingFields, TextChunk, TokenLogprobs
-from server.protocol.field_schemas import Prompt, within
+from server.protocol.field_schemas import Prompt
 from server.protocol.fields import (
     SHARED_LABELS,
     SHARED_NEUTRAL,
     Count,
     GenerationFields,
+    ranged,
 )
 from server.protocol.refusal import refuse_value
 from server.protocol.rendering import (
@@ -54,19 +55,20 @@ class CompletionFields(GenerationFields):
     model_config = ConfigDict(json_schema_extra=RULES.describe)
 
     prompt: Prompt
+    max_tokens: Count | None = Field(None, ge=0)
     echo: bool = False
-    logprobs: Count | None = Field(None, json_schema_extra=within("logprobs"))
-    prompt_logprobs: Count | None = Field(None, json_schema_extra=within("prompt_logprobs"))
+    logprobs: int | None = ranged("logprobs")
+    prompt_logprobs: int | None = ranged("prompt_logprobs")
     return_token_ids: bool = False
 
     def completion_sampling(self) -> SamplingFields:
         """The sampling fields; with an echo, log probabilities are those of the prompt too."""
-        of_prompt = ("prompt_logprobs", self.prompt_logprobs)
-        if self.echo and self.logprobs is not None and self.logprobs > (self.prompt_logprobs or -1):
-            of_prompt = ("logprobs", self.logprobs)
-        return self.sampling(
-            may_be_empty=self.echo, logprobs=("logprobs", self.logprobs), prompt_logprobs=of_prompt
-        )
+        if self.max_tokens == 0 and not self.echo:
+            raise InvalidRequestError("max_tokens is 0; it must be at least 1", "max_tokens")
+        of_prompt = self.prompt_logprobs
+        if self.echo and self.logprobs is not None:
+            of_prompt = max(self.logprobs, of_prompt or 0)
+        return self.sampling(logprobs=self.logprobs, prompt_logprobs=of_prompt)
 
 
 def parse_completion(body: Mapping[str, Any]) -> GenerationCall:

@@ -14,13 +14,13 @@ from server.protocol.field_schemas import (
     TextFormat,
     ToolChoice,
     Tools,
-    within,
 )
 from server.protocol.fields import (
     SHARED_LABELS,
     SHARED_NEUTRAL,
     Count,
     GenerationFields,
+    ranged,
 )
 from server.protocol.openai.response_format import parse_text_format
 from server.protocol.openai.tool_choice import parse_tool_fields
@@ -78,8 +78,8 @@ class ResponseFields(GenerationFields):
 
     input: ResponseInput
     instructions: str | None = None
-    max_output_tokens: Count | None = Field(None, json_schema_extra=within("max_tokens"))
-    top_logprobs: Count | None = Field(None, json_schema_extra=within("logprobs"))
+    max_output_tokens: Count | None = Field(None, ge=1)
+    top_logprobs: int | None = ranged("logprobs")
     include: list[Literal["message.output_text.logprobs"]] = Field(default_factory=list)
     text: TextConfig = TextConfig()
     reasoning: ReasoningConfig = ReasoningConfig()
@@ -99,8 +99,8 @@ class ResponseFields(GenerationFields):
             raise InvalidRequestError(f"n is {self.n}; a response is always one", "n")
         has_logprobs = bool(self.include) or bool(self.top_logprobs)
         return self.sampling(
-            max_tokens=("max_output_tokens", self.max_output_tokens),
-            logprobs=("top_logprobs", (self.top_logprobs or 0) if has_logprobs else None),
+            max_tokens=self.max_output_tokens,
+            logprobs=(self.top_logprobs or 0) if has_logprobs else None,
         )
 
     def check_stream_options(self) -> None:

@@ -109,7 +109,7 @@ def test_bad_value_is_refused_by_name(name: str) -> None:
             "chat_template_kwargs has 1001 fields; at most 1000 are possible",
         ),
         ({"prompt": "x"}, "prompt", "unknown field 'prompt'"),
-        ({"logprobs": True, "top_logprobs": 21}, "top_logprobs", "top_logprobs is 21"),
+        ({"logprobs": True, "top_logprobs": 21}, "top_logprobs", "top_logprobs must be at most 20"),
         ({"stream_options": {"include_usage": True}}, "stream_options", "with stream: true"),
         (
             {"stream": True, "stream_options": {"include_usage": 1}},

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from support.chat_calls import checked
 
 from server.errors import InvalidRequestError
 from server.payloads import TextChunk, TokenLogprobs
@@ -12,7 +13,7 @@ from server.protocol.rendering import Choice, GenerationCall
 
 
 def parse(**fields: Any) -> GenerationCall:
-    return parse_completion({"model": "m", "prompt": "hi", **fields})
+    return checked(parse_completion({"model": "m", "prompt": "hi", **fields}))
 
 
 @pytest.mark.parametrize(
@@ -108,7 +109,7 @@ def test_a_range_is_told_under_the_name_that_was_sent() -> None:
         parse(echo=True, logprobs=21)
     assert (error.value.param, str(error.value)) == (
         "logprobs",
-        "logprobs is 21; it must be from 0 to 20",
+        "logprobs must be at most 20, found the number 21",
     )
 
 
