@@ -75,14 +75,14 @@ class HttpLLMCalculator(Subgraph[HttpLLMCalculatorOptions]):
             DetokenizerCalculator,
             name="Detokenizer",
             input_streams=("TOKENS:tokens",),
-            output_streams=("TEXT:text",),
+            output_streams=("TEXT:written",),
             input_side_packets=("TOKENIZER:tokenizer", "OUTPUT_FORMAT:format"),
         )
         parser = NodeConfig(
             OutputParserCalculator,
             name="OutputParser",
-            input_streams=("PROMPT:prompt", "TEXT:text"),
-            output_streams=("TEXT:parsed",),
+            input_streams=("PROMPT:prompt", "TEXT:written"),
+            output_streams=("TEXT:text",),
             input_side_packets=("TOKENIZER:tokenizer",),
             output_side_packets=("OUTPUT_FORMAT:format",),
             options=OutputParserCalculatorOptions(options.tool_parser, options.reasoning_parser),
@@ -90,5 +90,5 @@ class HttpLLMCalculator(Subgraph[HttpLLMCalculatorOptions]):
         return GraphConfig(
             nodes=(tokenizer, executor, detokenizer, parser),
             input_streams=("HTTP_REQUEST_PAYLOAD:request",),
-            output_streams=("HTTP_RESPONSE_PAYLOAD:parsed",),
+            output_streams=("HTTP_RESPONSE_PAYLOAD:text",),
         )

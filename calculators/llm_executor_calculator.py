@@ -16,6 +16,7 @@ from calculators.text.tokenizer import TOKENIZER
 from server.engine import AsyncLLMEngine, EngineConfig
 from server.errors import ConfigError, InvalidRequestError
 from server.graph import Calculator, Contract, OpenContext, ProcessContext
+from server.host.model_files import MODEL_FILE
 from server.payloads import (
     LoadOptions,
     ModelLimits,
@@ -38,7 +39,7 @@ class LLMExecutorCalculator(Calculator[LLMCalculatorOptions]):
         input_side_packets=(TOKENIZER.as_optional(), OUTPUT_FORMAT.as_optional()),
         output_side_packets=(MODEL_LIMITS,),
         opens_alone=True,
-        model_files=("openvino_model.xml",),
+        model_files=(MODEL_FILE,),
     )
 
     def __init__(self) -> None:

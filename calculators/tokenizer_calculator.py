@@ -9,6 +9,7 @@ from calculators.tags import GENERATION_REQUEST, PROMPT
 from calculators.text.tokenizer import TOKENIZER, Tokenizer
 from server.errors import InvalidRequestError
 from server.graph import Calculator, Contract, OpenContext, ProcessContext
+from server.host.model_files import DETOKENIZER_FILE, TOKENIZER_FILE
 from server.payloads import GenerationRequest, TokenizedPrompt
 
 __all__ = ["TokenizerCalculator", "TokenizerCalculatorOptions"]
@@ -38,7 +39,7 @@ class TokenizerCalculator(Calculator[TokenizerCalculatorOptions]):
         inputs=(GENERATION_REQUEST,),
         outputs=(PROMPT,),
         output_side_packets=(TOKENIZER,),
-        model_files=("openvino_tokenizer.xml", "openvino_detokenizer.xml"),
+        model_files=(TOKENIZER_FILE, DETOKENIZER_FILE),
     )
 
     def open(self, cc: OpenContext) -> None:

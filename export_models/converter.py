@@ -21,6 +21,7 @@ from export_models.source import Source, SourceKind
 from export_models.staging import Staging
 from export_models.tool import run_tool
 from server.errors import ExportError
+from server.host.model_files import DETOKENIZER_FILE
 
 __all__ = ["Converter"]
 
@@ -95,7 +96,7 @@ class Converter:
         command += () if self.quant_mode else self.extra_params
         command += ["--trust-remote-code"] if self.trust_remote_code else []
         self._run([*command, str(staging.model_folder)], source, staging)
-        if not (staging.model_folder / "openvino_detokenizer.xml").exists():
+        if not (staging.model_folder / DETOKENIZER_FILE).exists():
             self._convert_tokenizer(source, staging)
         if source.folder:
             _carry_files(source.folder, staging.model_folder)

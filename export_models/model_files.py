@@ -3,15 +3,16 @@
 from pathlib import Path
 from xml.etree import ElementTree
 
-__all__ = ["MODEL_FILE", "find_missing_part"]
+from server.host.model_files import DETOKENIZER_FILE, MODEL_FILE, TOKENIZER_FILE
 
-MODEL_FILE = "openvino_model.xml"
-PARTS = ("openvino_model", "openvino_tokenizer", "openvino_detokenizer")
+__all__ = ["find_missing_part"]
 
 
 def find_missing_part(folder: Path) -> str | None:
     """What keeps the folder from being a complete model, or None."""
-    problems = (_find_problem(folder / f"{part}.xml") for part in PARTS)
+    problems = (
+        _find_problem(folder / name) for name in (MODEL_FILE, TOKENIZER_FILE, DETOKENIZER_FILE)
+    )
     return next((problem for problem in problems if problem), None)
 
 

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from export_models.model_files import MODEL_FILE
 from server.errors import ExportError
+from server.host.model_files import MODEL_FILE
 
 __all__ = ["Source", "SourceKind", "find_source"]
 

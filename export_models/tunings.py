@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-from export_models.model_files import MODEL_FILE
 from server.host.cpu_features import has_int8_amx
+from server.host.model_files import MODEL_FILE
 
 __all__ = ["Tuning", "find_tunings"]
 

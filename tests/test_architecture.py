@@ -100,10 +100,15 @@ PACKAGE_LAYERS: dict[str, set[str]] = {
         "calculators.inference",
         "server.errors",
         "server.graph",
+        "server.host",
         "server.payloads",
     },
     "calculators.llm": {"server.errors", "server.graph", "server.payloads"},
-    "calculators.inference": {"server.errors", "server.tensors", "server.host"},
+    "calculators.inference": {
+        "server.errors",
+        "server.host",
+        "server.tensors",
+    },
     "calculators.guided": {
         "calculators.output_parsers",
         "calculators.text",
@@ -114,7 +119,7 @@ PACKAGE_LAYERS: dict[str, set[str]] = {
     "export_models.quantization": {"server.errors", "server.host"},
 }
 
-NODE = {"calculators", "server.errors", "server.graph", "server.payloads"}
+NODE = {"calculators", "server.errors", "server.graph", "server.host", "server.payloads"}
 EXPORT = {
     "calculators",
     "export_models",

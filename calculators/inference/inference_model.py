@@ -9,11 +9,11 @@ from typing import Any
 from calculators.inference.model_shapes import apply_layouts, reshape_batch, reshape_inputs
 from calculators.inference.shape_options import Layout, Range, Shape
 from server.errors import ModelLoadError
+from server.host.model_files import MODEL_FILE
 from server.host.openvino_core import shared_core
 
 __all__ = ["ModelSettings", "compile_model_file", "failure_summary", "find_model_file"]
 
-PREFERRED_FILE = "openvino_model.xml"
 SUFFIXES = (".xml", ".onnx", ".tflite", ".pb", ".pdmodel")
 
 _PLACE = re.compile(r"(Caught exception: )?Exception from \S+:\d+:|Check '.*' failed at \S+:\d+:")
@@ -36,13 +36,13 @@ def find_model_file(path: Path) -> Path:
         return path
     if not path.is_dir():
         raise ModelLoadError(f"{path}: no such file or folder")
-    if (path / PREFERRED_FILE).is_file():
-        return path / PREFERRED_FILE
+    if (path / MODEL_FILE).is_file():
+        return path / MODEL_FILE
     for suffix in SUFFIXES:
         files = sorted(path.glob(f"*{suffix}"))
         if len(files) > 1:
             names = ", ".join(file.name for file in files)
-            raise ModelLoadError(f"{path}: several models: {names}; name one {PREFERRED_FILE}")
+            raise ModelLoadError(f"{path}: several models: {names}; name one {MODEL_FILE}")
         if files:
             return files[0]
     raise ModelLoadError(f"{path}: no model in it; possible: one file *{', *'.join(SUFFIXES)}")

@@ -13,10 +13,9 @@ from openvino import opset15 as ops
 from calculators.inference.openvino_ir import InferRequestPool, find_ops, read_tokenizer_ir
 from calculators.text.sentencepiece_model import BYTE, CONTROL, parse_pieces
 from server.errors import ModelLoadError
+from server.host.model_files import DETOKENIZER_FILE
 
 __all__ = ["ByteTable", "load_byte_table"]
-
-FILE_NAME = "openvino_detokenizer.xml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +71,7 @@ def load_byte_table(models_path: Path) -> ByteTable:
     Each id is decoded alone, as a text of its own, and after an anchor token; what follows the
     anchor's text is what the id adds anywhere else.
     """
-    path = models_path / FILE_NAME
+    path = models_path / DETOKENIZER_FILE
     model = read_tokenizer_ir(path, "the detokenizer")
     vocabulary = _read_vocabulary(model, path)
     requests = InferRequestPool(_with_byte_output(model))

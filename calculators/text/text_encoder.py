@@ -9,10 +9,10 @@ from openvino import opset15 as ops
 
 from calculators.inference.openvino_ir import InferRequestPool, find_ops, read_tokenizer_ir
 from server.errors import InvalidRequestError, ModelLoadError
+from server.host.model_files import TOKENIZER_FILE
 
 __all__ = ["TextEncoder"]
 
-FILE_NAME = "openvino_tokenizer.xml"
 
 _ZERO = np.zeros(1, np.int32)
 
@@ -27,7 +27,7 @@ class TextEncoder:
     """
 
     def __init__(self, models_path: Path) -> None:
-        path = models_path / FILE_NAME
+        path = models_path / TOKENIZER_FILE
         model = read_tokenizer_ir(path, "the tokenizer")
         parameters = model.get_parameters()
         if len(parameters) != 1 or parameters[0].get_element_type() != ov.Type.string:

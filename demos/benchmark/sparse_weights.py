@@ -18,7 +18,7 @@ import numpy as np
 
 from server.engine.config import EngineConfig
 from server.engine.engine import LLMEngine
-from server.engine.model.model_files import MODEL_FILE
+from server.host.model_files import MODEL_FILE
 from server.payloads import SamplingParams
 
 RATE = "CPU_SPARSE_WEIGHTS_DECOMPRESSION_RATE"

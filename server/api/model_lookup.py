@@ -19,11 +19,10 @@ def find_model(request: web.Request, name: str, version: str | None = None) -> S
 
 def graph_between(model: ServedModel, input_type: type, output_type: type) -> Graph:
     """The model's graph, if it turns one type into the other. Raises InvalidRequestError."""
-    graph = model.graph
-    if (graph.input.type, graph.output.type) == (input_type, output_type):
-        return graph
-    found = f"{graph.input.type.__name__} to {graph.output.type.__name__}"
-    needed = f"{input_type.__name__} to {output_type.__name__}"
-    problem = f"model {model.name!r} does not serve this endpoint: its graph goes from {found}"
+    mismatch = model.graph.find_mismatch(input_type, output_type)
+    if mismatch is None:
+        return model.graph
     hint = "; its folder has no graph.pbtxt" if model.is_classic else ""
-    raise InvalidRequestError(f"{problem}, not from {needed}{hint}", "model")
+    raise InvalidRequestError(
+        f"model {model.name!r} does not serve this endpoint: its graph {mismatch}{hint}", "model"
+    )

@@ -13,6 +13,7 @@ from server.graph.stream import EndOfStream, InputStream, OutputStream, StreamCl
 from server.graph.subgraph import Subgraph
 from server.graph.text.options import UInt64
 from server.graph.text.parser import load_graph_config, parse_graph_config
+from server.graph.text.writer import write_graph_config
 from server.graph.validation.validation import ValidatedGraph, validate, validate_file
 
 __all__ = [
@@ -43,4 +44,5 @@ __all__ = [
     "parse_graph_config",
     "validate",
     "validate_file",
+    "write_graph_config",
 ]

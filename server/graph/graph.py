@@ -88,6 +88,15 @@ class Graph:
                     return packet
         return None
 
+    def find_mismatch(self, input_type: type, output_type: type) -> str | None:
+        """Say that the graph does not turn one type into the other; None where it does."""
+        if (self.input.type, self.output.type) == (input_type, output_type):
+            return None
+        return (
+            f"goes from {self.input.type.__name__} to {self.output.type.__name__}, "
+            f"not from {input_type.__name__} to {output_type.__name__}"
+        )
+
     def start_run(self, packet: object) -> GraphRun:
         """Return a run that takes `packet` at the graph's input; it starts when it is entered.
 

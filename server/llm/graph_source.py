@@ -1,4 +1,4 @@
-"""The graph that an LLM runs: the one of the model folder, or tokenizer, executor, detokenizer."""
+"""The graph that an LLM runs: the one of the model folder, or the default graph."""
 
 import json
 from collections.abc import Mapping
@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from server.errors import ModelLoadError
-from server.graph import Graph, GraphConfig, NodeConfig, load_graph_config
+from server.graph import Graph, GraphConfig, load_graph_config
 from server.models.config import DEFAULT_GRAPH_NAME
+from server.models.default_graph import llm_graph
+from server.models.model_folder import LLM_FILES, find_folder_problem
 from server.payloads import GenerationRequest, TextChunk
 
-__all__ = ["load_graph"]
-
-MODEL_FILE = "openvino_model.xml"
+__all__ = ["find_graph", "load_graph"]
 
 
 async def load_graph(path: Path, options: Mapping[str, Any]) -> Graph:
@@ -22,43 +22,25 @@ async def load_graph(path: Path, options: Mapping[str, Any]) -> Graph:
     Raises ModelLoadError where there is no model or the graph is no LLM's, and what Graph.load
     raises.
     """
-    config, folder = _graph_config(path, options)
+    config, folder = find_graph(path, options)
     graph = await Graph.load(config, folder, folder.name or str(folder))
-    if (graph.input.type, graph.output.type) != (GenerationRequest, TextChunk):
-        found = f"from {graph.input.type.__name__} to {graph.output.type.__name__}"
+    mismatch = graph.find_mismatch(GenerationRequest, TextChunk)
+    if mismatch is not None:
         await graph.close()
-        raise ModelLoadError(f"{config.source_name}: the graph goes {found}; it is no LLM")
+        raise ModelLoadError(f"{config.source_name}: the graph {mismatch}; it is no LLM")
     return graph
 
 
-def _graph_config(path: Path, options: Mapping[str, Any]) -> tuple[GraphConfig, Path]:
+def find_graph(path: Path, options: Mapping[str, Any]) -> tuple[GraphConfig, Path]:
     """The graph of a model folder with the options set, and the folder that its paths start at."""
     values = {name: _option_value(name, value) for name, value in options.items()}
     graph_path = path if path.is_file() else path / DEFAULT_GRAPH_NAME
     if graph_path.is_file():
         return replace(load_graph_config(graph_path), options=values), graph_path.parent
-    if (path / MODEL_FILE).is_file():
-        return _default_graph(path, values), path
-    raise ModelLoadError(
-        f"{path}: there is neither {DEFAULT_GRAPH_NAME} nor {MODEL_FILE}; a folder that "
-        "export_model wrote has both"
-    )
-
-
-def _default_graph(folder: Path, values: Mapping[str, Any]) -> GraphConfig:
-    node = NodeConfig(
-        "HttpLLMCalculator",
-        name="LLMExecutor",
-        input_streams=("HTTP_REQUEST_PAYLOAD:input",),
-        output_streams=("HTTP_RESPONSE_PAYLOAD:output",),
-    )
-    return GraphConfig(
-        nodes=(node,),
-        input_streams=node.input_streams,
-        output_streams=node.output_streams,
-        source_name=str(folder),
-        options={"models_path": ".", **values},
-    )
+    problem = find_folder_problem(path, LLM_FILES)
+    if problem is not None:
+        raise ModelLoadError(problem)
+    return llm_graph(str(path), values), path
 
 
 def _option_value(name: str, value: Any) -> Any:

@@ -1,59 +1,17 @@
 """A model without a graph: which of its versions are served, and the graph that serves each."""
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from server.errors import ModelLoadError
-from server.graph import GraphConfig, parse_graph_config
+from server.graph import GraphConfig
 from server.models.classic_config import VersionPolicy
 from server.models.config import DEFAULT_GRAPH_NAME, ModelConfig, ServerConfig
+from server.models.default_graph import llm_graph, tensor_graph
 from server.models.model_folder import find_folder_problem, is_llm
 
 __all__ = ["classic_graph", "find_versions"]
-
-GRAPH = """
-input_stream: "INFER_REQUEST:request"
-output_stream: "INFER_RESPONSE:response"
-node {{
-  name: "Model"
-  calculator: "OpenVINOInferenceCalculator"
-  input_stream: "INFER_REQUEST:request"
-  output_stream: "INFER_RESPONSE:response"
-  node_options: {{
-    [type.googleapis.com/mediapipe.OpenVINOInferenceCalculatorOptions]: {{
-      models_path: "."
-      device: {device}
-      plugin_config: {plugin_config}
-      nireq: {nireq}
-      shape: {shape}
-      batch_size: {batch_size}
-      layout: {layout}
-    }}
-  }}
-}}
-"""
-
-# What export_model would write into the folder, in Model Server's form of one node.
-LLM_GRAPH = """
-input_stream: "HTTP_REQUEST_PAYLOAD:input"
-output_stream: "HTTP_RESPONSE_PAYLOAD:output"
-node {{
-  name: "LLMExecutor"
-  calculator: "HttpLLMCalculator"
-  input_stream: "HTTP_REQUEST_PAYLOAD:input"
-  output_stream: "HTTP_RESPONSE_PAYLOAD:output"
-  node_options: {{
-    [type.googleapis.com/mediapipe.LLMCalculatorOptions]: {{
-      models_path: "."
-      device: {device}
-      plugin_config: {plugin_config}
-      enable_prefix_caching: true
-    }}
-  }}
-}}
-"""
 
 
 def find_versions(config: ServerConfig) -> ServerConfig:
@@ -106,9 +64,14 @@ def classic_graph(model: ModelConfig) -> GraphConfig:
         raise ModelLoadError(problem)
     if classic.problems:
         raise ModelLoadError(f"its configuration cannot be used: {'; '.join(classic.problems)}")
-    names = ("device", "plugin_config", "nireq", "shape", "batch_size", "layout")
-    # What JSON writes for a text or a number is the same in graph.pbtxt.
-    values = {name: json.dumps(getattr(classic, name)) for name in names}
-    asks_for_tensors = classic.nireq or classic.shape or classic.batch_size or classic.layout
-    graph = GRAPH if asks_for_tensors or not is_llm(folder) else LLM_GRAPH
-    return parse_graph_config(graph.format(**values), f"the graph made for {folder}")
+    source_name = f"the graph made for {folder}"
+    options = {"device": classic.device, "plugin_config": classic.plugin_config}
+    tensor_options = {
+        "nireq": classic.nireq,
+        "shape": classic.shape,
+        "batch_size": classic.batch_size,
+        "layout": classic.layout,
+    }
+    if is_llm(folder) and not any(tensor_options.values()):
+        return llm_graph(source_name, options)
+    return tensor_graph(source_name, {**options, **tensor_options})

@@ -7,13 +7,20 @@ from pathlib import Path
 
 from server.errors import ModelLoadError
 from server.graph import ValidatedGraph
+from server.host.model_files import DETOKENIZER_FILE, MODEL_FILE, TOKENIZER_FILE
+from server.models.config import DEFAULT_GRAPH_NAME
 from server.models.watched_files import WatchedFiles
 
-__all__ = ["FolderKind", "check_model_folders", "find_folder_problem", "is_llm", "kind_of"]
+__all__ = [
+    "LLM_FILES",
+    "FolderKind",
+    "check_model_folders",
+    "find_folder_problem",
+    "is_llm",
+    "kind_of",
+]
 
-GRAPH_NAME = "graph.pbtxt"
-LLM_MODEL_FILE = "openvino_model.xml"
-LLM_FILES = (LLM_MODEL_FILE, "openvino_tokenizer.xml", "openvino_detokenizer.xml")
+LLM_FILES = (MODEL_FILE, TOKENIZER_FILE, DETOKENIZER_FILE)
 MODEL_SUFFIXES = (".xml", ".onnx", ".tflite", ".pb", ".pdmodel")
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt")
 CONFIGURATION_FILES = ("config.json", "config.yaml", "config.yml")
@@ -34,7 +41,7 @@ def kind_of(folder: Path) -> FolderKind:
     """Look at the names in the folder and at its config.json."""
     names = _names(folder)
     versions = [name for name in names if name.isascii() and name.isdigit()]
-    if GRAPH_NAME in names or (folder / "1" / GRAPH_NAME).is_file():
+    if DEFAULT_GRAPH_NAME in names or (folder / "1" / DEFAULT_GRAPH_NAME).is_file():
         return FolderKind.GRAPH
     if _has_model(names) or any(_has_model(_names(folder / version)) for version in versions):
         return FolderKind.MODEL
@@ -91,7 +98,7 @@ def is_llm(folder: Path) -> bool:
     """Whether the model generates tokens. Raises ModelLoadError if it lacks a tokenizer."""
     try:
         # The input by which a model with a KV cache of its own is known.
-        if b'"beam_idx"' not in (folder / LLM_MODEL_FILE).read_bytes():
+        if b'"beam_idx"' not in (folder / MODEL_FILE).read_bytes():
             return False
     except OSError:
         return False
@@ -102,7 +109,7 @@ def is_llm(folder: Path) -> bool:
 
 
 def _remedy(folder: Path, name: str) -> str:
-    if name == LLM_MODEL_FILE:
+    if name == MODEL_FILE:
         return (
             "export the Hugging Face model again: "
             "export_model text_generation --source_model <id or folder>"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import sparse_weights
 
-from server.engine.model.model_files import MODEL_FILE
+from server.host.model_files import MODEL_FILE
 
 
 def test_a_part_of_every_matrix_but_the_largest_is_zeroed(tiny_model: Path, tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ import pytest
 from calculators.llm.llm_options import LLMCalculatorOptions
 from calculators.output_parser_calculator import OutputParserCalculatorOptions
 from export_models.graph_text import TextGenerationGraph
-from server.graph import parse_graph_config, validate
+from server.graph import GraphConfig, parse_graph_config, validate
+from server.models.default_graph import llm_graph
 
 MODULES = {
     "TokenizerCalculator": "tokenizer_calculator",
@@ -78,3 +79,12 @@ def test_parsers_are_written_where_they_are_named(
 def test_guided_generation_is_written_where_it_is_wanted(is_guided: bool | None) -> None:
     options = options_of(TextGenerationGraph(enable_tool_guided_generation=is_guided))
     assert options.enable_tool_guided_generation is bool(is_guided)
+
+
+def test_a_folder_without_a_graph_is_served_as_the_export_would_have_it_served() -> None:
+    def nodes(config: GraphConfig) -> list[Any]:
+        checked = validate(config, Path()).nodes
+        return [(node.calculator_class, node.options) for node in checked]
+
+    exported = parse_graph_config(TextGenerationGraph().text(), "graph.pbtxt")
+    assert nodes(llm_graph("m", {"device": "CPU", "plugin_config": "{}"})) == nodes(exported)

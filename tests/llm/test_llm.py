@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +23,8 @@ from server.errors import (
     ModelLoadError,
     ModelNotReadyError,
 )
+from server.llm.graph_source import find_graph
+from server.models.default_graph import llm_graph
 
 GREEDY = SamplingParams(temperature=0, max_tokens=16)
 NUM_BLOCKS = 64
@@ -265,8 +268,17 @@ def test_options_that_nobody_knows_are_refused(model_f32: Path) -> None:
         LLM(model_f32, max_num_seqs="many")
 
 
+def test_a_folder_without_a_graph_has_the_servers_default_graph(
+    model_f32: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(model_f32, tmp_path / "m", ignore=shutil.ignore_patterns("*.pbtxt"))
+    config, folder = find_graph(copy, {"cache_size": 1})
+    assert (config, folder) == (llm_graph(str(copy), {"cache_size": 1}), copy)
+    assert config.options["enable_prefix_caching"] is True
+
+
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelLoadError, match=r"neither graph\.pbtxt nor openvino_model\.xml"):
+    with pytest.raises(ModelLoadError, match=r"openvino_model\.xml: no such file; export the Hug"):
         LLM(tmp_path)
 
 

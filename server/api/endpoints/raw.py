@@ -61,11 +61,11 @@ def _headers(request: web.Request) -> dict[str, str]:
 
 def _find_graph(request: web.Request, endpoint: str, body: bytes) -> Graph:
     model = find_model(request, _model_name(request.app[MODEL_MANAGER], endpoint, body))
-    graph = model.graph
-    if (graph.input.type, graph.output.type) != (HttpRequestPayload, HttpResponsePayload):
-        problem = f"model {model.name!r} does not serve {endpoint!r}"
-        raise InvalidRequestError(f"{problem}: its graph takes no raw HTTP requests", "model")
-    return graph
+    mismatch = model.graph.find_mismatch(HttpRequestPayload, HttpResponsePayload)
+    if mismatch is not None:
+        problem = f"model {model.name!r} does not serve {endpoint!r}: its graph {mismatch}"
+        raise InvalidRequestError(problem, "model")
+    return model.graph
 
 
 def _model_name(manager: ModelManager, endpoint: str, body: bytes) -> str:

@@ -14,13 +14,13 @@ from server.engine.kv.kv_cache import CacheInput, cache_inputs
 from server.engine.model.attention import complete_attention
 from server.engine.model.device import Device, find_device
 from server.engine.model.int8_head import quantize_rows
-from server.engine.model.model_files import MODEL_FILE
 from server.engine.model.model_info import read_config
 from server.engine.model.openvino_errors import summary
 from server.engine.model.output_head import ModelOutput, split_model
 from server.engine.model.step_inputs import SAMPLED_ROWS_INPUT
 from server.engine.system.file_lease import FileLease
 from server.errors import ModelLoadError
+from server.host.model_files import MODEL_FILE
 from server.host.openvino_core import shared_core
 
 logger = logging.getLogger(__name__)

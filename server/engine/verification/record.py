@@ -8,8 +8,8 @@ from typing import Any
 
 import openvino as ov
 
-from server.engine.model.model_files import MODEL_FILE
 from server.host.atomic_files import write_atomically
+from server.host.model_files import MODEL_FILE
 
 RECORD_FILE = ".verified.json"
 """The leading dot keeps watchers from taking it for a changed part of the model."""

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from server.engine.config import PluginValue
-from server.engine.model.model_files import MODEL_FILE
 from server.errors import ModelLoadError
+from server.host.model_files import MODEL_FILE
 from server.host.openvino_core import shared_core
 
 Ints = npt.NDArray[np.int64]

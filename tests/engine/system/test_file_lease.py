@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from server.engine.model.model_files import MODEL_FILE
 from server.engine.model.model_loader import load_model
 from server.engine.system import file_lease
 from server.engine.system.file_lease import FileLease
+from server.host.model_files import MODEL_FILE
 
 SCRIPT = """
 import subprocess, sys

@@ -9,10 +9,10 @@ from typing import Any
 import openvino as ov
 
 from server.engine.config import EngineConfig, PluginValue
-from server.engine.model.model_files import MODEL_FILE
 from server.engine.model.tuning.candidates import Properties
 from server.host.atomic_files import write_atomically
 from server.host.cpu_features import has_int8_amx, has_vnni
+from server.host.model_files import MODEL_FILE
 from server.host.openvino_core import shared_core
 
 logger = logging.getLogger(__name__)
