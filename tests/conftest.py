@@ -7,6 +7,7 @@ import pytest
 from support.made_models import export_f32, make_once, run_python
 
 from server.engine.model.tuning import tuned_model
+from server.engine.model.tuning.tuner import Tuning
 
 ROOT = Path(__file__).parents[1]
 
@@ -22,7 +23,7 @@ def pytest_configure() -> None:
 @pytest.fixture(autouse=True)
 def no_auto_tune(monkeypatch: pytest.MonkeyPatch) -> None:
     """Answers would depend on what was faster at that moment."""
-    monkeypatch.setattr(tuned_model, "tune", lambda *_: {})
+    monkeypatch.setattr(tuned_model, "tune", lambda *_: Tuning({}))
 
 
 @pytest.fixture(scope="session")

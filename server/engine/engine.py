@@ -95,6 +95,7 @@ class LLMEngine:
             # What runs has the weights in a form of its own.
             model.weights_lease.forget_pages()
         model.device.after_warm_up()
+        self._model.keep_tuning()
         self.status = self._model.describe(model)
         config.report_progress("loaded", 1.0)
         logger.info("%s: %s", config.models_path, json.dumps(self.status))

@@ -7,9 +7,8 @@ from typing import Any
 from server.engine.config import EngineConfig, PluginValue
 from server.engine.model.kernels import describe_kernels
 from server.engine.model.model_loader import LoadedModel, load_model
-from server.engine.model.tuning.candidates import Properties
 from server.engine.model.tuning.saved_choices import SavedChoices
-from server.engine.model.tuning.tuner import tune
+from server.engine.model.tuning.tuner import Tuning, tune
 from server.errors import ModelLoadError
 
 logger = logging.getLogger(__name__)
@@ -20,14 +19,14 @@ class TunedModel:
 
     def __init__(self, config: EngineConfig, max_model_len: int | None) -> None:
         self._config = config
-        self._tuned: Properties = tune(config, max_model_len) if config.auto_tune else {}
+        self._tuning = tune(config, max_model_len) if config.auto_tune else Tuning({})
 
     def load(self) -> LoadedModel:
         """Load and compile the model. Raises ModelLoadError."""
-        config = self._config
-        if self._tuned:
+        config, tuned = self._config, self._tuning.properties
+        if tuned:
             try:
-                return self._load({**config.plugin_config, **self._tuned})
+                return self._load({**config.plugin_config, **tuned})
             except ModelLoadError as error:
                 logger.warning(
                     "%s: loading it again without the tuned properties: %s",
@@ -35,10 +34,16 @@ class TunedModel:
                 )
         # Not in the except clause: the error holds what was loaded so far.
         model = self._load(config.plugin_config)
-        if self._tuned:
-            self._tuned = {}
+        if tuned:
+            self._tuning = Tuning({})
             SavedChoices(config, model.device.name).forget()
         return model
+
+    def keep_tuning(self) -> None:
+        """Save what tuning has chosen for later loads, now that a load with it has succeeded."""
+        if self._tuning.unsaved is not None:
+            self._tuning.unsaved.keep(self._tuning.properties)
+            self._tuning = Tuning(self._tuning.properties)
 
     def _load(self, properties: Mapping[str, PluginValue]) -> LoadedModel:
         return load_model(self._config.models_path, self._config.device, properties)
@@ -48,6 +53,6 @@ class TunedModel:
         return {
             "device": model.device.name,
             "plugin_config": dict(self._config.plugin_config),
-            "auto_tuned": self._tuned,
+            "auto_tuned": self._tuning.properties,
             "kernels": describe_kernels([model.layers, model.head]),
         }

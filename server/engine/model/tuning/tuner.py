@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from dataclasses import dataclass
 from math import exp, inf, log
 from time import monotonic, perf_counter
 
@@ -37,27 +38,33 @@ PROGRESS_SHARE = 0.5
 """The share of the load's progress that belongs to tuning."""
 
 
-def tune(config: EngineConfig, max_model_len: int | None) -> Properties:
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """The chosen properties, and where to keep them; None where they are not to be kept."""
+
+    properties: Properties
+    unsaved: SavedChoices | None = None
+
+
+def tune(config: EngineConfig, max_model_len: int | None) -> Tuning:
     """Choose properties that `plugin_config` leaves open, or return what an earlier load chose.
 
-    A choice is kept beside the model, unless the time budget ends before all candidates have been
-    measured. Raises ModelLoadError where the model cannot run with the stated properties, or
-    memory is too short for a KV cache.
+    A choice is not to be kept where the time budget ended before all candidates had been measured.
+    Raises ModelLoadError where the model cannot run with the stated properties, or memory is too
+    short for a KV cache.
     """
     device = find_device(config.device)
     if not device.can_be_tuned:
-        return {}
+        return Tuning({})
     check_files(config.models_path)
     saved = SavedChoices(config, device.name)
     found = saved.find()
     if found is not None:
         logger.info("%s: tuned by an earlier load: %s", config.models_path, found or "no changes")
-        return found
+        return Tuning(found)
     tuner = _Tuner(config, device.name, max_model_len)
     tuner.run()
-    if tuner.is_complete:
-        saved.keep(tuner.best)
-    return tuner.best
+    return Tuning(tuner.best, saved if tuner.is_complete else None)
 
 
 class _Tuner:

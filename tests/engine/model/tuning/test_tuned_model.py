@@ -10,6 +10,7 @@ import pytest
 
 from server.engine.config import EngineConfig
 from server.engine.engine import LLMEngine
+from server.engine.model.model_runner import ModelRunner
 from server.engine.model.tuning import tuned_model, tuner
 from server.engine.model.tuning.saved_choices import SAVED_FILE, SavedChoices
 from server.errors import ModelLoadError
@@ -36,7 +37,7 @@ def test_what_failed_to_load_is_freed_before_the_next_attempt(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two models at a time may need more memory than there is."""
-    monkeypatch.setattr(tuned_model, "tune", lambda *_: {"NO_SUCH_PROPERTY": 1})
+    monkeypatch.setattr(tuned_model, "tune", lambda *_: tuner.Tuning({"NO_SUCH_PROPERTY": 1}))
     held: list[weakref.ref[Any]] = []
 
     class Loaded:
@@ -53,6 +54,20 @@ def test_what_failed_to_load_is_freed_before_the_next_attempt(
     monkeypatch.setattr(tuned_model, "load_model", load)
     config = EngineConfig(folder, plugin_config=U8, auto_tune=True)
     assert tuned_model.TunedModel(config, None).load().device.name == "CPU"
+
+
+def test_the_choice_of_a_load_that_failed_later_is_not_kept(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuned_model, "tune", tuner.tune)
+
+    def fail(*_: Any) -> float:
+        raise RuntimeError("no memory for this step")
+
+    monkeypatch.setattr(ModelRunner, "warm_up", fail)
+    with pytest.raises(ModelLoadError, match="no memory for this step"):
+        LLMEngine(EngineConfig(folder, plugin_config=U8, num_kv_blocks=20, auto_tune=True))
+    assert not (folder / SAVED_FILE).exists()
 
 
 @pytest.fixture

@@ -22,7 +22,11 @@ WIDE = {"KV_CACHE_PRECISION": "f16"}
 
 
 def tune(folder: Path, stated: Properties, **fields: Any) -> Properties:
-    return tuner.tune(EngineConfig(folder, plugin_config=stated, **fields), None)
+    """Tune, and keep the choice as an engine does that loads with it."""
+    tuning = tuner.tune(EngineConfig(folder, plugin_config=stated, **fields), None)
+    if tuning.unsaved is not None:
+        tuning.unsaved.keep(tuning.properties)
+    return tuning.properties
 
 
 class Machine:
