@@ -23,11 +23,13 @@ USAGE = """server [MODEL] [FLAGS]
        server chat [MODEL] [FLAGS]"""
 DESCRIPTION = """Serve language models and other models over HTTP, with the OpenAI API and more.
 
-MODEL is the folder of a model, or a Hugging Face id (org/name). A Hugging Face model is exported
-to OpenVINO first. `server chat` opens a chat in this terminal; see server chat --help.
+MODEL is the folder of a model, a Hugging Face id (org/name), or tiny_chat, a small model that comes
+with this package. A Hugging Face model is exported to OpenVINO first. `server chat` opens a chat in
+this terminal; see server chat --help.
 
 Examples:
-  server models/tiny_chat                        Serve one model.
+  server tiny_chat                               Serve the model that comes with the package.
+  server models/m                                Serve the model in a folder.
   server --config_path models/config.json        Serve the models that a file lists.
   server Qwen/Qwen3-8B --weight-format int4      Export a model, then serve it.
   server --check --config_path config.json       Look for mistakes without loading anything.

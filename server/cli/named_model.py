@@ -1,4 +1,4 @@
-"""What MODEL on the command line stands for: a folder, a file, or a Hugging Face id."""
+"""What MODEL on the command line stands for: a folder, a file, a bundled model, or an id."""
 
 import re
 from dataclasses import replace
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from server.cli.model_arguments import ModelArguments
 from server.errors import ConfigError
+from server.models.bundled import find_bundled_model
 from server.models.model_folder import FolderKind, find_folder_problem, kind_of
 
 __all__ = ["find_named_model"]
@@ -24,8 +25,9 @@ def find_named_model(
             raise ConfigError(f"MODEL ({text}) cannot be used together with --{flag}")
     path = Path(text).expanduser()
     repository = models.repository or DEFAULT_REPOSITORY
-    if not path.exists() and (repository / text).is_dir():
-        path = repository / text
+    if not path.exists():
+        known = repository / text
+        path = known if known.is_dir() else find_bundled_model(text) or path
     if path.is_dir() and kind_of(path) is not FolderKind.CONFIGURATION:
         return _of_folder(path, repository, models, can_export)
     if path.exists():

@@ -7,6 +7,7 @@ from support.fakes import echo_graph, write_graph, write_repository
 from support.server_command import chat, ready_line, run, started, url_of
 
 from server.cli.command_line import CommandLine, parse_command_line
+from server.models.bundled import find_bundled_model
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +47,14 @@ def test_a_model_of_the_folder_models(tmp_path: Path) -> None:
     write_graph(tmp_path / "models/org/m", echo_graph())
     (model,) = parse("org/m").models.load_config().models
     assert (model.name, model.base_path) == ("org/m", tmp_path / "models/org/m")
+
+
+def test_the_bundled_model(tmp_path: Path) -> None:
+    (model,) = parse("tiny_chat").models.load_config().models
+    assert (model.name, model.base_path) == ("tiny_chat", find_bundled_model("tiny_chat"))
+    write_graph(tmp_path / "models/tiny_chat", echo_graph())
+    (own,) = parse("tiny_chat").models.load_config().models
+    assert own.base_path == tmp_path / "models/tiny_chat"
 
 
 def test_a_configuration(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from support.documents import PAGES, ROOT, anchors, blocks, code_words, links, prose
-from support.reference_tables import export_flags, server_flags
+from support.reference_tables import chat_flags, export_flags, server_flags
 
 SKIPPED = {".venv", "build", "models", "node_modules"}
 ALL_PAGES = sorted(
@@ -70,15 +70,26 @@ def test_commands_have_only_flags_that_exist(page: Path) -> None:
     for text in [*texts, *code_words(prose(page))]:
         for command in re.split(r"&&|\|\||[;|\n]", text.replace("\\\n", " ")):
             known = known_flags(command)
-            found = {word.partition("=")[0] for word in command.split() if word.startswith("--")}
+            found = {plain(word) for word in command.split() if word.startswith("--")}
             assert known is None or found <= known, f"{page.name}: {found - known}"
 
 
 def known_flags(command: str) -> set[str] | None:
-    words = [word for word in command.split() if not re.fullmatch(r"[A-Z_]+=\S*", word)]
-    if words and words[0] == "server":
-        return server_flags()
-    return export_flags() if words and words[0] == "export_model" else None
+    match [word for word in command.split() if not re.fullmatch(r"[A-Z_]+=\S*", word)]:
+        case ["server", "chat", *_]:
+            flags = chat_flags()
+        case ["server", *_]:
+            flags = server_flags()
+        case ["export_model", *_]:
+            flags = export_flags()
+        case _:
+            return None
+    return {plain(flag) for flag in flags}
+
+
+def plain(flag: str) -> str:
+    """Flags are taken with dashes and with underscores."""
+    return flag.partition("=")[0][:2] + flag.partition("=")[0][2:].replace("-", "_")
 
 
 def test_unknown_flags_are_found() -> None:

@@ -13,10 +13,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from export_models import text_generation
 from export_models.arguments import make_parser as make_export_parser
-from export_models.text_generation import add_flags as add_export_flags
+from server.cli.chat.chat_command import make_parser as make_chat_parser
 from server.cli.command_line import make_parser as make_server_parser
-from server.cli.ovms_flags import IGNORED, REFUSED, TASK_FLAGS
+from server.cli.ovms_flags import REFUSED, TASK_FLAGS
 from server.protocol.openai import chat_completions, completions
 from server.protocol.responses import responses
 from server.protocol.tokenization import TOKENIZE_RULES, DetokenizeFields, TokenizeFields
@@ -44,38 +45,58 @@ NARROWER = {
 }
 
 
-def export_parser() -> FlagParser:
-    parser = make_export_parser("export_model", "", "")
-    add_export_flags(parser)
-    return parser
-
-
 def server_flags() -> set[str]:
     """Every flag of `server`."""
-    return {flag for action in make_server_parser()._actions for flag in action.option_strings}
+    return _flags_of(make_server_parser())
+
+
+def chat_flags() -> set[str]:
+    """Every flag of `server chat`."""
+    return _flags_of(make_chat_parser())
 
 
 def export_flags() -> set[str]:
     """Every flag of `export_model text_generation`."""
-    return {flag for action in export_parser()._actions for flag in action.option_strings}
+    return _flags_of(_export_parser())
+
+
+def _flags_of(parser: FlagParser) -> set[str]:
+    return {flag for action in parser._actions for flag in action.option_strings}
+
+
+def _export_parser() -> FlagParser:
+    parser = make_export_parser("export_model text_generation", "", "")
+    text_generation.add_flags(parser)
+    return parser
 
 
 def server_flag_tables() -> Iterator[str]:
     for name, section in make_server_parser().sections.items():
         if name != "ovms":
             yield f"### {section.title}\n"
+            yield f"`server --help {name}`\n"
             yield from _flag_table(section._group_actions)
             yield ""
 
 
-def export_flag_table() -> Iterator[str]:
-    yield from _flag_table(export_parser().flags)
+def chat_flag_table() -> Iterator[str]:
+    yield from _flag_table(make_chat_parser().flags)
+
+
+def export_flag_tables() -> Iterator[str]:
+    for section in _export_parser().sections.values():
+        yield f"### {section.title}\n"
+        yield from _flag_table(section._group_actions)
+        yield ""
 
 
 def ovms_flag_tables() -> Iterator[str]:
     yield "| flag | why it has no effect |"
     yield "|---|---|"
-    yield from (f"| `{flag}` | {reason} |" for flag, reason in IGNORED.items())
+    for action in make_server_parser().sections["ovms"]._group_actions:
+        if action.help != argparse.SUPPRESS:
+            reason = (action.help or "").removeprefix("No effect: ").rstrip(".")
+            yield f"| `{action.option_strings[0]}` | {_escape(reason)} |"
     yield ""
     yield "| flag | why it is refused |"
     yield "|---|---|"
@@ -89,9 +110,16 @@ def _flag_table(actions: Sequence[argparse.Action]) -> Iterator[str]:
     yield "| flag | meaning |"
     yield "|---|---|"
     for action in actions:
-        flags = ", ".join(f"`{flag}`" for flag in action.option_strings)
-        values = "" if action.choices is None else ": " + ", ".join(map(str, action.choices))
-        yield f"| {flags} | {_escape((action.help or '') % {'prog': 'server'})}{values} |"
+        if action.help == argparse.SUPPRESS:
+            continue
+        value = f" {action.metavar}" if action.metavar and action.nargs != 0 else ""
+        flags = ", ".join(f"`{flag}{value}`" for flag in action.option_strings)
+        text = _escape(action.help or "")
+        choices = [str(choice) for choice in action.choices or ()]
+        if not {*choices} <= {*re.findall(r"\w+", text)}:
+            possible = ", ".join(f"`{choice}`" for choice in choices)
+            text = f"{text.rstrip('.')}. Possible: {possible}."
+        yield f"| {flags} | {text} |"
 
 
 def _escape(text: str) -> str:
@@ -206,7 +234,8 @@ def generate(name: str, old: str) -> str:
     """The text of a section; `old` has the meanings that people wrote."""
     makers = {
         "server flags": lambda _: server_flag_tables(),
-        "export flags": lambda _: export_flag_table(),
+        "chat flags": lambda _: chat_flag_table(),
+        "export flags": lambda _: export_flag_tables(),
         "flags of OVMS": lambda _: ovms_flag_tables(),
         "request fields": generation_fields,
         "tokenizer fields": tokenize_fields,

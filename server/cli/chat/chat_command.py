@@ -15,6 +15,7 @@ from server.cli.chat.conversation import Conversation
 from server.cli.chat.own_server import own_server
 from server.cli.http_arguments import read_key
 from server.errors import ChatError, ServingError, did_you_mean
+from server.models.bundled import find_bundled_model
 from server.terminal.flag_parser import FlagParser, HelpFlag, pick
 
 __all__ = ["make_parser", "run_chat"]
@@ -24,10 +25,12 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 DESCRIPTION = """Chat with a model in this terminal.
 
 MODEL is the folder of a model, which is loaded for this chat, or the name of a model on the
-running server at --url. Without MODEL, the first model of that server answers.
+running server at --url. Without MODEL, the first model of that server answers. tiny_chat, which
+comes with this package, is loaded if no server on this machine has it.
 
 Examples:
-  server chat models/tiny_chat              Load a model and chat with it.
+  server chat tiny_chat                     Chat with the model that comes with the package.
+  server chat models/m                      Load the model in a folder and chat with it.
   server chat                               Chat with the server on this machine.
   server chat --url http://host:8000        Chat with a server elsewhere.
   server chat -q "What is a tensor?"        Ask one question.
@@ -120,11 +123,26 @@ def _split_model(
 
 @contextlib.contextmanager
 def _server_url(folder: Path | None, arguments: ChatArguments) -> Iterator[str]:
+    folder = folder or _find_bundled(arguments)
     if folder is None:
         yield arguments.url or DEFAULT_URL
         return
     with own_server(folder) as url:
         yield url
+
+
+def _find_bundled(arguments: ChatArguments) -> Path | None:
+    """The bundled model that is asked for, unless the server on this machine has it."""
+    if arguments.model is None or arguments.url is not None:
+        return None
+    folder = find_bundled_model(arguments.model)
+    if folder is None:
+        return None
+    client = ChatClient(DEFAULT_URL, read_key(arguments.api_key_file))
+    try:
+        return None if arguments.model in client.models() else folder
+    except ChatError:
+        return folder
 
 
 def _chat(url: str, arguments: ChatArguments) -> int:
