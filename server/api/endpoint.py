@@ -9,7 +9,7 @@ from aiohttp.typedefs import Handler
 from pydantic import BaseModel
 
 from server.api.body import meet_expectation
-from server.protocol.response_schemas import ErrorAnswer
+from server.protocol.openai.answer_schemas import ErrorAnswer
 
 __all__ = [
     "Answer",

@@ -26,7 +26,7 @@ from server.errors import (
     ReloadError,
     RequestError,
 )
-from server.protocol.rendering import json_bytes
+from server.protocol.json_text import json_bytes
 
 __all__ = ["ApiError", "ClientGoneError", "api_error", "error_middleware", "error_response"]
 

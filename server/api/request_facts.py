@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from aiohttp import web
 
 from server.payloads import TextChunk
-from server.protocol.rendering import Usage, usage_of
+from server.protocol.generation_call import Usage, usage_of
 
 __all__ = ["REQUEST_FACTS", "RequestFacts"]
 

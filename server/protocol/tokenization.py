@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from server.errors import InvalidRequestError
 from server.payloads import TextTokenizer
-from server.protocol.field_schemas import ChatMessages, Tools
+from server.protocol.openai.field_schemas import ChatMessages, Tools
 from server.protocol.openai.messages import parse_messages, parse_tools
 from server.protocol.refusal import refuse_value
 from server.protocol.token_rows import cut_tokens, pad_tokens

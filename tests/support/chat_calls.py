@@ -3,8 +3,8 @@
 from typing import Any
 
 from server.payloads import SamplingParams
+from server.protocol.generation_call import GenerationCall
 from server.protocol.openai.chat_completions import parse_chat_completion
-from server.protocol.rendering import GenerationCall
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 

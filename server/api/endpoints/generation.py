@@ -17,10 +17,10 @@ from server.api.runs import start_runs
 from server.api.sse import EventStream
 from server.errors import GenerationError
 from server.payloads import GenerationRequest, TextChunk
+from server.protocol.generation_call import Choice, GenerationCall
+from server.protocol.openai.answer_schemas import ChatCompletion, Completion
 from server.protocol.openai.chat_completions import ChatCompletionFields, parse_chat_completion
 from server.protocol.openai.completions import CompletionFields, parse_completion
-from server.protocol.rendering import Choice, GenerationCall
-from server.protocol.response_schemas import ChatCompletion, Completion
 from server.protocol.responses.response_object import ResponseObject
 from server.protocol.responses.responses import ResponseFields, parse_response
 

@@ -13,9 +13,9 @@ from server.api.model_lookup import graph_between
 from server.errors import GenerationError
 from server.graph import Graph
 from server.payloads import InferRequest, InferResponse
+from server.protocol.kserve.answer_schemas import InferAnswer, KServeError
 from server.protocol.kserve.infer import InferFields, parse_infer
 from server.protocol.kserve.infer_rendering import render_infer
-from server.protocol.response_schemas import InferAnswer, KServeError
 
 __all__ = ["ENDPOINTS"]
 

@@ -8,7 +8,7 @@ from server.api.endpoint import Answer, Endpoint, error_answers, json_answer
 from server.api.keys import MODEL_MANAGER
 from server.api.model_lookup import find_model
 from server.models.model_manager import ServedModel
-from server.protocol.response_schemas import KServeError, ModelMetadata, TensorMetadata
+from server.protocol.kserve.answer_schemas import KServeError, ModelMetadata, TensorMetadata
 from server.tensors import ModelSignature, TensorInfo
 
 __all__ = ["ENDPOINTS", "model_of_path"]

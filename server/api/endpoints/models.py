@@ -7,7 +7,7 @@ from server.api.keys import MODEL_MANAGER
 from server.api.model_lookup import find_model
 from server.models.model_manager import ServedModel
 from server.payloads import ModelLimits
-from server.protocol.response_schemas import Model, ModelList
+from server.protocol.openai.answer_schemas import Model, ModelList
 
 __all__ = ["ENDPOINTS"]
 

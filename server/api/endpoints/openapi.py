@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from server.api.endpoint import Answer, Endpoint, Schema, error_answers, json_answer
-from server.protocol.rendering import json_bytes
+from server.protocol.json_text import json_bytes
 from server.version import DISTRIBUTION, version
 
 __all__ = ["describe_endpoints", "documented_path", "openapi_endpoint"]

@@ -13,7 +13,7 @@ from server.api.keys import MODEL_MANAGER
 from server.api.model_lookup import find_model
 from server.errors import InvalidRequestError
 from server.payloads import ModelLimits, TextTokenizer
-from server.protocol.rendering import json_bytes
+from server.protocol.json_text import json_bytes
 from server.protocol.tokenization import (
     NO_RULES,
     TOKENIZE_RULES,

@@ -6,13 +6,12 @@ https://kserve.github.io/website/docs/concepts/architecture/data-plane/v2-protoc
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from server.errors import InvalidRequestError
 from server.payloads import InferRequest
-from server.protocol.fields import Mixed
 from server.protocol.json_body import parse_json_object
 from server.protocol.kserve.tensor_json import data_of_values
 from server.protocol.refusal import refuse_value
@@ -44,7 +43,7 @@ class InputFields(_Fields):
     name: str
     shape: Annotated[list[Dimension], Field(max_length=MAX_RANK)]
     datatype: str
-    data: Mixed = None
+    data: Any = None
     parameters: InputParameters = InputParameters()
 
 

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from server.payloads import InferResponse
+from server.protocol.json_text import json_bytes
 from server.protocol.kserve.infer import InferCall
 from server.protocol.kserve.tensor_json import json_values
-from server.protocol.rendering import json_bytes
 from server.tensors import Tensor
 
 __all__ = ["render_infer"]

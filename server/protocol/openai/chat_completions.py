@@ -14,33 +14,21 @@ from server.payloads import (
     TokenLogprobs,
     ToolCallDelta,
 )
-from server.protocol.field_schemas import (
-    ChatMessages,
-    ResponseFormat,
-    ToolChoice,
-    Tools,
-)
-from server.protocol.fields import (
+from server.protocol.generation_call import Choice, GenerationCall, ToolCall
+from server.protocol.json_text import json_string
+from server.protocol.openai.choices_renderer import AnswerHead, AnswerStyle, ChoicesRenderer
+from server.protocol.openai.field_schemas import ChatMessages, ResponseFormat, ToolChoice, Tools
+from server.protocol.openai.generation_fields import (
     SHARED_LABELS,
     SHARED_NEUTRAL,
     Count,
     GenerationFields,
     ranged,
 )
+from server.protocol.openai.logprobs import describe_logprobs, describe_prompt_logprobs
 from server.protocol.openai.messages import parse_messages
 from server.protocol.openai.response_format import parse_response_format
 from server.protocol.openai.tool_choice import parse_tool_fields
-from server.protocol.rendering import (
-    AnswerHead,
-    AnswerStyle,
-    Choice,
-    ChoicesRenderer,
-    GenerationCall,
-    ToolCall,
-    describe_logprobs,
-    describe_prompt_logprobs,
-    json_string,
-)
 from server.protocol.validation import FieldRules, validate_fields
 
 __all__ = ["ChatCompletionFields", "parse_chat_completion"]

@@ -9,25 +9,19 @@ from pydantic import ConfigDict, Field
 
 from server.errors import InvalidRequestError
 from server.payloads import GenerationRequest, SamplingFields, TextChunk, TokenLogprobs
-from server.protocol.field_schemas import Prompt
-from server.protocol.fields import (
+from server.protocol.generation_call import Choice, GenerationCall
+from server.protocol.json_text import json_string
+from server.protocol.openai.choices_renderer import AnswerHead, AnswerStyle, ChoicesRenderer
+from server.protocol.openai.field_schemas import Prompt
+from server.protocol.openai.generation_fields import (
     SHARED_LABELS,
     SHARED_NEUTRAL,
     Count,
     GenerationFields,
     ranged,
 )
+from server.protocol.openai.logprobs import describe_prompt_logprobs, finite_logprob
 from server.protocol.refusal import refuse_value
-from server.protocol.rendering import (
-    AnswerHead,
-    AnswerStyle,
-    Choice,
-    ChoicesRenderer,
-    GenerationCall,
-    describe_prompt_logprobs,
-    finite_logprob,
-    json_string,
-)
 from server.protocol.validation import FieldRules, validate_fields
 
 __all__ = ["CompletionFields", "parse_completion"]

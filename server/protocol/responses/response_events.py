@@ -6,7 +6,8 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 from server.payloads import TextChunk, ToolCallDelta
-from server.protocol.rendering import describe_logprobs, json_string
+from server.protocol.json_text import json_string
+from server.protocol.openai.logprobs import describe_logprobs
 from server.protocol.responses.response_object import (
     FunctionCall,
     OutputItem,

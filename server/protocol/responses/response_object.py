@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from server.protocol.rendering import Usage
+from server.protocol.generation_call import Usage
 
 __all__ = [
     "ErrorCode",

@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from server.payloads import FinishReason, TextChunk, ToolCallDelta
-from server.protocol.rendering import Choice, Renderer, Usage, describe_logprobs, json_bytes
+from server.protocol.generation_call import Choice, Renderer, Usage
+from server.protocol.json_text import json_bytes
+from server.protocol.openai.logprobs import describe_logprobs
 from server.protocol.responses.response_events import (
     Events,
     FunctionCallWriter,

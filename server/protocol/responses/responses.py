@@ -9,13 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from server.errors import InvalidRequestError
 from server.payloads import GenerationRequest, SamplingFields
-from server.protocol.field_schemas import (
-    ResponseInput,
-    TextFormat,
-    ToolChoice,
-    Tools,
-)
-from server.protocol.fields import (
+from server.protocol.generation_call import GenerationCall
+from server.protocol.openai.field_schemas import ResponseInput, TextFormat, ToolChoice, Tools
+from server.protocol.openai.generation_fields import (
     SHARED_LABELS,
     SHARED_NEUTRAL,
     Count,
@@ -24,7 +20,6 @@ from server.protocol.fields import (
 )
 from server.protocol.openai.response_format import parse_text_format
 from server.protocol.openai.tool_choice import parse_tool_fields
-from server.protocol.rendering import GenerationCall
 from server.protocol.responses.response_input import parse_input
 from server.protocol.responses.response_object import ResponseObject
 from server.protocol.responses.response_renderer import ResponseRenderer

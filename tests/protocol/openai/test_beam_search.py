@@ -7,9 +7,9 @@ import pytest
 from support.chat_calls import checked
 
 from server.errors import InvalidRequestError
+from server.protocol.generation_call import GenerationCall
 from server.protocol.openai.chat_completions import parse_chat_completion
 from server.protocol.openai.completions import parse_completion
-from server.protocol.rendering import GenerationCall
 from server.protocol.responses.responses import parse_response
 
 Parse = Callable[..., GenerationCall]

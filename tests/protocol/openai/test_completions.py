@@ -8,8 +8,8 @@ from support.chat_calls import checked
 
 from server.errors import InvalidRequestError
 from server.payloads import TextChunk, TokenLogprobs
+from server.protocol.generation_call import Choice, GenerationCall
 from server.protocol.openai.completions import parse_completion
-from server.protocol.rendering import Choice, GenerationCall
 
 
 def parse(**fields: Any) -> GenerationCall:

@@ -6,7 +6,7 @@ import pytest
 
 from server.errors import InvalidRequestError
 from server.payloads import GenerationRequest
-from server.protocol.rendering import GenerationCall
+from server.protocol.generation_call import GenerationCall
 from server.protocol.responses.responses import parse_response
 
 

@@ -7,9 +7,9 @@ from typing import Annotated, Any, TypedDict, cast
 from pydantic import BaseModel, ConfigDict, Field
 
 from server.errors import InvalidRequestError
-from server.protocol.field_schemas import EarlyStopping, StopStrings
+from server.protocol.openai.choices_renderer import AnswerStyle
+from server.protocol.openai.field_schemas import EarlyStopping, StopStrings
 from server.protocol.refusal import refuse_value
-from server.protocol.rendering import AnswerStyle
 from server.sampling_params import MAX_CHOICES, SAMPLING_RANGES, SamplingFields
 
 __all__ = [
@@ -17,7 +17,6 @@ __all__ = [
     "SHARED_NEUTRAL",
     "Count",
     "GenerationFields",
-    "Mixed",
     "SharedRequestFields",
     "ranged",
 ]
@@ -52,9 +51,6 @@ Priority = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
 Salt = Annotated[str, Field(min_length=1, max_length=MAX_SALT_CHARACTERS)]
 
 TOKEN_ID = re.compile("0|[1-9][0-9]{0,9}")
-
-# For fields of several types; the endpoint checks them itself to be able to say what is wrong.
-Mixed = Any
 
 
 def ranged(name: str) -> Any:

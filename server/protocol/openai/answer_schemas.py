@@ -1,26 +1,13 @@
-"""The types of answers, as /openapi.json tells them; those that are small are made from them."""
+"""The types of OpenAI's answers, for /openapi.json; the small answers are made from them."""
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, RootModel
+from pydantic import BaseModel
 
 from server.payloads import FinishReason
 from server.version import DISTRIBUTION
 
-__all__ = [
-    "ChatCompletion",
-    "Completion",
-    "ErrorAnswer",
-    "ErrorObject",
-    "InferAnswer",
-    "KServeError",
-    "Model",
-    "ModelList",
-    "ModelMetadata",
-    "ModelStatuses",
-    "ServerMetadata",
-    "TensorMetadata",
-]
+__all__ = ["ChatCompletion", "Completion", "ErrorAnswer", "Model", "ModelList"]
 
 
 class ErrorObject(BaseModel):
@@ -55,85 +42,6 @@ class ModelList(BaseModel):
 
     object: Literal["list"] = "list"
     data: list[Model]
-
-
-class VersionStatusCode(BaseModel):
-    """Model Server's words for whether a version works."""
-
-    error_code: Literal["OK", "FAILED_PRECONDITION"]
-    error_message: Literal["OK", "FAILED_PRECONDITION"]
-
-
-class VersionStatus(BaseModel):
-    """The state of a version of a model.
-
-    `reason` says why it cannot serve, or, where it can, why what changed could not be loaded.
-    `nodes` is what the nodes of its graph tell of themselves, by their names.
-    """
-
-    version: str
-    state: Literal["START", "LOADING", "AVAILABLE", "UNLOADING", "END"]
-    status: VersionStatusCode
-    reason: str | None = None
-    nodes: dict[str, dict[str, Any]] | None = None
-
-
-class ModelStatus(BaseModel):
-    """The versions of a model."""
-
-    model_version_status: list[VersionStatus]
-
-
-class ModelStatuses(RootModel[dict[str, ModelStatus]]):
-    """Every configured model by its name."""
-
-
-class ServerMetadata(BaseModel):
-    """KServe's description of a server."""
-
-    name: str
-    version: str
-    extensions: list[str]
-
-
-class KServeError(BaseModel):
-    """KServe's form of an error."""
-
-    error: str
-
-
-class TensorMetadata(BaseModel):
-    """KServe's description of an input or output; a dimension of -1 may be anything."""
-
-    name: str
-    datatype: str
-    shape: list[int]
-
-
-class ModelMetadata(BaseModel):
-    """KServe's description of a model."""
-
-    name: str
-    versions: list[str]
-    platform: str
-    inputs: list[TensorMetadata]
-    outputs: list[TensorMetadata]
-
-
-class OutputTensor(TensorMetadata):
-    """A tensor that came out. `data` is flat; instead of it, `binary_data_size` may be there."""
-
-    data: list[Any] | None = None
-    parameters: dict[str, int] | None = None
-
-
-class InferAnswer(BaseModel):
-    """KServe's inference response."""
-
-    model_name: str
-    model_version: str
-    id: str | None = None
-    outputs: list[OutputTensor]
 
 
 class PromptTokensDetails(BaseModel):

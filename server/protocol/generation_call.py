@@ -1,0 +1,134 @@
+"""A request for text that was understood: what to run, and what writes the answer."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from server.payloads import (
+    FinishReason,
+    GenerationRequest,
+    TextChunk,
+    TokenLogprobs,
+    ToolCallDelta,
+)
+
+__all__ = ["Choice", "GenerationCall", "Renderer", "ToolCall", "Usage", "usage_of"]
+
+Usage = Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class ToolCall:
+    """One tool call of a choice, put together from its pieces."""
+
+    id: str
+    name: str
+    arguments_parts: list[str] = field(default_factory=list)
+
+    @property
+    def arguments(self) -> str:
+        """The arguments so far: the text of a JSON object."""
+        return "".join(self.arguments_parts)
+
+
+@dataclass(slots=True)
+class Choice:
+    """One choice of an answer, put together from its chunks."""
+
+    parts: list[str] = field(default_factory=list)
+    reasoning_parts: list[str] = field(default_factory=list)
+    num_reasoning_tokens: int = 0
+    token_ids: list[int] = field(default_factory=list)
+    tool_calls: list[ToolCall] = field(default_factory=list)
+    logprobs: list[TokenLogprobs] | None = None
+    text_logprobs: list[TokenLogprobs] = field(default_factory=list)
+    prompt_logprobs: tuple[TokenLogprobs, ...] | None = None
+    last: TextChunk | None = None
+
+    def add(self, chunk: TextChunk) -> None:
+        """Append a chunk."""
+        self.parts.append(chunk.text)
+        self.token_ids.extend(chunk.token_ids)
+        if chunk.reasoning:
+            self.reasoning_parts.append(chunk.reasoning)
+            self.num_reasoning_tokens += len(chunk.token_ids)
+        for delta in chunk.tool_calls:
+            self._add_tool_call(delta)
+        if chunk.logprobs is not None:
+            self.logprobs = self.logprobs or []
+            self.logprobs.extend(chunk.logprobs)
+            # Those of reasoning and tool calls have no place where these are items of their own.
+            self.text_logprobs.extend(chunk.logprobs if chunk.text else ())
+        if chunk.prompt_logprobs is not None:
+            self.prompt_logprobs = chunk.prompt_logprobs
+        self.last = chunk
+
+    @property
+    def text(self) -> str:
+        """The text so far."""
+        return "".join(self.parts)
+
+    @property
+    def reasoning(self) -> str:
+        """The reasoning so far."""
+        return "".join(self.reasoning_parts)
+
+    @property
+    def finish_reason(self) -> FinishReason | None:
+        """Why it ended; None while it has not."""
+        return None if self.last is None else self.last.finish_reason
+
+    def _add_tool_call(self, delta: ToolCallDelta) -> None:
+        if delta.id is not None:
+            self.tool_calls.append(ToolCall(delta.id, delta.name or ""))
+        self.tool_calls[delta.index].arguments_parts.append(delta.arguments)
+
+
+class Renderer(ABC):
+    """How an endpoint writes its answer; one object per request."""
+
+    @abstractmethod
+    def chunk(self, chunk: TextChunk) -> bytes | None:
+        """The server-sent events of a chunk; None where it has nothing to show yet."""
+
+    @abstractmethod
+    def end(self, usage: Usage) -> bytes:
+        """The events that end a stream which is complete."""
+
+    @abstractmethod
+    def failure(self, error: Mapping[str, Any]) -> bytes:
+        """The events that end a stream which breaks off; `error` is OpenAI's error object."""
+
+    @abstractmethod
+    def whole(self, choices: Sequence[Choice], usage: Usage) -> bytes:
+        """The answer in one piece."""
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationCall:
+    """An HTTP request that was understood: what to run, and how to answer.
+
+    Choice i of prompt p is number p * `num_choices` + i of the answer.
+    """
+
+    model: str
+    prompts: tuple[GenerationRequest, ...]
+    num_choices: int
+    stream: bool
+    renderer: Renderer
+
+
+def usage_of(last_chunks: Mapping[int, TextChunk], num_choices: int) -> Usage:
+    """Token counts from the last chunk of each choice; prompts are counted once."""
+    prompts = {index // num_choices: chunk for index, chunk in last_chunks.items()}.values()
+    num_prompt_tokens = sum(chunk.num_prompt_tokens for chunk in prompts)
+    num_completion_tokens = sum(chunk.num_completion_tokens for chunk in last_chunks.values())
+    return {
+        "prompt_tokens": num_prompt_tokens,
+        "completion_tokens": num_completion_tokens,
+        "total_tokens": num_prompt_tokens + num_completion_tokens,
+        "prompt_tokens_details": {
+            "cached_tokens": sum(chunk.num_cached_tokens for chunk in prompts)
+        },
+    }

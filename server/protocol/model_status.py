@@ -1,0 +1,38 @@
+"""The type of Model Server's answer to /v1/config, for /openapi.json."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, RootModel
+
+__all__ = ["ModelStatuses"]
+
+
+class VersionStatusCode(BaseModel):
+    """Model Server's words for whether a version works."""
+
+    error_code: Literal["OK", "FAILED_PRECONDITION"]
+    error_message: Literal["OK", "FAILED_PRECONDITION"]
+
+
+class VersionStatus(BaseModel):
+    """The state of a version of a model.
+
+    `reason` says why it cannot serve, or, where it can, why what changed could not be loaded.
+    `nodes` is what the nodes of its graph tell of themselves, by their names.
+    """
+
+    version: str
+    state: Literal["START", "LOADING", "AVAILABLE", "UNLOADING", "END"]
+    status: VersionStatusCode
+    reason: str | None = None
+    nodes: dict[str, dict[str, Any]] | None = None
+
+
+class ModelStatus(BaseModel):
+    """The versions of a model."""
+
+    model_version_status: list[VersionStatus]
+
+
+class ModelStatuses(RootModel[dict[str, ModelStatus]]):
+    """Every configured model by its name."""

@@ -1,0 +1,53 @@
+"""Log probabilities in the forms that OpenAI and vLLM have for them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from server.payloads import TokenLogprobs
+
+__all__ = ["describe_logprobs", "describe_prompt_logprobs", "finite_logprob"]
+
+# JSON has no infinity; this is what OpenAI sends for a token that could not be chosen.
+LOWEST_LOGPROB = -9999.0
+
+
+def finite_logprob(logprob: float | None) -> float | None:
+    """A log probability that JSON can hold; also for NaN."""
+    if logprob is None:
+        return None
+    return logprob if logprob > LOWEST_LOGPROB else LOWEST_LOGPROB
+
+
+def describe_logprobs(tokens: Sequence[TokenLogprobs]) -> list[dict[str, Any]]:
+    """OpenAI's newer form: an object for each token."""
+    return [
+        {
+            **_describe_token(token),
+            "top_logprobs": [_describe_token(likely) for likely in token.top],
+        }
+        for token in tokens
+    ]
+
+
+def describe_prompt_logprobs(
+    tokens: Sequence[TokenLogprobs], num_top: int
+) -> list[dict[str, Any] | None]:
+    """vLLM's form: by token id, for each token of the prompt; null for the first one."""
+    return [
+        None
+        if token.logprob is None
+        else {str(t.token_id): _describe_decoded(t) for t in (*token.top[:num_top], token)}
+        for token in tokens
+    ]
+
+
+def _describe_decoded(token: TokenLogprobs) -> dict[str, Any]:
+    return {"logprob": finite_logprob(token.logprob), "decoded_token": token.token}
+
+
+def _describe_token(token: TokenLogprobs) -> dict[str, Any]:
+    return {
+        "token": token.token,
+        "logprob": finite_logprob(token.logprob),
+        "bytes": list(token.token_bytes),
+    }
