@@ -1,8 +1,8 @@
-"""Gives PagedAttention what OpenVINO's transformation drops: ALiBi slopes and local windows.
+"""Sets what OpenVINO's PagedAttention transformation drops: ALiBi slopes and local windows.
 
 The transformation (SDPAToPagedAttention) replaces the attention mask of a model. It understands
-BLOOM's ALiBi and the sliding windows of transformers' usual masks; what else a mask holds is lost
-without an error, and the model would answer wrongly. Here config.json says what each layer needs.
+BLOOM's ALiBi and the sliding windows of transformers' usual masks. It drops all else without an
+error, and the model would answer wrongly. Here config.json says what each layer needs.
 """
 
 import math
@@ -28,7 +28,7 @@ KEY_CACHE, WINDOW, SLOPES = 3, 10, 11
 def complete_attention(model: ov.Model, config: Config) -> None:
     """Set ALiBi slopes and local windows that config.json asks for and the graph lacks.
 
-    Raises ModelLoadError for a model that asks for attention which cannot be had.
+    Raises ModelLoadError for a model whose attention is not possible here.
     """
     if config.get("is_encoder_decoder"):
         raise ModelLoadError(
@@ -80,7 +80,7 @@ def _asks_for_alibi(config: Config) -> bool:
 
 
 def _alibi_slopes(config: Config) -> npt.NDArray[np.float32] | None:
-    """f32[heads], as transformers computes them; None where nothing is to be set."""
+    """f32[heads], as transformers computes them; None for a model that needs none set."""
     if not _asks_for_alibi(config):
         return None
     match config.get("model_type"):

@@ -1,4 +1,4 @@
-"""All that differs for the engine between the CPU and another device, which is a GPU."""
+"""All that differs for the engine between the CPU and other devices, that is GPUs."""
 
 import logging
 from collections.abc import Mapping
@@ -45,7 +45,7 @@ class Device:
 
     can_be_tuned = False
     default_properties: ClassVar[Properties] = {}
-    """Given to the plugin where nothing else is stated."""
+    """Used unless plugin_config states another value."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -67,13 +67,13 @@ class Device:
         return next(i.block_shape[1] for i in kv_inputs if i.name.startswith("value_cache."))
 
     def free_bytes(self) -> int:
-        """Memory that a KV cache may take. Raises ModelLoadError where the device does not tell."""
+        """Memory that a KV cache may take. Raises ModelLoadError if it is unknown."""
         core = shared_core()
         try:
             return int(core.get_property(self.name, "GPU_DEVICE_TOTAL_MEM_SIZE"))
         except RuntimeError as error:
             raise ModelLoadError(
-                f"device {self.name!r} does not tell its memory, which sizes the KV cache; name "
+                f"device {self.name!r} does not report its memory, which sizes the KV cache; name "
                 f"one device of {', '.join(core.available_devices)}: {summary(error)}"
             ) from error
 

@@ -66,7 +66,7 @@ def load_model(
     try:
         return _load(models_path, find_device(device), plugin_config, lease)
     except BaseException:
-        # An error that somebody keeps would keep the lease as well, and with it an open file.
+        # A caller that keeps the error would keep this frame, and with it the lease and its file.
         if lease is not None:
             lease.close()
         raise
@@ -88,7 +88,7 @@ def _load(
         # The matrix product is int8 all the same; bf16 would round the logits to 8 bits.
         properties = {**properties, "INFERENCE_PRECISION_HINT": "f32"}
     head = _compile(core, parts.head, device, properties, models_path)
-    # Fails for a device that is several, such as AUTO.
+    # Fails for a device name that stands for several devices, such as AUTO.
     device.free_bytes()
     inputs = cache_inputs(layers)
     return LoadedModel(
@@ -115,7 +115,7 @@ def check_files(models_path: Path) -> None:
 
 
 def _lease_weights(models_path: Path) -> FileLease | None:
-    """A lease, which makes it safe to map the weights; None where the system gives none."""
+    """A lease, which makes it safe to map the weights; None where no lease is possible."""
     path = (models_path / MODEL_FILE).with_suffix(".bin")
     try:
         return FileLease(path)

@@ -1,4 +1,4 @@
-"""The logits of a step, of which as few as possible are read."""
+"""The logits of a step, read as little as possible."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ PART = 32
 """Tokens whose weights are summed together; the size of a tile is a multiple."""
 
 MAX_TILES = 256
-"""A row of which more tiles must be read is wide: it is read alone, other rows together."""
+"""A row is wide if more tiles of it must be read; wide rows are read alone, others together."""
 
 MAX_ROWS = 32
 """The most rows that are read together."""

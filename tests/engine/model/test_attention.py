@@ -1,4 +1,4 @@
-"""Models that ask for attention which the engine cannot give are refused by name."""
+"""Models whose attention is not possible here are refused by name."""
 
 import json
 import shutil
@@ -45,6 +45,6 @@ def test_the_decoder_of_an_encoder(folder: Path) -> None:
         load_model(folder, "CPU", F32)
 
 
-def test_other_position_embeddings_are_not_asked_about(folder: Path) -> None:
+def test_models_without_alibi_are_loaded_unchanged(folder: Path) -> None:
     change_config(folder, alibi=False, position_embedding_type="absolute", attn_config={})
     load_model(folder, "CPU", F32)

@@ -93,7 +93,7 @@ def test_an_unknown_device(model_f32: Path) -> None:
 
 @pytest.mark.parametrize("device", ["AUTO", "AUTO:CPU", "HETERO:CPU"])
 def test_a_device_that_stands_for_several_is_refused(model_f32: Path, device: str) -> None:
-    assert f"device '{device}' does not tell its memory" in refusal(model_f32, device)
+    assert f"device '{device}' does not report its memory" in refusal(model_f32, device)
 
 
 def test_an_unknown_property(model_f32: Path) -> None:

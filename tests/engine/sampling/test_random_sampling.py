@@ -150,7 +150,7 @@ def test_a_row_with_nan_gives_no_token(fields: dict[str, Any]) -> None:
 
 
 def wide_row(vocab_size: int, seed: int) -> Array:
-    """Logits of which top_p keeps more tokens than the first tiles hold."""
+    """Logits for which top_p keeps more tokens than the first tiles hold."""
     row = np.random.default_rng(seed).normal(0, 0.3, vocab_size).astype(np.float32)
     row[7::1000] += 2
     return row
