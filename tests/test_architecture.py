@@ -145,6 +145,7 @@ FILE_LAYERS: dict[str, set[str]] = {
     "server.engine.sequence": {
         "server.engine.prompt_logprobs",
         "server.engine.token_constraint",
+        "server.errors",
         "server.payloads",
     },
     "server.engine.engine": {"server.engine", "server.errors", "server.payloads"},

@@ -15,7 +15,8 @@ class GrammarConstraint:
     """One answer on its way through a grammar; a TokenConstraint for the engine.
 
     `vocab_size` is the number of tokens of the model, `field` what errors are about. Raises
-    InvalidRequestError for a grammar that nothing satisfies, and where it becomes too complex.
+    InvalidRequestError for a grammar that nothing satisfies; `forbidden_tokens` raises it where the
+    answer becomes too complex.
     """
 
     __slots__ = ("_field", "_mask", "_matcher", "_vocab_size")
@@ -24,17 +25,19 @@ class GrammarConstraint:
         self._matcher = matcher
         self._vocab_size = vocab_size
         self._field = field
-        self._mask = self._compute_mask()
+        self._mask: npt.NDArray[np.uint8] | None = self._compute_mask()
 
     def forbidden_tokens(self) -> npt.NDArray[np.bool_]:
         """bool[vocabulary]: what must not come next."""
+        if self._mask is None:
+            self._mask = self._compute_mask()
         bits = np.unpackbits(~self._mask, count=self._vocab_size, bitorder="little")
         return bits.view(np.bool_)
 
     def accept(self, token_id: int) -> None:
         """Move on by a token."""
         self._matcher.consume_token(token_id)
-        self._mask = self._compute_mask()
+        self._mask = None
 
     def fork(self) -> Self:
         """A copy that goes on independently."""

@@ -16,12 +16,9 @@ from server.engine.model.model_loader import LoadedModel
 from server.engine.model.model_runner import ModelRunner
 from server.engine.model.tuning.tuned_model import TunedModel
 from server.engine.model.warm_up import warm_up
-from server.engine.requests.beam_searches import BeamSearches
 from server.engine.requests.limits import RequestLimits
 from server.engine.requests.outputs import SequenceOutput
-from server.engine.requests.sampled_choices import SampledChoices
-from server.engine.sampling.logprobs import gather_prompt_logprobs
-from server.engine.sampling.sampler import sample
+from server.engine.requests.request_tracker import RequestTracker
 from server.engine.scheduling.latency_target import LatencyTarget
 from server.engine.scheduling.scheduled_step import ScheduledStep
 from server.engine.scheduling.scheduler import Scheduler
@@ -29,11 +26,7 @@ from server.engine.scheduling.step_costs import StepCosts
 from server.engine.sequence import EngineRequest, Sequence
 from server.engine.stats import EngineStats
 from server.engine.token_constraint import TokenConstraint
-from server.errors import (
-    GenerationError,
-    InvalidRequestError,
-    ModelNotReadyError,
-)
+from server.errors import GenerationError, InvalidRequestError, ModelNotReadyError
 from server.payloads import SamplingParams
 
 logger = logging.getLogger(__name__)
@@ -60,8 +53,7 @@ class LLMEngine:
         self.failure: str | None = None
         self._request_ids = count()
         self._arrivals = count()
-        self._choices = SampledChoices(self.stats)
-        self._searches = BeamSearches(self.stats)
+        self._requests = RequestTracker(self.stats)
         self._failures_in_a_row = 0
         self._model = TunedModel(config, self.info.max_model_len)
         config.report_progress("compiling the model", 0.5)
@@ -71,6 +63,7 @@ class LLMEngine:
         self._use(model)
 
     def _use(self, model: LoadedModel) -> None:
+        """Make the cache, the runner and the scheduler for a model, and run its first steps."""
         config = self.config
         self.kv = KVCacheManager(self.num_blocks, model.block_size, config.enable_prefix_caching)
         self.runner = ModelRunner(
@@ -90,9 +83,17 @@ class LLMEngine:
             self.stats,
             LatencyTarget(self._costs, config.target_s),
         )
+        try:
+            self._warm_up(model)
+        except BaseException:
+            self.runner.close()
+            raise
+
+    def _warm_up(self, model: LoadedModel) -> None:
+        config = self.config
         warm_up(self.runner, self._costs, config)
         if model.weights_lease is not None:
-            # What runs has the weights in a form of its own.
+            # The device runs on copies of its own.
             model.weights_lease.forget_pages()
         model.device.after_warm_up()
         self._model.keep_tuning()
@@ -156,27 +157,20 @@ class LLMEngine:
         """Queue a request of make_request; raises ModelNotReadyError once the engine has failed."""
         if self.failure is not None:
             raise ModelNotReadyError(self.failure)
-        arrival = next(self._arrivals)
-        if request.params.num_beams > 1:
-            sequence = self._searches.add(request, arrival)
-        else:
-            sequence = self._choices.add(request, arrival)
+        sequence = self._requests.add(request, next(self._arrivals))
         self.stats.prompt_tokens += sequence.num_prompt_tokens
         self.scheduler.add(sequence)
 
     def has_request(self, request_id: int) -> bool:
         """Whether any choice of a request is unfinished."""
-        return request_id in self._choices or request_id in self._searches
+        return request_id in self._requests
 
     def abort(self, request_id: int, index: int | None = None) -> None:
-        """Stop one choice of a request, or all; nothing happens to one that is over already.
+        """Stop one choice of a request, or all; harmless where it is over.
 
-        A beam search has no choices before its end, so that it can only be stopped as a whole.
+        A beam search has no choices before its end: it can only be stopped as a whole.
         """
-        if index is None and request_id in self._searches:
-            self._searches.end(request_id, self.scheduler)
-        if request_id in self._choices:
-            self._choices.end(request_id, self.scheduler, index)
+        self._requests.abort(request_id, self.scheduler, index)
 
     def step(self, on_infer: Callable[[], None] | None = None) -> list[SequenceOutput]:
         """Move the running requests on by one step; returns what is new.
@@ -188,21 +182,16 @@ class LLMEngine:
         scheduled = perf_counter()
         context = step.context
         try:
-            output = self.runner.run(step, partial(self._work_ahead, step, on_infer))
+            output = self.runner.run(step, partial(self._overlap, step, on_infer))
             inferred = perf_counter()
-            for gathered, logits in output.prompt_logits:
-                gather_prompt_logprobs(gathered, logits)
-            sequences, rows = self._choices.fork(output.sequences)
-            sampled = sample(output.logits, sequences, rows)
-            candidates = self._searches.find_candidates(output)
+            chosen = self._requests.choose(output)
         except Exception as error:
             logger.exception("a step of %d sequences failed", len(step.sequences))
             return self._fail(step, error)
         self.stats.sample_s += perf_counter() - inferred
         self._failures_in_a_row = 0
         self._costs.observe(step.num_tokens, context, inferred - scheduled)
-        outputs = self._choices.advance(sequences, sampled, self.scheduler)
-        outputs += self._searches.advance(candidates, self.scheduler)
+        outputs = self._requests.advance(chosen, self.scheduler)
         self.stats.num_steps += 1
         self.stats.tokens += step.num_tokens
         self.stats.schedule_s += scheduled - started
@@ -213,15 +202,16 @@ class LLMEngine:
         """Free the model and the cache; requests must be over."""
         self.runner.close()
 
-    def _work_ahead(self, step: ScheduledStep, on_infer: Callable[[], None] | None) -> None:
-        """Do, while the device computes a step, what need not wait for its outcome.
+    def _overlap(self, step: ScheduledStep, on_infer: Callable[[], None] | None) -> None:
+        """Do what needs no logits while the device computes a step.
 
-        Should the step fail, its sequences end and nothing is found in their blocks any more.
+        Should the step fail, its sequences end, and their blocks leave the prefix cache.
         """
         self._note_computed(step)
-        following = self.scheduler.look_ahead(step)
-        if following is not None:
-            self.runner.prepare(following)
+        self._requests.compute_masks(step)
+        next_step = self.scheduler.look_ahead(step)
+        if next_step is not None:
+            self.runner.prepare(next_step)
         if on_infer is not None:
             on_infer()
 
@@ -235,26 +225,15 @@ class LLMEngine:
         self.stats.failed_steps += 1
         self._failures_in_a_row += 1
         failed = {sequence.request.request_id for sequence in step.sequences}
-        outputs = self._fail_requests(failed, f"the engine failed in this step: {error}")
+        reason = f"the engine failed in this step: {error}"
+        outputs = self._requests.fail(failed, reason, self.scheduler)
         try:
             self._recover(error)
         except Exception as second:
             logger.exception("the engine could not recover")
             self.failure = f"the engine failed and could not recover: {second}"
-            unfinished = self._choices.request_ids | self._searches.request_ids
-            outputs += self._fail_requests(unfinished, self.failure)
-        return outputs
-
-    def _fail_requests(self, request_ids: set[int], reason: str) -> list[SequenceOutput]:
-        outputs = []
-        for request_id in request_ids:
-            if request_id in self._searches:
-                outputs += self._searches.fail(request_id, reason, self.scheduler)
-                continue
-            outputs += [
-                SequenceOutput(request_id, sequence.index, error=GenerationError(reason))
-                for sequence in self._choices.end(request_id, self.scheduler)
-            ]
+            unfinished = self._requests.request_ids
+            outputs += self._requests.fail(unfinished, self.failure, self.scheduler)
         return outputs
 
     def _recover(self, error: Exception) -> None:
@@ -264,7 +243,7 @@ class LLMEngine:
         if self._failures_in_a_row == 1:
             self.runner.reset()
             return
-        waiting = self._choices.collapse(self.scheduler) + self._searches.collapse(self.scheduler)
+        waiting = self._requests.collapse(self.scheduler)
         self._reload()
         for sequence in waiting:
             self.scheduler.add(sequence)
@@ -280,12 +259,16 @@ class LLMEngine:
 
         All requests must be over. On return `failure` is None and the engine takes requests again.
         """
-        self._choices.clear()
-        self._searches.clear()
+        self._requests.clear()
         self._reload()
         probe = Sequence(self.make_request([0], SamplingParams(max_tokens=1)))
         self.scheduler.add(probe)
-        self.runner.run(self.scheduler.schedule())
-        self.scheduler.remove(probe)
+        try:
+            self.runner.run(self.scheduler.schedule())
+        except BaseException:
+            self.runner.close()
+            raise
+        finally:
+            self.scheduler.remove(probe)
         self._failures_in_a_row = 0
         self.failure = None

@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from server.engine.prompt_logprobs import PromptLogprobs
 from server.engine.token_constraint import TokenConstraint
-from server.payloads import FinishReason, SamplingParams
+from server.errors import RequestError
+from server.payloads import SamplingParams
 
 ROOT_PREFIX = 0
 """The identity of the empty prefix; the block pool numbers longer ones."""
@@ -115,6 +116,8 @@ class Sequence:
     tokens reach `num_tokens` gets one more token by sampling. The first sequence of a request reads
     the prompt for all its choices; the `num_pending_forks` others split off at the first token.
     The sequences of a beam search have a `group`; which choices they are is known at its end.
+    `mask` is what the constraint forbids as the next token, computed in the step that leads to it;
+    `error` is why that failed.
     """
 
     __slots__ = (
@@ -122,11 +125,12 @@ class Sequence:
         "arrival",
         "block_table",
         "constraint",
-        "finish_reason",
+        "error",
         "group",
         "has_shared_tail",
         "has_started",
         "index",
+        "mask",
         "num_computed_tokens",
         "num_pending_forks",
         "num_prompt_tokens",
@@ -153,10 +157,11 @@ class Sequence:
         self.has_started = False
         self.prefix = ROOT_PREFIX
         self.status = SequenceStatus.WAITING
-        self.finish_reason: FinishReason | None = None
         self._rng: np.random.Generator | None = None
         self.penalty_counts: PenaltyCounts | None = None
         self.constraint = None if request.constraint is None else request.constraint.fork()
+        self.mask: npt.NDArray[np.bool_] | None = None
+        self.error: RequestError | None = None
 
     @property
     def num_tokens(self) -> int:

@@ -1,4 +1,4 @@
-"""What decides, from outside of the engine, which tokens an answer may consist of."""
+"""What a grammar must offer so that the engine can keep an answer to it."""
 
 from typing import Protocol, Self
 
@@ -13,10 +13,14 @@ class TokenConstraint(Protocol):
     """
 
     def forbidden_tokens(self) -> npt.NDArray[np.bool_]:
-        """bool[vocabulary]: what must not come next; at least one token is not forbidden."""
+        """bool[vocabulary]: what must not come next; at least one token is not forbidden.
+
+        The engine calls it while the device computes. Raises InvalidRequestError where the form
+        is too complex.
+        """
 
     def accept(self, token_id: int) -> None:
-        """Move on by a token. Raises InvalidRequestError where the form is too complex for that."""
+        """Move on by a token; cheap, as the device waits meanwhile."""
 
     def fork(self) -> Self:
         """A copy that goes on independently."""

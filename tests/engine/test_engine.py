@@ -203,7 +203,7 @@ def test_running_out_of_blocks_keeps_every_block_accounted_for(
     start(engine, prompts[8:16], params(40, n=2))
     while engine.has_work:
         engine.step()
-        sequences = engine._choices.sequences
+        sequences = engine._requests.sequences
         assert all(s.status is not SequenceStatus.FINISHED for s in sequences)
         check_blocks(engine.kv, sequences)
     assert engine.stats.preemptions > 0

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from support.engine_helpers import run_to_end, start, tokens_of, values_of
 
-from server.engine import engine as engine_module
 from server.engine.engine import LLMEngine
 from server.engine.model.model_runner import ModelRunner
 from server.engine.model.tuning import tuned_model
+from server.engine.requests import request_tracker
 from server.engine.requests.outputs import SequenceOutput
 from server.engine.sequence import EngineRequest
 from server.errors import GenerationError, ModelLoadError, ModelNotReadyError
+from server.host.memory import RESERVATIONS
 from server.payloads import SamplingParams
 
 MakeEngine = Callable[..., LLMEngine]
@@ -33,12 +34,12 @@ class Fault:
         self.when = BEFORE
         real = ModelRunner.run
 
-        def run(runner: ModelRunner, step: Any, beside: Any = None) -> Any:
+        def run(runner: ModelRunner, step: Any, overlapped: Any = None) -> Any:
             fails = self.num_left > 0
             self.num_left -= fails
             if fails and self.when is BEFORE:
                 raise RuntimeError("a fault in the test")
-            result = real(runner, step, beside)
+            result = real(runner, step, overlapped)
             if fails:
                 raise RuntimeError("a fault in the test")
             return result
@@ -165,11 +166,63 @@ def test_a_model_that_cannot_be_loaded_again_ends_it(
     assert not engine.has_work
 
 
-def test_a_fault_of_the_sampler_is_a_fault_of_the_step(
+@pytest.fixture
+def broken_warm_up(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
+    """Lets the first steps of a loaded model fail, or not."""
+    real = ModelRunner.warm_up
+
+    def fail(runner: ModelRunner, num_tokens: int) -> float:
+        raise RuntimeError("a fault in the test")
+
+    return lambda fails: monkeypatch.setattr(ModelRunner, "warm_up", fail if fails else real)
+
+
+def test_a_load_that_fails_in_its_first_steps_gives_its_memory_back(
+    make_engine: MakeEngine, broken_warm_up: Callable[[bool], None]
+) -> None:
+    reserved = RESERVATIONS.total_bytes
+    broken_warm_up(True)
+    for _ in range(2):
+        with pytest.raises(ModelLoadError, match="a fault in the test"):
+            make_engine()
+        assert RESERVATIONS.total_bytes == reserved
+
+
+def test_a_failed_engine_holds_no_memory_until_it_is_revived(
+    make_engine: MakeEngine,
+    prompts: Prompts,
+    greedy: Prompts,
+    fault: Fault,
+    broken_warm_up: Callable[[bool], None],
+) -> None:
+    reserved = RESERVATIONS.total_bytes
+    engine = make_engine()
+    reserved_loaded = RESERVATIONS.total_bytes
+    start(engine, prompts[3:4], GREEDY)
+    fault.num_left = 1
+    engine.step()
+    start(engine, prompts[3:4], GREEDY)
+    fault.num_left = 1
+    broken_warm_up(True)
+    engine.step()
+    assert engine.failure is not None
+    assert RESERVATIONS.total_bytes == reserved
+    broken_warm_up(False)
+    fault.num_left = 1
+    with pytest.raises(RuntimeError, match="a fault in the test"):
+        engine.revive()
+    assert RESERVATIONS.total_bytes == reserved
+    engine.revive()
+    assert RESERVATIONS.total_bytes == reserved_loaded
+    (request,) = start(engine, prompts[3:4], GREEDY)
+    assert tokens_of(run_to_end(engine), request) == greedy[3][:16]
+
+
+def test_a_fault_of_the_sampler_fails_the_step(
     make_engine: MakeEngine, prompts: Prompts, greedy: Prompts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = make_engine(max_num_seqs=3)
-    real = engine_module.sample
+    real = request_tracker.sample
     calls: list[int] = []
 
     def sample(*arguments: Any) -> Any:
@@ -178,7 +231,7 @@ def test_a_fault_of_the_sampler_is_a_fault_of_the_step(
             raise ValueError("a fault in the test")
         return real(*arguments)
 
-    monkeypatch.setattr(engine_module, "sample", sample)
+    monkeypatch.setattr(request_tracker, "sample", sample)
     forking = SamplingParams(temperature=0.0, max_tokens=16, n=3)
     (victim,) = start(engine, [prompts[10]], forking)
     (other,) = start(engine, [prompts[11]], GREEDY)
@@ -198,8 +251,8 @@ def test_bad_logits_fail_their_own_request(
     engine = make_engine()
     real = ModelRunner.run
 
-    def run(runner: ModelRunner, step: Any, beside: Any = None) -> Any:
-        output = real(runner, step, beside)
+    def run(runner: ModelRunner, step: Any, overlapped: Any = None) -> Any:
+        output = real(runner, step, overlapped)
         for row, sequence in enumerate(output.sequences):
             if sequence.request is victim and sequence.num_generated_tokens == 3:
                 values_of(output.logits, row)[:] = bad
@@ -222,8 +275,8 @@ def test_blocks_that_gave_bad_logits_are_not_used_again(
     bad_one = replace(params, max_tokens=40)
     real = ModelRunner.run
 
-    def run(runner: ModelRunner, step: Any, beside: Any = None) -> Any:
-        output = real(runner, step, beside)
+    def run(runner: ModelRunner, step: Any, overlapped: Any = None) -> Any:
+        output = real(runner, step, overlapped)
         for row, sequence in enumerate(output.sequences):
             if sequence.request is victim and sequence.num_tokens > 100:
                 values_of(output.logits, row)[:] = np.nan
@@ -310,8 +363,8 @@ def test_bad_logits_of_one_beam_fail_its_own_request(
     engine = make_engine()
     real = ModelRunner.run
 
-    def run(runner: ModelRunner, step: Any, beside: Any = None) -> Any:
-        output = real(runner, step, beside)
+    def run(runner: ModelRunner, step: Any, overlapped: Any = None) -> Any:
+        output = real(runner, step, overlapped)
         for row, sequence in enumerate(output.sequences):
             if sequence.request is victim and sequence.num_generated_tokens == 3:
                 values_of(output.logits, row)[:] = np.nan

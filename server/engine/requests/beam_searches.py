@@ -1,4 +1,4 @@
-"""The beam searches of an engine: which there are, and what a step means for them."""
+"""The unfinished beam searches, and what a step brings for them."""
 
 from server.engine.model.model_runner import StepOutput
 from server.engine.requests.beam_candidates import Candidates
@@ -24,7 +24,7 @@ class BeamSearches:
 
     @property
     def request_ids(self) -> set[int]:
-        """The requests that search."""
+        """The requests that have unfinished searches."""
         return set(self._searches)
 
     @property
@@ -50,10 +50,8 @@ class BeamSearches:
         """End a search with an error."""
         return _errors(self.end(request_id, scheduler).request, reason)
 
-    def collapse(self, scheduler: Scheduler) -> list[Sequence]:
-        """Take all searches from a scheduler; returns what the next one is given of them."""
-        for sequence in self.sequences:
-            scheduler.remove(sequence)
+    def collapsed(self) -> list[Sequence]:
+        """What to schedule of the searches after a scheduler has forgotten `sequences`."""
         return [search.collapse() for search in self._searches.values()]
 
     def clear(self) -> None:

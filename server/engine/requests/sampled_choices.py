@@ -1,4 +1,4 @@
-"""The requests of an engine whose tokens are sampled: which there are, and what a step brings."""
+"""The unfinished requests whose tokens are sampled, and what a step brings for them."""
 
 from collections.abc import Sequence as Rows
 
@@ -12,7 +12,7 @@ from server.payloads import FinishReason
 
 
 class SampledChoices:
-    """Unfinished choices by the number of their request and their own."""
+    """Unfinished choices, by the number of their request and their own index."""
 
     def __init__(self, stats: EngineStats) -> None:
         self._stats = stats
@@ -28,7 +28,7 @@ class SampledChoices:
 
     @property
     def sequences(self) -> list[Sequence]:
-        """All unfinished choices; those of a prompt that is not read yet are one."""
+        """All unfinished choices; one for each prompt that is not read yet."""
         return [sequence for choices in self._choices.values() for sequence in choices.values()]
 
     def add(self, request: EngineRequest, arrival: int) -> Sequence:
@@ -47,21 +47,35 @@ class SampledChoices:
             self._finish(sequence, scheduler)
         return ended
 
-    def collapse(self, scheduler: Scheduler) -> list[Sequence]:
-        """Take all choices from a scheduler; returns what the next one is given of them."""
-        for sequence in self.sequences:
-            scheduler.remove(sequence)
-        return self.sequences
+    def fail(self, request_id: int, reason: str, scheduler: Scheduler) -> list[SequenceOutput]:
+        """End a request with an error for each of its choices."""
+        return [
+            SequenceOutput(request_id, sequence.index, error=GenerationError(reason))
+            for sequence in self.end(request_id, scheduler)
+        ]
 
     def clear(self) -> None:
         """Forget all choices, because the scheduler and the blocks are gone."""
         self._choices.clear()
 
-    def fork(self, computed: list[Sequence]) -> tuple[list[Sequence], Rows[int] | None]:
-        """What to sample for: of the computed sequences those of here, and their further choices.
+    def compute_masks(self, sequences: Rows[Sequence]) -> None:
+        """Compute the masks of those that are complete after this step, before logits are there.
 
-        Returns the sequences with the rows of their logits, None where these are one to one. The
-        further choices begin where a prompt is done; all read the same logits.
+        An error ends only its own sequence, when the others move on.
+        """
+        for sequence in sequences:
+            if sequence.constraint is None or sequence.num_uncomputed_tokens > 0:
+                continue
+            try:
+                sequence.mask = sequence.constraint.forbidden_tokens()
+            except RequestError as error:
+                sequence.error = error
+
+    def fork(self, computed: list[Sequence]) -> tuple[list[Sequence], Rows[int] | None]:
+        """The sequences to sample for, with their further choices, which begin where a prompt ends.
+
+        Returns the sequences and the rows of their logits, None where these are one to one. Beams
+        are left out. All choices of a prompt read the same row.
         """
         if not any(s.num_pending_forks or s.group for s in computed):
             return computed, None
@@ -74,13 +88,15 @@ class SampledChoices:
                 Sequence(parent.request, index, parent.arrival)
                 for index in range(1, parent.num_pending_forks + 1)
             ]
+            for child in children:
+                child.mask, child.error = parent.mask, parent.error
             parent.num_pending_forks = 0
             sequences += [parent, *children]
             rows += [row] * (1 + len(children))
         return sequences, rows
 
     def advance(
-        self, sequences: list[Sequence], sampled: list[SampledToken], scheduler: Scheduler
+        self, sequences: Rows[Sequence], sampled: Rows[SampledToken], scheduler: Scheduler
     ) -> list[SequenceOutput]:
         """Give each sequence of `fork` its token; what is complete ends."""
         self._adopt_forks(sequences, scheduler)
@@ -89,7 +105,7 @@ class SampledChoices:
             for sequence, token in zip(sequences, sampled, strict=True)
         ]
 
-    def _adopt_forks(self, sequences: list[Sequence], scheduler: Scheduler) -> None:
+    def _adopt_forks(self, sequences: Rows[Sequence], scheduler: Scheduler) -> None:
         for sequence in sequences:
             choices = self._choices[sequence.request.request_id]
             if sequence.index not in choices:
@@ -99,6 +115,8 @@ class SampledChoices:
     def _advance(
         self, sequence: Sequence, sampled: SampledToken, scheduler: Scheduler
     ) -> SequenceOutput:
+        if sequence.error is not None:
+            return self._fail(sequence, sequence.error, scheduler)
         if sampled.token_id is None:
             scheduler.discard(sequence)
             return self._fail(sequence, GenerationError(BAD_LOGITS), scheduler)
@@ -112,10 +130,8 @@ class SampledChoices:
         if reason is not None:
             self._finish(sequence, scheduler)
         elif sequence.constraint is not None and token is not None:
-            try:
-                sequence.constraint.accept(token)
-            except RequestError as error:
-                return self._fail(sequence, error, scheduler)
+            sequence.constraint.accept(token)
+            sequence.mask = None
         return SequenceOutput(
             request.request_id,
             sequence.index,

@@ -40,8 +40,8 @@ def processed_tokens(sequence: Sequence) -> Ints:
 def apply_processors(row: Floats, sequence: Sequence) -> None:
     """Apply constraint, min_tokens, logit_bias and penalties to a row of logits, in place."""
     request = sequence.request
-    if sequence.constraint is not None:
-        np.copyto(row, -np.inf, where=sequence.constraint.forbidden_tokens())
+    if sequence.mask is not None:
+        np.copyto(row, -np.inf, where=sequence.mask)
     if _has_min_tokens_left(sequence):
         _exclude_ends(row, list(request.end_token_ids))
     if request.params.logit_bias:

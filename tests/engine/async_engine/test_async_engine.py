@@ -280,13 +280,13 @@ async def test_tokens_are_handed_over_while_the_next_step_is_computed(
 
         return noting
 
-    def compute(request: ov.InferRequest, beside: Callable[[], None]) -> None:
+    def compute(request: ov.InferRequest, overlapped: Callable[[], None]) -> None:
         events.append("begin")
-        infer_beside(request, beside)
+        infer_overlapped(request, overlapped)
         events.append("end")
 
     engine = make_engine()
-    infer_beside = model_runner._infer_overlapped
+    infer_overlapped = model_runner._infer_overlapped
     hand_over = AsyncLLMEngine._hand_over
     monkeypatch.setattr(AsyncLLMEngine, "_hand_over", note("hand over", hand_over))
     monkeypatch.setattr(model_runner, "_infer_overlapped", compute)

@@ -85,11 +85,11 @@ async def test_a_failed_step_reaches_its_readers_only(
     real = ModelRunner.run
     steps: list[int] = []
 
-    def run(runner: ModelRunner, step: Any, beside: Any = None) -> Any:
+    def run(runner: ModelRunner, step: Any, overlapped: Any = None) -> Any:
         steps.append(1)
         if len(steps) == 3:
             raise RuntimeError("a fault in the test")
-        return real(runner, step, beside)
+        return real(runner, step, overlapped)
 
     monkeypatch.setattr(ModelRunner, "run", run)
     engine = make_engine(max_num_seqs=1)

@@ -46,8 +46,7 @@ def answers_of(outputs: list[SequenceOutput], requests: list[EngineRequest]) -> 
 
 
 def check_all_blocks(engine: LLMEngine) -> None:
-    plain = engine._choices.sequences
-    check_blocks(engine.kv, plain + engine._searches.sequences)
+    check_blocks(engine.kv, engine._requests.sequences)
 
 
 @pytest.mark.parametrize(

@@ -196,7 +196,7 @@ def test_aborted_in_mid_flight_requests_leave_nothing(
         outputs += [*engine.step(), *engine.step()]
         engine.abort(victim.request_id)
         engine.abort(victim.request_id)
-        sequences = engine._choices.sequences
+        sequences = engine._requests.sequences
         check_blocks(engine.kv, sequences)
         assert not engine.has_request(victim.request_id)
     outputs += run_to_end(engine)

@@ -14,6 +14,7 @@ from support.guiding import compile_schema
 from calculators.guided import GrammarConstraint
 from calculators.text.byte_table import ByteTable, load_byte_table
 from server.engine.engine import LLMEngine
+from server.engine.model import model_runner
 from server.engine.requests.outputs import SequenceOutput
 from server.engine.sequence import EngineRequest
 from server.errors import InvalidRequestError
@@ -219,32 +220,32 @@ def test_min_tokens_is_ignored_once_the_answer_is_complete(
 
 def test_a_beam_search_cannot_be_constrained(make_engine: MakeEngine) -> None:
     with pytest.raises(InvalidRequestError, match="num_beams is 2; an answer that must follow"):
-        make_engine().make_request([1], params(num_beams=2), constraint=Fragile())
+        make_engine().make_request([1], params(num_beams=2), constraint=Fragile(2))
 
 
 class Fragile:
-    """Allows everything, and fails as too complex after two tokens."""
+    """Allows everything, and is too complex after some tokens."""
 
-    def __init__(self) -> None:
-        self.num_tokens = 0
+    def __init__(self, num_left: int) -> None:
+        self.num_left = num_left
 
     def forbidden_tokens(self) -> npt.NDArray[np.bool_]:
+        if self.num_left == 0:
+            raise InvalidRequestError("it is too complex")
         return np.zeros(VOCAB_SIZE, np.bool_)
 
     def accept(self, token_id: int) -> None:
-        self.num_tokens += 1
-        if self.num_tokens == 2:
-            raise InvalidRequestError("it is too complex")
+        self.num_left -= 1
 
     def fork(self) -> "Fragile":
-        return Fragile()
+        return Fragile(self.num_left)
 
 
 def test_a_constraint_that_becomes_too_complex_fails_only_its_request(
     make_engine: MakeEngine, prompts: Prompts, greedy: Prompts
 ) -> None:
     engine = make_engine()
-    (bad,) = start(engine, [prompts[9]], params(ignore_eos=True), constraint=Fragile())
+    (bad,) = start(engine, [prompts[9]], params(ignore_eos=True), constraint=Fragile(2))
     (good,) = start(engine, [prompts[10]], params(30, ignore_eos=True))
     outputs = run_to_end(engine)
     errors = [output for output in outputs if output.error is not None]
@@ -264,8 +265,57 @@ def test_a_failed_step_fails_its_own_requests_only(
     first, second = start(engine, prompts[9:11], params(), constraint=constraint)
     engine.step()
     with monkeypatch.context() as patch:
-        patch.setattr("server.engine.engine.sample", None)
+        patch.setattr("server.engine.requests.request_tracker.sample", None)
         (failed,) = engine.step()
     assert failed.request_id == first.request_id
     outputs = run_to_end(engine)
     answer_of(table, outputs, second)
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_a_constraint_that_is_too_complex_at_once_fails_every_choice(
+    make_engine: MakeEngine, prompts: Prompts, n: int
+) -> None:
+    engine = make_engine()
+    start(engine, [prompts[9]], params(n=n), constraint=Fragile(0))
+    outputs = run_to_end(engine)
+    assert [(o.index, str(o.error)) for o in outputs] == [
+        (i, "it is too complex") for i in range(n)
+    ]
+    assert engine.stats.failed_steps == 0
+
+
+@pytest.mark.parametrize("fields", [{}, {"max_num_batched_tokens": 16}], ids=str)
+def test_masks_are_computed_while_the_device_computes(
+    make_engine: MakeEngine,
+    table: ByteTable,
+    constraint: GrammarConstraint,
+    prompts: Prompts,
+    monkeypatch: pytest.MonkeyPatch,
+    fields: dict[str, int],
+) -> None:
+    engine = make_engine(**fields)
+    requests = start(engine, prompts[12:15], params(n=2, seed=1), constraint=constraint)
+    is_inferring = False
+    were_inferring: list[bool] = []
+    infer, compute = model_runner._infer_overlapped, GrammarConstraint._compute_mask
+
+    def noting_infer(*arguments: Any) -> None:
+        nonlocal is_inferring
+        is_inferring = True
+        infer(*arguments)
+        is_inferring = False
+
+    def noting_compute(of: GrammarConstraint) -> npt.NDArray[np.uint8]:
+        were_inferring.append(is_inferring)
+        return compute(of)
+
+    monkeypatch.setattr(model_runner, "_infer_overlapped", noting_infer)
+    monkeypatch.setattr(GrammarConstraint, "_compute_mask", noting_compute)
+    outputs = run_to_end(engine)
+    for request in requests:
+        for index in range(2):
+            answer_of(table, outputs, request, index)
+    # The mask of a first token was computed when the grammar was compiled.
+    num_tokens = sum(len(output.token_ids) for output in outputs)
+    assert were_inferring == [True] * (num_tokens - 6)
