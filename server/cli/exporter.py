@@ -20,7 +20,8 @@ def run_exporter(task: str, arguments: Sequence[str]) -> None:
 
     A signal ends the exporter, which removes what it has begun, and then this process.
     """
-    command = [sys.executable, "-m", "export_models.export_model", task, *arguments]
+    # -P: a server.py in the current folder must not be taken for this package.
+    command = [sys.executable, "-P", "-m", "export_models.export_model", task, *arguments]
     with _noted_signals() as received:
         # Standard output is for the line that says where the server is.
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sys.stderr)

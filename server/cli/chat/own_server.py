@@ -22,7 +22,8 @@ def own_server(model: Path) -> Iterator[str]:
     """Serve the folder on a free port of this machine; gives the URL. Raises ChatError."""
     flags = ["--rest_port", "0", "--log_level", "WARNING", "--drain_timeout_s", "0"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "server", str(model), *flags],
+        # -P: a server.py in the current folder must not be taken for this package.
+        [sys.executable, "-P", "-m", "server", str(model), *flags],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         text=True,
