@@ -60,7 +60,7 @@ class OutputParserCalculator(Calculator[OutputParserCalculatorOptions]):
             _read_template(cc.side_packet(TOKENIZER).models_path),
         )
         cc.set_side_packet(OUTPUT_FORMAT, self._format)
-        logger.info("Node %r: %s", cc.node_name, self._format)
+        logger.debug("Node %r: %s", cc.node_name, self._format)
 
     async def process(self, cc: ProcessContext) -> None:
         """Parse every choice of one request."""

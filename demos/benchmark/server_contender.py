@@ -82,6 +82,8 @@ class ServerContender:
             [
                 *(sys.executable, "-m", "server", "--config_path", str(config_path)),
                 *("--rest_bind_address", "127.0.0.1", "--rest_port", str(port)),
+                # The engine says what it counted at DEBUG.
+                *("--log_level", "DEBUG", "--access_log", "off"),
                 *self.flags,
             ],
             {"PYTHONPATH": str(REPOSITORY)},

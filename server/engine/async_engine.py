@@ -231,7 +231,7 @@ class AsyncLLMEngine:
             action()
         self._fail_all(ModelNotReadyError("the model was unloaded"))
         self.engine.close()
-        logger.info("engine stats: %s", json.dumps(self.engine.stats.as_dict()))
+        logger.debug("engine stats: %s", json.dumps(self.engine.stats.as_dict()))
 
     def _post(self, action: Callable[[], None]) -> bool:
         """Let the engine's thread do something before its next step; False when it is closing."""

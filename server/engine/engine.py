@@ -1,6 +1,5 @@
 """The LLM engine: takes requests, and moves all of them on by one step at a time."""
 
-import json
 import logging
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -8,9 +7,9 @@ from itertools import count
 from time import perf_counter
 
 from server.engine.config import EngineConfig
-from server.engine.kv.kv_cache import bytes_per_block
 from server.engine.kv.kv_cache_manager import KVCacheManager
 from server.engine.model.cache_sizing import num_kv_blocks
+from server.engine.model.load_report import report_load
 from server.engine.model.model_info import read_model_info
 from server.engine.model.model_loader import LoadedModel
 from server.engine.model.model_runner import ModelRunner
@@ -99,17 +98,7 @@ class LLMEngine:
         self._model.keep_tuning()
         self.status = self._model.describe(model)
         config.report_progress("loaded", 1.0)
-        logger.info("%s: %s", config.models_path, json.dumps(self.status))
-        logger.info(
-            "%s on %s: KV cache of %d blocks of %d tokens (%s, %.1f GB reserved), context %s",
-            config.models_path,
-            model.device.name,
-            self.num_blocks,
-            model.block_size,
-            model.kv_inputs[0].element_type.get_type_name(),
-            self.num_blocks * bytes_per_block(model.kv_inputs) / 2**30,
-            self.info.max_model_len,
-        )
+        report_load(config.models_path, model, self.status, self.num_blocks)
 
     @property
     def has_work(self) -> bool:

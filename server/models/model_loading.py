@@ -44,7 +44,19 @@ class CheckedModel:
         Raises ServingError, and whatever else the code of a calculator raises.
         """
         services = replace(services or Services(), on_resolve=files.add)
-        return await Graph.open(self.graph, self.base_path, self.config.name, services)
+        report = services.on_progress
+        if report is None:
+            return await Graph.open(self.graph, self.base_path, self.config.name, services)
+        label = self.config.label
+        services = replace(
+            services, on_progress=lambda text, fraction: report(f"{label}: {text}", fraction)
+        )
+        report(f"{label}: loading", 0.0)
+        try:
+            return await Graph.open(self.graph, self.base_path, self.config.name, services)
+        finally:
+            # However far it came.
+            report(label, 1.0)
 
 
 def check_model(config: ModelConfig, files: WatchedFiles) -> CheckedModel:

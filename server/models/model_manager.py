@@ -222,7 +222,8 @@ class ModelManager:
     async def _load_one(self, checked: CheckedModel, turns: LoadTurns, position: str) -> None:
         model = self._models[checked.config.key]
         async with turns.take(checked):
-            logger.info("Loading model %s (%s)", model.label, position)
+            folder = checked.config.model_folder or checked.config.base_path
+            logger.info("Loading model %s (%s) from %s", model.label, position, folder)
             start = time.monotonic()
             old_graph = await model.load(checked, self._services)
         if old_graph is not None:

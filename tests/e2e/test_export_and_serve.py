@@ -39,7 +39,7 @@ def test_a_folder_is_served(chat_model: Path, tmp_path: Path) -> None:
 def test_a_server_tunes_itself_once(chat_model: Path, tmp_path: Path) -> None:
     shutil.copytree(chat_model, tmp_path / "chat")
     (tmp_path / "chat" / SAVED_FILE).unlink(missing_ok=True)
-    arguments = ("--model_path", tmp_path / "chat", "--model_name", "chat")
+    arguments = ("--model_path", tmp_path / "chat", "--model_name", "chat", "--log_level", "DEBUG")
     choices = []
     for flag in ("true", "false", "false"):
         with server_process(*arguments, "--no_auto_tune", flag) as server:

@@ -74,7 +74,10 @@ async def test_progress_line_for_each_model(
     manager = manager_of(write_repository(tmp_path, {"a": echo_graph(), "b": RAW_GRAPH}))
     await manager.load_all()
     lines = [r.getMessage() for r in caplog.records if r.name == "server.models.model_manager"]
-    assert lines[:2] == ["Loading model a (1 of 2)", "Loading model b (2 of 2)"]
+    assert lines[:2] == [
+        f"Loading model a (1 of 2) from {tmp_path / 'a'}",
+        f"Loading model b (2 of 2) from {tmp_path / 'b'}",
+    ]
     assert {line.split(" after ")[0] for line in lines[2:]} == {
         "Model a is available",
         "Model b is available",

@@ -103,7 +103,7 @@ class CpuDevice(Device):
         if properties.pop("CACHE_DIR", ""):
             # The plugin would write it at every start and never read it: the head sizes that it
             # needs are run-time information of the nodes, which is not stored.
-            logger.info("CACHE_DIR has no effect: OpenVINO cannot store such a model for the CPU")
+            logger.debug("CACHE_DIR has no effect: OpenVINO cannot store such a model for the CPU")
         return with_safe_precision(core, properties)
 
     def quantizes_head(self, layers: ov.CompiledModel) -> bool:

@@ -120,7 +120,7 @@ def _lease_weights(models_path: Path) -> FileLease | None:
     try:
         return FileLease(path)
     except OSError as error:
-        logger.info("%s is read into memory, not mapped: no lease on it (%s)", path, error)
+        logger.debug("%s is read into memory, not mapped: no lease on it (%s)", path, error)
         return None
 
 

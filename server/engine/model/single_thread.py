@@ -42,5 +42,5 @@ def with_safe_precision(
             "version of OpenVINO fails there on AMX; leave it out or state f32, or give "
             "INFERENCE_NUM_THREADS at least 2 for each of NUM_STREAMS"
         )
-    logger.info("one thread for each stream: %s is f32, as bf16 needs two on AMX", HINT)
+    logger.debug("one thread for each stream: %s is f32, as bf16 needs two on AMX", HINT)
     return {**properties, HINT: "f32"}

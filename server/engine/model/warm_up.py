@@ -31,7 +31,7 @@ def warm_up(runner: ModelRunner, costs: StepCosts, config: EngineConfig) -> None
     try:
         for num_done, size in enumerate(sizes):
             if monotonic() > deadline:
-                logger.info(
+                logger.debug(
                     "%s: warm-up stopped after %.0f s with %d of %d step sizes run; the first step "
                     "of another size will be slow",
                     *(config.models_path, TIME_S, num_done, len(sizes)),

@@ -86,7 +86,7 @@ class FileLease:
     def look(self) -> None:
         """Copy the mappings to memory and give up the lease if a writer is waiting."""
         if self.is_held and fcntl.fcntl(self._fd, fcntl.F_GETLEASE) != fcntl.F_RDLCK:
-            logger.info(
+            logger.debug(
                 "%s is about to be overwritten; its contents are copied to memory", self._path
             )
             with _MAPPINGS_LOCK:

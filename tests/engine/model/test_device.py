@@ -45,7 +45,7 @@ def test_a_gpu_gets_the_stated_properties_and_no_int8_head() -> None:
 
 
 def test_a_cpu_gets_no_cache_folder(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.DEBUG)
     stated = {"CACHE_DIR": "somewhere", "INFERENCE_PRECISION_HINT": "f32"}
     expected = {"INFERENCE_PRECISION_HINT": "f32"}
     assert CpuDevice("CPU").compile_properties(ov.Core(), stated) == expected

@@ -144,7 +144,7 @@ def test_inputs_that_text_generation_does_not_provide(copy: Path) -> None:
 def test_nothing_is_cached_for_the_cpu(
     model_f32: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.DEBUG)
     load_model(model_f32, "CPU", {**F32, "CACHE_DIR": str(tmp_path / "cache")})
     assert not (tmp_path / "cache").exists(), "OpenVINO could not read it again"
     assert "CACHE_DIR has no effect" in caplog.text

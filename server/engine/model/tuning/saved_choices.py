@@ -78,7 +78,7 @@ class SavedChoices:
         try:
             write_atomically(self._path, json.dumps(entries[-MAX_ENTRIES:], indent=1) + "\n")
         except OSError as error:
-            logger.info("%s cannot be written (%s); the next load tunes again", self._path, error)
+            logger.debug("%s cannot be written (%s); the next load tunes again", self._path, error)
 
 
 def _is_entry(entry: Any) -> bool:

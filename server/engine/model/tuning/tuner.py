@@ -60,7 +60,7 @@ def tune(config: EngineConfig, max_model_len: int | None) -> Tuning:
     saved = SavedChoices(config, device.name)
     found = saved.find()
     if found is not None:
-        logger.info("%s: tuned by an earlier load: %s", config.models_path, found or "no changes")
+        logger.debug("%s: tuned by an earlier load: %s", config.models_path, found or "no changes")
         return Tuning(found)
     tuner = _Tuner(config, device.name, max_model_len)
     tuner.run()
@@ -95,7 +95,7 @@ class _Tuner:
             base = self.best
             for candidate in candidates:
                 if monotonic() > self._deadline:
-                    logger.info(
+                    logger.debug(
                         "%s: tuning stopped after %.0f s with %d of %d candidates measured; its "
                         "choice holds for this load only: %s",
                         *(self._models_path, BUDGET_S, self._num_measured, self._num_candidates),
@@ -107,7 +107,7 @@ class _Tuner:
                 if score < best_score * (1 - LEAST_GAIN):
                     self.best, best_score = tried, score
         self.is_complete = True
-        logger.info(
+        logger.debug(
             "%s: tuned in %.1f s: %s, steps take %.0f%% of the time",
             *(self._models_path, monotonic() - started),
             self.best or "no changes",
@@ -133,7 +133,7 @@ class _Tuner:
         try:
             return self._score(self._load(properties), properties)
         except (ModelLoadError, RuntimeError) as error:
-            logger.info("%s does not run with %s: %s", self._models_path, properties, error)
+            logger.debug("%s does not run with %s: %s", self._models_path, properties, error)
             return inf
 
     def _load(self, properties: Properties) -> LoadedModel:

@@ -136,7 +136,7 @@ def test_a_cache_that_does_not_fit_is_refused_before_anything_is_measured(
 def test_a_candidate_that_does_not_run_is_skipped(
     folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.DEBUG)
     Machine(monkeypatch, [])
     broken = [[{"INFERENCE_PRECISION_HINT": "broken"}]]
     monkeypatch.setattr(tuner, "find_choices", lambda *_: broken)
@@ -147,7 +147,7 @@ def test_a_candidate_that_does_not_run_is_skipped(
 def test_a_tuning_that_runs_out_of_time_is_used_but_not_kept(
     folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.DEBUG)
     machine = Machine(monkeypatch, [({**U8, **ROW_WISE}, 0.5)])
     machine.seconds_each = tuner.BUDGET_S / 2 + 1
     assert tune(folder, U8) == ROW_WISE

@@ -1,0 +1,52 @@
+"""What the log says about a loaded model: its device, why these properties, and its memory."""
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from server.engine.kv.kv_cache import bytes_per_block
+from server.engine.model.model_files import MODEL_FILE
+from server.engine.model.model_loader import LoadedModel
+
+__all__ = ["report_load"]
+
+logger = logging.getLogger(__name__)
+
+
+def report_load(
+    models_path: Path, model: LoadedModel, status: Mapping[str, Any], num_blocks: int
+) -> None:
+    """Log two lines for users; the rest of `status` is for DEBUG."""
+    logger.info("%s runs on %s; %s", models_path, model.device.name, _properties(status))
+    logger.info(
+        "%s takes %d MB for weights and %d MB for the KV cache (%s), which holds %d tokens",
+        models_path,
+        _size((models_path / MODEL_FILE).with_suffix(".bin")) >> 20,
+        (num_blocks * bytes_per_block(model.kv_inputs)) >> 20,
+        model.kv_inputs[0].element_type.get_type_name(),
+        num_blocks * model.block_size,
+    )
+    logger.debug("%s: %s", models_path, json.dumps(status))
+
+
+def _properties(status: Mapping[str, Any]) -> str:
+    """The properties that differ from OpenVINO's own, and who chose them."""
+    sources = {
+        "from plugin_config": status["plugin_config"],
+        "measured as fastest here": status["auto_tuned"],
+    }
+    parts = [
+        f"{', '.join(f'{name} {value}' for name, value in properties.items())} ({source})"
+        for source, properties in sources.items()
+        if properties
+    ]
+    return " and ".join(parts) or "with OpenVINO's own properties"
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:  # it was replaced just now
+        return 0
