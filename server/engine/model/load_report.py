@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from server.engine.kv.kv_cache import bytes_per_block
-from server.engine.model.model_files import MODEL_FILE
 from server.engine.model.model_loader import LoadedModel
+from server.host.model_files import MODEL_FILE
 
 __all__ = ["report_load"]
 
