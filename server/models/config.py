@@ -92,7 +92,8 @@ class ModelConfig:
         path = self.find_graph()
         if path is None:
             places = " nor ".join(str(place) for place in self.graph_candidates())
-            raise ModelLoadError(f"there is neither {places}")
+            problem = f"there is neither {places}"
+            raise ModelLoadError(f"{problem}; write a graph.pbtxt there, or correct base_path")
         return path
 
 

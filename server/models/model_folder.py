@@ -1,6 +1,7 @@
 """What a folder holds, and what it lacks to be served. Both loading and `--check` ask here."""
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from enum import Enum
 from pathlib import Path
@@ -22,6 +23,7 @@ __all__ = [
 
 LLM_FILES = (MODEL_FILE, TOKENIZER_FILE, DETOKENIZER_FILE)
 MODEL_SUFFIXES = (".xml", ".onnx", ".tflite", ".pb", ".pdmodel")
+SUFFIXES = f"*{', *'.join(MODEL_SUFFIXES)}"
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt")
 CONFIGURATION_FILES = ("config.json", "config.yaml", "config.yml")
 MAX_CONFIG_BYTES = 2**20
@@ -56,8 +58,17 @@ def find_folder_problem(folder: Path, files: Sequence[str] = ()) -> str | None:
 
     Each .xml of `files` needs the .bin of the same name.
     """
+    if folder.is_file() and folder.suffix in MODEL_SUFFIXES:
+        return None
     if not folder.is_dir():
-        return None if folder.is_file() else f"{folder}: no such folder"
+        no_model = f"is a file, but no model ({SUFFIXES})"
+        return f"{folder}: {no_model if folder.is_file() else 'no such folder'}"
+    if not os.access(folder, os.R_OK | os.X_OK, effective_ids=True):
+        return f"{folder}: no permission to read it; let the server's user read the folder"
+    return _content_problem(folder, files)
+
+
+def _content_problem(folder: Path, files: Sequence[str]) -> str | None:
     if _is_checkpoint(folder, _names(folder)):
         return (
             f"{folder}: is a Hugging Face model, which must be exported first: "
@@ -68,10 +79,8 @@ def find_folder_problem(folder: Path, files: Sequence[str] = ()) -> str | None:
             if not path.is_file():
                 return f"{path}: no such file; {_remedy(folder, name)}"
     if not files and kind_of(folder) in (FolderKind.UNKNOWN, FolderKind.CONFIGURATION):
-        return (
-            f"{folder}: there is no model in it; a model folder holds graph.pbtxt or one of "
-            f"*{', *'.join(MODEL_SUFFIXES)}"
-        )
+        found = f"{folder}: there is no model in it"
+        return f"{found}; a model folder holds graph.pbtxt or one of {SUFFIXES}"
     return None
 
 

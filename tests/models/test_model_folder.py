@@ -1,7 +1,9 @@
 """What a model folder lacks is found before loading, by --check and in /v1/config alike."""
 
 import json
+import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ from support.openvino_models import add_model, write_model
 
 from server.cli.check import check_models
 from server.models.config import load_config, single_model_config
-from server.models.model_folder import FolderKind, kind_of
+from server.models.model_folder import FolderKind, find_folder_problem, kind_of
 from server.models.model_manager import ModelManager
 
 GRAPH = """
@@ -131,3 +133,29 @@ def test_kinds_of_folders(files: dict[str, str], kind: FolderKind, tmp_path: Pat
 async def test_an_openvino_model_needs_no_more(tmp_path: Path) -> None:
     write_model(tmp_path / "m", add_model())
     assert check_models(single_model_config("m", tmp_path / "m")) == 0
+
+
+def test_a_file_that_is_no_model(tmp_path: Path) -> None:
+    file = tmp_path / "config.json"
+    file.touch()
+    assert find_folder_problem(file) == (
+        f"{file}: is a file, but no model (*.xml, *.onnx, *.tflite, *.pb, *.pdmodel)"
+    )
+    model = tmp_path / "model.onnx"
+    model.touch()
+    assert find_folder_problem(model) is None
+
+
+def test_a_folder_that_may_not_be_read() -> None:
+    user = os.geteuid()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o300)
+        if user == 0:  # who may read everything
+            os.seteuid(65534)
+        try:
+            problem = find_folder_problem(folder)
+        finally:
+            os.seteuid(user)
+            folder.chmod(0o700)
+    assert problem == f"{folder}: no permission to read it; let the server's user read the folder"
