@@ -116,8 +116,8 @@ def test_messages_in_the_troubleshooting_page_are_those_of_the_code() -> None:
                 assert is_known or piece.startswith(FOREIGN), piece
 
 
-# Of Python, pip and the system.
-FOREIGN = ("pip", "No module named", "--trust_remote_code")
+# Of Python and pip.
+FOREIGN = ("pip", "No module named")
 
 
 def texts_of(path: Path) -> Iterator[str]:
