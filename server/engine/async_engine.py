@@ -1,4 +1,4 @@
-"""Where asyncio meets the engine's thread: once per step, with all new tokens at once."""
+"""Connects asyncio with the engine's thread: once per step, with all new tokens at once."""
 
 import asyncio
 import json
@@ -38,9 +38,9 @@ class ChoiceOutput:
 
 
 class OutputCollector:
-    """What the engine made of one request and its reader has not taken yet.
+    """The output of one request that its reader has not taken yet.
 
-    A slow reader finds the tokens of a choice merged, so what waits never exceeds max_tokens.
+    Tokens of a choice are merged, so a slow reader never leaves more than max_tokens waiting.
     """
 
     def __init__(self, request: EngineRequest) -> None:
@@ -52,7 +52,7 @@ class OutputCollector:
         self._waiter: asyncio.Future[None] | None = None
 
     def put(self, output: SequenceOutput) -> None:
-        """Add news; on the loop's thread. What a choice brings after its end is not wanted."""
+        """Add output; on the loop's thread. Output of a choice that is over is dropped."""
         if output.index not in self._open_choices:
             return
         if output.error is not None:
@@ -67,18 +67,18 @@ class OutputCollector:
         self.wake()
 
     def drop_choice(self, index: int) -> None:
-        """Expect nothing more of a choice, because its reader has ended it."""
+        """Drop a choice that its reader has ended."""
         self._open_choices.discard(index)
         self._pending.pop(index, None)
         self.wake()
 
     def wake(self) -> None:
-        """Let the reader look again."""
+        """Wake the reader."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
     async def read(self) -> list[ChoiceOutput]:
-        """All news, at least one; empty once every choice is over. Raises the request's error."""
+        """All new output, or nothing once every choice is over. Raises the request's error."""
         while not self._pending:
             if not self._open_choices:
                 return []
@@ -105,7 +105,7 @@ class OutputCollector:
 
 
 class Generation:
-    """One running request: iterate over it for its tokens; `stop_choice` ends a choice early."""
+    """One running request. Iterate over it for its tokens; `stop_choice` ends a choice early."""
 
     def __init__(
         self, engine: "AsyncLLMEngine", request: EngineRequest, collector: OutputCollector
@@ -130,14 +130,14 @@ class Generation:
 
 
 News = dict[asyncio.AbstractEventLoop, list[tuple[OutputCollector, SequenceOutput]]]
-"""What a step brought, for the readers in each event loop."""
+"""New output of a step, by the event loop of its readers."""
 
 
 class AsyncLLMEngine:
     """An LLMEngine in a thread of its own, for many asyncio readers.
 
     Raises ModelLoadError where the model cannot be loaded. `generate` may be called from any event
-    loop; what the engine makes is handed over by one `call_soon_threadsafe` for each step.
+    loop. Each step hands its output over by one `call_soon_threadsafe` for each loop.
     """
 
     def __init__(self, config: EngineConfig) -> None:
@@ -163,36 +163,36 @@ class AsyncLLMEngine:
 
     @property
     def max_num_tokens(self) -> int:
-        """Prompt and answer tokens that one sequence can have."""
+        """The most prompt and answer tokens that one sequence can have."""
         return self.engine.limits.max_num_tokens
 
     @property
     def max_num_prompt_tokens(self) -> int | None:
-        """Prompt tokens that one sequence can have, where that has a limit of its own."""
+        """The most prompt tokens; None where only the sum with the answer is limited."""
         return self.engine.limits.max_num_prompt_tokens
 
     @property
     def max_num_seqs(self) -> int:
-        """Sequences that one request can have at once."""
+        """The most sequences that one request can have at once."""
         return self.engine.limits.max_num_seqs
 
     def room(self, num_prompt_tokens: int, num_beams: int) -> int:
-        """The tokens that each answer to a prompt can have; below 1 where there is no room."""
+        """The most tokens of each answer to a prompt; below 1 where there is no room."""
         return self.engine.limits.room(num_prompt_tokens, num_beams)
 
     @property
     def vocab_size(self) -> int:
-        """Tokens that the model chooses from."""
+        """The number of tokens in the vocabulary."""
         return self.engine.limits.vocab_size
 
     @property
     def eos_token_ids(self) -> frozenset[int]:
-        """The tokens by which the model ends an answer."""
+        """The tokens that end an answer."""
         return self.engine.info.eos_token_ids
 
     @property
     def sampling_defaults(self) -> SamplingFields:
-        """What the model's generation_config.json sets where a request does not."""
+        """Sampling fields of generation_config.json, for requests that do not set them."""
         return self.engine.info.sampling_defaults
 
     def generate(
@@ -205,7 +205,7 @@ class AsyncLLMEngine:
     ) -> Generation:
         """Start a request; raises InvalidRequestError, ContextLengthError or ModelNotReadyError.
 
-        Call `abort` when the Generation is left before its end; later it does no harm.
+        Call `abort` when you leave the Generation before its end; after the end it is harmless.
         """
         if self.failure is not None:
             raise ModelNotReadyError(self.failure)
@@ -234,7 +234,7 @@ class AsyncLLMEngine:
         logger.debug("engine stats: %s", json.dumps(self.engine.stats.as_dict()))
 
     def _post(self, action: Callable[[], None]) -> bool:
-        """Let the engine's thread do something before its next step; False when it is closing."""
+        """Run an action in the engine's thread before the next step; False when closing."""
         with self._wakeup:
             if self._is_closing:
                 return False
@@ -251,12 +251,12 @@ class AsyncLLMEngine:
                     self._note(self.engine.step(self._hand_over))
             except Exception as error:
                 logger.exception("the engine's thread failed")
-                # The first reason tells most; what breaks later may be its consequence.
+                # Keep the first reason: what breaks later may be its consequence.
                 self.engine.failure = self.engine.failure or f"the engine failed: {error}"
                 self._fail_all(GenerationError(self.engine.failure))
 
     def _wait_for_work(self) -> bool:
-        """Do what was posted; wait until there is a step to run. False when closing."""
+        """Run posted actions, and wait until there is a step to run. False when closing."""
         while True:
             if not self._can_step():
                 self._hand_over()
@@ -264,7 +264,7 @@ class AsyncLLMEngine:
                 is_woken = self._wakeup.wait_for(self._has_news, self._time_to_revival())
                 if self._is_closing:
                     return False
-            # One by one: should an action raise, the others are still there afterwards.
+            # One by one: if an action raises, the others stay in the inbox.
             while self._inbox:
                 self._inbox.popleft()()
             if self._can_step():
@@ -276,7 +276,7 @@ class AsyncLLMEngine:
         return bool(self._inbox) or self._is_closing or self._can_step()
 
     def _time_to_revival(self) -> float | None:
-        """Seconds until a failed engine is worth another try; None while there is no failure."""
+        """Seconds until a failed engine is loaded again; None while there is no failure."""
         if self.engine.failure is None:
             self._revival_due = None
             return None
@@ -289,9 +289,9 @@ class AsyncLLMEngine:
         try:
             self.engine.revive()
         except Exception as error:
-            logger.error("the failed model was loaded again, in vain: %s", error)
+            logger.error("loading the failed model again did not help: %s", error)
         else:
-            logger.warning("the failed model was loaded again, and serves")
+            logger.warning("the failed model was loaded again and serves requests")
 
     def _can_step(self) -> bool:
         return self.engine.has_work and self.engine.failure is None
@@ -305,7 +305,7 @@ class AsyncLLMEngine:
             _call_in(collector.loop, partial(collector.fail, error))
 
     def _abort(self, request_id: int, index: int | None) -> None:
-        # An engine that failed takes no more steps, and what broke it might break this too.
+        # A failed engine takes no more steps, and the abort might fail for the same reason.
         if self.engine.failure is None:
             self.engine.abort(request_id, index)
             self._drop_collector_if_over(request_id)
@@ -315,7 +315,7 @@ class AsyncLLMEngine:
             self._collectors.pop(request_id, None)
 
     def _note(self, outputs: list[SequenceOutput]) -> None:
-        """Keep the news of a step for those who read them."""
+        """Keep the output of a step until it is handed over."""
         for output in outputs:
             collector = self._collectors.get(output.request_id)
             if collector is not None:
@@ -324,10 +324,10 @@ class AsyncLLMEngine:
             self._drop_collector_if_over(output.request_id)
 
     def _hand_over(self) -> None:
-        """Bring the news to each event loop, usually the only one, in one call.
+        """Give the new output to each event loop, usually only one, in one call.
 
-        That is done while the device computes the next step: the loop then works on them when this
-        thread does not need the interpreter.
+        That happens while the device computes the next step, when this thread does not need the
+        interpreter and the loop can work.
         """
         news, self._news = self._news, {}
         for loop, of_loop in news.items():
@@ -345,7 +345,7 @@ class AsyncLLMEngine:
 
 
 def _call_in(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> bool:
-    """Run a call in a loop; False if that loop was closed, so that nobody is left to tell."""
+    """Run a call in a loop; False if that loop is closed."""
     try:
         loop.call_soon_threadsafe(call)
     except RuntimeError:

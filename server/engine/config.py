@@ -1,4 +1,4 @@
-"""Settings of one engine."""
+"""The settings of one engine."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from pathlib import Path
 from server.errors import ConfigError
 
 DEFAULT_TARGET_MS = 200
-"""Every reader gets five tokens a second while prompts of others are read."""
+"""Each answer gets five tokens a second while the prompts of others are read."""
 
 PluginValue = str | int | float | bool
 
@@ -16,14 +16,14 @@ PluginValue = str | int | float | bool
 class EngineConfig:
     """How one model is loaded and batched. Raises ConfigError for a value that cannot work.
 
-    `cache_size` is the KV cache in GB (2**30 bytes); 0 takes a share of the memory that is free.
-    `num_kv_blocks` overrides it when it is not 0. `max_num_batched_tokens` is the token budget of
-    one step; `max_num_seqs` the sequences that run at once. `dynamic_split_fuse` cuts prompts into
-    chunks and mixes them with decoding; without it, whole prompts run in steps of their own.
-    `target_inter_token_latency_ms` is how long a step may take while answers wait for their next
-    token, as far as prompts can be left for later; 0 is no target. Without `dynamic_split_fuse`
-    there can be none, else None is DEFAULT_TARGET_MS.
-    `auto_tune` measures at load which properties that `plugin_config` does not state are fastest.
+    `cache_size` is the KV cache in GB (2**30 bytes); 0 takes a share of the free memory.
+    `num_kv_blocks` overrides it unless it is 0. `max_num_batched_tokens` is the token budget of one
+    step, `max_num_seqs` the number of sequences that run at once. `dynamic_split_fuse` cuts prompts
+    into chunks and mixes them with decoding; without it, whole prompts run in steps of their own.
+    `target_inter_token_latency_ms` limits the duration of a step that decodes: prompts are read
+    in smaller chunks to meet it. 0 is no target, None is DEFAULT_TARGET_MS. Without
+    `dynamic_split_fuse` there can be no target.
+    `auto_tune` measures at load which properties are fastest, of those not in `plugin_config`.
     `on_progress` is called from the loading thread with a short text and the fraction of the load
     that is done, 0 to 1; the first half belongs to tuning.
     """
@@ -60,7 +60,7 @@ class EngineConfig:
 
     @property
     def target_s(self) -> float:
-        """The target for the time between two tokens; 0 is none."""
+        """The target for the time between two tokens in seconds; 0 is none."""
         if not self.dynamic_split_fuse:
             return 0.0
         target_ms = self.target_inter_token_latency_ms

@@ -1,4 +1,4 @@
-"""The LLM engine: takes requests, and moves all of them on by one step at a time."""
+"""The LLM engine: takes requests, and moves them all on one step at a time."""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -33,16 +33,16 @@ logger = logging.getLogger(__name__)
 MAX_FAILURES_IN_A_ROW = 3
 
 MAX_PROMPT_LOGITS = 2**25
-"""Logits that a step computes for log probabilities of prompts: 128 MB, whatever the vocabulary."""
+"""Most logits of a step for log probabilities of prompts: 128 MB, whatever the vocabulary."""
 
 
 class LLMEngine:
     """Continuous batching of one model over paged attention.
 
-    Not thread-safe, but for `make_request`, which only reads what is fixed at load. A step that
-    raises fails the requests that were in it; the next ones run on a new infer request, then on a
-    newly loaded model; when that fails too the engine refuses work, and `failure` says why, until
-    `revive` succeeds.
+    Not thread-safe, except `make_request`, which only reads what is fixed at load. A step that
+    raises fails the requests in it, and the engine makes new infer requests. If the next step fails
+    as well, it loads the model anew. After a third failure in a row it refuses work until `revive`
+    succeeds; `failure` says why.
     """
 
     def __init__(self, config: EngineConfig) -> None:
@@ -124,11 +124,10 @@ class LLMEngine:
         self.limits.check_prompt_logprobs(len(tokens), params)
         if constraint is not None and params.num_beams > 1:
             raise InvalidRequestError(
-                f"num_beams is {params.num_beams}; an answer that must follow a form is not found "
-                "by beam search",
+                f"num_beams is {params.num_beams}; beam search cannot follow a grammar or a schema",
                 "num_beams",
             )
-        # A constrained answer can be complete, with nothing else left to come.
+        # A constrained answer can be complete: then only an end token is allowed.
         has_own_ends = constraint is not None or not params.ignore_eos
         own_ends = self.info.eos_token_ids if has_own_ends else frozenset()
         return EngineRequest(
@@ -162,9 +161,9 @@ class LLMEngine:
         self._requests.abort(request_id, self.scheduler, index)
 
     def step(self, on_infer: Callable[[], None] | None = None) -> list[SequenceOutput]:
-        """Move the running requests on by one step; returns what is new.
+        """Move the running requests on by one step; returns the new output.
 
-        `on_infer` is called while the device computes, which needs no Python for most of the step.
+        `on_infer` is called while the device computes, when this thread needs no Python.
         """
         started = perf_counter()
         step = self.scheduler.schedule()
@@ -210,7 +209,7 @@ class LLMEngine:
             self.kv.register_computed_blocks(sequence)
 
     def _fail(self, step: ScheduledStep, error: Exception) -> list[SequenceOutput]:
-        """End the requests of a failed step with an error; make the engine ready for the others."""
+        """End the requests of a failed step with an error, and repair the engine for the others."""
         self.stats.failed_steps += 1
         self._failures_in_a_row += 1
         failed = {sequence.request.request_id for sequence in step.sequences}
@@ -238,13 +237,13 @@ class LLMEngine:
             self.scheduler.add(sequence)
 
     def _reload(self) -> None:
-        # The old weights go first; there may be no memory for both. As many blocks as before are
-        # reserved, or what was accepted might not fit any more.
+        # The old weights go first: there may be no memory for both. The number of blocks stays, or
+        # accepted requests might not fit any more.
         self.runner.close()
         self._use(self._model.load())
 
     def revive(self) -> None:
-        """Load the model anew after a failure; raises what is wrong if it still cannot infer.
+        """Load the model anew after a failure; raises if it still cannot infer.
 
         All requests must be over. On return `failure` is None and the engine takes requests again.
         """

@@ -14,8 +14,8 @@ Ints = npt.NDArray[np.int64]
 class PromptLogprobs:
     """Log probabilities of a prompt's tokens, each under the tokens before it.
 
-    The rows arrive in the order of the prompt. A few numbers are kept of each position, not its
-    logits.
+    The rows arrive in the order of the prompt. Of each position only a few numbers are kept, not
+    its logits.
     """
 
     def __init__(self, token_ids: Ints, num_top: int) -> None:
@@ -29,7 +29,7 @@ class PromptLogprobs:
 
     @property
     def is_complete(self) -> bool:
-        """Whether no logits are needed any more."""
+        """Whether the whole prompt is done."""
         return self.num_done == len(self._chosen)
 
     def next_tokens(self, count: int) -> Ints:
@@ -37,14 +37,14 @@ class PromptLogprobs:
         return self._token_ids[self.num_done + 1 : self.num_done + 1 + count]
 
     def add(self, chosen: Doubles, top_ids: Ints, top: Doubles) -> None:
-        """Keep the next rows: of each token f64[n], and of the likeliest ones [n, num_top]."""
+        """Keep the next rows: those of the tokens f64[n], and the likeliest ones [n, num_top]."""
         done = slice(self.num_done, self.num_done + len(chosen))
         self._chosen[done], self._top_ids[done], self._top[done] = chosen, top_ids, top
         self.num_done = done.stop
 
     def as_tuple(self) -> tuple[TokenIdLogprobs, ...]:
-        """One entry for each token of the prompt but the first, which nothing is before."""
-        assert self.is_complete, "the prompt was read to its end"
+        """One entry for each token of the prompt but the first, which has no probability."""
+        assert self.is_complete, "the whole prompt is done"
         columns = (self._token_ids[1:], self._chosen, self._top_ids, self._top)
         return tuple(
             TokenIdLogprobs(token, logprob, tuple(zip(top_ids, top, strict=True)))

@@ -1,4 +1,4 @@
-"""One choice of a request on its way through the engine, and the request that it belongs to."""
+"""One choice of a request on its way through the engine, and the request it belongs to."""
 
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -60,11 +60,11 @@ class GrowableArray:
 class EngineRequest:
     """What the engine was asked: a prompt to continue in `params.n` ways.
 
-    `max_tokens` is resolved: the tokens that each choice may add at the most. `end_token_ids` end a
-    choice: the model's own, unless they are ignored, and those of `params`. Requests of a lower
-    `priority` go first; `num_bypasses` counts those that came later and were started before.
-    `cache_salt` is part of the identity of every prefix. `constraint` is at the start of an answer;
-    every choice has a copy.
+    `max_tokens` is how many tokens each choice may add. `end_token_ids` end a choice: the model's
+    own, unless they are ignored, and those of `params`. Requests of a lower `priority` go first;
+    `num_bypasses` counts the later requests that have started before this one. `cache_salt` is part
+    of the identity of every prefix. `constraint` is at the start of an answer; every choice has a
+    copy.
     """
 
     request_id: int
@@ -103,19 +103,19 @@ class SequenceGroup(Protocol):
 
     @property
     def sequences(self) -> "list[Sequence]":
-        """Those that the scheduler has."""
+        """Those that are in the scheduler."""
 
     def collapse(self) -> "Sequence":
-        """The sequence to wait in their place, when they have been forgotten."""
+        """The one sequence that waits in their place after they were removed."""
 
 
 class Sequence:
     """The tokens of one choice and how far their KV has been computed.
 
-    `num_computed_tokens` tokens have KV in the blocks of `block_table`; a sequence whose computed
+    `num_computed_tokens` tokens have KV in the blocks of `block_table`. A sequence whose computed
     tokens reach `num_tokens` gets one more token by sampling. The first sequence of a request reads
-    the prompt for all its choices; the `num_pending_forks` others split off at the first token.
-    The sequences of a beam search have a `group`; which choices they are is known at its end.
+    the prompt for all its choices; the `num_pending_forks` others fork at the first token. The
+    sequences of a beam search have a `group`; which choices they are is known at its end.
     `mask` is what the constraint forbids as the next token, computed in the step that leads to it;
     `error` is why that failed.
     """
@@ -180,7 +180,7 @@ class Sequence:
 
     @property
     def unread_prompt_logprobs(self) -> PromptLogprobs | None:
-        """What still needs logits of the prompt's tokens; None where nothing does."""
+        """Log probabilities of the prompt that still need logits; None if there are none."""
         gathered = self.request.prompt_logprobs
         return None if gathered is None or gathered.is_complete else gathered
 
@@ -191,7 +191,7 @@ class Sequence:
             self.penalty_counts.add(token)
 
     def copy(self) -> "Sequence":
-        """A sequence of the same group with the same tokens, of which none is computed."""
+        """A sequence of the same group with the same tokens, none of them computed."""
         copied = Sequence(self.request, self.index, self.arrival)
         copied.token_ids = GrowableArray(np.int64, self.token_ids.view())
         copied.num_pending_forks = 0
@@ -200,7 +200,7 @@ class Sequence:
 
     @property
     def rng(self) -> np.random.Generator:
-        """The sequence's own generator, which gives what it does whatever else is in the batch."""
+        """The sequence's own generator: its numbers do not depend on the rest of the batch."""
         if self._rng is None:
             seed = self.request.params.seed
             entropy = None if seed is None else (seed, self.index)
@@ -208,7 +208,7 @@ class Sequence:
         return self._rng
 
     def reset_computed(self) -> None:
-        """Forget the KV, so that it is computed again from the tokens."""
+        """Forget the KV; it is computed again from the tokens."""
         self.block_table.clear()
         self.num_computed_tokens = 0
         self.num_registered_blocks = 0

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 class EngineStats:
     """Totals since the engine was made. Durations are seconds of wall time in the engine thread.
 
-    `prepared_steps` are those that were packed while the one before was computed, which took part
-    of its `infer_s`. `prefix_waits` counts how often a prompt waited for another one that was
-    reading the same.
+    `prepared_steps` were packed while the device computed the step before, within its `infer_s`.
+    `prefix_waits` counts how often a prompt waited for another one that was reading the same
+    prefix.
     """
 
     num_steps: int = 0

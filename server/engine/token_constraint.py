@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 
 class TokenConstraint(Protocol):
-    """The tokens that may come next in one choice, which must follow a form such as a JSON schema.
+    """The tokens that may come next in one choice that must follow a grammar or a JSON schema.
 
     End tokens are among them where the answer is complete. Only one thread at a time uses it.
     """
@@ -15,8 +15,8 @@ class TokenConstraint(Protocol):
     def forbidden_tokens(self) -> npt.NDArray[np.bool_]:
         """bool[vocabulary]: what must not come next; at least one token is not forbidden.
 
-        The engine calls it while the device computes. Raises InvalidRequestError where the form
-        is too complex.
+        The engine calls it while the device computes. Raises InvalidRequestError where the grammar
+        becomes too complex.
         """
 
     def accept(self, token_id: int) -> None:

@@ -1,4 +1,4 @@
-"""The memory of the KV cache: its layout as the compiled model states it, and the tensors."""
+"""The memory of the KV cache: the layout that the compiled model states, and the tensors."""
 
 import mmap
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""How a beam may go on: its likeliest next tokens, from the logits of a step."""
+"""The likeliest next tokens of a beam, from the logits of a step."""
 
 from dataclasses import dataclass
 
@@ -19,8 +19,8 @@ Ints = npt.NDArray[np.int64]
 class Candidates:
     """The likeliest next tokens of one beam, best first.
 
-    `logprobs` are log probabilities under the model itself, `scores` what penalties and biases make
-    of them. `top` are the model's likeliest tokens, where the request wants to see them.
+    `logprobs` are the model's own log probabilities, `scores` those after penalties and biases.
+    `top` are the model's likeliest tokens, where the request asks for them.
     """
 
     token_ids: Ints
@@ -29,7 +29,7 @@ class Candidates:
     top: tuple[tuple[int, float], ...]
 
     def entry(self, position: int) -> TokenIdLogprobs:
-        """What is reported of the candidate, should it be chosen."""
+        """The log probabilities to report if this candidate is chosen."""
         token, logprob = self.token_ids[position], self.logprobs[position]
         return TokenIdLogprobs(int(token), float(logprob), self.top)
 
@@ -37,8 +37,8 @@ class Candidates:
 def find_candidates(logits: Logits, sequence: Sequence, count: int) -> Candidates | None:
     """The `count` likeliest tokens after a sequence; None where the model gave no usable logits.
 
-    `logits` is one row and is not changed. As in transformers, it is the log probabilities that
-    penalties and biases are applied to, and they are not made to add up to 1 again.
+    `logits` is one row and is not changed. As in transformers, penalties and biases apply to log
+    probabilities, which are not normalised again.
     """
     if not np.isfinite(logits.of_tokens(logits.argmax())).all():
         return None

@@ -1,4 +1,4 @@
-"""Beam search: the likeliest whole answers, found by many sequences that go on together."""
+"""Beam search: finds the likeliest whole answers by several sequences that advance together."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -46,12 +46,12 @@ class Continuation:
 class BeamSearch:
     """The beams of one request; a SequenceGroup for the scheduler.
 
-    The search is the one of transformers' `generate`: of all continuations of all beams, the best
-    `num_beams` that do not end go on, and of those which end, the ones among the best `num_beams`
-    of all are answers. In the scheduler there are either the beams, or, at first and after a
-    preemption, one sequence with what they have in common, from which they split off.
+    The search is that of transformers' `generate`. Of all continuations of all beams, the best
+    `num_beams` that do not end become the next beams. A continuation that ends is an answer if it
+    is among the best `num_beams` of all. The scheduler has either the beams, or, at first and after a
+    preemption, one sequence with their common tokens, from which they fork.
 
-    A beam whose logits are known waits, without a place in the step, for those of the others.
+    A beam whose logits are known takes no part in steps until those of the others are known too.
     `hypotheses` are the best answers so far, best first. When `is_finished`, they are the result,
     unless `failure` says why there is none.
     """
@@ -68,15 +68,15 @@ class BeamSearch:
 
     @property
     def sequences(self) -> list[Sequence]:
-        """What the scheduler has of this search."""
+        """The sequences of this search that are in the scheduler."""
         if self._prefix is not None:
             return [self._prefix]
         return [beam.sequence for beam in self._beams]
 
     def collapse(self) -> Sequence:
-        """The sequence to compute first, after the scheduler forgot `sequences`.
+        """The sequence to schedule after the scheduler has forgotten `sequences`.
 
-        It has the tokens that all beams begin with, so that they share its blocks again.
+        It has the common first tokens of all beams, so that they share its blocks again.
         """
         if self._prefix is not None:
             return self._prefix
@@ -95,13 +95,13 @@ class BeamSearch:
         return prefix
 
     def find_candidates(self, sequence: Sequence, logits: Logits) -> Candidates | None:
-        """How the beam of one of `sequences` may go on; None where its row is not usable."""
-        # Every beam can go on in `num_beams` ways then, whatever ends.
+        """The next tokens of one of `sequences`; None where its row is not usable."""
+        # Then every beam has `num_beams` continuations that do not end.
         count = self.request.params.num_beams + len(self.request.end_token_ids)
         return find_candidates(logits, sequence, count)
 
     def take(self, sequence: Sequence, candidates: Candidates | None, scheduler: Scheduler) -> None:
-        """Note that one of `sequences` is computed; with the last of them all go on by a token."""
+        """Note that one of `sequences` is computed; after the last one, all advance by a token."""
         if candidates is None:
             scheduler.discard(sequence)
             self._fail(BAD_LOGITS)
@@ -117,9 +117,9 @@ class BeamSearch:
             self._advance(scheduler)
 
     def _split(self, scheduler: Scheduler) -> None:
-        """Let the beams go on from what they have in common."""
+        """Fork the beams from their common prefix."""
         prefix, self._prefix = self._prefix, None
-        assert prefix is not None, "there is a common prefix to split off from"
+        assert prefix is not None, "there is a common prefix to fork from"
         for beam in self._beams:
             scheduler.add_fork(prefix, beam.sequence)
         scheduler.remove(prefix)
@@ -191,8 +191,8 @@ class BeamSearch:
     def _is_decided(self, best_score: float, length: int) -> bool:
         """Whether no better answer is expected, by the rules of `early_stopping`.
 
-        `true` ends with the first `num_beams` answers. Else the best beam is compared with the
-        worst of them: at its present length, or, with "never", at the length that favours it.
+        `true` ends with the first `num_beams` answers. Otherwise the best beam is compared with the
+        worst answer: at its present length, or, with "never", at the length that favours it most.
         """
         params = self.request.params
         if len(self.hypotheses) < params.num_beams:
@@ -204,7 +204,7 @@ class BeamSearch:
         return self._normalise(best_score, length) <= self.hypotheses[-1].score
 
     def _grow(self, going_on: list[Continuation], scheduler: Scheduler) -> None:
-        """Make the continuations the new beams: the best of each old one takes it over."""
+        """Make the continuations the new beams; the best one of each old beam takes it over."""
         beams: list[Beam] = []
         for continuation in going_on:
             beam = continuation.beam
@@ -218,7 +218,7 @@ class BeamSearch:
             beam.logprobs += continuation.logprobs
             beam.candidates = None
             beam.sequence.num_pending_forks = 0
-        # Seats of beams that there are not at the moment, as few tokens were possible, are kept.
+        # Where few tokens were possible there are fewer beams for now; their seats are kept.
         beams[0].sequence.num_pending_forks = self.request.params.num_beams - len(beams)
         self._beams = beams
 

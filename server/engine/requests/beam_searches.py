@@ -13,7 +13,7 @@ Found = list[tuple[Sequence, Candidates | None]]
 
 
 class BeamSearches:
-    """Unfinished beam searches by the number of their request."""
+    """Unfinished beam searches, by the number of their request."""
 
     def __init__(self, stats: EngineStats) -> None:
         self._stats = stats
@@ -29,7 +29,7 @@ class BeamSearches:
 
     @property
     def sequences(self) -> list[Sequence]:
-        """What the scheduler has of all searches."""
+        """The sequences of all searches that are in the scheduler."""
         return [s for search in self._searches.values() for s in search.sequences]
 
     def add(self, request: EngineRequest, arrival: int) -> Sequence:
@@ -59,7 +59,7 @@ class BeamSearches:
         self._searches.clear()
 
     def find_candidates(self, output: StepOutput) -> Found:
-        """How the beams that a step has computed may go on; changes nothing."""
+        """The next tokens of the beams that a step has computed; changes nothing."""
         return [
             (
                 sequence,
@@ -72,7 +72,7 @@ class BeamSearches:
         ]
 
     def advance(self, found: Found, scheduler: Scheduler) -> list[SequenceOutput]:
-        """Move the searches on; returns the answers, or the error, of those that are over."""
+        """Move the searches on; returns the answers, or errors, of those that are over."""
         for sequence, candidates in found:
             self._search_of(sequence).take(sequence, candidates, scheduler)
         over = {s.request.request_id for s, _ in found if self._search_of(s).is_finished}

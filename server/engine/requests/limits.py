@@ -1,4 +1,4 @@
-"""What a request may ask of a loaded model, so that all which can never run is refused at once."""
+"""The limits of a loaded model: a request that can never run is refused at once."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,16 +12,16 @@ from server.errors import ContextLengthError, InvalidRequestError
 from server.payloads import SamplingParams
 
 MAX_PROMPT_LOGPROBS = 2**20
-"""Of all tokens of a prompt with their alternatives, for each choice: some hundred MB."""
+"""Over all tokens, alternatives and choices of a request: some hundred MB."""
 
 
 @dataclass(frozen=True, slots=True)
 class RequestLimits:
     """The limits of one engine, fixed at load.
 
-    `max_num_tokens` are prompt and answer tokens of one sequence, limited by `limited_by`; the last
-    of an answer needs no KV, of which there is room for `num_kv_tokens` in blocks of `block_size`.
-    `max_num_prompt_tokens` is None where prompts may be cut into chunks.
+    `max_num_tokens` limits prompt and answer of one sequence together; `limited_by` says what sets
+    that limit. The KV cache holds `num_kv_tokens` in blocks of `block_size`; the last token of an
+    answer needs none. `max_num_prompt_tokens` is None where prompts may be cut into chunks.
     """
 
     vocab_size: int
@@ -36,8 +36,8 @@ class RequestLimits:
     def of(
         cls, config: EngineConfig, model: LoadedModel, num_blocks: int, context: int | None
     ) -> "RequestLimits":
-        """The limits of a loaded model; `context` is None where the model does not say."""
-        # The KV of the last token is never needed.
+        """The limits of a loaded model; `context` is None where the model states none."""
+        # The last token needs no KV.
         capacity = num_blocks * model.block_size + 1
         is_context_shorter = context is not None and context <= capacity
         return cls(
@@ -53,7 +53,7 @@ class RequestLimits:
         )
 
     def check_token_ids(self, params: SamplingParams) -> None:
-        """Raise InvalidRequestError where a field names a token that the model has not."""
+        """Raise InvalidRequestError where a field names a token that the model does not have."""
         for name in ("logit_bias", "stop_token_ids"):
             for token_id in getattr(params, name):
                 if not 0 <= token_id < self.vocab_size:
@@ -64,7 +64,7 @@ class RequestLimits:
                     )
 
     def check_prompt_logprobs(self, num_prompt_tokens: int, params: SamplingParams) -> None:
-        """Raise InvalidRequestError where they would be so many that others feel it."""
+        """Raise InvalidRequestError for so many that they would slow down other requests."""
         if params.prompt_logprobs is None:
             return
         count = num_prompt_tokens * (1 + params.prompt_logprobs) * params.n
@@ -77,7 +77,7 @@ class RequestLimits:
             )
 
     def check_prompt(self, prompt_token_ids: Iterable[int]) -> npt.NDArray[np.int64]:
-        """The token ids as an array; raises InvalidRequestError for none, or an unknown one."""
+        """The token ids as an array. Raises InvalidRequestError for none, or an unknown one."""
         known = f"the model knows 0 to {self.vocab_size - 1}"
         try:
             tokens = np.fromiter(prompt_token_ids, np.int64)
@@ -95,7 +95,7 @@ class RequestLimits:
         return tokens
 
     def resolve_max_tokens(self, num_prompt_tokens: int, params: SamplingParams) -> int:
-        """The tokens that each choice may add.
+        """How many tokens each choice may add.
 
         Raises ContextLengthError if the request can never fit, InvalidRequestError for too many
         choices.
@@ -123,14 +123,14 @@ class RequestLimits:
         return params.max_tokens
 
     def room(self, num_prompt_tokens: int, num_beams: int = 1) -> int:
-        """The tokens that each choice can add to a prompt; below 1 where there is no answer.
+        """The most tokens that each choice can add to a prompt; below 1 where there is no room.
 
-        Other choices can wait for each other, but beams all need their blocks at once.
+        Choices can wait for each other, but beams need all their blocks at once.
         """
         alone = self.max_num_tokens - num_prompt_tokens
         if num_beams == 1:
             return alone
-        # Full blocks of the prompt are shared, and the KV of the last token is never needed.
+        # Full blocks of the prompt are shared, and the last token needs no KV.
         num_shared, num_own = divmod(num_prompt_tokens, self.block_size)
         blocks_each = (self.num_kv_tokens // self.block_size - num_shared) // num_beams
         return min(alone, blocks_each * self.block_size - num_own + 1)

@@ -1,4 +1,4 @@
-"""What the engine gives to those who wait for answers."""
+"""The output of a step for one choice of a request."""
 
 from dataclasses import dataclass
 
@@ -9,9 +9,9 @@ from server.payloads import FinishReason, TokenIdLogprobs
 
 @dataclass(frozen=True, slots=True)
 class SequenceOutput:
-    """What a step brought for one choice of a request: a token, its end, or an error.
+    """A new token of one choice, its end, or an error.
 
-    A beam search brings all tokens of a choice at once. The log probabilities of the prompt come
+    A beam search gives all tokens of a choice at once. The log probabilities of the prompt come
     with the first output of each choice.
     """
 

@@ -1,18 +1,18 @@
-"""How much a step may hold while answers are waiting for their next tokens."""
+"""Limits the size of steps while answers wait for their next tokens."""
 
 from server.engine.scheduling.step_costs import StepCosts, context_work
 
 MIN_CHUNK = 32
-"""Tokens of prompts that a step may have however long it takes, so that all prompts are read."""
+"""A step always has room for so many prompt tokens, so that every prompt is read in the end."""
 
 SHARE_OF_PROMPTS = 0.5
-"""Of the time that decoding alone takes, prompts may always take so much."""
+"""Prompts may always take this share of the time that decoding alone takes."""
 
 
 class LatencyTarget:
     """Keeps steps that decode under a target for the time between two tokens of an answer.
 
-    Without a target, and where nothing is decoded, steps are as large as they may be.
+    Without a target, and where nothing decodes, only the token budget limits a step.
     """
 
     def __init__(self, costs: StepCosts, target_s: float) -> None:
@@ -22,7 +22,7 @@ class LatencyTarget:
         self._num_decoding = 0
 
     def begin(self, num_decoding: int, context: float) -> None:
-        """Start a step that decodes so many sequences; `context` is the work on their past."""
+        """Begin a step that decodes `num_decoding` sequences with this `context` of work."""
         self._num_decoding = num_decoding
         self._limit_s = None
         if num_decoding and self._target_s:
@@ -30,9 +30,9 @@ class LatencyTarget:
             self._limit_s = max(self._target_s, (1 + SHARE_OF_PROMPTS) * decoding_s)
 
     def room(self, num_tokens: int, context: float, num_past: int, most: int) -> int:
-        """How many further tokens, up to `most`, of a prompt with that past the step may have.
+        """How many tokens of a prompt, up to `most`, the step may have in addition.
 
-        `num_tokens` and `context` are those of the step so far.
+        `num_past` of its tokens are computed. `num_tokens` and `context` are the step's so far.
         """
         if self._limit_s is None:
             return most

@@ -1,4 +1,4 @@
-"""How long steps take, learnt from those that ran."""
+"""Predicts how long steps take, from those that ran."""
 
 from bisect import bisect_left
 from collections import deque
@@ -7,20 +7,20 @@ from itertools import accumulate
 from statistics import median
 
 NUM_SAMPLES = 9
-"""Samples whose median is believed: a step that took long for a reason of its own does no harm."""
+"""Samples whose median counts, so that a single slow step does no harm."""
 
 ROWS_PER_REREAD = 8
-"""Rows of a chunk that cost as much on a token of the past as to unpack that token for them."""
+"""Multiplying a past token with so many new rows takes as long as unpacking it."""
 
 MIN_CONTEXT = 4096
-"""Work on the past below which a step says nothing of what it costs."""
+"""Work on the past below which a step is no evidence for its cost."""
 
 
 def context_work(num_past: int, num_new: int) -> float:
-    """What the past of a sequence adds to a step with `num_new` of its tokens.
+    """The work on the past of a sequence in a step with `num_new` of its tokens.
 
-    The kernel unpacks the cached keys and values of every token once, and multiplies them with
-    every new row; the sum is in tokens that are unpacked.
+    The kernel unpacks the cached keys and values of every token once and multiplies them with every
+    new row. The unit is the unpacking of one token.
     """
     return num_past * (1 + num_new / ROWS_PER_REREAD)
 
@@ -28,9 +28,9 @@ def context_work(num_past: int, num_new: int) -> float:
 class StepCosts:
     """Seconds of a step: a curve over its number of tokens, and a factor for work on the past.
 
-    The curve has a point for each of the sizes that `padded` gives. A smaller step does not take
-    longer than a larger one, nor a larger one more for each of its tokens: of two points which say
-    so the higher is not believed. Otherwise a size that was slow once, because the machine was
+    The curve has a point for each of the sizes that `padded` gives. It is kept monotone: a larger
+    step takes at least as long, but not longer for each of its tokens. Where two points contradict
+    that, the higher one is lowered. Otherwise a size that was slow once, because the machine was
     busy while the model loaded, would never be tried again.
     """
 
@@ -44,14 +44,14 @@ class StepCosts:
         self._factor = 0.0
 
     def observe(self, num_tokens: int, context: float, seconds: float) -> None:
-        """Learn from a step; `context` is the sum of `context_work`."""
+        """Learn from a step; `context` is its total of `context_work`."""
         size = self._padded(num_tokens)
         if context >= MIN_CONTEXT and self._sizes:
             self._factors.append(max(0.0, seconds - self._base(size)) / context)
             self._factor = median(self._factors)
         rest = seconds - self._factor * context
         if rest < seconds / 2:
-            # Mostly work on the past, which is not known well enough to tell the rest.
+            # It was mostly work on the past, whose cost is not known well enough to tell the rest.
             return
         samples = self._samples.setdefault(size, deque(maxlen=NUM_SAMPLES))
         samples.append(rest)
@@ -70,7 +70,7 @@ class StepCosts:
         self._seconds = [s * n for s, n in zip(of_a_token, self._sizes, strict=True)]
 
     def _base(self, size: int) -> float:
-        """The curve at a size: in between on a straight line, beyond its end in proportion."""
+        """The curve at a size: linear between points, proportional beyond the last one."""
         if not self._sizes:
             return 0.0
         right = bisect_left(self._sizes, size)

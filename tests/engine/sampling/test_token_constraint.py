@@ -219,7 +219,7 @@ def test_min_tokens_is_ignored_once_the_answer_is_complete(
 
 
 def test_a_beam_search_cannot_be_constrained(make_engine: MakeEngine) -> None:
-    with pytest.raises(InvalidRequestError, match="num_beams is 2; an answer that must follow"):
+    with pytest.raises(InvalidRequestError, match="num_beams is 2; beam search cannot follow"):
         make_engine().make_request([1], params(num_beams=2), constraint=Fragile(2))
 
 
