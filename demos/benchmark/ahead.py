@@ -1,7 +1,8 @@
-"""Time decode steps that are prepared while the one before is computed, and steps that are not.
+"""Time decode steps with and without lookahead.
 
-One engine runs both kinds, in alternating rounds. Prints a Markdown table of medians; the ratios
-are those of rounds, with their quartiles.
+With lookahead, a step is prepared while the device computes the one before. One engine runs both
+kinds in alternating rounds. Prints a Markdown table of medians; ratios are of rounds, with their
+quartiles.
 """
 
 import argparse
@@ -21,41 +22,41 @@ from server.payloads import SamplingParams
 
 PROMPT = 100
 NUM_STEPS = 12
-"""In a row; each round has as many of each kind."""
+"""Each round has so many of each kind, in a row."""
 
 Times = tuple[float, float]
-"""Medians of some steps, in milliseconds: the whole step, and what of it is not inference."""
+"""Medians in milliseconds: of whole steps, and of their time without inference."""
 
 
 @contextmanager
 def unprepared(engine: LLMEngine) -> Iterator[None]:
-    """Let the engine prepare no step ahead."""
+    """Turn the lookahead of an engine off."""
 
-    def foresee_nothing(step: ScheduledStep) -> None:
+    def no_step(step: ScheduledStep) -> None:
         return None
 
-    foresee = engine.scheduler.look_ahead
-    engine.scheduler.look_ahead = foresee_nothing  # type: ignore[method-assign]
+    look_ahead = engine.scheduler.look_ahead
+    engine.scheduler.look_ahead = no_step  # type: ignore[method-assign]
     try:
         yield
     finally:
-        engine.scheduler.look_ahead = foresee  # type: ignore[method-assign]
+        engine.scheduler.look_ahead = look_ahead  # type: ignore[method-assign]
 
 
 def measure(
     engine: LLMEngine, num_sequences: int, num_rounds: int
 ) -> tuple[list[Times], list[Times]]:
-    """The times of each round: of unprepared steps, and of prepared ones.
+    """The times of each round: without lookahead, and with it.
 
     Raises ContextLengthError for more rounds than the context has room for.
     """
-    # The first to decode do so while the others' prompts are read, for a step each at the most.
+    # The first ones decode while the prompts of the others are read, at most a step for each.
     max_tokens = 2 * (NUM_STEPS + 1) * num_rounds + num_sequences + 3
     request_ids = _begin(engine, num_sequences, max_tokens)
     plain: list[Times] = []
     prepared: list[Times] = []
     for index in range(num_rounds):
-        # Whichever came second would always have the longer context.
+        # The kinds take turns, as the second one in a round has the longer context.
         for is_prepared in (False, True) if index % 2 else (True, False):
             if is_prepared:
                 prepared.append(_time_steps(engine))
@@ -83,7 +84,7 @@ def _begin(engine: LLMEngine, num_sequences: int, max_tokens: int) -> list[int]:
 
 
 def _time_steps(engine: LLMEngine) -> Times:
-    # The first step still is what the ones before it have made of it.
+    # The kind of the first step depends on the steps before.
     engine.step()
     steps_ms, others_ms = [], []
     for _ in range(NUM_STEPS):
@@ -119,7 +120,9 @@ def main() -> None:
     args = parser.parse_args()
     config = EngineConfig(args.model, plugin_config=args.plugin_config, cache_size=2)
     engine = LLMEngine(config)
-    print("| sequences | step, ms | ratio if prepared | not inference, ms | so if prepared, ms |")
+    print(
+        "| sequences | step, ms | ratio with lookahead | not inference, ms | with lookahead, ms |"
+    )
     print("| --- | --- | --- | --- | --- |")
     for count in args.batch_sizes:
         print(render_row(count, *measure(engine, count, args.rounds)), flush=True)

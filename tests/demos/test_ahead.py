@@ -1,4 +1,4 @@
-"""demos/benchmark/ahead.py: steps of both kinds, as many of each, and what it says of them."""
+"""demos/benchmark/ahead.py: as many prepared steps as unprepared ones, and the table."""
 
 from pathlib import Path
 

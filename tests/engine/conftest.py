@@ -1,4 +1,4 @@
-"""Engines over the real test model, and what transformers make of its prompts."""
+"""Engines that run the real test model, and the answers of transformers to compare with."""
 
 import functools
 import hashlib
@@ -33,7 +33,7 @@ def _load(models_path: Path, device: str, properties: tuple[tuple[str, Any], ...
 
 
 def load_once(models_path: Path, device: str, plugin_config: dict[str, Any]) -> LoadedModel:
-    """A compiled model, shared by the tests: compiling is most of what an engine costs."""
+    """A compiled model, shared by the tests: compiling takes most of the time of an engine."""
     return _load(models_path, device, tuple(plugin_config.items()))
 
 
@@ -44,18 +44,18 @@ def share_compiled_models(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def warm_up_little(monkeypatch: pytest.MonkeyPatch) -> None:
-    """There are hundreds of engines here, which all run on the same compiled model."""
+    """Hundreds of engines here run the same compiled model, which is warm already."""
     monkeypatch.setattr(warm_up, "MAX_TOKENS", 2)
 
 
 @pytest.fixture
 def make_engine(model_f32: Path) -> Iterator[Callable[..., LLMEngine]]:
-    """Engines of the test model, in f32; at the end of the test they must hold nothing."""
+    """Engines of the test model in f32; at the end of the test they must hold no block."""
     reserved = RESERVATIONS.total_bytes
     engines = []
 
     def make(**fields: Any) -> LLMEngine:
-        # What a step holds must not depend on how fast the machine is.
+        # The size of a step must not depend on the speed of the machine.
         steady = {"target_inter_token_latency_ms": 0}
         settings = {"plugin_config": F32, "num_kv_blocks": 300, **steady, **fields}
         engines.append(LLMEngine(EngineConfig(model_f32, **settings)))
@@ -71,7 +71,7 @@ def make_engine(model_f32: Path) -> Iterator[Callable[..., LLMEngine]]:
 
 @pytest.fixture(scope="session")
 def prompts(hf_model: Path) -> Prompts:
-    """Prompts of random tokens, on both sides of every edge of a block."""
+    """Prompts of random tokens, of lengths around every multiple of the block size."""
     from transformers import AutoConfig
 
     vocab_size = AutoConfig.from_pretrained(hf_model).vocab_size
@@ -81,7 +81,7 @@ def prompts(hf_model: Path) -> Prompts:
 
 @pytest.fixture(scope="session")
 def greedy(hf_model: Path, model_f32: Path, prompts: Prompts) -> Prompts:
-    """The next tokens by transformers in f32, end of sequence or not; kept beside the model."""
+    """The next tokens by transformers in f32, past any end token; saved next to the model."""
     key = hashlib.sha256(repr((model_f32.name, prompts, NUM_GREEDY_TOKENS)).encode()).hexdigest()
     path = model_f32.with_name(f"greedy-{key[:16]}.npy")
     if not path.is_file():
@@ -93,7 +93,7 @@ def greedy(hf_model: Path, model_f32: Path, prompts: Prompts) -> Prompts:
 
 @pytest.fixture(scope="session")
 def log_softmax(hf_model: Path, prompts: Prompts) -> list[Any]:
-    """For each prompt, f32[tokens - 1, vocabulary]: of every next token, by transformers."""
+    """Log probabilities by transformers: f32[tokens - 1, vocabulary] for each prompt."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -108,7 +108,7 @@ def _generate_greedily(hf_model: Path, prompts: Prompts) -> Prompts:
     import torch
     from transformers import AutoModelForCausalLM
 
-    # Several threads get in each other's way on a busy machine, many times over.
+    # Several threads make it many times slower on a busy machine.
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     model = AutoModelForCausalLM.from_pretrained(hf_model, dtype=torch.float32).eval()

@@ -1,4 +1,4 @@
-"""A failed step fails its own requests, and the engine goes on, loads anew, or says why not."""
+"""A failed step fails its own requests; the engine goes on, loads anew, or says why it cannot."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -48,8 +48,8 @@ class BeamSearch:
 
     The search is that of transformers' `generate`. Of all continuations of all beams, the best
     `num_beams` that do not end become the next beams. A continuation that ends is an answer if it
-    is among the best `num_beams` of all. The scheduler has either the beams, or, at first and after a
-    preemption, one sequence with their common tokens, from which they fork.
+    is among the best `num_beams` of all. The scheduler has either the beams or, at first and after
+    a preemption, one sequence with their common tokens, from which they fork.
 
     A beam whose logits are known takes no part in steps until those of the others are known too.
     `hypotheses` are the best answers so far, best first. When `is_finished`, they are the result,

@@ -14,7 +14,7 @@ from server.engine.config import EngineConfig
 
 @pytest.fixture
 def make_engine(model_f32: Path) -> Iterator[MakeEngine]:
-    """Engines that are closed at the end, and have nothing left then."""
+    """Engines that are closed at the end and must hold no block then."""
     num_threads = num_engine_threads()
     engines = []
 

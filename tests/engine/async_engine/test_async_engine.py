@@ -1,4 +1,4 @@
-"""AsyncLLMEngine: many readers, slow ones, those that leave, and every way to end."""
+"""AsyncLLMEngine: many readers, slow readers, readers that leave, and every way to end."""
 
 import asyncio
 from collections.abc import Callable
@@ -62,7 +62,7 @@ async def test_a_slow_reader_gets_everything_merged(
         assert output.finish_reason == "length"
 
 
-async def test_what_is_finished_is_forgotten_without_an_abort(
+async def test_a_finished_request_is_forgotten_without_an_abort(
     make_engine: MakeEngine, prompts: Prompts, greedy: Prompts
 ) -> None:
     engine = make_engine()
@@ -173,7 +173,7 @@ async def test_an_end_on_its_way_to_a_reader_who_stopped_the_choice_counts_once(
     assert await collector.read() == []
 
 
-async def test_a_failure_after_the_end_is_no_failure() -> None:
+async def test_a_failure_after_the_end_is_ignored() -> None:
     collector = await collector_of(1)
     collector.put(SequenceOutput(0, 0, (5,), finish_reason="stop"))
     collector.fail(ModelNotReadyError("closed"))
@@ -270,7 +270,7 @@ async def test_a_search_whose_choices_are_all_stopped_is_over_for_its_reader(
 async def test_tokens_are_handed_over_while_the_next_step_is_computed(
     make_engine: MakeEngine, prompts: Prompts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before it is computed, the loop's thread would hold up what prepares it."""
+    """Earlier, the loop's thread would delay the preparation of that step."""
     events: list[str] = []
 
     def note(event: str, call: Callable[..., Any]) -> Callable[..., Any]:

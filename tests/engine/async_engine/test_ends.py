@@ -1,4 +1,4 @@
-"""Every way in which an AsyncLLMEngine can end or fail, and what its readers are told."""
+"""Every way an AsyncLLMEngine can end or fail, and what its readers get."""
 
 import asyncio
 from typing import Any
@@ -36,7 +36,9 @@ async def test_closing_tells_the_readers(make_engine: MakeEngine, prompts: Promp
     assert num_engine_threads() == 0
 
 
-async def test_closing_tells_those_who_just_came(make_engine: MakeEngine, prompts: Prompts) -> None:
+async def test_closing_tells_readers_that_have_just_come(
+    make_engine: MakeEngine, prompts: Prompts
+) -> None:
     engine = make_engine()
     generations = [engine.generate(prompts[20], ENDLESS) for _ in range(20)]
     engine.close()
@@ -64,7 +66,7 @@ async def test_after_closing_nothing_starts(make_engine: MakeEngine, prompts: Pr
     engine.abort(0)
 
 
-async def test_a_loop_that_was_closed_under_its_readers_harms_nobody(
+async def test_a_closed_event_loop_does_no_harm(
     make_engine: MakeEngine, prompts: Prompts, greedy: Prompts
 ) -> None:
     engine = make_engine()

@@ -26,12 +26,12 @@ def test_allocates_each_block_once() -> None:
     assert all(pool.ref_count(block) == 1 for block in blocks)
 
 
-def test_refuses_to_give_what_it_has_not() -> None:
+def test_refuses_to_allocate_more_than_is_free() -> None:
     with pytest.raises(AssertionError):
         BlockPool(2).allocate(3)
 
 
-def test_refuses_to_take_back_twice() -> None:
+def test_refuses_to_release_twice() -> None:
     pool = BlockPool(2)
     (block,) = pool.allocate(1)
     pool.release(block)
@@ -49,7 +49,7 @@ def test_a_block_is_free_after_its_last_user() -> None:
     assert pool.num_free == 2
 
 
-def test_finds_what_was_registered_while_used_and_after() -> None:
+def test_finds_a_registered_block_in_use_and_after() -> None:
     pool = BlockPool(2)
     (block,) = pool.allocate(1)
     identity = pool.register(block, ROOT_PREFIX, of(b"a"))
@@ -168,7 +168,7 @@ def tokens_of(*token_ids: int, salt: bytes = b"") -> BlockContent:
     return of(np.array(token_ids, np.int64).tobytes(), salt)
 
 
-def test_a_block_is_found_by_what_begins_alike() -> None:
+def test_a_block_is_found_by_its_first_tokens() -> None:
     pool = BlockPool(5)
     first, second, salted, tail, short = pool.allocate(5)
     identity = pool.register(first, ROOT_PREFIX, tokens_of(1, 2, 3, 4, 5, 6))
@@ -189,7 +189,7 @@ def test_a_block_is_found_by_what_begins_alike() -> None:
     assert pool.find_alike(ROOT_PREFIX, asked) is None
 
 
-def test_a_block_that_is_found_only_by_its_beginning_is_kept_like_cached_ones() -> None:
+def test_a_block_that_is_found_only_by_its_first_tokens_is_kept_like_cached_ones() -> None:
     pool = BlockPool(3)
     former, tail, plain = pool.allocate(3)
     pool.note_beginning(former, ROOT_PREFIX, tokens_of(1, 2, 3, 4))
@@ -291,7 +291,7 @@ def test_random_operations_agree_with_a_simple_model(seed: int) -> None:
     assert sorted(pool.allocate(12)) == list(range(12))
 
 
-def test_forgotten_blocks_are_not_found_and_are_taken_first() -> None:
+def test_forgotten_blocks_are_not_found_and_are_reused_first() -> None:
     pool = BlockPool(4)
     used, freed, other, _ = pool.allocate(4)
     identity = pool.register(used, ROOT_PREFIX, of(b"first".ljust(64)))

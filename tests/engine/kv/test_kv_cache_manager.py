@@ -13,7 +13,7 @@ SIZE = 4
 
 
 def compute(kv: KVCacheManager, sequence: Sequence, num_new: int | None = None) -> None:
-    """Do with the next tokens what a step does."""
+    """Compute the next tokens as a step does."""
     num_new = sequence.num_uncomputed_tokens if num_new is None else num_new
     assert kv.allocate(sequence, num_new)
     sequence.num_computed_tokens += num_new
@@ -135,19 +135,31 @@ def test_the_tail_of_a_freed_sequence_is_reused_before_its_head() -> None:
     assert kv.attach_cached_prefix(make_sequence(range(13))) == 8
 
 
+def test_a_prefix_that_two_sequences_computed_is_found_after_the_first_was_discarded() -> None:
+    kv = KVCacheManager(7, SIZE, enable_prefix_caching=True)
+    first, second = make_sequence(range(12)), make_sequence(range(12))
+    for sequence in (first, second):
+        compute(kv, sequence)
+    kv.forget_blocks(table(first))
+    kv.free(first)
+    found = make_sequence(range(13))
+    assert kv.attach_cached_prefix(found) == 12
+    assert table(found) == table(second)
+
+
 @pytest.fixture
 def copies_of_any_length(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(block_pool, "LEAST_COMMON", 1)
 
 
 def end(kv: KVCacheManager, sequence: Sequence) -> None:
-    """What the scheduler does with a sequence that is over."""
+    """End a sequence as the scheduler does."""
     kv.keep_tail(sequence)
     kv.free(sequence)
 
 
 @pytest.mark.usefixtures("copies_of_any_length")
-def test_a_block_begins_with_a_copy_of_one_that_begins_alike() -> None:
+def test_on_a_partial_hit_the_block_is_copied() -> None:
     kv = KVCacheManager(8, SIZE, enable_prefix_caching=True)
     first = make_sequence(range(8))
     compute(kv, first)
@@ -203,7 +215,7 @@ def test_nothing_is_copied(kind: str) -> None:
 
 
 @pytest.mark.usefixtures("copies_of_any_length")
-def test_the_last_free_block_may_be_the_one_that_begins_alike() -> None:
+def test_the_last_free_block_may_be_the_copy_source_itself() -> None:
     kv = KVCacheManager(1, SIZE, enable_prefix_caching=True)
     first = make_sequence(range(3))
     compute(kv, first)
@@ -215,7 +227,7 @@ def test_the_last_free_block_may_be_the_one_that_begins_alike() -> None:
 
 
 @pytest.mark.usefixtures("copies_of_any_length")
-def test_what_was_not_copied_yet_is_not_copied_further() -> None:
+def test_a_block_whose_copy_is_pending_is_no_copy_source() -> None:
     kv = KVCacheManager(8, SIZE, enable_prefix_caching=True)
     first = make_sequence(range(3))
     compute(kv, first)
@@ -384,7 +396,7 @@ def test_prefixes_are_shared_only_within_a_salt() -> None:
         kv.free(again)
 
 
-def test_a_salt_is_not_taken_for_tokens() -> None:
+def test_a_salt_is_not_confused_with_tokens() -> None:
     kv = KVCacheManager(64, SIZE, enable_prefix_caching=True)
     tokens = make_sequence([7, *range(12)])
     compute(kv, tokens)

@@ -23,7 +23,7 @@ NUM_TOKENS = 40
 
 @pytest.fixture(scope="session")
 def beam_prompts(hf_model: Path, prompts: Prompts) -> Prompts:
-    """Six questions, and eight rows of random tokens on both sides of the edges of blocks."""
+    """Six questions, and eight random prompts of lengths around multiples of the block size."""
     return chat_prompts(hf_model) + [prompts[i] for i in (0, 3, 8, 9, 10, 14, 15, 17)]
 
 

@@ -1,4 +1,4 @@
-"""Beam search over a made-up model: exact where that can be known, and never losing a block."""
+"""Beam search with an invented model: exact where that can be computed, and no block is lost."""
 
 import itertools
 from collections.abc import Callable
@@ -28,7 +28,7 @@ END = 0
 
 
 def random_logits(vocab_size: int) -> Logits:
-    """A model whose logits depend on all tokens so far, and on nothing else."""
+    """A model whose logits depend on all tokens so far and nothing else."""
 
     def logits(tokens: tuple[int, ...]) -> npt.NDArray[np.float32]:
         rng = np.random.default_rng([*tokens, 10**6])
@@ -45,7 +45,7 @@ def make_search(tokens: list[int], max_tokens: int, num_beams: int, **params: An
 
 
 class Bench:
-    """As much of an engine as beams need, with room for few blocks."""
+    """The parts of an engine that beams need, with few blocks."""
 
     def __init__(self, logits: Logits, num_blocks: int = 1000, budget: int = 64) -> None:
         self.logits = logits
@@ -95,7 +95,7 @@ def log_softmax(row: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
 def all_answers(
     logits: Logits, prompt: list[int], vocab_size: int, length: int
 ) -> dict[Any, float]:
-    """Every answer with its log probability: what ends before the length, or there."""
+    """Every answer up to the length, with its log probability."""
     answers = {}
     for size in range(1, length + 1):
         for tokens in itertools.product(range(vocab_size), repeat=size):
@@ -162,7 +162,7 @@ def test_too_few_possible_answers_are_an_error() -> None:
     assert search.failure == "the model gave only 3 of 4 answers a probability above 0"
 
 
-def test_every_choice_is_told_the_answer_or_the_error() -> None:
+def test_every_choice_gets_an_answer_or_an_error() -> None:
     bench = Bench(random_logits(8))
     request = make_search([1], 3, 4, n=2, logprobs=1)
     bench.add(request)

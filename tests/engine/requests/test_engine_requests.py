@@ -1,4 +1,4 @@
-"""LLMEngine over a real model: what the fields of a request do, and which are refused."""
+"""LLMEngine with a real model: effects of the fields of a request, and refused values."""
 
 from dataclasses import replace
 from typing import Any

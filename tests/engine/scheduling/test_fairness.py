@@ -1,4 +1,4 @@
-"""Who goes first in the scheduler, and that nobody waits for ever."""
+"""Fairness of the scheduler: what goes first, and that nothing waits for ever."""
 
 import random
 from typing import Any
@@ -167,7 +167,7 @@ def test_a_preempted_answer_goes_on_before_new_prompts() -> None:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_nobody_is_bypassed_more_often_than_the_bound(seed: int) -> None:
-    """Random prompts at more than the engine can do: the order of starts keeps to the bound."""
+    """Under random overload the order of starts keeps to the bound."""
     rng = random.Random(seed)
     engine = FakeEngine(rng.randint(8, 30), rng.randint(4, 16), rng.randint(1, 6))
     all_added: list[Sequence] = []

@@ -1,4 +1,4 @@
-"""LatencyTarget, alone and in the scheduler, with costs that are made up: nothing is measured."""
+"""LatencyTarget, alone and in the scheduler, with invented costs."""
 
 import random
 
@@ -34,7 +34,7 @@ def test_a_step_that_decodes_stays_under_the_target() -> None:
     assert target.room(100, 0, 0, 500) == 0
 
 
-def test_what_padding_has_room_for_is_filled() -> None:
+def test_a_step_is_filled_up_to_its_padded_size() -> None:
     target = make_target(0.100, padding=32)
     target.begin(10, 0)
     assert target.room(10, 0, 0, 500) == 86
@@ -51,9 +51,7 @@ def test_a_chunk_with_a_long_past_is_shorter() -> None:
 
 
 @pytest.mark.parametrize(("num_decoding", "target_s"), [(0, 0.1), (10, 0.0)])
-def test_where_nobody_waits_for_a_token_there_is_no_limit(
-    num_decoding: int, target_s: float
-) -> None:
+def test_where_nothing_decodes_there_is_no_limit(num_decoding: int, target_s: float) -> None:
     target = make_target(target_s)
     target.begin(num_decoding, 0)
     assert target.room(num_decoding, 0, 0, 500) == 500
@@ -74,7 +72,7 @@ def test_prompts_may_take_half_as_long_as_decoding_does() -> None:
     assert target.room(200, 0, 0, 500) == 100
 
 
-def test_nothing_is_limited_before_anything_is_known() -> None:
+def test_without_known_costs_nothing_is_limited() -> None:
     target = LatencyTarget(StepCosts(), 0.1)
     target.begin(10, 0)
     assert target.room(10, 0, 5000, 500) == 500
@@ -90,7 +88,7 @@ def test_a_long_prompt_is_read_in_chunks_that_keep_to_the_target() -> None:
     engine.run()
 
 
-def test_without_anybody_to_wait_it_is_read_in_large_ones() -> None:
+def test_where_nothing_decodes_a_long_prompt_is_read_in_large_chunks() -> None:
     engine = FakeEngine(num_blocks=1000, budget=256, target=make_target(0.05))
     long = engine.add(300, max_tokens=1)
     assert [parts(step, [long]) for step in engine.run()] == [[256], [44]]

@@ -26,13 +26,13 @@ def decoding(num_sequences: int, **fields: int) -> tuple[FakeEngine, list[Sequen
     return engine, sequences
 
 
-def test_steps_that_only_decode_are_prepared_but_for_the_first() -> None:
+def test_decode_only_steps_are_prepared_except_the_first() -> None:
     engine, _ = decoding(3)
     assert len(engine.run()) == 8 - 2
     assert engine.num_prepared == 8 - 2
 
 
-def test_the_end_by_max_tokens_is_prepared() -> None:
+def test_no_step_is_prepared_after_an_end_by_max_tokens() -> None:
     engine, _ = decoding(2)
     engine.add(3, max_tokens=2)
     # The new one is read, then decodes for the first and last time.
@@ -169,7 +169,7 @@ def test_random_load_gives_the_same_steps_with_and_without_lookahead(seed: int) 
     assert num_prepared_while_some_wait > 0
 
 
-def test_without_blocks_nothing_is_prepared_and_nobody_gives_way() -> None:
+def test_without_blocks_nothing_is_prepared_or_preempted() -> None:
     engine, sequences = decoding(2, num_blocks=2 * 2 - 1)
     while all(s.num_computed_tokens < SIZE for s in sequences):
         assert engine._prepared is not None
@@ -183,7 +183,7 @@ def test_without_blocks_nothing_is_prepared_and_nobody_gives_way() -> None:
     assert engine.finished == sequences
 
 
-def test_what_is_laid_out_ahead_is_what_is_packed_later() -> None:
+def test_a_prepared_step_is_packed_as_any_other() -> None:
     engine, _ = decoding(3)
     packer = StepPacker(StepSizes(16), StepSizes(16), spare_block=63, has_positions=True)
     ahead: list[StepInputs] = []

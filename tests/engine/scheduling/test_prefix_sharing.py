@@ -1,4 +1,4 @@
-"""PrefixSharing through the scheduler: what begins alike is read once, and nobody waits in vain."""
+"""PrefixSharing in the scheduler: a common prefix is read once, and no wait lasts for ever."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ def make_engine(**fields: Any) -> FakeEngine:
 
 
 def add_burst(engine: FakeEngine, count: int, **fields: Any) -> list[Sequence]:
-    """Prompts with the same prefix of 32 tokens, which go on in their own ways for 2 more."""
+    """Prompts with a common prefix of 32 tokens and 2 tokens of their own."""
     return [engine.add_prompt([*PREFIX, n, n], **fields) for n in range(count)]
 
 
@@ -49,7 +49,7 @@ def test_without_split_fuse_too() -> None:
     assert table(engine.run(), sequences) == [[34, 0, 0], [0, 2, 2]]
 
 
-def test_others_do_not_wait_behind_what_waits_for_a_prefix() -> None:
+def test_a_prompt_that_waits_for_a_prefix_does_not_block_others() -> None:
     engine = make_engine(budget=40)
     first, alike = add_burst(engine, 2)
     other = engine.add_prompt([1, 2, 3])
@@ -64,7 +64,9 @@ def test_others_do_not_wait_behind_what_waits_for_a_prefix() -> None:
         [{}, {"prompt_logprobs": 0}],
     ],
 )
-def test_some_read_for_themselves(fields: list[dict[str, Any]]) -> None:
+def test_other_salts_and_prompt_log_probabilities_read_for_themselves(
+    fields: list[dict[str, Any]],
+) -> None:
     engine = make_engine()
     first = engine.add_prompt(PREFIX, **fields[0])
     engine.step()
@@ -90,7 +92,7 @@ def test_no_prefix_is_waited_for_without_a_cache() -> None:
     assert table(engine.run(), sequences) == [[34, 34]]
 
 
-def test_what_reads_all_for_its_logits_can_be_waited_for() -> None:
+def test_a_reader_of_prompt_log_probabilities_can_be_waited_for() -> None:
     engine = make_engine(max_num_prompt_rows=20)
     sequences = [engine.add_prompt(PREFIX, prompt_logprobs=0), engine.add_prompt(PREFIX)]
     assert table(engine.run(), sequences) == [[16, 0], [16, 0], [0, SIZE]]
@@ -108,7 +110,7 @@ def test_when_the_reader_is_aborted_the_next_one_reads_on(num_steps: int) -> Non
     assert engine.finished == sequences[1:]
 
 
-def test_when_the_reader_is_preempted_nobody_waits_for_it() -> None:
+def test_when_the_reader_is_preempted_the_wait_ends() -> None:
     engine = make_engine(budget=3, num_blocks=6, max_num_prompt_rows=1)
     first = engine.add_prompt([1], max_tokens=20)
     engine.step()
@@ -122,7 +124,7 @@ def test_when_the_reader_is_preempted_nobody_waits_for_it() -> None:
     assert set(engine.finished) == {first, reader, alike}
 
 
-def test_one_that_waits_can_be_aborted() -> None:
+def test_a_waiting_prompt_can_be_aborted() -> None:
     engine = make_engine()
     sequences = add_burst(engine, 3)
     engine.step()
@@ -131,7 +133,7 @@ def test_one_that_waits_can_be_aborted() -> None:
     assert engine.finished == [sequences[0], sequences[2]]
 
 
-def test_what_lost_its_prefix_meanwhile_reads_by_itself() -> None:
+def test_a_prompt_whose_prefix_was_lost_reads_it_itself() -> None:
     engine = make_engine()
     sequences = add_burst(engine, 2)
     engine.step()
@@ -149,7 +151,7 @@ def test_a_cached_prefix_is_not_waited_for() -> None:
     assert not sharing.wait(follower, 32)
 
 
-def test_a_long_prompt_that_is_waited_for_is_read_in_the_turn_of_the_waiting_one() -> None:
+def test_a_long_prompt_takes_the_turn_of_the_short_one_that_waits_for_it() -> None:
     engine = make_engine()
     long = engine.add_prompt([*PREFIX, *range(60)])
     engine.step()

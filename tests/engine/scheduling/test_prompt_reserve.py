@@ -1,4 +1,4 @@
-"""PromptReserve: a quarter of what there is room for, saved up until it is worth a chunk."""
+"""PromptReserve: a quarter of the prefill budget, saved up until it is worth a chunk."""
 
 from support.engine_helpers import make_sequence
 
@@ -12,12 +12,12 @@ def reading(num_computed: int) -> Sequence:
     return sequence
 
 
-def test_without_a_past_it_takes_a_quarter_at_once() -> None:
+def test_a_new_prompt_gets_a_quarter_of_each_step() -> None:
     share, sequence = PromptReserve(), reading(0)
     assert [share.take(sequence, room) for room in (16, 16, 3, 1, 0)] == [4, 4, 1, 1, 0]
 
 
-def test_it_saves_up_as_long_as_a_chunk_is_small_beside_its_past() -> None:
+def test_with_a_long_past_it_saves_up_for_larger_chunks() -> None:
     share, sequence = PromptReserve(), reading(640)
     assert [share.take(sequence, 16) for _ in range(6)] == [0, 0, 12, 0, 0, 12]
 

@@ -21,7 +21,7 @@ def test_prompts_are_cut_into_chunks_of_the_budget() -> None:
     assert [parts(step, [sequence]) for step in engine.run()] == [[16], [16], [8]]
 
 
-def test_decoding_goes_on_beside_a_long_prompt() -> None:
+def test_decoding_goes_on_while_a_long_prompt_is_read() -> None:
     engine = FakeEngine(budget=8)
     short = engine.add(3, max_tokens=4)
     engine.step()
@@ -36,14 +36,14 @@ def test_of_several_prompts_the_shortest_is_read_first() -> None:
     assert [parts(step, sequences) for step in engine.run()] == [[4, 3, 3], [0, 6, 0]]
 
 
-def test_equal_prompts_are_read_one_after_the_other_as_they_came() -> None:
+def test_equal_prompts_are_read_in_order_of_arrival() -> None:
     engine = FakeEngine(budget=4)
     sequences = [engine.add(6, max_tokens=1) for _ in range(2)]
     assert [parts(step, sequences) for step in engine.run()] == [[4, 0], [2, 2], [0, 4]]
 
 
 @pytest.mark.parametrize("split_fuse", [True, False])
-def test_a_step_has_few_logits_of_prompts(split_fuse: bool) -> None:
+def test_a_step_has_a_limited_number_of_prompt_logits(split_fuse: bool) -> None:
     engine = FakeEngine(budget=64, split_fuse=split_fuse, max_num_prompt_rows=5)
     plain = engine.add(20, max_tokens=1)
     asked = [engine.add(size, max_tokens=1, prompt_logprobs=0) for size in (12, 8)]
@@ -52,7 +52,7 @@ def test_a_step_has_few_logits_of_prompts(split_fuse: bool) -> None:
     assert steps == [[20, 0, 5], [0, 2, 3], [0, 5, 0], [0, 5, 0]]
 
 
-def test_prompts_with_log_probabilities_are_read_wholly_in_spite_of_a_cache() -> None:
+def test_prompts_with_log_probabilities_do_not_use_the_cache() -> None:
     engine = FakeEngine(caching=True)
     for prompt_logprobs, num_cached in ((None, 0), (None, 8), (0, 0), (None, 8)):
         sequence = engine.add(9, max_tokens=1, prompt_logprobs=prompt_logprobs)
@@ -61,7 +61,7 @@ def test_prompts_with_log_probabilities_are_read_wholly_in_spite_of_a_cache() ->
         assert sequence.request.num_cached_tokens == num_cached
 
 
-def test_a_lower_priority_is_admitted_first_and_equal_ones_as_they_came() -> None:
+def test_a_lower_priority_starts_first_and_equal_ones_in_order_of_arrival() -> None:
     engine = FakeEngine(budget=4)
     priorities = [1, 0, 1, -5, 0]
     sequences = [engine.add(4, max_tokens=1, priority=priority) for priority in priorities]
@@ -94,7 +94,7 @@ def test_a_prompt_of_a_lower_priority_is_read_before_an_earlier_one() -> None:
     ]
 
 
-def test_when_blocks_run_out_the_highest_priority_number_gives_way() -> None:
+def test_when_blocks_run_out_the_highest_priority_number_is_preempted() -> None:
     engine = FakeEngine(num_blocks=5)
     early = engine.add(7, max_tokens=9, priority=1)
     late = engine.add(7, max_tokens=9, priority=0)
@@ -159,7 +159,7 @@ def test_without_split_fuse_a_preempted_sequence_may_outgrow_the_budget() -> Non
     assert max(step.num_tokens for step in steps) > 6
 
 
-def test_the_latest_gives_way_and_waits_first_in_line() -> None:
+def test_the_last_one_is_preempted_and_waits_first_in_line() -> None:
     engine = FakeEngine(num_blocks=6)
     first, second, third = (engine.add(7, max_tokens=12) for _ in range(3))
     while engine.stats.preemptions == 0:

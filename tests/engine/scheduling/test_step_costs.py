@@ -1,4 +1,4 @@
-"""StepCosts: what it believes of what it saw, and what it says of what it did not see."""
+"""StepCosts: how samples make the curve, and what it predicts between and beyond them."""
 
 import random
 
@@ -13,16 +13,16 @@ def learn(costs: StepCosts, *seen: tuple[int, float, float]) -> StepCosts:
     return costs
 
 
-def test_nothing_is_known_at_first() -> None:
+def test_without_samples_it_predicts_0() -> None:
     assert StepCosts().predict(100, 10_000) == 0
 
 
-def test_in_between_the_curve_is_straight() -> None:
+def test_between_samples_the_curve_is_linear() -> None:
     costs = learn(StepCosts(), (10, 0, 1.0), (20, 0, 1.8))
     assert [costs.predict(n, 0) for n in (5, 10, 12, 20)] == pytest.approx([1.0, 1.0, 1.16, 1.8])
 
 
-def test_beyond_its_end_it_goes_on_in_proportion() -> None:
+def test_beyond_the_last_sample_it_is_proportional() -> None:
     assert learn(StepCosts(), (10, 0, 1.0)).predict(30, 0) == pytest.approx(3.0)
 
 
@@ -31,7 +31,7 @@ def test_a_padded_step_costs_what_its_size_costs() -> None:
     assert [costs.predict(n, 0) for n in (1, 32, 33, 64)] == [1.0, 1.0, 2.0, 2.0]
 
 
-def test_what_took_long_once_is_not_believed() -> None:
+def test_a_single_slow_step_is_ignored() -> None:
     costs = learn(StepCosts(), *[(10, 0, 1.0)] * 3, (10, 0, 90.0), (10, 0, 1.1))
     assert costs.predict(10, 0) == 1.0
 
@@ -62,7 +62,7 @@ def test_it_follows_a_machine_that_became_slower() -> None:
     assert costs.predict(10, 0) == 2.0
 
 
-def test_work_on_the_past_is_learnt_apart() -> None:
+def test_the_cost_of_past_tokens_is_learnt_separately() -> None:
     work = context_work(8192, 64)
     costs = learn(StepCosts(), *[(64, 0, 0.1)] * 9, *[(64, work, 0.3)] * 9)
     assert costs.predict(64, work) == pytest.approx(0.3)
@@ -70,13 +70,13 @@ def test_work_on_the_past_is_learnt_apart() -> None:
     assert costs.predict(64, work / 2) == pytest.approx(0.2)
 
 
-def test_little_work_on_the_past_says_nothing_of_what_it_costs() -> None:
+def test_little_work_on_the_past_is_no_evidence() -> None:
     costs = learn(StepCosts(), (64, 0, 0.1), (64, MIN_CONTEXT - 1, 5.0))
     assert costs.predict(1, 10**6) - costs.predict(1, 0) == 0
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_predictions_rise_with_both_whatever_was_seen(seed: int) -> None:
+def test_predictions_never_fall_with_tokens_or_context(seed: int) -> None:
     rng = random.Random(seed)
     costs = StepCosts()
     for _ in range(200):
