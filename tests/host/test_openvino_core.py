@@ -1,4 +1,4 @@
-"""Models come and go, and threads that inferred on them end: the process lives on."""
+"""Models are loaded and freed while threads that inferred on them end; the process survives."""
 
 import subprocess
 import sys
