@@ -57,6 +57,8 @@ class LLMEngine:
         self._model = TunedModel(config, self.info.max_model_len)
         config.report_progress("compiling the model", 0.5)
         model = self._model.load()
+        self._model_form = model.attention
+        self.info = self.info.limited_to(model.attention.context_limit)
         self.num_blocks = num_kv_blocks(config, model, self.info.max_model_len)
         self.limits = RequestLimits.of(config, model, self.num_blocks, self.info.max_model_len)
         self._use(model)
@@ -127,6 +129,9 @@ class LLMEngine:
                 f"num_beams is {params.num_beams}; beam search cannot follow a grammar or a schema",
                 "num_beams",
             )
+        long_after = self._model_form.long_after
+        if params.num_beams > 1 and long_after is not None:
+            self.limits.check_beams_stay_short(len(tokens), max_tokens, long_after)
         # A constrained answer can be complete: then only an end token is allowed.
         has_own_ends = constraint is not None or not params.ignore_eos
         own_ends = self.info.eos_token_ids if has_own_ends else frozenset()
@@ -139,6 +144,7 @@ class LLMEngine:
             priority=priority,
             cache_salt=cache_salt,
             constraint=constraint,
+            long_after=long_after,
         )
 
     def add(self, request: EngineRequest) -> None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -39,7 +39,7 @@ class GrowableArray:
         for value in values:
             self.append(value)
 
-    def view(self, start: int = 0, end: int | None = None) -> npt.NDArray[np.int64]:
+    def view(self, start: int = 0, end: int | None = None) -> npt.NDArray[Any]:
         """The values from `start` to `end`; valid until the next append."""
         return self._data[start : self.size if end is None else end]
 
@@ -74,6 +74,7 @@ class EngineRequest:
     end_token_ids: frozenset[int] = frozenset()
     priority: int = 0
     cache_salt: bytes = b""
+    long_after: int | None = None
     constraint: TokenConstraint | None = None
     num_cached_tokens: int = 0
     num_bypasses: int = 0
@@ -140,6 +141,7 @@ class Sequence:
         "request",
         "status",
         "token_ids",
+        "uses_long_rope",
     )
 
     def __init__(self, request: EngineRequest, index: int = 0, arrival: int = 0) -> None:
@@ -148,6 +150,7 @@ class Sequence:
         self.arrival = arrival
         self.token_ids = GrowableArray(np.int64, request.prompt_token_ids)
         self.num_prompt_tokens = len(request.prompt_token_ids)
+        self.uses_long_rope = self.is_long
         self.num_computed_tokens = 0
         self.block_table = GrowableArray(np.int32)
         self.num_registered_blocks = 0
@@ -167,6 +170,17 @@ class Sequence:
     def num_tokens(self) -> int:
         """Prompt and generated tokens."""
         return self.token_ids.size
+
+    @property
+    def is_long(self) -> bool:
+        """Whether the sequence has more tokens than the short rope factors are for."""
+        long_after = self.request.long_after
+        return long_after is not None and self.num_tokens > long_after
+
+    @property
+    def prefix_salt(self) -> bytes:
+        """What tells its prefix from an equal one: other factors make other keys."""
+        return self.request.cache_salt + (b"\0long rope" if self.uses_long_rope else b"")
 
     @property
     def num_generated_tokens(self) -> int:
@@ -195,6 +209,7 @@ class Sequence:
         copied = Sequence(self.request, self.index, self.arrival)
         copied.token_ids = GrowableArray(np.int64, self.token_ids.view())
         copied.num_pending_forks = 0
+        copied.uses_long_rope = self.uses_long_rope
         copied.group = self.group
         return copied
 

@@ -68,6 +68,19 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "llama": ("LlamaConfig", SIZES),
+    "llama4": (
+        "Llama4TextConfig",
+        {
+            **SIZES,
+            "head_dim": 16,
+            "intermediate_size_mlp": 96,
+            "attention_chunk_size": 32,
+            "num_local_experts": 2,
+            "num_experts_per_tok": 1,
+            "interleave_moe_layer_step": 2,
+            "no_rope_layers": [1, 0],
+        },
+    ),
     "mistral_window": ("MistralConfig", {**SIZES, "sliding_window": 24}),
     "mpt": (
         "MptConfig",
@@ -97,7 +110,7 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
         "Phi3Config",
         {
             **SIZES,
-            "original_max_position_embeddings": 192,
+            "original_max_position_embeddings": 64,
             "rope_scaling": LONGROPE,
             "sliding_window": None,
         },

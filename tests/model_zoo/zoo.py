@@ -24,6 +24,7 @@ MODES: dict[str, dict[str, Any]] = {
     "alone": {},
     "chunked": {"max_num_batched_tokens": 64},
     "prefix cache": {"enable_prefix_caching": True},
+    "few blocks": {"num_kv_blocks": 14},
 }
 
 

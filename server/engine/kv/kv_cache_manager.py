@@ -180,7 +180,7 @@ class KVCacheManager:
         """The content of a block of a sequence, or of its first `num_tokens` tokens."""
         start = position * self.block_size
         end = start + (self.block_size if num_tokens is None else num_tokens)
-        salt = b"" if position else sequence.request.cache_salt
+        salt = b"" if position else sequence.prefix_salt
         return BlockContent(salt, sequence.token_ids.view(start, end).tobytes())
 
     def _begin_with_copy(self, sequence: Sequence) -> None:

@@ -7,6 +7,7 @@ error, and the model would answer wrongly. Here config.json says what each layer
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,11 @@ import numpy.typing as npt
 import openvino as ov
 from openvino import opset13 as ops
 
+from server.engine.model.model_info import longrope_switch
+from server.engine.model.rope_switch import choose_rope_by_token
 from server.errors import ModelLoadError
 
-__all__ = ["complete_attention"]
+__all__ = ["CHUNK_PREFIX", "PLAIN_ATTENTION", "AttentionForm", "complete_attention"]
 
 Config = Mapping[str, Any]
 
@@ -25,11 +28,55 @@ OP_TYPE = "PagedAttentionExtension"
 KEY_CACHE, WINDOW, SLOPES = 3, 10, 11
 
 
-def complete_attention(model: ov.Model, config: Config) -> None:
-    """Set ALiBi slopes and local windows that config.json asks for and the graph lacks.
+CHUNK_PREFIX = "chunk."
+# The inputs that say where sequences and their blocks are; chunked layers get their own.
+PLACES = {
+    5: "past_lens",
+    6: "subsequence_begins",
+    7: "block_indices",
+    8: "block_indices_begins",
+    12: "max_context_len",
+}
+BLOCKS_DIVIDE = 32
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionForm:
+    """What a model needs to be told of a step beyond what every model is told.
+
+    Layers with chunked attention see only the tokens of their own chunk of `chunk_size`. Sequences
+    of more than `long_after` tokens use the long factors of longrope. Answers are right up to
+    `context_limit` tokens. None stands for a model without such a thing.
+    """
+
+    chunk_size: int | None = None
+    long_after: int | None = None
+    context_limit: int | None = None
+
+
+PLAIN_ATTENTION = AttentionForm()
+
+
+def complete_attention(model: ov.Model, config: Config) -> AttentionForm:
+    """Give a model the attention that config.json asks for and the transformed graph lacks.
 
     Raises ModelLoadError for a model whose attention is not possible here.
     """
+    text_config = config.get("text_config")
+    text_config = text_config if isinstance(text_config, dict) else config
+    _complete_layers(model, config)
+    chunk_size, long_after = text_config.get("attention_chunk_size"), longrope_switch(text_config)
+    limits = []
+    if isinstance(chunk_size, int) and not _cut_into_chunks(model, text_config, chunk_size):
+        limits.append(chunk_size)
+        chunk_size = None
+    if long_after is not None and not choose_rope_by_token(model):
+        limits.append(long_after)
+        long_after = None
+    return AttentionForm(chunk_size, long_after, min(limits, default=None))
+
+
+def _complete_layers(model: ov.Model, config: Config) -> None:
     if config.get("is_encoder_decoder"):
         raise ModelLoadError(
             "config.json says is_encoder_decoder: this is a decoder that needs its encoder; "
@@ -130,3 +177,32 @@ def _local_windows(config: Config) -> dict[int, int]:
     return {
         layer: int(config["window_size"]) for layer, kind in enumerate(kinds) if kind == "local"
     }
+
+
+def _cut_into_chunks(model: ov.Model, config: Config, chunk_size: int) -> bool:
+    """Give the chunked layers inputs of their own, for sequences that begin at each chunk.
+
+    False where that is not possible. In transformers, Llama4TextConfig says which layers these are.
+    """
+    if chunk_size % BLOCKS_DIVIDE:
+        return False
+    chunked = [node for node in _operations(model) if _is_chunked(config, _layer_of(node))]
+    places = {}
+    for index, name in PLACES.items():
+        shape = [] if name == "max_context_len" else [-1]
+        places[index] = ops.parameter(shape, ov.Type.i32, name=CHUNK_PREFIX + name)
+        places[index].output(0).get_tensor().set_names({CHUNK_PREFIX + name})
+    for operation in chunked:
+        for index, parameter in places.items():
+            operation.input(index).replace_source_output(parameter.output(0))
+    model.add_parameters(list(places.values()) if chunked else [])
+    model.validate_nodes_and_infer_types()
+    return True
+
+
+def _is_chunked(config: Config, layer: int) -> bool:
+    kinds = config.get("layer_types")
+    if kinds:
+        return bool(kinds[layer] == "chunked_attention")
+    uses_rope = config.get("no_rope_layers")
+    return bool(uses_rope[layer]) if uses_rope else (layer + 1) % 4 != 0

@@ -1,8 +1,8 @@
 """What a model folder's JSON files say: context length, end tokens, default sampling."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,11 @@ class ModelInfo:
     eos_token_ids: frozenset[int]
     sampling_defaults: SamplingFields
 
+    def limited_to(self, num_tokens: int | None) -> "ModelInfo":
+        """The same with a context of at most `num_tokens`; None is no limit."""
+        lengths = [length for length in (self.max_model_len, num_tokens) if length is not None]
+        return replace(self, max_model_len=min(lengths, default=None))
+
 
 def read_model_info(models_path: Path) -> ModelInfo:
     """Read config.json and generation_config.json; both may be missing.
@@ -51,7 +56,7 @@ def read_model_info(models_path: Path) -> ModelInfo:
     layers = [config, text_config] if isinstance(text_config, dict) else [config]
     generation = read_config(models_path / "generation_config.json")
     return ModelInfo(
-        max_model_len=_max_model_len(layers),
+        max_model_len=_first_int(layers, CONTEXT_LENGTH_KEYS),
         eos_token_ids=_eos_token_ids([generation, *layers], models_path),
         sampling_defaults=_sampling_defaults(generation, models_path),
     )
@@ -70,34 +75,19 @@ def read_config(path: Path) -> dict[str, Any]:
     return value
 
 
-def _max_model_len(layers: list[dict[str, Any]]) -> int | None:
-    """The context length, cut to what the exported graph gets right.
-
-    A graph with longrope chooses its factors by the longest sequence of a whole step, and a
-    chunked attention layer sees all tokens; both are right up to these lengths.
-    """
-    lengths = [
-        _first_int(layers, CONTEXT_LENGTH_KEYS),
-        _first_int(layers, ("attention_chunk_size",)),
-        _longrope_switch(layers),
-    ]
-    return min((length for length in lengths if length is not None), default=None)
-
-
-def _longrope_switch(layers: list[dict[str, Any]]) -> int | None:
-    """The length above which a model with longrope uses its long factors."""
-    for layer in layers:
-        scaling = layer.get("rope_parameters") or layer.get("rope_scaling")
-        if isinstance(scaling, dict) and _rope_type(scaling) in ("longrope", "su"):
-            return _first_int([layer, scaling], ("original_max_position_embeddings",))
-    return None
+def longrope_switch(config: Mapping[str, Any]) -> int | None:
+    """The length above which a model with longrope uses its long factors; else None."""
+    scaling = config.get("rope_parameters") or config.get("rope_scaling")
+    if not (isinstance(scaling, dict) and _rope_type(scaling) in ("longrope", "su")):
+        return None
+    return _first_int([config, scaling], ("original_max_position_embeddings",))
 
 
 def _rope_type(scaling: dict[str, Any]) -> object:
     return scaling.get("rope_type", scaling.get("type"))
 
 
-def _first_int(layers: list[dict[str, Any]], keys: tuple[str, ...]) -> int | None:
+def _first_int(layers: Sequence[Mapping[str, Any]], keys: tuple[str, ...]) -> int | None:
     for layer in layers:
         for key in keys:
             value = layer.get(key)

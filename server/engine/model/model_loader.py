@@ -11,12 +11,13 @@ from openvino._offline_transformations import paged_attention_transformation
 
 from server.engine.config import PluginValue
 from server.engine.kv.kv_cache import CacheInput, cache_inputs
-from server.engine.model.attention import complete_attention
+from server.engine.model.attention import CHUNK_PREFIX, AttentionForm, complete_attention
 from server.engine.model.device import Device, find_device
 from server.engine.model.int8_head import quantize_rows
 from server.engine.model.model_info import read_config
 from server.engine.model.openvino_errors import summary
 from server.engine.model.output_head import ModelOutput, split_model
+from server.engine.model.rope_switch import LONG_ROPE_INPUT
 from server.engine.model.step_inputs import SAMPLED_ROWS_INPUT
 from server.engine.system.file_lease import FileLease
 from server.errors import ModelLoadError
@@ -34,6 +35,7 @@ KNOWN_INPUTS = frozenset(
         "block_indices",
         "block_indices_begins",
         "max_context_len",
+        LONG_ROPE_INPUT,
         SAMPLED_ROWS_INPUT,
     }
 )
@@ -50,6 +52,7 @@ class LoadedModel:
     output: ModelOutput
     has_position_ids: bool
     device: Device
+    attention: AttentionForm
     weights_lease: FileLease | None = None
 
 
@@ -80,7 +83,7 @@ def _load(
 ) -> LoadedModel:
     core = shared_core()
     model = _read(core, models_path, plugin_config.get("ENABLE_MMAP", lease is not None))
-    _transform(model, models_path)
+    attention = _transform(model, models_path)
     parts = split_model(model, models_path / MODEL_FILE)
     properties = device.compile_properties(core, plugin_config)
     layers = _compile(core, parts.layers, device, properties, models_path)
@@ -99,6 +102,7 @@ def _load(
         output=parts.output,
         has_position_ids=any("position_ids" in port.get_names() for port in layers.inputs),
         device=device,
+        attention=attention,
         weights_lease=lease,
     )
 
@@ -132,7 +136,7 @@ def _read(core: ov.Core, models_path: Path, is_mapped: PluginValue) -> ov.Model:
         raise ModelLoadError(f"{xml}: OpenVINO cannot read it: {summary(error)}") from error
 
 
-def _transform(model: ov.Model, models_path: Path) -> None:
+def _transform(model: ov.Model, models_path: Path) -> AttentionForm:
     where = models_path / MODEL_FILE
     try:
         paged_attention_transformation(model)
@@ -142,12 +146,14 @@ def _transform(model: ov.Model, models_path: Path) -> None:
             f"{summary(error)}"
         ) from error
     try:
-        complete_attention(model, read_config(models_path / "config.json"))
+        attention = complete_attention(model, read_config(models_path / "config.json"))
     except ModelLoadError as error:
         raise ModelLoadError(f"{where}: {error}") from error
     names = {port.get_any_name() for port in model.inputs}
     unknown = sorted(
-        n for n in names - KNOWN_INPUTS if not n.startswith(("key_cache.", "value_cache."))
+        n
+        for n in names - KNOWN_INPUTS
+        if not n.startswith(("key_cache.", "value_cache.", CHUNK_PREFIX))
     )
     if unknown:
         raise ModelLoadError(
@@ -155,6 +161,7 @@ def _transform(model: ov.Model, models_path: Path) -> None:
             f"provide; known are {', '.join(sorted(KNOWN_INPUTS - {SAMPLED_ROWS_INPUT}))} and the "
             "KV caches"
         )
+    return attention
 
 
 def _compile(

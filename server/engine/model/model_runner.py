@@ -63,6 +63,8 @@ class ModelRunner:
             self.row_sizes,
             spare_block=num_blocks,
             has_positions=model.has_position_ids,
+            attention=model.attention,
+            block_size=model.block_size,
         )
         self._prepared: tuple[ScheduledStep, StepInputs] | None = None
         self._tiles = _tiles(model)

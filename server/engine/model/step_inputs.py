@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from server.engine.model.attention import CHUNK_PREFIX, PLAIN_ATTENTION, AttentionForm
+from server.engine.model.rope_switch import LONG_ROPE_INPUT
 from server.engine.model.step_sizes import StepSizes
 from server.engine.prompt_logprobs import PromptLogprobs
 from server.engine.scheduling.scheduled_step import ScheduledStep
@@ -13,6 +15,8 @@ from server.engine.sequence import Sequence
 
 TOKENS_INPUT = "input_ids"
 SAMPLED_ROWS_INPUT = "sampled_tokens_indices"
+
+Counts = npt.NDArray[np.int32]
 
 PromptRows = tuple[PromptLogprobs, int]
 """The log probabilities of a prompt so far, and the number of rows that it gets in a step."""
@@ -46,11 +50,15 @@ class StepPacker:
         row_sizes: StepSizes,
         spare_block: int,
         has_positions: bool,
+        attention: AttentionForm = PLAIN_ATTENTION,
+        block_size: int = 32,
     ) -> None:
         self._token_sizes = token_sizes
         self._row_sizes = row_sizes
         self._spare_block = spare_block
         self._has_positions = has_positions
+        self._attention = attention
+        self._block_size = block_size
 
     def pack(self, step: ScheduledStep) -> StepInputs:
         """Pack a step."""
@@ -66,6 +74,9 @@ class StepPacker:
         tables = [s.block_table.view() for s in step.sequences]
         rows, complete, prompts = self._choose_rows(step, past + num_new)
         arrays = self._arrays(num_new, past, tables, num_padding)
+        if self._attention.long_after is not None:
+            is_long = [sequence.uses_long_rope for sequence in step.sequences]
+            arrays[LONG_ROPE_INPUT][: step.num_tokens] = np.repeat(is_long, num_new)
         arrays[SAMPLED_ROWS_INPUT] = rows
         return StepInputs(arrays, complete, prompts)
 
@@ -80,7 +91,7 @@ class StepPacker:
         self,
         num_new: npt.NDArray[np.int32],
         past: npt.NDArray[np.int32],
-        tables: list[npt.NDArray[Any]],
+        tables: list[Counts],
         num_padding: int,
     ) -> dict[str, npt.NDArray[Any]]:
         """All inputs except the sampled rows, for the sequences and the padding after them.
@@ -89,20 +100,21 @@ class StepPacker:
         """
         num_new = np.concatenate([num_new, np.ones(num_padding, np.int32)])
         past = np.concatenate([past, np.zeros(num_padding, np.int32)])
-        begins = _prefix_sums(num_new)
-        num_blocks = [*(len(table) for table in tables), *[1] * num_padding]
-        spare = np.full(num_padding, self._spare_block, np.int32)
-        arrays: dict[str, npt.NDArray[Any]] = {
-            TOKENS_INPUT: np.zeros(begins[-1], np.int64),
-            "past_lens": past,
-            "subsequence_begins": begins,
-            "block_indices": np.concatenate([*tables, spare]),
-            "block_indices_begins": _prefix_sums(num_blocks),
-            "max_context_len": np.array((past + num_new).max(), np.int32),
-        }
+        spare = np.array([self._spare_block], np.int32)
+        tables = [*tables, *[spare] * num_padding]
+        arrays: dict[str, npt.NDArray[Any]] = _places(num_new, past, tables)
+        begins = arrays["subsequence_begins"]
+        arrays[TOKENS_INPUT] = np.zeros(begins[-1], np.int64)
         if self._has_positions:
             counted = np.arange(int(begins[-1]), dtype=np.int64)
             arrays["position_ids"] = counted + np.repeat(past - begins[:-1], num_new)
+        if self._attention.long_after is not None:
+            arrays[LONG_ROPE_INPUT] = np.zeros(begins[-1], np.bool_)
+        if self._attention.chunk_size is not None:
+            parts = _cut_into_chunks(
+                num_new, past, tables, self._attention.chunk_size, self._block_size
+            )
+            arrays |= {CHUNK_PREFIX + name: array for name, array in _places(*parts).items()}
         return arrays
 
     def _choose_rows(
@@ -124,6 +136,37 @@ class StepPacker:
         padded = np.zeros(self._row_sizes.padded(max(1, len(rows))), np.int64)
         padded[: len(rows)] = rows
         return padded, [step.sequences[i] for i in complete], prompts
+
+
+def _places(num_new: Counts, past: Counts, tables: list[Counts]) -> dict[str, npt.NDArray[Any]]:
+    """Where the new and the past tokens of each sequence are."""
+    return {
+        "past_lens": past,
+        "subsequence_begins": _prefix_sums(num_new),
+        "block_indices": np.concatenate(tables),
+        "block_indices_begins": _prefix_sums([len(table) for table in tables]),
+        "max_context_len": np.array((past + num_new).max(), np.int32),
+    }
+
+
+def _cut_into_chunks(
+    num_new: Counts, past: Counts, tables: list[Counts], chunk_size: int, block_size: int
+) -> tuple[Counts, Counts, list[Counts]]:
+    """The same tokens as sequences that begin at each multiple of `chunk_size`.
+
+    A layer with chunked attention then sees no token of an earlier chunk.
+    """
+    parts: list[tuple[int, int, Counts]] = []
+    for count, begin, table in zip(num_new.tolist(), past.tolist(), tables, strict=True):
+        position, end = begin, begin + count
+        while position < end:
+            start = position // chunk_size * chunk_size
+            stop = min(end, start + chunk_size)
+            blocks = table[start // block_size : -(-stop // block_size)]
+            parts.append((stop - position, position - start, blocks))
+            position = stop
+    counts, pasts, blocks_of_parts = zip(*parts, strict=True)
+    return np.array(counts, np.int32), np.array(pasts, np.int32), list(blocks_of_parts)
 
 
 def fill_tokens(inputs: StepInputs, step: ScheduledStep) -> None:

@@ -63,6 +63,16 @@ class RequestLimits:
                         name,
                     )
 
+    def check_beams_stay_short(self, num_prompt: int, max_tokens: int, long_after: int) -> None:
+        """Raise InvalidRequestError for beams that would change their rope factors on the way."""
+        if num_prompt <= long_after < num_prompt + max_tokens:
+            raise InvalidRequestError(
+                f"a prompt of {num_prompt} and max_tokens {max_tokens} go beyond {long_after} "
+                "tokens, where this model changes its rope factors; a beam search must stay on one "
+                f"side, with at most {long_after - num_prompt} tokens here",
+                "max_tokens",
+            )
+
     def check_prompt_logprobs(self, num_prompt_tokens: int, params: SamplingParams) -> None:
         """Raise InvalidRequestError for so many that they would slow down other requests."""
         if params.prompt_logprobs is None:

@@ -132,6 +132,8 @@ class SampledChoices:
         elif sequence.constraint is not None and token is not None:
             sequence.constraint.accept(token)
             sequence.mask = None
+        if reason is None and sequence.is_long and not sequence.uses_long_rope:
+            scheduler.recompute(sequence)
         return SequenceOutput(
             request.request_id,
             sequence.index,

@@ -107,7 +107,7 @@ class PrefixSharing:
 
     def _start(self, sequence: Sequence) -> Start:
         first_block = sequence.token_ids.view(0, self._block_size)
-        return sequence.request.cache_salt, first_block.tobytes()
+        return sequence.prefix_salt, first_block.tobytes()
 
     def _full_blocks(self, num_tokens: int) -> int:
         """The tokens that are in full blocks."""

@@ -95,6 +95,12 @@ class Scheduler:
         self._kv.free(sequence)
         sequence.status = SequenceStatus.FINISHED
 
+    def recompute(self, sequence: Sequence) -> None:
+        """Compute a running sequence again from its first token, with the long rope factors."""
+        self.remove(sequence)
+        sequence.uses_long_rope = True
+        self.add(sequence)
+
     def discard(self, sequence: Sequence) -> None:
         """Remove a sequence whose blocks may hold wrong values; they leave the cache."""
         blocks = sequence.block_table.view().tolist()

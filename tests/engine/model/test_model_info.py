@@ -6,15 +6,8 @@ from typing import Any
 
 import pytest
 
-from server.engine.model.model_info import ModelInfo, read_model_info
+from server.engine.model.model_info import ModelInfo, longrope_switch, read_model_info
 from server.errors import ModelLoadError
-
-LONGROPE = {
-    "max_position_embeddings": 131_072,
-    "original_max_position_embeddings": 4096,
-    "rope_scaling": {"type": "longrope"},
-}
-LONGROPE_PARAMETERS = {"rope_type": "longrope", "original_max_position_embeddings": 4096}
 
 
 def read(folder: Path, config: Any = None, generation: Any = None) -> ModelInfo:
@@ -36,12 +29,6 @@ def test_a_folder_without_json_says_nothing(tmp_path: Path) -> None:
         ({"max_position_embeddings": 4096, "sliding_window": 512}, 4096),
         ({"text_config": {"max_position_embeddings": 77}}, 77),
         ({"max_seq_len": 2048}, 2048),
-        ({"max_position_embeddings": 9000, "attention_chunk_size": 8192}, 8192),
-        ({"text_config": {"max_position_embeddings": 9, "attention_chunk_size": 8}}, 8),
-        (LONGROPE, 4096),
-        ({**LONGROPE, "rope_scaling": {"type": "su"}}, 4096),
-        ({"max_position_embeddings": 9000, "rope_parameters": LONGROPE_PARAMETERS}, 4096),
-        ({**LONGROPE, "rope_scaling": {"rope_type": "yarn"}}, 131_072),
         ({"max_position_embeddings": None, "n_ctx": 5}, 5),
         ({"max_position_embeddings": "many", "n_ctx": True}, None),
         ({}, None),
@@ -106,3 +93,29 @@ def test_errors_about_unusable_values_name_the_file(
     with pytest.raises(ModelLoadError, match=message) as caught:
         read(tmp_path, None, generation)
     assert str(tmp_path) in str(caught.value)
+
+
+ORIGINAL = {"original_max_position_embeddings": 4096}
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({**ORIGINAL, "rope_scaling": {"type": "longrope"}}, 4096),
+        ({**ORIGINAL, "rope_scaling": {"type": "su"}}, 4096),
+        ({"rope_parameters": {**ORIGINAL, "rope_type": "longrope"}}, 4096),
+        ({**ORIGINAL, "rope_scaling": {"rope_type": "yarn"}}, None),
+        ({**ORIGINAL, "rope_scaling": None}, None),
+        ({}, None),
+    ],
+    ids=str,
+)
+def test_where_longrope_changes_its_factors(config: Any, expected: int | None) -> None:
+    assert longrope_switch(config) == expected
+
+
+@pytest.mark.parametrize(
+    ("length", "limit", "expected"), [(9, 5, 5), (5, 9, 5), (None, 5, 5), (5, None, 5)]
+)
+def test_a_context_can_be_limited(length: int | None, limit: int | None, expected: int) -> None:
+    assert ModelInfo(length, frozenset(), {}).limited_to(limit).max_model_len == expected

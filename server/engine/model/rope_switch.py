@@ -1,0 +1,72 @@
+"""Lets each sequence have its own rope factors in models with longrope.
+
+Phi-3's longrope has short and long factors: a text of up to `original_max_position_embeddings`
+tokens is read with the short ones, a longer one with the long ones, all of it (arXiv 2402.13753;
+transformers, modeling_rope_utils.py, longrope_frequency_update). The exported graph chooses them
+by the largest position of a step, so that one long text would change the answers to all others.
+"""
+
+import openvino as ov
+from openvino import opset13 as ops
+
+__all__ = ["LONG_ROPE_INPUT", "choose_rope_by_token"]
+
+LONG_ROPE_INPUT = "uses_long_rope"
+
+# Between the choice of the factors and their product with the positions.
+FREQUENCY_OPS = frozenset({"Convert", "Divide", "Multiply", "Power"})
+
+
+def choose_rope_by_token(model: ov.Model) -> bool:
+    """Give a model the input `uses_long_rope` boolean[tokens]; False for a graph without a choice.
+
+    The graph has Select(Greater(ReduceMax(positions) + 1, length), long, short) for f32[size]
+    factors, from which it computes frequencies that it multiplies by the positions in a MatMul.
+    """
+    choice = next((node for node in model.get_ordered_ops() if _is_choice(node)), None)
+    if choice is None:
+        return False
+    frequencies = choice
+    while (following := _only_consumer(frequencies)).get_type_name() in FREQUENCY_OPS:
+        frequencies = following
+    product = following
+    while product.get_type_name() == "Unsqueeze":
+        product = _only_consumer(product)
+    if product.get_type_name() != "MatMul":
+        return False
+    is_long = ops.parameter([-1], ov.Type.boolean, name=LONG_ROPE_INPUT)
+    is_long.output(0).get_tensor().set_names({LONG_ROPE_INPUT})
+    model.add_parameters([is_long])
+    # [tokens, 1] chooses [tokens, size]; the product then is [tokens, size, 1] x [tokens, 1, 1].
+    choice.input(0).replace_source_output(_unsqueeze(is_long.output(0), 1))
+    product.input(0).replace_source_output(_unsqueeze(frequencies.output(0), -1))
+    model.validate_nodes_and_infer_types()
+    return True
+
+
+def _is_choice(node: ov.Node) -> bool:
+    if node.get_type_name() != "Select":
+        return False
+    condition, *factors = (node.input_value(i).get_node() for i in range(3))
+    return (
+        condition.get_type_name() == "Greater"
+        and all(factor.get_type_name() == "Constant" for factor in factors)
+        and all(len(factor.get_output_shape(0)) == 1 for factor in factors)
+        and _comes_from_maximum(condition.input_value(0).get_node())
+    )
+
+
+def _comes_from_maximum(node: ov.Node) -> bool:
+    while node.get_type_name() in ("Add", "Convert"):
+        node = node.input_value(0).get_node()
+    return bool(node.get_type_name() == "ReduceMax")
+
+
+def _only_consumer(node: ov.Node) -> ov.Node:
+    """The consumer of a node; the node itself where it has none or several."""
+    consumers = list(node.output(0).get_target_inputs())
+    return consumers[0].get_node() if len(consumers) == 1 else node
+
+
+def _unsqueeze(value: ov.Output, axis: int) -> ov.Output:
+    return ops.unsqueeze(value, ops.constant(axis, dtype=ov.Type.i64)).output(0)
