@@ -1,1 +1,4 @@
-"""The built-in calculators; they enter by `server.calculators` entry points, as any plug-in."""
+"""The built-in calculators. Like any plug-in, they enter by `server.calculators` entry points.
+
+Plug-ins import `calculators.tags` and `calculators.output_parsers`; the server imports nothing.
+"""

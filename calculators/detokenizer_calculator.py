@@ -20,10 +20,10 @@ __all__ = ["DetokenizerCalculator"]
 class DetokenizerCalculator(Calculator):
     """Turns TOKENS into TEXT: whole characters only, ended by the request's stop strings.
 
-    A choice whose stop string is found is stopped in the executor; when every choice of the
-    request is finished, the stream of tokens is closed. Special tokens add nothing to the text,
-    but for those that the parsers of the side packet OUTPUT_FORMAT look for, and for requests that
-    want to see them. Where the best of several choices are wanted, all of them are awaited.
+    A stop string ends its choice in the executor, too. When every choice of the request is
+    finished, the stream of tokens is closed. Special tokens do not appear in the text, unless the
+    parsers of the side packet OUTPUT_FORMAT need them or the request asks for them. With `best_of`
+    the text comes when all choices are finished.
     """
 
     contract = Contract(
@@ -66,7 +66,7 @@ class DetokenizerCalculator(Calculator):
 
 
 class _Answer:
-    """The choices of one request, as its first chunk of tokens tells them."""
+    """The choices of one request; its first chunk of tokens says how many."""
 
     def __init__(self, first: TokenChunk, table: ByteTable) -> None:
         request, prompt = first.prompt.request, first.prompt
@@ -95,15 +95,15 @@ class _Answer:
 
     @property
     def is_finished(self) -> bool:
-        """Whether every choice is."""
+        """Whether every choice is finished."""
         return self._num_unfinished == 0
 
     async def feed(self, chunk: TokenChunk) -> Iterable[TextChunk]:
-        """The text that a chunk of tokens brings to light."""
+        """Return the text that a chunk of tokens completes."""
         choice = self._choices[chunk.index]
         if chunk.prompt_logprobs is not None:
             choice.prompt_logprobs = await self._describe_prompt(chunk)
-        # Tokens can be on their way already when their choice is stopped.
+        # Tokens of a choice can still arrive after it was stopped.
         text = None if choice.is_finished else choice.feed(chunk)
         if text is None:
             return ()
@@ -117,7 +117,7 @@ class _Answer:
         return self._best_of.take() if self.is_finished else ()
 
     async def _describe_prompt(self, chunk: TokenChunk) -> tuple[TokenLogprobs, ...]:
-        """The log probabilities of the prompt, described once for all choices."""
+        """Describe the log probabilities of the prompt, once for all choices."""
         if self._prompt_logprobs is None:
             # In a thread, as there may be a million of them.
             self._prompt_logprobs = await asyncio.to_thread(

@@ -1,4 +1,4 @@
-"""The one-node form of an LLM graph that OpenVINO Model Server has."""
+"""OpenVINO Model Server's form of an LLM graph: a single node."""
 
 from dataclasses import dataclass, fields
 
@@ -19,13 +19,13 @@ __all__ = ["HttpLLMCalculator", "HttpLLMCalculatorOptions"]
 
 @dataclass(frozen=True)
 class HttpLLMCalculatorOptions(LLMCalculatorOptions):
-    """The options of all its nodes: one type of options holds them in Model Server's graphs."""
+    """The options of all nodes that it stands for; Model Server has them in one type."""
 
     tool_parser: str = ""
     reasoning_parser: str = ""
 
     def of_executor(self) -> LLMCalculatorOptions:
-        """Those of the LLM executor."""
+        """The options of the LLM executor."""
         names = [field.name for field in fields(LLMCalculatorOptions)]
         return LLMCalculatorOptions(**{name: getattr(self, name) for name in names})
 
@@ -39,9 +39,9 @@ class HttpLLMCalculatorOptions(LLMCalculatorOptions):
 
 
 class HttpLLMCalculator(Subgraph[HttpLLMCalculatorOptions]):
-    """Stands for the nodes of an LLM graph, as one node of a Model Server graph.
+    """Stands for the four nodes of an LLM graph, in Model Server's graphs.
 
-    The side packets are those that Model Server itself makes; here nothing needs to come in.
+    Model Server's graphs name its side packets; they are accepted and not used.
     """
 
     contract = Contract(

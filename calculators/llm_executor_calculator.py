@@ -29,8 +29,8 @@ from server.payloads import (
 class LLMExecutorCalculator(Calculator[LLMCalculatorOptions]):
     """Generates tokens with continuous batching over paged attention on OpenVINO.
 
-    With the side packet TOKENIZER answers can be made to follow a form, and with OUTPUT_FORMAT
-    that form can be the one of tool calls.
+    With the side packet TOKENIZER it can constrain answers to a JSON schema, and with OUTPUT_FORMAT
+    to tool calls as well.
     """
 
     contract: ClassVar[Contract] = Contract(
@@ -134,7 +134,7 @@ class LLMExecutorCalculator(Calculator[LLMCalculatorOptions]):
         self._resources.close()
 
     def health(self) -> str | None:
-        """Why the engine cannot serve, if it failed."""
+        """Say why the engine failed, if it did."""
         return self._engine.failure
 
     def status(self) -> Mapping[str, object]:
@@ -156,7 +156,7 @@ class LLMExecutorCalculator(Calculator[LLMCalculatorOptions]):
         )
 
     async def _constrain(self, prompt: TokenizedPrompt) -> GrammarConstraint | None:
-        """What the answer must follow, compiled; None where it may be anything."""
+        """Compile the grammar of the answer; None if it may be any text."""
         if not has_grammar(prompt.request, guides_tools=self._guides_tools):
             return None
         if self._compiler is None:

@@ -39,7 +39,7 @@ class OpenVINOInferenceCalculatorOptions:
     `models_path` is a model file or a folder with one. `device` "" is the first GPU, or the CPU
     where there is none; `plugin_config` is a JSON object of OpenVINO properties. `nireq` is how
     many requests run at once, 0 takes what OpenVINO advises. `shape`, `batch_size` and `layout`
-    are described in calculators.shape_options.
+    are described in calculators.inference.shape_options.
     """
 
     PROTO_NAME: ClassVar[str] = "mediapipe.OpenVINOInferenceCalculatorOptions"
@@ -99,7 +99,7 @@ class OpenVINOInferenceCalculator(Calculator[OpenVINOInferenceCalculatorOptions]
         cc.set_side_packet(SIGNATURE, self._ports.signature)
 
     async def process(self, cc: ProcessContext) -> None:
-        """Run the model on the tensors of each request, beside those of other requests."""
+        """Run the model on the tensors of one request, in parallel with other requests."""
         request = await cc.receive(INFER_REQUEST)
         for name in request.parameters:
             raise InvalidRequestError(
@@ -120,13 +120,13 @@ class OpenVINOInferenceCalculator(Calculator[OpenVINOInferenceCalculatorOptions]
         try:
             for index, tensor in enumerate(inputs):
                 infer_request.set_input_tensor(index, to_openvino(tensor))
-            # A model with a memory must not remember the request of somebody else.
+            # A model with state must not see the state of another request.
             infer_request.reset_state()
-            # Not infer(): that copies every output once more, and fails at some texts.
+            # Not infer(): it copies every output once more, and fails with some texts.
             infer_request.start_async()
             infer_request.wait()
         except (RuntimeError, MemoryError) as error:
-            # Tensors that fit the ports one by one may still not fit each other.
+            # Each tensor fits its port, but they may not fit each other.
             reason = failure_summary(error)
             logger.warning("%s: inference failed: %s", self._file, reason)
             raise InvalidRequestError(

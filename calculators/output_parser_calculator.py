@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class OutputParserCalculatorOptions:
-    """The parsers by name, "none" for no parser; "" lets the model's chat template decide."""
+    """Names of parsers; "none" is no parser, "" is detected from the model's chat template."""
 
     PROTO_NAME: ClassVar[str] = "mediapipe.OutputParserCalculatorOptions"
 
@@ -42,7 +42,7 @@ class OutputParserCalculatorOptions:
 class OutputParserCalculator(Calculator[OutputParserCalculatorOptions]):
     """Splits TEXT into content, reasoning and tool calls, by the request that PROMPT carries.
 
-    The side packet OUTPUT_FORMAT tells the detokenizer which special tokens to leave in the text.
+    Its side packet OUTPUT_FORMAT tells the detokenizer which special tokens must stay in the text.
     """
 
     contract = Contract(
@@ -76,7 +76,7 @@ def _read_template(models_path: Path) -> str:
     try:
         return "\n".join(find_template_texts(models_path))
     except ModelLoadError:
-        # The tokenizer node refuses chats then, and says why; completions need no parser.
+        # The tokenizer node then refuses chats and says why; completions need no parser.
         return ""
 
 

@@ -15,7 +15,7 @@ from server.payloads import GenerationRequest, TokenizedPrompt
 __all__ = ["TokenizerCalculator", "TokenizerCalculatorOptions"]
 
 MAX_TOKEN_ID = 2**31 - 1
-# Rendering and encoding this much takes about half a millisecond of the event loop.
+# Rendering and encoding this much blocks the event loop for about half a millisecond.
 MAX_CHARACTERS_ON_EVENT_LOOP = 2_000
 
 
@@ -87,7 +87,7 @@ def _check_token_ids(token_ids: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _is_small(request: GenerationRequest) -> bool:
-    """Whether the event loop can make the prompt itself without keeping others waiting."""
+    """Whether the prompt can be made on the event loop without delaying other requests."""
     if request.messages is None:
         return (
             not isinstance(request.prompt, str)
@@ -101,7 +101,7 @@ def _is_small(request: GenerationRequest) -> bool:
 
 def _count_characters(message: Mapping[str, Any]) -> int:
     return sum(
-        # A member that is no text has an unknown size, which counts as large.
+        # The size of anything but a text is unknown, and counts as large.
         len(value) if isinstance(value, str) else MAX_CHARACTERS_ON_EVENT_LOOP
         for value in message.values()
         if value is not None

@@ -1,4 +1,7 @@
-"""Answers that must follow a form: JSON of a schema, or calls of the request's tools."""
+"""Constrained answers: JSON that satisfies a schema, or calls of the request's tools.
+
+For the LLM executor calculator alone.
+"""
 
 from calculators.guided.answer_grammar import answer_grammar, has_grammar
 from calculators.guided.compiler import GrammarCompiler

@@ -23,10 +23,10 @@ def has_grammar(request: GenerationRequest, *, guides_tools: bool) -> bool:
 
 
 def answer_grammar(prompt: TokenizedPrompt, output_format: OutputFormat) -> Grammar:
-    """The grammar of the answer to a request that has one.
+    """The grammar of the answer to a request for which `has_grammar` is true.
 
-    Reasoning comes first, where the model reasons; then JSON, tool calls, either of them, or any
-    text with tool calls in it. Raises InvalidRequestError for what the model cannot do.
+    A model that reasons does so first. Then come JSON, tool calls, either of them, or any text
+    with tool calls in it. Raises InvalidRequestError for what the model cannot do.
     """
     request = prompt.request
     tools = _tool_rules(request, output_format)
@@ -66,12 +66,15 @@ def _tool_rules(request: GenerationRequest, output_format: OutputFormat) -> Tool
 def _start_rules(
     answer: str, prompt: TokenizedPrompt, output_format: OutputFormat, field: str
 ) -> list[str]:
-    """The rules of the answer with the reasoning before it, which the prompt may have begun."""
+    """The rules of the reasoning, which the prompt may have begun, and of the answer after it."""
     parser = output_format.reasoning_parser
     if parser is None:
         return [f"start: {answer}"]
     if not issubclass(parser, TaggedReasoningParser):
-        raise GrammarError(field, "the form in which this model reasons leaves no other form")
+        raise GrammarError(
+            field,
+            "this model writes reasoning and answer in one form, so the answer cannot have another",
+        )
     begin = literal(parser.begin)
     rules = [
         f"reasoning_end[lazy]: TEXT {literal(parser.end)}",

@@ -15,22 +15,22 @@ from server.errors import ModelNotReadyError
 
 __all__ = ["GrammarCompiler"]
 
-# llguidance follows a schema recursively; what json_rule lets through needs a fifth of this.
+# llguidance follows a schema recursively; the largest schema that json_rule allows needs a fifth.
 STACK_BYTES = 64 * 2**20
-# Each optional property that may come next has four, and json_rule lets 2000 objects through.
+# Each optional property that may come next has four, and json_rule allows 2000 objects.
 MAX_ITEMS_IN_ROW = 10_000
 MAX_PROBLEM_CHARACTERS = 300
 PLACE = re.compile(r"at (\d+)\(\d+\): ")
-# A forced text may be written in any tokens, as by the other grammar libraries: llguidance would
-# call back for the tokenizer's own choice, which can be a special token of that name.
+# The model may write a forced text in any tokens, as with other grammar libraries. Otherwise
+# llguidance would ask the tokenizer for its tokens, and could get a special token of that name.
 HEADER = '%llguidance {"no_forcing": true}\n'
 
 
 class GrammarCompiler:
     """Compiles Lark grammars, as llguidance extends them, for the tokens of one model.
 
-    What needs the vocabulary is made at the first use. One grammar is compiled at a time, so that
-    large ones keep only each other waiting.
+    Its tables of the vocabulary are made at the first use. One grammar is compiled at a time: a
+    large one delays other grammars, not the answers without one.
     """
 
     def __init__(self, table: ByteTable, vocab_size: int, eos_token_ids: Collection[int]) -> None:
@@ -57,7 +57,7 @@ class GrammarCompiler:
         return await loop.run_in_executor(self._thread, self._compile, make_grammar)
 
     def close(self) -> None:
-        """Let the thread end with what it was given already."""
+        """Let the thread end after the grammars that it has been given."""
         self._is_closed = True
         if self._thread is not None:
             self._thread.shutdown(wait=False)
@@ -65,7 +65,9 @@ class GrammarCompiler:
     def _compile(self, make_grammar: Callable[[], Grammar]) -> GrammarConstraint:
         grammar = make_grammar()
         if not self._eos_token_ids:
-            raise GrammarError(grammar.field, "this model has no end token to end such an answer")
+            raise GrammarError(
+                grammar.field, "this model has no end token, which such an answer needs"
+            )
         matcher = LLMatcher(
             self._tokenizer_for(grammar.shown),
             HEADER + grammar.lark,
@@ -86,7 +88,7 @@ class GrammarCompiler:
 
 
 class _Vocabulary(TokenizerWrapper):
-    """The tokens of a model as llguidance takes them; its own constructor wants a tokenizer."""
+    """The tokens of a model, for llguidance, whose constructor takes a tokenizer object."""
 
     is_tokenizer_wrapper = True
     bos_token_id = None
@@ -98,7 +100,7 @@ class _Vocabulary(TokenizerWrapper):
         self.eos_token_id = eos_token_ids[0]
 
     def __call__(self, text: str) -> list[int]:
-        """Tokens of a text, which llguidance asks for only to force them."""
+        """Never called: llguidance tokenizes only texts that it forces."""
         raise AssertionError(f"nothing is forced, but {text!r} was to be tokenized")
 
 
@@ -124,7 +126,7 @@ def _explain(grammar: Grammar, error: str) -> GrammarError:
 
 
 def _describe(error: str) -> str:
-    """llguidance's words without the place in a text that the client never saw."""
+    """llguidance's message, without line and column of a grammar that the client never saw."""
     if error.startswith("panic: "):
         return "it is too complex"
     problem = PLACE.sub("", error.partition("\n   1 | ")[0].partition("<non-verbose/>")[0])
@@ -135,6 +137,6 @@ def _describe(error: str) -> str:
 
 
 def _shorten(problem: str) -> str:
-    """The end says most: a regex comes before what is wrong with it."""
+    """Cut in the middle: a message first quotes a regex, then says what is wrong with it."""
     half = MAX_PROBLEM_CHARACTERS // 2
     return f"{problem[:half]} ... {problem[-half:]}"

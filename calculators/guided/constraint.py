@@ -14,8 +14,8 @@ __all__ = ["GrammarConstraint"]
 class GrammarConstraint:
     """One answer on its way through a grammar; a TokenConstraint for the engine.
 
-    `vocab_size` is the number of tokens of the model, `field` what errors are about. Raises
-    InvalidRequestError for a grammar that nothing satisfies; `forbidden_tokens` raises it where the
+    `vocab_size` is the number of tokens of the model; errors name `field` of the request. Raises
+    InvalidRequestError for a grammar that no answer satisfies; `forbidden_tokens` raises it if the
     answer becomes too complex.
     """
 
@@ -28,7 +28,7 @@ class GrammarConstraint:
         self._mask: npt.NDArray[np.uint8] | None = self._compute_mask()
 
     def forbidden_tokens(self) -> npt.NDArray[np.bool_]:
-        """bool[vocabulary]: what must not come next."""
+        """bool[vocabulary]: the tokens that must not come next."""
         if self._mask is None:
             self._mask = self._compute_mask()
         bits = np.unpackbits(~self._mask, count=self._vocab_size, bitorder="little")
@@ -51,7 +51,7 @@ class GrammarConstraint:
     def _compute_mask(self) -> npt.NDArray[np.uint8]:
         mask = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
         if self._matcher.is_error():
-            # Behind the first line is the state of the parser.
+            # After the first line comes the state of the parser.
             problem = self._matcher.get_error().partition("\n")[0]
             if problem.startswith("NoExtension"):
                 raise GrammarError(self._field, "no answer can satisfy it")

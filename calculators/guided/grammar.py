@@ -1,4 +1,4 @@
-"""What an answer must follow, before it is compiled for the tokens of a model."""
+"""The form of an answer, not yet compiled for the tokens of a model."""
 
 from dataclasses import dataclass
 
@@ -12,10 +12,10 @@ TOOLS = "tools"
 
 @dataclass(frozen=True, slots=True)
 class Grammar:
-    """A Lark grammar with llguidance's extensions; `field` is what in the request asks for it.
+    """A Lark grammar with llguidance's extensions; `field` of the request asks for it.
 
-    Its first lines are rules of the tools of these names, one each. `shown` are special tokens
-    that the answer has as text.
+    Its first lines are one rule for each tool of `tool_names`. `shown` are the special tokens that
+    appear as text in the answer.
     """
 
     lark: str

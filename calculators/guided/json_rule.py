@@ -1,4 +1,4 @@
-"""JSON schemas as rules of a Lark grammar for llguidance, checked for what would be too much."""
+"""JSON schemas as rules of a Lark grammar for llguidance; refuses schemas that cost too much."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,26 +10,26 @@ from calculators.guided.grammar import GrammarError
 
 __all__ = ["json_rules"]
 
-# Compiling takes memory and time that grow with these, at their limits some tenths of a second.
-# References let a schema be as deep as it has objects, and llguidance follows them recursively.
+# Compiling takes time and memory that grow with these: some tenths of a second at the limits.
+# With references a schema can be as deep as it has objects; llguidance follows it recursively.
 MAX_OBJECTS = 2000
 MAX_CHARACTERS = 2**19
 MAX_DEPTH = 100
 MAX_REQUIRED = 2000
 MAX_PATTERN_PROPERTIES = 64
-# The automaton that divides has a state for each remainder.
+# For multipleOf llguidance builds an automaton with a state for each remainder.
 MAX_DIVISOR = 10_000
 
-# A space, or a line break with its indentation: a model can get lost in white space without end.
+# A space, or a line break and indentation. Without a limit a model can write only white space.
 WHITE_SPACE = r"( |\n {0,24}|\n\t{0,12})"
 OPTIONS = {"x-guidance": {"whitespace_pattern": WHITE_SPACE}}
 
 
 def json_rules(schemas: Sequence[Mapping[str, Any]], field: str) -> list[str]:
-    """What stands, in a grammar rule, for the JSON texts that satisfy each of these schemas.
+    """For each schema, the part of a grammar rule that stands for the JSON texts it allows.
 
-    Raises InvalidRequestError, about that field, where they are too large together; what they say
-    is left to llguidance.
+    Raises InvalidRequestError, naming the field, if they are too large together. llguidance checks
+    what the schemas say.
     """
     excess = _find_excess(schemas)
     if excess is None:
@@ -41,7 +41,7 @@ def json_rules(schemas: Sequence[Mapping[str, Any]], field: str) -> list[str]:
 
 
 def _find_excess(schemas: Sequence[Mapping[str, Any]]) -> str | None:
-    """Of what the schemas have too many, and how many would do."""
+    """What the schemas have too many of, and how many are possible."""
     num_objects = num_required = num_patterns = 0
     divisor = 1
     for found, depth in _containers([*schemas]):
@@ -63,7 +63,7 @@ def _find_excess(schemas: Sequence[Mapping[str, Any]]) -> str | None:
 
 
 def _containers(schemas: list[Any]) -> Iterator[tuple[object, int]]:
-    """Every object and list of the schemas and its depth, without recursion."""
+    """Every object and list in the schemas, with its depth; without recursion."""
     waiting = [(schemas, 0)]
     while waiting:
         value, depth = waiting.pop()
@@ -78,7 +78,7 @@ def _length(value: object) -> int:
 
 
 def _divisor(multiple_of: object) -> int:
-    """What a number is divided by, without the powers of 2 and 5, which its last digits tell."""
+    """The divisor without its factors 2 and 5, which only need the last digits of a number."""
     if isinstance(multiple_of, bool) or not isinstance(multiple_of, int | float):
         return 1
     number = Decimal(repr(multiple_of))

@@ -1,4 +1,4 @@
-"""Grammar rules of the tool calls that a request allows, in the form of its model's family."""
+"""Grammar rules of the tool calls that a request allows, as the model's family writes them."""
 
 import json
 from collections.abc import Mapping
@@ -11,15 +11,15 @@ from server.payloads import GenerationRequest
 
 __all__ = ["ToolRules", "literal"]
 
-# What would end a name early, or open a marker; not every family quotes names.
+# Characters that would end a name early, or open a marker; not every family quotes names.
 BAD_IN_NAMES = frozenset('"\\<>[]{}')
 
 
 class ToolRules:
-    """The rules of one request; the first of `lines` are about its tools, one each.
+    """The rules of one request; `lines` begin with one rule for each tool.
 
-    `calls` is one call, or several where the request allows that. `text_and_calls` is any text in
-    which calls begin as soon as the family's MARKER ends; `behind_marker` is the rest of that.
+    The rule `calls` is one call, or several if the request allows that. `text_and_calls` is any
+    text with calls in it: after the family's MARKER a call must follow, the rule `behind_marker`.
     """
 
     def __init__(self, request: GenerationRequest, parser: type[ToolParser]) -> None:
@@ -51,13 +51,13 @@ class ToolRules:
 
 
 def literal(text: str) -> str:
-    """A text as a grammar has it; nothing for an empty one."""
+    """A text as a grammar writes it; nothing for an empty one."""
     return json.dumps(text) if text else ""
 
 
 def _check_name(name: str) -> str:
     if not name.isprintable() or BAD_IN_NAMES & set(name):
-        problem = f"a call of {name[:100]!r} cannot be told from what stands around it"
+        problem = f"a call of {name[:100]!r} cannot be read, because of the characters in its name"
         raise GrammarError(TOOLS, problem)
     return name
 

@@ -51,7 +51,7 @@ def find_model_file(path: Path) -> Path:
 def compile_model_file(file: Path, settings: ModelSettings) -> Any:
     """Read, reshape and compile a model. Raises ModelLoadError."""
     core = shared_core()
-    # Files that may change while they are served are not mapped.
+    # Not mapped: if a mapped file changes while it is served, the process crashes.
     is_mapped = settings.plugin_config.get("ENABLE_MMAP", False)
     try:
         model = core.read_model(file, config={"ENABLE_MMAP": is_mapped})
@@ -73,7 +73,7 @@ def compile_model_file(file: Path, settings: ModelSettings) -> Any:
 
 
 def failure_summary(error: BaseException) -> str:
-    """What an error of OpenVINO says, without the places in its source."""
+    """The message of an OpenVINO error, without the places in OpenVINO's source."""
     lines = (_PLACE.sub("", line).strip() for line in str(error).splitlines())
     return " ".join(line for line in lines if line) or type(error).__name__
 

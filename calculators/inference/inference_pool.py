@@ -14,7 +14,7 @@ T = TypeVar("T")
 class InferencePool:
     """Lends infer requests of a compiled model, at most `num_requests` at a time.
 
-    They are made when they are needed for the first time. Who waits for one is served in order.
+    An infer request is made when all others are lent. Callers that wait are served in order.
     """
 
     def __init__(self, compiled: Any, num_requests: int, name: str) -> None:
@@ -25,8 +25,8 @@ class InferencePool:
     async def run(self, work: Callable[[Any], T]) -> T:
         """Run `work` with an infer request in a thread of the pool.
 
-        Cancelled, it leaves the queue, or ends the inference that runs. The infer request is lent
-        again only after that.
+        Cancelling removes it from the queue, or ends the inference that runs. The infer request is
+        lent again only after that.
         """
         job = _Job(self, work)
         try:
@@ -36,14 +36,14 @@ class InferencePool:
             raise
 
     def take(self) -> Any:
-        """An infer request that nobody uses; the threads are what bounds their number."""
+        """Take an idle infer request or make one; there are no more than threads."""
         try:
             return self._idle.pop()
         except IndexError:
             return self._compiled.create_infer_request()
 
     def give_back(self, request: Any) -> None:
-        """End of `take`."""
+        """Return what `take` gave."""
         self._idle.append(request)
 
     def close(self) -> None:

@@ -8,6 +8,6 @@ __all__ = ["with_cache_dir"]
 
 
 def with_cache_dir(plugin_config: Mapping[str, Any], cache_dir: Path | None) -> dict[str, Any]:
-    """The properties with CACHE_DIR, where there is a folder and the graph names none itself."""
+    """Add CACHE_DIR to the properties, if the server has a folder and the graph names none."""
     server_wide = {} if cache_dir is None else {"CACHE_DIR": str(cache_dir)}
     return {**server_wide, **plugin_config}

@@ -1,4 +1,4 @@
-"""The inputs and outputs of a compiled model, and which tensors of a request belong to them."""
+"""The inputs and outputs of a compiled model, and the tensors of a request for them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ __all__ = ["ModelPorts", "Port", "names_of"]
 
 
 def names_of(port: Any) -> list[str]:
-    """Every name that a port of OpenVINO answers to, the one to show first."""
+    """All names of a port of OpenVINO; the first is shown to clients."""
     names = port.get_names()
     if not names:
         return [str(port.get_node().get_friendly_name())]
@@ -33,12 +33,14 @@ class Port:
 
     @classmethod
     def of(cls, index: int, port: Any) -> "Port":
-        """Describe a port of OpenVINO. Raises ModelLoadError for a type that KServe has not."""
+        """Describe a port of OpenVINO; raises ModelLoadError for a type that KServe lacks."""
         names = names_of(port)
         datatype = datatype_of(port.get_element_type())
         if datatype is None:
             found = port.get_element_type().get_type_name()
-            raise ModelLoadError(f"tensor {names[0]!r} has type {found}, which KServe has not")
+            raise ModelLoadError(
+                f"tensor {names[0]!r} has type {found}, which KServe does not have"
+            )
         shape = port.get_partial_shape()
         lengths: tuple[int, ...] = (-1,)
         if shape.rank.is_static:
@@ -55,7 +57,7 @@ class Port:
                 "inputs",
             )
         if tensor.num_elements == 0:
-            # Models were seen to answer these with what they had computed for somebody else.
+            # Some models answer an empty tensor with the result of another request.
             raise InvalidRequestError(
                 f"input {name!r} has shape {list(tensor.shape)}; "
                 "every dimension must be at least 1",
@@ -89,7 +91,7 @@ class ModelPorts:
         for tensor in tensors:
             port = _find(self.inputs, tensor.name, "input")
             if port.index in found:
-                raise InvalidRequestError(f"input {tensor.name!r} is there twice", "inputs")
+                raise InvalidRequestError(f"input {tensor.name!r} is given twice", "inputs")
             port.check(tensor)
             found[port.index] = tensor
         missing = [port.info.name for port in self.inputs if port.index not in found]
@@ -98,7 +100,7 @@ class ModelPorts:
         return [found[port.index] for port in self.inputs]
 
     def find_outputs(self, names: Sequence[str]) -> list[tuple[str, int]]:
-        """Name and index of the outputs that are wanted, of all where no name is given.
+        """Name and index of the outputs with these names, or of all if there are none.
 
         Raises InvalidRequestError.
         """

@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 def apply_layouts(model: Any, layouts: Mapping[str, Layout]) -> Any:
-    """Put transpositions where clients have another layout. Raises ValueError, RuntimeError."""
+    """Transpose where clients use another layout. Raises ValueError, RuntimeError."""
     if not layouts:
         return model
     processor = PrePostProcessor(model)
@@ -32,7 +32,7 @@ def apply_layouts(model: Any, layouts: Mapping[str, Layout]) -> Any:
 
 
 def reshape_inputs(model: Any, shapes: Mapping[str, Shape | None]) -> None:
-    """Set the shapes of the inputs that are named. Raises ValueError, RuntimeError."""
+    """Set the shapes of the named inputs. Raises ValueError, RuntimeError."""
     by_name = {name: port for port in model.inputs for name in names_of(port)}
     reshaped: dict[Any, Any] = {}
     for name, shape in _name_the_only("shape", shapes, model).items():
@@ -84,6 +84,6 @@ def _find(option: str, known: Mapping[str, T], name: str) -> T:
     if name not in known:
         names: Sequence[str] = list(known)
         raise ValueError(
-            f"{option} names {name!r}, which the model has not; possible: {', '.join(names)}"
+            f"{option} names {name!r}, which the model does not have; possible: {', '.join(names)}"
         )
     return known[name]

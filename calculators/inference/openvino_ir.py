@@ -10,7 +10,7 @@ from server.host.openvino_core import shared_core
 
 __all__ = ["InferRequestPool", "find_ops", "read_tokenizer_ir"]
 
-# A text is encoded on the thread that asks, so that it takes no core from the language model.
+# A text is encoded on the caller's thread, so that no core is taken from the language model.
 _COMPILE_PROPERTIES = {"INFERENCE_NUM_THREADS": 1, "ENABLE_CPU_PINNING": False}
 
 
@@ -25,7 +25,7 @@ def read_tokenizer_ir(path: Path, purpose: str) -> Any:
                 f"-o {path.parent}` of openvino-tokenizers"
             )
     try:
-        # Writing to a mapped file, or shortening it, would end the process that runs on it.
+        # If a mapped file is changed or shortened, the process crashes.
         return shared_core().read_model(path, config={"ENABLE_MMAP": False})
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
@@ -41,7 +41,7 @@ def find_ops(model: Any, type_name: str) -> list[Any]:
 
 
 class InferRequestPool:
-    """A compiled model with as many infer requests as threads ever used it at once."""
+    """A compiled model with an infer request for each thread that uses it at the same time."""
 
     def __init__(self, model: Any) -> None:
         self._compiled = shared_core().compile_model(model, "CPU", _COMPILE_PROPERTIES)
@@ -49,7 +49,7 @@ class InferRequestPool:
 
     @contextmanager
     def borrow(self) -> Iterator[Any]:
-        """Lend a request that no other thread has."""
+        """Lend an infer request that no other thread uses."""
         try:
             request = self._idle.pop()
         except IndexError:

@@ -1,8 +1,8 @@
-"""What Model Server's shape, batch_size and layout say, as text -> data.
+"""Parses Model Server's options shape, batch_size and layout.
 
-A shape is `(1,3,200:300,-1)`, where -1 is any length and `200:300` a range, or `auto`, any lengths
-at all. A layout is `NCHW`, or `NHWC:NCHW`: what clients send, then what the model has. Either is
-one text for a model with one input, or a JSON object that has a text for each tensor.
+A shape is `(1,3,200:300,-1)`, where -1 is any length and `200:300` a range, or `auto` for any
+shape. A layout is `NCHW`, or `NHWC:NCHW`: what clients send, then what the model takes. Each option
+is one text for a model with one input, or a JSON object with a text for each tensor.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Of several answers the best ones."""
+"""Chooses the best of several answers."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,7 +12,7 @@ class BestOf:
     """Keeps the chunks of all choices until the `num_wanted` best of them are known.
 
     The best is the one with the highest log probability per token, as OpenAI defines it. The
-    chunks must have log probabilities; `shows_logprobs` leaves them in what comes out.
+    chunks must have log probabilities; they stay in the output if `shows_logprobs`.
     """
 
     def __init__(self, num_wanted: int, shows_logprobs: bool) -> None:
@@ -25,8 +25,8 @@ class BestOf:
         self._chunks.setdefault(chunk.index, []).append(chunk)
 
     def take(self) -> Iterator[TextChunk]:
-        """The chunks of the best choices, which are numbered anew, the best first."""
-        # A stable sort: of equal ones the earlier choice is better.
+        """The chunks of the best choices, the best first, with new indices."""
+        # A stable sort: the earlier one of equal choices comes first.
         ranked = sorted(self._chunks.values(), key=_mean_logprob, reverse=True)
         for index, chunks in enumerate(ranked[: self._num_wanted]):
             for chunk in chunks:
@@ -37,5 +37,5 @@ class BestOf:
 def _mean_logprob(chunks: list[TextChunk]) -> float:
     entries = [entry for chunk in chunks for entry in chunk.logprobs or ()]
     values = [entry.logprob for entry in entries if entry.logprob is not None]
-    # A choice that has nothing to show is no good answer.
+    # A choice without tokens is the worst answer.
     return sum(values) / len(values) if values else float("-inf")

@@ -1,4 +1,4 @@
-"""What a client asked for -> what the engine is asked for: defaults, limits, a prompt that fits."""
+"""From a client's request to the engine's: defaults, limits, a prompt that fits."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,10 +13,10 @@ __all__ = ["GenerationLimits"]
 class GenerationLimits:
     """The model's defaults and sizes, and the limits that the graph sets.
 
-    `max_num_tokens` are prompt and answer together; `max_num_prompt_tokens`, `max_tokens_limit`
-    are None where there is no such limit. A `best_of` must be below `best_of_limit`, and so must a
-    number of beams; no more than `max_num_seqs` run at once. `room` tells what an answer can have
-    after so many prompt tokens, with so many beams.
+    `max_num_tokens` is the limit of prompt and answer together; `max_num_prompt_tokens` and
+    `max_tokens_limit` are None if there is no such limit. `best_of` and `num_beams` must be below
+    `best_of_limit`, and at most `max_num_seqs`. `room(prompt_tokens, beams)` is how many tokens an
+    answer can have.
     """
 
     defaults: SamplingFields
@@ -28,7 +28,7 @@ class GenerationLimits:
     room: Callable[[int, int], int]
 
     def truncate(self, prompt: TokenizedPrompt) -> TokenizedPrompt:
-        """The prompt, or the end of it that the client wants to keep."""
+        """Cut the prompt to its last tokens, if the client asks for that."""
         request = prompt.request
         keep = request.truncate_prompt_tokens
         if keep is None:
@@ -42,7 +42,7 @@ class GenerationLimits:
         return replace(prompt, token_ids=prompt.token_ids[-keep:], text=None)
 
     def resolve(self, prompt: TokenizedPrompt) -> SamplingParams:
-        """What the client set, over the model's defaults, within the graph's limits.
+        """The client's parameters, completed by the model's defaults, within the graph's limits.
 
         Raises InvalidRequestError for more than the graph allows.
         """
@@ -71,13 +71,13 @@ class GenerationLimits:
             )
 
     def _resolve_best_of(self, merged: SamplingFields, request: GenerationRequest) -> None:
-        """Let the engine make as many choices as the best are chosen from."""
+        """Let the engine make `best_of` choices."""
         best_of = request.best_of
         if best_of is None:
             return
         self._check_best_of_limit("best_of", best_of)
         if merged.get("temperature") == 0:
-            # Without randomness the best answers are found by a search.
+            # At temperature 0 all choices would be the same: a beam search finds different ones.
             merged["num_beams"] = best_of
         elif best_of > merged.get("n", 1):
             merged["n"] = best_of
@@ -99,7 +99,7 @@ class GenerationLimits:
 
 
 def _forget_random_defaults(merged: SamplingFields, request: GenerationRequest) -> None:
-    """A beam search has no use for the model's defaults of what makes answers random."""
+    """Drop the model's defaults of random sampling, which a beam search does not use."""
     merged["temperature"] = request.sampling.get("temperature", 0.0)
     if "top_k" not in request.sampling:
         merged.pop("top_k", None)

@@ -50,7 +50,7 @@ class AggregationMode(IntEnum):
 
 
 class AnchorPointMode(IntEnum):
-    """What KVCrush compares with."""
+    """The anchor points of KVCrush."""
 
     RANDOM = 0
     ZEROS = 1
@@ -109,11 +109,12 @@ class LLMCalculatorOptions:
     `num_kv_blocks`, which Model Server does not have, sets the cache in blocks of 32 tokens
     instead. `device` "" is the first GPU, or the CPU where there is none. `plugin_config` is a JSON
     object of OpenVINO properties. `max_tokens_limit` is the most that a request may ask for.
-    A request's `best_of` must be below `best_of_limit`. `auto_tune`, which Model Server does not
-    have, lets the first load measure which of the properties that `plugin_config` leaves open are
-    fastest on this machine. `target_inter_token_latency_ms`, another one of its own, is how long
-    others' prompts may keep an answer waiting for its next token; 0 is no target. Fields that are
-    not supported yet may be left out or have Model Server's defaults.
+    A request's `best_of` must be below `best_of_limit`.
+    Two options are not Model Server's: with `auto_tune` the first load measures which OpenVINO
+    properties are fastest on this machine, except those that `plugin_config` sets.
+    `target_inter_token_latency_ms` is how long the prompts of others may delay the next token of an
+    answer; 0 is no target. Options that are not supported yet may be left out or have Model
+    Server's defaults.
     """
 
     PROTO_NAME: ClassVar[str] = "mediapipe.LLMCalculatorOptions"

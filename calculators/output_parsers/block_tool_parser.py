@@ -1,4 +1,4 @@
-"""Tool calls in a form that can be read as a whole only, between two markers."""
+"""Tool calls that can be read only when they are complete, between two markers."""
 
 from abc import abstractmethod
 from typing import ClassVar, NamedTuple
@@ -16,7 +16,7 @@ class Call(NamedTuple):
 
 
 class BlockToolParser(ToolParser):
-    """Collects what stands between `begin` and `end`; what cannot be read is content."""
+    """Collects the text between `begin` and `end`; if it cannot be read, it is content."""
 
     begin: ClassVar[str]
     end: ClassVar[str]
@@ -26,7 +26,7 @@ class BlockToolParser(ToolParser):
         """Read the text between the markers. Raises ValueError for a text without calls."""
 
     def finish(self) -> None:
-        """The end may be missing where it is the last thing."""
+        """At the end of the answer, `end` may be missing."""
         if self._step == self._block:
             self._emit(self._text, "")
         else:

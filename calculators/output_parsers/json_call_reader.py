@@ -14,10 +14,10 @@ _ARGUMENTS_KEYS = ("arguments", "parameters")
 
 
 class CallState(Enum):
-    """How far a call is; NONE and CUT say what is wrong with it.
+    """How far a call was read.
 
-    NONE is no call, and nothing of it was given to the output: `JsonCallReader.raw` is its text.
-    CUT is a call whose arguments are broken after the output had a part of them.
+    NONE: it is no call, and nothing of it was sent; its text is `JsonCallReader.raw`.
+    CUT: its arguments are broken, and a part of them was already sent.
     """
 
     READING = auto()
@@ -165,7 +165,7 @@ class JsonCallReader:
         if not self.is_started:
             self.state = CallState.NONE
         else:
-            # What is broken behind the arguments is a frame that nobody needs.
+            # The arguments are complete; what is broken behind them is not needed.
             self.state = CallState.CUT if self._is_streaming else CallState.COMPLETE
         return position
 

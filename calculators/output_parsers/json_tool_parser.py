@@ -1,4 +1,4 @@
-"""Tool calls as JSON objects between markers, which most families write in some form."""
+"""Tool calls as JSON objects between markers: most families write some form of that."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol
@@ -24,9 +24,9 @@ class CallReader(Protocol):
 class JsonToolParser(ToolParser):
     """Finds `begin`, then `opening`, calls with a `separator` between them, then `closing`.
 
-    Those but `begin` may be empty. `can_be_bare` takes a text that begins with a call, too, since
-    models forget the marker. What is no call is content, markers included; where arguments break
-    after the output had a part of them, the rest stays with them as the model wrote it.
+    All but `begin` may be empty. With `can_be_bare` a text may begin with a call without `begin`,
+    since models forget it. Text that is no call is content, markers included. If arguments turn out
+    to be broken after a part of them was sent, the rest is sent as the model wrote it.
     """
 
     begin: ClassVar[str]
@@ -41,7 +41,7 @@ class JsonToolParser(ToolParser):
         self._reader: CallReader = JsonCallReader(output)
 
     def finish(self) -> None:
-        """A call that was cut off before its arguments began is content."""
+        """A call that ends before its arguments begin is content."""
         if self._step == self._call:
             if not self._reader.is_started:
                 self._output.content(self._frame_text + self._reader.raw)
@@ -101,7 +101,7 @@ class JsonToolParser(ToolParser):
         return True
 
     def _after_call(self) -> bool:
-        """Skip what belongs to the frame; a model that forgets it goes on with something else."""
+        """Skip the separator or the closing text; models forget them."""
         text = self._text.lstrip()
         if not text or (text != self.closing and self.closing.startswith(text)):
             return False

@@ -12,7 +12,7 @@ __all__ = ["CallFrame", "OutputParser", "PlainText", "ReasoningParser", "ToolPar
 
 @dataclass(frozen=True, slots=True)
 class CallFrame:
-    """The text that a family writes around tool calls, for whoever constrains the output to it.
+    """The text that a family writes around tool calls; a grammar can enforce it.
 
     One call is `before_name`, the name, `before_arguments`, the JSON object of the arguments,
     `after_arguments`. Calls are joined by `between` and stand between `begin` and `end`.
@@ -29,8 +29,8 @@ class CallFrame:
 class OutputParser(ABC):
     """Splits the text of one choice as it comes.
 
-    A subclass is a machine: `_step` takes what it can from the front of `_text`, may put another
-    method in its place, and returns whether it got on; False waits for more text.
+    A subclass is a state machine: `_step` is the state. It takes text from the front of `_text`,
+    may set another method as `_step`, and returns True; or it returns False to wait for more text.
     """
 
     def __init__(self, output: ParsedOutput) -> None:
@@ -46,7 +46,7 @@ class OutputParser(ABC):
 
     @abstractmethod
     def finish(self) -> None:
-        """Account for what is left; the text ended, maybe in the middle of something."""
+        """The text has ended, maybe inside a call: send what is left."""
 
     @abstractmethod
     def _start(self) -> bool:
@@ -54,10 +54,10 @@ class OutputParser(ABC):
 
 
 class ToolParser(OutputParser):
-    """Finds the tool calls in a text; what is none of them is content.
+    """Finds the tool calls in a text; all other text is content.
 
-    `markers` are the texts that it looks for. Those that the model's tokenizer has as special
-    tokens must not be dropped from the text. `tools` are those of the request.
+    `markers` are the texts that it looks for: the detokenizer keeps them, even if they are special
+    tokens. `tools` are those of the request.
     """
 
     markers: ClassVar[tuple[str, ...]]
@@ -71,7 +71,7 @@ class ToolParser(OutputParser):
 class ReasoningParser(OutputParser):
     """Finds the reasoning in a text and gives the rest to the parser `then`.
 
-    `prompt` is the text that the model goes on from: some chat templates begin the reasoning.
+    `prompt` is the text of the prompt: some chat templates begin the reasoning in it.
     """
 
     markers: ClassVar[tuple[str, ...]]
@@ -97,7 +97,7 @@ class PlainText(OutputParser):
 def split_at(text: str, *markers: str) -> tuple[str, str | None, str]:
     """Split at the first of the markers: the text before it, the marker, the text behind it.
 
-    Without one, the third part is the end of the text that may be the start of a marker.
+    If there is none, the third part is the end of the text that may be the start of a marker.
     """
     found = [(place, marker) for marker in markers if (place := text.find(marker)) >= 0]
     if found:
@@ -108,7 +108,7 @@ def split_at(text: str, *markers: str) -> tuple[str, str | None, str]:
 
 
 def _find_beginning(text: str, marker: str) -> int:
-    """Where the end of the text begins that is the start of a marker; its length if none is."""
+    """Where the text's end, if it is the start of the marker, begins; else the text's length."""
     place = text.find(marker[0], max(0, len(text) - len(marker) + 1))
     while place >= 0:
         if marker.startswith(text[place:]):

@@ -1,4 +1,4 @@
-"""What the parsers make of one choice: content, reasoning and tool calls."""
+"""The result of the parsers for one choice: content, reasoning and tool calls."""
 
 import secrets
 import string
@@ -15,7 +15,7 @@ ID_LENGTH = 9
 
 @dataclass(frozen=True, slots=True)
 class ParsedDelta:
-    """What is new since the last one."""
+    """What is new since the last delta."""
 
     content: str
     reasoning: str = ""
@@ -25,8 +25,8 @@ class ParsedDelta:
 class ParsedOutput:
     """Collects the findings of the parsers of one choice, in the order of the text.
 
-    White space around reasoning and around tool calls belongs to neither of them and is dropped;
-    inside content it stays. So an answer that is only tool calls has no content at all.
+    White space around reasoning and tool calls is dropped; inside content it stays. So an answer
+    of only tool calls has no content.
     """
 
     __slots__ = ("_calls", "_content", "_held", "_reasoning", "_skips_space", "num_calls")
@@ -40,7 +40,7 @@ class ParsedOutput:
         self.num_calls = 0
 
     def content(self, text: str) -> None:
-        """Append to the content; white space at its end waits for what follows."""
+        """Append to the content; white space at the end waits for the text after it."""
         if self._skips_space:
             text = text.lstrip()
         if not text:
@@ -52,7 +52,7 @@ class ParsedOutput:
         self._held = text[len(shown) :]
 
     def reasoning(self, text: str) -> None:
-        """Append to the reasoning; its parser keeps white space around it away."""
+        """Append to the reasoning, without the white space around it."""
         self._reasoning += text
         self._drop_space()
 

@@ -9,9 +9,9 @@ __all__ = ["TaggedReasoningParser"]
 
 
 class TaggedReasoningParser(ReasoningParser):
-    """Takes the reasoning at the beginning of the text, which may be all there is.
+    """Takes the reasoning at the beginning of the text.
 
-    Templates of models that always reason write the first tag into the prompt.
+    For models that always reason, the chat template writes the first tag into the prompt.
     """
 
     begin: ClassVar[str]
@@ -24,7 +24,7 @@ class TaggedReasoningParser(ReasoningParser):
 
     @classmethod
     def is_begun(cls, prompt: str) -> bool:
-        """Whether the model goes on in the middle of its reasoning."""
+        """Whether the prompt has begun the reasoning."""
         return prompt.rstrip().endswith(cls.begin.rstrip())
 
     def finish(self) -> None:

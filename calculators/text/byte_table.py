@@ -24,8 +24,8 @@ class ByteTable:
 
     `first_bytes` has the tokens that give other bytes at the start of a text: SentencePiece and
     WordPiece models drop a leading space there. Special tokens add nothing to a text;
-    `special_bytes` has their names. Ids beyond the table, which a model with padded embeddings can
-    choose, add nothing either.
+    `special_bytes` has their names. A model with padded embeddings can choose ids beyond the
+    table: they add nothing either.
     """
 
     token_bytes: Sequence[bytes]
@@ -66,10 +66,10 @@ class ByteTable:
 
 
 def load_byte_table(models_path: Path) -> ByteTable:
-    """Build the table with the detokenizer itself, in two batches of all ids.
+    """Build the table by decoding every id twice with the detokenizer.
 
-    Each id is decoded alone, as a text of its own, and after an anchor token; what follows the
-    anchor's text is what the id adds anywhere else.
+    Decoded alone, an id gives its bytes at the start of a text. Decoded after an anchor token, it
+    gives its bytes anywhere else: those behind the text of the anchor.
     """
     path = models_path / DETOKENIZER_FILE
     model = read_tokenizer_ir(path, "the detokenizer")
@@ -97,7 +97,7 @@ def load_byte_table(models_path: Path) -> ByteTable:
 
 @dataclass(frozen=True, slots=True)
 class _Vocabulary:
-    """`raw_bytes` are the tokens that stand for one byte which the operation cannot give alone."""
+    """`raw_bytes` are tokens for single bytes, which the operation cannot decode alone."""
 
     size: int
     special_bytes: dict[int, bytes]
@@ -127,7 +127,7 @@ def _read_vocabulary(model: Any, path: Path) -> _Vocabulary:
 
 
 def _read_skip_tokens(decoder: Any) -> list[int]:
-    """Return the ids that the detokenizer leaves out; older exports have them as an attribute."""
+    """Return the ids that the detokenizer skips; older exports have them as an attribute."""
     skipped: list[int] = list(decoder.get_attributes().get("skip_tokens", []))
     if decoder.get_input_size() > 4:
         source = decoder.input_value(4)
@@ -145,10 +145,10 @@ def _constant(output: Any) -> npt.NDArray[Any]:
 
 
 def _with_byte_output(model: Any) -> Any:
-    """Make a model that gives (begins, ends, bytes) without repairs that need a whole text.
+    """Make a model that gives (begins, ends, bytes), without the steps that need a whole text.
 
-    Left out are the check for valid UTF-8, since a token may end in mid-character, and the
-    clean-up of spaces before punctuation, which alters what the model wrote.
+    It leaves out the check for valid UTF-8, since a token may end inside a character, and the
+    clean-up of spaces before punctuation, since it changes what the model wrote.
     """
     for validate in find_ops(model, "UTF8Validate"):
         _bypass(validate)

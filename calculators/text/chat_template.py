@@ -1,4 +1,4 @@
-"""A conversation to the text of a prompt, by the Jinja template that comes with the model.
+"""Renders a conversation to the text of a prompt, with the model's own Jinja template.
 
 The environment is the one that Hugging Face transformers renders chat templates with
 (`transformers.utils.chat_template_utils`), since templates are written for it.
@@ -106,9 +106,9 @@ class ChatTemplate:
 def load_chat_template(models_path: Path) -> ChatTemplate:
     """Read the template of a model folder; raises ModelLoadError when there is none to use.
 
-    chat_template.jinja (with additional_chat_templates/*.jinja) goes before chat_template.json,
-    and that before tokenizer_config.json, whose "chat_template" is a text or a list of
-    {"name": ..., "template": ...}.
+    The first of these that exists is taken: chat_template.jinja (with
+    additional_chat_templates/*.jinja), chat_template.json, tokenizer_config.json. In the JSON files
+    "chat_template" is a text, or a list of {"name": ..., "template": ...}.
     """
     sources, origin = _find_sources(models_path)
     if "default" not in sources:
@@ -246,11 +246,11 @@ class _RefusedByTemplateError(jinja2.TemplateError):
 
 
 class _LimitError(jinja2.TemplateError):
-    """Rendering was stopped."""
+    """The template took too long or made too much text."""
 
 
 class _Sandbox(ImmutableSandboxedEnvironment):
-    """Lets a template read and compute, and stops one that goes on and on."""
+    """Lets a template read and compute, but not run for ever."""
 
     intercepted_binops = frozenset(["*", "**"])
 
@@ -265,12 +265,12 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         self.globals["strftime_now"] = _strftime_now
 
     def call(self, context: Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
-        """Call on behalf of the template, if there is time left: long loops call something."""
+        """Make a call of the template, and check its time: every long loop calls something."""
         _check_deadline()
         return super().call(context, obj, *args, **kwargs)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        """Multiply, but make no gigantic text, list or number."""
+        """Compute, but make no gigantic text, list or number."""
         if operator == "**":
             is_too_big = isinstance(right, int) and abs(right) > 1000
         else:

@@ -24,8 +24,8 @@ class ChoiceDecoder:
 
     Text appears as soon as its characters are whole and cannot be the start of a stop string.
     Bytes that can never become a character give U+FFFD. A token's log probability appears with
-    the last of the token's text; tokens that lie wholly in or behind a stop string have none.
-    `echo` is the text to start with, or None. `includes_stop` leaves what ended the choice in the
+    the end of the token's text; tokens that lie wholly in or behind a stop string have none.
+    `echo` is the text to start with, or None. With `includes_stop` the stop string stays in the
     text. Stop strings that are complete within the first `min_tokens` tokens do not count.
     `prompt_logprobs`, once set, go out with the next chunk.
     """
@@ -116,9 +116,9 @@ class ChoiceDecoder:
         )
 
     def _feed_tokens(self, chunk: TokenChunk, hides_end: bool) -> str:
-        """Return the text that the tokens release; stops after the token that ends a stop string.
+        """Return the text that these tokens complete; ends after the token that ends a stop string.
 
-        The end token is counted, but with `hides_end` its text is no part of the answer.
+        With `hides_end` the end token is counted, but its text is left out.
         """
         shown = ""
         last = len(chunk.token_ids) - 1
@@ -148,7 +148,7 @@ class ChoiceDecoder:
         return None if self._scanner is None else self._scanner.found
 
     def _hold_logprobs(self, entry: TokenIdLogprobs, num_characters: int) -> None:
-        """Keep an entry with the place of its token in the text, an unfinished character included.
+        """Keep an entry with the place of its token in the text, counting an unfinished character.
 
         Called before `_num_decoded` moves past the token.
         """

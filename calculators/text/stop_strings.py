@@ -63,9 +63,9 @@ def make_matcher(stop_strings: tuple[str, ...]) -> StopStringMatcher:
 class StopStringScanner:
     """Releases the text of one choice up to its first stop string.
 
-    Only what may be the start of a stop string is held back. The stop string that is complete
-    first wins, whatever the pieces; `found` is then its text, and the text ends before it. With
-    `is_included` it ends behind it, and nothing is held back.
+    Text that may be the start of a stop string is held back. The stop string that is complete
+    first wins, however the text is cut; `found` is then its text. The text ends before it, or,
+    with `is_included`, behind it; nothing is held back then.
     """
 
     __slots__ = ("_held", "_is_included", "_matcher", "_state", "found")
@@ -80,7 +80,7 @@ class StopStringScanner:
     def feed(self, piece: str, may_stop: bool = True) -> str:
         """Take more text and return what can be shown now.
 
-        A stop string that is complete where nothing `may_stop` is text as any other.
+        Unless it `may_stop`, a complete stop string is ordinary text.
         """
         matcher, state = self._matcher, self._state
         if state == 0 and matcher.first_characters.isdisjoint(piece):
@@ -99,7 +99,7 @@ class StopStringScanner:
         return text[:num_released]
 
     def _cut(self, piece: str) -> str:
-        """The last text, for a piece that ends with the stop string."""
+        """Return the last text; the piece ends with the stop string."""
         if self._is_included:
             return piece
         text, self._held = self._held + piece, ""

@@ -1,4 +1,4 @@
-"""Text to token ids, by an openvino_tokenizer.xml that is first freed of truncation and padding."""
+"""Text to token ids, by an openvino_tokenizer.xml without its truncation and padding."""
 
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,10 @@ _ZERO = np.zeros(1, np.int32)
 class TextEncoder:
     """Encodes one text at a time, with and without the special tokens; safe to use from threads.
 
-    An exported tokenizer adds its special tokens always, may cut long texts silently and may pad.
-    Here one compiled model gives both results: the tokens as the tokenization step made them, and
-    the same with what the CombineSegments step adds. SentencePiece operations add their special
-    tokens inside; those are counted once and cut off.
+    An exported tokenizer always adds its special tokens; it may pad, and cut long texts silently.
+    Here one compiled model gives two results: the tokens of the tokenization step, and those with
+    the special tokens that the CombineSegments step adds. SentencePiece operations add special
+    tokens themselves: they are counted once and cut off.
     """
 
     def __init__(self, models_path: Path) -> None:
@@ -44,7 +44,7 @@ class TextEncoder:
         )
 
     def encode(self, text: str, add_special_tokens: bool) -> tuple[int, ...]:
-        """Return the token ids; raises InvalidRequestError for what is no text (half a pair)."""
+        """Return the token ids; raises InvalidRequestError for half of a surrogate pair."""
         raw = _to_utf8(text)
         with self._requests.borrow() as request:
             request.infer([_ZERO, np.array([len(raw)], np.int32), np.frombuffer(raw, np.uint8)])
@@ -106,8 +106,8 @@ def _ragged_outputs(model: Any, path: Path) -> list[Any]:
 def _before_truncation(ids: Any) -> list[Any]:
     """Follow token ids up to the tokenization step; return its begins, ends and ids.
 
-    Newer exports cut with a Truncate operation, older ones by arithmetic on begins and ends, which
-    taking all three from the tokenization step leaves out as well.
+    Newer exports truncate with an operation, older ones by arithmetic on begins and ends. Taking
+    all three from the tokenization step leaves out either.
     """
     while ids.get_node().get_type_name() == "Truncate":
         ids = ids.get_node().input_value(ids.get_index())
@@ -116,7 +116,7 @@ def _before_truncation(ids: Any) -> list[Any]:
 
 
 def _dense_outputs(model: Any) -> list[Any]:
-    """Return the ids and the mask of the tokens that are no padding."""
+    """Return the ids, and the mask that is true where a token is no padding."""
     outputs = []
     for name in ("input_ids", "attention_mask"):
         source = model.output(name).get_node().input_value(0)

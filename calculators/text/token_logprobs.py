@@ -12,7 +12,7 @@ __all__ = ["describe_prompt", "describe_token"]
 def describe_token(
     table: ByteTable, entry: TokenIdLogprobs, text_offset: int, is_first: bool
 ) -> TokenLogprobs:
-    """An entry with the names of its tokens; `is_first` ones begin a text."""
+    """Describe an entry with the texts of its tokens; with `is_first` they begin a text."""
     top = tuple(
         _name(table, token_id, logprob, is_first, text_offset) for token_id, logprob in entry.top
     )
@@ -22,11 +22,10 @@ def describe_token(
 def describe_prompt(
     table: ByteTable, token_ids: Sequence[int], entries: Sequence[TokenIdLogprobs], text: str
 ) -> tuple[TokenLogprobs, ...]:
-    """All tokens of a prompt, of which `entries` are all but the first, with their place in `text`.
+    """Describe all tokens of a prompt, with their places in `text`; the first has no entry.
 
-    Special tokens that a tokenizer puts around a text have no extent in it. Where tokens give
-    another text than the one they were made from, which a tokenizer that normalises does, places
-    are as near as their lengths tell.
+    Special tokens that a tokenizer puts around a text have no length in it. A tokenizer that
+    normalises text gives tokens of another text; their places are estimated from their lengths.
     """
     described = []
     decoder = codecs.getincrementaldecoder("utf-8")("replace")

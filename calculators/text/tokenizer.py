@@ -26,8 +26,8 @@ logger = logging.getLogger(__name__)
 class Tokenizer:
     """The tokenizer, detokenizer and chat template of a model folder; a TextTokenizer.
 
-    Threads may share it. Raises ModelLoadError for files that are missing or cannot be used; a
-    chat template that is missing refuses chats alone.
+    Threads may share it. Raises ModelLoadError for files that are missing or cannot be used.
+    Without a chat template only chats are refused.
     """
 
     def __init__(self, models_path: Path) -> None:
@@ -97,7 +97,7 @@ class Tokenizer:
             return TokenizerInfo(vocab_size, {})
 
     def _single_id(self, name: str | None) -> int | None:
-        """The token that a name of a special token stands for."""
+        """Return the id of a special token by its name."""
         token_ids = self.encode(name, add_special_tokens=False) if name else ()
         return token_ids[0] if len(token_ids) == 1 else None
 

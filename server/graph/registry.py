@@ -33,17 +33,17 @@ ENTRY_POINT_GROUP = "server.calculators"
 
 # What Model Server's graphs may name and this server does not have.
 OVMS_CALCULATORS = {
-    "EmbeddingsCalculator": "OVMS's older embeddings",
-    "EmbeddingsCalculatorOV": "OVMS's embeddings",
+    "EmbeddingsCalculator": "OVMS's older embeddings calculator",
+    "EmbeddingsCalculatorOV": "OVMS's embeddings calculator",
     "RerankCalculator": "OVMS's older reranker",
     "RerankCalculatorOV": "OVMS's reranker",
-    "ImageGenCalculator": "OVMS's image generation",
-    "S2tCalculator": "OVMS's speech to text",
-    "T2sCalculator": "OVMS's text to speech",
-    "OpenVINOModelServerSessionCalculator": "OVMS's session with another model of its server",
-    "OVMSOVCalculator": "OVMS's inference of earlier releases",
-    "PythonExecutorCalculator": "OVMS's Python node",
-    "PyTensorOvTensorConverterCalculator": "OVMS's converter for Python nodes",
+    "ImageGenCalculator": "OVMS's image generator",
+    "S2tCalculator": "OVMS's speech-to-text calculator",
+    "T2sCalculator": "OVMS's text-to-speech calculator",
+    "OpenVINOModelServerSessionCalculator": "OVMS's session with another model",
+    "OVMSOVCalculator": "OVMS's older inference calculator",
+    "PythonExecutorCalculator": "OVMS's Python calculator",
+    "PyTensorOvTensorConverterCalculator": "OVMS's converter of Python tensors",
 }
 
 NodeClass = type[Calculator[Any]] | type[Subgraph[Any]]

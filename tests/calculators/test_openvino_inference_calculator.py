@@ -134,7 +134,7 @@ def test_folders_without_a_model(tmp_path: Path, files: list[str], message: str)
 def test_a_type_that_kserve_has_not(tmp_path: Path) -> None:
     x = ops.parameter([2], ov.Type.u4, name="x")
     write_model(tmp_path, ov.Model([ops.convert(x, "f32")], [x], "m"))
-    with pytest.raises(ModelLoadError, match="tensor 'x' has type u4, which KServe has not"):
+    with pytest.raises(ModelLoadError, match="tensor 'x' has type u4, which KServe does not have"):
         runner_of(tmp_path)
 
 
@@ -143,11 +143,14 @@ def test_a_type_that_kserve_has_not(tmp_path: Path) -> None:
     [
         ({"device": "TPU"}, "cannot compile it for device 'TPU'"),
         ({"plugin_config": '{"NO_SUCH_KEY": "1"}'}, "NO_SUCH_KEY"),
-        ({"shape": '{"z": "(1,3)"}'}, "shape names 'z', which the model has not; possible: x, y"),
+        (
+            {"shape": '{"z": "(1,3)"}'},
+            "shape names 'z', which the model does not have; possible: x, y",
+        ),
         ({"shape": "(1,3)"}, "shape is one text, but the model has the inputs x, y"),
         ({"shape": '{"x": "(1,4)"}'}, "openvino_model.xml: "),
         ({"layout": '{"x": "NHWC:NCHW"}'}, "openvino_model.xml: "),
-        ({"layout": '{"z": "NC"}'}, "layout names 'z', which the model has not"),
+        ({"layout": '{"z": "NC"}'}, "layout names 'z', which the model does not have"),
     ],
 )
 def test_options_that_the_model_or_the_device_refuses(

@@ -9,7 +9,7 @@ __all__ = ["Devstral", "DevstralToolParser"]
 
 
 class DevstralToolParser(MistralToolParser):
-    """Mistral's newer form, but the arguments always follow a marker."""
+    """Mistral's newer form, always with the marker before the arguments."""
 
     can_be_bare = False
     frame = CallFrame(

@@ -37,7 +37,7 @@ class Gemma4ToolParser(BlockToolParser):
     markers = (begin, end, QUOTE)
 
     def read_calls(self, text: str) -> list[Call]:
-        """Raises ValueError for a text that is no call."""
+        """Read the call; raises ValueError for any other text."""
         found = _CALL.fullmatch(text)
         if found is None:
             raise ValueError("no call")

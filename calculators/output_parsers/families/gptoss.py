@@ -30,9 +30,9 @@ _CHANNEL_NAME = re.compile(r"<\|channel\|>\s*(\w+)")
 
 
 class GptOssToolParser(ToolParser):
-    """Takes the messages that are for the user; those for tools are known by their heads.
+    """Takes the messages for the user; a head says whether a message is for a tool.
 
-    So the reasoning parser of this family, which reads the heads, is always in front of it.
+    The reasoning parser of this family reads the heads, so it always comes first.
     """
 
     markers = MARKERS
@@ -67,7 +67,7 @@ class GptOssReasoningParser(ReasoningParser):
         self._has_reasoning = False
 
     def finish(self) -> None:
-        """A head that was cut off says nothing."""
+        """A head that was cut off is dropped."""
         if self._step == self._message:
             self._message_step(self._text)
         elif self._step == self._start:
@@ -75,7 +75,7 @@ class GptOssReasoningParser(ReasoningParser):
         self._then.finish()
 
     def _start(self) -> bool:
-        """Expect a head; a model that writes none writes for the user."""
+        """Expect a head; a message without one is for the user."""
         text = self._text.lstrip()
         beginnings = (*MARKERS, "to=")
         if any(text != marker and marker.startswith(text) for marker in beginnings):

@@ -28,14 +28,14 @@ class Lfm2ReasoningParser(TaggedReasoningParser):
 
 
 class Lfm2ToolParser(BlockToolParser):
-    """Reads a list of Python calls with literals as arguments, or a JSON list on request."""
+    """Reads a list of Python calls with literal arguments, or a JSON list of calls."""
 
     begin = "<|tool_call_start|>"
     end = "<|tool_call_end|>"
     markers = (begin, end)
 
     def read_calls(self, text: str) -> list[Call]:
-        """Raises ValueError for a text that is no such list."""
+        """Read the list; raises ValueError for any other text."""
         try:
             return list(_read_list(text.strip()))
         except (SyntaxError, TypeError, RecursionError, MemoryError) as error:

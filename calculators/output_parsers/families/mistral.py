@@ -11,7 +11,7 @@ __all__ = ["Mistral", "MistralToolParser"]
 
 
 class MistralToolParser(JsonToolParser):
-    """Takes both forms: which one a model writes depends on its age."""
+    """Takes both forms: older models write the first one."""
 
     begin = "[TOOL_CALLS]"
     opening = "["

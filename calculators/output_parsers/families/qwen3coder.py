@@ -23,10 +23,10 @@ LITERALS = {"true": "true", "false": "false", "null": "null", "none": "null"}
 
 
 class Qwen3CoderToolParser(ToolParser):
-    """Writes the parameters as JSON, by the types that the request's tools give them.
+    """Turns the parameters into JSON, by their types in the request's tools.
 
-    Values are plain text: a string becomes a JSON string as it comes, anything else is JSON
-    already when it is whole. A value that is not what its type says is a string.
+    Values are plain text. A string becomes a JSON string while it arrives; other values are JSON
+    when they are complete. A value that does not fit its type becomes a string.
     """
 
     markers = (BEGIN, END)
@@ -39,7 +39,7 @@ class Qwen3CoderToolParser(ToolParser):
         self._types: frozenset[str] = frozenset()
 
     def finish(self) -> None:
-        """A call that was cut off keeps what it has; one without a name is content."""
+        """A call that was cut off keeps its text so far; without a name it is content."""
         if self._step == self._string:
             self._output.arguments(_escape(self._text))
         elif self._step in (self._outside, self._function, self._name):
@@ -92,7 +92,7 @@ class Qwen3CoderToolParser(ToolParser):
         return True
 
     def _body(self) -> bool:
-        """Between the parameters; what does not belong there is content."""
+        """Between the parameters; other text is content."""
         before, marker, self._text = split_at(self._text, PARAMETER, FUNCTION_END, END)
         self._output.content(before)
         if marker is None:
@@ -166,7 +166,7 @@ def _find_properties(tools: Sequence[Mapping[str, Any]], name: str) -> Mapping[s
 
 
 def _find_types(schema: object) -> frozenset[str]:
-    """The JSON types that a schema allows; none where it does not say."""
+    """The JSON types that a schema allows; empty if it does not say."""
     if not isinstance(schema, dict):
         return frozenset()
     types: set[str] = set()

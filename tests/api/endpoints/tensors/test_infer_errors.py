@@ -12,7 +12,7 @@ from support.serving import Server
     ("changed", "message"),
     [
         ({"name": "z"}, "the model has no input 'z'"),
-        ({"name": "y"}, "input 'y' is there twice"),
+        ({"name": "y"}, "input 'y' is given twice"),
         ({"datatype": "INT32", "data": [1, 2, 3]}, "datatype INT32; the model takes FP32"),
         ({"datatype": "fp32"}, "inputs[0].data cannot hold fp32"),
         ({"datatype": "FP32", "data": None}, "neither data nor parameters.binary_data_size"),
