@@ -57,7 +57,7 @@ def literal(text: str) -> str:
 
 def _check_name(name: str) -> str:
     if not name.isprintable() or BAD_IN_NAMES & set(name):
-        problem = f"a call of {name[:100]!r} cannot be read, because of the characters in its name"
+        problem = f"a call of {name[:100]!r} cannot be told from the text around it"
         raise GrammarError(TOOLS, problem)
     return name
 

@@ -1,4 +1,7 @@
-"""The dataflow framework: what plug-in authors write calculators with, and what runs graphs."""
+"""The dataflow framework: the base classes of calculators, and the graphs that run them.
+
+It knows no LLM and no HTTP. Everything above it may import it.
+"""
 
 from server.graph.calculator import Calculator
 from server.graph.config import GraphConfig, NodeConfig

@@ -28,13 +28,11 @@ class Calculator(NodeType[OptionsT]):
         """
 
     async def process(self, cc: ProcessContext) -> None:
-        """Serve one request: `cc.receive(TAG)`, `cc.send(TAG, packet)`, return when done.
+        """Serve one request: `await cc.receive(TAG)`, `await cc.send(TAG, packet)`, and return.
 
-        `cc.input(TAG)` and `cc.output(TAG)` are the streams, for inputs of many packets.
-
-        The outputs end when it returns. It is cancelled when nobody wants its outputs any more, so
-        cleanup belongs in `finally`. StreamClosed and EndOfStream may leave it; any other
-        exception fails the request.
+        `cc.input(TAG)` and `cc.output(TAG)` are the streams, for more than one packet. The outputs
+        end when it returns. It is cancelled when nobody wants its outputs any more, so cleanup
+        belongs in `finally`. Any exception but StreamClosed and EndOfStream fails the request.
         """
         raise NotImplementedError(f"{type(self).__name__} has no process()")
 
@@ -45,9 +43,9 @@ class Calculator(NodeType[OptionsT]):
         """
 
     def status(self) -> Mapping[str, object]:
-        """What operators may want to know of this node, as JSON can say it; must not block."""
+        """Facts for operators, as JSON values, shown in /v1/config; must not block."""
         return {}
 
     def health(self) -> str | None:
-        """Say why this node cannot serve now, or None when it can; must not block."""
+        """Say why this node cannot serve now; None if it can. Must not block."""
         return None

@@ -1,4 +1,4 @@
-"""What a graph.pbtxt says, as data; server.graph.parser reads it, Python code may make it too."""
+"""A graph as data: read from a graph.pbtxt by server.graph.text.parser, or made in Python."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -50,11 +50,11 @@ class Port:
 class NodeConfig:
     """One node. Ports are written as in graph.pbtxt: `TAG:name`, `TAG:index:name` or `name`.
 
-    `calculator` is one of the three spellings, or the class itself where a graph is made in
-    Python. `options` is an instance of the calculator's options dataclass, None for its defaults,
-    or the options of a graph.pbtxt, not yet parsed (server.graph.options.OptionsText).
-    `back_edges` are the inputs, as `TAG` or `TAG:index`, that a back edge feeds: LOOPBACK of
-    OVMS's graphs. A node streams here without one, so these edges are left out.
+    `calculator` is one of the three spellings, or, in a graph made in Python, the class itself.
+    `options` is an instance of the calculator's options dataclass, None for its defaults, or the
+    text from a graph.pbtxt (server.graph.text.options.OptionsText). `back_edges` are the inputs, as
+    `TAG` or `TAG:index`, that a back edge feeds, such as LOOPBACK in OVMS's graphs. Here a node
+    streams without a back edge, so these edges are left out.
     """
 
     calculator: str | type[NodeType[Any]]
@@ -69,7 +69,7 @@ class NodeConfig:
 
     @property
     def calculator_name(self) -> str:
-        """The calculator as it was written."""
+        """The name or spelling of the calculator."""
         if isinstance(self.calculator, str):
             return self.calculator
         return self.calculator.__name__
@@ -77,11 +77,11 @@ class NodeConfig:
 
 @dataclass(frozen=True)
 class GraphConfig:
-    """A graph as it was written, not yet proved to work.
+    """A graph as it was written, not yet validated.
 
     `max_queue_size` is how many packets each reader of a stream holds before the writer waits.
-    `options` are set in every node whose calculator has an option of that name, whatever the
-    node's own options say.
+    `options` are set in every node whose calculator has an option of that name. They replace the
+    node's own options.
     """
 
     nodes: tuple[NodeConfig, ...]

@@ -1,4 +1,4 @@
-"""Calculators are other people's code: what they raise fails their own work and nothing else."""
+"""Calculators are other people's code: their errors must fail their own work and nothing else."""
 
 from types import TracebackType
 
@@ -6,11 +6,11 @@ __all__ = ["Containment"]
 
 
 class Containment:
-    """`with Containment(): ...` raises a RuntimeError in place of what no event loop can take.
+    """`with Containment(): ...` replaces exceptions that would harm the event loop by RuntimeError.
 
-    SystemExit and KeyboardInterrupt of a task or of a thread end asyncio's loop, and with it the
-    server; a future that gets StopIteration never ends; other exceptions that are no Exception
-    pass every handler. `passing` are those of them that have a meaning where the code runs.
+    SystemExit and KeyboardInterrupt in a task or thread would end asyncio's loop, and so the
+    server. A future that gets StopIteration never ends. Other exceptions that are no Exception
+    pass every handler. `passing` are those with a meaning where the code runs.
     """
 
     def __init__(self, *passing: type[BaseException]) -> None:

@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class _NodeContext:
-    """The parts that both contexts share."""
+    """What both contexts have."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class OpenContext(_NodeContext):
 
     @property
     def cache_dir(self) -> Path | None:
-        """Where the node may keep what makes its next load faster; None where there is no place."""
+        """A folder for what makes the next load faster, or None."""
         return self._services.cache_dir
 
     def service(self, kind: type[T]) -> T:
@@ -73,8 +73,8 @@ class OpenContext(_NodeContext):
     def resolve(self, path: str) -> Path:
         """Return `path` as an absolute path; a relative one starts at graph.pbtxt's folder.
 
-        For what the node reads: the graph is loaded anew when the file changes, or a file directly
-        in the folder. A node that writes joins `base_path` and its path by itself.
+        For files that the node reads: when the file, or a file directly in the folder, changes, the
+        graph is loaded again. For files that the node writes, join `base_path` and the path.
         """
         joined = self.base_path / path
         if self._services.on_resolve is not None:

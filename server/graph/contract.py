@@ -1,4 +1,4 @@
-"""What a calculator takes, makes and is set up with, stated as data."""
+"""What a calculator reads, writes and has for options, stated as data."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -22,9 +22,8 @@ else:
 class Tag(Generic[T]):
     """A typed port of a calculator: `name` is what stands before the colon in graph.pbtxt.
 
-    An empty name is a port without a tag (`input_stream: "text"`). `object` as a type stands for
-    any type: a node with exactly one `object` input and one `object` output passes the type of
-    what it reads on to what it writes.
+    An empty name is a port without a tag (`input_stream: "text"`). The type `object` is any type:
+    if a node has exactly one `object` input and one `object` output, both carry the same type.
     """
 
     name: str
@@ -35,7 +34,7 @@ class Tag(Generic[T]):
         # list[int] and the like cannot be checked packet by packet.
         if not isinstance(self.type, type) or hasattr(self.type, "__origin__"):
             raise TypeError(f"tag {self.name!r}: {self.type!r} is not a class")
-        # A Protocol that is not runtime_checkable says so here, not in the middle of a request.
+        # Fails here, not during a request, for a Protocol that is not runtime_checkable.
         isinstance(None, self.type)
 
     def as_optional(self) -> "Tag[T]":

@@ -58,7 +58,7 @@ class Graph:
     ) -> "Graph":
         """Validate the graph and open its nodes, in worker threads and in topological order.
 
-        `services` is what the nodes get from the server around them.
+        The nodes get `services` from the server.
         Raises GraphValidationError, or CalculatorOpenError, or the ServingError that a node's
         `open` raised, with the node's name in its message. That node and those opened before it
         are closed.
@@ -81,7 +81,7 @@ class Graph:
         return len(self._runs)
 
     def find_side_packet(self, kind: type[T]) -> T | None:
-        """The first side packet of that type which a node made, whether another takes it or not."""
+        """The first side packet of that type that a node made, connected or not."""
         for node in self._nodes:
             for packet in node.output_side_packets.values():
                 if isinstance(packet, kind):
@@ -129,7 +129,7 @@ class Graph:
         return None
 
     def status(self) -> dict[str, dict[str, object]]:
-        """What the nodes tell of themselves, by their names; nothing of one that fails to."""
+        """The status of each node by its name; a node whose `status` fails is left out."""
         found = {}
         for node in self._nodes:
             try:
@@ -146,7 +146,7 @@ class Graph:
     async def close(self, drain_s: float = 0.0, reason: str = "is shutting down") -> None:
         """Refuse new runs, give the running ones `drain_s` seconds, stop them, close the nodes.
 
-        `reason` is what the clients of runs that do not end are told of the model.
+        `reason` is what clients are told whose runs are stopped.
         """
         if self._is_closing:
             return

@@ -1,8 +1,8 @@
-"""Calculator name -> class. The three spellings are told apart by their shape.
+"""From the name of a calculator to its class. There are three spellings.
 
-`Name` is an entry point of the group `server.calculators`, `package.module:Class` an attribute of
-an importable module, `./file.py:Class` one of a file beside graph.pbtxt. A graph is configuration
-that runs code: whoever may write it may run anything the server may.
+`Name` is an entry point of the group `server.calculators`, `package.module:Class` a class in a
+module, `./file.py:Class` a class in a file beside graph.pbtxt. A graph runs code: who may write it
+may run anything that the server may.
 """
 
 import hashlib
@@ -113,7 +113,7 @@ _file_signatures: dict[str, tuple[int, int]] = {}
 
 
 def _load_file(spelling: str, path: Path) -> ModuleType:
-    """Import a file under a name made of its whole path, again when the file has changed."""
+    """Import a file under a name made of its whole path; import it again if it has changed."""
     try:
         path = path.resolve()
         is_file = path.is_file()
@@ -140,11 +140,11 @@ def _execute_file(spelling: str, path: Path, module_name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(module_name, path)
     assert spec is not None
     module = importlib.util.module_from_spec(spec)
-    # Dataclasses look their module up by name while the file still runs.
+    # Dataclasses look up their module by name while the file still runs.
     sys.modules[module_name] = module
     try:
-        # Not through the loader: its byte-code cache would miss a change within one second, and
-        # would write into the model's folder.
+        # Not through the loader: its byte-code cache misses a second change within one second, and
+        # writes into the model's folder.
         exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)
     except (Exception, SystemExit) as error:
         del sys.modules[module_name]
@@ -174,7 +174,7 @@ def _attribute(spelling: str, module: ModuleType, class_path: str) -> Any:
 
 
 def checked_class(spelling: str, target: object) -> NodeClass:
-    """Return `target` if it can be a node; raises UnknownPluginError otherwise."""
+    """Return `target` if it is a usable class; raises UnknownPluginError otherwise."""
     if not (isinstance(target, type) and issubclass(target, (Calculator, Subgraph))):
         raise UnknownPluginError(
             f"calculator {spelling!r} is {target!r}; it must be a subclass of "
@@ -190,7 +190,7 @@ def checked_class(spelling: str, target: object) -> NodeClass:
 
 
 def _check_methods(spelling: str, cls: type[Calculator[Any]]) -> None:
-    """Refuse a method of the wrong kind: Python would call it, and its body would never run."""
+    """Refuse async where a plain method is needed, and the reverse: the body would never run."""
     for name in ("process", "open", "close", "health", "status"):
         is_async = name == "process"
         if inspect.iscoroutinefunction(getattr(cls, name)) is not is_async:

@@ -1,4 +1,4 @@
-"""One request on its way through a graph: a task per node, joined by streams."""
+"""One request in a graph: a task for each node, connected by streams."""
 
 import asyncio
 import logging
@@ -17,8 +17,8 @@ __all__ = ["GraphRun", "NodeRun", "OpenedNode", "StreamLayout", "node_error"]
 
 logger = logging.getLogger(__name__)
 
-# A node that was told to stop gets this long for its `finally` blocks. After that the run goes on
-# without it: a node that swallows its cancellation must not hold up a client or a shutdown.
+# A cancelled node gets this long for its `finally` blocks. Then the run goes on without it: a node
+# that ignores its cancellation must not delay a client or a shutdown.
 STOP_TIMEOUT_S = 10.0
 
 NORMAL_ENDS = (StreamClosed, EndOfStream)
@@ -38,7 +38,7 @@ class OpenedNode:
 
 @dataclass(frozen=True)
 class StreamLayout:
-    """The streams of a graph: what each carries, how much it holds, and which are the borders."""
+    """The streams of a graph: their packet types, their capacity, and which are the borders."""
 
     packet_types: Mapping[str, type]
     capacity: int
@@ -47,7 +47,7 @@ class StreamLayout:
 
 
 class NodeRun:
-    """One node's share of a run."""
+    """One node in a run."""
 
     def __init__(self, node: OpenedNode) -> None:
         self.node = node
@@ -75,13 +75,13 @@ class NodeRun:
             await self.node.calculator.process(self.context())
 
     def stop(self) -> None:
-        """Cancel the node, once: a second time would break into its `finally` blocks."""
+        """Cancel the node, but only once: a second time would interrupt its `finally` blocks."""
         if self.task is not None and not self.is_stopping and not self.task.done():
             self.is_stopping = True
             self.task.cancel()
 
     def notice_closed_output(self) -> None:
-        """Stop when this was the last output that anybody read."""
+        """Stop the node if nobody reads any of its outputs any more."""
         self.num_wanted_outputs -= 1
         if self.num_wanted_outputs == 0:
             self.stop()
@@ -90,8 +90,8 @@ class NodeRun:
 class GraphRun:
     """A run: `async with graph.start_run(packet) as run: async for packet in run: ...`.
 
-    Leaving the context stops every node that still works and waits for its `finally` blocks. The
-    exception of a node that failed comes out of `async for` as the object that it is.
+    Leaving the context stops every node that still works and waits for its `finally` blocks. If a
+    node fails, `async for` raises the node's own exception object.
     """
 
     def __init__(
@@ -122,8 +122,8 @@ class GraphRun:
         for run in self._nodes:
             name = f"{self._graph_name}/{run.node.name}"
             run.task = asyncio.create_task(run.process(), name=name)
-            # A callback, not a part of the coroutine: it runs even for a task that was cancelled
-            # before its first step.
+            # A callback, because the coroutine of a task that is cancelled before its first step
+            # never runs.
             run.task.add_done_callback(partial(self._finish_node, run))
         return self
 
@@ -147,7 +147,7 @@ class GraphRun:
             if self._error is None:
                 return await self._output.receive()
         except EndOfStream:
-            # Nodes beside the path to the output (a logger) finish before the run does.
+            # Nodes that do not lead to the output, such as a logger, must finish, too.
             await self._all_done.wait()
         if self._error is not None:
             raise self._error
@@ -190,7 +190,7 @@ class GraphRun:
         if isinstance(error, asyncio.CancelledError):
             if not run.is_stopping:
                 name = run.node.name
-                self._fail(RuntimeError(f"node {name!r} was cancelled by other than its run"))
+                self._fail(RuntimeError(f"node {name!r} was cancelled, and not by its run"))
         elif error is not None and run.is_stopping:
             logger.warning(
                 "graph %r: node %r raised while it was stopped",
@@ -215,7 +215,7 @@ class GraphRun:
         self._output._end()
 
     async def _join(self) -> None:
-        """Wait for all nodes, also while this task is being cancelled, but not for ever."""
+        """Wait for all nodes for a limited time, even if this task is cancelled meanwhile."""
         deadline = asyncio.get_running_loop().time() + STOP_TIMEOUT_S
         cancelled: asyncio.CancelledError | None = None
         while not self._all_done.is_set():
@@ -234,7 +234,7 @@ class GraphRun:
         for run in self._nodes:
             if run.task is not None and not run.task.done():
                 logger.error(
-                    "graph %r: node %r still works %.0f s after it was cancelled; going on "
+                    "graph %r: node %r still works %.0f s after it was cancelled; the run ends "
                     "without it",
                     self._graph_name,
                     run.node.name,
@@ -245,9 +245,9 @@ class GraphRun:
 def node_error(task: asyncio.Task[None]) -> BaseException | None:
     """Return what a node's task ended with, or None where that is a normal end.
 
-    StreamClosed is a normal end, since nobody wants the outputs, and so is EndOfStream: the node
-    before has sent nothing. They may come in the ExceptionGroup of a TaskGroup. Of other errors in
-    it the first one counts, since a client must get it as it is.
+    StreamClosed is a normal end: nobody wants the outputs. So is EndOfStream: there is nothing left
+    to read. Both may be in the ExceptionGroup of a TaskGroup; of the other errors in it the first
+    is returned, because the client must get the error itself.
     """
     if task.cancelled():
         return asyncio.CancelledError()

@@ -1,7 +1,7 @@
 """Bounded streams between nodes: they end, and their readers may close them early.
 
-Everything here runs on one event loop, so no locks are needed. A send that finds room and a
-receive that finds a packet make no future, no task and no switch to another coroutine.
+All of it runs on one event loop, so no locks are needed. A `send` with room and a `receive` with a
+packet at hand make no future and no task, and do not switch to another coroutine.
 """
 
 import asyncio
@@ -15,11 +15,11 @@ T = TypeVar("T")
 
 
 class StreamClosed(Exception):
-    """Nobody reads the stream any more; to let it leave `process` is a normal end of the node."""
+    """Nobody reads the stream any more; raised from `process`, it is a normal end of the node."""
 
 
 class EndOfStream(Exception):
-    """Every packet was received; to let it leave `process` is a normal end of the node."""
+    """Every packet was received; raised from `process`, it is a normal end of the node."""
 
 
 class InputStream(Generic[T]):
@@ -58,7 +58,7 @@ class InputStream(Generic[T]):
         return packet
 
     def close(self) -> None:
-        """Stop reading: the packets that wait are dropped and the writer is told to stop."""
+        """Stop reading: drop the waiting packets, and tell the writer to stop."""
         if self._is_closed:
             return
         self._is_closed = True

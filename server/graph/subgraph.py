@@ -1,4 +1,4 @@
-"""A graph registered under a calculator name, and how it is put in place of its node."""
+"""A graph registered under a calculator name; at load it replaces its node."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ __all__ = ["Subgraph", "SubgraphError", "inline_subgraph"]
 
 
 class Subgraph(NodeType[OptionsT]):
-    """A node that a graph takes the place of when the graph is loaded.
+    """A node that is replaced by a graph when it is loaded.
 
     The `contract` types the ports of the node, as a Calculator's does. The graph that `expand`
     returns has these tags on its own borders: `GraphConfig(input_streams=("TAG:name",), ...)`.
@@ -31,7 +31,7 @@ class SubgraphError(Exception):
 
 @dataclass(frozen=True)
 class NodePorts:
-    """Where the ports of a subgraph's node lead: tag -> name of the stream or side packet."""
+    """The connections of a node: tag -> name of the stream or side packet."""
 
     inputs: Mapping[str, str]
     outputs: Mapping[str, str]
@@ -42,7 +42,7 @@ class NodePorts:
 def inline_subgraph(
     node: NodeConfig, contract: Contract, inner: GraphConfig, outer: NodePorts
 ) -> tuple[NodeConfig, ...]:
-    """Return the nodes of `inner`, named after `node` and joined to what it was joined to."""
+    """Return the nodes of `inner`, named after `node`, with its connections."""
     prefix = f"{node.name}__"
     streams = _Renaming(prefix)
     streams.join(inner.input_streams, contract.inputs, outer.inputs, drop=True)
@@ -72,7 +72,7 @@ def inline_subgraph(
 
 
 class _Renaming:
-    """Inner name -> outer name; what is not on the border gets the node's name in front."""
+    """Inner name -> outer name; names inside the subgraph get the node's name as a prefix."""
 
     def __init__(self, prefix: str) -> None:
         self._make_private: Callable[[str], str] = lambda name: _as_identifier(prefix) + name
@@ -87,7 +87,7 @@ class _Renaming:
         *,
         drop: bool,
     ) -> None:
-        """Note the outer names of border ports; `drop` those that lead nowhere outside."""
+        """Note the outer names of border ports; `drop` ports that are not connected outside."""
         possible = {tag.name for tag in tags}
         for text in borders:
             try:
@@ -104,7 +104,7 @@ class _Renaming:
                 self._dropped.add(port.name)
 
     def rename(self, ports: Iterable[str]) -> tuple[str, ...]:
-        """Return `ports` with outer names, without those that lead nowhere."""
+        """Return `ports` with outer names, without those that were dropped."""
         renamed = []
         for text in ports:
             head, _, name = text.rpartition(":")
@@ -116,5 +116,5 @@ class _Renaming:
 
 
 def _as_identifier(name: str) -> str:
-    # Node names are free text; stream names are not.
+    # A node may have any name; a stream must have an identifier.
     return "".join(char if char.isascii() and char.isalnum() else "_" for char in "n_" + name)

@@ -14,7 +14,7 @@ from server.graph.stream import InputStream, OutputStream
 
 __all__ = ["CalculatorRunner"]
 
-# All packets that a test puts in fit.
+# Room for all packets of a test.
 CAPACITY = 1_000_000
 
 
@@ -27,8 +27,8 @@ class CalculatorRunner:
         assert outputs["TEXT"] == [...]
         runner.close()
 
-    `options` is an instance of the options dataclass; without one its defaults are taken. Ports
-    are named by their tags: the name, or the Tag.
+    `options` is an instance of the options dataclass; None takes its defaults. A port is named by
+    its Tag or the tag's name.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class CalculatorRunner:
         _check_complete(contract.input_side_packets, self._side_packets)
 
     def open(self) -> None:
-        """Open the calculator; the side packets that it set are in `output_side_packets` then."""
+        """Open the calculator; then `output_side_packets` has the side packets that it set."""
         cc = OpenContext(
             self.node_name,
             self._contract,
@@ -74,8 +74,8 @@ class CalculatorRunner:
     ) -> dict[str, list[Any]]:
         """Run one request: the packets of each input by tag; returns those of each output by tag.
 
-        `stop_after` closes an output from outside once it gave that many packets, as a client
-        that leaves does. An exception of `process` comes out as it is.
+        `stop_after` closes an output after that many packets, as a client that leaves does. An
+        exception of `process` is raised as it is.
         """
         packets = _by_name(inputs, self._contract.inputs)
         limits = _by_name(stop_after or {}, self._contract.outputs)

@@ -1,4 +1,4 @@
-"""A calculator's Options dataclass <-> the protobuf message that its options are parsed as.
+"""A calculator's options: a dataclass, and the protobuf message as which they are parsed.
 
     @dataclass(frozen=True)
     class MaskOptions:
@@ -60,7 +60,7 @@ _SCALARS: Mapping[Any, Any] = {
 
 
 class OptionsError(Exception):
-    """Options cannot be used; `problems` are what was found, and where that is known."""
+    """Options that cannot be used; `problems` are texts with their places, if known."""
 
     def __init__(self, problems: list[tuple[Position | None, str]]) -> None:
         super().__init__("; ".join(message for _, message in problems))
@@ -94,8 +94,8 @@ def make_options(
 ) -> Any:
     """Return an instance of the dataclass from a node's options; raises OptionsError.
 
-    Without `text` the defaults are taken. `overrides` come before either, where the dataclass has
-    a field of the name.
+    Without `text` the defaults are taken. `overrides` replace the fields of these names, if the
+    dataclass has them.
     """
     name = proto_name(options_class)
     position = None
@@ -127,7 +127,7 @@ def make_options(
 
 
 def explain(message: str, descriptor: Any) -> str:
-    """Say a message of text_format in words that name what was possible."""
+    """Reword a message of text_format, so that it says what was possible."""
     pool = descriptor.file.pool
     if match := re.search(r'Message type "([^"]+)" has no field named "([^"]+)"', message):
         names = [field.name for field in pool.FindMessageTypeByName(match[1]).fields]
@@ -144,7 +144,7 @@ def _parse(source: SourceText, body: Body, message: Message) -> None:
     try:
         source.parse(body, message)
     except ParseProblem as first:
-        # text_format stops at the first mistake; field by field it finds one of each.
+        # text_format stops at the first mistake: parse field by field to find all.
         problems: list[tuple[Position | None, str]] = []
         try:
             fields = source.fields(body)
@@ -202,7 +202,7 @@ def _describe(
         if field.proto_type is not None:
             proto.type = field.proto_type
         elif issubclass(field.item_class, Enum):
-            # In a message of its own, because the values of two enums of one message would clash.
+            # Each enum in a message of its own: values of two enums in one message could clash.
             proto.type = FieldDescriptorProto.TYPE_ENUM
             proto.type_name = f".{full_name}.{nested_name}.Enum"
             enum = message.nested_type.add(name=nested_name).enum_type.add(name="Enum")
@@ -271,7 +271,7 @@ def _without_none(hint: Any) -> Any:
 
 
 def _to_dataclass(options_class: type, message: Any, path: str, problems: list[str]) -> Any:
-    """Build the dataclass from a message; appends to `problems` and returns None for some."""
+    """Build the dataclass from a message; if it has problems, add them and return None."""
     values: dict[str, Any] = {}
     num_problems = len(problems)
     for field in _fields(options_class):

@@ -17,7 +17,7 @@ __all__ = ["load_graph_config", "parse_graph_config"]
 MAX_FILE_BYTES = 1 << 20
 MAX_NODES = 1000
 
-# What MediaPipe would do with these would change results, so they are not skipped over.
+# In MediaPipe these change results, so they are refused and not ignored.
 REFUSED_FIELDS = {
     "packet_factory": "side packets come from a calculator's open()",
     "packet_generator": "side packets come from a calculator's open()",
@@ -27,7 +27,7 @@ REFUSED_FIELDS = {
     "external_input": "it is called input_side_packet",
 }
 REFUSED_GRAPH_OPTIONS = "options belong to a node; a whole graph takes none"
-# Handlers that deliver every packet in order; when a node sees it is the node's own choice.
+# Handlers that deliver every packet in order. A node reads its streams when it likes.
 INPUT_STREAM_HANDLERS = (
     "BarrierInputStreamHandler",
     "DefaultInputStreamHandler",
@@ -37,9 +37,9 @@ INPUT_STREAM_HANDLERS = (
 )
 OUTPUT_STREAM_HANDLERS = ("InOrderOutputStreamHandler",)
 
-# OVMS keeps a queue of graph objects, because one of its graphs serves one request at a time, and
-# reads the queue's size from this comment. A graph serves any number of requests here, so a value
-# that OVMS takes has no effect; one that it refuses is refused.
+# OVMS reads the size of its queue of graph objects from this comment: one of its graph objects
+# serves one request at a time. Here a graph serves any number of requests, so the value has no
+# effect; a value that OVMS refuses is refused.
 _QUEUE_COMMENT = re.compile(r"^\s*#\s*OVMS_GRAPH_QUEUE_MAX_SIZE\s*:[ \t]*(\S*)", re.MULTILINE)
 
 _TYPE_URL = re.compile(r"\[type\.googleapis\.com/([\w.]+)\]")
@@ -72,7 +72,7 @@ def parse_graph_config(text: str, source_name: str) -> GraphConfig:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        # protobuf breaks on half of a surrogate pair in more than one way.
+        # protobuf fails in several ways on half of a surrogate pair.
         line = text.count("\n", 0, error.start) + 1
         raise GraphParseError(f"{source_name}:{line}: {error}") from None
     reader = _Reader(SourceText(text))
@@ -92,14 +92,14 @@ def parse_graph_config(text: str, source_name: str) -> GraphConfig:
 
 
 class _Reader:
-    """Reads one text, and collects what is wrong with it."""
+    """Reads one text, and collects its mistakes."""
 
     def __init__(self, source: SourceText) -> None:
         self._source = source
         self.problems: list[tuple[Position, str]] = []
 
     def read(self, source_name: str) -> GraphConfig:
-        """Return the graph; it means nothing when there are problems."""
+        """Return the graph; it is only valid if there are no problems."""
         source = self._source
         self._check_queue_comment()
         fields = source.fields(source.whole)

@@ -1,8 +1,8 @@
-"""Where the fields of a text protobuf are, without knowing their types.
+"""Finds the fields of a text protobuf without knowing their types.
 
-text_format stops at the first mistake and knows one type for each options name. So a graph.pbtxt
-is cut into pieces here (each node, each options block), and text_format parses every piece with
-its own type; positions always are those of the whole text.
+protobuf's text_format stops at the first mistake, and knows only one type for each options name.
+So a graph.pbtxt is cut into nodes and options blocks here, and text_format parses each piece with
+its own type. Positions are those in the whole text.
 """
 
 import bisect
@@ -18,7 +18,7 @@ from server.graph.config import Position
 
 __all__ = ["Body", "Field", "ParseProblem", "SourceText"]
 
-# text_format takes any other escape as well, with nothing but a warning to Python's log.
+# text_format accepts any other escape, too, and only writes a warning to Python's log.
 _ESCAPE = r"""\\(?:[abfnrtvxuU\\'"]|[0-3][0-7]{2}|[0-7]{1,2}(?![0-7]))"""
 _TOKEN = re.compile(
     r"""\s+|\#[^\n]*"""
@@ -30,7 +30,7 @@ _OPEN = {"{": "}", "<": ">", "[": "]"}
 
 
 class ParseProblem(Exception):
-    """A piece of the text is not what it must be."""
+    """A mistake in the text, and its place."""
 
     def __init__(self, position: Position, message: str) -> None:
         super().__init__(message)
@@ -47,7 +47,7 @@ class _Token:
 
 @dataclass(frozen=True)
 class Body:
-    """The tokens between a pair of braces: those from `first` up to, not including, `last`."""
+    """The tokens between a pair of braces: from `first` up to, not including, `last`."""
 
     first: int
     last: int
@@ -55,9 +55,9 @@ class Body:
 
 @dataclass(frozen=True)
 class Field:
-    """A field and where it is; `bodies` are its messages, one or, for a list, several.
+    """A field and its place; `bodies` are its messages, several for a list.
 
-    `name` has no blanks; that of an extension or a type is in brackets, as it was written.
+    `name` has no blanks. The name of an extension or a type is in brackets, as it was written.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Field:
 
 
 class SourceText:
-    """A text protobuf, cut on demand."""
+    """A text protobuf, which is cut into fields where that is needed."""
 
     def __init__(self, text: str) -> None:
         self.text = text

@@ -1,4 +1,4 @@
-"""What each stream of a graph carries, and whether its readers take that."""
+"""The type that each stream of a graph carries, and whether its readers accept it."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ __all__ = ["CheckedNode", "StreamTypes", "find_tag"]
 class CheckedNode:
     """A node whose ports and options fit its calculator's contract.
 
-    `calculator_class` is None for a node that already has a problem: what it would produce and
-    read still counts, its types do not.
+    `calculator_class` is None for a node that already has a problem: its connections still count,
+    its types do not.
     """
 
     name: str
@@ -37,9 +37,9 @@ def find_tag(tags: Iterable[Tag[Any]], name: str) -> Tag[Any]:
 
 
 class StreamTypes:
-    """What each stream carries; a pass-through node makes one stream of two, as far as that goes.
+    """The types of the streams; both streams of a pass-through node have one type.
 
-    A stream that no node types (the graph's input) takes the narrowest type of its readers.
+    A stream that no node writes, the graph's input, has the narrowest type of its readers.
     """
 
     def __init__(self, nodes: Sequence[CheckedNode]) -> None:
@@ -64,12 +64,12 @@ class StreamTypes:
         return carried
 
     def check(self, border_input: str | None, problems: list[str]) -> None:
-        """Report each reader that would get what it does not take."""
+        """Report each reader that would get packets of a type that it does not accept."""
         for root, readers in self._readers.items():
             writers = self._writers.get(root, [])
             verb = "produces"
             if border_input is not None and root == self._root(border_input) and not writers:
-                # No node writes it, so what start_run takes is what the readers agree on.
+                # No node writes it: start_run takes the type on which the readers agree.
                 narrowest = self.carried(root)
                 writers = [entry for entry in readers if entry[0] is narrowest][:1]
                 verb = "takes"

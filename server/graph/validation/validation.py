@@ -1,4 +1,4 @@
-"""Prove that a graph can work before anything is opened, and report every problem at once."""
+"""Checks that a graph can work, before any node is opened, and reports every problem at once."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,7 +22,7 @@ __all__ = ["ValidatedGraph", "validate", "validate_file"]
 
 
 def validate(config: GraphConfig, base_path: Path) -> ValidatedGraph:
-    """Check everything that can be known without opening a node; return the graph as proved.
+    """Check everything that can be checked without opening a node.
 
     Imports the calculators that the graph names. `base_path` is the folder of graph.pbtxt. Raises
     GraphValidationError with every problem found.
@@ -70,7 +70,7 @@ class _NodeChecker:
             self._check_node(node, loops, outer_classes)
 
     def check_overrides(self) -> None:
-        """Report each option that is to be set in every node and that no node has."""
+        """Report each override that is an option of no node."""
         for name in self._overrides.keys() - self._option_names:
             self.problems.append(
                 f"no node has an option {name!r}; {close_names(name, self._option_names)}"
@@ -127,7 +127,7 @@ class _NodeChecker:
         elif are_usable:
             inner = self._expand(node, where, cls, options, ports)
         if inner is None:
-            # What it would have produced must not show up as missing.
+            # Its outputs must not be reported as missing.
             self.nodes.append(CheckedNode(node.name, where, None, None, ports))
             return
         self.check_nodes(inner, ports.outputs.values(), (*outer_classes, cls))
@@ -144,7 +144,7 @@ class _NodeChecker:
     def _without_back_edges(
         self, node: NodeConfig, where: str, contract: Contract | None, loops: set[str]
     ) -> NodeConfig:
-        """Drop the back edges: a calculator streams here without sending packets to itself."""
+        """Drop the back edges: here a calculator streams without sending packets to itself."""
         back = _back_edge_inputs(node)
         for tag_index in node.back_edges:
             if not any(_is_at(text, tag_index) for text in node.input_streams):
@@ -235,7 +235,7 @@ class _NodeChecker:
 
 
 def describe_node(node: NodeConfig) -> str:
-    """Say where a node is: its place in the text, where there is one, and its name."""
+    """Say where a node is: its place in the text, if it has one, and its name."""
     name = f"node {node.name!r}"
     if node.position is None:
         return name
@@ -243,7 +243,7 @@ def describe_node(node: NodeConfig) -> str:
 
 
 def _with_names(nodes: Sequence[NodeConfig]) -> tuple[NodeConfig, ...]:
-    """Name the nodes without a name after their calculators, with a number where that is taken."""
+    """Name unnamed nodes after their calculators, with a number if the name is taken."""
     taken = {node.name for node in nodes}
     named = []
     for node in nodes:

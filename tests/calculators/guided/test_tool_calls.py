@@ -198,8 +198,13 @@ async def test_calls_are_free_in_reasoning(compiler: GrammarCompiler) -> None:
         assert not is_answer(constraint, text), text
 
 
-async def test_a_form_of_reasoning_that_leaves_no_other(compiler: GrammarCompiler) -> None:
-    with pytest.raises(InvalidRequestError, match="response_format: the form in which this model"):
+async def test_reasoning_and_answer_in_one_form_cannot_be_constrained(
+    compiler: GrammarCompiler,
+) -> None:
+    with pytest.raises(
+        InvalidRequestError,
+        match="response_format: this model writes reasoning and answer in one form",
+    ):
         await guide(compiler, "gptoss", "gptoss", json_schema={}, tools=())
 
 
