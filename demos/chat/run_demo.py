@@ -1,4 +1,4 @@
-"""Starts the server, waits until it is ready, shows one streamed answer, and goes on serving."""
+"""Serves the bundled model, shows one streamed answer, and goes on serving."""
 
 import argparse
 import signal
@@ -8,11 +8,14 @@ import urllib.error
 
 from chat import ask
 
+from server.models.bundled import find_bundled_model
+
+MODEL = "tiny_chat"
 QUESTION = "What is the capital of France?"
 
 
 def wait_until_ready(server: subprocess.Popen[str]) -> str:
-    """Return the server's URL when its models are loaded; leave with its exit code if it ends."""
+    """Return the server's URL once its model is loaded; exit with its code if it ends."""
     assert server.stdout is not None
     line = server.stdout.readline()
     print(line, end="", flush=True)
@@ -24,26 +27,24 @@ def wait_until_ready(server: subprocess.Popen[str]) -> str:
 def main() -> None:
     """Run the demo until the server is stopped, with Ctrl-C for example."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--config_path", required=True)
-    parser.add_argument("--model", required=True)
     parser.add_argument("--rest_port", default="8000")
     args = parser.parse_args()
-    command = [sys.executable, "-m", "server", "--config_path", args.config_path]
-    command += ["--rest_port", args.rest_port]
+    command = [sys.executable, "-m", "server", "--rest_port", args.rest_port]
+    command += ["--model_name", MODEL, "--model_path", str(find_bundled_model(MODEL))]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    # A terminal sends Ctrl-C to the server as well, which a second signal would stop at once.
+    # A terminal sends Ctrl-C to the server as well; a second signal would stop it at once.
     signal.signal(signal.SIGINT, lambda *_: None)
     signal.signal(signal.SIGTERM, lambda *_: server.terminate())
     url = wait_until_ready(server)
     print(f"\n> {QUESTION}")
     try:
-        ask(url, args.model, [{"role": "user", "content": QUESTION}])
+        ask(url, MODEL, [{"role": "user", "content": QUESTION}])
     except urllib.error.URLError as error:
         server.terminate()
         sys.exit(f"no answer: {error.reason}")
-    client = f"demos/chat/chat.py --model {args.model} --url {url}"
+    client = f"demos/chat/chat.py --model {MODEL} --url {url}"
     print(
-        "\nThe server goes on. From another terminal:\n"
+        "\nThe server keeps running. From another terminal:\n"
         f'  .venv/bin/python {client} "Count from 3 to 9."\n'
         "Ctrl-C stops it.",
         flush=True,

@@ -1,35 +1,21 @@
 """The bundled model, really exported, in a repository with several graphs; and a server on it."""
 
-import hashlib
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import bundle
 import pytest
 from support.e2e_graphs import ONE_NODE_GRAPH, add_to_config, write_model
 from support.e2e_names import SMALL_BLOCKS
+from support.made_models import make_once
 from support.server_process import ROOT, ServerProcess, server_process
-
-SOURCE = ROOT / "demos" / "tiny_chat" / "model"
-CACHE = ROOT / "build" / "test_models"
 
 
 @pytest.fixture(scope="session")
-def chat_model() -> Path:
-    """Folder of the bundled model, exported once by the real command: int8 weights, u8 KV cache."""
-    state = hashlib.sha256()
-    for path in sorted([*SOURCE.iterdir(), *(ROOT / "export_models").rglob("*.py")]):
-        state.update(path.read_bytes())
-    repository = CACHE / state.hexdigest()[:16]
-    command = [sys.executable, "-m", "export_models.export_model", "text_generation"]
-    command += ["--source_model", str(SOURCE), "--model_name", "tiny_chat"]
-    command += ["--weight-format", "int8", "--kv_cache_precision", "u8"]
-    command += ["--model_repository_path", str(repository)]
-    command += ["--config_file_path", str(repository / "config.json")]
-    subprocess.run(command, cwd=ROOT, check=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
-    return repository / "tiny_chat"
+def chat_model(hf_model: Path) -> Path:
+    """What the exporter makes of the bundled model today: int8_asym weights, u8 KV cache."""
+    sources = [*hf_model.iterdir(), *(ROOT / "export_models").rglob("*.py"), Path(bundle.__file__)]
+    return make_once("chat", sources, bundle.export) / bundle.NAME
 
 
 @pytest.fixture(scope="session")

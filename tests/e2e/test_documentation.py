@@ -1,10 +1,6 @@
-"""Every block of the pages, every file of configs/, and demos/chat work as they stand there."""
+"""Every block of the pages, every file of configs/ work as they stand there."""
 
-import re
 import shutil
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -103,28 +99,3 @@ def test_example_graphs_serve(models: Path, name: str, tmp_path: Path) -> None:
 def test_every_example_is_in_a_test() -> None:
     files = {path.name for path in (ROOT / "configs").iterdir()} - {"README.md"}
     assert files == {*CONFIGURATIONS, "graph.pbtxt", "graph_model_server.pbtxt"}
-
-
-def test_the_demo_shows_an_answer_and_goes_on_serving(models: Path) -> None:
-    command = [sys.executable, str(ROOT / "demos/chat/run_demo.py"), "--model", "tiny_chat"]
-    config = models / "configs" / "config.json"
-    with subprocess.Popen(
-        [*command, "--config_path", str(config), "--rest_port", "0"],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as demo:
-        assert demo.stdout is not None
-        shown = ""
-        for line in demo.stdout:
-            shown += line
-            if "Ctrl-C" in line:
-                break
-        assert "Paris" in shown
-        client = re.search(r"demos/chat/chat.py --model \S+ --url \S+", shown)
-        assert client is not None
-        asked = [sys.executable, *client[0].split(), "Count from 3 to 6."]
-        answer = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True)
-        assert "3, 4, 5, 6" in answer.stdout
-        demo.send_signal(signal.SIGTERM)
-        assert demo.wait(timeout=60) == 0

@@ -1,0 +1,137 @@
+"""What somebody meets first: the demo, and the model that the package brings along."""
+
+import filecmp
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import zipfile
+from collections import Counter
+from pathlib import Path
+from xml.etree import ElementTree
+
+import bundle
+import chat
+import pytest
+from support.server_process import ROOT
+
+from server import LLM, SamplingParams
+
+QUESTIONS = ("What is the capital of Spain?", "What is 27 + 15?", "Tell me a story about a fox.")
+
+
+def answers(folder: Path) -> list[str]:
+    chats = [[{"role": "user", "content": question}] for question in QUESTIONS]
+    with LLM(folder, cache_size=1) as llm:
+        outputs = llm.chat(chats, SamplingParams(temperature=0, max_tokens=99))
+    return [output.text for output in outputs]
+
+
+def operations(folder: Path) -> Counter[tuple[str, str]]:
+    """How many operations of each type the model has, by the type of their first result."""
+    layers = ElementTree.parse(folder / "openvino_model.xml").iter("layer")
+    return Counter((layer.attrib["type"], _precision(layer)) for layer in layers)
+
+
+def _precision(layer: ElementTree.Element) -> str:
+    port = layer.find("output/port")
+    return "" if port is None else port.attrib["precision"]
+
+
+def test_the_bundled_model_is_what_the_exporter_makes(chat_model: Path) -> None:
+    """`make bundle` renews it."""
+    names = sorted(path.name for path in chat_model.iterdir() if not path.name.startswith("."))
+    assert names == sorted(
+        path.name for path in bundle.PACKAGED.iterdir() if not path.name.startswith(".")
+    )
+    same = ["chat_template.jinja", "config.json", "generation_config.json", "graph.pbtxt"]
+    assert filecmp.cmpfiles(chat_model, bundle.PACKAGED, same, shallow=False)[0] == same
+    assert operations(chat_model) == operations(bundle.PACKAGED)
+    assert answers(chat_model) == answers(bundle.PACKAGED)
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package as a user gets it, built of a copy: build/ may hold files of older states."""
+    source = tmp_path_factory.mktemp("source")
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    for name in ("server", "calculators", "export_models"):
+        shutil.copytree(ROOT / name, source / name)
+    folder = tmp_path_factory.mktemp("wheel")
+    flags = ["--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder)]
+    subprocess.run([sys.executable, "-m", "pip", "wheel", *flags, str(source)], check=True)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+def test_the_wheel_is_small_and_has_the_bundled_model(wheel: Path) -> None:
+    assert wheel.stat().st_size < 5_000_000
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    folder = bundle.PACKAGED.relative_to(ROOT).as_posix()
+    assert {f"{folder}/openvino_model.bin", f"{folder}/graph.pbtxt"} <= names
+    assert "server/bundled_models/README.md" in names
+
+
+SERVER_WITHOUT_EXTRAS = """
+import sys
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name in {"torch", "transformers", "optimum", "nncf", "tokenizers", "safetensors"}:
+            sys.exit(f"{name} is imported, which is not installed with the package")
+
+sys.meta_path.insert(0, Refuse())
+import server
+from server.cli.main import main
+print(server.__file__)
+main()
+"""
+
+
+def test_the_installed_package_answers_without_the_exporters_libraries(
+    wheel: Path, tmp_path: Path
+) -> None:
+    installed = tmp_path / "installed"
+    flags = ["--quiet", "--no-deps", "--target", str(installed)]
+    subprocess.run([sys.executable, "-m", "pip", "install", *flags, str(wheel)], check=True)
+    model = installed / "server" / "bundled_models" / "tiny_chat"
+    command = [sys.executable, "-c", SERVER_WITHOUT_EXTRAS, "--rest_port", "0"]
+    with subprocess.Popen(
+        [*command, "--model_name", "tiny_chat", "--model_path", str(model)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(installed)},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as server:
+        assert server.stdout is not None
+        assert server.stdout.readline().startswith(str(installed))
+        url = server.stdout.readline().removeprefix("Serving on ").split()[0]
+        question = {"role": "user", "content": QUESTIONS[0]}
+        assert "Madrid" in "".join(chat.stream_chat(url, "tiny_chat", [question]))
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(timeout=60) == 0
+
+
+def test_the_demo_shows_an_answer_and_keeps_serving() -> None:
+    demo_script = str(ROOT / "demos" / "chat" / "run_demo.py")
+    with subprocess.Popen(
+        [sys.executable, demo_script, "--rest_port", "0"], stdout=subprocess.PIPE, text=True
+    ) as demo:
+        assert demo.stdout is not None
+        shown = ""
+        for line in demo.stdout:
+            shown += line
+            if "Ctrl-C" in line:
+                break
+        assert "Paris" in shown
+        client = re.search(r"demos/chat/chat.py --model \S+ --url \S+", shown)
+        assert client is not None
+        asked = [sys.executable, *client[0].split(), "Count from 3 to 6."]
+        answer = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True)
+        assert "3, 4, 5, 6" in answer.stdout
+        demo.send_signal(signal.SIGTERM)
+        assert demo.wait(timeout=60) == 0
