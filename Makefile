@@ -8,16 +8,17 @@ TORCH_INDEX_URL ?= https://download.pytorch.org/whl/cpu
 
 REST_PORT ?= 8000
 
-.PHONY: demo test setup lint clean
+.PHONY: demo check test lint bundle setup clean
 
-demo: setup
-	$(BIN)/export_model text_generation --source_model demos/tiny_chat/model --model_name tiny_chat \
-		--weight-format int8 --kv_cache_precision u8 \
-		--model_repository_path models --config_file_path models/config.json
-	$(BIN)/python demos/chat/run_demo.py --config_path models/config.json --model tiny_chat \
-		--rest_port $(REST_PORT)
+# Serves the model that the package brings along; needs neither torch nor the tests' packages.
+demo: .venv/.serving
+	$(BIN)/python demos/chat/run_demo.py --rest_port $(REST_PORT)
 
-test: setup lint
+# All but what runs a real model, an exporter or a process of its own.
+check: lint
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m "not slow"
+
+test: lint
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: setup
@@ -25,10 +26,18 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Exports the bundled model into the package again.
+bundle: setup
+	$(BIN)/python demos/tiny_chat/bundle.py
+
 setup: .venv/.ready
 
-.venv/.ready: pyproject.toml Makefile
+.venv/.serving: pyproject.toml
 	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --editable .
+	touch $@
+
+.venv/.ready: .venv/.serving
 	$(BIN)/pip install --quiet --no-deps --retries 0 --index-url $(TORCH_INDEX_URL) "$(TORCH)" \
 		|| echo "no CPU build at $(TORCH_INDEX_URL): torch comes from the default registry"
 	$(BIN)/pip install --quiet --editable ".[export,test]"

@@ -1,9 +1,12 @@
 """Fixtures of every room: the models that tests run."""
 
 import signal
+import subprocess
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+from support import server_command, server_process
 from support.made_models import export_f32, make_once, run_python
 
 from server.engine.model.tuning import tuned_model
@@ -20,6 +23,29 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as slow what uses a real model or the exporters' libraries, or starts processes."""
+    for item in items:
+        assert isinstance(item, pytest.Function)
+        if "exporters" in item.fixturenames or _starts_processes(item.module):
+            item.add_marker(pytest.mark.slow)
+
+
+def _starts_processes(module: ModuleType) -> bool:
+    """Whether a test file imports what starts them."""
+    starters = (subprocess, server_command, server_process)
+    names = {starter.__name__ for starter in starters}
+    return any(
+        member is subprocess or getattr(member, "__module__", None) in names
+        for member in vars(module).values()
+    )
+
+
+@pytest.fixture(scope="session")
+def exporters() -> None:
+    """What every fixture uses that loads torch, or has it make a model."""
+
+
 @pytest.fixture(autouse=True)
 def no_auto_tune(monkeypatch: pytest.MonkeyPatch) -> None:
     """Answers would depend on what was faster at that moment."""
@@ -27,7 +53,7 @@ def no_auto_tune(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def hf_model() -> Path:
+def hf_model(exporters: None) -> Path:
     """A causal language model as Hugging Face's transformers store it."""
     return SOURCE_MODEL
 
@@ -43,7 +69,7 @@ def model_f32(hf_model: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def bert_model() -> Path:
+def bert_model(exporters: None) -> Path:
     """A small text classifier: its f32 IR and tokenizer in `openvino`, and `expected.npz`."""
     maker = Path(__file__).parent / "support" / "tiny_bert.py"
 

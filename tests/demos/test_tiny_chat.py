@@ -13,9 +13,6 @@ import template
 
 DEMO = Path(__file__).parents[2] / "demos" / "tiny_chat"
 
-torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
-
 KNOWN = {
     "What is the capital of France?": "The capital of France is Paris.",
     "what is the capital of spain": "The capital of Spain is Madrid.",
@@ -31,8 +28,18 @@ KNOWN = {
 
 
 @pytest.fixture(scope="module")
-def tokenizer() -> Any:
-    return transformers.AutoTokenizer.from_pretrained(DEMO / "model")
+def tokenizer(hf_model: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(hf_model)
+
+
+@pytest.fixture(scope="module")
+def model(hf_model: Path) -> Any:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(hf_model, dtype=torch.float32)
 
 
 def conversations() -> list[corpus.Conversation]:
@@ -108,8 +115,7 @@ def test_files_stay_small() -> None:
 
 
 @pytest.mark.parametrize("question", KNOWN)
-def test_known_answers(question: str, tokenizer: Any) -> None:
-    model = transformers.AutoModelForCausalLM.from_pretrained(DEMO / "model", dtype=torch.float32)
+def test_known_answers(question: str, tokenizer: Any, model: Any) -> None:
     inputs = tokenizer.apply_chat_template(
         [{"role": "user", "content": question}],
         add_generation_prompt=True,

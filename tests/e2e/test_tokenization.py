@@ -1,20 +1,26 @@
 """The endpoints that tokenise, on the bundled model, compared with transformers."""
 
+from typing import TYPE_CHECKING
+
 import pytest
 from support.server_process import ROOT, ServerProcess
-from transformers import AutoTokenizer
+
+if TYPE_CHECKING:
+    from transformers import AutoTokenizer
 
 TEXTS = ["Tell me a story about a fox.", "", "né 漢字 🦊", "<|im_start|>user\nHi<|im_end|>"]
 CHAT = [{"role": "user", "content": "What is the capital of France?"}]
 
 
 @pytest.fixture(scope="module")
-def reference() -> AutoTokenizer:
+def reference() -> "AutoTokenizer":
+    from transformers import AutoTokenizer
+
     return AutoTokenizer.from_pretrained(ROOT / "demos" / "tiny_chat" / "model")
 
 
 @pytest.mark.parametrize("model", ["tiny_chat", "one_node"])
-def test_there_and_back(server: ServerProcess, reference: AutoTokenizer, model: str) -> None:
+def test_there_and_back(server: ServerProcess, reference: "AutoTokenizer", model: str) -> None:
     status, answer = server.post("/v3/tokenize", {"model": model, "text": TEXTS})
     assert (status, answer["tokens"]) == (200, [reference(text).input_ids for text in TEXTS])
     for text, tokens in zip(TEXTS, answer["tokens"], strict=True):
@@ -23,7 +29,7 @@ def test_there_and_back(server: ServerProcess, reference: AutoTokenizer, model: 
 
 
 def test_a_conversation_has_as_many_tokens_as_its_answer_says(
-    server: ServerProcess, reference: AutoTokenizer
+    server: ServerProcess, reference: "AutoTokenizer"
 ) -> None:
     body = {"model": "tiny_chat", "messages": CHAT, "return_token_strs": True}
     status, answer = server.post("/tokenize", body)
@@ -44,14 +50,14 @@ def test_the_limit_is_the_models(server: ServerProcess) -> None:
     assert limits == {"tiny_chat": 2048, "small": 641}
 
 
-def test_padding(server: ServerProcess, reference: AutoTokenizer) -> None:
+def test_padding(server: ServerProcess, reference: "AutoTokenizer") -> None:
     body = {"model": "tiny_chat", "text": "Hi", "max_length": 6, "pad_to_max_length": True}
     _, answer = server.post("/v3/tokenize", body)
     ids = reference("Hi").input_ids
     assert answer["tokens"] == ids + [reference.pad_token_id] * (6 - len(ids))
 
 
-def test_tokenizer_info(server: ServerProcess, reference: AutoTokenizer) -> None:
+def test_tokenizer_info(server: ServerProcess, reference: "AutoTokenizer") -> None:
     status, info = server.get("/tokenizer_info?model=tiny_chat")
     assert status == 200
     assert info["vocab_size"] == len(reference)

@@ -9,7 +9,9 @@ PART = ["falcon_alibi", "gpt_neo", "mpt_six_heads", "phi3_longrope"]
 
 
 @pytest.fixture(scope="module", params=PART)
-def zoo_model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def zoo_model(
+    exporters: None, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     return make_model(request.param, tmp_path_factory.mktemp(request.param))
 
 

@@ -6,9 +6,6 @@ import shutil
 import numpy as np
 import openvino as ov
 import pytest
-from openvino_tokenizers import convert_tokenizer
-from tokenizers import Tokenizer
-from transformers import PreTrainedTokenizerFast
 
 from calculators.text.byte_table import ByteTable, load_byte_table
 from server.errors import ModelLoadError
@@ -32,9 +29,8 @@ def decode_by_ir(folder, ids):
 
 
 @pytest.mark.parametrize("text", TEXTS)
-@pytest.mark.parametrize("kind", ["byte_level", "metaspace"])
-def test_texts_come_back_as_transformers_gives_them(request, kind, text):
-    model = request.getfixturevalue(kind)
+@pytest.mark.parametrize("model", ["byte_level", "metaspace"], indirect=True)
+def test_texts_come_back_as_transformers_gives_them(model, text):
     table = load_byte_table(model.path)
     ids = model.hf(text).input_ids
     expected = model.hf.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
@@ -97,6 +93,10 @@ def test_sentencepiece_operations_are_understood(sentencepiece_op):
 
 
 def test_a_large_vocabulary_is_read_whole(tmp_path, byte_level):
+    from openvino_tokenizers import convert_tokenizer
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast
+
     state = json.loads((byte_level.path / "tokenizer.json").read_text())
     vocabulary = state["model"]["vocab"]
     while len(vocabulary) < 151_936:
