@@ -13,13 +13,16 @@ from server.errors import ChatError
 __all__ = ["own_server"]
 
 READY = "Serving on "
-STOP_TIMEOUT_S = 10.0
+# It has nobody else to serve, and a load cannot be interrupted.
+STOP_TIMEOUT_S = 2.0
 PR_SET_PDEATHSIG = 1
 
 
 @contextmanager
 def own_server(model: Path) -> Iterator[str]:
     """Serve the folder on a free port of this machine; gives the URL. Raises ChatError."""
+    if sys.stderr.isatty():
+        print(f"Loading {model}", file=sys.stderr)
     flags = ["--rest_port", "0", "--log_level", "WARNING", "--drain_timeout_s", "0"]
     process = subprocess.Popen(
         # -P: a server.py in the current folder must not be taken for this package.

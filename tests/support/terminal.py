@@ -1,0 +1,74 @@
+"""A terminal with a program in it."""
+
+import os
+import pty
+import select
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+TIMEOUT_S = 60.0
+
+
+class Terminal:
+    """`shown` is all that the program has written."""
+
+    def __init__(self, pid: int, master: int) -> None:
+        self.pid = pid
+        self.shown = ""
+        self._master = master
+        self._position = 0
+
+    def type(self, text: str) -> None:
+        """Press keys; \\x03 is Ctrl-C, \\x04 is Ctrl-D."""
+        os.write(self._master, text.encode())
+
+    def wait_for(self, text: str) -> str:
+        """Read until the text appears after what was found before; returns what came until then."""
+        end = time.monotonic() + TIMEOUT_S
+        while (found := self.shown.find(text, self._position)) < 0:
+            assert time.monotonic() < end, f"no {text!r} in {self.shown[self._position :]!r}"
+            assert self._read(), f"no {text!r} before the end: {self.shown[self._position :]!r}"
+        before = self.shown[self._position : found]
+        self._position = found + len(text)
+        return before
+
+    def wait(self) -> int:
+        """Read to the end; returns the exit status."""
+        while self._read():
+            pass
+        _, status = os.waitpid(self.pid, 0)
+        return os.waitstatus_to_exitcode(status)
+
+    def _read(self) -> bool:
+        """Read what is there, or wait a moment; returns False at the end."""
+        if not select.select([self._master], [], [], 0.1)[0]:
+            return True
+        try:
+            data = os.read(self._master, 65_536)
+        except OSError:
+            return False
+        self.shown += data.decode(errors="replace").replace("\r\n", "\n")
+        return bool(data)
+
+
+@contextmanager
+def terminal(*arguments: str | Path, **environment: str) -> Iterator[Terminal]:
+    """Run `server` with these arguments in a terminal; it is killed at the end if it still runs."""
+    command = [sys.executable, "-m", "server", *map(str, arguments)]
+    pid, master = pty.fork()
+    if pid == 0:
+        os.chdir(ROOT)
+        # Without escape codes around each prompt.
+        os.execve(command[0], command, {**os.environ, "TERM": "dumb", **environment})
+    try:
+        yield Terminal(pid, master)
+    finally:
+        with suppress(ProcessLookupError, ChildProcessError):
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        os.close(master)
