@@ -1,16 +1,11 @@
-"""Serves the bundled model, shows one streamed answer, and goes on serving."""
+"""Serves the bundled model, shows one streamed answer, and keeps serving."""
 
 import argparse
 import signal
 import subprocess
 import sys
-import urllib.error
 
-from chat import ask
-
-from server.models.bundled import find_bundled_model
-
-MODEL = "tiny_chat"
+SERVER = [sys.executable, "-m", "server"]
 QUESTION = "What is the capital of France?"
 
 
@@ -29,23 +24,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rest_port", default="8000")
     args = parser.parse_args()
-    command = [sys.executable, "-m", "server", "--rest_port", args.rest_port]
-    command += ["--model_name", MODEL, "--model_path", str(find_bundled_model(MODEL))]
+    command = [*SERVER, "tiny_chat", "--rest_port", args.rest_port]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     # A terminal sends Ctrl-C to the server as well; a second signal would stop it at once.
     signal.signal(signal.SIGINT, lambda *_: None)
     signal.signal(signal.SIGTERM, lambda *_: server.terminate())
     url = wait_until_ready(server)
-    print(f"\n> {QUESTION}")
-    try:
-        ask(url, MODEL, [{"role": "user", "content": QUESTION}])
-    except urllib.error.URLError as error:
+    print(f"\n> {QUESTION}", flush=True)
+    chat = [*SERVER, "chat", "--url", url]
+    answer = subprocess.run([*chat, "--temperature", "0", "-q", QUESTION], check=False)
+    if answer.returncode:
         server.terminate()
-        sys.exit(f"no answer: {error.reason}")
-    client = f"demos/chat/chat.py --model {MODEL} --url {url}"
+        sys.exit(answer.returncode)
     print(
-        "\nThe server keeps running. From another terminal:\n"
-        f'  .venv/bin/python {client} "Count from 3 to 9."\n'
+        "\nThe server keeps running. Chat with it from another terminal:\n"
+        f"  .venv/bin/server chat --url {url}\n"
         "Ctrl-C stops it.",
         flush=True,
     )

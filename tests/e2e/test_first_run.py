@@ -9,11 +9,11 @@ import subprocess
 import sys
 import zipfile
 from collections import Counter
+from itertools import takewhile
 from pathlib import Path
 from xml.etree import ElementTree
 
 import bundle
-import chat
 import pytest
 from support.server_process import ROOT
 
@@ -76,7 +76,7 @@ def test_the_wheel_is_small_and_has_the_bundled_model(wheel: Path) -> None:
     assert "server/bundled_models/README.md" in names
 
 
-SERVER_WITHOUT_EXTRAS = """
+WITHOUT_EXTRAS = """
 import sys
 
 class Refuse:
@@ -87,8 +87,9 @@ class Refuse:
 sys.meta_path.insert(0, Refuse())
 import server
 from server.cli.main import main
-print(server.__file__)
-main()
+if not server.__file__.startswith(sys.path[1]):
+    sys.exit(f"{server.__file__} is not the installed package")
+sys.exit(main())
 """
 
 
@@ -98,40 +99,30 @@ def test_the_installed_package_answers_without_the_exporters_libraries(
     installed = tmp_path / "installed"
     flags = ["--quiet", "--no-deps", "--target", str(installed)]
     subprocess.run([sys.executable, "-m", "pip", "install", *flags, str(wheel)], check=True)
-    model = installed / "server" / "bundled_models" / "tiny_chat"
-    command = [sys.executable, "-c", SERVER_WITHOUT_EXTRAS, "--rest_port", "0"]
+    place = {"cwd": tmp_path, "env": {**os.environ, "PYTHONPATH": str(installed)}, "text": True}
+    command = [sys.executable, "-c", WITHOUT_EXTRAS]
     with subprocess.Popen(
-        [*command, "--model_name", "tiny_chat", "--model_path", str(model)],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(installed)},
-        stdout=subprocess.PIPE,
-        text=True,
+        [*command, "tiny_chat", "--rest_port", "0"], stdout=subprocess.PIPE, **place
     ) as server:
         assert server.stdout is not None
-        assert server.stdout.readline().startswith(str(installed))
         url = server.stdout.readline().removeprefix("Serving on ").split()[0]
-        question = {"role": "user", "content": QUESTIONS[0]}
-        assert "Madrid" in "".join(chat.stream_chat(url, "tiny_chat", [question]))
+        chat = [*command, "chat", "--url", url, "-q", QUESTIONS[0]]
+        answer = subprocess.run(chat, capture_output=True, check=True, **place)
+        assert "Madrid" in answer.stdout
         server.send_signal(signal.SIGTERM)
         assert server.wait(timeout=60) == 0
 
 
 def test_the_demo_shows_an_answer_and_keeps_serving() -> None:
-    demo_script = str(ROOT / "demos" / "chat" / "run_demo.py")
-    with subprocess.Popen(
-        [sys.executable, demo_script, "--rest_port", "0"], stdout=subprocess.PIPE, text=True
-    ) as demo:
+    command = [sys.executable, str(ROOT / "demos" / "chat" / "run_demo.py"), "--rest_port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as demo:
         assert demo.stdout is not None
-        shown = ""
-        for line in demo.stdout:
-            shown += line
-            if "Ctrl-C" in line:
-                break
+        shown = "".join(takewhile(lambda line: "Ctrl-C" not in line, demo.stdout))
         assert "Paris" in shown
-        client = re.search(r"demos/chat/chat.py --model \S+ --url \S+", shown)
+        client = re.search(r"server (chat --url \S+)", shown)
         assert client is not None
-        asked = [sys.executable, *client[0].split(), "Count from 3 to 6."]
-        answer = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True)
+        asked = [sys.executable, "-m", "server", *client[1].split(), "-q", "Count from 3 to 6."]
+        answer = subprocess.run(asked, capture_output=True, text=True, check=True)
         assert "3, 4, 5, 6" in answer.stdout
         demo.send_signal(signal.SIGTERM)
         assert demo.wait(timeout=60) == 0
