@@ -1,4 +1,7 @@
-"""What travels on graph borders and between nodes. Standard library only."""
+"""The packets that graphs take and give, and that travel between nodes.
+
+Standard library only: anything may import it.
+"""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -35,15 +38,14 @@ FinishReason = Literal["stop", "length", "tool_calls"]
 class GenerationRequest:
     """One conversation or one prompt to continue. Exactly one of `messages` and `prompt` is set.
 
-    `prompt` is text, or token ids which are taken as they are. `sampling` holds only what the
-    client set; the model's generation_config.json fills the rest. `default_max_tokens` holds where
-    `max_tokens` is not set, and gives way where less is possible; None goes on to the end.
-    Requests of a lower `priority` go first. Only requests with the same `cache_salt` share what
-    was computed of a common prefix. Of a longer prompt the last `truncate_prompt_tokens` are kept,
-    or, where that is -1, as many as there is room for. `best_of` answers are made, the `n` best
-    are given; None makes `n`.
-    With a `json_schema` the answer is JSON that satisfies it, or calls of `tools`, which are the
-    only answer where `is_tool_required`; without `parallel_tool_calls` there is one at the most.
+    `prompt` is text, or token ids, which are used unchanged. `sampling` holds only what the client
+    set; the model's generation_config.json has the defaults. `default_max_tokens` is the limit if
+    the client sets no `max_tokens`: it is reduced to what is possible, and None is no limit.
+    Requests with a lower `priority` go first. Only requests with the same `cache_salt` share cached
+    prefixes. A prompt is cut to its last `truncate_prompt_tokens`; -1 keeps as many as there is
+    room for. `best_of` answers are generated and the `n` best returned; None generates `n`.
+    With a `json_schema` the answer is JSON that satisfies it, or calls of `tools`. With
+    `is_tool_required` it must be tool calls; without `parallel_tool_calls` there is at most one.
     """
 
     request_id: str
@@ -77,7 +79,7 @@ class TokenizedPrompt:
 
 @dataclass(frozen=True, slots=True)
 class TokenIdLogprobs:
-    """Natural-log probability of a chosen token, and of the likeliest ones in descending order."""
+    """Natural-log probability of a chosen token; `top` are the likeliest tokens, best first."""
 
     token_id: int
     logprob: float
@@ -88,11 +90,10 @@ class TokenIdLogprobs:
 class TokenChunk:
     """New tokens of one choice of a request.
 
-    `index` is the choice, of `num_choices`; that is more than n where the n best are to be chosen,
-    and None means n. A chunk with `finish_reason` is the last of its choice; the end token that
-    caused "stop" is the last of `token_ids` then. `stop_choice` ends this choice alone, for example
-    at a stop string; the other choices go on. `prompt_logprobs` come once, with the first chunk of
-    a choice; there is none for the first token of the prompt.
+    `index` is the choice, of `num_choices`: with `best_of` these are more than n, and None means n.
+    A chunk with `finish_reason` is the last of its choice; if an end token caused "stop", it is the
+    last of `token_ids`. `stop_choice` ends only this choice, for example at a stop string.
+    `prompt_logprobs` come with the first chunk of a choice, without the prompt's first token.
     """
 
     prompt: TokenizedPrompt
@@ -108,10 +109,10 @@ class TokenChunk:
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprobs:
-    """A token as text and bytes with its log probability; `top` are the likeliest ones.
+    """A token as text and bytes with its log probability; `top` are the likeliest tokens.
 
     `logprob` is None for the first token of a prompt. `text_offset` is where the token begins in
-    the text, an echoed prompt included.
+    the text, which includes an echoed prompt.
     """
 
     token: str
@@ -124,8 +125,8 @@ class TokenLogprobs:
 
 @dataclass(frozen=True, slots=True)
 class ToolCallDelta:
-    """A piece of a tool call. `index` counts the calls of a choice; the first piece of each has an
-    `id` and a `name`. The `arguments` of all pieces together are the text of a JSON object.
+    """A piece of a tool call. `index` counts the calls of a choice; the first piece of a call has
+    `id` and `name`. The `arguments` of all pieces together are the text of a JSON object.
     """
 
     index: int
@@ -138,13 +139,13 @@ class ToolCallDelta:
 class TextChunk:
     """New text of one choice of a request, never a broken character.
 
-    Where the output is parsed, `text` is what is neither `reasoning` nor `tool_calls`; a choice
-    that made tool calls ends with "tool_calls" in place of "stop". `num_prompt_tokens` and
-    `num_cached_tokens` are of the request; `num_completion_tokens` counts the tokens of this
+    After an output parser, `text` is what is neither `reasoning` nor `tool_calls`; a choice with
+    tool calls ends with "tool_calls" instead of "stop". `num_prompt_tokens` and
+    `num_cached_tokens` are those of the request; `num_completion_tokens` counts the tokens of this
     choice so far. A chunk with `finish_reason` is the last of its choice; `stop_reason` is then
-    the stop string that was found, if any. `token_ids` are the tokens read since the chunk before;
-    those of a character that is not whole yet come with its text. `prompt_logprobs`, if they were
-    asked for, come with the first chunk of each choice.
+    the stop string that was found, if any. `token_ids` are the tokens since the chunk before;
+    those of an incomplete character come with its text. `prompt_logprobs`, if requested, come with
+    the first chunk of each choice.
     """
 
     index: int
@@ -163,9 +164,9 @@ class TextChunk:
 
 @dataclass(frozen=True, slots=True)
 class TokenizerInfo:
-    """What there is to know of a tokenizer; None where its files do not say.
+    """The description of a tokenizer; None for what its files do not say.
 
-    `special_tokens` has the texts of bos_token, eos_token and the like.
+    `special_tokens` has the texts of bos_token, eos_token and so on.
     """
 
     vocab_size: int
@@ -177,19 +178,19 @@ class TokenizerInfo:
 
 @runtime_checkable
 class TextTokenizer(Protocol):
-    """A side packet of this kind serves the endpoints that tokenise. Threads share it."""
+    """A side packet of this type serves the endpoints that tokenise. Threads share it."""
 
     def info(self) -> TokenizerInfo:
-        """Describe it."""
+        """Describe the tokenizer."""
 
     def encode(self, text: str, add_special_tokens: bool) -> tuple[int, ...]:
         """Return the token ids of a text, never cut."""
 
     def decode(self, token_ids: Iterable[int], skip_special_tokens: bool = True) -> str:
-        """Return the text of token ids; special tokens are their names, or nothing."""
+        """Return the text of token ids; special tokens are written as their names or skipped."""
 
     def spell(self, token_ids: Iterable[int]) -> list[str]:
-        """Return the text of each token by itself; special tokens are their names."""
+        """Return the text of each token; special tokens are written as their names."""
 
     def render_chat(
         self,
@@ -197,9 +198,9 @@ class TextTokenizer(Protocol):
         tools: Sequence[Mapping[str, Any]],
         template_kwargs: Mapping[str, Any],
     ) -> str:
-        """Return the prompt of a conversation, whose special tokens are in the text already.
+        """Return the prompt of a conversation, special tokens included.
 
-        Raises InvalidRequestError where the model cannot chat, or not in this way.
+        Raises InvalidRequestError if the model cannot chat, or cannot render these messages.
         """
 
 
@@ -215,14 +216,14 @@ class LoadOptions:
 
 @dataclass(frozen=True, slots=True)
 class ModelLimits:
-    """A side packet for those who ask: how many tokens prompt and answer may have together."""
+    """A side packet with the most tokens that prompt and answer may have together."""
 
     max_model_len: int
 
 
 @dataclass(frozen=True, slots=True)
 class HttpRequestPayload:
-    """An HTTP request as a raw graph sees it. `headers` have lower-case names."""
+    """An HTTP request for a graph that handles HTTP itself. Names in `headers` are lower-case."""
 
     method: str
     path: str
@@ -233,10 +234,10 @@ class HttpRequestPayload:
 
 @dataclass(frozen=True, slots=True)
 class HttpResponsePayload:
-    """An answer of a raw graph, or a piece of one.
+    """The answer of a graph that handles HTTP itself, or a piece of it.
 
-    The first one fixes `status` and `content_type`; the bodies of all are written as they come.
-    Raises TypeError or ValueError, in the node that makes it, for what HTTP cannot carry.
+    The first piece sets `status` and `content_type`; all bodies are written as they come. Raises
+    TypeError or ValueError, in the node that makes it, for what HTTP cannot carry.
     """
 
     body: bytes
@@ -246,7 +247,7 @@ class HttpResponsePayload:
     def __post_init__(self) -> None:
         if not isinstance(self.body, bytes | bytearray | memoryview):
             raise TypeError(f"body is a {type(self.body).__name__}; it must be bytes")
-        # Statuses below 200 are no answers, so the client would go on waiting for one.
+        # After a status below 200 a client goes on waiting for the answer.
         if not (isinstance(self.status, int) and 200 <= self.status <= 599):
             raise ValueError(f"status is {self.status!r}; it must be an integer from 200 to 599")
         if not (isinstance(self.content_type, str) and self.content_type.isprintable()):
@@ -255,9 +256,9 @@ class HttpResponsePayload:
 
 @dataclass(frozen=True, slots=True)
 class InferRequest:
-    """Tensors for a model. `outputs` names those that are wanted; empty wants all.
+    """Tensors for a model. `outputs` names the outputs to return; empty means all.
 
-    `parameters` are the client's own, for the nodes that know them.
+    `parameters` are the client's own; a node may know them.
     """
 
     inputs: tuple[Tensor, ...]
@@ -267,6 +268,6 @@ class InferRequest:
 
 @dataclass(frozen=True, slots=True)
 class InferResponse:
-    """The tensors that came out."""
+    """The tensors that the model returned."""
 
     outputs: tuple[Tensor, ...]

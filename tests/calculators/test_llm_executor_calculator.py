@@ -11,6 +11,7 @@ from calculators.llm_executor_calculator import LLMExecutorCalculator
 from calculators.output_parsers import OutputFormat
 from calculators.text.tokenizer import Tokenizer
 from server.errors import ConfigError, InvalidRequestError
+from server.graph import Services
 from server.graph.testing import CalculatorRunner
 from server.payloads import GenerationRequest, TokenizedPrompt
 
@@ -83,3 +84,15 @@ def test_calls_that_cannot_be_guided_are_told_before_the_model_is_loaded(
         runner.open()
     with pytest.raises(ConfigError, match='needs the side packet "TOKENIZER"'):
         make_runner(tmp_path, is_guided=True, OUTPUT_FORMAT=HERMES).open()
+
+
+def test_loading_reports_progress(model_f32: Path) -> None:
+    reports: list[tuple[str, float]] = []
+    services = Services(on_progress=lambda text, fraction: reports.append((text, fraction)))
+    options = LLMCalculatorOptions(str(model_f32), device="CPU", num_kv_blocks=8)
+    runner = CalculatorRunner(LLMExecutorCalculator, options, services=services)
+    runner.open()
+    runner.close()
+    fractions = [fraction for _, fraction in reports]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1.0

@@ -131,7 +131,7 @@ def test_folders_without_a_model(tmp_path: Path, files: list[str], message: str)
         runner_of(tmp_path / "nothing")
 
 
-def test_a_type_that_kserve_has_not(tmp_path: Path) -> None:
+def test_a_type_that_kserve_does_not_have(tmp_path: Path) -> None:
     x = ops.parameter([2], ov.Type.u4, name="x")
     write_model(tmp_path, ov.Model([ops.convert(x, "f32")], [x], "m"))
     with pytest.raises(ModelLoadError, match="tensor 'x' has type u4, which KServe does not have"):

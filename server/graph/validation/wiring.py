@@ -1,4 +1,4 @@
-"""How the checked nodes of a graph join: who produces, who reads, of what type, in what order."""
+"""Connects the checked nodes of a graph: producers, readers, types, and the order to open them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from server.graph.validation.stream_types import CheckedNode, StreamTypes, find_
 
 __all__ = ["ValidatedGraph", "wire"]
 
-# MediaPipe's -1 takes the bound away. A stream without one turns a slow client into used-up
-# memory, so -1 is a bound that no answer of a model reaches.
+# In MediaPipe -1 means no bound. Without a bound a slow client would use up the memory, so here it
+# is a bound that no answer of a model reaches.
 UNBOUNDED_QUEUE_SIZE = 1_000_000
 
 
 @dataclass(frozen=True)
 class ValidatedGraph:
-    """A graph that passed: its nodes in the order to open them, its streams and its borders."""
+    """A graph without problems: its nodes in the order to open them, its streams, its borders."""
 
     nodes: tuple[CheckedNode, ...]
     layout: StreamLayout
@@ -30,7 +30,7 @@ class ValidatedGraph:
 def wire(
     config: GraphConfig, nodes: Sequence[CheckedNode], problems: list[str]
 ) -> ValidatedGraph | None:
-    """Join the nodes; appends to `problems` and returns None when there are any."""
+    """Connect the nodes; appends to `problems` and returns None if there are any."""
     border_input = _border(config.input_streams, "input_stream", problems)
     border_output = _border(config.output_streams, "output_stream", problems)
     capacity = _capacity(config, problems)
@@ -139,8 +139,8 @@ def _check_side_packets(nodes: Sequence[CheckedNode], problems: list[str]) -> No
             if node.contract is not None:
                 wanted = find_tag(node.contract.input_side_packets, tag)
             if name not in producers:
-                # OVMS injects its resources (LLM_NODE_RESOURCES:llm); calculators that know
-                # graphs of OVMS list these as optional.
+                # OVMS provides its resources itself (LLM_NODE_RESOURCES:llm). Calculators for
+                # OVMS's graphs have these tags as optional.
                 if wanted is not None and not wanted.optional:
                     problems.append(
                         f"{node.where}: side packet {tag!r} is {name!r}, which no node produces; "
@@ -169,7 +169,7 @@ Maps = tuple[Mapping[str, str], Mapping[str, str]]
 def _edges(
     nodes: Sequence[CheckedNode], ends: Callable[[CheckedNode], Maps]
 ) -> dict[str, list[str]]:
-    """Return node -> the nodes that it needs something from."""
+    """Return node -> the nodes whose outputs it needs."""
     makers: dict[str, str] = {}
     for node in nodes:
         for name in ends(node)[1].values():
@@ -181,7 +181,7 @@ def _edges(
 
 
 def _find_cycle(edges: Mapping[str, Sequence[str]]) -> str | None:
-    """Return one cycle as `A -> B -> A` in the direction that packets go, or None."""
+    """Return one cycle as `A -> B -> A`, in the direction of the packets, or None."""
     finished: set[str] = set()
     for start in edges:
         path = [] if start in finished else [start]
@@ -203,7 +203,7 @@ def _find_cycle(edges: Mapping[str, Sequence[str]]) -> str | None:
 def _sorted(
     nodes: Sequence[CheckedNode], edges: Mapping[str, Sequence[str]], rank: Mapping[str, int]
 ) -> list[str]:
-    """Return the names so that each comes after what it needs, else by rank, else as written."""
+    """Return the names, each after those it needs; otherwise by rank, then as written."""
     waiting = sorted((node.name for node in nodes), key=lambda name: rank.get(name, 0))
     done: dict[str, None] = {}
     while waiting:

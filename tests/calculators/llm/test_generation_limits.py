@@ -44,7 +44,7 @@ def test_the_client_decides() -> None:
     assert resolve(max_tokens=0, of_model=5).max_tokens == 0
 
 
-def test_without_a_word_the_answer_goes_on_by_the_models_defaults() -> None:
+def test_without_fields_of_the_client_the_models_defaults_count() -> None:
     assert resolve().max_tokens is None
     assert resolve().top_k == 3
 
