@@ -1,8 +1,9 @@
 """The LLM engine: continuous batching over OpenVINO's PagedAttention. Knows no text and no HTTP."""
 
-from server.engine.async_engine import AsyncLLMEngine, ChoiceOutput
+from server.engine.async_engine import AsyncLLMEngine
 from server.engine.config import EngineConfig
 from server.engine.engine import LLMEngine
+from server.engine.requests.generation import ChoiceOutput
 from server.engine.requests.outputs import SequenceOutput
 
 __all__ = ["AsyncLLMEngine", "ChoiceOutput", "EngineConfig", "LLMEngine", "SequenceOutput"]

@@ -5,7 +5,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from server.engine.async_engine import AsyncLLMEngine, ChoiceOutput, Generation
+from server.engine.async_engine import AsyncLLMEngine
+from server.engine.requests.generation import ChoiceOutput, Generation
 from server.payloads import SamplingParams
 
 MakeEngine = Callable[..., AsyncLLMEngine]

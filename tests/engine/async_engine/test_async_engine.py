@@ -20,9 +20,10 @@ from support.async_readers import (
 )
 
 from server.engine import async_engine
-from server.engine.async_engine import AsyncLLMEngine, OutputCollector
+from server.engine.async_engine import AsyncLLMEngine
 from server.engine.model import model_runner
 from server.engine.model.model_runner import ModelRunner
+from server.engine.requests.generation import OutputCollector
 from server.engine.requests.outputs import SequenceOutput
 from server.engine.sequence import EngineRequest
 from server.errors import (
