@@ -85,10 +85,10 @@ def run_chat(argv: Sequence[str]) -> int:
     parser = make_parser()
     namespace, leftovers = parser.parse_known_args(argv)
     folder, arguments = _split_model(parser, pick(ChatArguments, namespace), leftovers)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _leave)
     try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         with _server_url(folder, arguments) as url:
             return _chat(url, arguments)
     except ServingError as error:
