@@ -133,6 +133,27 @@ def test_its_family_of_models_is_known(site: Path) -> None:
     assert "did you mean 'starling'?" in misspelt
 
 
+def test_its_types_are_checked_against_those_of_the_server() -> None:
+    """`Calculator[MyOptions]` gives `self.options` its type, without another mention of it."""
+    command = [
+        "-m",
+        "mypy",
+        "--strict",
+        "--explicit-package-bases",
+        "--config-file",
+        "pyproject.toml",
+    ]
+    done = subprocess.run(
+        [sys.executable, *command, str(DEMO / "src" / "custom_calculators")],
+        env=os.environ | {"MYPYPATH": "."},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+
+
 def test_its_own_tests_pass(site: Path) -> None:
     arguments = ["-q", "-p", "no:cacheprovider", "-c", str(DEMO / "pyproject.toml")]
     passed = run_python(site, "-m", "pytest", *arguments, str(DEMO / "tests"))

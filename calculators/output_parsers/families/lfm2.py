@@ -10,21 +10,13 @@ import warnings
 from collections.abc import Iterator
 
 from calculators.output_parsers.block_tool_parser import BlockToolParser, Call
+from calculators.output_parsers.families.qwen3 import Qwen3ReasoningParser
 from calculators.output_parsers.model_family import ModelFamily
-from calculators.output_parsers.tagged_reasoning import TaggedReasoningParser
 
-__all__ = ["Lfm2", "Lfm2ReasoningParser", "Lfm2ToolParser"]
+__all__ = ["Lfm2", "Lfm2ToolParser"]
 
 
 _NAME = re.compile(r"[\w.-]+")
-
-
-class Lfm2ReasoningParser(TaggedReasoningParser):
-    """The usual tags, which are special tokens in some of these models."""
-
-    begin = "<think>"
-    end = "</think>"
-    markers = (begin, end)
 
 
 class Lfm2ToolParser(BlockToolParser):
@@ -89,6 +81,6 @@ class Lfm2(ModelFamily):
     """Tool and reasoning parser of LFM2 and LFM2.5: a list of Python calls, and <think> tags."""
 
     tool_parser = Lfm2ToolParser
-    reasoning_parser = Lfm2ReasoningParser
+    reasoning_parser = Qwen3ReasoningParser
     template_marks = (("<|tool_call_start|>",), ("keep_past_thinking",))
     reasoning_marks = ("<think>", "</think>")
