@@ -52,7 +52,7 @@ class Scheduler:
         self._admission = Admission(
             kv, self._limits, max_num_seqs, dynamic_split_fuse, stats, self._running
         )
-        self._reserve_of_oldest = PromptReserve()
+        self._reserve = PromptReserve()
         self._next_step: ScheduledStep | None = None
 
     @property
@@ -154,7 +154,7 @@ class Scheduler:
     def _schedule_decodes(self, step: ScheduledStep) -> None:
         for sequence in [s for s in self._running if s.num_uncomputed_tokens == 1]:
             # A sequence later in the list may have been preempted for an earlier one.
-            if sequence.status is SequenceStatus.RUNNING and self._reserve(sequence, 1, step):
+            if sequence.status is SequenceStatus.RUNNING and self._get_blocks(sequence, 1, step):
                 step.add(sequence, 1)
 
     def _schedule_prompts(self, step: ScheduledStep) -> None:
@@ -174,7 +174,7 @@ class Scheduler:
     def _continue_oldest(self, oldest: Sequence, step: ScheduledStep) -> None:
         """Give the oldest prompt what is reserved for it."""
         room = self._limits.room(step, oldest.num_computed_tokens)
-        self._continue(oldest, self._reserve_of_oldest.take(oldest, room), step)
+        self._continue(oldest, self._reserve.take(oldest, room), step)
 
     def _turn(self, reader: Sequence) -> Turn:
         """The turn of a running prompt, or that of a prompt which waits for its prefix."""
@@ -185,11 +185,11 @@ class Scheduler:
     def _continue(self, sequence: Sequence, room: int, step: ScheduledStep) -> None:
         """Compute at most `room` further tokens of a running prompt."""
         num_new = min(self._limits.chunk_size(sequence, step), room)
-        if num_new > 0 and self._reserve(sequence, step.num_of(sequence) + num_new, step):
+        if num_new > 0 and self._get_blocks(sequence, step.num_of(sequence) + num_new, step):
             step.add(sequence, num_new)
             self._admission.note_progress(sequence)
 
-    def _reserve(self, sequence: Sequence, num_new: int, step: ScheduledStep) -> bool:
+    def _get_blocks(self, sequence: Sequence, num_new: int, step: ScheduledStep) -> bool:
         """Get blocks for a running sequence, preempting the last ones if need be."""
         while not self._kv.allocate(sequence, num_new):
             self._preempt(self._running[-1], step)

@@ -219,6 +219,19 @@ def test_the_engine_prepares_steps_and_gives_the_same_tokens(
     assert (engine.stats.num_steps, engine.stats.prepared_steps) == (24, 22)
 
 
+def test_the_engine_prepares_steps_while_requests_wait_for_seats(
+    make_engine: MakeEngine, prompts: Prompts, greedy: Prompts
+) -> None:
+    engine = make_engine(max_num_seqs=2)
+    requests = start(engine, prompts[8:14], params(24))
+    outputs = [output for _ in range(12) for output in engine.step()]
+    assert engine.scheduler.num_waiting == 4
+    assert engine.stats.prepared_steps == 12 - 2
+    outputs += run_to_end(engine)
+    for position, request in enumerate(requests, start=8):
+        assert tokens_of(outputs, request) == greedy[position][:24]
+
+
 def test_void_steps_change_no_tokens(
     make_engine: MakeEngine, prompts: Prompts, greedy: Prompts
 ) -> None:

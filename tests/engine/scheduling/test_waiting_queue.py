@@ -1,0 +1,72 @@
+"""WaitingQueue: keeps its order while prefixes are cached, and looks up only what changed."""
+
+import pytest
+from support.engine_helpers import make_sequence
+
+from server.engine.kv.kv_cache_manager import KVCacheManager
+from server.engine.scheduling.waiting_queue import WaitingQueue
+from server.engine.sequence import Sequence
+
+SIZE = 4
+
+
+@pytest.fixture
+def kv() -> KVCacheManager:
+    return KVCacheManager(32, SIZE, enable_prefix_caching=True)
+
+
+def order(queue: WaitingQueue) -> list[Sequence]:
+    places = [queue.at(place) for place in range(len(queue) + 1)]
+    return [waiter.sequence for waiter in places if waiter is not None]
+
+
+def compute(kv: KVCacheManager, sequence: Sequence, num_new: int) -> None:
+    assert kv.allocate(sequence, num_new)
+    sequence.num_computed_tokens += num_new
+    kv.register_computed_blocks(sequence)
+
+
+def test_a_prompt_moves_ahead_as_its_prefix_is_cached(kv: KVCacheManager) -> None:
+    queue = WaitingQueue(kv)
+    plain, alike = make_sequence(range(50, 56)), make_sequence(range(12))
+    for sequence in (plain, alike):
+        queue.add(sequence)
+    reader = make_sequence(range(8))
+    compute(kv, reader, SIZE)
+    queue.refresh()
+    assert order(queue) == [plain, alike], "8 tokens are left"
+    compute(kv, reader, SIZE)
+    queue.refresh()
+    assert order(queue) == [alike, plain]
+
+
+def test_only_prompts_whose_next_block_was_cached_are_looked_up_again(
+    kv: KVCacheManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = WaitingQueue(kv)
+    for start in range(20):
+        queue.add(make_sequence(range(start, start + 12)))
+    lookups: list[int] = []
+    lookup = kv.pool.lookup
+    monkeypatch.setattr(kv.pool, "lookup", lambda *key: lookups.append(1) or lookup(*key))
+    queue.refresh()
+    assert not lookups
+    compute(kv, make_sequence(range(7, 12)), SIZE)
+    queue.refresh()
+    assert len(lookups) == 2, "the block that is cached, and the one after it"
+
+
+def test_a_sequence_that_is_held_back_has_no_place(kv: KVCacheManager) -> None:
+    queue = WaitingQueue(kv)
+    first, second = make_sequence(range(5)), make_sequence(range(20, 26))
+    for sequence in (first, second):
+        queue.add(sequence)
+    queue.hold_back(first)
+    assert order(queue) == [second]
+    assert len(queue) == 2
+    queue.put_back(first)
+    assert order(queue) == [first, second]
+    queue.hold_back(second)
+    queue.remove(second)
+    queue.remove(first)
+    assert (order(queue), len(queue)) == ([], 0)
