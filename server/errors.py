@@ -3,7 +3,7 @@
 ServingError
 ├── ConfigError                config.json, config.yaml, the command line
 │   └── ConfigNotFoundError    the file is not there, or cannot be opened
-├── ReloadError                models that could not be loaded while the server goes on
+├── ReloadError                some models could not be reloaded; the server goes on
 ├── GraphError                 graph.pbtxt
 │   ├── GraphParseError        not a text protobuf of the known messages
 │   ├── GraphValidationError   parsed, but it cannot work; carries every problem found
@@ -47,7 +47,7 @@ __all__ = [
 ]
 
 
-# Comparing takes time that grows with the name, and names may be a client's.
+# Comparing a long name takes long, and clients choose names.
 MAX_COMPARED_CHARACTERS = 1000
 
 
@@ -64,7 +64,7 @@ class ConfigNotFoundError(ConfigError):
 
 
 class ReloadError(ServingError):
-    """Some of the models that a reload wanted cannot be loaded; `errors` says why, by name."""
+    """Some models of a reload cannot be loaded; `errors` has the reasons by model name."""
 
     def __init__(self, errors: Mapping[str, Exception]) -> None:
         self.errors = dict(errors)
@@ -90,11 +90,11 @@ class GraphValidationError(GraphError):
 
 
 class CalculatorOpenError(GraphError):
-    """A node of a valid graph could not be opened, for example for want of a model file."""
+    """A node of a valid graph could not be opened, for example because a model file is missing."""
 
 
 class ModelLoadError(ServingError):
-    """A model folder misses a file or holds one that cannot be used."""
+    """A file of a model is missing or cannot be used."""
 
 
 class ExportError(ServingError):
@@ -106,7 +106,7 @@ class ChatError(ServingError):
 
 
 class RequestError(ServingError):
-    """One request cannot be served; the others are not touched."""
+    """One request cannot be served; all others go on."""
 
 
 class InvalidRequestError(RequestError):
@@ -134,7 +134,7 @@ class GenerationError(RequestError):
 
 
 def did_you_mean(name: str, possible: Iterable[str]) -> str:
-    """End of a message about an unknown name: the close ones as a question, or nothing."""
+    """The end of a message about an unknown name: similar names as a question, or nothing."""
     if len(name) > MAX_COMPARED_CHARACTERS:
         return ""
     close = difflib.get_close_matches(name, list(possible), n=3, cutoff=0.6)
@@ -142,7 +142,7 @@ def did_you_mean(name: str, possible: Iterable[str]) -> str:
 
 
 def describe_value(value: object) -> str:
-    """What was found in place of something else, for messages about a JSON or YAML document."""
+    """A value of a JSON or YAML document as an error message names it."""
     if value is None:
         return "null"
     if isinstance(value, bool):

@@ -15,12 +15,12 @@ MAX_SEED = 2**32 - 1
 MAX_TOP_LOGPROBS = 20
 MAX_CHOICES = 128
 MAX_LOGIT_BIAS = 100.0
-# Each of these costs a little in every step.
+# Every entry costs a little time in every step.
 MAX_BIASED_TOKENS = 1000
 MAX_STOP_TOKENS = 128
 MAX_LENGTH_PENALTY = 10.0
 
-# From and to, both possible; None for no end. Unset values are in range.
+# Lowest and highest value, both allowed; None means no upper limit. Unset values are in range.
 SAMPLING_RANGES: Mapping[str, tuple[float, float | None]] = {
     "min_tokens": (0, None),
     "max_tokens": (0, None),
@@ -68,14 +68,14 @@ class SamplingParams:
 
     `temperature` 0 is greedy. `top_k` -1 keeps all tokens. `logprobs` is the number of alternatives
     reported beside each chosen token, and `prompt_logprobs` beside each token of the prompt; None
-    reports nothing. `max_tokens` None goes on to the end of the model's context; 0 only reads the
-    prompt. `stop_token_ids` end an answer as the model's own end tokens do; neither is
-    chosen before there are `min_tokens`. `logit_bias` is added to the logits of tokens.
+    reports nothing. `max_tokens` None means up to the end of the model's context; 0 only reads the
+    prompt. `stop_token_ids` end an answer as the model's own end tokens do; neither is sampled
+    before there are `min_tokens`. `logit_bias` is added to the logits of tokens.
 
     `num_beams` above 1 is a beam search for the `n` likeliest answers, which needs temperature 0.
-    An answer is rated by its log probability / its length ** `length_penalty`. `early_stopping`
-    ends the search at the first `num_beams` answers (True), when none of the beams rates better at
-    its present length (False), or at any length ("never").
+    The score of an answer is its log probability / its length ** `length_penalty`. The search ends
+    when there are `num_beams` answers and, by `early_stopping`, at once (True), when no beam has a
+    better score at its present length (False), or could have one at any length ("never").
     """
 
     max_tokens: int | None = None
@@ -118,7 +118,7 @@ class SamplingParams:
 
     @property
     def num_sequences(self) -> int:
-        """Sequences that run at once for it."""
+        """How many sequences run for it at the same time."""
         return max(self.n, self.num_beams)
 
     @property

@@ -29,11 +29,11 @@ ITEM_SIZES: Mapping[str, int] = MappingProxyType(
         "FP64": 8,
     }
 )
-"""Bytes of one element of each datatype; those of BYTES have a length each."""
+"""Bytes of one element of each datatype; elements of BYTES differ in length."""
 
 MAX_RANK = 32
 MAX_DIMENSION = 2**31 - 1
-# Each element becomes an object, many times the size of what a client had to send for it.
+# Each element becomes a Python object, which is much larger than what the client sent.
 MAX_BYTES_ELEMENTS = 1_000_000
 
 _LENGTH = struct.Struct("<I")
@@ -102,7 +102,7 @@ class Tensor:
                 f"shape {list(self.shape)} has {self.num_elements} elements; "
                 f"at most {MAX_BYTES_ELEMENTS} of BYTES"
             )
-        # One more than there should be is enough: data may hold millions of empty elements.
+        # Stop at one too many: data may hold millions of empty elements.
         found = sum(1 for _ in islice(self.elements(), self.num_elements + 1))
         if found != self.num_elements:
             has = "more" if found > self.num_elements else str(found)
@@ -121,7 +121,7 @@ def join_elements(elements: Iterable[bytes]) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
-    """What a model says of one of its tensors; a dimension of -1 may be anything."""
+    """A tensor that a model takes or returns; a dimension of -1 may have any size."""
 
     name: str
     datatype: str
@@ -130,7 +130,7 @@ class TensorInfo:
 
 @dataclass(frozen=True, slots=True)
 class ModelSignature:
-    """What goes into a model and what comes out."""
+    """The inputs and outputs of a model."""
 
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]

@@ -1,4 +1,4 @@
-"""The application: its endpoints and what is around them."""
+"""The aiohttp application: endpoints and middleware."""
 
 from collections.abc import Iterator
 
@@ -28,7 +28,7 @@ from server.models.model_manager import ModelManager
 
 __all__ = ["create_app"]
 
-# The raw graphs last: they take every path that is nobody's.
+# Raw graphs last: they match every path that is left.
 ENDPOINTS = (
     *status.ENDPOINTS,
     *models.ENDPOINTS,
@@ -42,7 +42,7 @@ ENDPOINTS = (
 
 
 async def _hide_versions(_: web.Request, response: web.StreamResponse) -> None:
-    """Take out aiohttp's own header, which tells everybody what can be attacked."""
+    """Remove aiohttp's Server header, whose version numbers help attackers."""
     response.headers.pop("Server", None)
 
 

@@ -10,7 +10,7 @@ __all__ = ["meet_expectation", "read_body", "read_json", "read_plain_body"]
 
 
 async def meet_expectation(request: web.Request) -> None:
-    """Ask for the body where the client waits for that; other expectations mean nothing here.
+    """Send 100 Continue to a client that waits for it; ignore other expectations.
 
     RFC 9110, 10.1.1. aiohttp's own handler answers them with 417, and with 500 where it cannot
     write the text of its error.
@@ -18,12 +18,12 @@ async def meet_expectation(request: web.Request) -> None:
     expectation = request.headers.get("Expect", "").lower()
     if request.version == HttpVersion11 and expectation == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        # aiohttp takes a request of which something was written for one that is answered.
+        # Else aiohttp believes that the request was answered.
         request.writer.output_size = 0
 
 
 async def read_body(request: web.Request) -> bytes:
-    """The whole body as it was sent. Raises InvalidRequestError where HTTP itself is broken."""
+    """The whole body as it was sent. Raises InvalidRequestError if its framing is broken."""
     try:
         return await request.read()
     except RequestPayloadError as error:
@@ -31,7 +31,7 @@ async def read_body(request: web.Request) -> bytes:
 
 
 async def read_plain_body(request: web.Request) -> bytes:
-    """The whole body. Raises InvalidRequestError where it is compressed."""
+    """The whole body. Raises InvalidRequestError if it is compressed."""
     encoding = request.headers.get("Content-Encoding", "identity")
     if encoding.lower() != "identity":
         raise InvalidRequestError(
@@ -41,5 +41,5 @@ async def read_plain_body(request: web.Request) -> bytes:
 
 
 async def read_json(request: web.Request) -> dict[str, object]:
-    """The JSON object that the body is; what Content-Type says does not matter."""
+    """The body as a JSON object, whatever Content-Type says."""
     return parse_json_object(await read_plain_body(request))

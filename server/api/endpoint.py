@@ -1,4 +1,4 @@
-"""An endpoint as data: its route is made from it, and so is its part of /openapi.json."""
+"""An endpoint as data: the source of its route and of its part of /openapi.json."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,20 +21,20 @@ __all__ = [
     "json_body",
 ]
 
-# Model Server answers under all three; the longest is its oldest spelling, and has to come first:
-# the path of a raw graph begins behind it.
+# OVMS answers under all three. The longest must come first: what follows the prefix is the name of
+# a raw graph.
 PREFIXES = ("/v3/v1", "/v3", "/v1")
 
 ERRORS: Mapping[int, str] = {
     400: "The request cannot be served as it is; `error.param` names the field.",
     401: "An API key is needed: `Authorization: Bearer <key>`.",
-    404: "There is no such thing, for example no model of that name.",
-    405: "The path has other methods; the header Allow lists them.",
-    408: "The body did not come in time.",
-    412: "A file of the configuration, or a graph, makes no sense.",
+    404: "Not found, for example because there is no model of that name.",
+    405: "The path does not take this method; the header Allow lists those it takes.",
+    408: "The body did not arrive in time.",
+    412: "The configuration file or a graph is not valid.",
     413: "The body is too large.",
-    500: "The server failed at this request; the others go on.",
-    503: "The model, or the server, is loading, has failed, or stops.",
+    500: "The server failed to serve this request; all others go on.",
+    503: "The model or the server is loading, has failed, or is stopping.",
 }
 
 Schema = type[BaseModel] | Mapping[str, Any]
@@ -50,7 +50,7 @@ class Answer:
 
 
 Answers = Mapping[str, Answer]
-"""What a client can get, by the status; "default" stands for all others."""
+"""What a client can get, by status; "default" stands for all other statuses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +59,8 @@ class Endpoint:
 
     `path` is written as aiohttp's routes are, and `is_prefixed` puts it below each of PREFIXES.
     `body` has a schema for each media type that the endpoint takes, `query` the parameters of the
-    query string with their meaning. `answers` has every status that a client can see, except for
-    what HTTP itself makes of a broken request.
+    query string with their meaning. `answers` has every status that a client can get, except for
+    those of broken HTTP.
     """
 
     method: str
@@ -93,7 +93,7 @@ def error_answers(*statuses: int, schema: Schema = ErrorAnswer) -> dict[str, Ans
 
 
 def add_routes(router: web.UrlDispatcher, endpoints: Sequence[Endpoint]) -> None:
-    """Make the routes. Where several match a path, the first endpoint wins."""
+    """Add the routes. If several match a path, the first endpoint wins."""
     for endpoint in endpoints:
         for path in endpoint.paths():
             resource = router.add_resource(path)

@@ -1,6 +1,6 @@
 """Exceptions -> OpenAI's error object, or KServe's.
 
-The only place that knows which error has which status.
+The HTTP status of every error is chosen here.
 """
 
 import logging
@@ -65,7 +65,7 @@ class ApiError:
 
 
 def api_error(error: Exception) -> ApiError:
-    """What to tell the client; a fault of ours is logged with its traceback."""
+    """What to tell the client. An error of the server is logged with its traceback."""
     if isinstance(error, ModelNotFoundError):
         return ApiError(404, str(error), param="model", code="model_not_found")
     if isinstance(error, ModelNotReadyError):
@@ -79,14 +79,14 @@ def api_error(error: Exception) -> ApiError:
     if isinstance(error, RequestError):
         logger.error("A request failed", exc_info=error)
         return ApiError(500, str(error), "server_error")
-    logger.error("A request failed for a reason of ours", exc_info=error)
-    return ApiError(500, "internal error; the log of the server says more", "server_error")
+    logger.error("A request failed unexpectedly", exc_info=error)
+    return ApiError(500, "internal error; the server's log has the details", "server_error")
 
 
 def _reload_error(error: ConfigError | ReloadError) -> ApiError:
-    """Model Server's statuses: 412 for a file that says nonsense, 400 for a model without files.
+    """OVMS's statuses: 412 for an invalid file, 400 for missing files of a model, else 500.
 
-    500 remains for what the server could not do: open its configuration, load a model.
+    500 also means that the configuration file cannot be opened.
     """
     causes = list(error.errors.values()) if isinstance(error, ReloadError) else [error]
     status = max(map(_reload_status, causes))
@@ -103,7 +103,7 @@ def _reload_status(error: Exception) -> int:
 
 
 def _http_error(request: web.Request, error: web.HTTPException) -> ApiError:
-    """Errors of aiohttp's own: no route, wrong method, body too large."""
+    """Errors that aiohttp raises: no route, wrong method, body too large."""
     missing = describe_missing(request.path)
     if missing is not None:
         return ApiError(404, missing, code="not_here_yet")

@@ -1,4 +1,4 @@
-"""Sockets and the life of the HTTP server."""
+"""Opens the sockets, and starts and stops the HTTP server."""
 
 import errno
 import os
@@ -16,10 +16,10 @@ from server.models.model_manager import ModelManager
 __all__ = ["HttpServer", "open_sockets"]
 
 BACKLOG = 1024
-# Connections that asyncio accepts in a row. It takes its backlog for that number, and while there
-# are no file descriptors left it logs every single attempt, again and again.
+# Connections that asyncio accepts in a row; it uses its `backlog` for that. When there are no file
+# descriptors left, it logs each of these attempts, again and again.
 ACCEPTS_AT_ONCE = 16
-# Answers that are complete but not yet sent get this long after everything else has stopped.
+# How long finished answers may still be sent after everything else has stopped.
 LAST_WRITE_TIMEOUT_S = 1.0
 
 
@@ -50,14 +50,14 @@ def open_sockets(addresses: Sequence[str], port: int) -> list[socket.socket]:
 
 
 def _open_address(address: str, port: int) -> Iterator[socket.socket]:
-    """Listen on what an address stands for; yields each socket once it is open."""
+    """Listen on all addresses of a host name; yields each socket once it is open."""
     missing: _NoSuchAddressError | None = None
     num_open = 0
     for family, resolved in _resolve(address, port):
         try:
             opened = _listen(family, resolved, port)
         except _NoSuchAddressError as error:
-            # In many containers localhost also stands for ::1, which they do not have.
+            # In many containers localhost resolves to ::1 as well, which they do not have.
             missing = error
             continue
         num_open += 1
@@ -81,10 +81,10 @@ def _listen(family: socket.AddressFamily, address: str, port: int) -> socket.soc
         opened = socket.socket(family, socket.SOCK_STREAM)
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
-            # So that 0.0.0.0 and :: can be listened to at the same time.
+            # Else :: would take the port of 0.0.0.0 as well.
             opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         opened.bind((address, port))
-        # Here and not later: only now another server on the same port is noticed.
+        # Now, not when serving starts: only `listen` finds another server on the same port.
         opened.listen(BACKLOG)
     except OSError as error:
         if opened is not None:
@@ -109,9 +109,9 @@ class HttpServer:
         self._sockets = sockets
         self._runner = web.AppRunner(
             create_app(manager, settings),
-            # A client that leaves ends its request; aiohttp's default is to let it run on.
+            # Cancel the request of a client that disconnects; aiohttp's default is to let it run.
             handler_cancellation=True,
-            # Else aiohttp unpacks a compressed body of any size; JSON is not sent in this way.
+            # Else aiohttp decompresses a body to any size.
             auto_decompress=False,
             access_log=None,
             logger=protocol_logger,
@@ -119,12 +119,12 @@ class HttpServer:
         )
 
     async def start(self) -> None:
-        """Answer from now on."""
+        """Start to answer requests."""
         await self._runner.setup()
         for opened in self._sockets:
             await web.SockSite(self._runner, opened, backlog=ACCEPTS_AT_ONCE).start()
             opened.listen(BACKLOG)
 
     async def stop(self) -> None:
-        """Stop listening and cut the requests that still run."""
+        """Stop listening and cancel the requests that still run."""
         await self._runner.cleanup()

@@ -24,7 +24,7 @@ def start_runs(
 
 
 class _MergedRuns:
-    """Several runs as one. Leaving the context stops them all; the first error ends them all."""
+    """Several runs as one stream. The first error, or leaving the context, stops them all."""
 
     def __init__(
         self, graph: Graph, prompts: Sequence[GenerationRequest], num_choices: int
@@ -32,7 +32,7 @@ class _MergedRuns:
         self._graph = graph
         self._prompts = prompts
         self._num_choices = num_choices
-        # What the tasks hand over: a chunk, the error of a run, or None for a run that ended.
+        # A chunk, the error of a run, or None when a run has ended.
         self._queue = asyncio.Queue[TextChunk | Exception | None](QUEUE_SIZE)
         self._num_active = len(prompts)
         self._tasks: list[asyncio.Task[None]] = []

@@ -10,14 +10,14 @@ class KeyScope(StrEnum):
     """Which requests need the API key."""
 
     CHANGES = "changes"
-    """All that generate or change anything, so everything but GET."""
+    """All that generate or change something: every method but GET and HEAD."""
     ALL_BUT_HEALTH = "all_but_health"
     ALL = "all"
 
 
 @dataclass(frozen=True, slots=True)
 class CorsSettings:
-    """What browsers may do with answers on behalf of pages from elsewhere; `*` is everything."""
+    """What browsers allow pages of other origins; `*` means everything."""
 
     origins: tuple[str, ...] = ("*",)
     methods: tuple[str, ...] = ("*",)

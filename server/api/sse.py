@@ -16,8 +16,8 @@ HEADERS = {"Content-Type": "text/event-stream", "Cache-Control": "no-cache"}
 class EventStream:
     """The events of one answer.
 
-    The status line leaves with the first event, so whatever fails before it is an answer with a
-    status of its own. `render_failure` makes the event that ends a stream which has failed.
+    The status line is sent with the first event, so an error before that can still be answered with
+    an error status. `render_failure` makes the event that ends a stream after an error.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class EventStream:
         return self.response.prepared
 
     async def send(self, events: bytes) -> None:
-        """Send events, once the client has room for it. Raises ClientGoneError."""
+        """Send events; waits while the client reads slowly. Raises ClientGoneError."""
         try:
             if not self.response.prepared:
                 await self.response.prepare(self._request)

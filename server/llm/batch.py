@@ -1,4 +1,4 @@
-"""Many requests through one graph, a bounded number at a time."""
+"""Runs many requests through one graph, a bounded number at a time."""
 
 import asyncio
 from collections.abc import Sequence
@@ -14,13 +14,13 @@ from server.payloads import GenerationRequest
 __all__ = ["Batch", "OnError"]
 
 MAX_RUNNING = 512
-"""Requests handed to the engine at once: more than run in a batch, so that it never waits."""
+"""Requests in the engine at once: more than it runs in a batch, so that it never idles."""
 
 OnError = Literal["raise", "return"]
 
 
 class Batch:
-    """Many requests, of which a bounded number is in the graph at a time."""
+    """Many requests; a bounded number of them is in the graph at a time."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class Batch:
         self._results: dict[int, RequestOutput] = {}
 
     async def run(self) -> list[RequestOutput]:
-        """All results in order; raises the first error unless errors are wanted as results."""
+        """All results in order. Raises the first error, or returns errors as results."""
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(min(MAX_RUNNING, len(self._requests))):

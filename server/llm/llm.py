@@ -46,7 +46,7 @@ class LLM:
         except BaseException:
             self._loop.close()
             raise
-        # Also at the end of the interpreter: OpenVINO aborts the process if it still infers then.
+        # Also runs when the interpreter ends: OpenVINO aborts a process that still infers then.
         self._finalizer = weakref.finalize(self, _close, self._loop, self._graph)
 
     def generate(
@@ -157,7 +157,7 @@ class LLM:
     ) -> list[RequestOutput]:
         if on_error not in ("raise", "return"):
             raise ValueError(f"on_error is {on_error!r}; possible: 'raise', 'return'")
-        # tqdm takes None for "where standard error is a terminal".
+        # For tqdm None means: show the bar if standard error is a terminal.
         disable = None if progress is None else not progress
         with tqdm(total=len(requests), unit=" prompts", disable=disable) as bar:
             batch = Batch(self._graph, prompts, requests, bar, on_error)

@@ -1,4 +1,4 @@
-"""An event loop in a thread of its own, for callers that have none."""
+"""An event loop in its own thread, for callers without one."""
 
 import asyncio
 import threading
@@ -44,7 +44,7 @@ class LoopThread:
         """Stop the loop and its worker threads; harmless a second time."""
         if not self.is_open:
             return
-        # At the end of the interpreter the worker threads have ended before.
+        # When the interpreter ends, the worker threads have ended already.
         if threading.main_thread().is_alive():
             self.run(self._loop.shutdown_default_executor())
         self._loop.call_soon_threadsafe(self._loop.stop)

@@ -1,4 +1,4 @@
-"""What an LLM gives back for a prompt."""
+"""The results of an LLM."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -51,7 +51,7 @@ class RequestOutput:
     """A prompt, or a conversation, with its `n` answers.
 
     `num_cached_tokens` of the `num_prompt_tokens` were found in the prefix cache. `error` says why
-    there is no answer; it is set only where the caller asked to get errors instead of an exception.
+    there is no answer; it is set only with `on_error="return"`.
     `prompt_logprobs` have an entry for each token of the prompt, whose `logprob` is None for the
     first; they are None unless they were asked for.
     """
@@ -70,7 +70,7 @@ class RequestOutput:
 
 
 def collect(prompt: Prompt, chunks: Iterable[TextChunk]) -> RequestOutput:
-    """Put the answers together from all their chunks, which come in any order of choices."""
+    """Join the chunks of each answer; chunks of different choices may alternate."""
     choices: dict[int, list[TextChunk]] = {}
     for chunk in chunks:
         choices.setdefault(chunk.index, []).append(chunk)

@@ -1,4 +1,4 @@
-"""What callers of an LLM give it, checked: prompts, conversations, parameters."""
+"""Checks what callers give to an LLM: prompts, conversations, parameters."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -35,7 +35,7 @@ def params_for_each(
 
 
 def sampling_fields(params: SamplingParams | None) -> SamplingFields:
-    """What was set; what is None is the model's business."""
+    """The fields that are not None; the model's defaults fill the others."""
     if params is None:
         return {}
     values = {field.name: getattr(params, field.name) for field in fields(params)}
@@ -57,7 +57,7 @@ def is_token_ids(prompt: object) -> bool:
 
 
 def checked_prompt(prompt: object, number: int) -> str | tuple[int, ...]:
-    """A prompt as the graph takes it. Raises InvalidRequestError."""
+    """A prompt in the graph's form. Raises InvalidRequestError."""
     if isinstance(prompt, str):
         return prompt
     if isinstance(prompt, Sequence) and all(type(token) is int for token in prompt):

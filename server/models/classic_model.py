@@ -1,4 +1,4 @@
-"""A model without a graph: which of its versions are served, and the graph that serves each."""
+"""Models without a graph: the versions to serve, and the graph that serves each of them."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -15,7 +15,7 @@ __all__ = ["classic_graph", "find_versions"]
 
 
 def find_versions(config: ServerConfig) -> ServerConfig:
-    """The configuration with an entry for each version that is to be served now.
+    """The configuration with an entry for each version to serve.
 
     A model with a graph has one version. One without may have folders that are called 1, 2, ...,
     of which its policy chooses, or the model lies in its folder itself as version 1.
@@ -30,7 +30,7 @@ def _versions_of(model: ModelConfig) -> Iterator[ModelConfig]:
         return
     folders = _version_folders(model.base_path)
     policy = model.classic.version_policy
-    # Without the policy: to change it does not change the versions that it still chooses.
+    # Without the policy: a new policy that chooses the same version must not reload it.
     classic = replace(model.classic, version_policy=VersionPolicy())
     for version in policy.choose(folders):
         folder = folders.get(version, model.base_path / str(version))

@@ -56,8 +56,8 @@ class ModelConfig:
     """One entry of the configuration; paths are absolute.
 
     `is_graph` is True where the file says that the entry is a graph (`mediapipe_config_list`).
-    `model_folder` is where a version of a model without a graph lies; the file does not say it,
-    server.classic_model finds it.
+    `model_folder` is the folder of a version of a model without a graph; find_versions of
+    server.models.classic_model sets it.
     """
 
     name: str
@@ -70,12 +70,12 @@ class ModelConfig:
 
     @property
     def key(self) -> tuple[str, int]:
-        """What no other entry has."""
+        """Name and version, which identify the entry."""
         return self.name, self.version
 
     @property
     def label(self) -> str:
-        """The name, for messages to the operator, with the version where there can be several."""
+        """The name for log messages, with the version if there can be several."""
         has_versions = self.model_folder not in (None, self.base_path)
         return f"{self.name} version {self.version}" if has_versions else self.name
 
@@ -84,11 +84,11 @@ class ModelConfig:
         return self.graph_path, self.base_path / "1" / DEFAULT_GRAPH_NAME
 
     def find_graph(self) -> Path | None:
-        """The graph file, or None where the entry is a single model without a graph."""
+        """The graph file; None for a model without a graph."""
         return next((path for path in self.graph_candidates() if _is_file(path)), None)
 
     def require_graph(self) -> Path:
-        """The graph file. Raises ModelLoadError where there is none."""
+        """The graph file. Raises ModelLoadError if there is none."""
         path = self.find_graph()
         if path is None:
             places = " nor ".join(str(place) for place in self.graph_candidates())
@@ -120,7 +120,7 @@ def single_model_config(
 ) -> ServerConfig:
     """The configuration of one model given on the command line. Raises ConfigError.
 
-    `keys` are what config.json has for a model without a graph.
+    `keys` are config.json's keys for a model without a graph.
     """
     if not name:
         raise ConfigError("--model_name is empty; it must be the name that clients ask for")
@@ -266,7 +266,7 @@ class _ConfigReader:
         if not name:
             self._fail(f"{where}.name", "is empty")
         if self._string(config, "subconfig", where):
-            # It lists single models beside the graph, which are not supported either.
+            # It lists models for OVMS's own calculators, which are not here.
             logger.warning("%s: %s: no effect on a graph: subconfig", self._file, where)
         # A missing or empty base_path is a folder of the model's name beside the file.
         folder = self._string(config, "base_path", where) or name

@@ -17,7 +17,7 @@ NO_KEYS: Mapping[str, Any] = MappingProxyType({})
 
 
 class ConfigFile:
-    """A config.json that lists the models to serve; everything in it that is not ours is kept."""
+    """A config.json that lists the models to serve. Its other contents are kept."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -37,7 +37,7 @@ class ConfigFile:
     def add(self, name: str, model_folder: Path, keys: Mapping[str, Any] = NO_KEYS) -> None:
         """Add the model, or set `base_path` and `keys` of the entry that has its name."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        # Another export may add its own entry between our reading and our writing.
+        # Else the entry of another export that writes at the same time could be lost.
         with folder_lock(self.path.parent, wait=True):
             self.check()
             document = self._read()
@@ -45,7 +45,7 @@ class ConfigFile:
             self._write(document)
 
     def remove(self, name: str) -> None:
-        """Take out the entry of that name. Raises ConfigError where there is none."""
+        """Remove the entry of that name. Raises ConfigError if there is none."""
         if not self.path.exists():
             raise ConfigError(f"{self.path}: no such file")
         with folder_lock(self.path.parent, wait=True):
@@ -69,7 +69,7 @@ class ConfigFile:
         return document
 
     def _base_path(self, model_folder: Path) -> str:
-        """Relative to the file, so that the folder which holds both can be moved."""
+        """The path relative to the file, so that both can be moved together."""
         path = os.path.relpath(model_folder.resolve(), self.path.resolve().parent)
         return Path(path).as_posix()
 
@@ -92,5 +92,5 @@ def _entries(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def _remove(document: dict[str, Any], name: str) -> None:
     for key in ("model_config_list", "mediapipe_config_list"):
         if key in document:
-            # The first has each entry in an object of its own.
+            # In the first list each entry is wrapped in {"config": ...}.
             document[key] = [i for i in document[key] if i.get("config", i)["name"] != name]

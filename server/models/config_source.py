@@ -1,4 +1,4 @@
-"""Where the configuration comes from, read once more for every reload."""
+"""The source of the configuration, which every reload reads again."""
 
 import time
 from pathlib import Path
@@ -10,16 +10,15 @@ from server.models.watched_files import Change, WatchedFiles
 
 __all__ = ["ConfigSource"]
 
-# An editor that writes in place leaves half a file for a moment.
+# An editor may be writing the file, which is incomplete for a moment.
 NUM_ATTEMPTS = 3
 PAUSE_S = 0.1
 
 
 class ConfigSource:
-    """The file behind a configuration, and the folders of versions that lie where it points.
+    """The configuration file, if there is one, and the version folders of its models.
 
-    What the command line gave has no file; its versions may come and go as well. `current` is what
-    was found last, with an entry for each version.
+    `current` is the configuration that was read last, with an entry for each version.
     """
 
     def __init__(self, config: ServerConfig) -> None:
@@ -28,13 +27,13 @@ class ConfigSource:
         self.current = find_versions(config)
 
     def find_changes(self) -> frozenset[Change]:
-        """Whether the file, or a version of a model, is not what was found last."""
+        """The changes of the file and of version folders since `current` was read."""
         before, now = set(self.current.models), set(find_versions(self._config).models)
         changed = {(_place(model), model if model in now else None) for model in before ^ now}
         return self._files.find_changes() | changed
 
     def read(self) -> ServerConfig:
-        """The configuration as it is now. Raises ConfigError, and waits a moment before it does."""
+        """Read the configuration again. Raises ConfigError if several attempts fail."""
         if self._config.path is not None:
             self._read_file(self._config.path)
         self.current = find_versions(self._config)

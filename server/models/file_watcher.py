@@ -1,4 +1,4 @@
-"""Reloads what changed on disk, once it stays as it is."""
+"""Reloads what changed on disk, once the change is complete."""
 
 import asyncio
 import logging
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 class FileWatcher:
     """Looks at the files of a manager's models every `interval_s` seconds.
 
-    A change is acted upon when the next look finds the same: half a file is still growing.
+    A change is loaded when two looks in a row find the same: a file may still be growing.
     """
 
     def __init__(self, manager: ModelManager, interval_s: float) -> None:
@@ -32,9 +32,9 @@ class FileWatcher:
                 await self.look()
 
     async def look(self) -> None:
-        """Compare once with what was loaded and with the look before."""
+        """Look once; reload if the look before found the same changes."""
         changes = await asyncio.to_thread(self._manager.find_changes)
-        # What a reload could not take over stays a change; one attempt is enough for it.
+        # A change that cannot be loaded is found again at every look; try it once.
         if changes == self._seen and changes != self._done:
             self._done = changes
             if changes:
@@ -47,7 +47,7 @@ class FileWatcher:
         try:
             await self._manager.reload(retry_failed=False)
         except ServingError:
-            # The manager has logged it; there is nobody else to tell.
+            # The manager has logged it.
             return
         except Exception:
-            logger.exception("Reloading failed for a reason of ours; watching goes on")
+            logger.exception("Reloading failed unexpectedly; watching goes on")

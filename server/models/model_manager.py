@@ -1,4 +1,4 @@
-"""Name -> served model: what loads, what takes whose place, and what goes."""
+"""The served models by name: loading, replacing, removing them."""
 
 import asyncio
 import logging
@@ -26,7 +26,7 @@ __all__ = ["ModelManager", "ModelState", "ServedModel"]
 logger = logging.getLogger(__name__)
 
 DRAIN_TIMEOUT_S = 30.0
-# Whoever got a graph starts its run a moment later; until then the graph must not refuse it.
+# A request that was just given a graph starts its run a moment later, so close the graph later.
 HAND_OVER_S = 1.0
 
 ModelKey = tuple[str, int]
@@ -34,7 +34,7 @@ ModelKey = tuple[str, int]
 
 
 class ModelManager:
-    """Every model of the configuration, by name, and those that have left it.
+    """The models of the configuration by name, and those that were removed from it.
 
     The start and reloads load one after another; the models of each load side by side where
     LoadTurns allows it. Requests of a graph that was replaced or removed have `drain_timeout_s`
@@ -60,16 +60,16 @@ class ModelManager:
 
     @property
     def is_ready(self) -> bool:
-        """Whether the initial load has finished, with or without failures, and no end is near."""
+        """Whether the initial load is over, even if models failed, until the server stops."""
         return self._is_loaded and not self._is_closing
 
     @property
     def is_loading(self) -> bool:
-        """Whether models are being loaded, at the start or by a reload."""
+        """Whether models are being loaded, at start-up or by a reload."""
         return self._loading.locked()
 
     def get(self, name: str, version: str | None = None) -> ServedModel:
-        """The model of that name, able to serve: the version, else the highest that can.
+        """The model of that name, ready to serve: this version, or the highest one that is ready.
 
         Raises ModelNotFoundError, ModelNotReadyError.
         """
@@ -93,12 +93,12 @@ class ModelManager:
         return sorted(models, key=lambda model: model.config.version)
 
     def available_models(self) -> Sequence[ServedModel]:
-        """What `get` gives out without a version, in the order of the configuration."""
+        """The models that `get` finds without a version, in the order of the configuration."""
         models = (self._find(name, None) for name in self.served_names())
         return [model for model in models if model.is_available]
 
     def status(self) -> dict[str, Any]:
-        """Model Server's /v1/config; what was removed stays in it."""
+        """OVMS's /v1/config; removed models stay in it."""
         models = self._removed | self._models
         statuses: dict[str, Any] = {}
         for name, version in sorted(models):
@@ -107,7 +107,7 @@ class ModelManager:
         return statuses
 
     def find_changes(self) -> frozenset[Change]:
-        """The files, of the configuration and of models, that are not what was loaded."""
+        """The files of the configuration and of models that differ from what was loaded."""
         models = tuple(self._models.values())
         return self._source.find_changes().union(*(m.files.find_changes() for m in models))
 
@@ -118,15 +118,15 @@ class ModelManager:
             self._is_loaded = True
 
     async def reload(self, *, retry_failed: bool) -> bool:
-        """Take over what the configuration and the models' files are now.
+        """Load what changed in the configuration and in the models' files.
 
-        With `retry_failed` also models are loaded that failed and did not change. Returns whether
-        any model was loaded or removed. Raises ConfigError, and nothing has changed, or ReloadError
-        for models that cannot be loaded, and all others are as the configuration has them.
+        With `retry_failed`, models that failed are tried again even if they did not change. Returns
+        whether any model was loaded or removed. Raises ConfigError, and then nothing was changed,
+        or ReloadError if some models cannot be loaded; all others are up to date then.
         """
         if self._is_closing:
             raise ModelNotReadyError("the server is shutting down")
-        # In a task of its own: a client that leaves must not end it halfway.
+        # In a task of its own: a client that disconnects must not stop it halfway.
         task = asyncio.create_task(self._reload(retry_failed))
         self._reloads.add(task)
         task.add_done_callback(self._note_end)
@@ -136,7 +136,7 @@ class ModelManager:
         return task.result()
 
     async def close(self, drain_s: float) -> None:
-        """Refuse new requests, give running ones `drain_s` seconds, unload every model."""
+        """Refuse new requests, give running ones `drain_s` seconds, unload all models."""
         self._is_closing = True
         for task in self._reloads:
             task.cancel()
@@ -144,7 +144,7 @@ class ModelManager:
         await asyncio.gather(*unloading, *self._retirements)
 
     async def wait_for_reloads(self) -> None:
-        """Wait for those that `close` has cancelled: what has begun to load cannot be stopped."""
+        """Wait for cancelled reloads: a model that is being loaded cannot be stopped."""
         if self._reloads:
             await asyncio.wait(tuple(self._reloads))
 
@@ -176,9 +176,10 @@ class ModelManager:
         return (retry_failed and has_failed) or bool(model.files.find_changes())
 
     def _set_names(self, config: ServerConfig) -> Sequence[ServedModel]:
-        """Take over the names and their order; returns the models that are no longer wanted.
+        """Adopt the names and their order; returns the models that are no longer configured.
 
-        They go at once, but a version whose name stays serves on for now.
+        They are removed at once, except for versions of a name that stays, which serve until
+        another version can.
         """
         old = self._models
         new = {c.key: old.get(c.key) or ServedModel(c) for c in config.models}
@@ -193,13 +194,13 @@ class ModelManager:
         return tuple(unwanted.values())
 
     def _remove_superseded(self, unwanted: Sequence[ServedModel]) -> None:
-        """Let go the versions in whose place another one serves now."""
+        """Remove the versions that another version has replaced."""
         for model in unwanted:
             others = (each for each in self.served_versions(model.name) if each not in unwanted)
             if any(each.is_available for each in others):
                 self._remove(model)
             elif model.config.key in self._models:
-                logger.warning("Model %s serves on: no version after it can", model.label)
+                logger.warning("Model %s goes on serving: nothing can replace it", model.label)
 
     def _remove(self, model: ServedModel) -> None:
         if self._models.pop(model.config.key, None) is None:
@@ -244,11 +245,11 @@ class ModelManager:
     def _note_end(self, reload: "asyncio.Task[bool]") -> None:
         self._reloads.discard(reload)
         if not reload.cancelled():
-            # Whoever asked for it may be gone; what went wrong is in the log.
+            # The error is in the log; mark it as retrieved, as nobody may be waiting.
             reload.exception()
 
     def _find(self, name: str, version: str | None) -> ServedModel:
-        """The version, or the highest one that can serve, or else the highest one."""
+        """This version; without one, the highest that can serve, or else the highest."""
         models = self.served_versions(name)
         if not models:
             raise ModelNotFoundError(self._why_unknown(name))
@@ -258,12 +259,12 @@ class ModelManager:
             if model.version == version:
                 return model
         versions = ", ".join(model.version for model in models)
-        # The version is the client's as well.
+        # A client's version may be of any length, too.
         problem = f"model {name!r} has no version {version[:100]!r}; versions: {versions}"
         raise ModelNotFoundError(problem)
 
     def _why_unknown(self, name: str) -> str:
-        # The name is the client's, of any length.
+        # A client's name may be of any length.
         problem = f"there is no model {name[:100]!r}"
         if any(name == removed for removed, _ in self._removed):
             return f"{problem} any more; it was removed from the configuration"

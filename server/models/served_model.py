@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 class ModelState(StrEnum):
-    """OpenVINO Model Server's states. A model that failed to load stays in LOADING."""
+    """OVMS's states. A model that failed to load stays in LOADING."""
 
     START = "START"
     LOADING = "LOADING"
@@ -29,7 +29,7 @@ class ModelState(StrEnum):
 
 
 class ServedModel:
-    """A version of a configured model. `files` are those that its last load has looked at."""
+    """A version of a configured model. `files` are those that its last load read."""
 
     def __init__(self, config: ModelConfig) -> None:
         self.config = config
@@ -44,13 +44,13 @@ class ServedModel:
 
     @property
     def graph(self) -> Graph:
-        """The loaded graph; only of a model that `ModelManager.get` gave out."""
+        """The loaded graph; only for models that `ModelManager.get` returned."""
         assert self._graph is not None, f"model {self.name} is not loaded"
         return self._graph
 
     @property
     def is_classic(self) -> bool:
-        """Whether the graph is the one that every model without a graph.pbtxt gets."""
+        """Whether the model has no graph.pbtxt, but a generated graph."""
         return self.config.model_folder is not None
 
     @property
@@ -60,7 +60,7 @@ class ServedModel:
 
     @property
     def failure(self) -> str | None:
-        """Why the model cannot serve although it should; None where nothing is wrong."""
+        """Why the model cannot serve although it should; None if nothing is wrong."""
         if self._graph is not None:
             return self._graph.health()
         return self._load_failure
@@ -100,19 +100,19 @@ class ServedModel:
         logger.error(
             "Model %s failed to load%s: %s",
             self.label,
-            "" if self._graph is None else " anew; what was loaded before goes on serving",
+            "" if self._graph is None else " again; the model loaded before goes on serving",
             self._load_failure,
             exc_info=not isinstance(error, ServingError),
         )
         _forget_frames(error)
 
     def retire(self) -> None:
-        """Say that the model will be unloaded; nothing that it did before matters any more."""
+        """Mark the model as being unloaded, and forget its load error."""
         self.state = ModelState.UNLOADING
         self.load_error = None
 
     async def unload(self, drain_s: float, reason: str = "is shutting down") -> None:
-        """Give running requests `drain_s` seconds, stop them, release what the graph holds."""
+        """Give running requests `drain_s` seconds, stop them, and close the graph."""
         self.retire()
         if self._graph is not None:
             await self._graph.close(drain_s, reason)
@@ -120,7 +120,7 @@ class ServedModel:
         self.state = ModelState.END
 
     def status(self) -> dict[str, Any]:
-        """Model Server's version status, with the reason of a failure added."""
+        """OVMS's version status, with the reason of a failure added."""
         failure = self.failure
         code = "OK" if failure is None else "FAILED_PRECONDITION"
         version: dict[str, Any] = {
@@ -130,7 +130,9 @@ class ServedModel:
         }
         reason = failure
         if reason is None and self._load_failure is not None:
-            reason = f"what was loaded before serves on; loading anew failed: {self._load_failure}"
+            reason = (
+                f"the model loaded before goes on serving; the new one failed: {self._load_failure}"
+            )
         if reason is not None:
             version["reason"] = reason
         nodes = {} if self._graph is None else self._graph.status()
@@ -147,7 +149,7 @@ class ServedModel:
 
 
 def _forget_frames(error: BaseException | None) -> None:
-    """The frames of a failed load would keep what it has read, a whole model for example."""
+    """Drop tracebacks: their frames would keep alive what was read, a whole model for example."""
     while error is not None:
         error.__traceback__ = None
         error = error.__cause__ or error.__context__

@@ -1,4 +1,4 @@
-"""The files that something was made from, and whether they are still the same."""
+"""The files that a model was loaded from, and whether they have changed."""
 
 import hashlib
 import os
@@ -10,8 +10,8 @@ __all__ = ["Change", "WatchedFiles"]
 
 # Files up to this size are compared by content: to touch or copy one changes nothing.
 MAX_HASHED_BYTES = 16 * 2**20
-# What lies in a model's folder and is no part of the model: the notes of editors and exports, and
-# what OpenVINO writes there itself where CACHE_DIR is that folder.
+# Files in a model's folder that are no part of the model: those of editors and exports, and those
+# that OpenVINO writes if CACHE_DIR is that folder.
 IGNORED_SUFFIXES = (".bak", ".blob", ".cl_cache", ".log", ".part", ".pyc", ".tmp", "~")
 
 
@@ -25,7 +25,7 @@ class _FileState:
 
     @property
     def content(self) -> object:
-        """What differs when the file is another one, as far as that can be known cheaply."""
+        """What identifies the content of the file, as far as that is cheap to know."""
         return self.real_path, self.digest or self.signature
 
 
@@ -33,17 +33,17 @@ Change = tuple[Path, object]
 
 
 class WatchedFiles:
-    """Paths as they were when they were added; a folder stands for the files directly in it."""
+    """The state of paths when they were added; a folder stands for the files directly in it."""
 
     def __init__(self) -> None:
         self._added: dict[Path, dict[Path, _FileState]] = {}
 
     def add(self, path: Path) -> None:
-        """Remember how the file or the folder is now; it need not exist."""
+        """Remember the state of a file or folder now; it need not exist."""
         self._added[path] = _look_at(path, {})
 
     def find_changes(self) -> frozenset[Change]:
-        """Each file that is different now, with what it is now; None for one that is gone."""
+        """Each changed file with its new content; None for one that is gone."""
         changes: set[Change] = set()
         for path, before in tuple(self._added.items()):
             now = _look_at(path, before)
@@ -52,7 +52,7 @@ class WatchedFiles:
                 if old is None or new is None or old.content != new.content:
                     changes.add((file, None if new is None else new.content))
                 else:
-                    # Same content under another time: it need not be read again at every look.
+                    # Same content, other time stamp: do not read it again at every look.
                     before[file] = new
         return frozenset(changes)
 
@@ -79,7 +79,7 @@ def _files_of(path: Path) -> list[Path]:
 
 
 def _file_state(file: Path, known: _FileState | None) -> _FileState | None:
-    """None where there is no such file; a folder is none either."""
+    """The state of a file; None if there is no such file, or it is a folder."""
     try:
         found = file.stat()
         if not stat.S_ISREG(found.st_mode):

@@ -1,4 +1,4 @@
-"""A request for text that was understood: what to run, and what writes the answer."""
+"""A parsed request for text: what to run, and what writes the answer."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -58,7 +58,7 @@ class Choice:
         if chunk.logprobs is not None:
             self.logprobs = self.logprobs or []
             self.logprobs.extend(chunk.logprobs)
-            # Those of reasoning and tool calls have no place where these are items of their own.
+            # /responses shows only those of the text, not of reasoning and tool calls.
             self.text_logprobs.extend(chunk.logprobs if chunk.text else ())
         if chunk.prompt_logprobs is not None:
             self.prompt_logprobs = chunk.prompt_logprobs
@@ -90,15 +90,15 @@ class Renderer(ABC):
 
     @abstractmethod
     def chunk(self, chunk: TextChunk) -> bytes | None:
-        """The server-sent events of a chunk; None where it has nothing to show yet."""
+        """The server-sent events of a chunk; None if there is nothing to show yet."""
 
     @abstractmethod
     def end(self, usage: Usage) -> bytes:
-        """The events that end a stream which is complete."""
+        """The events that end a complete stream."""
 
     @abstractmethod
     def failure(self, error: Mapping[str, Any]) -> bytes:
-        """The events that end a stream which breaks off; `error` is OpenAI's error object."""
+        """The events that end a failed stream; `error` is OpenAI's error object."""
 
     @abstractmethod
     def whole(self, choices: Sequence[Choice], usage: Usage) -> bytes:
@@ -107,7 +107,7 @@ class Renderer(ABC):
 
 @dataclass(frozen=True, slots=True)
 class GenerationCall:
-    """An HTTP request that was understood: what to run, and how to answer.
+    """A parsed HTTP request: what to run, and how to answer.
 
     Choice i of prompt p is number p * `num_choices` + i of the answer.
     """

@@ -1,4 +1,4 @@
-"""Bytes of a request -> a JSON object that holds nothing which later code could trip over."""
+"""Bytes of a request -> a JSON object, within limits that later code relies on."""
 
 import json
 from typing import Any, NoReturn
@@ -8,8 +8,8 @@ from server.errors import InvalidRequestError, describe_value
 __all__ = ["check_num_marks", "parse_json_object"]
 
 MAX_DEPTH = 100
-# More lists, objects and members would take seconds in which nobody else is served. Marks inside
-# of texts count as well; a text with so many fits no model.
+# More lists, objects and members take seconds to parse, in which no other request is served. Marks
+# inside strings count as well; no model has room for a text with so many.
 MAX_MARKS = 1_000_000
 # Token ids parse faster, and a request may hold many prompts of them.
 MAX_COMMAS = 4_000_000
@@ -18,8 +18,8 @@ MAX_COMMAS = 4_000_000
 def parse_json_object(body: bytes, *, in_thread: bool = False) -> dict[str, Any]:
     """Parse a request body. Raises InvalidRequestError for anything but a sane JSON object.
 
-    `in_thread` lets the other threads run in between, at the price of being slower: json.loads
-    takes the interpreter for itself except where it calls Python for a number.
+    `in_thread` lets other threads run meanwhile, but is slower: json.loads only releases the
+    interpreter where it calls a Python function, here for every number.
     """
     if not body.strip():
         raise InvalidRequestError("the request has no body; it must be a JSON object")
@@ -42,7 +42,7 @@ def parse_json_object(body: bytes, *, in_thread: bool = False) -> dict[str, Any]
         raise InvalidRequestError("the body holds a number with too many digits") from error
     if not isinstance(value, dict):
         raise InvalidRequestError(f"the body must be a JSON object, found {describe_value(value)}")
-    # Both walks over the whole body are rare: the bytes say already that there is nothing to find.
+    # Walk through the whole body only if its bytes say that there may be something to find.
     if body.count(b"[") + body.count(b"{") > MAX_DEPTH:
         _check_depth(value)
     if b"\\ud" in body or b"\\uD" in body:
@@ -51,7 +51,7 @@ def parse_json_object(body: bytes, *, in_thread: bool = False) -> dict[str, Any]
 
 
 def check_num_marks(body: bytes) -> None:
-    """Raise InvalidRequestError for a body that takes too long to parse."""
+    """Raise InvalidRequestError for a body that would take too long to parse."""
     if sum(body.count(mark) for mark in (b"[", b"{", b":")) > MAX_MARKS:
         raise InvalidRequestError(
             f"the body holds more than {MAX_MARKS} of the marks '[', '{{', ':'"
@@ -92,7 +92,7 @@ def _check_depth(value: dict[str, Any]) -> None:
 
 
 def _check_text(value: object) -> None:
-    """Refuse halves of surrogate pairs: they are no characters and have no UTF-8 form."""
+    """Refuse unpaired surrogates: they are not characters and cannot be encoded as UTF-8."""
     if isinstance(value, str):
         try:
             value.encode()

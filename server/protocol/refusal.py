@@ -1,4 +1,4 @@
-"""What a client is told of a value that cannot be."""
+"""The error for a request value that cannot be used."""
 
 import re
 from typing import NoReturn

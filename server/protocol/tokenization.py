@@ -26,12 +26,12 @@ __all__ = [
     "TokenizerInfoFields",
 ]
 
-# What one request may keep a worker thread busy with.
+# Limits of one request, which keeps a worker thread busy.
 MAX_TEXTS = 1024
 MAX_CHARACTERS = 4_000_000
 MAX_TOKENS = 1_000_000
 
-# What makes sense beside the field that says what to tokenise.
+# The fields that may accompany each field with the input.
 FORMS: Mapping[str, frozenset[str]] = {
     "text": frozenset({"max_length", "pad_to_max_length", "padding_side"}),
     "prompt": frozenset({"return_token_strs"}),
@@ -55,9 +55,9 @@ Texts = Annotated[
 
 
 class Tokenized(BaseModel):
-    """Only `tokens` for a `text`: lists of ids for a list of texts; all members otherwise.
+    """For `text` only `tokens`, a list of ids or one for each text; else all members.
 
-    `max_model_len` is null where the graph does not say it.
+    `max_model_len` is null if the graph does not say it.
     """
 
     tokens: list[int] | list[list[int]]
@@ -73,7 +73,7 @@ class Detokenized(BaseModel):
 
 
 class TokenizerDescription(BaseModel):
-    """What the model's files say about its tokenizer; special tokens are further members."""
+    """The description of a tokenizer; special tokens are further members."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -85,7 +85,7 @@ class TokenizerDescription(BaseModel):
 
 
 class TokenizerFields(BaseModel, ABC):
-    """What every endpoint of a tokenizer takes; no model means the only one that there is."""
+    """The fields that all tokenizer endpoints share; without `model`, the only model is used."""
 
     model_config = ConfigDict(
         strict=True, extra="forbid", frozen=True, json_schema_extra=NO_RULES.describe
@@ -97,14 +97,14 @@ class TokenizerFields(BaseModel, ABC):
     def answer(
         self, model: str, tokenizer: TextTokenizer, max_model_len: int | None
     ) -> Mapping[str, Any]:
-        """The members of the answer, made in a worker thread. Raises InvalidRequestError."""
+        """The members of the answer; called in a worker thread. Raises InvalidRequestError."""
 
 
 class TokenizeFields(TokenizerFields):
-    """Exactly one of `text` (Model Server), `prompt` and `messages` (vLLM), and what goes with it.
+    """Exactly one of `text` (OVMS), `prompt` and `messages` (vLLM), and its options.
 
-    `add_special_tokens` is true where it is not set, but false for messages: chat templates write
-    the special tokens themselves.
+    The default of `add_special_tokens` is true, but false for messages, where the chat template
+    writes the special tokens.
     """
 
     model_config = ConfigDict(json_schema_extra=TOKENIZE_RULES.describe)
@@ -140,7 +140,7 @@ class TokenizeFields(TokenizerFields):
         }
 
     def _form(self) -> str:
-        """The field that says what to tokenise; refuses fields that do not go with it."""
+        """The field with the input; refuses fields that do not go with it."""
         forms = [form for form in FORMS if form in self.model_fields_set]
         if len(forms) != 1:
             found = " and ".join(forms) or "none of them"
@@ -189,7 +189,7 @@ class TokenizeFields(TokenizerFields):
 
 
 class DetokenizeFields(TokenizerFields):
-    """Token ids to make a text of."""
+    """Token ids to turn into text."""
 
     tokens: Annotated[list[TokenId], Field(max_length=MAX_TOKENS)]
 

@@ -1,4 +1,4 @@
-"""Pydantic's findings -> one short sentence for the client."""
+"""Pydantic's errors -> one short sentence for the client."""
 
 import json
 from collections.abc import Collection, Iterator, Mapping
@@ -33,7 +33,7 @@ EXPECTED = {
 }
 
 
-# A client chooses the names of unknown fields, and they are repeated to it.
+# The names of unknown fields are the client's, and the error repeats them.
 MAX_NAME_LENGTH = 100
 # Pydantic reports every unknown field, so that many would take seconds.
 MAX_FIELDS = 1000
@@ -42,8 +42,9 @@ MAX_FIELDS = 1000
 class FieldRules:
     """What an endpoint does with the fields that its pydantic model does not have.
 
-    `neutral` are features that this server does not have: only the values that ask for nothing
-    pass. `labels` name the caller or the call and change no answer; their type is checked.
+    `neutral` are fields for features that are not here, with the values that ask for nothing; other
+    values are refused. `labels` describe the caller or the call and change no answer; only their
+    type is checked.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class FieldRules:
             properties[name] = {"type": ["string" if kind is str else "object", "null"]}
 
     def names(self) -> set[str]:
-        """Every field that is looked at here."""
+        """Every field that has a rule."""
         return self._neutral.keys() | self._labels.keys()
 
     def _check_label(self, name: str, value: object) -> None:
@@ -87,7 +88,7 @@ class FieldRules:
 
     def _check_neutral(self, name: str, value: object) -> None:
         possible = self._neutral[name]
-        # 1 == True in Python, but not in JSON.
+        # In Python 1 == True, in JSON they differ.
         if any(type(value) is type(neutral) and value == neutral for neutral in possible):
             return
         if not possible:
@@ -98,9 +99,9 @@ class FieldRules:
 
 
 def _nullable(schema: dict[str, Any]) -> dict[str, Any]:
-    """The JSON schema with null added, since every optional field takes that for unset.
+    """The JSON schema with null added, which means unset in every optional field.
 
-    The default goes: it stands for "unset" in this program, and may not even be a value to send.
+    The default is removed: it stands for "unset" here, and clients may not be able to send it.
     """
     schema.pop("default", None)
     null = {"type": "null"}
@@ -128,7 +129,7 @@ def _check_num_fields(fields: Mapping[str, Any]) -> None:
 
 
 def _field_names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    """Names as they stand in messages: those of an inner object with its own name before."""
+    """Names as in messages: those of an inner object have its name as a prefix."""
     for name, info in model.model_fields.items():
         yield prefix + name
         for kind in (info.annotation, *get_args(info.annotation)):

@@ -44,7 +44,7 @@ async def test_201_where_something_was_loaded(server: Server, tmp_path: Path) ->
         ("{", 412, "config.json: not JSON at line 1"),
         ({"model_config_lists": []}, 412, "did you mean 'model_config_list'"),
         (None, 500, "config.json: cannot be read: No such file or directory"),
-        ({"model_config_list": [{"config": {"name": "lost"}}]}, 400, "lost: there is neither"),
+        ({"model_config_list": [{"config": {"name": "lost"}}]}, 400, "lost: no such folder"),
         ({"model_config_list": [{"config": {"name": "nonsense"}}]}, 412, "nonsense: "),
         ({"model_config_list": [{"config": {"name": "bad"}}]}, 500, "no weights"),
     ],

@@ -36,7 +36,7 @@ async def test_a_request_in_time(server: Server) -> None:
 async def test_a_whole_answer_that_takes_too_long(prompt: str, server: Server) -> None:
     status, answer = await server.post("/v3/completions", completion(prompt))
     assert (status, answer["error"]["code"]) == (503, "request_timeout")
-    assert "not done within 0.5 s" in answer["error"]["message"]
+    assert "not finished within 0.5 s" in answer["error"]["message"]
     await server.until_running(0)
 
 
@@ -45,7 +45,7 @@ async def test_a_stream_that_takes_too_long(path: str, server: Server) -> None:
     field = "input" if path.endswith("responses") else "prompt"
     body = {"model": "echo", field: "a !endless", "stream": True}
     text = await server.post_text(path, body)
-    assert "not done within 0.5 s" in text
+    assert "not finished within 0.5 s" in text
     assert "[DONE]" not in text
     await server.until_running(0)
 
@@ -76,7 +76,7 @@ async def test_a_body_that_does_not_come(server: Server) -> None:
     head = b"POST /v3/completions HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\n"
     answer = await talk(server, head + b'{"model": ')
     assert answer.startswith(b"HTTP/1.1 408 ")
-    assert b"the body did not come within 0.5 s" in answer
+    assert b"the body did not arrive within 0.5 s" in answer
 
 
 async def test_a_client_that_does_not_read(server: Server) -> None:
@@ -88,7 +88,7 @@ async def test_a_client_that_does_not_read(server: Server) -> None:
         writer.write(head + body)
         await server.until_running(1)
         await server.until_running(0)
-        assert b"not done within 0.5 s" in await reader.read()
+        assert b"not finished within 0.5 s" in await reader.read()
     finally:
         writer.close()
 

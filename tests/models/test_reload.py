@@ -156,9 +156,9 @@ async def test_a_change_that_cannot_be_loaded(
         assert await ask(manager, "n") == "hi", "the others are taken over"
         version = version_of(manager, "m")
         assert (version["state"], version["status"]["error_code"]) == ("AVAILABLE", "OK")
-        assert version["reason"].startswith("what was loaded before serves on")
+        assert version["reason"].startswith("the model loaded before goes on serving")
         assert "no weights" in version["reason"]
-        assert "what was loaded before goes on serving" in caplog.text
+        assert "the model loaded before goes on serving" in caplog.text
         assert await manager.reload(retry_failed=False) is False, "it did not change again"
 
         write_graph(tmp_path / "m", describe_graph())

@@ -1,4 +1,4 @@
-"""The endpoints of text models: an understood request in, the graph's chunks out."""
+"""The endpoints of text models: parse the request, run the graph, render its chunks."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -28,7 +28,7 @@ __all__ = ["ENDPOINTS"]
 
 
 def _generation_handler(parse: Callable[[Mapping[str, Any]], GenerationCall]) -> Handler:
-    """Make the handler of an endpoint from the function that understands its bodies."""
+    """Make the handler of an endpoint from the function that parses its bodies."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
         call = parse(await read_json(request))
@@ -53,7 +53,7 @@ async def _answer_whole(
     _check_finished(call, facts.last_chunks)
     usage = facts.usage()
     if any(choice.prompt_logprobs for choice in choices):
-        # In a thread, as there may be a million of them.
+        # In a thread, as there may be a million log probabilities.
         body = await asyncio.to_thread(call.renderer.whole, choices, usage)
     else:
         body = call.renderer.whole(choices, usage)

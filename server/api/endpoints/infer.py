@@ -22,7 +22,7 @@ __all__ = ["ENDPOINTS"]
 T = TypeVar("T")
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
-# Parsing or writing this much takes about a millisecond of the event loop.
+# Parsing or writing so much keeps the event loop busy for about a millisecond.
 MAX_BYTES_ON_EVENT_LOOP = 2**16
 
 
@@ -31,7 +31,7 @@ async def _infer(request: web.Request) -> web.Response:
     header_length = request.headers.get(HEADER_LENGTH)
     is_small = len(body) <= MAX_BYTES_ON_EVENT_LOOP
     call = await _do(lambda: parse_infer(body, header_length, in_thread=not is_small), is_small)
-    # Not earlier: in the time that a large body takes, the model may have been replaced.
+    # Only now: the model may be replaced while a large body is parsed.
     model = model_of_path(request)
     graph = graph_between(model, InferRequest, InferResponse)
     response = await _run(graph, call.request)

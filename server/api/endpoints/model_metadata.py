@@ -13,7 +13,7 @@ from server.tensors import ModelSignature, TensorInfo
 
 __all__ = ["ENDPOINTS", "model_of_path"]
 
-# Graphs that do not say what their tensors are: those of language models have none.
+# Of graphs without a signature, those of language models for example.
 NO_SIGNATURE = ModelSignature((), ())
 
 
@@ -50,15 +50,18 @@ def _describe(tensors: Iterable[TensorInfo]) -> list[TensorMetadata]:
 
 
 ERRORS = error_answers(404, 503, schema=KServeError)
-IS_READY = {"200": Answer("It can be asked"), **ERRORS}
+IS_READY = {"200": Answer("The model can serve"), **ERRORS}
 METADATA = json_answer("KServe's model metadata", ModelMetadata) | ERRORS
 # A name may hold slashes, so the longest paths come first; `infer` has another method.
 PATHS = ("/v2/models/{name:.+?}/versions/{version}", "/v2/models/{name:.+?}")
 METADATA_PATHS = tuple(path.replace(".+?", "(?!.+/infer$).+?") for path in PATHS)
 ENDPOINTS = (
     *(
-        Endpoint("GET", f"{path}/ready", _get_ready, "Whether a model is ready", IS_READY)
+        Endpoint("GET", f"{path}/ready", _get_ready, "Whether a model can serve", IS_READY)
         for path in PATHS
     ),
-    *(Endpoint("GET", path, _get_metadata, "What a model is", METADATA) for path in METADATA_PATHS),
+    *(
+        Endpoint("GET", path, _get_metadata, "Describe a model", METADATA)
+        for path in METADATA_PATHS
+    ),
 )

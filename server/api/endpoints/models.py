@@ -13,7 +13,7 @@ __all__ = ["ENDPOINTS"]
 
 
 async def _list_models(request: web.Request) -> web.Response:
-    """The models that can be asked now."""
+    """The models that can serve now."""
     models = request.app[MODEL_MANAGER].available_models()
     listed = ModelList(data=[_describe(model) for model in models])
     return web.json_response(text=listed.model_dump_json())
@@ -36,7 +36,7 @@ ENDPOINTS = (
         "GET",
         "/models",
         _list_models,
-        "The models that can be asked now",
+        "The models that can serve now",
         json_answer("OpenAI's list", ModelList),
         is_prefixed=True,
     ),

@@ -1,4 +1,4 @@
-"""GET /openapi.json: all endpoints, described from what their routes are made from."""
+"""GET /openapi.json: a description of all endpoints, made of the same data as their routes."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +14,7 @@ from server.version import DISTRIBUTION, version
 
 __all__ = ["describe_endpoints", "documented_path", "openapi_endpoint"]
 
-# Where the server is started with an API key or a limit of time.
+# With an API key, or a time limit for requests.
 ALWAYS_POSSIBLE = error_answers(401, 408, 503)
 PATH_PARAMETER = re.compile(r"\{(\w+)(?::[^{}]+)?\}")
 

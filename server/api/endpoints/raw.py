@@ -1,4 +1,4 @@
-"""POST to any other path: a graph that takes the HTTP request itself and writes the answer."""
+"""POST to any other path: a raw graph gets the HTTP request and writes the answer itself."""
 
 import json
 from collections.abc import AsyncIterator
@@ -25,10 +25,10 @@ from server.protocol.json_body import check_num_marks
 
 __all__ = ["ENDPOINTS"]
 
-# Paths that belong to other methods: a POST there is a wrong method, not a graph's endpoint.
+# These paths take GET only: a POST is a wrong method there, not a request for a raw graph.
 NOT_RAW = r"(?:v1/)?(?:models|config)(?:/|$)"
 
-# The endpoints of this path that are no graph's own, to tell what may have been meant.
+# Suggested when a path is misspelt.
 KNOWN_ENDPOINTS = ("chat/completions", "completions", "detokenize", "responses", "tokenize")
 
 
@@ -54,7 +54,7 @@ async def _handle_raw(request: web.Request) -> web.StreamResponse:
 
 
 def _headers(request: web.Request) -> dict[str, str]:
-    """Fields that came several times are joined, as RFC 9110, 5.3, has it."""
+    """Header fields with lower-case names; repeated ones are joined (RFC 9110, 5.3)."""
     headers = request.headers
     return {name.lower(): ", ".join(headers.getall(name)) for name in headers}
 
@@ -78,7 +78,7 @@ def _model_name(manager: ModelManager, endpoint: str, body: bytes) -> str:
 
 
 def _model_in_body(body: bytes) -> str | None:
-    """`model` of a JSON object. What else is in the body is the graph's business."""
+    """`model` of a JSON object; the graph checks the rest of the body."""
     if not body.lstrip().startswith(b"{"):
         return None
     check_num_marks(body)
@@ -125,7 +125,7 @@ async def _write(request: web.Request, response: web.StreamResponse, body: bytes
 
 
 def _cut(request: web.Request) -> None:
-    """Break the connection: a body of unknown form has no other way to say that it is not whole."""
+    """Break the connection: nothing else tells the client that the body is incomplete."""
     if request.transport is not None:
         request.transport.abort()
 

@@ -1,4 +1,4 @@
-"""What probes and operators ask: health, readiness, the state of every model."""
+"""Health, readiness and the state of every model, for probes and operators."""
 
 import json
 
@@ -14,14 +14,14 @@ __all__ = ["ENDPOINTS"]
 
 
 async def _get_config(request: web.Request) -> web.Response:
-    """Model Server's /v1/config: every configured model with its state."""
+    """OVMS's /v1/config: every configured model with its state."""
     return _config(request)
 
 
 async def _reload_config(request: web.Request) -> web.Response:
-    """Take over what changed on disk: 201 where anything did, and what failed before tried again.
+    """Load what changed on disk, and what failed before; 201 if a model was loaded or removed.
 
-    The answer comes when all is loaded.
+    The answer is sent when everything is loaded.
     """
     has_changed = await request.app[MODEL_MANAGER].reload(retry_failed=True)
     return _config(request, 201 if has_changed else 200)
@@ -33,12 +33,12 @@ def _config(request: web.Request, status: int = 200) -> web.Response:
 
 
 async def _get_live(_: web.Request) -> web.Response:
-    """The process answers; that is all."""
+    """The process answers."""
     return web.Response()
 
 
 async def _get_ready(request: web.Request) -> web.Response:
-    """The initial load is over and the server is not stopping; models may have failed."""
+    """200 once the initial load is over, even if models failed, until the server stops."""
     return web.Response(status=200 if request.app[MODEL_MANAGER].is_ready else 503)
 
 
@@ -51,8 +51,8 @@ async def _get_server(_: web.Request) -> web.Response:
 
 
 IS_READY = {
-    "200": Answer("All models were tried; the server takes requests"),
-    "503": Answer("Models are being loaded, or the server stops"),
+    "200": Answer("The initial load is over; the server takes requests"),
+    "503": Answer("The initial load is running, or the server is stopping"),
 }
 ENDPOINTS = (
     Endpoint("GET", "/health", _get_ready, "Whether the server is ready", IS_READY),
@@ -62,7 +62,7 @@ ENDPOINTS = (
         "/v2/health/live",
         _get_live,
         "Whether the process answers",
-        {"200": Answer("It does")},
+        {"200": Answer("The process answers")},
     ),
     Endpoint(
         "GET",
@@ -76,13 +76,13 @@ ENDPOINTS = (
         "/v1/config",
         _get_config,
         "The state of every configured model",
-        json_answer("Model Server's status by model", ModelStatuses),
+        json_answer("OVMS's status of each model", ModelStatuses),
     ),
     Endpoint(
         "POST",
         "/v1/config/reload",
         _reload_config,
-        "Take over what changed on disk, and try again what failed",
+        "Load what changed on disk, and try again what failed",
         {
             **json_answer("There was nothing to do", ModelStatuses),
             "201": Answer("Models were loaded or removed", {"application/json": ModelStatuses}),

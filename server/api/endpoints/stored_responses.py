@@ -1,4 +1,4 @@
-"""The requests for responses of earlier; none are stored."""
+"""The endpoints of stored responses. None are stored, so they answer 404."""
 
 from aiohttp import web
 
@@ -10,7 +10,7 @@ __all__ = ["ENDPOINTS"]
 
 async def _find_none(request: web.Request) -> web.Response:
     found = f"there is no response {request.match_info['id'][:100]!r}"
-    problem = f"{found}: none is stored here, whatever `store` says"
+    problem = f"{found}: this server stores none, whatever `store` says"
     error = ApiError(404, problem, param="id", code="response_not_found")
     return error_response(request, error)
 

@@ -1,4 +1,4 @@
-"""The endpoints of a model's tokenizer, as Model Server and vLLM have them."""
+"""The endpoints of a model's tokenizer, as OVMS and vLLM have them."""
 
 import asyncio
 from collections.abc import Iterator
@@ -54,7 +54,7 @@ async def _answer(request: web.Request, fields: TokenizerFields) -> web.Response
     def make_body() -> bytes:
         return json_bytes(fields.answer(model.name, tokenizer, max_model_len))
 
-    # Texts and lists of tokens may be long; the other requests go on meanwhile.
+    # In a thread, so that other requests go on: texts and lists of tokens may be long.
     body = await asyncio.to_thread(make_body)
     return web.Response(body=body, content_type="application/json")
 
@@ -77,7 +77,7 @@ def _endpoints() -> Iterator[Endpoint]:
             "POST",
             "/tokenize",
             _handler(TokenizeFields, TOKENIZE_RULES),
-            "Make tokens of texts or of a conversation",
+            "Tokenize texts or a conversation",
             _answers("Token ids", Tokenized),
             body=json_body(TokenizeFields),
             is_prefixed=is_prefixed,
@@ -86,7 +86,7 @@ def _endpoints() -> Iterator[Endpoint]:
             "POST",
             "/detokenize",
             _handler(DetokenizeFields, NO_RULES),
-            "Make a text of tokens",
+            "Turn token ids into text",
             _answers("The text", Detokenized),
             body=json_body(DetokenizeFields),
             is_prefixed=is_prefixed,
@@ -96,7 +96,7 @@ def _endpoints() -> Iterator[Endpoint]:
         "/tokenizer_info",
         _handler(TokenizerInfoFields, NO_RULES),
         "Describe a tokenizer",
-        _answers("What the model's files say", TokenizerDescription),
+        _answers("The description of the tokenizer", TokenizerDescription),
         body=json_body(TokenizerInfoFields),
     )
     yield Endpoint(
@@ -104,8 +104,8 @@ def _endpoints() -> Iterator[Endpoint]:
         "/tokenizer_info",
         _get_tokenizer_info,
         "Describe a tokenizer",
-        _answers("What the model's files say", TokenizerDescription),
-        query={"model": "The model; not needed where there is only one"},
+        _answers("The description of the tokenizer", TokenizerDescription),
+        query={"model": "The model; not needed if there is only one"},
     )
 
 

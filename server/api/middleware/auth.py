@@ -34,7 +34,7 @@ def key_middleware(key: str, scope: KeyScope) -> Middleware:
 
 
 def _needs_key(request: web.Request, scope: KeyScope) -> bool:
-    # A browser asks with OPTIONS, before it sends any key, whether it may send one.
+    # A browser sends OPTIONS, without a key, to ask whether it may send one.
     if request.method == "OPTIONS":
         return False
     if scope is KeyScope.CHANGES:
@@ -48,5 +48,5 @@ def _has_key(request: web.Request, expected: bytes) -> bool:
 
 def _token(request: web.Request) -> bytes:
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    # aiohttp decodes header bytes that are no UTF-8 in this way.
+    # aiohttp decodes header bytes that are not UTF-8 in this way.
     return token.strip().encode(errors="surrogateescape") if scheme.lower() == "bearer" else b""

@@ -16,7 +16,7 @@ def cors_signal(
     settings: CorsSettings,
 ) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
     """Make the function that puts the headers on every answer, errors and streams included."""
-    # To browsers the * of headers does not stand for this one.
+    # For browsers * does not include this header.
     headers = ("*", "Authorization") if settings.headers == ANY else settings.headers
     always = {
         "Access-Control-Allow-Methods": ", ".join(settings.methods),
@@ -40,7 +40,7 @@ def cors_signal(
 
 @web.middleware
 async def preflight_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer a browser that asks whether it may send a request, whatever the path."""
+    """Answer a browser's preflight request, on any path."""
     if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
         return web.Response(status=204)
     return await handler(request)

@@ -1,4 +1,4 @@
-"""The longest time that a request may take, from its headers to the end of its answer."""
+"""The time limit of a request, from its headers to the end of its answer."""
 
 import asyncio
 import logging
@@ -13,12 +13,12 @@ __all__ = ["timeout_middleware"]
 
 logger = logging.getLogger(__name__)
 
-# The client that is told why its stream ends may be one that reads nothing.
+# The client that gets the last event may have stopped reading.
 LAST_EVENT_TIMEOUT_S = 1.0
 
 
 def timeout_middleware(timeout_s: float) -> Middleware:
-    """Make the middleware that ends what takes longer than `timeout_s` seconds."""
+    """Make the middleware that ends requests after `timeout_s` seconds."""
 
     @web.middleware
     async def limit_time(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -35,9 +35,9 @@ def timeout_middleware(timeout_s: float) -> Middleware:
 
 async def _give_up(request: web.Request, timeout_s: float) -> web.StreamResponse:
     if not request.content.is_eof():
-        problem = f"the body did not come within {timeout_s:g} s"
+        problem = f"the body did not arrive within {timeout_s:g} s"
         return error_response(request, ApiError(408, problem, code="request_timeout"))
-    problem = f"the request was not done within {timeout_s:g} s"
+    problem = f"the request was not finished within {timeout_s:g} s"
     error = ApiError(503, problem, "service_unavailable", code="request_timeout")
     if not request.writer.output_size:
         return error_response(request, error)
@@ -46,7 +46,7 @@ async def _give_up(request: web.Request, timeout_s: float) -> web.StreamResponse
 
 
 async def _end_stream(request: web.Request, error: ApiError) -> web.StreamResponse:
-    """The status is out already: say it in an event, or break the connection."""
+    """The status was sent already: send an event, or break the connection."""
     events: EventStream | None = request.get(EVENT_STREAM)
     try:
         if events is not None:

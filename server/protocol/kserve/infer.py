@@ -1,4 +1,4 @@
-"""KServe's inference request: JSON, and after it the data of tensors as bytes.
+"""KServe's inference request: JSON, then the binary data of tensors.
 
 https://kserve.github.io/website/docs/concepts/architecture/data-plane/v2-protocol/binary-tensor-data-extension
 """
@@ -38,7 +38,7 @@ class InputParameters(_Fields):
 
 
 class InputFields(_Fields):
-    """A tensor for the model. `data` is flat, or nested as the shape is; or else binary."""
+    """A tensor for the model. `data` is flat or nested like the shape; if missing, it is binary."""
 
     name: str
     shape: Annotated[list[Dimension], Field(max_length=MAX_RANK)]
@@ -61,7 +61,7 @@ class OutputFields(_Fields):
 
 
 class InferFields(_Fields):
-    """KServe's inference request. Without `outputs` all of the model's come back."""
+    """KServe's inference request. Without `outputs`, all outputs of the model are returned."""
 
     id: str | None = None
     inputs: Annotated[list[InputFields], Field(max_length=MAX_TENSORS)]
@@ -71,7 +71,7 @@ class InferFields(_Fields):
 
 @dataclass(frozen=True, slots=True)
 class InferCall:
-    """An understood request, and how its answer is to be written."""
+    """A parsed request, and how to write its answer."""
 
     request: InferRequest
     id: str | None
@@ -84,10 +84,10 @@ class InferCall:
 
 
 def parse_infer(body: bytes, header_length: str | None, *, in_thread: bool = False) -> InferCall:
-    """Understand a request; raises InvalidRequestError.
+    """Parse a request; raises InvalidRequestError.
 
-    `header_length` is what the header Inference-Header-Content-Length says: where the JSON ends.
-    `in_thread` is for large bodies: others may run while it works.
+    `header_length` is the header Inference-Header-Content-Length: the length of the JSON.
+    `in_thread` is for large bodies: other threads may run meanwhile.
     """
     json_end = _json_end(header_length, len(body))
     document = parse_json_object(body[:json_end], in_thread=in_thread)
@@ -113,7 +113,7 @@ def parse_infer(body: bytes, header_length: str | None, *, in_thread: bool = Fal
 
 
 class _BinaryData:
-    """What follows the JSON, taken off from its beginning."""
+    """The binary data after the JSON, read from start to end."""
 
     def __init__(self, data: memoryview) -> None:
         self._data = data
@@ -172,7 +172,7 @@ def _tensor(fields: InputFields, rest: _BinaryData, where: str) -> Tensor:
 def _binary_data(fields: InputFields, rest: _BinaryData, where: str) -> memoryview:
     size = fields.parameters.binary_data_size
     if size is None:
-        # Model Server's shortcut: shape and datatype say it, except for texts.
+        # OVMS's shortcut: shape and datatype determine the size, except for texts.
         if not (rest.is_there and fields.datatype in ITEM_SIZES):
             problem = f"{where} has neither data nor parameters.binary_data_size"
             raise InvalidRequestError(problem, "inputs")

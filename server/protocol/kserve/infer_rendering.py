@@ -1,4 +1,4 @@
-"""KServe's inference response: JSON, and after it the data of the outputs that are wanted so."""
+"""KServe's inference response: JSON, then the data of binary outputs."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -15,7 +15,7 @@ __all__ = ["render_infer"]
 def render_infer(
     call: InferCall, response: InferResponse, model_name: str, model_version: str
 ) -> tuple[bytes, int | None]:
-    """The body, and the length of the JSON in it where binary data follow."""
+    """The body, and the length of its JSON if binary data follows."""
     head: dict[str, Any] = {"model_name": model_name, "model_version": model_version}
     if call.id is not None:
         head["id"] = call.id

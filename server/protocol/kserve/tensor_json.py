@@ -1,6 +1,6 @@
-"""The data of a tensor <-> the values that stand for it in JSON.
+"""The data of a tensor <-> JSON values.
 
-Both directions work in slices, in Python between them: what runs in a thread gives way to others.
+Both directions work in slices, so that other threads can run between them.
 """
 
 import json

@@ -38,7 +38,7 @@ class Model(BaseModel):
 
 
 class ModelList(BaseModel):
-    """The models that can be asked now."""
+    """The models that can serve now."""
 
     object: Literal["list"] = "list"
     data: list[Model]

@@ -66,7 +66,7 @@ class ChatCompletionFields(GenerationFields):
     chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
 
     def chat_sampling(self) -> SamplingFields:
-        """The sampling fields under the names that a chat has for them."""
+        """The sampling fields, some of which have other names here."""
         if self.top_logprobs and not self.logprobs:
             raise InvalidRequestError("top_logprobs needs logprobs: true", "top_logprobs")
         return self.sampling(
@@ -77,7 +77,7 @@ class ChatCompletionFields(GenerationFields):
 
 
 def parse_chat_completion(body: Mapping[str, Any]) -> GenerationCall:
-    """Understand a request body. Raises InvalidRequestError."""
+    """Parse a request body. Raises InvalidRequestError."""
     fields = validate_fields(ChatCompletionFields, body, RULES)
     head = AnswerHead.make("chatcmpl", fields.model)
     sampling = fields.chat_sampling()
@@ -110,7 +110,7 @@ class _ChatRenderer(ChoicesRenderer):
         self._started: set[int] = set()
 
     def chunk(self, chunk: TextChunk) -> bytes | None:
-        """The role travels with the first token: clients time the first chunk as that token."""
+        """The role is sent with the first token: clients measure the time to the first chunk."""
         is_parsed = bool(chunk.reasoning or chunk.tool_calls)
         if not (chunk.text or is_parsed or chunk.finish_reason or chunk.logprobs):
             return None
@@ -129,7 +129,7 @@ class _ChatRenderer(ChoicesRenderer):
         return self._frame.event(chunk.index, delta, logprobs, chunk.finish_reason, usage)
 
     def whole_members(self, choices: Sequence[Choice]) -> dict[str, Any]:
-        """vLLM has the prompt's log probabilities here, as all choices have the same prompt."""
+        """The prompt's log probabilities, where vLLM has them: all choices have the same prompt."""
         num_top, found = self._style.num_prompt_logprobs, choices[0].prompt_logprobs
         if num_top is None or found is None:
             return {}
@@ -145,7 +145,7 @@ class _ChatRenderer(ChoicesRenderer):
 
 
 def _parsed_members(chunk: TextChunk, is_first: bool) -> list[str]:
-    """What the output parser found, as members of a delta."""
+    """Reasoning and tool calls as members of a delta."""
     members = ['"content":null'] if is_first else []
     if chunk.reasoning:
         members.append(f'"reasoning_content":{json_string(chunk.reasoning)}')
@@ -165,7 +165,7 @@ def _tool_call_delta(delta: ToolCallDelta) -> str:
 
 
 def _message(choice: Choice) -> dict[str, Any]:
-    """The content is null where the model wrote nothing but tool calls."""
+    """The content is null if the model wrote only tool calls."""
     message: dict[str, Any] = {
         "role": "assistant",
         "content": None if choice.tool_calls and not choice.text else choice.text,

@@ -1,4 +1,4 @@
-"""Writes answers that are a list of choices: those of chat/completions and completions."""
+"""Writes the answers of chat/completions and completions: lists of choices."""
 
 import json
 import time
@@ -39,7 +39,8 @@ class AnswerHead:
 class AnswerStyle:
     """What a client wants to see in its answer.
 
-    `num_prompt_logprobs` are the alternatives at each place of the prompt, None for no such list.
+    `num_prompt_logprobs` is the number of alternatives for each token of the prompt; None for no
+    such list.
     """
 
     num_choices: int = 1
@@ -49,7 +50,7 @@ class AnswerStyle:
 
 
 class StreamFrame:
-    """What is the same around every event of one stream, turned into JSON once."""
+    """The JSON that is the same in every event of a stream, made once."""
 
     def __init__(self, head: AnswerHead, object_name: str, *, has_usage_chunk: bool) -> None:
         members = json.dumps(head.as_dict(object_name), separators=(",", ":"))[:-1]
@@ -84,7 +85,7 @@ class StreamFrame:
 
 
 class ChoicesRenderer(Renderer):
-    """Writes answers that are a list of choices, as chat/completions and completions do."""
+    """What the renderers of chat/completions and completions share."""
 
     whole_object: ClassVar[str]
     chunk_object: ClassVar[str]
@@ -96,7 +97,7 @@ class ChoicesRenderer(Renderer):
         self._last_chunks: dict[int, TextChunk] = {}
 
     def usage_so_far(self, chunk: TextChunk) -> Usage | None:
-        """The token counts with this chunk, where every event has them."""
+        """The token counts up to this chunk, if every event has them."""
         if not self._style.has_continuous_usage:
             return None
         self._last_chunks[chunk.index] = chunk
@@ -111,11 +112,11 @@ class ChoicesRenderer(Renderer):
         return {}
 
     def end(self, usage: Usage) -> bytes:
-        """The token counts, if the client asked for them, and the mark that all went well."""
+        """The token counts, if the client asked for them, and [DONE]."""
         return (self._frame.usage_event(usage) or b"") + DONE
 
     def failure(self, error: Mapping[str, Any]) -> bytes:
-        """The error alone: [DONE] would say that all is well."""
+        """The error without [DONE], which would mean success."""
         return b"data: " + json_bytes({"error": error}) + b"\n\n"
 
     def whole(self, choices: Sequence[Choice], usage: Usage) -> bytes:

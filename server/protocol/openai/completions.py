@@ -26,10 +26,10 @@ from server.protocol.validation import FieldRules, validate_fields
 
 __all__ = ["CompletionFields", "parse_completion"]
 
-# Each prompt is a run of the graph; more than this in one request is taken for a mistake.
+# Each prompt is a run of the graph; a request with more is taken for a mistake.
 MAX_PROMPTS = 1024
 MAX_TOKEN_ID = 2**31 - 1
-# Some hundred bytes of memory each, until the answer is sent.
+# Each takes some hundred bytes of memory until the answer is sent.
 MAX_PROMPT_LOGPROBS = 2**22
 
 RULES = FieldRules(
@@ -56,7 +56,7 @@ class CompletionFields(GenerationFields):
     return_token_ids: bool = False
 
     def completion_sampling(self) -> SamplingFields:
-        """The sampling fields; with an echo, log probabilities are those of the prompt too."""
+        """The sampling fields; with an echo, `logprobs` includes those of the prompt."""
         if self.max_tokens == 0 and not self.echo:
             raise InvalidRequestError("max_tokens is 0; it must be at least 1", "max_tokens")
         of_prompt = self.prompt_logprobs
@@ -66,7 +66,7 @@ class CompletionFields(GenerationFields):
 
 
 def parse_completion(body: Mapping[str, Any]) -> GenerationCall:
-    """Understand a request body. Raises InvalidRequestError."""
+    """Parse a request body. Raises InvalidRequestError."""
     fields = validate_fields(CompletionFields, body, RULES)
     prompts = _parse_prompts(fields.prompt)
     head = AnswerHead.make("cmpl", fields.model)
@@ -99,7 +99,7 @@ def parse_completion(body: Mapping[str, Any]) -> GenerationCall:
 
 
 def _check_prompt_logprobs(prompts: Sequence[ParsedPrompt], sampling: SamplingFields) -> None:
-    """Each prompt has a limit in the engine; all of them are in one answer."""
+    """The engine limits each prompt; this limits all prompts of an answer together."""
     num_top = sampling.get("prompt_logprobs")
     if num_top is None:
         return
@@ -200,7 +200,7 @@ class _CompletionRenderer(ChoicesRenderer):
         prompt: Sequence[TokenLogprobs] | None,
         answer: Sequence[TokenLogprobs] | None,
     ) -> dict[str, Any] | None:
-        """Those of the answer, with those of an echoed prompt before them."""
+        """The log probabilities of the answer, after those of an echoed prompt."""
         num_echoed = self._num_echoed_logprobs
         if prompt is None or num_echoed is None:
             return None if answer is None else _logprobs(answer)
@@ -221,7 +221,7 @@ def _logprobs(tokens: Sequence[TokenLogprobs]) -> dict[str, Any]:
 def _likeliest(token: TokenLogprobs) -> dict[str, float | None] | None:
     """The alternatives, and the token itself, which may not be one of them.
 
-    Different tokens can have one name, pieces of a character for example; the likeliest has it.
+    Different tokens can have the same text, as parts of a character do; the likeliest is shown.
     """
     if token.logprob is None:
         return None

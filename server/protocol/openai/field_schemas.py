@@ -1,6 +1,6 @@
-"""JSON schemas of fields whose types pydantic does not check: they take several forms.
+"""JSON schemas of fields that take several forms.
 
-The endpoints check them themselves, and say better than a schema could what is wrong.
+Pydantic does not check them: the endpoints do, with better messages.
 """
 
 from typing import Annotated, Any

@@ -1,4 +1,4 @@
-"""The request fields that chat/completions and completions share."""
+"""The request fields that chat/completions, completions and responses share."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -22,19 +22,19 @@ __all__ = [
 ]
 
 MAX_STOP_STRINGS = 16
-# Of all strings together: what looks for them holds a few hundred bytes for each.
+# Of all strings together: the search for them needs a few hundred bytes for each character.
 MAX_STOP_CHARACTERS = 4000
 MAX_SALT_CHARACTERS = 256
 
-# Names and notes of the caller; nothing in an answer depends on them.
+# They describe the caller or the call; no answer depends on them.
 SHARED_LABELS: Mapping[str, type] = {
     "metadata": dict,
     "prompt_cache_key": str,
     "safety_identifier": str,
     "user": str,
 }
-# Fields of OpenAI's and Model Server's API for what is not here, with the values that ask for
-# nothing. Any other value is refused by name: a client must not believe that it had an effect.
+# Fields of OpenAI and OVMS for features that are not here, with the values that ask for nothing.
+# Any other value is refused by name: a client must not believe that it has an effect.
 SHARED_NEUTRAL: Mapping[str, Sequence[object]] = {
     "assistant_confidence_threshold": (),
     "max_ngram_size": (),
@@ -70,7 +70,7 @@ class StreamOptions(BaseModel):
 
 
 class SharedRequestFields(TypedDict):
-    """The members of GenerationRequest, beside sampling, that every endpoint fills alike."""
+    """The members of GenerationRequest, except `sampling`, that all endpoints fill alike."""
 
     stop: tuple[str, ...]
     include_stop_str_in_output: bool
@@ -116,7 +116,7 @@ class GenerationFields(BaseModel):
     cache_salt: Salt | None = None
 
     def shared(self) -> SharedRequestFields:
-        """What GenerationRequest takes from every endpoint."""
+        """The members of GenerationRequest that do not depend on the endpoint."""
         return {
             "stop": self.stop_strings(),
             "include_stop_str_in_output": self.include_stop_str_in_output,
@@ -178,8 +178,9 @@ class GenerationFields(BaseModel):
     def _num_beams(self) -> int | None:
         """How many beams a beam search has; None for no beam search.
 
-        transformers asks for one by num_beams, vLLM by use_beam_search, with n or best_of beams,
-        Model Server by best_of; that takes temperature 0 here, or the best samples are meant.
+        transformers asks for it with num_beams, vLLM with use_beam_search and n or best_of beams,
+        OVMS with best_of. Here best_of means a beam search only at temperature 0, else the best of
+        several samples.
         """
         is_best_of = (self.best_of or 1) > 1 and self.temperature == 0
         if not (self.use_beam_search or (self.num_beams or 1) > 1 or is_best_of):
@@ -197,7 +198,7 @@ class GenerationFields(BaseModel):
             raise InvalidRequestError(problem, "use_beam_search")
         if self.stream:
             problem = f"stream is not possible with a beam search ({name} {num_beams}), which has"
-            raise InvalidRequestError(f"{problem} its answers at the end", "stream")
+            raise InvalidRequestError(f"{problem} its answers only at the end", "stream")
         return num_beams
 
     def _checked_best_of(self) -> int | None:
@@ -220,7 +221,7 @@ class GenerationFields(BaseModel):
         raise InvalidRequestError(problem, "truncate_prompt_tokens")
 
     def _logit_bias(self) -> dict[int, float] | None:
-        """JSON's keys are strings; these hold token ids."""
+        """`logit_bias` by token id; in JSON its keys are strings."""
         if self.logit_bias is None:
             return None
         for key in self.logit_bias:

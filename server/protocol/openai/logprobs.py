@@ -1,4 +1,4 @@
-"""Log probabilities in the forms that OpenAI and vLLM have for them."""
+"""Log probabilities in OpenAI's and vLLM's forms."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +12,7 @@ LOWEST_LOGPROB = -9999.0
 
 
 def finite_logprob(logprob: float | None) -> float | None:
-    """A log probability that JSON can hold; also for NaN."""
+    """A log probability that JSON can hold; NaN becomes the lowest."""
     if logprob is None:
         return None
     return logprob if logprob > LOWEST_LOGPROB else LOWEST_LOGPROB

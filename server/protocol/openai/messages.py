@@ -1,4 +1,4 @@
-"""Messages and tools of a chat, checked and brought into the one form that templates expect."""
+"""Messages and tools of a chat: checks them, and makes the form that chat templates expect."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ __all__ = ["parse_messages", "parse_tools"]
 
 
 def parse_messages(messages: Sequence[object]) -> tuple[Mapping[str, Any], ...]:
-    """Check a conversation. Members that are not known here are kept for the chat template."""
+    """Check a conversation. Unknown members are kept for the chat template."""
     if not messages:
         raise InvalidRequestError("messages is empty; it needs at least one message", "messages")
     return tuple(_parse_message(message, f"messages[{i}]") for i, message in enumerate(messages))
@@ -21,7 +21,7 @@ def _parse_message(message: object, where: str) -> Mapping[str, Any]:
         refuse_value(where, "must be an object", message)
     if not isinstance(message.get("role"), str):
         refuse_value(f"{where}.role", "must be a string", message.get("role"))
-    # Client libraries send the members they know as null when they are unset.
+    # Client libraries send unset members as null.
     parsed = {name: value for name, value in message.items() if value is not None}
     parsed["content"] = _parse_content(message.get("content"), f"{where}.content")
     if "tool_calls" in parsed:
@@ -74,7 +74,7 @@ def _parse_tool_call(call: object, where: str) -> Mapping[str, Any]:
 
 
 def parse_tools(tools: Sequence[object]) -> tuple[Mapping[str, Any], ...]:
-    """Check tool definitions; the flat form {type, name, ...} is turned into the nested one."""
+    """Check tool definitions; the flat form {type, name, ...} becomes the nested one."""
     return tuple(_parse_tool(tool, f"tools[{i}]") for i, tool in enumerate(tools))
 
 

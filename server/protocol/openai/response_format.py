@@ -1,4 +1,4 @@
-"""The form that a client asks the answer to have: `response_format`, or `text.format`."""
+"""The form of the answer that a client asks for: `response_format`, or `text.format`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from server.protocol.refusal import refuse_value
 __all__ = ["parse_response_format", "parse_text_format"]
 
 KINDS = ("text", "json_object", "json_schema")
-# What a client says about its schema beside it. An answer follows its schema, strict or not.
+# The schema and what may accompany it. Answers follow the schema, whatever `strict` says.
 SCHEMA_MEMBERS: Mapping[str, type] = {
     "schema": dict,
     "name": str,
@@ -32,7 +32,7 @@ def parse_response_format(response_format: object) -> Mapping[str, Any] | None:
 
 
 def parse_text_format(text_format: object) -> Mapping[str, Any] | None:
-    """The same for a response, where the members of a schema stand beside the type."""
+    """The same for /responses, where the members of a schema are next to its type."""
     where = "text.format"
     if text_format is None:
         return None

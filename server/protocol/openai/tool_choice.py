@@ -23,7 +23,7 @@ class ToolFields(TypedDict):
 def parse_tool_fields(
     tools: Sequence[object], tool_choice: object, parallel_tool_calls: bool
 ) -> ToolFields:
-    """Check tools and the choice among them; one that is named is the only one, called once."""
+    """Check tools and tool_choice; a tool that is chosen by name is the only one, called once."""
     parsed = parse_tools(tools)
     if isinstance(tool_choice, dict):
         name = _parse_name(tool_choice)

@@ -1,4 +1,4 @@
-"""The events in which a response's output items are written while they grow."""
+"""The server-sent events of a response's output items while they are generated."""
 
 import json
 import uuid
@@ -44,7 +44,7 @@ class Events:
         return self.splice(kind, _inner_json(members))
 
     def splice(self, kind: str, members: str) -> bytes:
-        """An event whose own members are JSON already."""
+        """An event whose members are JSON already."""
         number = self._num_made
         self._num_made += 1
         head = f'event: {kind}\ndata: {{"type":"{kind}","sequence_number":{number}'
@@ -78,7 +78,7 @@ class ItemWriter(ABC):
 
 
 class MessageWriter(ItemWriter):
-    """A message, which has one part, a text."""
+    """A message with one part, its text."""
 
     def __init__(self, events: Events, output_index: int) -> None:
         super().__init__(events, output_index, "msg")
@@ -118,7 +118,7 @@ class MessageWriter(ItemWriter):
 
 
 class ReasoningWriter(ItemWriter):
-    """A reasoning, which has one part, a text. It is as the model wrote it, so no summary."""
+    """A reasoning item with one part, its text as the model wrote it, so without a summary."""
 
     def __init__(self, events: Events, output_index: int) -> None:
         super().__init__(events, output_index, "rs")

@@ -1,4 +1,4 @@
-"""The input of /responses: its items, brought into the form of a chat's messages."""
+"""The input of /responses: its items become the messages of a chat."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,9 +11,9 @@ __all__ = ["parse_input"]
 Message = dict[str, Any]
 Item = Mapping[str, Any]
 
-# Chat templates know no developers; OpenAI's models take their messages for the system's.
+# Chat templates do not know the role developer, which is OpenAI's newer name for system.
 ROLES = {"user": "user", "assistant": "assistant", "system": "system", "developer": "system"}
-# The kinds of parts that are text, and the member that holds it.
+# Kinds of parts that are text, and the member with the text.
 TEXT_PARTS = {"input_text": "text", "output_text": "text", "refusal": "refusal"}
 
 
@@ -37,7 +37,7 @@ def parse_input(source: object, instructions: str | None) -> tuple[Message, ...]
 
 
 class _Conversation:
-    """Collects items. What a model did in one turn is several items, but one message."""
+    """Collects items. The items of one turn of the model become one message."""
 
     def __init__(self) -> None:
         self.messages: list[Message] = []
@@ -99,7 +99,7 @@ class _Conversation:
         self._append({"role": "tool", "tool_call_id": call_id, "content": content})
 
     def _add_reasoning(self, item: Item, where: str) -> None:
-        """Keep the text for the turn that it led to; a summary where there is no text itself."""
+        """Keep the text, or else the summary, for the turn that follows."""
         for member in ("content", "summary"):
             parts = item.get(member)
             if parts:

@@ -45,14 +45,14 @@ class OutputMessage(BaseModel):
 
 
 class ReasoningText(BaseModel):
-    """Text of a reasoning."""
+    """Text of a reasoning item."""
 
     type: Literal["reasoning_text"] = "reasoning_text"
     text: str
 
 
 class ReasoningItem(BaseModel):
-    """What the model thought before it spoke."""
+    """The reasoning before the answer."""
 
     id: str
     type: Literal["reasoning"] = "reasoning"
@@ -124,7 +124,7 @@ class ResponseUsage(BaseModel):
 
 
 class ResponseObject(BaseModel):
-    """A response. Members that repeat the request are null where it left the value open."""
+    """A response. Members that repeat the request are null if the request did not set them."""
 
     id: str
     object: Literal["response"] = "response"

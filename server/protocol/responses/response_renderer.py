@@ -35,7 +35,7 @@ __all__ = ["ResponseRenderer"]
 
 
 class ResponseRenderer(Renderer):
-    """Writes the answer to one request; `response` is what is known of it from the start."""
+    """Writes the answer to one request; `response` has the members known from the start."""
 
     def __init__(self, response: ResponseObject) -> None:
         self._response = response
@@ -44,7 +44,7 @@ class ResponseRenderer(Renderer):
         self._choice = Choice()
 
     def chunk(self, chunk: TextChunk) -> bytes | None:
-        """The stream starts with the first text: what fails before it has a status of its own."""
+        """The stream starts with the first text, so that earlier errors get an error status."""
         self._choice.add(chunk)
         is_parsed = bool(chunk.reasoning or chunk.tool_calls)
         if not (chunk.text or is_parsed or chunk.finish_reason):
@@ -63,7 +63,7 @@ class ResponseRenderer(Renderer):
         return events + self._lifecycle(status)
 
     def failure(self, error: Mapping[str, Any]) -> bytes:
-        """A failed response is one of the ways in which a stream ends; clients read on to it."""
+        """The stream ends with a failed response, which clients wait for."""
         is_ours = error["type"] != "invalid_request_error"
         code: ErrorCode = "server_error" if is_ours else "invalid_prompt"
         self._response.error = ResponseError(code=code, message=error["message"])
@@ -92,7 +92,7 @@ class ResponseRenderer(Renderer):
 
 
 class _OutputStream:
-    """The output items of a stream, one after the other; `items` has those that are finished."""
+    """The output items of a stream, one after the other; `items` has the finished ones."""
 
     def __init__(self, events: Events) -> None:
         self.items: list[OutputItem] = []
@@ -113,14 +113,14 @@ class _OutputStream:
         return events + b"".join(map(self._add_call, chunk.tool_calls))
 
     def end(self, status: Status) -> bytes:
-        """The events that end the last item, which is an empty message where nothing was said."""
+        """The events that end the last item, an empty message if there was no output."""
         events = b""
         if self._open is None:
             events = self._switch(MessageWriter)
         return events + self._close(status)
 
     def _switch(self, kind: type[MessageWriter] | type[ReasoningWriter]) -> bytes:
-        """Have an item of that kind open."""
+        """Make sure that an item of that kind is open."""
         if isinstance(self._open, kind):
             return b""
         return self._start(kind(self._events, self._next_index()))
@@ -149,7 +149,7 @@ class _OutputStream:
 
 
 def _output(choice: Choice, status: Status) -> list[OutputItem]:
-    """The items of an answer in one piece; what was cut off is the last."""
+    """The items of an answer in one piece; only the last can be incomplete."""
     items: list[OutputItem] = []
     if choice.reasoning:
         content = [ReasoningText(text=choice.reasoning)]

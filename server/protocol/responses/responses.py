@@ -27,9 +27,9 @@ from server.protocol.validation import FieldRules, validate_fields
 
 __all__ = ["ResponseFields", "parse_response"]
 
-# What would need responses to be kept, which nobody does here.
+# They need stored responses, and none are stored here.
 STATE_FIELDS = ("conversation", "previous_response_id")
-# Members of the response too, so they are fields of the model below.
+# The response repeats them, so they are fields of the model below.
 REPEATED = ("metadata", "prompt_cache_key", "safety_identifier", "store", "user")
 
 RULES = FieldRules(
@@ -89,9 +89,9 @@ class ResponseFields(GenerationFields):
     user: str | None = None
 
     def response_sampling(self) -> SamplingFields:
-        """The sampling fields under the names that a response has for them."""
+        """The sampling fields, some of which have other names here."""
         if self.n not in (None, 1):
-            raise InvalidRequestError(f"n is {self.n}; a response is always one", "n")
+            raise InvalidRequestError(f"n is {self.n}; a response has exactly one answer", "n")
         has_logprobs = bool(self.include) or bool(self.top_logprobs)
         return self.sampling(
             max_tokens=self.max_output_tokens,
@@ -99,7 +99,7 @@ class ResponseFields(GenerationFields):
         )
 
     def check_stream_options(self) -> None:
-        """The token counts are in the last event, asked for or not, and in no other."""
+        """The token counts are always in the last event, and in no other."""
         self.has_usage_chunk()
         if self.has_continuous_usage():
             where = "stream_options.continuous_usage_stats"
@@ -107,7 +107,7 @@ class ResponseFields(GenerationFields):
             raise InvalidRequestError(problem, where)
 
     def template_kwargs(self) -> Mapping[str, Any]:
-        """Templates know the effort by its name, or only whether there is to be any."""
+        """Some chat templates take the effort, others only whether to think at all."""
         effort = self.reasoning.effort
         if effort is None:
             return self.chat_template_kwargs
@@ -116,11 +116,11 @@ class ResponseFields(GenerationFields):
 
 
 def parse_response(body: Mapping[str, Any]) -> GenerationCall:
-    """Understand a request body. Raises InvalidRequestError."""
+    """Parse a request body. Raises InvalidRequestError."""
     _refuse_state(body)
     fields = validate_fields(ResponseFields, body, RULES)
     fields.check_stream_options()
-    # Before the response, which repeats what was found good here.
+    # Before the response object, which repeats tools that were checked.
     tool_fields = parse_tool_fields(fields.tools, fields.tool_choice, fields.parallel_tool_calls)
     response = _start_response(fields)
     request = GenerationRequest(
@@ -171,6 +171,6 @@ def _start_response(fields: ResponseFields) -> ResponseObject:
 
 
 def _flatten(tool: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A tool as this endpoint has it, also where it came in the form of chat/completions."""
+    """A tool in this endpoint's flat form; it may have come in that of chat/completions."""
     function = tool.get("function", tool)
     return {"type": "function", "parameters": None, "strict": None, **function}

@@ -279,7 +279,7 @@ async def test_error_before_the_first_token(server: Server, word: str, stream: b
 
 async def test_internals_of_a_bug_stay_inside(server: Server) -> None:
     _, answer = await server.post("/v1/chat/completions", chat("!bug"))
-    assert answer["error"]["message"] == "internal error; the log of the server says more"
+    assert answer["error"]["message"] == "internal error; the server's log has the details"
 
 
 @pytest.mark.parametrize("word", ERRORS)

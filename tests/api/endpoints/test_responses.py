@@ -316,7 +316,7 @@ async def test_nothing_is_stored(server: Server, method: str, path: str) -> None
     async with server.http.request(method, path) as response:
         assert response.status == 404
         error = (await response.json())["error"]
-    assert "there is no response 'resp_1': none is stored here" in error["message"]
+    assert "there is no response 'resp_1': this server stores none" in error["message"]
 
 
 async def test_the_client(server: Server) -> None:
@@ -329,9 +329,9 @@ async def test_the_client(server: Server) -> None:
         with pytest.raises(openai.BadRequestError, match="no response is stored here") as error:
             await client.responses.create(model="echo", input="x", previous_response_id=response.id)
         assert error.value.param == "previous_response_id"
-        with pytest.raises(openai.NotFoundError, match="none is stored here"):
+        with pytest.raises(openai.NotFoundError, match="this server stores none"):
             await client.responses.retrieve(response.id)
-        with pytest.raises(openai.NotFoundError, match="none is stored here"):
+        with pytest.raises(openai.NotFoundError, match="this server stores none"):
             await client.responses.delete(response.id)
 
 

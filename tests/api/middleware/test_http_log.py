@@ -1,4 +1,4 @@
-"""What is logged when a client sends no HTTP."""
+"""What is logged when a client sends broken HTTP."""
 
 import asyncio
 import logging
@@ -28,7 +28,7 @@ async def test_broken_http_is_one_debug_line(
         answer = await reader.read()
     writer.close()
     assert b" 400 " in answer.splitlines()[0]
-    (record,) = [r for r in caplog.records if "no HTTP" in r.getMessage()]
+    (record,) = [r for r in caplog.records if "broken HTTP" in r.getMessage()]
     assert (record.levelno, record.exc_info) == (logging.DEBUG, None)
     assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
 

@@ -136,7 +136,7 @@ def test_fields_that_ask_for_what_is_so_anyway(fields: Any) -> None:
         ({"truncation": "auto"}, "truncation", 'other values than "disabled"'),
         ({"prompt": {"id": "x"}}, "prompt", "prompt is not supported"),
         ({"max_tool_calls": 1}, "max_tool_calls", "not supported"),
-        ({"n": 2}, "n", "n is 2; a response is always one"),
+        ({"n": 2}, "n", "n is 2; a response has exactly one"),
         ({"max_output_tokens": 0}, "max_output_tokens", "max_output_tokens must be at least 1"),
         ({"max_output_tokens": "5"}, "max_output_tokens", "must be an integer"),
         ({"top_logprobs": 21}, "top_logprobs", "top_logprobs must be at most 20"),
