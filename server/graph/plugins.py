@@ -31,6 +31,7 @@ class PluginGroup(Generic[T]):
     """The plug-ins of one kind. `check` returns what was found, or raises UnknownPluginError.
 
     `missing` are names that other servers know and this one does not, each with what it is.
+    `way_out` says what else helps where two packages register one name.
     """
 
     def __init__(
@@ -39,11 +40,13 @@ class PluginGroup(Generic[T]):
         kind: str,
         check: Callable[[str, Any], T],
         missing: Mapping[str, str] | None = None,
+        way_out: str = "",
     ) -> None:
         self.kind = kind
         self._group = group
         self._check = check
         self._missing = missing or {}
+        self._way_out = way_out
 
     def names(self) -> list[str]:
         """Every registered name."""
@@ -57,7 +60,7 @@ class PluginGroup(Generic[T]):
         if len(points) > 1:
             origins = " and ".join(map(_origin, points))
             raise UnknownPluginError(
-                f"{self.kind} {name!r} is registered by {origins}; uninstall one"
+                f"{self.kind} {name!r} is registered by {origins}; uninstall one{self._way_out}"
             )
         try:
             target = points[0].load()

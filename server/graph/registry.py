@@ -78,7 +78,13 @@ def list_calculators() -> list[PluginInfo]:
 
 
 def _calculators() -> PluginGroup[NodeClass]:
-    return PluginGroup(ENTRY_POINT_GROUP, "calculator", checked_class, OVMS_CALCULATORS)
+    return PluginGroup(
+        ENTRY_POINT_GROUP,
+        "calculator",
+        checked_class,
+        OVMS_CALCULATORS,
+        way_out=", or write 'package.module:Class'",
+    )
 
 
 def _resolve_entry_point(name: str) -> NodeClass:

@@ -1,4 +1,4 @@
-"""Constrained answers need more than a model; the node says what, when it is not there."""
+"""The node without a tokenizer or a tool parser, which constrained answers need; its progress."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,7 +33,7 @@ def make_runner(model: Path, *, is_guided: bool = False, **side_packets: Any) ->
 
 @pytest.fixture(scope="module")
 def bare(model_f32: Path) -> Iterator[CalculatorRunner]:
-    """A node as in a graph that was written for its model alone."""
+    """A node whose graph connects no side packets."""
     runner = make_runner(model_f32)
     runner.open()
     yield runner

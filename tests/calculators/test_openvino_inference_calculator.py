@@ -1,4 +1,4 @@
-"""Models as nodes: their options, their ports, what happens to requests."""
+"""Models of any kind as nodes: their options, their ports, their requests."""
 
 import asyncio
 import re

@@ -50,7 +50,7 @@ async def test_an_input_of_one_packet() -> None:
             await cc.send(OUT, (await cc.receive(IN)).upper())
 
     assert await run(await load(chain(Once)), "x") == ["X"]
-    # Of no words comes no packet, and the next node ends without one.
+    # An empty text gives no packet, so `receive` ends the next node.
     assert await run(await load(chain(fakes.Words, Once)), "") == []
 
 

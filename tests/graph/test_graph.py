@@ -29,7 +29,7 @@ from server.graph import (
 
 
 class Recorder(fakes.Upper):
-    """Writes down what happens to it."""
+    """Records its `open` and `close`."""
 
     events: ClassVar[list[str]] = []
 
@@ -43,14 +43,14 @@ class Recorder(fakes.Upper):
 
 
 class Fails(Recorder):
-    """Fails when a part of its work is done already."""
+    """Fails in the middle of `open`."""
 
     def open(self, cc: OpenContext) -> None:
         super().open(cc)
         raise OSError("no weights")
 
 
-# What asyncio takes for a signal to end, or cannot put into a future.
+# Exceptions that end asyncio's loop, or that a future cannot hold.
 FATAL_ERRORS = [SystemExit, KeyboardInterrupt, CancelledError, StopIteration, GeneratorExit]
 
 

@@ -69,6 +69,7 @@ def test_a_name_that_two_distributions_register(register) -> None:
     assert "is registered by" in message
     assert "first-plugin 1.0" in message
     assert "second-plugin 1.0" in message
+    assert message.endswith("uninstall one, or write 'package.module:Class'")
 
 
 def test_a_distribution_found_twice_is_no_conflict(register) -> None:

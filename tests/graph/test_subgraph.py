@@ -44,7 +44,7 @@ def test_subgraphs_in_subgraphs() -> None:
     outer = replace(TWICE, options=TwiceOptions(calculator="support.graph_fakes:Maze"))
 
     class Maze(fakes.Twice):
-        """Another class, so that it is no recursion."""
+        """Another class, so that the subgraph does not contain itself."""
 
     fakes.Maze = Maze  # type: ignore[attr-defined]  # found by its name
     try:

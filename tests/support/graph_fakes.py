@@ -87,7 +87,7 @@ class Words(Calculator):
 
 
 class Upper(Calculator):
-    """Makes text loud."""
+    """Turns text into capitals."""
 
     contract = Contract(inputs=(IN,), outputs=(OUT, SECOND))
 
@@ -150,7 +150,7 @@ class Counter(Calculator):
 
 
 class Waiter(Calculator):
-    """Sends once and then waits for something that never comes."""
+    """Sends once and then waits for ever."""
 
     contract = Contract(inputs=(IN,), outputs=(OUT,))
     left: ClassVar[list[str]] = []

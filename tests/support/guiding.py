@@ -17,7 +17,7 @@ async def compile_answer(
     output_format: OutputFormat | None = None,
     prompt: str = "",
 ) -> GrammarConstraint:
-    """What the answer to a request must follow."""
+    """The compiled grammar of the answer to a request."""
     tokenized = TokenizedPrompt(request, (1,), prompt)
     make = partial(answer_grammar, tokenized, output_format or OutputFormat())
     return await compiler.compile(make)
@@ -53,7 +53,7 @@ def accepts(constraint: GrammarConstraint, table: ByteTable, end: int, text: str
 
 
 def write(constraint: GrammarConstraint, table: ByteTable, end: int, seed: int) -> str:
-    """A random answer, which ends as soon as it may."""
+    """A random answer that ends as soon as it can."""
     constraint = constraint.fork()
     rng = np.random.default_rng(seed)
     tokens: list[int] = []
@@ -61,7 +61,7 @@ def write(constraint: GrammarConstraint, table: ByteTable, end: int, seed: int) 
         possible = allowed(constraint)
         if end in possible:
             return table.decode(tokens)
-        # Often enough what ends strings and objects.
+        # Prefer what ends strings and objects.
         short = [i for i in possible if table.lookup(i) in (b'"', b"}", b"]", b":", b",")]
         token = int(rng.choice(short if short and rng.random() < 0.5 else possible))
         tokens.append(token)

@@ -1,4 +1,4 @@
-"""Run a text through output parsers as a node does, in every way that it can be cut."""
+"""Run a text through output parsers as a node does, cut in every way."""
 
 import random
 from collections.abc import Iterable, Mapping
@@ -28,7 +28,7 @@ WEATHER_TOOL = {
 
 @dataclass
 class Parsed:
-    """What came out, put together; a call is its name and its arguments as text."""
+    """The whole result; a call is its name and its arguments as text."""
 
     content: str = ""
     reasoning: str = ""
@@ -42,7 +42,7 @@ def start(
     prompt: str = "",
     tools: tuple[Mapping[str, Any], ...] = (WEATHER_TOOL,),
 ) -> tuple[ParsedOutput, OutputParser]:
-    """The parser of one choice, and where it puts what it finds."""
+    """The parser of one choice, and its output."""
     request = GenerationRequest("request", messages=({"role": "user"},), tools=tools)
     output = ParsedOutput()
     output_format = OutputFormat.choose(tool_parser, reasoning_parser, "")

@@ -1,3 +1,4 @@
-"""The built-in families of models, one file each. They enter by `server.output_parsers` entry
-points, as a plug-in's do; nobody imports them by name.
+"""The built-in families of models, one file each.
+
+Like a plug-in's, they enter by `server.output_parsers` entry points; no other room imports them.
 """

@@ -1,4 +1,4 @@
-"""Grammars of JSON schemas over real tokens: what they let through, and what is refused."""
+"""Grammars of JSON schemas over real tokens: what they allow, and what is refused."""
 
 import asyncio
 import json

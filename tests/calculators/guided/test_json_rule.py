@@ -1,4 +1,4 @@
-"""What a JSON schema may cost, before llguidance sees it."""
+"""The limits of JSON schemas, checked before llguidance compiles them."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Tool calls that follow their tools: each family's form, read back by its own parser."""
+"""Tool calls constrained to the tools' schemas, in each family's form, read back by its parser."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Which of several answers come out."""
+"""Which of several answers are the best."""
 
 import pytest
 

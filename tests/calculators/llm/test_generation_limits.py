@@ -1,4 +1,4 @@
-"""What the engine is asked for, from what the client, the model and the graph say."""
+"""The parameters of the engine, from those of the client, the model and the graph."""
 
 from typing import Any
 

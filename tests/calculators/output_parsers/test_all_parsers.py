@@ -1,4 +1,4 @@
-"""What holds for every parser, whatever a model writes."""
+"""Properties of every parser, whatever a model writes."""
 
 import random
 

@@ -76,7 +76,7 @@ def test_a_stop_string_that_does_not_count_yet_is_text():
     scanner = StopStringScanner(StopStringMatcher(["ab", "bcd"]))
     shown = [scanner.feed("xabx", may_stop=False), scanner.feed("yab", may_stop=False)]
     assert ("".join(shown), scanner.found) == ("xabxy", None)
-    # It goes on to count as the beginning of what comes later.
+    # It can still be the beginning of a later stop string.
     assert scanner.feed("cd.") == "a"
     assert scanner.found == "bcd"
 

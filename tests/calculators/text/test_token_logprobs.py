@@ -31,7 +31,7 @@ def describe(token_ids, text, table=TABLE):
         ((1, 3, 4, 5, 6, 2), "Hello😀 world", ["Hello", *["\ufffd"] * 4, " world"],
          [0, 5, 5, 5, 5, 6]),
         ((0,), "", ["<s>"], [0]),
-        # Another text than the tokens give: no place is beyond its end.
+        # The text differs from that of the tokens: no place is beyond its end.
         ((1, 2, 2), "HELLO", ["Hello", " world", " world"], [0, 5, 5]),
     ],
 )  # fmt: skip

@@ -62,7 +62,7 @@ def test_a_broken_description_does_not_stop_the_tokenizer(byte_level, tmp_path, 
 
 
 def test_a_process_that_has_a_tokenizer_needs_no_training_library_and_ends_well(metaspace):
-    # Libraries of OpenVINO that are unloaded in the wrong order end a process by a signal.
+    # A process crashes if OpenVINO's libraries are unloaded in the wrong order.
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, metaspace.path],
         cwd=Path(__file__).parents[3],

@@ -1,1 +1,1 @@
-"""Calculators for openvino-graph-server, as a package of its own."""
+"""Plug-ins for openvino-graph-server, in a package of their own."""

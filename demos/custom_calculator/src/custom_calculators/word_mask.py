@@ -28,8 +28,8 @@ class WordMaskOptions:
 class WordMaskCalculator(Calculator[WordMaskOptions]):
     """Masks listed words in the text of an answer, also where chunks split them.
 
-    A word that a chunk ends in may go on in the next one, so it is held back until it ended.
-    Log probabilities would spell the masked words and are left out.
+    The last word of a chunk may go on in the next one, so it is held back until it is complete.
+    Log probabilities are left out: they would show the masked words.
     """
 
     contract = Contract(inputs=(TEXT,), outputs=(TEXT,))
@@ -39,7 +39,7 @@ class WordMaskCalculator(Calculator[WordMaskOptions]):
         self._pattern = re.compile(rf"\b(?:{'|'.join(self.options.words)})\b", re.IGNORECASE)
 
     async def process(self, cc: ProcessContext) -> None:
-        """Mask one answer. Its choices come interleaved, so each has a word of its own held."""
+        """Mask one answer. Chunks of several choices alternate, so each has a held word."""
         output = cc.output(TEXT)
         held: dict[int, str] = {}
         last: dict[int, TextChunk] = {}
@@ -57,6 +57,6 @@ class WordMaskCalculator(Calculator[WordMaskOptions]):
                 await output.send(self._masked(last[index], text))
 
     def _masked(self, chunk: TextChunk, text: str) -> TextChunk:
-        # A function, so that a backslash in the replacement is a backslash.
+        # A function, because re.sub gives backslashes in a replacement text a meaning.
         masked = self._pattern.sub(lambda _: self.options.replacement, text)
         return replace(chunk, text=masked, logprobs=None)
