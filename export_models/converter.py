@@ -1,4 +1,4 @@
-"""Hugging Face checkpoints -> OpenVINO folders, by the command lines of the tools that do it.
+"""Converts Hugging Face checkpoints to OpenVINO folders, with the tools made for it.
 
 optimum-intel takes seconds to import and may take most of the memory: it runs as a process of its
 own, is started only when there is something to convert, and its failures become one line.
@@ -27,23 +27,23 @@ __all__ = ["Converter"]
 
 TASK = "text-generation-with-past"
 FULL_QUANTIZATION = Path(__file__).with_name("quantization") / "full_quantization.py"
-# What is quantised next needs no more digits, and no more room on the disk.
+# Full quantization starts from fp16: more digits would only take disk space.
 FORMAT_TO_QUANTIZE = "fp16"
 EXPORT_EXTRA = "pip install '.[export]'"
-# Files of a checkpoint that a server reads as they are.
+# Files of a checkpoint that the server reads unchanged.
 CARRIED_FILES = (
     "chat_template.jinja",
     "chat_template.json",
     "generation_config.json",
     "tokenizer_config.json",
 )
-# What the converter prints as it goes, and what that means.
+# What the converter prints as it goes, what that means, and roughly how much is done then.
 MILESTONES = {
-    "Loading weights": "the converter reads the weights",
-    "TracerWarning": "the converter translates the model",
-    "Statistics of the bitwidth": "the converter compresses the weights",
-    "calibrating on": "the converter measures the activations",
-    "Applying Smooth Quant": "the converter smooths the activations",
+    "Loading weights": ("reading the weights", 0.1),
+    "TracerWarning": ("translating the model", 0.3),
+    "calibrating on": ("measuring the activations", 0.5),
+    "Statistics of the bitwidth": ("compressing the weights", 0.6),
+    "Applying Smooth Quant": ("smoothing the activations", 0.8),
 }
 CONVERT_TOKENIZER = (
     "import sys; from openvino_tokenizers.cli_tools.convert_tokenizer import convert_hf_tokenizer; "
@@ -53,11 +53,11 @@ CONVERT_TOKENIZER = (
 
 @dataclass(frozen=True)
 class Converter:
-    """How to make an OpenVINO text generation model of a source that is none.
+    """Makes an OpenVINO text generation model from any other source.
 
-    `extra_params` go to the tool's command line as they are. `trust_remote_code` lets Python code
-    that comes with the source run here. `quant_mode` int8 quantises activations too, measured on
-    the `calibration` samples, or on what the model itself generates where there are none.
+    `extra_params` go to the tool's command line unchanged. `trust_remote_code` lets Python code
+    that comes with the source run here. `quant_mode` int8 quantizes activations too: they are
+    measured on the `calibration` samples, or else on texts that the model generates.
     """
 
     weight_format: str
@@ -111,7 +111,7 @@ class Converter:
 
     def _quantize(self, source: Source, staging: Staging) -> None:
         origin = "the calibration file" if self.calibration else "the model's own generations"
-        self.progress.step(f"quantising weights and activations to int8, measured on {origin}")
+        self.progress.step(f"quantizing weights and activations to int8, measured on {origin}")
         command = [str(FULL_QUANTIZATION), str(staging.model_folder), *self.extra_params]
         command += ["--trust-remote-code"] if self.trust_remote_code else []
         if self.calibration:
@@ -121,22 +121,25 @@ class Converter:
         self._run(command, source, staging)
 
     def _run(self, command: Sequence[str], source: Source, staging: Staging) -> None:
-        result = run_tool(command, self._environment(source, staging), _Follower(self))
+        try:
+            result = run_tool(command, self._environment(source, staging), _Follower(self))
+        finally:
+            self.progress.end()
         if result.return_code != 0:
             reason = explain_failure(result, source)
             raise ExportError(f"{reason} (the converter's output is in {result.log_path})")
 
     def _environment(self, source: Source, staging: Staging) -> dict[str, str]:
         environment = {
-            # optimum builds the uncompressed model here: on the disk that has to hold models, and
-            # in a folder that is removed with the rest.
+            # optimum builds the uncompressed model here: on the disk for models, which is large
+            # enough, and in a folder that is removed in any case.
             "TMPDIR": str(staging.temporary_folder),
-            # Turns off the usage reports of openvino and nncf: nobody was asked, and on a machine
-            # without network the process waits for them.
+            # Turns off the usage reports of openvino and nncf: the user did not agree to them, and
+            # without a network the process waits for them.
             "CI": "true",
             "HF_HUB_DISABLE_UPDATE_CHECK": "1",
         }
-        # A folder needs no network, unless somebody asks for a calibration data set.
+        # A folder needs no network, unless a calibration data set must be fetched.
         if source.folder and not any("dataset" in param for param in self.extra_params):
             environment |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
         return environment
@@ -149,19 +152,19 @@ class _Follower:
         self._progress = converter.progress
         self._is_verbose = converter.is_verbose
         self._waiting_for = dict(MILESTONES)
-        self._now = "the converter starts"
+        self._now, self._fraction = "starting the converter", 0.0
 
     def __call__(self, output: str) -> None:
         if self._is_verbose and output:
             print(output, end="", file=sys.stderr, flush=True)
         for marker in [marker for marker in self._waiting_for if marker in output]:
-            self._now = self._waiting_for.pop(marker)
+            self._now, self._fraction = self._waiting_for.pop(marker)
             self._progress.step(self._now)
-        self._progress.heartbeat(f"still at it: {self._now}")
+        self._progress.heartbeat(self._now, self._fraction)
 
 
 def _carry_files(source: Path, model: Path) -> None:
-    """Copy what the converter left out, as it does for want of a processor class, say."""
+    """Copy the files that the converter left out, as it does with some chat templates."""
     for name in CARRIED_FILES:
         if (source / name).is_file() and not (model / name).exists():
             shutil.copyfile(source / name, model / name)

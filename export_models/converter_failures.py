@@ -9,20 +9,22 @@ from export_models.tool import ToolResult
 
 __all__ = ["explain_failure"]
 
-NO_DISK = "no disk space is left for the export; it needs room for the model twice"
-NO_MEMORY = "not enough memory; the whole model has to fit, at two to four bytes a parameter"
-NO_HUB = (
-    "it is no folder here, and nothing of that name could be got from the Hugging Face Hub; "
-    "check the spelling and the network, and set HF_TOKEN if it is private"
+NO_DISK = "the disk is full; an export needs space for the model twice"
+NO_MEMORY = (
+    "not enough memory; an export holds the whole model, with 2 to 4 bytes for each parameter"
 )
-GATED = "the Hub asks for its terms to be accepted; do that on the model's page and set HF_TOKEN"
+NO_HUB = (
+    "there is no such folder, and the Hugging Face Hub has no such model or cannot be reached; "
+    "check the spelling and the network, and set HF_TOKEN if the model is private"
+)
+GATED = "the model's terms must be accepted first: do that on its page on the Hub, and set HF_TOKEN"
 REMOTE_CODE = (
-    "the model comes with Python code of its own, which would run here; "
+    "the model contains Python code, which would run on this machine; "
     "add --trust_remote_code if you trust it"
 )
 
-# Patterns in the tool's output and what they mean, the most specific first. `{0}`, `{1}` are the
-# pattern's groups, `{transformers}` is a version.
+# Patterns in the tool's output and what they mean, the most specific first. `{0}` and `{1}` are
+# groups of the pattern, `{transformers}` is a version.
 FAILURES = {
     r"^calibration: (.+)": "--calibration_file: {0}",
     r"No space left on device|disk quota exceeded|File too large|iostream error": NO_DISK,
@@ -34,7 +36,7 @@ FAILURES = {
         "the architecture {0!r} cannot be exported by this version of optimum-intel"
     ),
     r"Asked to export an? (\S+) model for the task \S+ .* only supports the tasks (.+?) for ": (
-        "a {0!r} model does not generate text; it is for {1}"
+        "a {0!r} model does not generate text; its tasks are: {1}"
     ),
     r"trust.remote.code=True|requires you to execute": REMOTE_CODE,
     r"gated repo|GatedRepoError": GATED,
@@ -60,10 +62,10 @@ def explain_failure(result: ToolResult, source: Source) -> str:
 
 def _reason(result: ToolResult) -> str:
     if result.return_code == -signal.SIGKILL:
-        return f"the converter was killed, as systems do it that run out of memory: {NO_MEMORY}"
+        return f"the converter was killed, probably by the system: {NO_MEMORY}"
     if result.return_code < 0:
-        return f"the converter died of {signal.Signals(-result.return_code).name}"
-    # Not what was printed before: a warning about something else may hold the same words.
+        return f"the converter was ended by {signal.Signals(-result.return_code).name}"
+    # Only what follows the traceback: a warning before it may contain the same words.
     _, traceback, rest = result.log.partition(TRACEBACK)
     output = rest if traceback else result.log[-MAX_TAIL_CHARS:]
     for pattern, meaning in FAILURES.items():

@@ -9,7 +9,7 @@ __all__ = ["find_missing_part"]
 
 
 def find_missing_part(folder: Path) -> str | None:
-    """What keeps the folder from being a complete model, or None."""
+    """The first missing or cut file, or None for a complete model."""
     problems = (
         _find_problem(folder / name) for name in (MODEL_FILE, TOKENIZER_FILE, DETOKENIZER_FILE)
     )
@@ -17,7 +17,7 @@ def find_missing_part(folder: Path) -> str | None:
 
 
 def _find_problem(xml: Path) -> str | None:
-    """A file that was cut short, by a full disk for instance, is as good as missing."""
+    """Also finds a file that was cut, by a full disk for example."""
     weights = xml.with_suffix(".bin")
     try:
         num_bytes = _num_weight_bytes(xml)
@@ -32,7 +32,7 @@ def _find_problem(xml: Path) -> str | None:
 
 
 def _num_weight_bytes(xml: Path) -> int:
-    """The end of the last constant that an IR file places in its .bin file."""
+    """Where the last constant of an IR file ends in its .bin file."""
     end = 0
     for _, element in ElementTree.iterparse(xml):
         if element.tag == "data" and "offset" in element.attrib:

@@ -1,4 +1,4 @@
-"""The folder of models: which folder belongs to a name, and what is written into it."""
+"""The repository, a folder of models: the folder of each name, and what is written there."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -17,7 +17,7 @@ MAX_PART_BYTES = 200
 
 
 def check_model_name(name: str) -> None:
-    """Raise ExportError for a name that is no sub-folder, or that no request could carry."""
+    """Raise ExportError for a name that cannot be a sub-folder or part of a request."""
     for problem in _name_problems(name):
         raise ExportError(f"--model_name {name!r}: {problem}")
 
@@ -43,21 +43,21 @@ class ModelFolder:
 
     def __init__(self, repository: Path, name: str) -> None:
         self.repository = repository
-        # The real folder: a link is followed, not replaced.
+        # Resolved: a link is followed, not replaced.
         self.path = (repository / name).resolve()
         if self.path.exists() and not self.path.is_dir():
             raise ExportError(f"{self.path}: is a file; the model {name!r} needs a folder there")
 
     def find_missing_part(self) -> str | None:
-        """What keeps the folder from being a complete model, or None."""
+        """The first missing or cut file, or None for a complete model."""
         return find_missing_part(self.path)
 
     def has_model(self) -> bool:
-        """Whether an export, complete or not, left its files here."""
+        """Whether an export wrote files here, complete or not."""
         return any(any(self.path.glob(pattern)) for pattern in ("openvino_*", GRAPH_FILE))
 
     def is_occupied(self) -> bool:
-        """Whether the folder holds files which no export wrote, and which it must not replace."""
+        """Whether the folder holds files that no export wrote and none may replace."""
         if not self.path.is_dir() or self.has_model():
             return False
         return any(not item.is_dir() for item in self.path.iterdir())

@@ -1,6 +1,9 @@
-"""Lines on the terminal that say what is being done and since when."""
+"""What an export is doing and for how long: lines, and a bar on a terminal."""
 
+import sys
 import time
+
+from server.terminal.progress_bar import ProgressBar
 
 __all__ = ["Progress"]
 
@@ -13,16 +16,27 @@ class Progress:
     def __init__(self) -> None:
         self._start = time.monotonic()
         self._last_line = self._start
+        self._bar = ProgressBar(sys.stdout)
 
     @property
     def elapsed_s(self) -> float:
+        """Seconds since the start."""
         return time.monotonic() - self._start
 
     def step(self, text: str) -> None:
+        """Print a line."""
         self._last_line = time.monotonic()
+        self._bar.hide()
         print(f"[{self.elapsed_s:6.1f} s] {text}", flush=True)
+        self._bar.draw()
 
-    def heartbeat(self, text: str) -> None:
-        """Print `text` if nothing was printed for a while, so that a long step is seen to live."""
-        if time.monotonic() - self._last_line >= HEARTBEAT_S:
-            self.step(text)
+    def heartbeat(self, text: str, fraction: float) -> None:
+        """Show that a long step still runs: by the bar, or by a line now and then."""
+        if self._bar.is_possible:
+            self._bar.show(f"{text}, {self.elapsed_s:.0f} s", fraction)
+        elif time.monotonic() - self._last_line >= HEARTBEAT_S:
+            self.step(f"still running: {text}")
+
+    def end(self) -> None:
+        """Remove the bar."""
+        self._bar.clear()

@@ -1,4 +1,4 @@
-"""What must not be cut short by a signal, and where its exception would be lost."""
+"""Holds signals back where an interruption would do damage, or where it would get lost."""
 
 import signal
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ STOP_SIGNALS = {
 
 @contextmanager
 def signals_held_back() -> Iterator[None]:
-    """Let the signals that stop an export wait until the end."""
+    """Delay the signals that stop an export until the end of the block."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -26,5 +26,5 @@ def signals_held_back() -> Iterator[None]:
 
 
 def release_signals() -> None:
-    """Take those that a process was started without."""
+    """Let signals through that were held back when this process was forked."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)

@@ -35,7 +35,7 @@ class Source:
 
     @property
     def model_name(self) -> str:
-        """The name of the model where none is given: a folder's own name, or the Hub's id."""
+        """The default name: that of the folder, or the id on the Hub."""
         return self.folder.name if self.folder else self.text
 
     @property
@@ -45,12 +45,12 @@ class Source:
 
     @property
     def location(self) -> str:
-        """What a tool is given that runs elsewhere."""
+        """The source as an argument for a tool: an absolute path, or the id."""
         return str(self.folder or self.text)
 
 
 def find_source(text: str) -> Source:
-    """Raises ExportError where it is seen without any heavy library that no model is there."""
+    """Look at the source without heavy libraries. Raises ExportError if it is no model."""
     path = Path(text).expanduser()
     try:
         is_folder, exists = path.is_dir(), path.exists()
@@ -59,7 +59,7 @@ def find_source(text: str) -> Source:
     if is_folder:
         return _folder_source(text, path.resolve())
     if exists:
-        raise ExportError(f"--source_model {text}: is a file; the folder of a model is needed")
+        raise ExportError(f"--source_model {text}: is a file; a model's folder is needed")
     if not HUB_ID.fullmatch(text):
         raise ExportError(f"--source_model {text!r}: no such folder")
     is_ready = text.startswith(READY_ORGANISATION)
@@ -70,7 +70,7 @@ def _folder_source(text: str, folder: Path) -> Source:
     if (folder / MODEL_FILE).exists():
         return Source(text, SourceKind.OPENVINO_FOLDER, folder)
     if (folder / VISION_MODEL_FILE).exists():
-        raise ExportError(f"{folder}: models that see images are not supported yet")
+        raise ExportError(f"{folder}: vision models are not supported yet")
     _check_checkpoint(folder)
     return Source(text, SourceKind.CHECKPOINT_FOLDER, folder)
 
@@ -82,7 +82,7 @@ def _check_checkpoint(folder: Path) -> None:
     if not _has_any(folder, WEIGHTS):
         raise ExportError(f"{folder}: no weights; found none of {', '.join(WEIGHTS)}")
     if not _has_any(folder, TOKENIZERS):
-        # transformers would make up an empty tokenizer and the model would answer nonsense.
+        # transformers would invent an empty tokenizer, and the model would answer nonsense.
         raise ExportError(f"{folder}: no tokenizer; found none of {', '.join(TOKENIZERS)}")
 
 

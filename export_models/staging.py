@@ -1,4 +1,4 @@
-"""A model is built in a hidden folder beside its place and then renamed into it."""
+"""Builds a model in a hidden folder next to its final place, then renames it."""
 
 import re
 import shutil
@@ -35,19 +35,19 @@ class Staging:
         self.model_folder.rename(self.target)
 
     def clean(self) -> None:
-        """Remove the folder, after an end of any kind and in any state."""
-        # A terminal and a service manager may both send a signal, and more than once.
+        """Remove the folder, however the export ended."""
+        # A second signal must not interrupt this.
         with signals_held_back():
             if self._old.is_dir():
                 if self.target.exists():
                     self._keep_user_files()
                 else:
                     self._old.rename(self.target)
-            # What cannot be removed now is no model to anybody, and the next run tries again.
+            # A leftover is hidden, so that nothing takes it for a model; the next run removes it.
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def _keep_user_files(self) -> None:
-        """Carry over what an export does not write: sub-folders, calculators, other graphs."""
+        """Keep what an export does not write: sub-folders, calculators, other graphs."""
         for item in self._old.iterdir():
             is_users = item.is_dir() or item.suffix in {".py", ".pbtxt"}
             if is_users and not (self.target / item.name).exists():

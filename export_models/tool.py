@@ -1,4 +1,4 @@
-"""Runs a converter as a process of its own, its output in a log file."""
+"""Runs a converter as its own process, with its output in a log file."""
 
 import ctypes
 import os
@@ -31,12 +31,13 @@ class ToolResult:
 def run_tool(
     arguments: Sequence[str], environment: Mapping[str, str], on_output: Callable[[str], None]
 ) -> ToolResult:
-    """Run `python arguments...`; `on_output` gets what it prints, or "", many times a second.
+    """Run `python arguments...`; `on_output` gets its new output, perhaps "", many times a second.
 
-    The tool never outlives this function, nor, on Linux, this process.
+    The tool ends with this function at the latest and, on Linux, with this process.
     """
     with ExitStack() as cleanup:
-        # What a handler raises at a fork is printed and forgotten, and the tool would go on.
+        # Python prints and drops an exception of a handler that runs at a fork: the tool would
+        # go on.
         with signals_held_back():
             process, log_path = _start(arguments, environment)
             cleanup.callback(log_path.unlink)
@@ -44,7 +45,7 @@ def run_tool(
         _follow(process, log_path, on_output)
         log = log_path.read_text(encoding="utf-8", errors="replace")
         if process.returncode != 0:
-            # It has ended, and the user is told where the log is.
+            # Keep the log: the error message names it.
             cleanup.pop_all()
     return ToolResult(process.returncode, log, log_path)
 
@@ -54,13 +55,13 @@ def _start(
 ) -> tuple[subprocess.Popen[bytes], Path]:
     with tempfile.NamedTemporaryFile(prefix="export_model-", suffix=".log", delete=False) as output:
         process = subprocess.Popen(
-            # -P: a file in the user's folder must not take the place of a library's module.
+            # -P: files in the current folder must not shadow modules.
             [sys.executable, "-P", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             env={**os.environ, **environment, "PYTHONUNBUFFERED": "1"},
-            # Ctrl-C reaches this process alone, which then ends the tool in its own way.
+            # Ctrl-C must reach this process only, which then ends the tool.
             start_new_session=True,
             preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509
         )

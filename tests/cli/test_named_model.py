@@ -1,10 +1,12 @@
 """MODEL on the command line: a folder, a name in the folder of models, or a Hugging Face id."""
 
+import re
 from pathlib import Path
 
 import pytest
 from support.fakes import echo_graph, write_graph, write_repository
 from support.server_command import chat, ready_line, run, started, url_of
+from support.terminal import terminal
 
 from server.cli.command_line import CommandLine, parse_command_line
 from server.models.bundled import find_bundled_model
@@ -102,6 +104,17 @@ def test_a_folder_is_served(tmp_path: Path) -> None:
     write_graph(tmp_path / "m", echo_graph())
     with started(tmp_path / "m") as process, chat(url_of(ready_line(process)), "hi") as response:
         assert response.status == 200
+
+
+def test_an_export_shows_a_progress_bar_on_a_terminal(hf_model: Path, tmp_path: Path) -> None:
+    flags = ["--pull", hf_model, "--model_repository_path", tmp_path, "--model_name", "m"]
+    with terminal(*flags, TERM="xterm") as export:
+        assert export.wait() == 0
+    assert (tmp_path / "m/graph.pbtxt").is_file()
+    bar = r"\r\x1b\[K\[#{7}\.{17}\]  30 % translating the model, \d+ s"
+    assert re.search(bar, export.shown), export.shown
+    (line,) = re.findall(r"(.*)\[ +[\d.]+ s\] compressing the weights\n", export.shown)
+    assert line.endswith("\r\x1b[K")
 
 
 def test_an_export_that_fails_ends_the_start(hf_model: Path, tmp_path: Path) -> None:

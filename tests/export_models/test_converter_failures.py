@@ -13,13 +13,16 @@ TRACEBACK = "Traceback (most recent call last):\n  File x\n"
 @pytest.mark.parametrize(
     ("log", "message"),
     [
-        ("OSError: [Errno 28] No space left on device: 'x'", "no disk space is left"),
-        ("RuntimeError: basic_ios::clear: iostream error", "no disk space is left"),
+        ("OSError: [Errno 28] No space left on device: 'x'", "the disk is full"),
+        ("RuntimeError: basic_ios::clear: iostream error", "the disk is full"),
         ("MemoryError", "not enough memory"),
         ("RuntimeError: std::bad_alloc", "not enough memory"),
-        ("OSError: You are trying to access a gated repo.", "terms to be accepted"),
+        ("OSError: You are trying to access a gated repo.", "terms must be accepted"),
         ("OSError: We couldn't connect to 'https://huggingface.co'", "set HF_TOKEN"),
-        ("Error: Local entry not found. [Errno 111]", "it is no folder here, and nothing"),
+        (
+            "Error: Local entry not found. [Errno 111]",
+            "there is no such folder, and the Hugging Face",
+        ),
         ("ModuleNotFoundError: No module named 'datasets'", "pip install datasets"),
         ("ValueError: set the option `trust_remote_code=True`", "add --trust_remote_code"),
         (
@@ -40,7 +43,7 @@ def test_a_warning_before_the_failure_does_not_explain_it() -> None:
     assert explain_failure(ToolResult(1, log, Path("log")), SOURCE) == "org/model: ValueError: no"
 
 
-@pytest.mark.parametrize(("code", "message"), [(-9, "run out of memory"), (-11, "SIGSEGV")])
+@pytest.mark.parametrize(("code", "message"), [(-9, "not enough memory"), (-11, "SIGSEGV")])
 def test_signal(code: int, message: str) -> None:
     assert message in explain_failure(ToolResult(code, "", Path("log")), SOURCE)
 

@@ -54,7 +54,7 @@ def test_nul(tmp_path: Path) -> None:
             {"config.json": '{"model_type": "llama"}', "model.safetensors": ""},
             "no tokenizer",
         ),
-        ({"openvino_language_model.xml": ""}, "see images are not supported yet"),
+        ({"openvino_language_model.xml": ""}, "vision models are not supported yet"),
     ],
 )
 def test_folder_that_is_no_model(tmp_path: Path, files: dict[str, str], message: str) -> None:

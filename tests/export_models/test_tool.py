@@ -33,14 +33,14 @@ def test_modules_of_the_current_folder_are_not_taken(
     assert run_tool(["-c", "import textwrap"], {}, lambda _: None).return_code == 0
 
 
-def test_a_long_step_is_seen_to_live(
+def test_a_long_step_shows_that_it_runs(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     progress = Progress()
-    progress.heartbeat("not yet")
+    progress.heartbeat("not yet", 0.1)
     monkeypatch.setattr("export_models.progress.HEARTBEAT_S", 0.0)
-    progress.heartbeat("still at it")
-    assert capsys.readouterr().out == "[   0.0 s] still at it\n"
+    progress.heartbeat("at work", 0.2)
+    assert capsys.readouterr().out == "[   0.0 s] still running: at work\n"
 
 
 # In a process of its own: hooks of a fork stay, and other tests have threads that run native code.
