@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.documents import HEADING, ROOT, code_words, prose, table_rows
-from support.imports import modules
+from support.imports import arrows, modules
 from support.reference_tables import DOCS, MISSING, rewrite
 
 from calculators.llm.llm_options import _UNSUPPORTED, LLMCalculatorOptions
@@ -130,7 +130,14 @@ def texts_of(path: Path) -> Iterator[str]:
             yield node.value
 
 
-def test_the_architecture_page_names_every_room() -> None:
-    server = ROOT / "server"
-    rooms = {f"server/{path.name}" for path in server.iterdir() if (path / "__init__.py").exists()}
-    assert rooms <= names_in(DOCS / "architecture.md", "## The rooms")
+GROUND = {"host", "payloads", "sampling_params", "tensors", "errors", "version"}
+
+
+def test_the_architecture_page_has_every_room_and_what_it_imports() -> None:
+    rooms = {}
+    for room, imported in arrows().items():
+        if (ROOT / room.replace(".", "/")).is_dir() and room != "server":
+            others = imported - {f"server.{name}" for name in GROUND}
+            rooms[room.replace(".", "/")] = {other.replace(".", "/") for other in others}
+    rows = table_rows(DOCS / "architecture.md", "## The rooms")
+    assert {row[0].strip("`"): {*code_words(row[2])} for row in rows} == rooms
