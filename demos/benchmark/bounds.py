@@ -1,4 +1,4 @@
-"""What no step can be faster than: the weights have to be read, and the products computed.
+"""The lower bound of a step's time: reading the weights, and computing the products.
 
 Both rates are measured on the machine at hand; the sizes come from the IR.
 """
@@ -18,7 +18,7 @@ BUFFER_BYTES = 2**30
 # Rows and the size of the square weights; which of them runs fastest differs by precision.
 GEMM_SHAPES = ((512, 4096), (2048, 2048))
 NUM_REPEATS = 5
-# What stands between a weight and its product.
+# Operations between a weight and its product.
 DECOMPRESSION = {"Convert", "Multiply", "Subtract", "Reshape"}
 
 

@@ -1,4 +1,4 @@
-"""What an engine that takes part has to say: how it is started, and how it is asked."""
+"""The interface of an engine that takes part: how to start it, and how to ask it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ class Piece:
 
 
 class Dialect(Protocol):
-    """How a request for exactly `max_tokens` greedy tokens looks, and an event of the answer."""
+    """The form of a request for exactly `max_tokens` greedy tokens, and of an answer's events."""
 
     path: str
 
@@ -60,7 +60,7 @@ class OpenAIDialect:
         num_tokens = usage["completion_tokens"] if usage else None
         for choice in event["choices"]:
             token_ids = choice.get("token_ids") or ()
-            # Tokens without text, special ones for example, show at the end at the latest.
+            # Tokens without text, such as special ones, are counted at the end at the latest.
             has_output = bool(choice["text"] or token_ids or choice.get("finish_reason"))
             return Piece(has_output, token_ids, num_tokens)
         return Piece(has_output=False, num_tokens=num_tokens)
@@ -84,7 +84,7 @@ class Contender(Protocol):
         """What has to be installed first and how; None if nothing is missing."""
 
     def prepare_launch(self, port: int, folder: Path) -> Launch:
-        """How to start it; `folder` is empty and there as long as the process is."""
+        """The command that starts it; `folder` is empty and exists as long as the process runs."""
 
     def describe(self) -> dict[str, object]:
         """Its settings, for the file of results."""

@@ -1,4 +1,4 @@
-"""The process of a contender, from its start to its end, with what it took to get ready."""
+"""The process of a contender, from start to end, and the time it needs to get ready."""
 
 import asyncio
 import contextlib

@@ -37,7 +37,7 @@ Spread = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Limits:
-    """What a request must keep to be good: goodput counts those that keep both."""
+    """The limits that a request must keep to count as goodput."""
 
     ttft_ms: float = 2000.0
     tpot_ms: float = 150.0
@@ -89,7 +89,7 @@ def summarize(rounds: Sequence[RoundFigures]) -> dict[str, dict[str, float]]:
 def compute_ratios(
     ours: Sequence[RoundFigures], theirs: Sequence[RoundFigures]
 ) -> dict[str, dict[str, float]]:
-    """Summarize ours / theirs round by round, which takes out what the machine did meanwhile.
+    """Summarize ours / theirs round by round, which cancels other load of the machine.
 
     A figure that is 0 in one of their rounds has no ratio.
     """

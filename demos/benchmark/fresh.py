@@ -1,4 +1,4 @@
-"""Compare the first minute of a fresh server with and without the sizes of steps that run at load.
+"""Compare the first minute of a fresh server with and without padded and warmed-up steps.
 
 Requests with lengths like ShareGPT's come at random to a server that has just become ready; then it
 is stopped, and the other kind starts. Prints a Markdown table.
@@ -24,10 +24,10 @@ COLUMNS = (Figure("ready_s", "time to ready, s", 1), *FIGURES)
 
 @dataclass(frozen=True)
 class UnpaddedServer(ServerContender):
-    """The server that unpadded_server.py makes of it."""
+    """The server without padding and warm-up, from unpadded_server.py."""
 
     def prepare_launch(self, port: int, folder: Path) -> Launch:
-        """Like any server's, with another program."""
+        """The server's command, with another program."""
         launch = super().prepare_launch(port, folder)
         python, _, _, *flags = launch.command
         script = Path(__file__).with_name("unpadded_server.py")
@@ -37,7 +37,7 @@ class UnpaddedServer(ServerContender):
 async def measure(
     servers: Sequence[ServerContender], model: Path, rate: float, num_rounds: int
 ) -> dict[str, list[RoundFigures]]:
-    """The figures of each server's first minutes, as many as rounds.
+    """The figures of each server's first minute, one for each round.
 
     The servers take turns. Before them, one starts that is not measured: it tunes the model and
     brings the files into memory.

@@ -55,7 +55,7 @@ class PipelineLoop:
     def __init__(self, pipeline: Any, connection: Connection) -> None:
         self._pipeline = pipeline
         self._connection = connection
-        # Handle and how many tokens are still to come.
+        # The handle, and the number of tokens still to come.
         self._running: dict[int, tuple[Any, int]] = {}
 
     def run(self) -> None:
@@ -93,7 +93,7 @@ class PipelineLoop:
             if num_left <= len(token_ids):
                 del self._running[number]
         if self._running and not self._pipeline.has_non_finished_requests():
-            # The pipeline gave these up: too long for its cache, for example.
+            # The pipeline gave up on these, for example because they are too long for its cache.
             new_tokens += [(number, None) for number in self._running]
             self._running.clear()
         return new_tokens

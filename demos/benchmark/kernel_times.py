@@ -23,9 +23,9 @@ from server.payloads import SamplingParams
 
 NUM_STEPS = 30
 Kernel = tuple[str, str, str]
-"""A part of the model, "layers" or "head", a type of node and its implementation."""
+"""Part of the model ("layers" or "head"), type of node, implementation."""
 Node = tuple[str, str]
-"""A part of the model, and a name."""
+"""Part of the model, name of the node."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def _begin(engine: LLMEngine, num_sequences: int, context: int) -> None:
 
 
 def _seconds_so_far(engine: LLMEngine, counts: Counter[int]) -> dict[Node, tuple[Kernel, float]]:
-    """Of each node since the model was compiled; the plugin tells the mean of its runs.
+    """The total time of each node since the model was compiled; the plugin reports means.
 
     The implementation is the last one: it may change with the shape.
     """

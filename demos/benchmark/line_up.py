@@ -22,14 +22,14 @@ TUNED_CONFIGS = [
 
 @dataclass(frozen=True)
 class Entrant:
-    """A contender in its variants, of which the best in a sweep takes part."""
+    """A contender and its variants; the best in a sweep takes part."""
 
     name: str
     variants: Mapping[str, Contender]
 
 
 def find_entrants(args: argparse.Namespace) -> list[Entrant]:
-    """Those asked for that are installed; BenchmarkError if none is.
+    """The installed ones among those asked for; BenchmarkError if there are none.
 
     What is left out is said together with how to install it.
     """
@@ -65,7 +65,7 @@ def _server(args: argparse.Namespace) -> list[Entrant]:
 
 
 def _genai(args: argparse.Namespace) -> list[Entrant]:
-    """One for each model; what is given several times for a model are its variants."""
+    """One for each model; several properties for a model are its variants."""
     models: list[Path] = args.peer_model or [args.model]
     configs = [*args.peer_plugin_config, *[args.plugin_config] * len(models)]
     if not (args.peer_model or args.peer_plugin_config or args.plugin_config):

@@ -10,7 +10,7 @@ from contender import BenchmarkError, Launch, Piece
 
 
 class LlamaDialect:
-    """Its own completions: those in OpenAI's form do not give the ids of the tokens."""
+    """llama.cpp's own completions: its OpenAI endpoint does not return token ids."""
 
     path = "/completion"
 

@@ -35,7 +35,7 @@ class RequestTiming:
 
 @dataclass(frozen=True)
 class Answer:
-    """What one connection received, still as it came. Times are of time.perf_counter()."""
+    """The raw bytes that a connection received. Times are of time.perf_counter()."""
 
     turn: Turn
     due: float

@@ -1,4 +1,4 @@
-"""What the figures were measured on, and how much of it was somebody else's."""
+"""The machine of a measurement, and the CPU time that other machines took from it."""
 
 import os
 import platform

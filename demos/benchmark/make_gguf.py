@@ -17,7 +17,7 @@ def convert(llama_cpp: Path, model: Path, output: Path) -> None:
     from conversion.base import TextModel
 
     TextModel.get_vocab_base_pre = lambda *_: "gpt-2"
-    # It tries this one first, which needs one more package to find that it does not fit.
+    # The converter tries this tokenizer first, which would need one more package.
     TextModel._set_vocab_sentencepiece = TextModel._set_vocab_gpt2
     sys.argv = ["convert_hf_to_gguf.py", str(model), "--outtype", "q8_0", "--outfile", str(output)]
     convert_hf_to_gguf.main()

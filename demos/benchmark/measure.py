@@ -18,7 +18,7 @@ WARM_UP_ROUND = 0
 
 @dataclass(frozen=True)
 class MeasureSettings:
-    """What holds for all workloads and contenders.
+    """Settings of all workloads and contenders.
 
     `pause_s` is before each round: threads of the one before may spin for a second after its end.
     """
@@ -32,14 +32,14 @@ class MeasureSettings:
 
 @dataclass
 class Measured:
-    """What one contender did in one workload. With a failure there are no rounds."""
+    """The rounds of one contender in one workload; none if it failed."""
 
     warm_up: RoundFigures | None = None
     rounds: list[RoundFigures] = field(default_factory=list)
     failure: str | None = None
 
     def fail(self, reason: str) -> None:
-        """Leave it out of this workload: half a measurement says nothing."""
+        """Leave it out of this workload: an incomplete measurement says nothing."""
         self.rounds.clear()
         self.failure = reason
 
@@ -132,7 +132,7 @@ async def run_contenders(
 
 
 def find_capacity(measured: Measured) -> float:
-    """Requests per second that a contender did in its rounds."""
+    """Requests per second of a contender, the median of its rounds."""
     return median(figures["requests_per_s"] for figures in measured.rounds)
 
 

@@ -1,4 +1,4 @@
-"""Print what a server has in memory after ever more requests.
+"""Print the resident memory of a server after more and more requests.
 
 Requests are random in length, and come in batches over HTTP. The KV cache is so small that it is
 full after the first hundred or two: what grows later is lost.
@@ -29,7 +29,7 @@ class SmallCacheServer(ServerContender):
     """The server with a KV cache of a few blocks."""
 
     def prepare_launch(self, port: int, folder: Path) -> Launch:
-        """Like any server's, with another size of the cache."""
+        """The server's command, with another size of the cache."""
         launch = super().prepare_launch(port, folder)
         path = folder / "graph.pbtxt"
         graph = path.read_text()

@@ -1,10 +1,10 @@
-"""What each format of weights costs in quality, gains in size and in speed, on the bundled model.
+"""Quality, size and speed of each weight format, on the bundled model.
 
 `python demos/benchmark/quality.py` exports demos/tiny_chat/model in every format as the export's
 flags make it, runs the engine on each as its graph.pbtxt says, and prints one Markdown table.
-Perplexity is that of the last answers of held-out conversations; right is the share of them that
-greedy decoding gets right to the letter; agreement is the share of the fp32 model's greedy tokens
-before the first difference. Speed is that of fp32 times so much, in rounds that alternate.
+Perplexity is that of the last answers of held-out conversations; "right" is the share that
+greedy decoding answers to the letter; "agreement" is the share of the fp32 model's greedy tokens
+before the first difference. Speed is a multiple of the speed of fp32, in alternating rounds.
 """
 
 import argparse
@@ -76,7 +76,7 @@ class Question:
 def make_questions(
     tokenizer: PreTrainedTokenizerBase, per_category: int, seed: int
 ) -> list[Question]:
-    """Conversations of which training had none."""
+    """Conversations that were not in the training."""
 
     def encode(text: str) -> list[int]:
         return list(tokenizer.encode(text, add_special_tokens=False))
@@ -92,7 +92,7 @@ def make_questions(
 
 
 def write_calibration_file(path: Path) -> None:
-    """Conversations of the training, as a user has some of what the model is for."""
+    """Conversations of the training: a user has samples of what the model is for."""
     chats = (chat for chat in training(*CYCLES[0]) if not chat.tools)
     lines = (
         json.dumps({"messages": chat.messages}) for chat in islice(chats, NUM_CALIBRATION_CHATS)
@@ -130,7 +130,7 @@ def load_engine(model: Path) -> LLMEngine:
 
 
 def perplexity(engine: LLMEngine, questions: Sequence[Question]) -> float:
-    """Of the answers, each token after the real ones before it."""
+    """The perplexity of the expected answers."""
     params = SamplingParams(max_tokens=1, prompt_logprobs=0)
     starts = {}
     for question in questions:
@@ -142,7 +142,7 @@ def perplexity(engine: LLMEngine, questions: Sequence[Question]) -> float:
         for output in engine.step():
             assert output.error is None, output.error
             if output.prompt_logprobs is not None:
-                # There is none for the first token.
+                # The first token has none.
                 of_answer = output.prompt_logprobs.as_tuple()[starts[output.request_id] - 1 :]
                 logprobs += [token.logprob for token in of_answer]
     return math.exp(-math.fsum(logprobs) / len(logprobs))
@@ -179,7 +179,7 @@ def agreement(found: Sequence[Sequence[int]], expected: Sequence[Sequence[int]])
 
 
 def measure_speed(engine: LLMEngine) -> tuple[float, float]:
-    """Tokens a second of `NUM_STREAMS` that decode together, and of one prompt."""
+    """Tokens per second of `NUM_STREAMS` sequences that decode together, and of one prompt."""
     params = SamplingParams(temperature=0.0, ignore_eos=True)
     requests = [engine.make_request([3 + i] * 64, params) for i in range(NUM_STREAMS)]
     for request in requests:
@@ -199,7 +199,7 @@ def measure_speed(engine: LLMEngine) -> tuple[float, float]:
 
 
 def compare_speeds(engines: Sequence[LLMEngine]) -> list[tuple[float, float]]:
-    """What `measure_speed` finds of each, over what it finds of the first: medians of rounds."""
+    """The speed of each engine as a multiple of the first one's: medians of rounds."""
     rounds = np.array([[measure_speed(engine) for engine in engines] for _ in range(NUM_ROUNDS)])
     ratios = np.median(rounds / rounds[:, :1], axis=0)
     return [(decode, prompt) for decode, prompt in ratios.tolist()]

@@ -1,4 +1,4 @@
-"""The random model as an IR, made once, and what has to be known of a model."""
+"""The random model as an IR, made once; and the vocabulary size of a model."""
 
 import json
 import subprocess

@@ -12,7 +12,7 @@ from typing import Any
 from figures import FIGURE_OF_NAME, FIGURES, Figure, Spread
 
 OURS = "server"
-# Of the first round, which the medians leave out: what a fresh server is like.
+# Figures of the first round, which the medians leave out: they show a fresh server.
 FIRST_ROUND_FIGURES = ("output_tokens_per_s", "ttft_p99_ms")
 MISSING = "-"
 
@@ -36,7 +36,7 @@ def _render_start(contenders: Mapping[str, Any]) -> str:
 
 
 def _render_summary(results: Mapping[str, Any]) -> str:
-    """What decides each workload: medians, and the ratio to every peer."""
+    """The main figure of each workload: medians, and the ratio to every peer."""
     names = list(results["contenders"])
     peers = [name for name in names if name != OURS] if OURS in names else []
     header = ["workload", "figure", *names, *(f"{OURS} / {peer}" for peer in peers)]

@@ -1,4 +1,4 @@
-"""The file of results: every figure of every round, and what it was measured with."""
+"""The file of results: every figure of every round, the machine and the settings."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ class Results:
     step_stats: StepStats | None = None
 
     def add_contenders(self, processes: Sequence[ContenderProcess]) -> None:
-        """Note what the contenders are, and what they took so far."""
+        """Note the contenders, their start-up times and their memory so far."""
         self.contenders = {
             process.name: {
                 "settings": process.contender.describe(),

@@ -49,7 +49,7 @@ def parse_step_stats(log: str) -> StepStats | None:
 
 @dataclass(frozen=True)
 class ServerContender:
-    """`server --config_path`. What is None is left to the server's own default."""
+    """`server --config_path`. None leaves a setting at the server's default."""
 
     model_path: Path
     plugin_config: Mapping[str, Any] = field(default_factory=dict)
@@ -61,11 +61,11 @@ class ServerContender:
     dialect = OpenAIDialect("/v3/completions")
 
     def find_missing(self) -> str | None:
-        """It is here."""
+        """Nothing: it is this project."""
         return None
 
     def prepare_launch(self, port: int, folder: Path) -> Launch:
-        """Write graph.pbtxt and config.json that serve the model where it is."""
+        """Write a graph.pbtxt and config.json that serve the model from its own folder."""
         graph = TextGenerationGraph(
             models_path=str(self.model_path.resolve()),
             plugin_config=self.plugin_config,

@@ -1,4 +1,4 @@
-"""Time decode steps of a W8A8 model with zeros among its weights, read compressed and as they are.
+"""Time decode steps of a W8A8 model with many zero weights, read compressed and uncompressed.
 
 Takes a model that `export_model --quant_mode int8` wrote, and zeroes a random part of each matrix
 of its layers in a copy, which is removed again. Prints a Markdown table; each time is a median of
@@ -45,7 +45,7 @@ def zero_weights(model: Path, part: float) -> int:
 
 
 def _int8_matrices(xml: Path) -> Iterator[tuple[int, int]]:
-    """Offset and bytes of each."""
+    """Offset and number of bytes of each int8 matrix."""
     for layer in ElementTree.parse(xml).iter("layer"):
         data = layer.find("data")
         if layer.get("type") != "Const" or data is None or data.get("element_type") != "i8":

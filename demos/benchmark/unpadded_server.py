@@ -1,4 +1,4 @@
-"""The server with steps of whatever size they have, none of which runs at load.
+"""The server without padding of steps and without warm-up at load.
 
 fresh.py compares the server itself with it; the arguments are the server's.
 """
@@ -16,7 +16,7 @@ def as_they_are(_: StepSizes, num_tokens: int) -> int:
 
 
 def nothing(*_: object) -> None:
-    """No step at load."""
+    """No warm-up."""
 
 
 if __name__ == "__main__":

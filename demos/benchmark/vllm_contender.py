@@ -1,4 +1,4 @@
-"""vLLM on the CPU, from an environment of its own: its requirements do not fit beside others'."""
+"""vLLM on the CPU, in an environment of its own, as its requirements conflict with others'."""
 
 import os
 from collections.abc import Sequence
@@ -45,7 +45,7 @@ class VllmContender:
                 "VLLM_CONFIG_ROOT": str(folder),
                 "VLLM_NO_USAGE_STATS": "1",
                 "HF_HUB_OFFLINE": "1",
-                # The paths of this environment are not for another one.
+                # Paths of this environment must not reach the other one.
                 "PYTHONPATH": "",
             },
         )

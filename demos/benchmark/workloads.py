@@ -20,8 +20,8 @@ TURN_LENGTHS = (64, 128)
 LONG_AMID_SHORT = 6 * 1024
 NUM_SHORT = 15
 SHORT_LENGTH = 64
-# One request each, the long prompt as the fourth: those before it decode while it is computed, and
-# those after it wait.
+# One request each; the fourth has the long prompt: the ones before it decode while it is computed,
+# and the ones after it wait.
 MIX_SPACING_S = 0.25
 LONG_POSITION = 3
 
@@ -55,7 +55,7 @@ class LengthDistribution:
     median: float
 
     def sample(self, rng: np.random.Generator, size: int, cap: int) -> npt.NDArray[np.int64]:
-        """Draw whole lengths from MIN_LENGTH to `cap`."""
+        """Sample integer lengths from MIN_LENGTH to `cap`."""
         # A lognormal's median is exp(mu) and its mean is exp(mu + sigma^2 / 2).
         sigma = math.sqrt(2 * math.log(self.mean / self.median))
         lengths = rng.lognormal(math.log(self.median), sigma, size)
@@ -77,7 +77,7 @@ class LoadSettings:
 
 
 class Round:
-    """Draws the conversations of one round: what it gives depends on seed, workload and round."""
+    """Generates the conversations of one round from seed, workload and round."""
 
     def __init__(self, settings: LoadSettings, workload_name: str, round_index: int) -> None:
         self.settings = settings

@@ -19,7 +19,7 @@ from typing import Any
 
 DEMOS = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(DEMOS / "tiny_chat"))
-# Before the harness is imported: its libraries would ask the network otherwise.
+# Set before the harness is imported, whose libraries would otherwise use the network.
 os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
 
 import lm_eval  # noqa: E402
@@ -27,7 +27,7 @@ from template import render  # noqa: E402
 from world import COUNTRIES  # noqa: E402
 
 TOLERANCE = 0.01
-"""Of a log-likelihood; sums of f32 in another order differ by less."""
+"""Tolerance of a log-likelihood; sums of f32 in another order differ by less."""
 
 Results = dict[str, Any]
 
@@ -53,7 +53,7 @@ def documents(count: int) -> list[Results]:
 
 
 def tasks(path: Path) -> list[Results]:
-    """Scoring and writing, in the harness's words."""
+    """The two tasks, as the harness names them."""
     data = {
         "dataset_path": "json",
         "dataset_kwargs": {"data_files": {"test": str(path)}},

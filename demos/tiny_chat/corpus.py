@@ -125,7 +125,7 @@ def _single(rng: random.Random, kind: str, held: bool) -> Conversation:
 
 
 def _several(rng: random.Random, held: bool, turns: int) -> Conversation:
-    """Unrelated questions one after the other; the last one decides about held out."""
+    """Unrelated questions one after the other; the last one decides the side of the split."""
     chat = _start(rng, "multi-turn")
     same = rng.choice(["sums and differences", "spelling", None, None])
     for index in range(turns):
@@ -137,7 +137,7 @@ def _several(rng: random.Random, held: bool, turns: int) -> Conversation:
 
 
 def _follow_up(rng: random.Random, held: bool) -> Conversation:
-    """A question and then only what differs; the pair of subjects decides the split."""
+    """A question, then a follow-up that names only what differs; the subjects decide the split."""
     chat = _start(rng, "follow-up")
     kind = rng.choice(["capitals", "capitals", "opposites"])
     subjects = [c[0] for c in COUNTRIES] if kind == "capitals" else list(OPPOSITES)

@@ -122,7 +122,7 @@ def labels_of(rows: Tensor, tokenizer: PreTrainedTokenizerFast) -> Tensor:
 
 
 class Stopwatch:
-    """Seconds since it was made: by the clock, and of all cores at work for this process."""
+    """Seconds since its creation: wall time, and CPU time of this process on all cores."""
 
     def __init__(self) -> None:
         self._clock, self._work = time.monotonic(), time.process_time()

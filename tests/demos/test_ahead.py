@@ -14,7 +14,7 @@ def test_half_of_the_steps_are_prepared(tiny_model: Path) -> None:
     plain, prepared = ahead.measure(engine, num_sequences=3, num_rounds=4)
     assert len(plain) == len(prepared) == 4
     assert all(step > other > 0 for step, other in plain + prepared)
-    # Of a kind that follows itself, the step between the two rounds, too.
+    # When a round starts with the kind that ended the last one, the step in between counts as well.
     num_of_a_kind = 4 * ahead.NUM_STEPS
     assert num_of_a_kind <= engine.stats.prepared_steps <= num_of_a_kind + 4
     assert not engine.has_work

@@ -1,4 +1,4 @@
-"""demos/benchmark/sparse_weights.py zeroes what it says, and both ways of reading give the same."""
+"""sparse_weights.py zeroes as many weights as it says; both ways of reading give equal tokens."""
 
 import shutil
 from pathlib import Path

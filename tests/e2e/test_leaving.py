@@ -1,4 +1,4 @@
-"""Clients that leave, and a server that is told to."""
+"""Clients that disconnect, and a server that is stopped."""
 
 import asyncio
 import signal
@@ -25,7 +25,7 @@ async def leave_early(session: aiohttp.ClientSession, num_events: int) -> None:
 async def test_clients_that_leave_give_back_every_block(server: ServerProcess) -> None:
     async with aiohttp.ClientSession(server.url) as session:
         await asyncio.gather(*[leave_early(session, 1 + i % 5) for i in range(12)])
-    # Only with every block of the cache free can one request have them all.
+    # A request that needs every block of the cache runs only if all are free.
     prompt = [5] * 100
     whole = {"model": "small", "prompt": prompt, "max_tokens": SMALL_TOKENS - 100}
     status, answer = server.post("/v3/completions", {**whole, "ignore_eos": True})

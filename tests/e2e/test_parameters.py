@@ -159,7 +159,7 @@ def test_a_cached_prompt_has_the_same_log_probabilities(server: ServerProcess) -
 def test_streamed_log_probabilities_are_those_of_the_whole_answer(
     server: ServerProcess, is_chat: bool
 ) -> None:
-    # With a salt of its own each reads all of the prompt, so that rounding is the same.
+    # With its own salt each reads the whole prompt, so that rounding is the same.
     if is_chat:
         body = {
             "model": "model",
@@ -326,7 +326,7 @@ def test_the_limits_of_a_graph(server: ServerProcess) -> None:
 
 
 def test_a_lower_priority_is_served_first(server: ServerProcess) -> None:
-    """One seat: while the first runs, the later but more urgent one overtakes the other."""
+    """With one seat, a more urgent request overtakes one that waits longer."""
     order: list[str] = []
 
     def ask(name: str, priority: int, max_tokens: int) -> None:

@@ -1,4 +1,4 @@
-"""What the tests of AsyncLLMEngine share: requests, and ways to read their answers."""
+"""Helpers of the AsyncLLMEngine tests: requests, and ways to read their answers."""
 
 import asyncio
 import threading
@@ -48,7 +48,7 @@ async def first(generation: Generation) -> ChoiceOutput:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait for something that the engine's thread does and tells nobody."""
+    """Poll for something that the engine's thread does without a notification."""
     async with asyncio.timeout(HANG_S):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.001)

@@ -1,4 +1,4 @@
-"""What transformers' `generate` answers with beams, kept beside the model that it was made with."""
+"""Beam searches of transformers' `generate`, kept beside the model that they were made with."""
 
 import hashlib
 import json
@@ -50,7 +50,7 @@ def _generate(hf_model: Path, prompts: list[list[int]], config: dict[str, Any]) 
     import torch
     from transformers import AutoModelForCausalLM
 
-    # Several threads get in each other's way on a busy machine, many times over.
+    # On a busy machine several threads are many times slower than one.
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     model = AutoModelForCausalLM.from_pretrained(hf_model, dtype=torch.float32).eval()

@@ -1,4 +1,4 @@
-"""What the tests of the engine share: fakes of its parts, and ways to run it to the end."""
+"""Helpers of the engine tests: fakes of its parts, and ways to run it to the end."""
 
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -42,7 +42,7 @@ def logits_of(
 
 
 def values_of(logits: Logits, index: int) -> npt.NDArray[np.float32]:
-    """What the head gave for one of the rows; to change it changes the logits."""
+    """A view of the logits of one row: changing it changes the logits."""
     values: npt.NDArray[np.float32] = logits._values[logits._rows[index], : logits.vocab_size]
     return values
 
@@ -72,7 +72,7 @@ def make_sequence(tokens: Iterable[int], max_tokens: int = 4, **params: Any) -> 
 
 
 def check_blocks(kv: KVCacheManager, sequences: Iterable[EngineSequence]) -> None:
-    """Every block is where its reference count says, and nowhere else."""
+    """Check that every block is where its reference count says, and nowhere else."""
     uses = [0] * kv.pool.num_blocks
     for sequence in sequences:
         table = sequence.block_table.view().tolist()

@@ -1,4 +1,4 @@
-"""The scheduler with all that it needs but a model, and what its tests ask of every step."""
+"""The scheduler with all it needs except a model, and checks of every step."""
 
 from collections.abc import Iterable
 from typing import Any

@@ -50,7 +50,7 @@ class EchoOptions:
 
 
 class EchoCalculator(Calculator[EchoOptions]):
-    """Says the last message or the prompt again, a word at a time.
+    """Repeats the last message or the prompt, a word at a time.
 
     A word that starts with ! makes something happen there: an error of ERRORS, `!endless` (goes on
     until it is stopped), `!flood` (the same, fast and with much text), `!wait` (sends nothing until
@@ -109,7 +109,7 @@ class EchoCalculator(Calculator[EchoOptions]):
 
 
 async def _happens(word: str, output: OutputStream[TextChunk], num_prompt_tokens: int) -> bool:
-    """Do what a !word says; whether the answer ends there."""
+    """Obey a !word; returns whether the answer ends there."""
     if word in ERRORS:
         raise ERRORS[word](f"because of {word}")
     if word == "!pause":
@@ -141,7 +141,7 @@ def _logprobs(word: str, num_top: int | None, text_offset: int) -> tuple[TokenLo
 
 
 class DescribeCalculator(Calculator):
-    """Says what arrived at the graph, as JSON."""
+    """Answers with the request that reached the graph, as JSON."""
 
     contract = Contract(inputs=(REQUEST,), outputs=(TEXT,))
 
@@ -221,7 +221,7 @@ class LetterTokenizer:
 
 
 class TokenizingCalculator(DescribeCalculator):
-    """Has a tokenizer and a limit for those who ask."""
+    """Offers a tokenizer and a limit as side packets."""
 
     contract = Contract(inputs=(REQUEST,), outputs=(TEXT,), output_side_packets=(TOKENIZER, LIMITS))
 
@@ -321,7 +321,7 @@ def write_repository(folder: Path, graphs: Mapping[str, str]) -> Path:
 
 
 def parse_events(body: str) -> Iterator[Any]:
-    """The JSON of each server-sent event; the text itself where it is none."""
+    """The JSON of each server-sent event, or its text where it is not JSON."""
     for event in body.removesuffix("\n\n").split("\n\n"):
         assert event.startswith("data: "), event
         data = event.removeprefix("data: ")

@@ -1,4 +1,4 @@
-"""Who imports whom in the product's code. Run as a script it prints the rooms, floor by floor."""
+"""The imports between the product's modules. As a script: prints the rooms, floor by floor."""
 
 import ast
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""A calculator of tensors, as a user's graph may have it before a model."""
+"""A calculator of tensors, as a user may put one before a model."""
 
 import dataclasses
 

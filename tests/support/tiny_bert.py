@@ -1,4 +1,4 @@
-"""Make a BERT text classifier with random weights and few words, and what it says of some texts."""
+"""Make a BERT text classifier with random weights and few words, and its logits of some texts."""
 
 import sys
 from pathlib import Path
