@@ -154,7 +154,11 @@ def test_failures_of_files(tmp_path: Path) -> None:
 def test_list_calculators(register) -> None:
     register("some-plugin", Zz="support.graph_fakes:Upper", Zzz="no_such_module_anywhere:X")
     infos = {info.name: info for info in list_calculators()}
-    assert infos["Zz"] == ("Zz", "Makes text loud.", "some-plugin 1.0 (support.graph_fakes:Upper)")
+    assert infos["Zz"] == (
+        "Zz",
+        "Turns text into capitals.",
+        "some-plugin 1.0 (support.graph_fakes:Upper)",
+    )
     assert infos["Zzz"].description.startswith("unusable: calculator 'Zzz' of some-plugin 1.0")
 
 

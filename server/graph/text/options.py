@@ -44,6 +44,7 @@ __all__ = [
     "UInt64",
     "explain",
     "make_options",
+    "message_class",
     "proto_name",
 ]
 
@@ -100,7 +101,7 @@ def make_options(
     name = proto_name(options_class)
     position = None
     try:
-        message = _message_class(options_class)()
+        message = message_class(options_class)()
     except TypeError as error:
         raise OptionsError(
             [(None, f"{options_class.__name__} cannot be options: {error}")]
@@ -175,7 +176,7 @@ def _override(message: Message, values: Mapping[str, Any]) -> None:
 
 
 @functools.cache
-def _message_class(options_class: type) -> type[Message]:
+def message_class(options_class: type) -> type[Message]:
     """Return the message class for a dataclass; raises TypeError for fields it cannot have."""
     package, _, name = proto_name(options_class).rpartition(".")
     file = FileDescriptorProto(name="options.proto", package=package, syntax="proto2")

@@ -8,8 +8,8 @@ from typing import Any
 from server.errors import GraphParseError
 from server.graph.config import DEFAULT_MAX_QUEUE_SIZE, GraphConfig, NodeConfig, Position
 from server.graph.plugins import close_names
-from server.graph.text.options import OptionsBlock, OptionsText, explain
-from server.graph.text.proto_file import config_message_class
+from server.graph.text.mediapipe_messages import SCHEDULING_OPTIONS, CalculatorGraphConfig, Node
+from server.graph.text.options import OptionsBlock, OptionsText, explain, message_class
 from server.graph.text.source_text import Body, Field, ParseProblem, SourceText
 
 __all__ = ["load_graph_config", "parse_graph_config"]
@@ -36,6 +36,7 @@ INPUT_STREAM_HANDLERS = (
     "SyncSetInputStreamHandler",
 )
 OUTPUT_STREAM_HANDLERS = ("InOrderOutputStreamHandler",)
+SCHEDULING_FIELDS = ("input_stream_handler", "output_stream_handler", "executor")
 
 # OVMS reads the size of its queue of graph objects from this comment: one of its graph objects
 # serves one request at a time. Here a graph serves any number of requests, so the value has no
@@ -108,7 +109,8 @@ class _Reader:
             place = source.position(nodes[MAX_NODES].start)
             raise ParseProblem(place, f"a graph has at most {MAX_NODES} nodes")
         refused = self._refuse(fields, {**REFUSED_FIELDS, "options": REFUSED_GRAPH_OPTIONS})
-        graph = self._parse(source.whole, "CalculatorGraphConfig", [*nodes, *refused])
+        read = [*nodes, *refused, *self._read_scheduling_options(fields)]
+        graph = self._parse(source.whole, CalculatorGraphConfig, read)
         self._check_handlers(graph, Position(1, 1))
         return GraphConfig(
             nodes=tuple(self._node(field, body) for field in nodes for body in field.bodies),
@@ -126,7 +128,8 @@ class _Reader:
         options = [inner for inner in fields if inner.name in ("options", "node_options")]
         refused = self._refuse(fields, REFUSED_FIELDS)
         num_problems = len(self.problems)
-        node = self._parse(body, "CalculatorGraphConfig.Node", [*options, *refused])
+        read = [*options, *refused, *self._read_scheduling_options(fields)]
+        node = self._parse(body, Node, read)
         if not node.calculator and len(self.problems) == num_problems:
             self._report(position, f"node {node.name!r} has no `calculator`")
         self._check_handlers(node, position)
@@ -168,8 +171,25 @@ class _Reader:
             return None
         return OptionsBlock(match.group(1), field.bodies[0], position)
 
-    def _parse(self, body: Body, message_name: str, left_out: Sequence[Field]) -> Any:
-        message = config_message_class(message_name)()
+    def _read_scheduling_options(self, fields: Sequence[Field]) -> list[Field]:
+        """Check the `options` of handlers and executors, and return them."""
+        source = self._source
+        holders = [field for field in fields if field.name in SCHEDULING_FIELDS]
+        inner = [
+            each for holder in holders for body in holder.bodies for each in source.fields(body)
+        ]
+        found = [field for field in inner if field.name == "options"]
+        for option in [each for field in found for b in field.bodies for each in source.fields(b)]:
+            if option.name not in SCHEDULING_OPTIONS:
+                hint = close_names(option.name, SCHEDULING_OPTIONS)
+                self._report(source.position(option.start), f"unknown {option.name!r}; {hint}")
+                continue
+            for body in option.bodies:
+                self._parse(body, SCHEDULING_OPTIONS[option.name])
+        return found
+
+    def _parse(self, body: Body, described_by: type, left_out: Sequence[Field] = ()) -> Any:
+        message = message_class(described_by)()
         try:
             self._source.parse(body, message, sorted(left_out, key=lambda field: field.start))
         except ParseProblem as problem:

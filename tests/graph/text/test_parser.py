@@ -117,7 +117,10 @@ def test_queue_comment_that_ovms_refuses(value: str) -> None:
         ),
         ('node { calculator: "X" options: { [X]: {} } }', "it must hold [package.Type.ext]"),
         ('node { calculator: "X" options: 3 }', "1:24: options is no message"),
-        ("executor { options { [mediapipe.No.ext] {} } }", 'Extension "mediapipe.No.ext" not'),
+        (
+            "executor { options { [mediapipe.No.ext] {} } }",
+            "1:22: unknown '[mediapipe.No.ext]'; possible: '[medi",
+        ),
     ],
 )
 def test_mistakes_have_a_place(text: str, error: str) -> None:
