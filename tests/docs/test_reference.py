@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support.documents import HEADING, ROOT, code_words, prose, table_rows
 from support.imports import arrows, modules
-from support.reference_tables import DOCS, MISSING, rewrite
+from support.reference_tables import DOCS, MISSING, export_flags, rewrite, server_flags
 
 from calculators.llm.llm_options import _UNSUPPORTED, LLMCalculatorOptions
 from calculators.output_parser_calculator import OutputParserCalculatorOptions
@@ -128,6 +128,26 @@ def texts_of(path: Path) -> Iterator[str]:
             yield "\0".join(map(str, parts))
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield node.value
+
+
+@pytest.mark.parametrize("name", ["from-other-servers.md", "from-ovms.md"])
+def test_other_servers_are_mapped_to_what_is_here(name: str) -> None:
+    known = {flag.replace("-", "_") for flag in {*server_flags(), *export_flags()}}
+    options = {field.name for field in dataclasses.fields(LLMCalculatorOptions)}
+    options |= {field.name for field in dataclasses.fields(OutputParserCalculatorOptions)}
+    for line in (DOCS / name).read_text(encoding="utf-8").splitlines():
+        here = line.split("|")[-2] if line.startswith("|") else ""
+        flags = {word for word in code_words(here) if word.startswith("--")}
+        assert {flag.replace("-", "_").split()[0] for flag in flags} <= known, line
+        named = re.findall(r"options? `(\w+)`(?:, `(\w+)`)?", here)
+        assert {option for pair in named for option in pair if option} <= options, line
+
+
+def test_the_fields_that_vllm_has_too_are_request_fields() -> None:
+    text = (DOCS / "from-other-servers.md").read_text(encoding="utf-8")
+    (same,) = re.findall(r"have the same names and meanings: (.*?)\.\s", text, re.DOTALL)
+    fields = re.findall(r"^\| `(\w+)` \|", API.read_text(encoding="utf-8"), re.MULTILINE)
+    assert {*code_words(same.replace("\n", " "))} <= {*fields}
 
 
 GROUND = {"host", "payloads", "sampling_params", "tensors", "errors", "version"}
