@@ -149,7 +149,7 @@ class _Export:
         if source.kind is SourceKind.OPENVINO_FOLDER:
             self._use_in_place(source, folder)
         elif self._is_exported(source, folder):
-            self._report(f"{folder.path} exists and is kept; --overwrite_models converts it again")
+            self._report(f"{folder.path} exists already; --overwrite_models converts it again")
             self._write_graph(folder, "./", folder.path)
         else:
             self._convert(source, folder)
@@ -159,6 +159,7 @@ class _Export:
         config.add(name, folder.path)
         self._report(f"{name!r} is in {folder.path} and listed in {self.options.config_file_path}")
         print(f"serve it: server --config_path {self.options.config_file_path}")
+        print(f"chat with it: server chat {folder.path}")
 
     def _use_in_place(self, source: Source, folder: ModelFolder) -> None:
         assert source.folder is not None
@@ -172,7 +173,7 @@ class _Export:
         self._write_graph(folder, _models_path(source.folder, folder), source.folder)
 
     def _is_exported(self, source: Source, folder: ModelFolder) -> bool:
-        """Whether the conversion can be skipped; refuses to replace files that are not ours."""
+        """Whether the conversion can be skipped. Raises ExportError for a folder of other files."""
         if source.folder == folder.path:
             raise ExportError(
                 f"{folder.path}: is the source and would be replaced by the export; "
@@ -249,7 +250,7 @@ class _Export:
 
 
 def _models_path(source: Path, folder: ModelFolder) -> str:
-    """The way from the graph to the model, which may be moved together with the repository."""
+    """The path of the model for graph.pbtxt: relative, if both can be moved together."""
     if source == folder.path:
         return "./"
     if source.is_relative_to(folder.repository.resolve()):

@@ -69,7 +69,7 @@ PACKAGE_LAYERS: dict[str, set[str]] = {
         "server.payloads",
         "server.sampling_params",
         "server.tensors",
-        "server.version",
+        "server.host",
     },
     "server.api": {
         "server.errors",
@@ -78,7 +78,7 @@ PACKAGE_LAYERS: dict[str, set[str]] = {
         "server.payloads",
         "server.protocol",
         "server.tensors",
-        "server.version",
+        "server.host",
     },
     "server.llm": {
         "server.errors",
@@ -94,7 +94,7 @@ PACKAGE_LAYERS: dict[str, set[str]] = {
         "server.models",
         "server.payloads",
         "server.terminal",
-        "server.version",
+        "server.host",
     },
     "calculators.text": {
         "calculators.inference",
@@ -133,7 +133,6 @@ EXPORT = {
 FILE_LAYERS: dict[str, set[str]] = {
     "server.errors": set(),
     "server.tensors": set(),
-    "server.version": set(),
     "server.sampling_params": {"server.errors"},
     "server.payloads": {"server.sampling_params", "server.tensors"},
     "server": {"server.llm"},

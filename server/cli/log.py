@@ -56,13 +56,14 @@ def add_log_flags(add: AddFlag) -> None:
 class LogWriter(QueueHandler):
     """The root logger's handler, from construction to `close`.
 
-    A pipe that is full blocks whoever writes to it, the event loop for example.
+    Other threads only put records into a queue: writing to a full pipe would block them, and the
+    event loop is one of them.
     """
 
     queue: "queue.SimpleQueue[Any]"
 
     def __init__(self, level: str) -> None:
-        # The C queue can be entered again by a signal handler, which may log too.
+        # SimpleQueue is reentrant: a signal handler may log while its thread logs.
         super().__init__(queue.SimpleQueue())
         self._writers: list[logging.Handler] = []
         self._bar = ProgressBar(sys.stderr)
@@ -75,7 +76,7 @@ class LogWriter(QueueHandler):
         logging.getLogger().addHandler(self)
 
     def add_file(self, path: Path) -> None:
-        """Write to a file too, to a new one where it was moved away. Raises ConfigError."""
+        """Write to a file too; if it is moved away, a new one begins. Raises ConfigError."""
         try:
             self._add_writer(WatchedFileHandler(path, encoding="utf-8"))
         except OSError as error:
@@ -86,7 +87,7 @@ class LogWriter(QueueHandler):
         self._writers.append(writer)
 
     def enqueue(self, record: logging.LogRecord) -> None:
-        """Hand a record to the thread; what is too much is counted and dropped."""
+        """Hand a record to the thread. A full queue drops it, and counts it."""
         if self.queue.qsize() < MAX_WAITING:
             self.queue.put(record)
         else:
@@ -104,11 +105,11 @@ class LogWriter(QueueHandler):
 
     @property
     def is_stuck(self) -> bool:
-        """Whether stderr took not even the last lines; Python's own end would wait for it."""
+        """Whether stderr still blocks the thread. Python's normal exit would wait for it."""
         return self._thread.is_alive()
 
     def close(self) -> None:
-        """Write what waits, but do not wait long for a reader. Harmless a second time."""
+        """Write the rest, for at most a second. May be called again."""
         logging.getLogger().removeHandler(self)
         self.queue.put(None)
         self._thread.join(CLOSE_TIMEOUT_S)

@@ -16,19 +16,19 @@ from server.cli.log import LogWriter
 from server.cli.serving_arguments import ServingArguments
 from server.cli.versions import describe_machine, describe_versions
 from server.graph import Services
+from server.host.version import DISTRIBUTION
 from server.models.file_watcher import FileWatcher
 from server.models.model_manager import ModelManager
 from server.payloads import LoadOptions
-from server.version import DISTRIBUTION
 
 __all__ = ["serve"]
 
 logger = logging.getLogger("server")
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-# A thread that is busy, with loading a model say, cannot be stopped; nobody waits longer for it.
+# A busy thread, one that loads a model for example, cannot be stopped: this long it is waited for.
 THREAD_TIMEOUT_S = 5.0
-# What stopping takes at most after the requests had their time; nodes get 10 s of it to clean up.
+# Time for stopping after the requests have ended; nodes get 10 s of it to clean up.
 STOP_TIMEOUT_S = 15.0
 
 
@@ -46,7 +46,7 @@ def serve(line: CommandLine, log: LogWriter) -> int:
     http = HttpServer(manager, sockets, settings)
     logger.info("%s; %s", describe_versions(DISTRIBUTION), describe_machine())
     exit_ = _Exit(log)
-    # Not asyncio.run: it waits at its end for worker threads, however long a model still loads.
+    # Not asyncio.run, which waits for worker threads at its end, however long a model still loads.
     loop = asyncio.new_event_loop()
     try:
         loop.run_until_complete(_Server(line.serving, manager, http, sockets, exit_).run())
@@ -57,7 +57,7 @@ def serve(line: CommandLine, log: LogWriter) -> int:
 
 
 class _Exit:
-    """The way out that waits for nobody."""
+    """Ends the process without waiting for threads."""
 
     def __init__(self, log: LogWriter) -> None:
         self._log = log
@@ -74,16 +74,16 @@ class _Exit:
         try:
             timer.start()
         except RuntimeError as error:
-            logger.warning("Stopping may take its time: %s", error)
+            logger.warning("Stopping may take long: %s", error)
 
     def _give_up(self) -> None:
         busy = [t.name for t in threading.enumerate() if not t.daemon]
-        logger.warning("Leaving while still busy: %s", ", ".join(busy))
+        logger.warning("Stopped although these threads were busy: %s", ", ".join(busy))
         self.now()
 
 
 class _Server:
-    """The running server and its way to the end."""
+    """The running server, from its start to its end."""
 
     def __init__(
         self,
@@ -103,12 +103,12 @@ class _Server:
         self._is_stopping = False
 
     async def run(self) -> None:
-        """Serve until a signal comes, then come to an end."""
+        """Serve until a signal comes, then stop."""
         self._loop = asyncio.get_running_loop()
         for number in SIGNALS:
-            # Not the loop's own handlers: they never run while a calculator blocks the loop.
+            # Not the loop's handlers, which cannot run while a calculator blocks the loop.
             signal.signal(number, self._on_signal)
-        # Before the models: probes get an answer while they load.
+        # Before the models are loaded: probes need answers then.
         await self._http.start()
         logger.info("Listening on %s", ", ".join(self._urls()))
         loading = asyncio.create_task(self._load_and_watch())
@@ -155,7 +155,7 @@ class _Server:
         line = f"Serving on {' '.join(self._urls())} ({num_available} of {num_models} models)"
         if all(url.startswith(("http://127.", "http://[::1]")) for url in self._urls()):
             line += "; only from this machine: --rest_bind_address 0.0.0.0 opens it to the network"
-        # In a thread: a pipe that nobody reads may take nothing.
+        # In a thread: a full pipe that nobody reads blocks.
         await asyncio.to_thread(_announce, line)
 
     def _urls(self) -> list[str]:
@@ -170,6 +170,6 @@ def _announce(line: str) -> None:
     try:
         print(line, flush=True)
     except OSError as error:
-        logger.warning("standard output takes nothing: %s", error.strerror)
-        # What is left in Python's buffer would fail once more at the end (docs.python.org, signal).
+        logger.warning("cannot write to standard output: %s", error.strerror)
+        # Python would fail to write the rest of its buffer at the end (docs.python.org, signal).
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

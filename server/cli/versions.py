@@ -5,9 +5,12 @@ import platform
 from importlib import metadata
 from pathlib import Path
 
-from server.version import version
+from server.host.memory import available_bytes
+from server.host.version import version
 
 __all__ = ["describe_machine", "describe_versions"]
+
+CPUINFO = Path("/proc/cpuinfo")
 
 
 def describe_versions(name: str) -> str:
@@ -20,29 +23,19 @@ def describe_versions(name: str) -> str:
 
 
 def describe_machine() -> str:
-    """The processor and the memory."""
+    """The processor and the free memory, within the limits of a container."""
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{_processor()}, {cpus} CPUs, {_memory()}"
+    try:
+        memory = f"{available_bytes() / 2**30:.1f} GB memory free"
+    except OSError:
+        memory = "free memory unknown"
+    return f"{_processor()}, {cpus} CPUs, {memory}"
 
 
 def _processor() -> str:
-    for line in _lines("/proc/cpuinfo"):
-        if line.startswith("model name"):
-            return " ".join(line.partition(":")[2].split())
-    return platform.processor() or platform.machine()
-
-
-def _memory() -> str:
-    sizes = dict(line.split(":", 1) for line in _lines("/proc/meminfo") if ":" in line)
     try:
-        total, free = (int(sizes[key].split()[0]) for key in ("MemTotal", "MemAvailable"))
-    except (KeyError, ValueError):
-        return "memory unknown"
-    return f"{free / 2**20:.1f} of {total / 2**20:.1f} GB memory free"
-
-
-def _lines(path: str) -> list[str]:
-    try:
-        return Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
-        return []
+        lines = []
+    names = (line.partition(":")[2] for line in lines if line.startswith("model name"))
+    return " ".join(next(names, "").split()) or platform.processor() or platform.machine()

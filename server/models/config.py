@@ -127,6 +127,11 @@ def single_model_config(
     if not _is_folder(model_path):
         raise ConfigError(f"--model_path {model_path}: no such folder")
     model = _model(name, model_path.absolute(), None, is_graph=False)
+    keys = dict(keys or {})
+    if "plugin_config" in keys and model.find_graph() is not None:
+        # OVMS takes it for a graph as well.
+        logger.warning("--plugin_config has no effect: %s has a graph", model_path)
+        del keys["plugin_config"]
     if not keys:
         return ServerConfig((model,))
     if model.find_graph() is not None:

@@ -14,9 +14,9 @@ from support.serving import Server, running_server
 from yarl import URL
 
 from server.api.http_server import open_sockets
+from server.host.version import DISTRIBUTION
 from server.models.config import load_config
 from server.models.model_manager import ModelManager
-from server.version import DISTRIBUTION
 
 CHAT = {"model": "echo", "messages": [{"role": "user", "content": "hi"}]}
 

@@ -289,6 +289,16 @@ def test_a_model_with_a_graph_takes_no_such_flags(tmp_path: Path) -> None:
         parse("--model_name=m", "--model_path", tmp_path, "--nireq=2").models.load_config()
 
 
+def test_ovms_takes_plugin_config_for_a_graph(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "graph.pbtxt").write_text("")
+    flags = ["--model_name=m", "--model_path", tmp_path, "--plugin_config={}"]
+    (model,) = parse(*flags).models.load_config().models
+    assert model.classic == ClassicConfig()
+    assert "--plugin_config has no effect" in caplog.text
+
+
 def test_the_name_of_a_source_folder(tmp_path: Path) -> None:
     (tmp_path / "source").mkdir()
     flags = [f"--source_model={tmp_path}/source/", "--model_repository_path=r"]

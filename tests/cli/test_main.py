@@ -189,7 +189,7 @@ def test_a_standard_output_that_takes_nothing(tmp_path: Path) -> None:
         started("--config_path", config, stdout=full) as process,
     ):
         assert process.stderr is not None
-        assert any("standard output takes nothing: No space" in line for line in process.stderr)
+        assert any("cannot write to standard output: No space" in line for line in process.stderr)
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
 

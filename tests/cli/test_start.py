@@ -15,7 +15,7 @@ from support.terminal import terminal
 TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} "
 START = [
     r"INFO server: openvino-graph-server \S+, OpenVINO \d\S+, Python \S+; .*, \d+ CPUs, "
-    r"[\d.]+ of [\d.]+ GB memory free",
+    r"[\d.]+ GB memory free",
     r"INFO server: Listening on http://127\.0\.0\.1:\d+",
     r"INFO server\.models\.model_manager: Loading model tiny_chat \(1 of 1\) from /.*/tiny_chat",
     r"INFO server\.\S+: /.*/tiny_chat runs on CPU; .*\(from plugin_config\).*",

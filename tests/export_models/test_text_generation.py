@@ -199,7 +199,7 @@ def test_existing_model_is_kept_but_graph_is_written(export, converter, checkpoi
     export("--source_model", checkpoint)
     code, printed = export("--source_model", checkpoint, "--max_num_seqs", 7)
     assert code == 0
-    assert "exists and is kept; --overwrite_models" in printed
+    assert "exists already; --overwrite_models" in printed
     assert len(converter.commands) == 1
     assert "max_num_seqs: 7" in graph_of("tiny")
     assert "max_num_seqs: 256" in Path("models/tiny/graph.pbtxt.bak").read_text()

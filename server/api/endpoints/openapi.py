@@ -9,8 +9,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from server.api.endpoint import Answer, Endpoint, Schema, error_answers, json_answer
+from server.host.version import DISTRIBUTION, version
 from server.protocol.json_text import json_bytes
-from server.version import DISTRIBUTION, version
 
 __all__ = ["describe_endpoints", "documented_path", "openapi_endpoint"]
 

@@ -6,9 +6,9 @@ from aiohttp import web
 
 from server.api.endpoint import Answer, Endpoint, error_answers, json_answer
 from server.api.keys import MODEL_MANAGER
+from server.host.version import DISTRIBUTION, version
 from server.protocol.kserve.answer_schemas import ServerMetadata
 from server.protocol.model_status import ModelStatuses
-from server.version import DISTRIBUTION, version
 
 __all__ = ["ENDPOINTS"]
 

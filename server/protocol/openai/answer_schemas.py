@@ -4,8 +4,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
+from server.host.version import DISTRIBUTION
 from server.payloads import FinishReason
-from server.version import DISTRIBUTION
 
 __all__ = ["ChatCompletion", "Completion", "ErrorAnswer", "Model", "ModelList"]
 
