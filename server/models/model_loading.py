@@ -17,7 +17,7 @@ from server.models.config import ModelConfig
 from server.models.model_folder import check_model_folders
 from server.models.watched_files import WatchedFiles
 
-__all__ = ["CheckedModel", "check_model", "read_graph"]
+__all__ = ["CheckedModel", "check_model"]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -64,7 +64,7 @@ def check_model(config: ModelConfig, files: WatchedFiles) -> CheckedModel:
 
     Raises ServingError, and what the code of a calculator raises.
     """
-    graph_config, base_path = read_graph(config, files)
+    graph_config, base_path = _read_graph(config, files)
     graph = validate(graph_config, base_path)
     check_model_folders(graph, base_path, files)
     return CheckedModel(config, graph, base_path, _num_bytes(base_path))
@@ -77,7 +77,7 @@ def _num_bytes(folder: Path) -> int:
         return 0
 
 
-def read_graph(config: ModelConfig, files: WatchedFiles) -> tuple[GraphConfig, Path]:
+def _read_graph(config: ModelConfig, files: WatchedFiles) -> tuple[GraphConfig, Path]:
     """The graph, and the folder that its paths are relative to. Raises ServingError."""
     if config.model_folder is not None:
         files.add(config.model_folder)

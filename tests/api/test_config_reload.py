@@ -49,7 +49,7 @@ async def test_201_where_something_was_loaded(server: Server, tmp_path: Path) ->
         ({"model_config_list": [{"config": {"name": "bad"}}]}, 500, "no weights"),
     ],
 )
-async def test_what_cannot_be_taken_over(
+async def test_reloads_that_fail(
     config: object, status: int, message: str, server: Server, tmp_path: Path
 ) -> None:
     write_graph(tmp_path / "nonsense", "node {")
@@ -65,6 +65,6 @@ async def test_what_cannot_be_taken_over(
     assert body["error"]["code"] == "reload_failed"
 
 
-async def test_a_get_is_no_reload(server: Server) -> None:
+async def test_get_does_not_reload(server: Server) -> None:
     async with server.http.get(PATH) as response:
         assert (response.status, response.headers["Allow"]) == (405, "POST")

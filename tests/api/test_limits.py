@@ -50,7 +50,7 @@ async def test_a_stream_that_takes_too_long(path: str, server: Server) -> None:
     await server.until_running(0)
 
 
-async def test_a_stream_that_never_begins(server: Server) -> None:
+async def test_a_stream_without_any_text(server: Server) -> None:
     status, answer = await server.post("/v3/completions", completion("!wait", stream=True))
     assert (status, answer["error"]["code"]) == (503, "request_timeout")
 
@@ -72,7 +72,7 @@ async def talk(server: Server, text: bytes) -> bytes:
             writer.close()
 
 
-async def test_a_body_that_does_not_come(server: Server) -> None:
+async def test_a_body_that_never_arrives(server: Server) -> None:
     head = b"POST /v3/completions HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\n"
     answer = await talk(server, head + b'{"model": ')
     assert answer.startswith(b"HTTP/1.1 408 ")

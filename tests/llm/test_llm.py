@@ -62,7 +62,7 @@ def test_conversations_are_answered_in_their_order(llm: LLM) -> None:
     ]
 
 
-def test_what_runs_beside_a_prompt_does_not_change_it(llm: LLM) -> None:
+def test_other_prompts_of_a_batch_do_not_change_an_answer(llm: LLM) -> None:
     prompts = [f"Once upon a time there was {i}" for i in range(20)]
     alone = [llm.generate(prompt, GREEDY)[0].text for prompt in prompts]
     assert texts(llm.generate(prompts, GREEDY)) == alone
@@ -161,7 +161,7 @@ def test_a_stream_is_the_answer_in_pieces(llm: LLM) -> None:
     assert len(chunks) > 5
 
 
-def test_a_stream_that_is_left_stops_the_generation(llm: LLM) -> None:
+def test_leaving_a_stream_stops_the_generation(llm: LLM) -> None:
     long = SamplingParams(temperature=0, max_tokens=1000, ignore_eos=True)
     for _ in range(5):
         stream = llm.stream("Hello", long)
@@ -223,13 +223,15 @@ def test_errors_as_results_leave_the_others_alone(llm: LLM) -> None:
         (["\ud800"], "surrogate"),
     ],
 )
-def test_a_prompt_that_is_none_is_refused(llm: LLM, prompts: list[object], message: str) -> None:
+def test_a_prompt_of_the_wrong_type_is_refused(
+    llm: LLM, prompts: list[object], message: str
+) -> None:
     with pytest.raises(InvalidRequestError, match=message):
         llm.generate(prompts, GREEDY)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("messages", ["hello", [ask("hi"), "hello"], [[{"role": 1}]]])
-def test_a_conversation_that_is_none_is_refused(llm: LLM, messages: object) -> None:
+def test_a_conversation_of_the_wrong_type_is_refused(llm: LLM, messages: object) -> None:
     with pytest.raises(InvalidRequestError):
         llm.chat(messages, GREEDY)  # type: ignore[arg-type]
 
@@ -261,7 +263,7 @@ def test_options_replace_those_of_the_graph(model_f32: Path, tmp_path: Path) -> 
         assert bigger.generate([[5] * 100], GREEDY)[0].num_prompt_tokens == 100
 
 
-def test_options_that_nobody_knows_are_refused(model_f32: Path) -> None:
+def test_unknown_options_are_refused(model_f32: Path) -> None:
     with pytest.raises(GraphValidationError, match="did you mean 'cache_size'"):
         LLM(model_f32, cash_size=1)
     with pytest.raises(GraphValidationError, match="max_num_seqs cannot be set to 'many'"):

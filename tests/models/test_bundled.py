@@ -1,4 +1,4 @@
-"""The package brings a model along."""
+"""The package contains a model."""
 
 from server.models.bundled import find_bundled_model
 

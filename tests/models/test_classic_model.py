@@ -211,7 +211,7 @@ async def test_keys_that_shape_the_model(
         ({"shape": '("1")'}, "shape has the length"),
     ],
 )
-async def test_what_cannot_be_done_fails_this_model_alone(
+async def test_a_bad_key_fails_only_its_model(
     tmp_path: Path, keys: dict[str, Any], message: str
 ) -> None:
     write_model(tmp_path / "m", add_model())
@@ -254,7 +254,7 @@ async def test_versions_come_and_go(tmp_path: Path) -> None:
     assert set(versions_of(manager).values()) == {"END"}
 
 
-async def test_a_version_that_cannot_be_loaded_leaves_the_one_before(tmp_path: Path) -> None:
+async def test_a_failed_version_leaves_the_previous_one(tmp_path: Path) -> None:
     write_model(tmp_path / "m/1", add_model())
     manager = await manager_of(tmp_path, model_version_policy={"all": {}})
     (tmp_path / "m/2").mkdir()
@@ -269,7 +269,7 @@ async def test_a_version_that_cannot_be_loaded_leaves_the_one_before(tmp_path: P
     await manager.close(0)
 
 
-async def test_the_only_version_serves_on_until_another_can(tmp_path: Path) -> None:
+async def test_the_only_version_serves_until_another_can(tmp_path: Path) -> None:
     write_model(tmp_path / "m/1", counter_model())
     manager = await manager_of(tmp_path)
     (tmp_path / "m/2").mkdir()

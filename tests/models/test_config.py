@@ -88,7 +88,7 @@ def test_first_of_two_equal_names_is_used(tmp_path: Path, caplog: pytest.LogCapt
     assert "mediapipe_config_list[0]: 'm' is listed twice" in caplog.text
 
 
-def test_keys_of_single_models_are_named_once_for_a_graph(
+def test_keys_without_effect_on_a_graph_are_logged_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "m").mkdir()

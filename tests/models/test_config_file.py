@@ -12,7 +12,7 @@ def read(path: Path) -> dict[str, list[dict[str, object]]]:
     return json.loads(path.read_text())
 
 
-def test_is_made_with_its_folder(tmp_path: Path) -> None:
+def test_file_and_folder_are_created(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b" / "config.json"
     ConfigFile(path).add("org/m", tmp_path / "a" / "models" / "org" / "m")
     entry = {"name": "org/m", "base_path": "../models/org/m"}

@@ -17,7 +17,7 @@ async def manager_of(config: Path) -> ModelManager:
     return manager
 
 
-async def test_a_change_is_taken_over_when_it_stays(tmp_path: Path) -> None:
+async def test_a_change_is_loaded_when_two_looks_find_it(tmp_path: Path) -> None:
     config = write_repository(tmp_path, {"m": echo_graph()})
     manager = await manager_of(config)
     watcher = FileWatcher(manager, 1.0)
@@ -58,7 +58,7 @@ async def test_one_attempt_for_each_change(
     await manager.close(0)
 
 
-async def test_it_looks_by_itself_and_not_while_models_load(tmp_path: Path) -> None:
+async def test_it_looks_regularly_but_not_while_models_load(tmp_path: Path) -> None:
     config = write_repository(tmp_path, {"m": echo_graph()})
     manager = await manager_of(config)
     watching = asyncio.create_task(FileWatcher(manager, 0.01).run())

@@ -50,7 +50,7 @@ async def test_a_model_that_opens_alone_is_alone(tmp_path: Path) -> None:
     assert max(num for _, num in opened) == 2
 
 
-async def test_what_memory_does_not_hold_loads_one_after_another(
+async def test_models_load_one_after_another_when_memory_is_short(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(load_turns, "available_bytes", lambda: 1000)

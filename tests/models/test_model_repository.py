@@ -26,7 +26,7 @@ def test_folders_with_a_model(tmp_path: Path) -> None:
     assert list_models(tmp_path) == ["a", "b", "classic", "org/m"]
 
 
-def test_a_folder_that_is_none(tmp_path: Path) -> None:
+def test_a_missing_folder(tmp_path: Path) -> None:
     assert list_models(tmp_path) == []
     with pytest.raises(ConfigError, match="no such folder"):
         list_models(tmp_path / "missing")

@@ -261,7 +261,7 @@ async def test_a_reload_waits_for_the_first_load(tmp_path: Path) -> None:
     await manager.close(0)
 
 
-async def test_a_reload_goes_on_without_the_one_who_asked(tmp_path: Path) -> None:
+async def test_a_reload_goes_on_when_its_client_leaves(tmp_path: Path) -> None:
     async with loaded(write_repository(tmp_path, {"m": echo_graph()})) as manager:
         write_repository(tmp_path, {"m": echo_graph(), "n": echo_graph(open_s=0.2)})
         reload = asyncio.create_task(manager.reload(retry_failed=True))
@@ -272,7 +272,7 @@ async def test_a_reload_goes_on_without_the_one_who_asked(tmp_path: Path) -> Non
         assert has_state(manager, "m", "AVAILABLE")
 
 
-async def test_the_end_during_a_reload(tmp_path: Path) -> None:
+async def test_stopping_during_a_reload(tmp_path: Path) -> None:
     manager = ModelManager(load_config(write_repository(tmp_path, {"m": echo_graph()})))
     await manager.load_all()
     write_repository(tmp_path, {"m": echo_graph(open_s=0.3)})
@@ -285,7 +285,7 @@ async def test_the_end_during_a_reload(tmp_path: Path) -> None:
     assert version_of(manager, "m")["state"] == "END"
 
 
-async def test_no_reload_begins_after_the_end(tmp_path: Path) -> None:
+async def test_no_reload_after_stopping(tmp_path: Path) -> None:
     async with loaded(write_repository(tmp_path, {"m": echo_graph()})) as manager:
         await manager.close(0)
         write_repository(tmp_path, {"m": echo_graph(), "n": echo_graph()})

@@ -71,13 +71,13 @@ def test_changes_in_a_folder(
         lambda f: (f / "sub").mkdir(),
     ],
 )
-def test_what_is_no_change(folder: Path, change: Callable[[Path], object]) -> None:
+def test_ignored_changes(folder: Path, change: Callable[[Path], object]) -> None:
     files = watch(folder)
     change(folder)
     assert files.find_changes() == frozenset()
 
 
-def test_what_a_change_leads_to_is_part_of_it(folder: Path) -> None:
+def test_a_change_includes_the_new_content(folder: Path) -> None:
     files = watch(folder)
     (folder / "a.xml").write_text("half")
     half = files.find_changes()
@@ -95,7 +95,7 @@ def test_a_file_that_comes_and_goes(tmp_path: Path) -> None:
     assert files.find_changes() == frozenset()
 
 
-def test_a_link_that_leads_elsewhere(folder: Path, tmp_path: Path) -> None:
+def test_a_link_to_another_file(folder: Path, tmp_path: Path) -> None:
     link = tmp_path / "current"
     link.symlink_to(folder)
     files = watch(link)
@@ -115,7 +115,7 @@ def test_a_large_file_is_known_by_its_time(folder: Path) -> None:
     assert changed_names(files) == ["b.bin"]
 
 
-def test_a_file_that_cannot_be_read_is_as_good_as_none(folder: Path) -> None:
+def test_a_file_that_cannot_be_read_counts_as_missing(folder: Path) -> None:
     (folder / "loop").symlink_to(folder / "loop")
     files = watch(folder, folder / "loop", folder / ("x" * 300))
     assert files.find_changes() == frozenset()

@@ -1,4 +1,4 @@
-"""Bytes that are no sane JSON object."""
+"""Bodies that are not a usable JSON object."""
 
 import pytest
 

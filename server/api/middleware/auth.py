@@ -19,9 +19,10 @@ def key_middleware(key: str, scope: KeyScope) -> Middleware:
 
     @web.middleware
     async def check_key(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if not _needs_key(request, scope) or _has_key(request, expected):
+        token = _token(request)
+        if not _needs_key(request, scope) or hmac.compare_digest(token, expected):
             return await handler(request)
-        problem = "the API key is wrong" if _token(request) else "no API key was sent"
+        problem = "the API key is wrong" if token else "no API key was sent"
         error = ApiError(
             401,
             f"{problem}; it is expected as: Authorization: Bearer <key>",
@@ -40,10 +41,6 @@ def _needs_key(request: web.Request, scope: KeyScope) -> bool:
     if scope is KeyScope.CHANGES:
         return request.method not in {"GET", "HEAD"}
     return scope is KeyScope.ALL or request.path not in HEALTH_PATHS
-
-
-def _has_key(request: web.Request, expected: bytes) -> bool:
-    return hmac.compare_digest(_token(request), expected)
 
 
 def _token(request: web.Request) -> bytes:

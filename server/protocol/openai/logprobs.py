@@ -36,13 +36,12 @@ def describe_prompt_logprobs(
     return [
         None
         if token.logprob is None
-        else {str(t.token_id): _describe_decoded(t) for t in (*token.top[:num_top], token)}
+        else {
+            str(t.token_id): {"logprob": finite_logprob(t.logprob), "decoded_token": t.token}
+            for t in (*token.top[:num_top], token)
+        }
         for token in tokens
     ]
-
-
-def _describe_decoded(token: TokenLogprobs) -> dict[str, Any]:
-    return {"logprob": finite_logprob(token.logprob), "decoded_token": token.token}
 
 
 def _describe_token(token: TokenLogprobs) -> dict[str, Any]:

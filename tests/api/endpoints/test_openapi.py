@@ -41,7 +41,7 @@ async def test_it_has_every_route_and_no_other(document: Any) -> None:
     assert routes == with_heads
 
 
-async def test_fields_that_are_looked_at_before_the_model_are_documented(document: Any) -> None:
+async def test_fields_checked_before_pydantic_are_documented(document: Any) -> None:
     fields = document["components"]["schemas"]["ChatCompletionFields"]
     assert fields["additionalProperties"] is False
     assert set(fields["required"]) == {"model", "messages"}
@@ -52,6 +52,6 @@ async def test_fields_that_are_looked_at_before_the_model_are_documented(documen
     assert {"type": "null"} in properties["seed"]["anyOf"]
 
 
-async def test_events_are_documented_beside_whole_answers(document: Any) -> None:
+async def test_streams_and_whole_answers_are_documented(document: Any) -> None:
     answer = document["paths"]["/v1/chat/completions"]["post"]["responses"]["200"]
     assert set(answer["content"]) == {"application/json", "text/event-stream"}

@@ -51,7 +51,7 @@ async def test_whole(server: Server, prefix: str) -> None:
     }
 
 
-async def test_what_the_request_said_is_repeated(server: Server) -> None:
+async def test_the_response_repeats_the_request(server: Server) -> None:
     tool = {"type": "function", "name": "f", "parameters": {"type": "object"}, "strict": True}
     said = {
         "max_output_tokens": 9,
@@ -246,7 +246,7 @@ async def test_only_what_was_cut_off_is_incomplete(server: Server, num_tokens: i
     assert (cut, set(before)) in [("incomplete", set()), ("incomplete", {"completed"})]
 
 
-async def test_log_probabilities_stand_at_the_text(server: Server) -> None:
+async def test_log_probabilities_come_with_the_text(server: Server) -> None:
     request = body(model="parsed", top_logprobs=1)
     _, whole = await server.post("/v3/responses", request)
     *_, last = read_events(await server.post_text("/v3/responses", {**request, "stream": True}))

@@ -123,7 +123,7 @@ async def test_the_limit_is_listed_with_the_models(server: Server) -> None:
     assert {model["id"]: model["max_model_len"] for model in models} == {"letters": 77, "raw": None}
 
 
-async def test_without_a_model_the_only_one_is_meant(tmp_path: Path, server: Server) -> None:
+async def test_without_model_the_only_one_is_used(tmp_path: Path, server: Server) -> None:
     status, answer = await server.post("/tokenize", {"text": "ab"})
     assert (status, answer["error"]["message"]) == (400, "model is missing; models: letters, raw")
     async with server.http.get("/tokenizer_info") as response:
@@ -172,7 +172,7 @@ async def test_without_a_model_the_only_one_is_meant(tmp_path: Path, server: Ser
         ({"text": "a", "model": "raw"}, "model", "model 'raw' has no tokenizer"),
     ],
 )
-async def test_what_cannot_be_tokenised(
+async def test_refused_tokenize_requests(
     server: Server, fields: Any, param: str, problem: str
 ) -> None:
     status, answer = await server.post("/v3/tokenize", letters(**fields))
@@ -207,7 +207,7 @@ async def test_a_text_that_is_too_long(server: Server, monkeypatch: pytest.Monke
         ({"tokens": [1] * 1_000_001}, "tokens must have at most 1000000 items"),
     ],
 )
-async def test_what_cannot_be_detokenised(server: Server, fields: Any, problem: str) -> None:
+async def test_refused_detokenize_requests(server: Server, fields: Any, problem: str) -> None:
     status, answer = await server.post("/detokenize", letters(**fields))
     assert status == 400
     assert problem in answer["error"]["message"]

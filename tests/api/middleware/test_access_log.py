@@ -1,4 +1,4 @@
-"""The access log: what the line of a request says, and what it never says."""
+"""The access log: what the line of a request has, and what it never has."""
 
 import asyncio
 import logging

@@ -73,7 +73,7 @@ async def test_spellings_of_the_header(header: str, status: int, server: Server)
     assert answer[0] == status
 
 
-async def test_bytes_that_are_no_text(server: Server) -> None:
+async def test_a_key_that_is_not_utf_8(server: Server) -> None:
     headers = {"Authorization": "Bearer \udcff\udcfe"}
     async with server.http.get("/v1/config", headers=headers) as response:
         assert response.status == 200
@@ -94,7 +94,7 @@ async def test_bytes_that_are_no_text(server: Server) -> None:
         (KeyScope.ALL, "/v2/health/live", 401),
     ],
 )
-async def test_what_else_needs_the_key(path: str, status: int, server: Server) -> None:
+async def test_key_scopes(path: str, status: int, server: Server) -> None:
     for method in ("GET", "HEAD"):
         assert await status_of(server, method, path) == status
         assert await status_of(server, method, path, KEY) == 200

@@ -1,4 +1,4 @@
-"""What browsers are allowed on behalf of pages from elsewhere."""
+"""CORS: what browsers allow pages of other origins."""
 
 from collections.abc import Mapping
 
@@ -41,7 +41,7 @@ async def test_a_browser_may_ask_at_every_path(path: str, server: Server) -> Non
         assert (response.status, cors_headers(response.headers)) == (204, ANY)
 
 
-async def test_other_options_tell_the_methods(server: Server) -> None:
+async def test_other_options_requests_get_the_methods(server: Server) -> None:
     async with server.http.options("/v1/config") as response:
         assert (response.status, response.headers["Allow"]) == (200, "GET,HEAD")
         assert cors_headers(response.headers) == ANY
@@ -67,7 +67,7 @@ async def test_every_answer_has_the_headers(
         assert (response.status, cors_headers(response.headers)) == (status, ANY)
 
 
-async def test_an_answer_about_the_key_has_them_too(server: Server) -> None:
+async def test_an_authentication_error_has_the_headers_too(server: Server) -> None:
     async with server.http.post("/v3/completions", json=BODY) as response:
         assert (response.status, cors_headers(response.headers)) == (401, ANY)
 

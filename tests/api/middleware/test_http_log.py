@@ -33,7 +33,7 @@ async def test_broken_http_is_one_debug_line(
     assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
 
 
-def test_our_own_errors_keep_their_traceback(caplog: pytest.LogCaptureFixture) -> None:
+def test_server_errors_keep_their_traceback(caplog: pytest.LogCaptureFixture) -> None:
     try:
         raise RuntimeError("a bug")
     except RuntimeError:

@@ -69,7 +69,7 @@ def parse(request: pytest.FixtureRequest) -> Parse:
     ],
     ids=str,
 )
-def test_every_way_to_ask(
+def test_every_way_to_ask_for_a_beam_search(
     parse: Parse, fields: dict[str, Any], sampling: dict[str, Any], best_of: int | None
 ) -> None:
     call = parse(**fields)
@@ -121,7 +121,7 @@ def test_every_way_to_ask(
     ],
     ids=str,
 )
-def test_what_cannot_be_is_refused_by_name(
+def test_refused_fields_are_named(
     parse: Parse, fields: dict[str, Any], param: str, problem: str
 ) -> None:
     with pytest.raises(InvalidRequestError, match=problem) as error:

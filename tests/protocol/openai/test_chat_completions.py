@@ -16,7 +16,7 @@ def request_of(**fields: Any) -> GenerationRequest:
     return request
 
 
-def test_what_is_not_set_is_not_there() -> None:
+def test_unset_fields_are_left_out() -> None:
     call = parse()
     assert (call.model, call.num_choices, call.stream) == ("m", 1, False)
     (request,) = call.prompts
@@ -67,13 +67,13 @@ def test_fields_about_token_ids() -> None:
     assert request_of(stop_token_ids=[1] * 128).sampling == {"stop_token_ids": (1,) * 128}
 
 
-def test_an_answer_cannot_be_longer_and_shorter() -> None:
+def test_min_tokens_must_not_exceed_max_tokens() -> None:
     assert request_of(min_tokens=5, max_tokens=5).sampling == {"min_tokens": 5, "max_tokens": 5}
     with pytest.raises(InvalidRequestError, match="min_tokens is 6; .* max_tokens, which is 5"):
         parse(min_tokens=6, max_tokens=5)
 
 
-def test_what_concerns_the_whole_request() -> None:
+def test_fields_about_the_whole_request() -> None:
     assert (request_of().priority, request_of().cache_salt) == (0, "")
     for priority in (-(2**31), -1, 0, 2**31 - 1):
         assert request_of(priority=priority).priority == priority
@@ -81,7 +81,7 @@ def test_what_concerns_the_whole_request() -> None:
         assert request_of(cache_salt=salt).cache_salt == salt
 
 
-def test_what_concerns_the_text() -> None:
+def test_fields_about_the_text() -> None:
     plain = request_of()
     assert (plain.include_stop_str_in_output, plain.skip_special_tokens) == (False, True)
     changed = request_of(include_stop_str_in_output=True, skip_special_tokens=False)
@@ -207,7 +207,7 @@ def test_calls_one_by_one() -> None:
         ([], "which is no tool; there are no tools"),
     ],
 )
-def test_a_named_tool_must_be_there(names: list[str], problem: str) -> None:
+def test_a_named_tool_must_exist(names: list[str], problem: str) -> None:
     choice = {"type": "function", "function": {"name": "get_wether"}}
     with pytest.raises(InvalidRequestError, match=problem) as error:
         request_of(tools=[tool(name) for name in names], tool_choice=choice)

@@ -104,7 +104,7 @@ def test_log_probabilities_of_all_prompts_together_are_bounded() -> None:
             parse(**{"prompt": prompts, "echo": True, "logprobs": 1, **fields})
 
 
-def test_a_range_is_told_under_the_name_that_was_sent() -> None:
+def test_a_range_error_names_the_field_that_was_sent() -> None:
     with pytest.raises(InvalidRequestError) as error:
         parse(echo=True, logprobs=21)
     assert (error.value.param, str(error.value)) == (
@@ -113,7 +113,7 @@ def test_a_range_is_told_under_the_name_that_was_sent() -> None:
     )
 
 
-def test_an_answer_without_tokens_is_possible_only_as_an_echo() -> None:
+def test_max_tokens_0_needs_an_echo() -> None:
     assert parse(echo=True, max_tokens=0).prompts[0].sampling == {"max_tokens": 0}
     with pytest.raises(InvalidRequestError, match="max_tokens is 0; it must be at least 1"):
         parse(max_tokens=0)
@@ -157,14 +157,14 @@ def test_an_echo_has_the_log_probabilities_of_the_prompt_in_front() -> None:
     ]
 
 
-def test_without_an_echo_only_the_answer_has_them() -> None:
+def test_without_an_echo_only_the_answer_has_log_probabilities() -> None:
     found = render(logprobs=2, prompt_logprobs=0)
     assert found["logprobs"]["tokens"] == ["e"]
     assert found["prompt_logprobs"] == [None, {"98": {"logprob": -2.0, "decoded_token": "b"}}]
     assert "prompt_logprobs" not in render(logprobs=2)
 
 
-def test_of_tokens_with_one_name_the_likeliest_is_told() -> None:
+def test_of_tokens_with_the_same_text_the_likeliest_is_shown() -> None:
     pieces = entry("\ufffd", -3.0, ("\ufffd", -0.5), ("x", -1.0))
     chunk = TextChunk(0, "\ufffd", 2, 1, 0, (pieces,), "length")
     event = parse(logprobs=2).renderer.chunk(chunk)

@@ -28,7 +28,7 @@ def test_json_mode_is_any_object() -> None:
         {"name": None, "strict": None, "description": None},
     ],
 )
-def test_a_schema_is_taken_as_it_is(beside: dict[str, Any]) -> None:
+def test_a_schema_is_passed_on_unchanged(beside: dict[str, Any]) -> None:
     asked = {"type": "json_schema", "json_schema": {"schema": SCHEMA, **beside}}
     assert parse_response_format(asked) == SCHEMA
 
@@ -58,7 +58,7 @@ def schema_format(**members: Any) -> dict[str, Any]:
         ({"type": "text", "x" * 5000: 1}, "response_format: unknown field 'xxx"),
     ],
 )
-def test_what_makes_no_sense_is_refused(response_format: Any, message: str) -> None:
+def test_refused_formats(response_format: Any, message: str) -> None:
     with pytest.raises(InvalidRequestError) as error:
         parse_response_format(response_format)
     assert message in str(error.value)

@@ -81,14 +81,14 @@ def test_a_call_without_a_message_is_a_turn_of_its_own() -> None:
     assert roles == ["user", "assistant", "tool", "assistant"]
 
 
-def test_a_call_is_known_by_its_item_where_it_has_no_id_of_its_own() -> None:
+def test_a_call_without_an_id_gets_that_of_its_item() -> None:
     call = {**CALL, "id": "fc_1"}
     del call["call_id"]
     (message,) = parse_input([call], None)
     assert message["tool_calls"][0]["id"] == "fc_1"
 
 
-def test_reasoning_that_leads_nowhere_is_kept() -> None:
+def test_reasoning_without_an_answer_is_kept() -> None:
     thought = {**THOUGHT, "content": [{"type": "reasoning_text", "text": "in full"}]}
     items = [thought, say("user", "a"), THOUGHT]
     assert list(parse_input(items, None)) == [
@@ -129,7 +129,7 @@ def test_reasoning_that_leads_nowhere_is_kept() -> None:
         ([{"type": "reasoning", "content": [{}]}], "input[0].content[0].text must be a string"),
     ],
 )
-def test_what_is_no_input(source: Any, problem: str) -> None:
+def test_refused_inputs(source: Any, problem: str) -> None:
     with pytest.raises(InvalidRequestError) as error:
         parse_input(source, None)
     assert problem in str(error.value)

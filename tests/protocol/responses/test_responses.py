@@ -121,7 +121,7 @@ def test_a_tool_that_must_be_called_alone() -> None:
         {"prompt_cache_retention": "in_memory"},
     ],
 )
-def test_fields_that_ask_for_what_is_so_anyway(fields: Any) -> None:
+def test_fields_that_ask_for_the_default(fields: Any) -> None:
     request = request_of(**fields)
     assert (request.sampling.get("n", 1), request.chat_template_kwargs) == (1, {})
 

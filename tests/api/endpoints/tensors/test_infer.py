@@ -149,7 +149,7 @@ async def test_sizes_of_all_kinds(
     assert answer["outputs"][0]["data"] == expected.tolist()
 
 
-async def test_what_json_cannot_hold_is_there_as_bytes(server: Server) -> None:
+async def test_values_that_json_cannot_hold_need_binary_data(server: Server) -> None:
     head: dict[str, Any] = {"inputs": [tensor("x", [0.0, 1.0], [2])]}
     message = await infer_error(server, head, "log")
     assert message == (

@@ -87,7 +87,7 @@ async def test_unusable_requests(server: Server, body: Any, message: str) -> Non
         ("STRING", "x", "cannot hold STRING"),
     ],
 )
-async def test_values_that_are_none(
+async def test_values_that_do_not_fit_the_datatype(
     server: Server, datatype: str, value: object, message: str
 ) -> None:
     body = {"inputs": [tensor(datatype.lower(), [value], [1, 1], datatype)]}
