@@ -151,10 +151,7 @@ class _Reader:
         for field in fields:
             if not field.bodies:
                 self._report(self._source.position(field.start), f"{field.name} is no message")
-            for body in field.bodies:
-                blocks += [
-                    self._options_block(field.name, inner) for inner in self._source.fields(body)
-                ]
+            blocks += [self._options_block(field.name, inner) for inner in self._inner([field])]
         found = tuple(block for block in blocks if block is not None)
         return OptionsText(self._source, found) if found else None
 
@@ -173,20 +170,22 @@ class _Reader:
 
     def _read_scheduling_options(self, fields: Sequence[Field]) -> list[Field]:
         """Check the `options` of handlers and executors, and return them."""
-        source = self._source
         holders = [field for field in fields if field.name in SCHEDULING_FIELDS]
-        inner = [
-            each for holder in holders for body in holder.bodies for each in source.fields(body)
-        ]
-        found = [field for field in inner if field.name == "options"]
-        for option in [each for field in found for b in field.bodies for each in source.fields(b)]:
+        found = [field for field in self._inner(holders) if field.name == "options"]
+        for option in self._inner(found):
             if option.name not in SCHEDULING_OPTIONS:
+                position = self._source.position(option.start)
                 hint = close_names(option.name, SCHEDULING_OPTIONS)
-                self._report(source.position(option.start), f"unknown {option.name!r}; {hint}")
+                self._report(position, f"unknown {option.name!r}; {hint}")
                 continue
             for body in option.bodies:
                 self._parse(body, SCHEDULING_OPTIONS[option.name])
         return found
+
+    def _inner(self, fields: Sequence[Field]) -> list[Field]:
+        """Return the fields inside the messages of these fields."""
+        bodies = (body for field in fields for body in field.bodies)
+        return [inner for body in bodies for inner in self._source.fields(body)]
 
     def _parse(self, body: Body, described_by: type, left_out: Sequence[Field] = ()) -> Any:
         message = message_class(described_by)()

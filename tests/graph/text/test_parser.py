@@ -118,6 +118,11 @@ def test_queue_comment_that_ovms_refuses(value: str) -> None:
         ('node { calculator: "X" options: { [X]: {} } }', "it must hold [package.Type.ext]"),
         ('node { calculator: "X" options: 3 }', "1:24: options is no message"),
         (
+            "input_stream_handler { options { "
+            "[mediapipe.SyncSetInputStreamHandlerOptions.ext] { sync_sets {} } } }",
+            "1:85: unknown field 'sync_sets'; did you mean 'sync_set'?",
+        ),
+        (
             "executor { options { [mediapipe.No.ext] {} } }",
             "1:22: unknown '[mediapipe.No.ext]'; possible: '[medi",
         ),
