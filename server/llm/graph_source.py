@@ -8,6 +8,7 @@ from typing import Any
 
 from server.errors import ModelLoadError
 from server.graph import Graph, GraphConfig, load_graph_config
+from server.models.bundled import find_bundled_model
 from server.models.config import DEFAULT_GRAPH_NAME
 from server.models.default_graph import llm_graph
 from server.models.model_folder import LLM_FILES, find_folder_problem
@@ -32,8 +33,13 @@ async def load_graph(path: Path, options: Mapping[str, Any]) -> Graph:
 
 
 def find_graph(path: Path, options: Mapping[str, Any]) -> tuple[GraphConfig, Path]:
-    """The graph of a model folder with the options set, and the folder that its paths start at."""
+    """The graph of a model folder with the options set, and the folder that its paths start at.
+
+    The name of a bundled model stands for its folder.
+    """
     values = {name: _option_value(name, value) for name, value in options.items()}
+    if not path.exists():
+        path = find_bundled_model(str(path)) or path
     graph_path = path if path.is_file() else path / DEFAULT_GRAPH_NAME
     if graph_path.is_file():
         return replace(load_graph_config(graph_path), options=values), graph_path.parent

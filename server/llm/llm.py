@@ -30,10 +30,10 @@ __all__ = ["LLM"]
 class LLM:
     """A loaded model. Use it from any thread; `with LLM(...) as llm` or `close` frees the model.
 
-    `model_path` is the folder that export_model wrote. Its graph.pbtxt is used; a folder that has
-    none, but has a model, is served by tokenizer, LLM executor and detokenizer. `options` replace
-    what the graph says: every option of its nodes can be given, for example `cache_size=4` or
-    `max_num_seqs=16`; `plugin_config` may be a mapping.
+    `model_path` is the folder that export_model wrote, or "tiny_chat", the model that comes with
+    the package. Its graph.pbtxt is used; a folder that has none gets the default graph. `options`
+    replace what the graph says: every option of its nodes can be given, for example `cache_size=4`
+    or `max_num_seqs=16`; `plugin_config` may be a mapping.
 
     Raises ModelLoadError, or the GraphError or ConfigError that tells what is wrong.
     """

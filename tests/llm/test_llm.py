@@ -24,6 +24,7 @@ from server.errors import (
     ModelNotReadyError,
 )
 from server.llm.graph_source import find_graph
+from server.models.bundled import find_bundled_model
 from server.models.default_graph import llm_graph
 
 GREEDY = SamplingParams(temperature=0, max_tokens=16)
@@ -42,6 +43,14 @@ def ask(question: str) -> list[dict[str, str]]:
 
 def texts(outputs: list[RequestOutput]) -> list[str]:
     return [output.text for output in outputs]
+
+
+def test_the_bundled_model_is_found_by_its_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _, folder = find_graph(Path("tiny_chat"), {})
+    assert folder == find_bundled_model("tiny_chat")
 
 
 def test_a_conversation_is_answered(llm: LLM) -> None:
