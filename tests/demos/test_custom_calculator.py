@@ -131,6 +131,11 @@ def test_its_family_of_models_is_known(site: Path) -> None:
     known, misspelt = run_python(site, "-c", code).splitlines()
     assert known == "[]"
     assert "did you mean 'starling'?" in misspelt
+    export = ["-m", "export_models.export_model", "text_generation", "--help"]
+    assert run_python(site, *export).count("starling") == 2
+    assert "starling\n    Tool and reasoning parser" in run_python(
+        site, "-m", "server", "--list_calculators"
+    )
 
 
 def test_its_types_are_checked_against_those_of_the_server() -> None:
