@@ -91,12 +91,16 @@ def test_a_hugging_face_model_is_checked_not_exported(hf_model: Path) -> None:
         (["m", "--model_path=x"], "MODEL (m) cannot be used together with --model_path"),
         (["m", "--source_model=x"], "MODEL (m) cannot be used together with --source_model"),
         (["empty"], "empty: there is no model in it"),
+        (["m.gguf"], "m.gguf: is a file; MODEL is the folder of a model, or a config.json"),
+        (["x" * 5000], "File name too long"),
+        (["~nobody-of-this-name/m"], "home directory"),
     ],
 )
 def test_what_is_no_model(
     flags: list[str], problem: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "empty").mkdir()
+    (tmp_path / "m.gguf").touch()
     assert problem in problem_of(capsys, *flags)
 
 

@@ -14,7 +14,8 @@ from server.cli.chat.client import ChatClient
 from server.cli.chat.conversation import Conversation
 from server.cli.chat.own_server import own_server
 from server.cli.http_arguments import read_key
-from server.errors import ChatError, ServingError, did_you_mean
+from server.cli.named_model import to_path
+from server.errors import ChatError, ConfigError, ServingError, did_you_mean
 from server.models.bundled import find_bundled_model
 from server.terminal.flag_parser import FlagParser, HelpFlag, pick
 
@@ -85,8 +86,9 @@ def run_chat(argv: Sequence[str]) -> int:
     parser = make_parser()
     namespace, leftovers = parser.parse_known_args(argv)
     folder, arguments = _split_model(parser, pick(ChatArguments, namespace), leftovers)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _leave)
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), _leave)
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         with _server_url(folder, arguments) as url:
@@ -111,7 +113,10 @@ def _split_model(
         return None, arguments
     name, *rest = leftovers
     parser.refuse_unknown(rest)
-    folder = Path(name).expanduser()
+    try:
+        folder = to_path(name)
+    except ConfigError as error:
+        parser.error(str(error))
     flag = "--url" if folder.is_dir() else "--model"
     if (arguments.url if folder.is_dir() else arguments.model) is not None:
         parser.error(f"MODEL ({name}) and {flag} cannot be used together")

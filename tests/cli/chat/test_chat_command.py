@@ -110,6 +110,7 @@ def test_what_goes_wrong(flags: list[str], problem: str, url: str, key: Path) ->
     ("flags", "problem"),
     [
         (["--modle", "x"], "unknown flag --modle; did you mean '--model'?"),
+        (["x" * 5000], "File name too long"),
         (["a", "b"], "unexpected argument 'b'"),
         (["a", "--model", "b"], "MODEL (a) and --model cannot be used together"),
         ([".", "--url", "b"], "MODEL (.) and --url cannot be used together"),
