@@ -108,12 +108,12 @@ def test_a_preempted_prompt_keeps_its_log_probabilities(
     parts = second.prompt_logprobs
     assert parts is not None
     assert 0 < parts.num_done < 299
-    victim = engine._choices._choices[second.request_id][0]
+    other, victim = engine._requests.sequences
     engine.scheduler._preempt(victim, engine.scheduler.schedule())
     num_done = parts.num_done
     outputs += engine.step()
     assert parts.num_done >= num_done
-    check_blocks(engine.kv, [engine._choices._choices[first.request_id][0], victim])
+    check_blocks(engine.kv, [other, victim])
     outputs += run_to_end(engine)
     check(gathered_of(outputs, second), prompts[23], log_softmax[23])
     check(gathered_of(outputs, first), prompts[10], log_softmax[10])

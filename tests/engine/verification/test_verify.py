@@ -11,6 +11,7 @@ import pytest
 from openvino import opset13 as ops
 
 from server.engine.model import model_loader
+from server.engine.model.attention import PLAIN_ATTENTION, AttentionForm
 from server.engine.verification.paged import MODES
 from server.engine.verification.record import RECORD_FILE, read_record, write_record
 from server.engine.verification.verify import choose_lengths, verify
@@ -40,10 +41,11 @@ def test_a_good_model_passes_in_every_mode(model_f32: Path) -> None:
 def test_a_window_that_is_wrong_is_found_where_it_begins(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def cut_attention(model: ov.Model, config: object) -> None:
+    def cut_attention(model: ov.Model, config: object) -> AttentionForm:
         for node in model.get_ordered_ops():
             if node.get_type_name() == "PagedAttentionExtension":
                 node.input(10).replace_source_output(ops.constant(np.int32(32)).output(0))
+        return PLAIN_ATTENTION
 
     monkeypatch.setattr(model_loader, "complete_attention", cut_attention)
     found = verify(folder, lambda _: None)
