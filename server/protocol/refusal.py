@@ -1,11 +1,28 @@
-"""The error for a request value that cannot be used."""
+"""Refuses request values that cannot be used."""
 
 import re
-from typing import NoReturn
+from collections.abc import Mapping
+from typing import NoReturn, TypeVar
 
 from server.errors import InvalidRequestError, describe_value
 
-__all__ = ["refuse_value"]
+__all__ = ["expect", "refuse_value"]
+
+T = TypeVar("T")
+
+KINDS: Mapping[type, str] = {
+    bool: "true or false",
+    dict: "an object",
+    list: "a list",
+    str: "a string",
+}
+
+
+def expect(kind: type[T], value: object, where: str, param: str | None = None) -> T:
+    """Return a value of this kind, one of KINDS. Raises InvalidRequestError for any other."""
+    if not isinstance(value, kind):
+        refuse_value(where, f"must be {KINDS[kind]}", value, param)
+    return value
 
 
 def refuse_value(where: str, expected: str, found: object, param: str | None = None) -> NoReturn:

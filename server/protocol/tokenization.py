@@ -10,7 +10,7 @@ from server.errors import InvalidRequestError
 from server.payloads import TextTokenizer
 from server.protocol.openai.field_schemas import ChatMessages, Tools
 from server.protocol.openai.messages import parse_messages, parse_tools
-from server.protocol.refusal import refuse_value
+from server.protocol.refusal import expect, refuse_value
 from server.protocol.token_rows import cut_tokens, pad_tokens
 from server.protocol.validation import FieldRules
 
@@ -232,8 +232,7 @@ def _parse_texts(text: object) -> list[str]:
         problem = f"text has {len(text)} texts; at most {MAX_TEXTS} are possible"
         raise InvalidRequestError(problem, "text")
     for i, item in enumerate(text):
-        if not isinstance(item, str):
-            refuse_value(f"text[{i}]", "must be a string", item)
+        expect(str, item, f"text[{i}]")
     return _check_size(text, "text")
 
 

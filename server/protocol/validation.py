@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from server.errors import InvalidRequestError, did_you_mean
-from server.protocol.refusal import refuse_value
+from server.protocol.refusal import expect, refuse_value
 
 __all__ = ["FieldRules", "validate_fields"]
 
@@ -60,7 +60,7 @@ class FieldRules:
             if value is None:  # null is "unset" in every field
                 continue
             if name in self._labels:
-                self._check_label(name, value)
+                expect(self._labels[name], value, name, name)
             elif name in self._neutral:
                 self._check_neutral(name, value)
             else:
@@ -80,11 +80,6 @@ class FieldRules:
     def names(self) -> set[str]:
         """Every field that has a rule."""
         return self._neutral.keys() | self._labels.keys()
-
-    def _check_label(self, name: str, value: object) -> None:
-        if not isinstance(value, self._labels[name]):
-            kind = "a string" if self._labels[name] is str else "an object"
-            refuse_value(name, f"must be {kind}", value, name)
 
     def _check_neutral(self, name: str, value: object) -> None:
         possible = self._neutral[name]

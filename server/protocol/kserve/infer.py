@@ -14,7 +14,7 @@ from server.errors import InvalidRequestError
 from server.payloads import InferRequest
 from server.protocol.json_body import parse_json_object
 from server.protocol.kserve.tensor_json import data_of_values
-from server.protocol.refusal import refuse_value
+from server.protocol.refusal import expect
 from server.protocol.validation import FieldRules, validate_fields
 from server.tensors import ITEM_SIZES, MAX_RANK, Tensor
 
@@ -97,9 +97,6 @@ def parse_infer(body: bytes, header_length: str | None, *, in_thread: bool = Fal
     rest.check_empty()
     parameters = dict(fields.parameters)
     is_binary_default = parameters.pop("binary_data_output", False)
-    if not isinstance(is_binary_default, bool):
-        where = "parameters.binary_data_output"
-        refuse_value(where, "must be true or false", is_binary_default)
     return InferCall(
         InferRequest(tuple(inputs), _output_names(fields), parameters),
         fields.id,
@@ -108,7 +105,7 @@ def parse_infer(body: bytes, header_length: str | None, *, in_thread: bool = Fal
             for output in fields.outputs
             if output.parameters.binary_data is not None
         },
-        is_binary_default,
+        expect(bool, is_binary_default, "parameters.binary_data_output"),
     )
 
 
@@ -159,10 +156,9 @@ def _tensor(fields: InputFields, rest: _BinaryData, where: str) -> Tensor:
     data: bytes | memoryview
     if fields.data is None:
         data = _binary_data(fields, rest, where)
-    elif isinstance(fields.data, list):
-        data = data_of_values(fields.datatype, fields.shape, fields.data, f"{where}.data")
     else:
-        refuse_value(f"{where}.data", "must be a list", fields.data)
+        values = expect(list, fields.data, f"{where}.data")
+        data = data_of_values(fields.datatype, fields.shape, values, f"{where}.data")
     try:
         return Tensor(fields.name, fields.datatype, tuple(fields.shape), data)
     except ValueError as error:

@@ -21,7 +21,7 @@ from server.protocol.openai.generation_fields import (
     ranged,
 )
 from server.protocol.openai.logprobs import describe_prompt_logprobs, finite_logprob
-from server.protocol.refusal import refuse_value
+from server.protocol.refusal import expect, refuse_value
 from server.protocol.validation import FieldRules, validate_fields
 
 __all__ = ["CompletionFields", "parse_completion"]
@@ -131,8 +131,7 @@ def _parse_prompts(prompt: object) -> list[ParsedPrompt]:
 
 
 def _text(prompt: object, where: str) -> str:
-    if not isinstance(prompt, str):
-        refuse_value(where, "must be a string", prompt)
+    prompt = expect(str, prompt, where)
     if not prompt:
         raise InvalidRequestError(f"{where} is empty", "prompt")
     return prompt

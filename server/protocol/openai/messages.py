@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from server.errors import InvalidRequestError
-from server.protocol.refusal import refuse_value
+from server.protocol.refusal import expect, refuse_value
 
 __all__ = ["parse_messages", "parse_tools"]
 
@@ -17,10 +17,8 @@ def parse_messages(messages: Sequence[object]) -> tuple[Mapping[str, Any], ...]:
 
 
 def _parse_message(message: object, where: str) -> Mapping[str, Any]:
-    if not isinstance(message, dict):
-        refuse_value(where, "must be an object", message)
-    if not isinstance(message.get("role"), str):
-        refuse_value(f"{where}.role", "must be a string", message.get("role"))
+    message = expect(dict, message, where)
+    expect(str, message.get("role"), f"{where}.role")
     # Client libraries send unset members as null.
     parsed = {name: value for name, value in message.items() if value is not None}
     parsed["content"] = _parse_content(message.get("content"), f"{where}.content")
@@ -40,31 +38,22 @@ def _parse_content(content: object, where: str) -> str:
 
 
 def _parse_part(part: object, where: str) -> str:
-    if not isinstance(part, dict):
-        refuse_value(where, "must be an object", part)
+    part = expect(dict, part, where)
     kind = part.get("type")
     if kind != "text":
         refuse_value(f"{where}.type", "must be 'text', the only kind that is supported", kind)
-    text = part.get("text")
-    if not isinstance(text, str):
-        refuse_value(f"{where}.text", "must be a string", text)
-    return text
+    return expect(str, part.get("text"), f"{where}.text")
 
 
 def _parse_tool_calls(tool_calls: object, where: str) -> list[Mapping[str, Any]]:
-    if not isinstance(tool_calls, list):
-        refuse_value(where, "must be a list", tool_calls)
+    tool_calls = expect(list, tool_calls, where)
     return [_parse_tool_call(call, f"{where}[{i}]") for i, call in enumerate(tool_calls)]
 
 
 def _parse_tool_call(call: object, where: str) -> Mapping[str, Any]:
-    if not isinstance(call, dict):
-        refuse_value(where, "must be an object", call)
-    function = call.get("function")
-    if not isinstance(function, dict):
-        refuse_value(f"{where}.function", "must be an object", function)
-    if not isinstance(function.get("name"), str):
-        refuse_value(f"{where}.function.name", "must be a string", function.get("name"))
+    call = expect(dict, call, where)
+    function = expect(dict, call.get("function"), f"{where}.function")
+    expect(str, function.get("name"), f"{where}.function.name")
     arguments = function.get("arguments")
     if arguments is None:
         arguments = "{}"
@@ -79,15 +68,12 @@ def parse_tools(tools: Sequence[object]) -> tuple[Mapping[str, Any], ...]:
 
 
 def _parse_tool(tool: object, where: str) -> Mapping[str, Any]:
-    if not isinstance(tool, dict):
-        refuse_value(where, "must be an object", tool)
+    tool = expect(dict, tool, where)
     if tool.get("type") != "function":
         refuse_value(f"{where}.type", "must be 'function'", tool.get("type"))
     if "function" not in tool and "name" in tool:
         tool = {"type": "function", "function": {k: v for k, v in tool.items() if k != "type"}}
-    function = tool.get("function")
-    if not isinstance(function, dict):
-        refuse_value(f"{where}.function", "must be an object", function)
+    function = expect(dict, tool.get("function"), f"{where}.function")
     name = function.get("name")
     if not (isinstance(name, str) and name):
         refuse_value(f"{where}.function.name", "must be a string that is not empty", name)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from server.errors import InvalidRequestError, did_you_mean
-from server.protocol.refusal import refuse_value
+from server.protocol.refusal import expect, refuse_value
 
 __all__ = ["parse_response_format", "parse_text_format"]
 
@@ -45,8 +45,7 @@ def parse_text_format(text_format: object) -> Mapping[str, Any] | None:
 
 def _parse_kind(found: object, where: str) -> tuple[str, Mapping[str, Any]]:
     """The type, and the other members."""
-    if not isinstance(found, dict):
-        refuse_value(where, "must be an object", found, where)
+    found = expect(dict, found, where, where)
     kind = found.get("type")
     if kind not in KINDS:
         refuse_value(f"{where}.type", f"must be one of {', '.join(KINDS)}", kind, where)
@@ -54,18 +53,13 @@ def _parse_kind(found: object, where: str) -> tuple[str, Mapping[str, Any]]:
 
 
 def _parse_json_schema(json_schema: object, where: str, param: str) -> Mapping[str, Any]:
-    if not isinstance(json_schema, dict):
-        refuse_value(where, "must be an object", json_schema, param)
+    json_schema = expect(dict, json_schema, where, param)
     _check_members(json_schema, tuple(SCHEMA_MEMBERS), where, param)
     for name, kind in SCHEMA_MEMBERS.items():
         value = json_schema.get(name)
-        if value is not None and not isinstance(value, kind):
-            words = {dict: "an object", str: "a string", bool: "true or false"}
-            refuse_value(f"{where}.{name}", f"must be {words[kind]}", value, param)
-    schema: Mapping[str, Any] | None = json_schema.get("schema")
-    if schema is None:
-        refuse_value(f"{where}.schema", "must be an object", None, param)
-    return schema
+        if value is not None:
+            expect(kind, value, f"{where}.{name}", param)
+    return expect(dict, json_schema.get("schema"), f"{where}.schema", param)
 
 
 def _check_members(

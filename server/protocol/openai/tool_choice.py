@@ -5,7 +5,7 @@ from typing import Any, TypedDict
 
 from server.errors import InvalidRequestError, did_you_mean
 from server.protocol.openai.messages import parse_tools
-from server.protocol.refusal import refuse_value
+from server.protocol.refusal import expect, refuse_value
 
 __all__ = ["ToolFields", "parse_tool_fields"]
 
@@ -48,12 +48,8 @@ def _parse_name(tool_choice: Mapping[str, Any]) -> str:
         refuse_value(f"{FIELD}.type", "must be 'function'", tool_choice.get("type"))
     function = tool_choice if "name" in tool_choice else tool_choice.get("function")
     where = FIELD if function is tool_choice else f"{FIELD}.function"
-    if not isinstance(function, dict):
-        refuse_value(where, "must be an object", function)
-    name = function.get("name")
-    if not isinstance(name, str):
-        refuse_value(f"{where}.name", "must be a string", name)
-    return name
+    function = expect(dict, function, where)
+    return expect(str, function.get("name"), f"{where}.name")
 
 
 def _find_tool(tools: tuple[Mapping[str, Any], ...], name: str) -> Mapping[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from server.errors import InvalidRequestError, did_you_mean
-from server.protocol.refusal import refuse_value
+from server.protocol.refusal import expect, refuse_value
 
 __all__ = ["parse_input"]
 
@@ -51,11 +51,8 @@ class _Conversation:
 
     def add(self, item: object, where: str) -> None:
         """Add an item of the input."""
-        if not isinstance(item, dict):
-            refuse_value(where, "must be an object", item)
-        kind = item.get("type", "message")
-        if not isinstance(kind, str):
-            refuse_value(f"{where}.type", "must be a string", kind)
+        item = expect(dict, item, where)
+        kind = expect(str, item.get("type", "message"), f"{where}.type")
         add = self._kinds.get(kind)
         if add is None:
             hint = did_you_mean(kind, self._kinds) or f"; possible: {', '.join(self._kinds)}"
@@ -129,8 +126,7 @@ def _parse_content(content: object, where: str) -> str:
 
 
 def _parse_part(part: object, where: str) -> str:
-    if not isinstance(part, dict):
-        refuse_value(where, "must be an object", part)
+    part = expect(dict, part, where)
     kind = part.get("type")
     if not isinstance(kind, str) or kind not in TEXT_PARTS:
         refuse_value(f"{where}.type", "must be 'input_text' or 'output_text'", kind)
@@ -142,14 +138,10 @@ def _reasoning_texts(parts: object, where: str) -> list[str]:
         refuse_value(where, "must be a list of parts", parts)
     texts = []
     for i, part in enumerate(parts):
-        if not isinstance(part, dict):
-            refuse_value(f"{where}[{i}]", "must be an object", part)
-        texts.append(_text(part, "text", f"{where}[{i}]"))
+        place = f"{where}[{i}]"
+        texts.append(_text(expect(dict, part, place), "text", place))
     return texts
 
 
 def _text(item: Item, name: str, where: str) -> str:
-    value = item.get(name)
-    if not isinstance(value, str):
-        refuse_value(f"{where}.{name}", "must be a string", value)
-    return value
+    return expect(str, item.get(name), f"{where}.{name}")
