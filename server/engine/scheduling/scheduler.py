@@ -73,7 +73,6 @@ class Scheduler:
     def add(self, sequence: Sequence) -> None:
         """Queue a sequence without blocks."""
         self._admission.add(sequence)
-        self._check_next_step()
 
     def add_fork(self, parent: Sequence, child: Sequence) -> None:
         """Run `child`, a further choice of the parent's request, from where the parent is."""
@@ -91,7 +90,6 @@ class Scheduler:
             self._kv.keep_tail(sequence)
         elif sequence.status is SequenceStatus.WAITING:
             self._admission.remove(sequence)
-            self._check_next_step()
         self._kv.free(sequence)
         sequence.status = SequenceStatus.FINISHED
 
@@ -109,7 +107,10 @@ class Scheduler:
 
     def schedule(self) -> ScheduledStep:
         """The next step; empty only if there is no work."""
-        step, self._next_step = self._next_step or self._compose(), None
+        step, self._next_step = self._next_step, None
+        # What waits may have changed since `look_ahead`.
+        if step is None or not self._admission.is_blocked(len(self._running)):
+            step = self._compose()
         step.copies = self._kv.take_pending_copies()
         return step
 
@@ -132,11 +133,6 @@ class Scheduler:
             self._kv.allocate(sequence, 1)
         self._next_step = ScheduledStep(step.sequences, [1] * num_decoding)
         return self._next_step
-
-    def _check_next_step(self) -> None:
-        """Give up the prepared step if what waits now could start in it."""
-        if self._next_step is not None and not self._admission.is_blocked(len(self._running)):
-            self._next_step = None
 
     def _compose(self) -> ScheduledStep:
         step = ScheduledStep()
