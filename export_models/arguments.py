@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from export_models.quantization.weight_formats import WEIGHT_FORMATS
-from server.terminal.export_help import EXPORT_HELP
+from server.terminal.export_help import EXPORT_HELP, NO_VERIFY_HELP
 from server.terminal.flag_parser import FlagParser, HelpFlag, pick
 from server.terminal.flag_values import device
 
@@ -57,6 +57,7 @@ class CommonOptions:
     config_file_path: Path
     no_config_file: bool
     overwrite_models: bool
+    no_verify: bool
     target_device: str
     ov_cache_dir: str | None
     extra_quantization_params: tuple[str, ...]
@@ -107,6 +108,11 @@ def _add_places(parser: FlagParser) -> None:
         action="store_true",
         help="Convert again even if the model exists. The old one stays until the new one is "
         "complete.",
+    )
+    add(
+        "--no_verify",
+        action="store_true",
+        help=NO_VERIFY_HELP,
     )
     add("--verbose", action="store_true", help="Show what the converter prints.")
     add("-h", "--help", action=HelpFlag, help="Show this help.")

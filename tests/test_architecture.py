@@ -174,6 +174,7 @@ FILE_LAYERS: dict[str, set[str]] = {
     "export_models.text_generation": EXPORT,
     "export_models.tool": EXPORT,
     "export_models.tunings": EXPORT,
+    "export_models.verification": EXPORT,
 }
 
 # Heavy libraries, and the only places that may import them.

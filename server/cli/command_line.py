@@ -49,6 +49,7 @@ BASICS = (
 )
 MODES = (
     "check",
+    "verify",
     "list_calculators",
     "list_models",
     "add_to_config",
@@ -144,6 +145,8 @@ def _find_problem(line: CommandLine) -> str | None:
         return problem
     if mode == "list_models":
         return None if models.repository else "--list_models needs --model_repository_path"
+    if mode == "verify" and models.model_name is None:
+        return "--verify needs MODEL, for example: server --verify models/m"
     if mode in ("add_to_config", "remove_from_config"):
         return _find_editing_problem(models, mode)
     return None if mode == "configure" else models.find_problem()
@@ -177,6 +180,12 @@ def _add_modes(add: AddFlag) -> None:
         "--check",
         action="store_true",
         help="Check the configuration, every graph and every model folder. Nothing is loaded.",
+    )
+    add(
+        "--verify",
+        action="store_true",
+        help="Compare the model in MODEL, a folder, with its form before PagedAttention, token by "
+        "token. The result is kept beside the model and shown in /v1/config.",
     )
     add("--pull", action=Switch, help="Export --source_model, or MODEL. It is not served.")
     add(

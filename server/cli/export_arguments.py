@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from server.cli.model_arguments import ModelArguments
-from server.terminal.export_help import EXPORT_HELP
+from server.terminal.export_help import EXPORT_HELP, NO_VERIFY_HELP
 from server.terminal.flag_parser import AddFlag, Switch
 
 __all__ = ["TASK", "ExportArguments", "add_export_flags"]
@@ -24,6 +24,7 @@ class ExportArguments:
 
     exporter_flags: tuple[str, ...]
     overwrite_models: bool
+    no_verify: bool
     dynamic_split_fuse: bool
 
     def command(self, models: ModelArguments) -> Sequence[str]:
@@ -35,7 +36,7 @@ class ExportArguments:
     def graph_command(self, models: ModelArguments) -> Sequence[str]:
         """The same to write graph.pbtxt into a folder that holds a model."""
         path = models.served_path
-        return self._command(models, str(path), path.name, path.parent)
+        return [*self._command(models, str(path), path.name, path.parent), "--no_verify"]
 
     def find_problem(self, models: ModelArguments, mode: str | None) -> str | None:
         """Why these flags cannot be used for those models."""
@@ -67,6 +68,8 @@ class ExportArguments:
             flags.append(f"--target_device={models.target_device}")
         if self.overwrite_models:
             flags.append("--overwrite_models")
+        if self.no_verify:
+            flags.append("--no_verify")
         if not self.dynamic_split_fuse:
             flags.append("--disable_dynamic_split_fuse")
         return flags
@@ -84,6 +87,7 @@ def add_export_flags(add: AddFlag) -> None:
         metavar="BOOL",
         help="Split prompts into chunks and mix them with decoding (default: true).",
     )
+    add("--no_verify", action=Switch, help=NO_VERIFY_HELP)
     add(
         "--overwrite_models",
         action=Switch,

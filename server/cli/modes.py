@@ -6,7 +6,7 @@ from server.cli.chat.chat_command import make_parser as make_chat_parser
 from server.cli.check import check_models
 from server.cli.command_line import CommandLine, make_parser
 from server.cli.export_arguments import TASK
-from server.cli.exporter import run_exporter
+from server.cli.exporter import run_exporter, run_verification
 from server.cli.model_arguments import CONFIG_NAME, ModelArguments
 from server.errors import ConfigError
 from server.graph import list_calculators, list_plugins
@@ -41,6 +41,8 @@ def run_mode(line: CommandLine) -> int | None:
             run_exporter(TASK, line.export.graph_command(models))
         case "check":
             return check_models(models.load_config())
+        case "verify":
+            return run_verification(models.served_path)
         case mode:
             if models.source_model is not None:
                 run_exporter(TASK, line.export.command(models))

@@ -14,6 +14,7 @@ from server.engine.model.model_info import read_model_info
 from server.engine.model.model_loader import LoadedModel
 from server.engine.model.model_runner import ModelRunner
 from server.engine.model.tuning.tuned_model import TunedModel
+from server.engine.model.verification_record import describe_verification
 from server.engine.model.warm_up import warm_up
 from server.engine.requests.limits import RequestLimits
 from server.engine.requests.outputs import SequenceOutput
@@ -54,6 +55,7 @@ class LLMEngine:
         self._arrivals = count()
         self._requests = RequestTracker(self.stats)
         self._failures_in_a_row = 0
+        self._verification = describe_verification(config.models_path)
         self._model = TunedModel(config, self.info.max_model_len)
         config.report_progress("compiling the model", 0.5)
         model = self._model.load()
@@ -98,7 +100,7 @@ class LLMEngine:
             model.weights_lease.forget_pages()
         model.device.after_warm_up()
         self._model.keep_tuning()
-        self.status = self._model.describe(model)
+        self.status = {**self._model.describe(model), "verified": self._verification}
         config.report_progress("loaded", 1.0)
         report_load(config.models_path, model, self.status, self.num_blocks)
 

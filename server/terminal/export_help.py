@@ -1,6 +1,8 @@
 """The flags that `server` and `export_model` have in common, with their help."""
 
-__all__ = ["EXPORT_HELP"]
+__all__ = ["EXPORT_HELP", "NO_VERIFY_HELP"]
+
+NO_VERIFY_HELP = "Do not compare the exported model with its form before PagedAttention."
 
 EXPORT_HELP = {
     "--weight-format": "How weights are stored: fp32, fp16, int8 or int4 (default: int8). int8 is "

@@ -36,6 +36,7 @@ class Observation:
 
     mode: str
     tokens: Ints
+    num_prompt_tokens: int
     begin: int
     logprobs: tuple[TokenIdLogprobs, ...]
 
@@ -100,5 +101,6 @@ def _observation(
     gathered = request.prompt_logprobs
     prompt = () if gathered is None else gathered.as_tuple()
     tokens = np.array([*request.prompt_token_ids, *(entry.token_id for entry in generated)])
-    begin = 1 if prompt else len(request.prompt_token_ids)
-    return Observation(mode, tokens, begin, (*prompt, *generated))
+    num_prompt_tokens = len(request.prompt_token_ids)
+    begin = 1 if prompt else num_prompt_tokens
+    return Observation(mode, tokens, num_prompt_tokens, begin, (*prompt, *generated))

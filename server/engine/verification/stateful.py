@@ -46,6 +46,15 @@ class Prediction:
             self.margins[begin:],
         )
 
+    def followed_by(self, other: "Prediction") -> "Prediction":
+        """This one, then the other."""
+        return Prediction(
+            np.concatenate([self.logprobs, other.logprobs]),
+            np.concatenate([self.best_ids, other.best_ids]),
+            np.concatenate([self.best_logprobs, other.best_logprobs]),
+            np.concatenate([self.margins, other.margins]),
+        )
+
 
 class StatefulModel:
     """A model that reads a text in one piece. A context manager: leaving it frees the model."""

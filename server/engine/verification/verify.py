@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from server.engine.model.model_info import read_config, read_model_info
+from server.engine.model.model_info import longrope_switch, read_config, read_model_info
 from server.engine.model.model_loader import check_files
 from server.engine.verification.paged import MODES, NUM_GENERATED, Observation, observe
 from server.engine.verification.stateful import EXACT, Prediction, StatefulModel
@@ -110,7 +110,7 @@ def verify(models_path: Path, report: Report) -> Verification:
     served = list(observe(models_path, prompts, next(iter(MODES)), {}))
     report("the model as it was exported")
     with StatefulModel(models_path) as model:
-        expected = _Expected(model)
+        expected = _Expected(model, _longrope_switch(models_path))
         tolerance = _tolerance(models_path)
         compared = [(o, *_difference(o, expected(o), tolerance)) for o in observations]
         served_difference = np.mean([_distances(o, expected(o)).mean() for o in served])
@@ -184,18 +184,34 @@ def _tolerance(models_path: Path) -> float:
     return 0.5 if config.get("model_type") == "falcon" and config.get("alibi") else TOLERANCE
 
 
+def _longrope_switch(models_path: Path) -> int | None:
+    config = read_config(models_path / "config.json")
+    nested = config.get("text_config")
+    return longrope_switch(nested if isinstance(nested, dict) else config)
+
+
 class _Expected:
     """The stateful model's predictions; each text is read once."""
 
-    def __init__(self, model: StatefulModel) -> None:
+    def __init__(self, model: StatefulModel, long_after: int | None) -> None:
         self._model = model
+        self._long_after = long_after
         self._known: dict[bytes, Prediction] = {}
 
     def __call__(self, observation: Observation) -> Prediction:
-        key = observation.tokens.tobytes()
+        """What is expected of the tokens from `begin` on."""
+        tokens, switch = observation.tokens, self._long_after
+        expected = self._predict(tokens)
+        # A text of `switch` tokens still had the short rope factors when it was continued.
+        if switch is not None and observation.num_prompt_tokens <= switch < len(tokens) - 1:
+            expected = self._predict(tokens[: switch + 1]).followed_by(expected.after(switch))
+        return expected.after(observation.begin - 1)
+
+    def _predict(self, tokens: Ints) -> Prediction:
+        key = tokens.tobytes()
         if key not in self._known:
-            self._known[key] = self._model.predict(observation.tokens)
-        return self._known[key].after(observation.begin - 1)
+            self._known[key] = self._model.predict(tokens)
+        return self._known[key]
 
 
 def _distances(observation: Observation, expected: Prediction) -> Doubles:

@@ -10,10 +10,12 @@ import openvino as ov
 import pytest
 from openvino import opset13 as ops
 
+from server.engine.config import EngineConfig
+from server.engine.engine import LLMEngine
 from server.engine.model import model_loader
 from server.engine.model.attention import PLAIN_ATTENTION, AttentionForm
+from server.engine.model.verification_record import RECORD_FILE, read_record, write_record
 from server.engine.verification.paged import MODES
-from server.engine.verification.record import RECORD_FILE, read_record, write_record
 from server.engine.verification.verify import choose_lengths, verify
 from server.errors import ModelLoadError
 
@@ -83,13 +85,32 @@ def test_a_model_without_a_vocabulary_size(folder: Path) -> None:
 
 def test_a_record_is_of_one_model(folder: Path) -> None:
     assert read_record(folder) is None
-    write_record(folder, {"passed": True}, "1.0")
+    write_record(folder, {"passed": True, "differences": []}, "1.0")
     record = read_record(folder)
     assert record is not None
     assert (record["passed"], record["server"]) == (True, "1.0")
     with (folder / "openvino_model.bin").open("ab") as weights:
         weights.write(b"\0")
     assert read_record(folder) is None
+
+
+def test_a_model_that_has_not_passed_is_not_loaded(folder: Path) -> None:
+    write_record(folder, {"passed": False, "differences": ["alone: from token 3 on"]}, "1.0")
+    with pytest.raises(ModelLoadError, match="its answers are wrong: alone: from token 3 on; "):
+        LLMEngine(EngineConfig(folder, num_kv_blocks=10))
+
+
+def test_the_status_says_whether_a_model_was_verified(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = LLMEngine(EngineConfig(folder, num_kv_blocks=10))
+    engine.close()
+    assert engine.status["verified"] is None
+    assert f"`server --verify {folder}`" in caplog.text
+    write_record(folder, {"passed": True, "differences": [], "longest": 316}, "1.0")
+    engine = LLMEngine(EngineConfig(folder, num_kv_blocks=10))
+    engine.close()
+    assert engine.status["verified"]["longest"] == 316
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"model": 1}', "\0", "[" * 100_000])

@@ -2,14 +2,18 @@
 
 import hashlib
 import json
+import logging
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import openvino as ov
 
+from server.errors import ModelLoadError
 from server.host.atomic_files import write_atomically
 from server.host.model_files import MODEL_FILE
+
+logger = logging.getLogger(__name__)
 
 RECORD_FILE = ".verified.json"
 """The leading dot keeps watchers from taking it for a changed part of the model."""
@@ -32,9 +36,40 @@ def read_record(models_path: Path) -> dict[str, Any] | None:
     try:
         record = json.loads((models_path / RECORD_FILE).read_text(encoding="utf-8"))
         is_current = record["model"] == _fingerprint(models_path)
-        return record if is_current and isinstance(record["passed"], bool) else None
+        is_complete = isinstance(record["passed"], bool) and all(
+            isinstance(difference, str) for difference in record["differences"]
+        )
+        return record if is_current and is_complete else None
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
+
+
+def forget_record(models_path: Path) -> None:
+    """Let the model be loaded whatever was found of it before. Raises OSError."""
+    (models_path / RECORD_FILE).unlink(missing_ok=True)
+
+
+def describe_verification(models_path: Path) -> dict[str, Any] | None:
+    """What operators want to know of the record; None for a model that was not verified.
+
+    Raises ModelLoadError for a model that has not passed.
+    """
+    record = read_record(models_path)
+    if record is None:
+        logger.warning(
+            "%s: was not verified; `server --verify %s` compares its answers with those of the "
+            "exported model",
+            models_path,
+            models_path,
+        )
+        return None
+    if not record["passed"]:
+        differences = "; ".join(record.get("differences") or ["no details are kept"])
+        raise ModelLoadError(
+            f"{models_path}: was verified on {record.get('time')}, and its answers are wrong: "
+            f"{differences}; `server --verify {models_path}` verifies it again"
+        )
+    return {key: record.get(key) for key in ("time", "longest", "max_difference", "notes")}
 
 
 def _fingerprint(models_path: Path) -> dict[str, Any]:
