@@ -72,7 +72,8 @@ def test_the_wheel_is_small_and_has_the_bundled_model(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     folder = bundle.PACKAGED.relative_to(ROOT).as_posix()
-    assert {f"{folder}/openvino_model.bin", f"{folder}/graph.pbtxt"} <= names
+    files = ("openvino_model.bin", "graph.pbtxt", ".verified.json")
+    assert {f"{folder}/{name}" for name in files} <= names
     assert "server/bundled_models/README.md" in names
 
 
