@@ -150,6 +150,15 @@ def test_the_fields_that_vllm_has_too_are_request_fields() -> None:
     assert {*code_words(same.replace("\n", " "))} <= {*fields}
 
 
+def test_the_figures_of_the_benchmarks_page_are_measured_ones() -> None:
+    results = (ROOT / "demos" / "benchmark" / "README.md").read_text(encoding="utf-8")
+    text = (DOCS / "benchmarks.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([^|]+) \| (\d\.\d+) \|$", text, re.MULTILINE)
+    assert len(rows) == 4
+    for other, multiple in rows:
+        assert re.search(rf"\| W1, {re.escape(other)}[^|]*\|.*\| {multiple} \(", results), other
+
+
 GROUND = {"host", "payloads", "sampling_params", "tensors", "errors", "version"}
 
 
