@@ -230,7 +230,7 @@ def test_a_target_latency_does_not_change_the_tokens(
 
 
 class SecondsPerToken(StepCosts):
-    """A second for each token, whatever is observed."""
+    """Predicts a second for each token, whatever was observed."""
 
     def __init__(self, padded: Callable[[int], int]) -> None:
         super().__init__(padded)

@@ -59,9 +59,9 @@ class SampledChoices:
         self._choices.clear()
 
     def compute_masks(self, sequences: Rows[Sequence]) -> None:
-        """Compute the masks of those that are complete after this step, before logits are there.
+        """Compute the masks of the sequences that get a token from this step; needs no logits.
 
-        An error ends only its own sequence, when the others move on.
+        An error is kept with its sequence and ends only that one, in `advance`.
         """
         for sequence in sequences:
             if sequence.constraint is None or sequence.num_uncomputed_tokens > 0:
@@ -98,7 +98,7 @@ class SampledChoices:
     def advance(
         self, sequences: Rows[Sequence], sampled: Rows[SampledToken], scheduler: Scheduler
     ) -> list[SequenceOutput]:
-        """Give each sequence of `fork` its token; what is complete ends."""
+        """Give each sequence of `fork` its token; complete ones end."""
         self._adopt_forks(sequences, scheduler)
         return [
             self._advance(sequence, token, scheduler)

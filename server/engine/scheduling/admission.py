@@ -15,8 +15,8 @@ from server.engine.stats import EngineStats
 class Admission:
     """Starts waiting sequences in their turn, where seats, blocks and the step have room.
 
-    The first one that has no room ends it for the step, so that nobody is overtaken for being
-    large. `running` is the scheduler's list, to which it adds what it starts.
+    The first one without room ends the admissions of a step, so that small requests do not overtake
+    a large one again and again. `running` is the scheduler's list; what starts is added to it.
     """
 
     def __init__(
@@ -69,12 +69,12 @@ class Admission:
     def close(self) -> None:
         """Start nothing more in this step.
 
-        What has just been preempted would be started again at once, to be preempted again.
+        A sequence that was just preempted would start again at once, and be preempted again.
         """
         self._is_open = False
 
     def begin(self, step: ScheduledStep) -> None:
-        """Count what the running sequences take, before anything is started in a step."""
+        """Count the seats and blocks of the running sequences, before anything starts in a step."""
         self._num_free_seats = self._count_free_seats()
         if not self._waiting or self._num_free_seats <= 0 or self._limits.is_full(step):
             self._is_open = False
@@ -93,9 +93,9 @@ class Admission:
         self._sharing.set_readers(self._running)
 
     def note_progress(self, sequence: Sequence) -> None:
-        """Count anew the blocks that a running prompt still needs.
+        """Update the number of blocks that a running prompt still needs.
 
-        Everything that runs needs at least one sooner or later; what decodes counts as one.
+        Every running sequence counts as at least one block, which it will need sooner or later.
         """
         if not self._is_open:
             return
@@ -113,9 +113,9 @@ class Admission:
             self._is_open = self._admit(waiter, step)
 
     def is_blocked(self, num_decoding: int, num_reserved: int = 0) -> bool:
-        """Whether nothing can start in a step where everything that runs decodes.
+        """Whether certainly nothing can start in a step in which all running sequences decode.
 
-        `num_reserved` blocks count as taken. False where that is not certain.
+        `num_reserved` free blocks count as taken.
         """
         is_full = self._split_fuse and num_decoding >= self._limits.max_num_batched_tokens
         num_free_seats = self._count_free_seats()
@@ -190,7 +190,7 @@ class Admission:
         self._waiting.start(sequence)
         self._sharing.forget(sequence)
         sequence.status = SequenceStatus.RUNNING
-        # What a preempted sequence finds again it had computed itself.
+        # A preempted sequence finds blocks that it has computed itself; they do not count.
         if not sequence.has_started:
             sequence.has_started = True
             sequence.request.num_cached_tokens = sequence.num_computed_tokens

@@ -14,8 +14,8 @@ NO_ARRIVAL = np.iinfo(np.int64).max
 class BypassCounts:
     """One counter for each request that has waiting sequences.
 
-    A start moves all of them on by one vector operation. The count goes back to its request when
-    nothing of it waits any more, and as soon as it is overdue.
+    A start increments them in one vector operation. The count is written to its request when none
+    of its sequences waits any more, and when it becomes overdue.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class BypassCounts:
         self._counts = np.empty(0, np.int64)
 
     def add(self, sequence: Sequence) -> None:
-        """Count for a sequence that waits."""
+        """Count starts for a sequence that waits."""
         slot = self._slots.get(sequence.request)
         if slot is None:
             if not self._empty:
@@ -37,7 +37,7 @@ class BypassCounts:
         self._sequences[slot].append(sequence)
 
     def remove(self, sequence: Sequence) -> None:
-        """Count no longer for a sequence."""
+        """Stop counting for a sequence."""
         slot = self._slots[sequence.request]
         self._sequences[slot].remove(sequence)
         if not self._sequences[slot]:

@@ -31,8 +31,8 @@ class AwaitedPrefix(NamedTuple):
 class PrefixSharing:
     """Which waiting sequences wait for a prefix, and for which.
 
-    They only wait for running sequences, which wait for nobody, so there is no deadlock. They do
-    not wait for one of a higher priority number, which may be read late.
+    They only wait for running sequences, which do not wait themselves: there is no deadlock. They
+    do not wait for a sequence of a higher priority number, which may be read late.
     """
 
     def __init__(self, block_size: int, enable_prefix_caching: bool) -> None:
@@ -114,7 +114,7 @@ class PrefixSharing:
         return num_tokens // self._block_size * self._block_size
 
     def _num_shared(self, sequence: Sequence, reader: Sequence) -> int:
-        """Common tokens in full blocks, some of which the reader has not computed; else 0."""
+        """Common tokens in full blocks; 0 if the reader has computed all of them."""
         if reader.request.priority > sequence.request.priority:
             return 0
         # At least one token stays to be computed, for its logits.

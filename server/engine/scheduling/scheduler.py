@@ -115,8 +115,7 @@ class Scheduler:
         return step
 
     def look_ahead(self, step: ScheduledStep) -> ScheduledStep | None:
-        """What `schedule` returns next if every sequence of this step gets one token; None if that
-        is not known.
+        """The step after this one, if every sequence gets a token and goes on; None if unknown.
 
         The tokens of `step` must count as computed already. A sequence that starts or ends until
         then makes the next step void; the blocks reserved for it stay with their sequences.
@@ -173,7 +172,7 @@ class Scheduler:
         self._continue(oldest, self._reserve.take(oldest, room), step)
 
     def _turn(self, reader: Sequence) -> Turn:
-        """The turn of a running prompt, or that of a prompt which waits for its prefix."""
+        """The turn of a running prompt: an earlier one if a short prompt waits for its prefix."""
         num_left = reader.num_uncomputed_tokens
         num_awaited = self._admission.num_awaited_tokens(reader)
         return turn_of(reader, num_left if num_awaited is None else min(num_left, num_awaited))
@@ -206,7 +205,7 @@ class Scheduler:
 
 
 def _goes_on(sequence: Sequence) -> bool:
-    """Whether a sequence decodes, and does so after its next token unless that ends it."""
+    """Whether a sequence decodes, and max_tokens allows another token after the next one."""
     is_decoding = sequence.num_uncomputed_tokens == 0 < sequence.num_generated_tokens
     has_room = sequence.num_generated_tokens + 1 < sequence.request.max_tokens
     return is_decoding and has_room and sequence.group is None

@@ -19,11 +19,11 @@ _by_turn = attrgetter("turn")
 
 @dataclass(eq=False, slots=True)
 class Waiter:
-    """A waiting sequence and what is known of it.
+    """A waiting sequence and what is known about it.
 
-    `next_key` is the first block that is not cached. `num_free_blocks` is how many free blocks it
-    would have taken when it last failed to start; cached blocks that nobody uses are free until
-    then. A waiter that is held back has no turn.
+    `next_key` is its first block that is not cached. `num_free_blocks` is how many free blocks it
+    needed when it last failed to start, among them cached blocks that no sequence uses. A waiter
+    that is held back has no place in the order.
     """
 
     sequence: Sequence
@@ -35,7 +35,7 @@ class Waiter:
 
 
 class WaitingQueue:
-    """Sequences without blocks, sorted by turn; no operation walks all of them.
+    """Sequences without blocks, sorted by turn; no operation visits them one by one.
 
     The cached prefix is looked up when a sequence comes. From then on the queue watches for the
     first block that is missing: only sequences whose block was registered are looked up again.
@@ -156,8 +156,8 @@ class WaitingQueue:
 def turn_of(sequence: Sequence, num_left: int) -> Turn:
     """The turn of a prompt that has `num_left` tokens to compute.
 
-    Overdue ones go first, then by priority; of these, answers that somebody is reading already,
-    then the shortest.
+    Overdue ones go first, then lower priorities. Within a priority, answers that have begun go
+    first, then the prompt with the fewest tokens left.
     """
     if is_overdue(sequence):
         return 0, sequence.arrival, sequence.index

@@ -1,4 +1,4 @@
-"""Beam search over a real model: transformers' answers, whatever happens in between."""
+"""Beam search with a real model gives the answers of transformers, also when preempted."""
 
 import math
 from collections.abc import Callable
