@@ -172,7 +172,7 @@ def test_hub_that_cannot_be_reached(run_export, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     result = run_export("--source_model", "OpenVINO/nothing")
     assert result.returncode == 1
-    assert "nothing of that name could be got from the Hugging Face Hub" in result.stderr
+    assert "the Hugging Face Hub has no such model or cannot be reached" in result.stderr
 
 
 @pytest.fixture
