@@ -53,7 +53,8 @@ def _affordable_blocks(
         return max(1, wanted // block_bytes)
     affordable = int(free * SHARE_OF_FREE_MEMORY) // block_bytes
     if affordable < 1:
-        raise ModelLoadError(f"{free} bytes of memory are free, too few for one KV block")
+        problem = f"{free} bytes of memory are free, too few for one KV block"
+        raise ModelLoadError(f"{problem}; free some memory, or serve a smaller model")
     if max_model_len is None:
         return affordable
     # All sequences at their longest can use no more.
