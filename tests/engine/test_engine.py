@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.cpu import needs_bf16
 from support.engine_helpers import check_blocks, generate, run_to_end, start, tokens_of
 from support.greedy_requests import SOME, MakeEngine, Prompts, params, some
 
@@ -169,7 +170,9 @@ def test_a_seed_survives_preemption(make_engine: MakeEngine, prompts: Prompts) -
     assert engine.stats.preemptions > 0
 
 
-@pytest.mark.parametrize(("precision", "hint"), [("u8", "f32"), ("bf16", "bf16")])
+@pytest.mark.parametrize(
+    ("precision", "hint"), [("u8", "f32"), pytest.param("bf16", "bf16", marks=needs_bf16)]
+)
 def test_smaller_kv_precisions_stay_close(
     make_engine: MakeEngine, prompts: Prompts, greedy: Prompts, precision: str, hint: str
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import openvino as ov
 import pytest
+from support.cpu import needs_bf16
 
 from server.engine.kv import kv_cache
 from server.engine.kv.kv_cache import (
@@ -68,13 +69,13 @@ class FakeCompiledModel:
     ("precision", "key", "value", "bits"),
     [
         ("f32", (HEADS, 32, SIZE), (HEADS, 32, SIZE), 32),
-        ("bf16", (HEADS, 32, SIZE), (HEADS, 32, SIZE), 16),
+        pytest.param("bf16", (HEADS, 32, SIZE), (HEADS, 32, SIZE), 16, marks=needs_bf16),
         ("u8", (HEADS, 40, SIZE), (HEADS, 32, SIZE + 8), 8),
         ("u4", (HEADS, 48, SIZE), (HEADS, 32, SIZE + 16), 4),
     ],
 )
 def test_cpu_layouts(model_f32: Path, precision: str, key: Shape, value: Shape, bits: int) -> None:
-    hint = "f32" if precision == "f32" else "bf16"
+    hint = "bf16" if precision == "bf16" else "f32"
     model = load_model(
         model_f32, "CPU", {"KV_CACHE_PRECISION": precision, "INFERENCE_PRECISION_HINT": hint}
     )

@@ -2,8 +2,11 @@ import numpy as np
 import openvino as ov
 import pytest
 from openvino import opset13 as ops
+from support.cpu import needs_vnni
 
 from server.engine.model.int8_head import quantize_rows
+
+pytestmark = needs_vnni
 
 HIDDEN, VOCAB = 64, 128
 RNG = np.random.default_rng(0)
