@@ -30,6 +30,6 @@ EXPORT_HELP = {
     "--reasoning_parser": "Format of the model's reasoning (default: detected from the chat "
     "template).",
     "--enable_tool_guided_generation": "Make tool calls follow the schemas of the tools' "
-    "parameters, by constrained decoding.",
-    "--max_prompt_len": "Longest prompt, for NPU only, which is not supported yet.",
+    "parameters, by constrained decoding: true or false (default: false).",
+    "--max_prompt_len": "Longest prompt, for NPU only. NPU is not supported yet.",
 }

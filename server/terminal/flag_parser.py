@@ -1,6 +1,7 @@
 """A parser of command lines: flags in either spelling, help in parts."""
 
 import argparse
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
@@ -119,7 +120,8 @@ class FlagParser(argparse.ArgumentParser):
     def help_for(self, topic: str) -> str:
         """The help of one section, of `all`, or, for an empty topic, of the basics."""
         description, usage = self._texts
-        formatter = argparse.HelpFormatter(self.prog, max_help_position=NAME_WIDTH, width=WIDTH)
+        width = min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns)
+        formatter = argparse.HelpFormatter(self.prog, max_help_position=NAME_WIDTH, width=width)
         if topic in self._sections:
             self._add_part(formatter, self._sections[topic])
             return formatter.format_help()
