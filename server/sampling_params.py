@@ -67,7 +67,7 @@ class SamplingParams:
     """How the tokens of one request are chosen; InvalidRequestError for a value out of range.
 
     `temperature` 0 is greedy. `top_k` -1 keeps all tokens. `logprobs` is the number of alternatives
-    reported beside each chosen token, and `prompt_logprobs` beside each token of the prompt; None
+    reported for each chosen token, and `prompt_logprobs` for each token of the prompt; None
     reports nothing. `max_tokens` None means up to the end of the model's context; 0 only reads the
     prompt. `stop_token_ids` end an answer as the model's own end tokens do; neither is sampled
     before there are `min_tokens`. `logit_bias` is added to the logits of tokens.

@@ -1,4 +1,4 @@
-"""Endpoints of OVMS that are not here yet: whoever asks for one is told so by its name."""
+"""Endpoints of OVMS that are not here yet; a request to one is answered with its name."""
 
 import re
 

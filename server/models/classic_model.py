@@ -17,8 +17,8 @@ __all__ = ["classic_graph", "find_versions"]
 def find_versions(config: ServerConfig) -> ServerConfig:
     """The configuration with an entry for each version to serve.
 
-    A model with a graph has one version. One without may have folders that are called 1, 2, ...,
-    of which its policy chooses, or the model lies in its folder itself as version 1.
+    A model with a graph has one version. A model without a graph may have folders named 1, 2, ...,
+    and its policy chooses among them. Without such folders, its own folder is version 1.
     """
     models = (version for model in config.models for version in _versions_of(model))
     return replace(config, models=tuple(models))

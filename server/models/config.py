@@ -273,7 +273,7 @@ class _ConfigReader:
         if self._string(config, "subconfig", where):
             # It lists models for OVMS's own calculators, which are not here.
             logger.warning("%s: %s: no effect on a graph: subconfig", self._file, where)
-        # A missing or empty base_path is a folder of the model's name beside the file.
+        # Without base_path: the folder with the model's name next to the file.
         folder = self._string(config, "base_path", where) or name
         if REMOTE.match(folder):
             problem = f"is {folder!r}; OVMS's remote storage is not here yet, so download the model"

@@ -89,7 +89,7 @@ class FieldRules:
         if not possible:
             raise InvalidRequestError(f"{name} is not supported", name)
         only = " or ".join(json.dumps(neutral) for neutral in possible)
-        problem = f"{name} is not supported with other values than {only}"
+        problem = f"{name} is not supported; it can only be {only}"
         raise InvalidRequestError(problem, name)
 
 

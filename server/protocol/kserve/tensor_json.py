@@ -43,8 +43,8 @@ SLICE = 4096
 def data_of_values(datatype: str, shape: Sequence[int], values: Sequence[Any], where: str) -> bytes:
     """The data of a tensor whose JSON values are flat, or nested as its shape is.
 
-    `where` begins the message of InvalidRequestError. That a flat list has as many values as the
-    shape is not checked.
+    `where` begins the message of InvalidRequestError. The number of values in a flat list is not
+    compared with the shape.
     """
     if datatype != "BYTES" and datatype not in CODES:
         possible = ", ".join([*CODES, "BYTES"])
@@ -103,7 +103,7 @@ def _leaves(values: Sequence[Any], shape: Sequence[int], where: str) -> Iterator
     for inner in values:
         if not isinstance(inner, list):
             found = describe_value(inner)
-            raise InvalidRequestError(f"{where} has {found} beside lists", "inputs")
+            raise InvalidRequestError(f"{where} has {found} next to lists", "inputs")
         if len(inner) != shape[1]:
             raise InvalidRequestError(
                 f"{where} has a list of {len(inner)} where its shape says {shape[1]}", "inputs"

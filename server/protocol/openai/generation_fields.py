@@ -148,9 +148,7 @@ class GenerationFields(BaseModel):
             raise InvalidRequestError(problem, "stream_options")
         if self.stream_options.include_obfuscation:
             where = "stream_options.include_obfuscation"
-            raise InvalidRequestError(
-                f"{where} is not supported with other values than false", where
-            )
+            raise InvalidRequestError(f"{where} is not supported; it can only be false", where)
         return bool(self.stream_options.include_usage)
 
     def has_continuous_usage(self) -> bool:

@@ -103,7 +103,7 @@ class ResponseFields(GenerationFields):
         self.has_usage_chunk()
         if self.has_continuous_usage():
             where = "stream_options.continuous_usage_stats"
-            problem = f"{where} is not supported with other values than false"
+            problem = f"{where} is not supported; it can only be false"
             raise InvalidRequestError(problem, where)
 
     def template_kwargs(self) -> Mapping[str, Any]:

@@ -178,7 +178,7 @@ async def test_refused_tokenize_requests(
     status, answer = await server.post("/v3/tokenize", letters(**fields))
     assert status == (404 if fields.get("model") == "letter" else 400)
     error = answer["error"]
-    assert problem in error["message"].replace("not supported with other values than", "only")
+    assert problem in error["message"].replace("not supported; it can only be", "only")
     assert error["param"] == param
 
 

@@ -124,7 +124,7 @@ def test_bad_value_is_refused_by_name(name: str) -> None:
         (
             {"stream": True, "stream_options": {"include_obfuscation": True}},
             "stream_options.include_obfuscation",
-            "not supported with other values than false",
+            "not supported; it can only be false",
         ),
     ],
 )

@@ -32,7 +32,7 @@ from support.serving import Server
         ({"data": [[1, 2, 3], 4]}, "inputs[0].data has 2 lists where its shape says 1"),
         ({"data": [[1, 2]]}, "inputs[0].data has a list of 2 where its shape says 3"),
         ({"data": [[[1], [2], [3]]]}, "inputs[0].data is nested deeper than its shape"),
-        ({"shape": [2, 3], "data": [[1, 2, 3], 4]}, "has the number 4 beside lists"),
+        ({"shape": [2, 3], "data": [[1, 2, 3], 4]}, "has the number 4 next to lists"),
         ({"data": [1e39, 2, 3]}, "holds the number 1e+39, which FP32 cannot hold"),
         ({"data": [10**400, 2, 3]}, "holds a huge number, which FP32 cannot hold"),
         ({"parameters": {"binary_data_size": 12}}, "both data and binary_data_size"),
