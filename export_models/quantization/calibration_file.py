@@ -1,4 +1,4 @@
-"""The file of --calibration_file: texts as a model will meet them, to measure activations on."""
+"""The file of --calibration_file: sample texts on which activations are measured."""
 
 import json
 from collections.abc import Iterator
@@ -16,17 +16,17 @@ MAX_LINE_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class CalibrationSample:
-    """One text, or the messages that the chat template makes a text of; `line` is its number."""
+    """A text, or messages for the chat template; `line` is its line number."""
 
     line: int
     content: str | list[dict[str, object]]
 
 
 def read_calibration_file(path: Path, max_samples: int) -> list[CalibrationSample]:
-    """The first samples of a file: a text on each line, or JSON objects where the first is one.
+    """The first samples of a file: one text per line, or one JSON object if the first line is one.
 
-    An object has a `text` or `messages`; what else it has is not read. Blank lines are left out.
-    Raises ExportError, with the number of the line, for what is neither.
+    An object has a `text` or `messages`; other keys and blank lines are ignored.
+    Raises ExportError, with the line number, for anything else.
     """
     try:
         with path.open("rb") as file:
@@ -34,13 +34,13 @@ def read_calibration_file(path: Path, max_samples: int) -> list[CalibrationSampl
     except OSError as error:
         raise ExportError(f"--calibration_file {path}: {error.strerror}") from error
     if not samples:
-        raise ExportError(f"--calibration_file {path}: holds no text")
+        raise ExportError(f"--calibration_file {path}: has no text")
     return samples
 
 
 def _iter_samples(path: Path, file: BinaryIO) -> Iterator[CalibrationSample]:
     is_json = None
-    # A limit, because a file without line breaks may be larger than the memory.
+    # A limit, as a file without line breaks may be larger than the memory.
     for number, line in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES + 1), b""), 1):
         try:
             text = _decode(line).strip()
@@ -70,7 +70,7 @@ def _parse_object(line: str) -> str | list[dict[str, object]]:
         found = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise ValueError(
-            f"not JSON: {error}; the first line begins with {{, so that each is read as an object"
+            f"not JSON: {error}; every line must be an object, as the first one starts with {{"
         ) from error
     if not isinstance(found, dict) or ("text" in found) == ("messages" in found):
         raise ValueError('must be an object with either "text" or "messages"')
@@ -99,7 +99,7 @@ def _check_messages(messages: object) -> list[dict[str, object]]:
 
 
 def _check_unicode(text: str) -> str:
-    """JSON can spell half a character, which no tokenizer takes."""
+    """JSON can hold half a surrogate pair, which no tokenizer takes."""
     try:
         text.encode()
     except UnicodeEncodeError as error:

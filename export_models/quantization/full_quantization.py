@@ -1,7 +1,7 @@
 """Quantises the weights and the activations of an exported model to int8, in its folder.
 
-The converter's second tool, a process of its own like the first. It imports nothing of this
-project, so that it runs from wherever its file is.
+It runs as a process of its own, like the converter, and imports nothing of this project, so that it
+runs from any folder.
 """
 
 import argparse
@@ -16,13 +16,13 @@ MODEL_FILE = "openvino_model.xml"
 SEED = 0
 NUM_SAMPLES = 128
 MAX_SAMPLE_TOKENS = 512
-# NNCF's 0.95 moves nearly all of the activations' range into the weights, which costs decoders more
-# than it gives: on the bundled model perplexity rises by 4.4%, with the 0.5 of the paper
+# NNCF's default of 0.95 moves nearly all of the activations' range into the weights, which hurts
+# decoders: on the bundled model perplexity rises by 4.4%, with the 0.5 of the paper
 # (https://arxiv.org/abs/2211.10438) by 0.2%.
 SMOOTH_QUANT_ALPHA = 0.5
 GENERATED_TOKENS = 64
 BATCH_SIZE = 32
-# What people ask models for: the answers show the activations that will be met.
+# Typical questions: their answers show typical activations.
 SEED_PROMPTS = (
     "What is the capital of France?",
     "Tell me a story about a fox.",
@@ -41,7 +41,7 @@ SEED_PROMPTS = (
     "Was ist der Unterschied zwischen Wetter und Klima?",
     "Compare two ways of heating a house in a table.",
 )
-# Turns before a question: long chats and calls of tools have activations of their own.
+# Turns before a question: long chats and tool calls have other activations.
 EXCHANGES = (
     ("My name is Anna.", "Nice to meet you, Anna. What can I do for you?"),
     ("What is 8 times 9?", "8 times 9 is 72."),
@@ -118,7 +118,7 @@ def main() -> None:
 
 
 def _parse_args() -> argparse.Namespace:
-    """What comes after the model and its samples has the meaning that optimum's flags have."""
+    """The flags after --samples mean what they mean to optimum."""
     parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("model", type=Path)
     parser.add_argument("--samples", type=Path)
@@ -152,11 +152,11 @@ def encode(tokenizer: Any, sample: dict[str, Any]) -> list[int]:
         is_chat = not isinstance(content, str)
         text = tokenizer.apply_chat_template(content, tokenize=False) if is_chat else content
         ids: list[int] = tokenizer(text, add_special_tokens=not is_chat)["input_ids"]
-    # A template is a program of the model's author, which raises what it likes.
+    # A template is code of the model's author; it may raise anything.
     except Exception as error:
         _fail(f"line {sample['line']}: {type(error).__name__}: {error}")
     if not ids:
-        _fail(f"line {sample['line']}: no tokens come of it")
+        _fail(f"line {sample['line']}: the tokenizer gives no tokens")
     return ids[:MAX_SAMPLE_TOKENS]
 
 
@@ -186,7 +186,7 @@ def _generate(args: argparse.Namespace, tokenizer: Any) -> list[list[int]]:
             add_special_tokens=not is_chat,
             return_token_type_ids=False,
         )
-        # All of the distribution, whatever generation_config.json makes of it.
+        # Sample from the whole distribution, whatever generation_config.json says.
         tokens = model.generate(
             **inputs,
             max_new_tokens=GENERATED_TOKENS,
@@ -205,21 +205,21 @@ def _generate(args: argparse.Namespace, tokenizer: Any) -> list[list[int]]:
 
 
 def render_seeds(tokenizer: Any) -> tuple[list[str], bool]:
-    """The seeds as chats, as far as the model's template knows such; else the questions alone."""
+    """The seeds as chats if the model's template supports them, else the plain questions."""
     texts = []
     for chat, tools in seed_chats():
-        # No template, or one that knows no tools.
+        # There is no template, or it does not support tools.
         with contextlib.suppress(Exception):
             text = tokenizer.apply_chat_template(
                 chat, tools=tools, add_generation_prompt=True, tokenize=False
             )
             texts.append(text)
-    # A template that leaves the tools out gives the same text again.
+    # A template that ignores the tools gives the same text twice.
     return (list(dict.fromkeys(texts)), True) if texts else (list(SEED_PROMPTS), False)
 
 
 def seed_chats() -> Iterator[tuple[list[dict[str, Any]], list[dict[str, Any]] | None]]:
-    """The messages of each, and the tools that are offered in it."""
+    """The messages and the tools of each chat."""
     for prompt in SEED_PROMPTS:
         yield [_message("user", prompt)], None
     for prompt in TOOL_PROMPTS:
@@ -248,7 +248,7 @@ def until_end(tokens: Sequence[int], ends: set[int]) -> Iterator[int]:
 
 
 def _quantize(args: argparse.Namespace, samples: list[Any]) -> None:
-    """Layers get int8 activations of one measured range; the head and the embedding int8 weights.
+    """Layers get int8 weights and activations; the head and the embedding only int8 weights.
 
     The last matrix product decides on the token, and its int8 weights are also the embedding's.
     """
@@ -286,7 +286,7 @@ def _readers_of_head_weights(model: Any) -> list[str]:
 
 
 def _readers(node: Any) -> Iterator[str]:
-    """Who computes with a value, which may be converted from f16 first."""
+    """The operations that use a value, after its conversion from f16 if there is one."""
     for port in node.output(0).get_target_inputs():
         reader = port.get_node()
         if reader.get_type_name() == "Convert":

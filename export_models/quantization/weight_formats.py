@@ -1,4 +1,4 @@
-"""The values of --weight-format, and what each asks of optimum's command line."""
+"""The values of --weight-format, and optimum's flags for each."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ __all__ = ["WEIGHT_FORMATS", "resolve_weight_format", "weight_flags"]
 
 WEIGHT_FORMATS = ("fp32", "fp16", "int8", "int8_sym", "int8_asym", "int4", "int4_sym", "int4_asym")
 DEFAULT_FORMAT = "int8"
-# Groups of 128 weights share a scale; where a matrix does not divide so, its groups are smaller.
+# Groups of 128 weights share a scale; groups are smaller if 128 does not divide a matrix.
 GROUPS = ("--ratio", "1.0", "--group-size", "128", "--group-size-fallback", "adjust")
 FLAGS = {
     "int8_asym": ("--weight-format", "int8"),
@@ -21,15 +21,15 @@ FLAGS = {
 def resolve_weight_format(
     weight_format: str | None, device: str, extra_params: Sequence[str]
 ) -> str:
-    """`int8` and `int4` as the form that is best on this machine.
+    """Replace `int8` and `int4` by the fastest form on this machine.
 
-    They stay as they are where `extra_params` speak of the form.
+    They stay if there are `extra_params`, which may choose the form.
     """
     weight_format = weight_format or DEFAULT_FORMAT
     if extra_params or weight_format not in {"int8", "int4"}:
         return weight_format
     if weight_format == "int4":
-        # Without zero points weights decode a little faster; the bundled model is about as good.
+        # Weights without zero points decode a little faster, at about the same quality.
         return "int4_sym" if device == "CPU" else "int4_asym"
     return "int8_sym" if device == "CPU" and has_int8_amx() else "int8_asym"
 

@@ -154,7 +154,7 @@ def test_calibration_file_is_read_before_the_conversion(export, converter, check
     arguments = ("--quant_mode", "int8", "--calibration_file", "texts")
     code, printed = export("--source_model", checkpoint, *arguments)
     assert (code, converter.commands) == (1, [])
-    assert "--calibration_file texts: holds no text" in printed
+    assert "--calibration_file texts: has no text" in printed
 
 
 @pytest.mark.parametrize(

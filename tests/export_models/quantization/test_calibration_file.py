@@ -45,8 +45,8 @@ def test_no_more_is_read_than_is_used(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "holds no text"),
-        (b"\n \n\n", "holds no text"),
+        (b"", "has no text"),
+        (b"\n \n\n", "has no text"),
         (b"good\n\xff\xfeb", "line 2: not UTF-8: byte 0xff at position 0"),
         ("Füchse".encode("utf-16"), "line 1: not UTF-8"),
         (b"good\na\0b", "line 2: a NUL character"),
