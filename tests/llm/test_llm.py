@@ -331,7 +331,9 @@ else:
 def test_a_program_may_end_in_the_middle_of_a_stream(model_f32: Path) -> None:
     command = [sys.executable, "-c", SCRIPT, str(model_f32), "stream"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", "")
+    assert (done.returncode, done.stdout) == (0, "True\n")
+    # The test's model was not verified, which is said at every load.
+    assert all("was not verified" in line for line in done.stderr.splitlines())
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal")
