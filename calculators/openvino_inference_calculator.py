@@ -7,12 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
 
-from calculators.inference.inference_model import (
-    ModelSettings,
-    compile_model_file,
-    failure_summary,
-    find_model_file,
-)
+from calculators.inference.inference_model import ModelSettings, compile_model_file, find_model_file
 from calculators.inference.inference_pool import InferencePool
 from calculators.inference.model_cache import with_cache_dir
 from calculators.inference.model_ports import ModelPorts
@@ -22,6 +17,7 @@ from calculators.llm.llm_options import parse_plugin_config
 from calculators.tags import INFER_REQUEST, INFER_RESPONSE, SIGNATURE
 from server.errors import InvalidRequestError, ModelLoadError
 from server.graph import Calculator, Contract, OpenContext, ProcessContext, UInt64
+from server.host.openvino_errors import error_summary
 from server.payloads import InferResponse
 from server.tensors import Tensor
 
@@ -127,7 +123,7 @@ class OpenVINOInferenceCalculator(Calculator[OpenVINOInferenceCalculatorOptions]
             infer_request.wait()
         except (RuntimeError, MemoryError) as error:
             # Each tensor fits its port, but they may not fit each other.
-            reason = failure_summary(error)
+            reason = error_summary(error)
             logger.warning("%s: inference failed: %s", self._file, reason)
             raise InvalidRequestError(
                 f"the model cannot process these tensors: {reason}", "inputs"

@@ -1,6 +1,5 @@
 """A model file of any kind that OpenVINO reads -> a compiled model."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,13 +9,12 @@ from calculators.inference.model_shapes import apply_layouts, reshape_batch, res
 from calculators.inference.shape_options import Layout, Range, Shape
 from server.errors import ModelLoadError
 from server.host.model_files import MODEL_FILE
-from server.host.openvino_core import shared_core
+from server.host.openvino_core import default_device, shared_core
+from server.host.openvino_errors import error_summary
 
-__all__ = ["ModelSettings", "compile_model_file", "failure_summary", "find_model_file"]
+__all__ = ["ModelSettings", "compile_model_file", "find_model_file"]
 
 SUFFIXES = (".xml", ".onnx", ".tflite", ".pb", ".pdmodel")
-
-_PLACE = re.compile(r"(Caught exception: )?Exception from \S+:\d+:|Check '.*' failed at \S+:\d+:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,23 +58,13 @@ def compile_model_file(file: Path, settings: ModelSettings) -> Any:
         if settings.batch_size is not None:
             reshape_batch(model, settings.batch_size)
     except (RuntimeError, ValueError) as error:
-        raise ModelLoadError(f"{file}: {failure_summary(error)}") from error
-    device = settings.device or _default_device(core)
+        raise ModelLoadError(f"{file}: {error_summary(error)}") from error
+    device = settings.device or default_device()
     try:
         return core.compile_model(model, device, dict(settings.plugin_config))
     except RuntimeError as error:
         raise ModelLoadError(
             f"{file}: OpenVINO cannot compile it for device {device!r} with plugin_config "
-            f"{dict(settings.plugin_config)}: {failure_summary(error)}; "
+            f"{dict(settings.plugin_config)}: {error_summary(error)}; "
             f"available devices: {', '.join(core.available_devices)}"
         ) from error
-
-
-def failure_summary(error: BaseException) -> str:
-    """The message of an OpenVINO error, without the places in OpenVINO's source."""
-    lines = (_PLACE.sub("", line).strip() for line in str(error).splitlines())
-    return " ".join(line for line in lines if line) or type(error).__name__
-
-
-def _default_device(core: Any) -> str:
-    return "GPU" if any(name.startswith("GPU") for name in core.available_devices) else "CPU"

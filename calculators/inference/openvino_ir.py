@@ -7,6 +7,7 @@ from typing import Any
 
 from server.errors import ModelLoadError
 from server.host.openvino_core import shared_core
+from server.host.openvino_errors import error_summary
 
 __all__ = ["InferRequestPool", "find_ops", "read_tokenizer_ir"]
 
@@ -28,10 +29,10 @@ def read_tokenizer_ir(path: Path, purpose: str) -> Any:
         # If a mapped file is changed or shortened, the process crashes.
         return shared_core().read_model(path, config={"ENABLE_MMAP": False})
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1]
         raise ModelLoadError(
-            f"{path}: cannot be read as an OpenVINO model ({reason}); export it again, with the "
-            "openvino-tokenizers version that is installed here if it came from another one"
+            f"{path}: cannot be read as an OpenVINO model ({error_summary(error)}); export it "
+            "again, with the openvino-tokenizers version that is installed here if it came from "
+            "another one"
         ) from error
 
 

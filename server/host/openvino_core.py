@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import openvino as ov
 
-__all__ = ["shared_core"]
+__all__ = ["default_device", "shared_core"]
 
 
 @cache
@@ -22,3 +22,9 @@ def shared_core() -> "ov.Core":
     import openvino_tokenizers  # noqa: F401  # registers its operations with every new Core
 
     return ov.Core()
+
+
+def default_device() -> str:
+    """The first GPU if there is one, else the CPU."""
+    has_gpu = any(name.startswith("GPU") for name in shared_core().available_devices)
+    return "GPU" if has_gpu else "CPU"

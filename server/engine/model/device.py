@@ -8,13 +8,13 @@ import openvino as ov
 
 from server.engine.config import PluginValue
 from server.engine.kv.kv_cache import CacheInput, DeviceKVCache, HostKVCache
-from server.engine.model.openvino_errors import summary
 from server.engine.model.single_thread import with_safe_precision
 from server.engine.system.huge_pages import collapse_pages
 from server.errors import ModelLoadError
 from server.host.cpu_features import has_vnni
 from server.host.memory import RESERVATIONS, available_bytes
-from server.host.openvino_core import shared_core
+from server.host.openvino_core import default_device, shared_core
+from server.host.openvino_errors import error_summary
 
 logger = logging.getLogger(__name__)
 
@@ -34,9 +34,7 @@ Properties = Mapping[str, PluginValue]
 
 def find_device(name: str) -> "Device":
     """The device of this name; for the empty string a GPU if there is one, else the CPU."""
-    if not name:
-        devices = shared_core().available_devices
-        name = "GPU" if any(device.startswith("GPU") for device in devices) else "CPU"
+    name = name or default_device()
     return CpuDevice(name) if name == "CPU" else Device(name)
 
 
@@ -74,7 +72,7 @@ class Device:
         except RuntimeError as error:
             raise ModelLoadError(
                 f"device {self.name!r} does not report its memory, which sizes the KV cache; name "
-                f"one device of {', '.join(core.available_devices)}: {summary(error)}"
+                f"one device of {', '.join(core.available_devices)}: {error_summary(error)}"
             ) from error
 
     def make_kv_cache(

@@ -15,7 +15,6 @@ from server.engine.model.attention import CHUNK_PREFIX, AttentionForm, complete_
 from server.engine.model.device import Device, find_device
 from server.engine.model.int8_head import quantize_rows
 from server.engine.model.model_info import read_config
-from server.engine.model.openvino_errors import summary
 from server.engine.model.output_head import ModelOutput, split_model
 from server.engine.model.rope_switch import LONG_ROPE_INPUT
 from server.engine.model.step_inputs import SAMPLED_ROWS_INPUT
@@ -23,6 +22,7 @@ from server.engine.system.file_lease import FileLease
 from server.errors import ModelLoadError
 from server.host.model_files import MODEL_FILE
 from server.host.openvino_core import shared_core
+from server.host.openvino_errors import error_summary
 
 logger = logging.getLogger(__name__)
 
@@ -133,7 +133,7 @@ def _read(core: ov.Core, models_path: Path, is_mapped: PluginValue) -> ov.Model:
     try:
         return core.read_model(xml, config={"ENABLE_MMAP": is_mapped})
     except RuntimeError as error:
-        raise ModelLoadError(f"{xml}: OpenVINO cannot read it: {summary(error)}") from error
+        raise ModelLoadError(f"{xml}: OpenVINO cannot read it: {error_summary(error)}") from error
 
 
 def _transform(model: ov.Model, models_path: Path) -> AttentionForm:
@@ -143,7 +143,7 @@ def _transform(model: ov.Model, models_path: Path) -> AttentionForm:
     except RuntimeError as error:
         raise ModelLoadError(
             f"{where}: not a stateful language model with scaled-dot-product attention: "
-            f"{summary(error)}"
+            f"{error_summary(error)}"
         ) from error
     try:
         attention = complete_attention(model, read_config(models_path / "config.json"))
@@ -176,6 +176,6 @@ def _compile(
     except RuntimeError as error:
         raise ModelLoadError(
             f"{models_path}: OpenVINO cannot compile it for device {device.name!r} with "
-            f"plugin_config {json.dumps(dict(properties))}: {summary(error)}; "
+            f"plugin_config {json.dumps(dict(properties))}: {error_summary(error)}; "
             f"available devices: {', '.join(core.available_devices)}"
         ) from error
