@@ -36,14 +36,8 @@ class UnsupportedFlag(argparse.Action):
         self._reason = reason
         super().__init__(option_strings, argparse.SUPPRESS, nargs="?", help=argparse.SUPPRESS)
 
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: object,
-        values: object,
-        flag: str | None = None,
-    ) -> NoReturn:
-        parser.error(f"{flag} is not supported yet: {self._reason}")
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        parser.error(f"{self.option_strings[0]} is not supported yet: {self._reason}")
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from server.cli.model_arguments import ModelArguments
 from server.terminal.export_help import EXPORT_HELP, NO_VERIFY_HELP
@@ -110,12 +111,7 @@ class _ExporterFlag(argparse.Action):
     def __init__(self, option_strings: Sequence[str], dest: str, help: str) -> None:
         super().__init__(option_strings, "exporter_flags", default=(), metavar="VALUE", help=help)
 
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: object,
-        option_string: str | None = None,
-    ) -> None:
+    def __call__(self, _: object, namespace: argparse.Namespace, values: Any, *__: object) -> None:
         # With "=", because a value may begin with a dash.
-        namespace.exporter_flags = (*namespace.exporter_flags, f"{option_string}={values}")
+        flag = f"{self.option_strings[0]}={values}"
+        namespace.exporter_flags = (*namespace.exporter_flags, flag)

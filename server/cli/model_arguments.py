@@ -153,13 +153,7 @@ class _ModelKey(argparse.Action):
         self._key = dest
         super().__init__(option_strings, "model_keys", metavar="VALUE", help=help)
 
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
-        option_string: str | None = None,
-    ) -> None:
+    def __call__(self, _: object, namespace: argparse.Namespace, values: Any, *__: object) -> None:
         namespace.model_keys = {**(namespace.model_keys or {}), self._key: _value(values)}
 
 

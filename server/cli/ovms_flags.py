@@ -81,8 +81,9 @@ def add_ovms_flags(add: AddFlag) -> None:
             add(flag, action=_RefusedFlag, reason=f"OVMS's task {task} is not here yet")
 
 
-def _warn(namespace: argparse.Namespace, flag: str | None, help_text: str | None) -> None:
-    line = f"{flag} has no effect: {(help_text or '').removeprefix('No effect: ').rstrip('.')}"
+def _warn(namespace: argparse.Namespace, flag: argparse.Action) -> None:
+    reason = (flag.help or "").removeprefix("No effect: ").rstrip(".")
+    line = f"{flag.option_strings[0]} has no effect: {reason}"
     namespace.warnings = (*namespace.warnings, line)
 
 
@@ -90,29 +91,17 @@ class _IgnoredFlag(argparse.Action):
     def __init__(self, option_strings: Sequence[str], dest: str, help: str) -> None:
         super().__init__(option_strings, "warnings", default=(), help=help, metavar="VALUE")
 
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: object,
-        option_string: str | None = None,
-    ) -> None:
-        _warn(namespace, option_string, self.help)
+    def __call__(self, _: object, namespace: argparse.Namespace, values: Any, *__: object) -> None:
+        _warn(namespace, self)
 
 
 class _IgnoredSwitch(Switch):
     def __init__(self, option_strings: Sequence[str], dest: str, help: str) -> None:
         super().__init__(option_strings, "warnings", default=(), help=help)
 
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: object,
-        option_string: str | None = None,
-    ) -> None:
+    def __call__(self, _: object, namespace: argparse.Namespace, values: Any, *__: object) -> None:
         if values:
-            _warn(namespace, option_string, self.help)
+            _warn(namespace, self)
 
 
 class _RefusedFlag(argparse.Action):
@@ -122,11 +111,5 @@ class _RefusedFlag(argparse.Action):
             option_strings, argparse.SUPPRESS, nargs="?", help=argparse.SUPPRESS, metavar="VALUE"
         )
 
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
-        option_string: str | None = None,
-    ) -> None:
-        parser.error(f"{option_string} of OVMS cannot be used here: {self._reason}")
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        parser.error(f"{self.option_strings[0]} of OVMS cannot be used here: {self._reason}")

@@ -3,14 +3,12 @@
 import os
 import platform
 from importlib import metadata
-from pathlib import Path
 
+from server.host.cpu_features import model_name
 from server.host.memory import available_bytes
 from server.host.version import version
 
 __all__ = ["describe_machine", "describe_versions"]
-
-CPUINFO = Path("/proc/cpuinfo")
 
 
 def describe_versions(name: str) -> str:
@@ -29,13 +27,5 @@ def describe_machine() -> str:
         memory = f"{available_bytes() / 2**30:.1f} GB memory free"
     except OSError:
         memory = "free memory unknown"
-    return f"{_processor()}, {cpus} CPUs, {memory}"
-
-
-def _processor() -> str:
-    try:
-        lines = CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    names = (line.partition(":")[2] for line in lines if line.startswith("model name"))
-    return " ".join(next(names, "").split()) or platform.processor() or platform.machine()
+    processor = model_name() or platform.processor() or platform.machine()
+    return f"{processor}, {cpus} CPUs, {memory}"

@@ -156,13 +156,7 @@ class HelpFlag(argparse.Action):
     def __init__(self, option_strings: Sequence[str], dest: str, help: str) -> None:
         super().__init__(option_strings, argparse.SUPPRESS, nargs="?", metavar="SECTION", help=help)
 
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
-        option_string: str | None = None,
-    ) -> NoReturn:
+    def __call__(self, parser: object, _: object, values: Any, *__: object) -> NoReturn:
         assert isinstance(parser, FlagParser)
         topics = (*parser.sections, "all")
         if values is not None and values not in topics:
