@@ -8,13 +8,11 @@ from typing import Any
 from calculators.inference.model_shapes import apply_layouts, reshape_batch, reshape_inputs
 from calculators.inference.shape_options import Layout, Range, Shape
 from server.errors import ModelLoadError
-from server.host.model_files import MODEL_FILE
+from server.host.model_files import MODEL_FILE, MODEL_SUFFIXES
 from server.host.openvino_core import default_device, shared_core
 from server.host.openvino_errors import error_summary
 
 __all__ = ["ModelSettings", "compile_model_file", "find_model_file"]
-
-SUFFIXES = (".xml", ".onnx", ".tflite", ".pb", ".pdmodel")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +34,16 @@ def find_model_file(path: Path) -> Path:
         raise ModelLoadError(f"{path}: no such file or folder")
     if (path / MODEL_FILE).is_file():
         return path / MODEL_FILE
-    for suffix in SUFFIXES:
+    for suffix in MODEL_SUFFIXES:
         files = sorted(path.glob(f"*{suffix}"))
         if len(files) > 1:
             names = ", ".join(file.name for file in files)
             raise ModelLoadError(f"{path}: several models: {names}; name one {MODEL_FILE}")
         if files:
             return files[0]
-    raise ModelLoadError(f"{path}: no model in it; possible: one file *{', *'.join(SUFFIXES)}")
+    raise ModelLoadError(
+        f"{path}: no model in it; possible: one file *{', *'.join(MODEL_SUFFIXES)}"
+    )
 
 
 def compile_model_file(file: Path, settings: ModelSettings) -> Any:

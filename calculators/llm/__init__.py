@@ -1,4 +1,4 @@
 """Options and limits of the LLM nodes.
 
-The calculators import it.
+The calculators import it, and `export_models`.
 """

@@ -1,6 +1,6 @@
 """Tool calls and reasoning in what models write: the families of models, and what reads them.
 
-For the calculators, and for plug-ins that add a family: subclass ModelFamily.
+For the calculators, `export_models`, and plug-ins that add a family: subclass ModelFamily.
 """
 
 from calculators.output_parsers.block_tool_parser import BlockToolParser, Call

@@ -1,4 +1,7 @@
-"""The LLM engine: continuous batching over OpenVINO's PagedAttention. Knows no text and no HTTP."""
+"""The LLM engine: continuous batching over OpenVINO's PagedAttention. Knows no text and no HTTP.
+
+Outside it only the LLM executor calculator imports it.
+"""
 
 from server.engine.async_engine import AsyncLLMEngine
 from server.engine.config import EngineConfig

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from server.errors import ModelLoadError
 from server.graph import ValidatedGraph
-from server.host.model_files import DETOKENIZER_FILE, MODEL_FILE, TOKENIZER_FILE
+from server.host.model_files import DETOKENIZER_FILE, MODEL_FILE, MODEL_SUFFIXES, TOKENIZER_FILE
 from server.models.config import DEFAULT_GRAPH_NAME
 from server.models.watched_files import WatchedFiles
 
@@ -22,7 +22,6 @@ __all__ = [
 ]
 
 LLM_FILES = (MODEL_FILE, TOKENIZER_FILE, DETOKENIZER_FILE)
-MODEL_SUFFIXES = (".xml", ".onnx", ".tflite", ".pb", ".pdmodel")
 SUFFIXES = f"*{', *'.join(MODEL_SUFFIXES)}"
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt")
 CONFIGURATION_FILES = ("config.json", "config.yaml", "config.yml")

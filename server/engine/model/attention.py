@@ -15,7 +15,7 @@ import numpy.typing as npt
 import openvino as ov
 from openvino import opset13 as ops
 
-from server.engine.model.model_info import longrope_switch
+from server.engine.model.model_info import config_layers, longrope_switch
 from server.engine.model.rope_switch import choose_rope_by_token
 from server.errors import ModelLoadError
 
@@ -26,7 +26,6 @@ Config = Mapping[str, Any]
 OP_TYPE = "PagedAttentionExtension"
 # Inputs of the operation (openvino, PagedAttentionExtension).
 KEY_CACHE, WINDOW, SLOPES = 3, 10, 11
-
 
 CHUNK_PREFIX = "chunk."
 # The inputs that say where sequences and their blocks are; chunked layers get their own.
@@ -62,8 +61,7 @@ def complete_attention(model: ov.Model, config: Config) -> AttentionForm:
 
     Raises ModelLoadError for a model whose attention is not possible here.
     """
-    text_config = config.get("text_config")
-    text_config = text_config if isinstance(text_config, dict) else config
+    text_config = config_layers(config)[-1]
     _complete_layers(model, config)
     chunk_size, long_after = text_config.get("attention_chunk_size"), longrope_switch(text_config)
     limits = []

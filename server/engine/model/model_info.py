@@ -52,8 +52,7 @@ def read_model_info(models_path: Path) -> ModelInfo:
     Raises ModelLoadError for a file that is not a JSON object or holds an unusable value.
     """
     config = read_config(models_path / "config.json")
-    text_config = config.get("text_config")
-    layers = [config, text_config] if isinstance(text_config, dict) else [config]
+    layers = config_layers(config)
     generation = read_config(models_path / "generation_config.json")
     return ModelInfo(
         max_model_len=_first_int(layers, CONTEXT_LENGTH_KEYS),
@@ -73,6 +72,12 @@ def read_config(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ModelLoadError(f"{path}: found {type(value).__name__}, expected a JSON object")
     return value
+
+
+def config_layers(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """config.json, then what it says of the text model alone, if it has such a part."""
+    nested = config.get("text_config")
+    return [config, nested] if isinstance(nested, dict) else [config]
 
 
 def longrope_switch(config: Mapping[str, Any]) -> int | None:
@@ -96,7 +101,7 @@ def _first_int(layers: Sequence[Mapping[str, Any]], keys: tuple[str, ...]) -> in
     return None
 
 
-def _eos_token_ids(layers: list[dict[str, Any]], models_path: Path) -> frozenset[int]:
+def _eos_token_ids(layers: Sequence[Mapping[str, Any]], models_path: Path) -> frozenset[int]:
     for layer in layers:
         value = layer.get("eos_token_id")
         if value is None:

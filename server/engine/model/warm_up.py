@@ -7,6 +7,7 @@ from server.engine.config import EngineConfig
 from server.engine.model.model_runner import ModelRunner
 from server.engine.scheduling.step_costs import StepCosts
 from server.errors import ModelLoadError
+from server.host.openvino_errors import error_summary
 
 logger = logging.getLogger(__name__)
 
@@ -43,4 +44,6 @@ def warm_up(runner: ModelRunner, costs: StepCosts, config: EngineConfig) -> None
             if size.bit_count() == 1:
                 costs.observe(size, 0.0, runner.warm_up(size))
     except RuntimeError as error:
-        raise ModelLoadError(f"{config.models_path}: OpenVINO cannot run it: {error}") from error
+        raise ModelLoadError(
+            f"{config.models_path}: OpenVINO cannot run it: {error_summary(error)}"
+        ) from error

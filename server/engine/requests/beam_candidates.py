@@ -46,11 +46,11 @@ def find_candidates(logits: Logits, sequence: Sequence, count: int) -> Candidate
     scored = logits
     if has_processors(sequence):
 
-        def shape(_: int, row: Floats) -> None:
+        def process(_: int, row: Floats) -> None:
             row -= norm
             apply_processors(row, sequence)
 
-        scored = logits.processed_copy(shape)
+        scored = logits.processed_copy(process)
     found = scored.likeliest(count)
     is_possible = np.isfinite(found.values[0])
     token_ids, scores = found.token_ids[0, is_possible], found.values[0, is_possible]

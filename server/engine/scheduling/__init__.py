@@ -1,4 +1,4 @@
 """Which tokens of which sequences the next step computes, and what a step costs.
 
-Knows the KV cache and sequences; knows no model and no sampling.
+Knows the KV cache and sequences, no model and no sampling; `model` and `requests` import it.
 """

@@ -1,4 +1,4 @@
 """Proves that a model answers in its PagedAttention form as its stateful IR does.
 
-`server.cli` runs it; the engine reads the record of the last proof when it loads a model.
+A process of its own, which `server --verify` and `export_model` start; nothing imports it.
 """

@@ -12,6 +12,7 @@ from server.engine.config import PluginValue
 from server.errors import ModelLoadError
 from server.host.model_files import MODEL_FILE
 from server.host.openvino_core import shared_core
+from server.host.openvino_errors import error_summary
 
 Ints = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
@@ -66,7 +67,9 @@ class StatefulModel:
             model = core.read_model(xml)
             self._request: Any = core.compile_model(model, "CPU", EXACT).create_infer_request()
         except RuntimeError as error:
-            raise ModelLoadError(f"{xml}: OpenVINO cannot load it: {error}") from error
+            raise ModelLoadError(
+                f"{xml}: OpenVINO cannot load it: {error_summary(error)}"
+            ) from error
         self._names = {name for port in model.inputs for name in port.get_names()}
 
     def __enter__(self) -> "StatefulModel":

@@ -11,7 +11,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from server.engine.model.model_info import longrope_switch, read_config, read_model_info
+from server.engine.model.model_info import (
+    config_layers,
+    longrope_switch,
+    read_config,
+    read_model_info,
+)
 from server.engine.model.model_loader import check_files
 from server.engine.verification.paged import MODES, NUM_GENERATED, Observation, observe
 from server.engine.verification.stateful import EXACT, Prediction, StatefulModel
@@ -147,8 +152,7 @@ def choose_lengths(models_path: Path) -> tuple[list[int], list[str]]:
 
 def _edges(models_path: Path) -> Iterator[tuple[str, int]]:
     config = read_config(models_path / "config.json")
-    nested = config.get("text_config")
-    for layer in [config, nested] if isinstance(nested, dict) else [config]:
+    for layer in config_layers(config):
         for key in EDGE_KEYS:
             value = layer.get(key)
             if isinstance(value, int) and not isinstance(value, bool) and value > 0:
@@ -162,9 +166,8 @@ def _most_tokens(models_path: Path) -> int:
 
 
 def _vocab_size(models_path: Path) -> int:
-    config = read_config(models_path / "config.json")
-    nested = config.get("text_config")
-    value = config.get("vocab_size", nested.get("vocab_size") if isinstance(nested, dict) else None)
+    layers = config_layers(read_config(models_path / "config.json"))
+    value = next((layer["vocab_size"] for layer in layers if "vocab_size" in layer), None)
     if not isinstance(value, int) or value < 1:
         raise ModelLoadError(
             f"{models_path / 'config.json'}: vocab_size is {json.dumps(value)}; without it a model "
@@ -185,9 +188,7 @@ def _tolerance(models_path: Path) -> float:
 
 
 def _longrope_switch(models_path: Path) -> int | None:
-    config = read_config(models_path / "config.json")
-    nested = config.get("text_config")
-    return longrope_switch(nested if isinstance(nested, dict) else config)
+    return longrope_switch(config_layers(read_config(models_path / "config.json"))[-1])
 
 
 class _Expected:

@@ -18,6 +18,7 @@ from server.engine.scheduling.scheduled_step import ScheduledStep
 from server.engine.sequence import EngineRequest, Sequence
 from server.engine.stats import EngineStats
 from server.errors import ModelLoadError
+from server.host.openvino_errors import error_summary
 from server.payloads import SamplingParams
 
 logger = logging.getLogger(__name__)
@@ -122,7 +123,9 @@ class _Tuner:
         try:
             return choices, self._score(model, {})
         except RuntimeError as error:
-            raise ModelLoadError(f"{self._models_path}: OpenVINO cannot run it: {error}") from error
+            raise ModelLoadError(
+                f"{self._models_path}: OpenVINO cannot run it: {error_summary(error)}"
+            ) from error
 
     def _try(self, properties: Properties) -> float:
         self._num_measured += 1
