@@ -168,5 +168,5 @@ def test_the_architecture_page_has_every_room_and_what_it_imports() -> None:
         if (ROOT / room.replace(".", "/")).is_dir() and room != "server":
             others = imported - {f"server.{name}" for name in GROUND}
             rooms[room.replace(".", "/")] = {other.replace(".", "/") for other in others}
-    rows = table_rows(DOCS / "architecture.md", "## The rooms")
+    rows = table_rows(DOCS / "architecture.md", "## The packages")
     assert {row[0].strip("`"): {*code_words(row[2])} for row in rows} == rooms

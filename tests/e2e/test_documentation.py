@@ -12,7 +12,7 @@ from support.snippets import PageRun, Servers, make_project
 
 @pytest.fixture(scope="module")
 def models(chat_model: Path, bert_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder like the project's after `make demo`, with models/classifier as well."""
+    """A folder like the project's after the quick start, with models/classifier as well."""
     folder = tmp_path_factory.mktemp("project")
     make_project(folder, {"tiny_chat": chat_model, "classifier/1": bert_model / "openvino"})
     one_node = folder / "configs" / "graph_model_server.pbtxt"

@@ -166,7 +166,7 @@ def _parse(block: Block) -> None:
 
 
 def make_project(folder: Path, models: Mapping[str, Path]) -> None:
-    """A folder like the project's after `make demo`, with models/."""
+    """A folder like the project's after the quick start, with models/."""
     for name in ("calculators", "demos", "export_models", "server", "tests"):
         (folder / name).symlink_to(ROOT / name)
     shutil.copytree(ROOT / "configs", folder / "configs")
