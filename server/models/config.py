@@ -1,9 +1,8 @@
-"""config.json or config.yaml -> the models to serve.
+"""The content of config.json or config.yaml -> the models to serve.
 
 The files are OpenVINO Model Server's: `model_config_list` and the older `mediapipe_config_list`.
 """
 
-import json
 import logging
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -11,16 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-import yaml
-
-from server.errors import (
-    ConfigError,
-    ConfigNotFoundError,
-    ModelLoadError,
-    describe_value,
-    did_you_mean,
-)
+from server.errors import ConfigError, ModelLoadError, describe_value, did_you_mean
 from server.models.classic_config import CLASSIC_MODEL_KEYS, ClassicConfig
+from server.models.config_document import is_folder, read_document
 
 __all__ = [
     "DEFAULT_GRAPH_NAME",
@@ -33,8 +25,6 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 DEFAULT_GRAPH_NAME = "graph.pbtxt"
-MAX_CONFIG_BYTES = 16 * 2**20
-FILE_NAMES = ("config.json", "config.yaml", "config.yml")
 
 GRAPH_KEYS = ("name", "base_path", "graph_path", "subconfig")
 MODEL_LISTS = ("model_config_list", "mediapipe_config_list")
@@ -110,8 +100,7 @@ class ServerConfig:
 
 def load_config(path: Path) -> ServerConfig:
     """Read a configuration file, or the one in a folder. Raises ConfigError."""
-    file = _config_file(path)
-    document = _parse(file, _read(file))
+    file, document = read_document(path)
     return _ConfigReader(file).read(document)
 
 
@@ -124,7 +113,7 @@ def single_model_config(
     """
     if not name:
         raise ConfigError("--model_name is empty; it must be the name that clients ask for")
-    if not _is_folder(model_path):
+    if not is_folder(model_path):
         raise ConfigError(f"--model_path {model_path}: no such folder")
     model = _model(name, model_path.absolute(), None, is_graph=False)
     keys = dict(keys or {})
@@ -150,73 +139,8 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError:  # as above; to read it says what is wrong
-        return False
-
-
 def _model(name: str, base_path: Path, graph_path: str | None, *, is_graph: bool) -> ModelConfig:
     return ModelConfig(name, base_path, base_path / (graph_path or DEFAULT_GRAPH_NAME), is_graph)
-
-
-def _config_file(path: Path) -> Path:
-    if not _is_folder(path):
-        return path.absolute()
-    for name in FILE_NAMES:
-        if (path / name).is_file():
-            return (path / name).absolute()
-    raise ConfigError(f"{path}: the folder holds none of {', '.join(FILE_NAMES)}")
-
-
-def _read(file: Path) -> str:
-    try:
-        with file.open("rb") as stream:
-            data = stream.read(MAX_CONFIG_BYTES + 1)
-    except OSError as error:
-        raise ConfigNotFoundError(f"{file}: cannot be read: {error.strerror}") from error
-    if len(data) > MAX_CONFIG_BYTES:
-        raise ConfigError(f"{file}: larger than {MAX_CONFIG_BYTES >> 20} MiB; not a configuration")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{file}: not UTF-8 at byte {error.start}") from error
-    if not text.strip():
-        raise ConfigError(f'{file}: empty; the least is {{"model_config_list": []}}')
-    return text
-
-
-def _parse(file: Path, text: str) -> object:
-    parse = _parse_yaml if file.suffix in {".yaml", ".yml"} else _parse_json
-    try:
-        return parse(file, text)
-    except RecursionError as error:
-        raise ConfigError(f"{file}: nested too deeply") from error
-
-
-def _parse_json(file: Path, text: str) -> object:
-    def refuse_constant(constant: str) -> NoReturn:
-        raise ConfigError(f"{file}: {constant} is not JSON")
-
-    try:
-        return json.loads(text, parse_constant=refuse_constant)
-    except json.JSONDecodeError as error:
-        where = f"line {error.lineno}, column {error.colno}"
-        raise ConfigError(f"{file}: not JSON at {where}: {error.msg}") from error
-    except ValueError as error:
-        raise ConfigError(f"{file}: not usable JSON: {error}") from error
-
-
-def _parse_yaml(file: Path, text: str) -> object:
-    try:
-        return yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "an unknown place"
-        raise ConfigError(f"{file}: not YAML at {where}: {error.problem}") from error
-    except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"{file}: not usable YAML: {error}") from error
 
 
 class _ConfigReader:

@@ -10,6 +10,7 @@ from server.errors import ModelLoadError
 from server.graph import ValidatedGraph
 from server.host.model_files import DETOKENIZER_FILE, MODEL_FILE, MODEL_SUFFIXES, TOKENIZER_FILE
 from server.models.config import DEFAULT_GRAPH_NAME
+from server.models.config_document import FILE_NAMES
 from server.models.watched_files import WatchedFiles
 
 __all__ = [
@@ -24,7 +25,6 @@ __all__ = [
 LLM_FILES = (MODEL_FILE, TOKENIZER_FILE, DETOKENIZER_FILE)
 SUFFIXES = f"*{', *'.join(MODEL_SUFFIXES)}"
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt")
-CONFIGURATION_FILES = ("config.json", "config.yaml", "config.yml")
 MAX_CONFIG_BYTES = 2**20
 
 
@@ -144,7 +144,7 @@ def _config_text(folder: Path) -> str:
 
 
 def _config_texts(folder: Path) -> Iterator[str]:
-    for name in CONFIGURATION_FILES:
+    for name in FILE_NAMES:
         try:
             with (folder / name).open(encoding="utf-8", errors="replace") as file:
                 yield file.read(MAX_CONFIG_BYTES)
