@@ -4,7 +4,6 @@ import asyncio
 import dataclasses
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
-from types import TracebackType
 
 from server.graph import Graph
 from server.payloads import GenerationRequest, TextChunk
@@ -42,12 +41,7 @@ class _MergedRuns:
             self._tasks.append(asyncio.create_task(self._pump(number, prompt)))
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -17,7 +17,7 @@ from server.graph.subgraph import Subgraph
 from server.graph.text.options import UInt64
 from server.graph.text.parser import load_graph_config, parse_graph_config
 from server.graph.text.writer import write_graph_config
-from server.graph.validation.validation import ValidatedGraph, validate, validate_file
+from server.graph.validation.validation import ValidatedGraph, validate
 
 __all__ = [
     "Calculator",
@@ -46,6 +46,5 @@ __all__ = [
     "load_graph_config",
     "parse_graph_config",
     "validate",
-    "validate_file",
     "write_graph_config",
 ]

@@ -1,7 +1,5 @@
 """Calculators are other people's code: their errors must fail their own work and nothing else."""
 
-from types import TracebackType
-
 __all__ = ["Containment"]
 
 
@@ -19,12 +17,7 @@ class Containment:
     def __enter__(self) -> None:
         pass
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, _: object, error: BaseException | None, *__: object) -> None:
         if error is None or isinstance(error, self._passing):
             return
         is_stop = isinstance(error, StopIteration | StopAsyncIteration)

@@ -14,11 +14,10 @@ from server.graph.plugins import UnknownPluginError, close_names
 from server.graph.registry import NodeClass, checked_class, resolve_calculator
 from server.graph.subgraph import NodePorts, Subgraph, SubgraphError, inline_subgraph
 from server.graph.text.options import OptionsError, OptionsText, make_options
-from server.graph.text.parser import load_graph_config
 from server.graph.validation.stream_types import CheckedNode
 from server.graph.validation.wiring import ValidatedGraph, wire
 
-__all__ = ["ValidatedGraph", "validate", "validate_file"]
+__all__ = ["ValidatedGraph", "validate"]
 
 
 def validate(config: GraphConfig, base_path: Path) -> ValidatedGraph:
@@ -37,11 +36,6 @@ def validate(config: GraphConfig, base_path: Path) -> ValidatedGraph:
         raise GraphValidationError(config.source_name, checker.problems)
     assert graph is not None
     return graph
-
-
-def validate_file(path: Path) -> ValidatedGraph:
-    """Read and check one graph.pbtxt, for `server --check`; raises GraphError."""
-    return validate(load_graph_config(path), path.parent)
 
 
 class _NodeChecker:

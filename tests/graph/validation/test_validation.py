@@ -6,7 +6,7 @@ import pytest
 from support import graph_fakes as fakes
 from support.graph_fakes import IN, OUT, chain, node
 
-from server.errors import GraphParseError, GraphValidationError
+from server.errors import GraphValidationError
 from server.graph import (
     Contract,
     GraphConfig,
@@ -15,7 +15,6 @@ from server.graph import (
     ValidatedGraph,
     parse_graph_config,
     validate,
-    validate_file,
 )
 
 
@@ -318,16 +317,3 @@ def test_options_for_every_node_that_has_them() -> None:
     assert problems(replace(config, options={"models_path": "m", "cash_size": 3})) == (
         "no node has an option 'cash_size'; did you mean 'cache_size'?",
     )
-
-
-def test_a_file(tmp_path: Path) -> None:
-    path = tmp_path / "graph.pbtxt"
-    path.write_text(
-        'input_stream: "IN:a" output_stream: "OUT:b"\n'
-        'node { calculator: "support.graph_fakes:Upper"'
-        ' input_stream: "IN:a" output_stream: "OUT:b" }'
-    )
-    assert validate_file(path).output == Tag("OUT", str)
-    path.write_text("nod {}")
-    with pytest.raises(GraphParseError):
-        validate_file(path)
