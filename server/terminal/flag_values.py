@@ -53,6 +53,17 @@ def origins(text: str) -> tuple[str, ...]:
     return _alone_if_any(text, found)
 
 
+def number(text: str) -> float:
+    """A number that is neither NaN nor infinite."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a finite number")
+    return value
+
+
 def seconds(text: str) -> float:
     """A time of up to a day."""
     try:

@@ -18,6 +18,7 @@ from server.cli.named_model import to_path
 from server.errors import ChatError, ConfigError, ServingError, did_you_mean
 from server.models.bundled import find_bundled_model
 from server.terminal.flag_parser import FlagParser, HelpFlag, pick
+from server.terminal.flag_values import number
 
 __all__ = ["make_parser", "run_chat"]
 
@@ -69,14 +70,20 @@ def make_parser() -> FlagParser:
         help="File whose first line is the server's API key (default: the environment variable "
         "API_KEY).",
     )
-    add("--system_prompt", default="", metavar="TEXT", help="System message of the conversation.")
+    add(
+        "--system_prompt",
+        type=_utf8,
+        default="",
+        metavar="TEXT",
+        help="System message of the conversation.",
+    )
     add(
         "--temperature",
-        type=float,
+        type=number,
         metavar="NUMBER",
         help="How random answers are; 0 always takes the likeliest token (default: the model's).",
     )
-    add("-q", "--quick", metavar="TEXT", help="Ask this one question, and leave.")
+    add("-q", "--quick", type=_utf8, metavar="TEXT", help="Ask this one question, and leave.")
     add("-h", "--help", action=HelpFlag, help="Show this help.")
     return parser
 
@@ -151,6 +158,8 @@ def _find_bundled(arguments: ChatArguments) -> Path | None:
 
 
 def _chat(url: str, arguments: ChatArguments) -> int:
+    if sys.stdout is None:
+        raise ChatError("there is no place for the answer: standard output is closed")
     temperature = arguments.temperature
     parameters = {} if temperature is None else {"temperature": temperature}
     client = ChatClient(url, read_key(arguments.api_key_file), parameters)
@@ -158,6 +167,8 @@ def _chat(url: str, arguments: ChatArguments) -> int:
     conversation = Conversation(client, model, arguments.system_prompt)
     if arguments.quick is not None:
         conversation.ask(arguments.quick)
+    elif sys.stdin is None:
+        raise ChatError("there is no question: standard input is closed")
     elif sys.stdin.isatty():
         _edit_lines()
         conversation.run()
@@ -185,6 +196,11 @@ def _choose_model(client: ChatClient, name: str | None) -> str:
         hint = did_you_mean(name, names) or f"; models: {', '.join(names)}"
         raise ChatError(f"there is no model {name!r} on {client.url}, and no such folder{hint}")
     return name
+
+
+def _utf8(text: str) -> str:
+    """An argument read as UTF-8 in every locale; other bytes become U+FFFD, as those of a pipe."""
+    return text.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def _edit_lines() -> None:

@@ -18,6 +18,7 @@ Message = dict[str, str]
 DEFAULT_PATH = "/v3"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 LIST_TIMEOUT_S = 10.0
+TEXT_KEYS = ("reasoning_content", "content")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +100,7 @@ def _refusal(error: urllib.error.HTTPError) -> str:
             "API_KEY"
         )
     try:
-        found = json.loads(error.read())["error"]
-        return str(found["message"] if isinstance(found, dict) else found)
+        return _error_text(json.loads(error.read())["error"])
     except (OSError, ValueError, KeyError, TypeError):
         return f"{error.url}: HTTP status {error.code} {error.reason}"
 
@@ -108,15 +108,21 @@ def _refusal(error: urllib.error.HTTPError) -> str:
 def _parse(data: bytes) -> Any:
     try:
         return json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ChatError(f"the server's answer is not JSON: {data[:100]!r}") from error
 
 
 def _pieces(event: Any) -> Iterator[Piece]:
-    if "error" in event:
-        raise ChatError(str(event["error"].get("message", event["error"])))
-    for choice in event.get("choices", ()):
-        delta = choice.get("delta", {})
-        for key in ("reasoning_content", "content"):
-            if delta.get(key):
-                yield Piece(delta[key], is_reasoning=key != "content")
+    try:
+        if "error" in event:
+            raise ChatError(_error_text(event["error"]))
+        deltas = [choice.get("delta") or {} for choice in event.get("choices") or ()]
+        found = [(key, delta.get(key) or "") for delta in deltas for key in TEXT_KEYS]
+        pieces = [Piece("" + text, key != "content") for key, text in found if text]
+    except (AttributeError, TypeError) as error:
+        raise ChatError(f"the server's answer is not a part of a chat: {event!r:.100}") from error
+    yield from pieces
+
+
+def _error_text(found: Any) -> str:
+    return str(found.get("message", found) if isinstance(found, dict) else found)

@@ -1,6 +1,8 @@
 """`server chat` without a terminal: pipes, one question, and what goes wrong."""
 
 import http.server
+import os
+import shlex
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -63,6 +65,16 @@ def test_reasoning_is_not_in_the_output_of_a_pipe(url: str, key: Path) -> None:
 def test_bytes_that_are_no_text(url: str, key: Path) -> None:
     result = chat("--url", url, "--api_key_file", key, text=b"a\xffb")
     assert (result.returncode, result.stdout) == (0, "a\ufffdb\n")
+    result = chat("--url", url, "--api_key_file", key, "-q", os.fsdecode(b"c\xffd"))
+    assert (result.returncode, result.stdout) == (0, "c\ufffdd\n")
+
+
+@pytest.mark.parametrize(("stream", "problem"), [("<&-", "input"), (">&-", "output")])
+def test_a_closed_stream(stream: str, problem: str, url: str, key: Path) -> None:
+    line = shlex.join(map(str, command("chat", "--url", url, "--api_key_file", key)))
+    result = subprocess.run(["sh", "-c", f"{line} {stream}"], capture_output=True, check=False)
+    assert result.returncode == 1
+    assert result.stderr.decode().endswith(f": standard {problem} is closed\n")
 
 
 @pytest.mark.parametrize("suffix", ["", "/", "/v1", "/v3/"])
@@ -114,7 +126,8 @@ def test_what_goes_wrong(flags: list[str], problem: str, url: str, key: Path) ->
         (["a", "b"], "unexpected argument 'b'"),
         (["a", "--model", "b"], "MODEL (a) and --model cannot be used together"),
         ([".", "--url", "b"], "MODEL (.) and --url cannot be used together"),
-        (["--temperature", "hot"], "invalid float value: 'hot'"),
+        (["--temperature", "hot"], "'hot' is not a finite number"),
+        (["--temperature", "nan"], "'nan' is not a finite number"),
     ],
 )
 def test_bad_usage(flags: list[str], problem: str) -> None:
@@ -160,7 +173,20 @@ def test_another_server(body: bytes) -> None:
         ChatClient(url).models()
 
 
-@pytest.mark.parametrize("body", [b"", b'data: {"choices": []}\n\n', b"data: <html>\n\n"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b'data: {"choices": []}\n\n',
+        b"data: <html>\n\n",
+        b"data: [1]\n\n",
+        b"data: " + b"[" * 100_000 + b"\n\n",
+        b'data: {"error": "broken"}\n\n',
+        b'data: {"choices": [5]}\n\n',
+        b'data: {"choices": [{"delta": {"content": 5}}]}\n\n',
+        b'data: {"choices": [{"delta": null}]}\n\n',
+    ],
+)
 def test_an_answer_without_an_end(body: bytes) -> None:
     with answering(body, "text/event-stream") as url, pytest.raises(ChatError):
         list(ChatClient(url).stream("m", []))
