@@ -96,7 +96,8 @@ def check_model_folders(graph: ValidatedGraph, base_path: Path, files: WatchedFi
         folder = base_path / path
         problem = find_folder_problem(folder, node.contract.model_files)
         if problem is not None:
-            problems[problem] = None
+            where = "" if folder.exists() else f"models_path {path!r}: "
+            problems[f"{where}{problem}"] = None
             files.add(folder)
     if problems:
         raise ModelLoadError("; ".join(problems))

@@ -85,6 +85,7 @@ async def test_a_hugging_face_model(
 
 async def test_a_models_path_that_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "graph.pbtxt").write_text(GRAPH % "../lost")
+    assert (await reason_of(tmp_path)).startswith("models_path '../lost': ")
     assert (await reason_of(tmp_path)).endswith("lost: no such folder")
 
 
