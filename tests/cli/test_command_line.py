@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.command_lines import parse, problem_of
 
 from server.api.settings import CorsSettings, HttpSettings, KeyScope
-from server.cli.command_line import CommandLine, parse_command_line
 from server.errors import ConfigError
 from server.models.classic_config import ClassicConfig, VersionPolicy
 
@@ -15,17 +15,6 @@ from server.models.classic_config import ClassicConfig, VersionPolicy
 def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("OVMS_MODEL_REPOSITORY_PATH", "API_KEY"):
         monkeypatch.delenv(name, raising=False)
-
-
-def parse(*arguments: str | Path) -> CommandLine:
-    return parse_command_line(list(map(str, arguments)))
-
-
-def problem_of(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
-    with pytest.raises(SystemExit) as exit_:
-        parse(*arguments)
-    assert exit_.value.code == 64
-    return capsys.readouterr().err
 
 
 def settings_of(*arguments: str | Path) -> HttpSettings:

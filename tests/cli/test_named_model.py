@@ -4,11 +4,11 @@ import re
 from pathlib import Path
 
 import pytest
+from support.command_lines import parse, problem_of
 from support.fakes import echo_graph, write_graph, write_repository
 from support.server_command import chat, ready_line, run, started, url_of
 from support.terminal import terminal
 
-from server.cli.command_line import CommandLine, parse_command_line
 from server.models.bundled import find_bundled_model
 
 
@@ -16,17 +16,6 @@ from server.models.bundled import find_bundled_model
 def in_an_empty_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("OVMS_MODEL_REPOSITORY_PATH", raising=False)
     monkeypatch.chdir(tmp_path)
-
-
-def parse(*arguments: str | Path) -> CommandLine:
-    return parse_command_line(list(map(str, arguments)))
-
-
-def problem_of(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
-    with pytest.raises(SystemExit) as exit_:
-        parse(*arguments)
-    assert exit_.value.code == 64
-    return capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,12 @@ def make_engine(model_f32: Path) -> Iterator[Callable[..., LLMEngine]]:
         assert engine.kv.num_used_blocks == 0
         engine.close()
     assert RESERVATIONS.total_bytes == reserved
+
+
+@pytest.fixture
+def folder(model_f32: Path, tmp_path: Path) -> Path:
+    """A copy of the model, to be changed."""
+    return Path(shutil.copytree(model_f32, tmp_path / "model"))
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,10 @@
 """Helpers of the engine tests: fakes of its parts, and ways to run it to the end."""
 
+import json
 from collections.abc import Iterable, Sequence
 from functools import cache
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -119,3 +121,9 @@ def generate(
     requests = start(engine, prompts, params)
     outputs = run_to_end(engine)
     return [tokens_of(outputs, request) for request in requests]
+
+
+def change_config(folder: Path, **keys: Any) -> None:
+    """Set keys in the config.json of a model."""
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **keys}))

@@ -1,25 +1,13 @@
 """Models whose attention is not possible here are refused by name."""
 
-import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.engine_helpers import F32
+from support.engine_helpers import F32, change_config
 
 from server.engine.model.model_loader import load_model
 from server.errors import ModelLoadError
-
-
-@pytest.fixture
-def folder(model_f32: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(model_f32, tmp_path / "model"))
-
-
-def change_config(folder: Path, **keys: Any) -> None:
-    path = folder / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **keys}))
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,12 @@
 """A model is compared with its stateful IR; what is wrong is found, and where it begins."""
 
-import json
-import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import openvino as ov
 import pytest
 from openvino import opset13 as ops
+from support.engine_helpers import change_config
 
 from server.engine.config import EngineConfig
 from server.engine.engine import LLMEngine
@@ -18,16 +16,6 @@ from server.engine.model.verification_record import RECORD_FILE, read_record, wr
 from server.engine.verification.paged import MODES
 from server.engine.verification.verify import choose_lengths, verify
 from server.errors import ModelLoadError
-
-
-@pytest.fixture
-def folder(model_f32: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(model_f32, tmp_path / "model"))
-
-
-def change_config(folder: Path, **keys: Any) -> None:
-    path = folder / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **keys}))
 
 
 def test_a_good_model_passes_in_every_mode(model_f32: Path) -> None:
