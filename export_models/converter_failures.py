@@ -30,7 +30,16 @@ FAILURES = {
     r"No space left on device|disk quota exceeded|File too large|iostream error": NO_DISK,
     r"\bMemoryError\b|bad_alloc|can't allocate memory|out of memory": NO_MEMORY,
     r"model type `([^`]*)` but Transformers does not recognize": (
-        "the architecture {0!r} is unknown to transformers {transformers}"
+        "the architecture {0!r} is unknown to transformers {transformers}; a later one may know "
+        "it: pip install 'transformers<5.6'"
+    ),
+    r"Minimum required is (\S+), got: (\S+)": (
+        "this architecture needs transformers {0} or later, and {1} is installed: "
+        "pip install 'transformers>={0}'"
+    ),
+    r"Maximum required is (\S+), got: (\S+)": (
+        "this architecture can be exported with transformers up to {0}, and {1} is installed: "
+        "pip install transformers=={0}"
     ),
     r"Trying to export an? (\S+) model, that is a custom or unsupported": (
         "the architecture {0!r} cannot be exported by this version of optimum-intel"

@@ -30,6 +30,21 @@ TRACEBACK = "Traceback (most recent call last):\n  File x\n"
             "architecture, but",
             "the architecture 'foo' cannot be exported",
         ),
+        (
+            "ValueError: The current version of Transformers does not allow for the export of the "
+            "model. Minimum required is 5.0, got: 4.57.6",
+            "pip install 'transformers>=5.0'",
+        ),
+        (
+            "ValueError: The current version of Transformers does not allow for the export of the "
+            "model. Maximum required is 4.53.3, got: 4.57.6",
+            "pip install transformers==4.53.3",
+        ),
+        (
+            "ValueError: The checkpoint has model type `gemma9` but Transformers does not "
+            "recognize this architecture",
+            "the architecture 'gemma9' is unknown to transformers",
+        ),
         ("KeyError: 'a'\nValueError: something else", "ValueError: something else"),
         ("nothing that is known", "the converter failed with exit code 1"),
     ],

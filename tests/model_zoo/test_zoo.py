@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from model_zoo.zoo import MODES, make_model, num_equal_tokens
 
-PART = ["falcon_alibi", "gpt_neo", "mpt_six_heads", "phi3_longrope"]
+PART = ["falcon_alibi", "gpt_neo", "llama4", "mpt_six_heads", "phi3_longrope"]
 
 
 @pytest.fixture(scope="module", params=PART)
