@@ -1,5 +1,6 @@
 """The one OpenVINO core of the process, which every model here is read and compiled with."""
 
+import ctypes
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -15,13 +16,16 @@ def shared_core() -> "ov.Core":
 
     With a core for each model, a thread that inferred and ended while another model was compiled
     or freed crashed the process (OpenVINO 2026.4: 2 of 3 runs of 150 rounds; none with one core).
-    A core also owns the libraries of its operations: tokenizers must not outlive it.
+    A core also owns the libraries of its operations, whose code a compiled tokenizer runs when it
+    is destroyed. Python frees objects in any order at its end, so the core is never freed.
     Properties go to `read_model` and `compile_model`; set on the core they would meet all models.
     """
     import openvino as ov
     import openvino_tokenizers  # noqa: F401  # registers its operations with every new Core
 
-    return ov.Core()
+    core = ov.Core()
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(core))
+    return core
 
 
 def default_device() -> str:
