@@ -39,8 +39,9 @@ class Terminal:
 
     def wait(self) -> int:
         """Read to the end; returns the exit status."""
+        end = time.monotonic() + TIMEOUT_S
         while self._read():
-            pass
+            assert time.monotonic() < end, f"no end after {self.shown[-200:]!r}"
         _, status = os.waitpid(self.pid, 0)
         return os.waitstatus_to_exitcode(status)
 

@@ -125,6 +125,8 @@ def test_a_model_folder_is_loaded_for_the_chat(tmp_path: Path) -> None:
         chat.type("hello\n")
         chat.wait_for("hello\n")
         chat.wait_for("hello\n")
+        # Before the prompt the end of input would get lost.
+        chat.wait_for(PROMPT)
         chat.type("\x04")
         assert chat.wait() == 0
 
@@ -165,5 +167,6 @@ def test_a_server_that_stops_in_the_middle(tmp_path: Path) -> None:
             assert "no answer from" in chat.wait_for(PROMPT) or "middle of the answer" in chat.shown
             chat.type("hello\n")
             chat.wait_for("no answer from")
+            chat.wait_for(PROMPT)
             chat.type("\x04")
             assert chat.wait() == 0
