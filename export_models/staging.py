@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from export_models.signals import signals_held_back
 from server.errors import ExportError
 from server.host.atomic_files import FolderInUseError, folder_lock
+from server.host.signals import signals_held_back
 
 __all__ = ["Staging", "stage"]
 

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from export_models.signals import release_signals, signals_held_back
+from server.host.signals import release_signals, signals_held_back
 
 __all__ = ["ToolResult", "run_tool"]
 

@@ -168,7 +168,6 @@ FILE_LAYERS: dict[str, set[str]] = {
     "export_models.model_files": EXPORT,
     "export_models.model_repository": EXPORT,
     "export_models.progress": EXPORT,
-    "export_models.signals": EXPORT,
     "export_models.source": EXPORT,
     "export_models.staging": EXPORT,
     "export_models.text_generation": EXPORT,

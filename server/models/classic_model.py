@@ -7,7 +7,7 @@ from pathlib import Path
 from server.errors import ModelLoadError
 from server.graph import GraphConfig
 from server.models.classic_config import VersionPolicy
-from server.models.config import DEFAULT_GRAPH_NAME, ModelConfig, ServerConfig
+from server.models.config import ModelConfig, ServerConfig
 from server.models.default_graph import llm_graph, tensor_graph
 from server.models.model_folder import find_folder_problem, is_llm
 
@@ -25,7 +25,7 @@ def find_versions(config: ServerConfig) -> ServerConfig:
 
 
 def _versions_of(model: ModelConfig) -> Iterator[ModelConfig]:
-    if model.is_graph or model.find_graph() is not None:
+    if model.is_graph or model.names_graph or model.find_graph() is not None:
         yield model
         return
     folders = _version_folders(model.base_path)
@@ -59,8 +59,6 @@ def classic_graph(model: ModelConfig) -> GraphConfig:
     assert folder is not None
     problem = find_folder_problem(folder)
     if problem is not None:
-        if model.graph_path.name != DEFAULT_GRAPH_NAME:
-            problem = f"{model.graph_path}: no such file; {problem}"
         raise ModelLoadError(problem)
     if classic.problems:
         raise ModelLoadError(f"its configuration cannot be used: {'; '.join(classic.problems)}")

@@ -69,8 +69,15 @@ class ModelConfig:
         has_versions = self.model_folder not in (None, self.base_path)
         return f"{self.name} version {self.version}" if has_versions else self.name
 
-    def graph_candidates(self) -> tuple[Path, Path]:
-        """Where the graph may be: `graph_path`, then version folder 1."""
+    @property
+    def names_graph(self) -> bool:
+        """Whether the configuration names a graph; no other one may take its place."""
+        return self.graph_path != self.base_path / DEFAULT_GRAPH_NAME
+
+    def graph_candidates(self) -> tuple[Path, ...]:
+        """Where the graph may be: where `graph_path` says, else in the folder or its folder 1."""
+        if self.names_graph:
+            return (self.graph_path,)
         return self.graph_path, self.base_path / "1" / DEFAULT_GRAPH_NAME
 
     def find_graph(self) -> Path | None:
@@ -81,6 +88,8 @@ class ModelConfig:
         """The graph file. Raises ModelLoadError if there is none."""
         path = self.find_graph()
         if path is None:
+            if self.names_graph:
+                raise ModelLoadError(f"{self.graph_path}: no such file; correct graph_path")
             places = " nor ".join(str(place) for place in self.graph_candidates())
             problem = f"there is neither {places}"
             raise ModelLoadError(f"{problem}; write a graph.pbtxt there, or correct base_path")

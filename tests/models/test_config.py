@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
-from server.errors import ConfigError
+from server.errors import ConfigError, ModelLoadError
+from server.models.classic_model import find_versions
 from server.models.config import load_config, single_model_config
+from server.models.model_loading import check_model
+from server.models.watched_files import WatchedFiles
 
 
 def write(folder: Path, value: object, name: str = "config.json") -> Path:
@@ -239,3 +242,14 @@ def test_single_model(tmp_path: Path) -> None:
 def test_single_model_without_folder(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such folder"):
         single_model_config("m", tmp_path / "x")
+
+
+@pytest.mark.parametrize("other", ["graph.pbtxt", "1/graph.pbtxt", "openvino_model.xml"])
+def test_nothing_takes_the_place_of_a_graph_that_is_named(tmp_path: Path, other: str) -> None:
+    path = tmp_path / "m" / other
+    path.parent.mkdir(parents=True)
+    path.write_text("")
+    config = load_config(write(tmp_path, one_model(graph_path="laud.pbtxt")))
+    (model,) = find_versions(config).models
+    with pytest.raises(ModelLoadError, match=r"m/laud\.pbtxt: no such file; correct graph_path"):
+        check_model(model, WatchedFiles())

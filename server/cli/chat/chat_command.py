@@ -7,8 +7,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
 from server.cli.chat.client import ChatClient
 from server.cli.chat.conversation import Conversation
@@ -93,9 +91,6 @@ def run_chat(argv: Sequence[str]) -> int:
     parser = make_parser()
     namespace, leftovers = parser.parse_known_args(argv)
     folder, arguments = _split_model(parser, pick(ChatArguments, namespace), leftovers)
-    for name in ("SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), _leave)
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         with _server_url(folder, arguments) as url:
@@ -207,7 +202,3 @@ def _edit_lines() -> None:
     """Let `input` have a history and the keys of the shell, where Python has them."""
     with contextlib.suppress(ImportError):
         import readline  # noqa: F401
-
-
-def _leave(number: int, _: FrameType | None) -> NoReturn:
-    raise SystemExit(128 + number)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from server.errors import ChatError
+from server.host.signals import release_signals, signals_held_back
 
 __all__ = ["own_server"]
 
@@ -24,16 +25,18 @@ def own_server(model: Path) -> Iterator[str]:
     if sys.stderr.isatty():
         print(f"Loading {model}", file=sys.stderr)
     flags = ["--rest_port", "0", "--log_level", "WARNING", "--drain_timeout_s", "0"]
-    process = subprocess.Popen(
-        # -P: a server.py in the current folder must not be taken for this package.
-        [sys.executable, "-P", "-m", "server", str(model), *flags],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        text=True,
-        # Ctrl-C stops an answer, not the server.
-        start_new_session=True,
-        preexec_fn=_end_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509
-    )
+    # What Ctrl-C raises at a fork is printed and forgotten.
+    with signals_held_back():
+        process = subprocess.Popen(
+            # -P: a server.py in the current folder must not be taken for this package.
+            [sys.executable, "-P", "-m", "server", str(model), *flags],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+            # Ctrl-C stops an answer, not the server.
+            start_new_session=True,
+            preexec_fn=_prepare if sys.platform == "linux" else None,  # noqa: PLW1509
+        )
     with process:
         try:
             assert process.stdout is not None
@@ -53,6 +56,7 @@ def _stop(process: subprocess.Popen[str]) -> None:
         process.kill()
 
 
-def _end_with_parent() -> None:
+def _prepare() -> None:
     """Runs in the server: a chat that is killed cannot stop it."""
+    release_signals()
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -14,7 +14,7 @@ STOP_SIGNALS = {
 
 @contextmanager
 def signals_held_back() -> Iterator[None]:
-    """Delay the signals that stop an export until the end of the block."""
+    """Delay the signals that stop a program until the end of the block."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
