@@ -3,6 +3,7 @@
 int8 with zero points is near the fastest form on any CPU, and needs no property of the plugin.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -31,7 +32,15 @@ def main() -> None:
         exported = export(Path(repository))
         shutil.rmtree(PACKAGED, ignore_errors=True)
         shutil.copytree(exported, PACKAGED)
+    _forget_paths(PACKAGED / "openvino_config.json")
     print(f"{PACKAGED} is what the exporter makes today")
+
+
+def _forget_paths(path: Path) -> None:
+    """Remove the folder of the tokenizer, which is one of this machine."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["quantization_config"]["tokenizer"] = None
+    path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
