@@ -8,7 +8,7 @@ TORCH_INDEX_URL ?= https://download.pytorch.org/whl/cpu
 
 REST_PORT ?= 8000
 
-.PHONY: demo check test lint bundle setup clean
+.PHONY: demo check test zoo lint bundle setup clean
 
 # Serves the model that the package brings along; needs neither torch nor the tests' packages.
 demo: .venv/.serving
@@ -21,6 +21,10 @@ check: lint
 # In the order of the folders: the many short files at the end balance the two processes.
 test: lint
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+# Compares every architecture of the zoo with transformers; some minutes.
+zoo: setup
+	PYTHONPATH=tests:. $(BIN)/python -m model_zoo.table docs/model-zoo.md
 
 lint: setup
 	$(BIN)/ruff check .
