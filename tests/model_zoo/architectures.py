@@ -154,7 +154,7 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "persimmon": ("PersimmonConfig", SIZES),
-    "phi": ("PhiConfig", SIZES),
+    "phi": ("PhiConfig", {**SIZES, "num_key_value_heads": 4}),
     "phi3": ("Phi3Config", {**SIZES, **WINDOW}),
     "phi3_longrope": (
         "Phi3Config",
