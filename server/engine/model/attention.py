@@ -59,15 +59,32 @@ PLAIN_ATTENTION = AttentionForm()
 def complete_attention(model: ov.Model, config: Config) -> AttentionForm:
     """Give a model the attention that config.json asks for and the transformed graph lacks.
 
-    Raises ModelLoadError for a model whose attention is not possible here.
+    Raises ModelLoadError for a model whose attention is not possible here, and for a config.json
+    that does not say what its kind of model needs.
     """
+    try:
+        return _complete(model, config)
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        raise ModelLoadError(
+            f"config.json does not describe the attention of a {config.get('model_type')!r} model: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def _complete(model: ov.Model, config: Config) -> AttentionForm:
     text_config = config_layers(config)[-1]
     _complete_layers(model, config)
-    chunk_size, long_after = text_config.get("attention_chunk_size"), longrope_switch(text_config)
+    long_after = longrope_switch(text_config)
     limits = []
-    if isinstance(chunk_size, int) and not _cut_into_chunks(model, text_config, chunk_size):
+    chunk_size: Any = text_config.get("attention_chunk_size")
+    chunked = [node for node in _operations(model) if _is_chunked(text_config, _layer_of(node))]
+    if not chunked:
+        chunk_size = None
+    elif chunk_size % BLOCKS_DIVIDE:
         limits.append(chunk_size)
         chunk_size = None
+    else:
+        _cut_into_chunks(model, chunked)
     if long_after is not None and not choose_rope_by_token(model):
         limits.append(long_after)
         long_after = None
@@ -177,14 +194,8 @@ def _local_windows(config: Config) -> dict[int, int]:
     }
 
 
-def _cut_into_chunks(model: ov.Model, config: Config, chunk_size: int) -> bool:
-    """Give the chunked layers inputs of their own, for sequences that begin at each chunk.
-
-    False where that is not possible. In transformers, Llama4TextConfig says which layers these are.
-    """
-    if chunk_size % BLOCKS_DIVIDE:
-        return False
-    chunked = [node for node in _operations(model) if _is_chunked(config, _layer_of(node))]
+def _cut_into_chunks(model: ov.Model, chunked: Iterable[ov.Node]) -> None:
+    """Give the chunked layers inputs of their own, for sequences that begin at each chunk."""
     places = {}
     for index, name in PLACES.items():
         shape = [] if name == "max_context_len" else [-1]
@@ -193,14 +204,18 @@ def _cut_into_chunks(model: ov.Model, config: Config, chunk_size: int) -> bool:
     for operation in chunked:
         for index, parameter in places.items():
             operation.input(index).replace_source_output(parameter.output(0))
-    model.add_parameters(list(places.values()) if chunked else [])
+    model.add_parameters(list(places.values()))
     model.validate_nodes_and_infer_types()
-    return True
 
 
 def _is_chunked(config: Config, layer: int) -> bool:
+    """In transformers, Llama4TextConfig says which layers are chunked."""
     kinds = config.get("layer_types")
+    if not config.get("attention_chunk_size"):
+        return False
     if kinds:
         return bool(kinds[layer] == "chunked_attention")
+    if not str(config.get("model_type")).startswith("llama4"):
+        return False
     uses_rope = config.get("no_rope_layers")
     return bool(uses_rope[layer]) if uses_rope else (layer + 1) % 4 != 0

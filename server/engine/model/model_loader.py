@@ -94,11 +94,17 @@ def _load(
     # Fails for a device name that stands for several devices, such as AUTO.
     device.free_bytes()
     inputs = cache_inputs(layers)
+    block_size = device.block_size(inputs)
+    if attention.chunk_size is not None and attention.chunk_size % block_size:
+        raise ModelLoadError(
+            f"{models_path}: attention_chunk_size is {attention.chunk_size}; on {device.name} it "
+            f"must be a multiple of {block_size}, the tokens of a KV block"
+        )
     return LoadedModel(
         layers=layers,
         head=head,
         kv_inputs=inputs,
-        block_size=device.block_size(inputs),
+        block_size=block_size,
         output=parts.output,
         has_position_ids=any("position_ids" in port.get_names() for port in layers.inputs),
         device=device,

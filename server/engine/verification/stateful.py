@@ -56,6 +56,18 @@ class Prediction:
         )
 
 
+def vocab_size_of(models_path: Path) -> int:
+    """The tokens that a model has logits for, as its graph says. Raises ModelLoadError."""
+    xml = models_path / MODEL_FILE
+    try:
+        size = shared_core().read_model(xml).output("logits").get_partial_shape()[-1]
+    except RuntimeError as error:
+        raise ModelLoadError(f"{xml}: {error_summary(error)}") from error
+    if size.is_dynamic:
+        raise ModelLoadError(f"{xml}: the vocabulary has no fixed size")
+    return int(size.get_length())
+
+
 class StatefulModel:
     """A model that reads a text in one piece. A context manager: leaving it frees the model."""
 

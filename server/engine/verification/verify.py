@@ -1,6 +1,5 @@
 """Compares the engine's predictions with those of the stateful IR, token by token."""
 
-import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,12 @@ from server.engine.model.model_info import (
 )
 from server.engine.model.model_loader import check_files
 from server.engine.verification.paged import MODES, NUM_GENERATED, Observation, observe
-from server.engine.verification.stateful import EXACT, Prediction, StatefulModel
+from server.engine.verification.stateful import (
+    EXACT,
+    Prediction,
+    StatefulModel,
+    vocab_size_of,
+)
 from server.errors import ModelLoadError
 from server.host.memory import available_bytes
 
@@ -105,8 +109,7 @@ def verify(models_path: Path, report: Report) -> Verification:
     started = monotonic()
     check_files(models_path)
     lengths, notes = choose_lengths(models_path)
-    vocab_size = _vocab_size(models_path)
-    prompts = _prompts(lengths, vocab_size)
+    prompts = _prompts(lengths, vocab_size_of(models_path))
     observations: list[Observation] = []
     for mode in MODES:
         report(mode)
@@ -162,18 +165,7 @@ def _edges(models_path: Path) -> Iterator[tuple[str, int]]:
 def _most_tokens(models_path: Path) -> int:
     """The longest text whose logits have room in memory."""
     room = min(MAX_LOGITS_BYTES, available_bytes() // 4)
-    return int(room // (4 * _vocab_size(models_path)))
-
-
-def _vocab_size(models_path: Path) -> int:
-    layers = config_layers(read_config(models_path / "config.json"))
-    value = next((layer["vocab_size"] for layer in layers if "vocab_size" in layer), None)
-    if not isinstance(value, int) or value < 1:
-        raise ModelLoadError(
-            f"{models_path / 'config.json'}: vocab_size is {json.dumps(value)}; without it a model "
-            "cannot be verified"
-        )
-    return value
+    return int(room // (4 * vocab_size_of(models_path)))
 
 
 def _prompts(lengths: Sequence[int], vocab_size: int) -> list[Ints]:

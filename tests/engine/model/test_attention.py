@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from support.engine_helpers import F32, change_config
 
+from server.engine.model.attention import PLAIN_ATTENTION
 from server.engine.model.model_loader import load_model
 from server.errors import ModelLoadError
 
@@ -35,4 +36,29 @@ def test_the_decoder_of_an_encoder(folder: Path) -> None:
 
 def test_models_without_alibi_are_loaded_unchanged(folder: Path) -> None:
     change_config(folder, alibi=False, position_embedding_type="absolute", attn_config={})
-    load_model(folder, "CPU", F32)
+    assert load_model(folder, "CPU", F32).attention == PLAIN_ATTENTION
+
+
+@pytest.mark.parametrize(
+    "keys", [{}, {"layer_types": ["full_attention"] * 100}, {"no_rope_layers": [1, 1]}], ids=str
+)
+def test_a_chunk_size_that_no_layer_uses(folder: Path, keys: dict[str, Any]) -> None:
+    change_config(folder, attention_chunk_size=32, **keys)
+    assert load_model(folder, "CPU", F32).attention == PLAIN_ATTENTION
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"model_type": "gpt_neo"},
+        {"model_type": "mpt", "alibi": True, "n_heads": 0},
+        {"model_type": "falcon", "alibi": True, "num_attention_heads": "four"},
+        {"attention_chunk_size": 32, "layer_types": ["chunked_attention"]},
+        {"attention_chunk_size": "32", "layer_types": ["chunked_attention"] * 100},
+    ],
+    ids=str,
+)
+def test_a_config_that_says_too_little(folder: Path, keys: dict[str, Any]) -> None:
+    change_config(folder, **keys)
+    with pytest.raises(ModelLoadError, match="does not describe the attention of a"):
+        load_model(folder, "CPU", F32)

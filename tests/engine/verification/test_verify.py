@@ -14,6 +14,7 @@ from server.engine.model import model_loader
 from server.engine.model.attention import PLAIN_ATTENTION, AttentionForm
 from server.engine.model.verification_record import RECORD_FILE, read_record, write_record
 from server.engine.verification.paged import MODES
+from server.engine.verification.stateful import vocab_size_of
 from server.engine.verification.verify import choose_lengths, verify
 from server.errors import ModelLoadError
 
@@ -65,10 +66,11 @@ def test_a_short_context(folder: Path) -> None:
         choose_lengths(folder)
 
 
-def test_a_model_without_a_vocabulary_size(folder: Path) -> None:
-    change_config(folder, vocab_size=None)
-    with pytest.raises(ModelLoadError, match="vocab_size is null"):
-        choose_lengths(folder)
+def test_the_vocabulary_is_that_of_the_graph(folder: Path) -> None:
+    size = vocab_size_of(folder)
+    (folder / "config.json").unlink()
+    assert vocab_size_of(folder) == size > 100
+    assert max(choose_lengths(folder)[0]) == 300, "config.json is not needed"
 
 
 def test_a_record_is_of_one_model(folder: Path) -> None:

@@ -26,9 +26,9 @@ MAX_ENTRIES = 16
 class SavedChoices:
     """The choices for one model, each with a key that says when it applies.
 
-    The key is the model's graph, the processor, what it can do and how many of them may be used,
-    the version of OpenVINO, the stated properties, and what limits the KV cache. The processor's
-    name alone is not enough: many virtual machines say just "Intel Xeon Processor".
+    The key has the model's graph, the stated properties and what limits the KV cache, and of the
+    machine the processor, its features, their number and OpenVINO's version. The processor's name
+    alone is not enough: many virtual machines say just "Intel Xeon Processor".
     """
 
     def __init__(self, config: EngineConfig, device: str) -> None:
