@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from export_models.converter_failures import explain_failure
+from export_models.converter_failures import explain_failure, find_random_weights
 from export_models.model_files import find_missing_part
 from export_models.progress import Progress
 from export_models.quantization.calibration_file import CalibrationSample
@@ -128,6 +128,11 @@ class Converter:
         if result.return_code != 0:
             reason = explain_failure(result, source)
             raise ExportError(f"{reason} (the converter's output is in {result.log_path})")
+        if missing := find_random_weights(result.log):
+            raise ExportError(
+                f"{source.text}: the checkpoint lacks weights that its architecture has, and "
+                f"random numbers would take their places: {missing}"
+            )
 
     def _environment(self, source: Source, staging: Staging) -> dict[str, str]:
         environment = {

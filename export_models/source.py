@@ -44,6 +44,14 @@ class Source:
         return self.kind in {SourceKind.OPENVINO_FOLDER, SourceKind.OPENVINO_HUB}
 
     @property
+    def quantization(self) -> str | None:
+        """How the weights of a checkpoint folder are quantized, as its config.json says."""
+        if self.kind is not SourceKind.CHECKPOINT_FOLDER or self.folder is None:
+            return None
+        config = _read_config(self.folder).get("quantization_config")
+        return str(config.get("quant_method", "unnamed")) if isinstance(config, dict) else None
+
+    @property
     def location(self) -> str:
         """The source as an argument for a tool: an absolute path, or the id."""
         return str(self.folder or self.text)
@@ -81,9 +89,34 @@ def _check_checkpoint(folder: Path) -> None:
         raise ExportError(f"{folder}/config.json: no model_type; it does not describe a model")
     if not _has_any(folder, WEIGHTS):
         raise ExportError(f"{folder}: no weights; found none of {', '.join(WEIGHTS)}")
+    _check_shards(folder)
     if not _has_any(folder, TOKENIZERS):
         # transformers would invent an empty tokenizer, and the model would answer nonsense.
         raise ExportError(f"{folder}: no tokenizer; found none of {', '.join(TOKENIZERS)}")
+
+
+def _check_shards(folder: Path) -> None:
+    """Raise ExportError if a part of the weights is missing that transformers would read."""
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        if (folder / name).exists():
+            return
+        index = folder / f"{name}.index.json"
+        if index.exists():
+            _check_index(index)
+            return
+
+
+def _check_index(index: Path) -> None:
+    try:
+        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise ExportError(f"{index}: does not say where the weights are: {error!r}") from error
+    missing = sorted(name for name in map(str, names) if not (index.parent / name).is_file())
+    if missing:
+        raise ExportError(
+            f"{index.parent}: {len(missing)} of {len(names)} files of weights are missing: "
+            f"{', '.join(missing[:5])}"
+        )
 
 
 def _read_config(folder: Path) -> dict[str, object]:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from export_models.converter_failures import explain_failure
+from export_models.converter_failures import explain_failure, find_random_weights
 from export_models.source import Source, SourceKind
 from export_models.tool import ToolResult
 
@@ -45,12 +45,68 @@ TRACEBACK = "Traceback (most recent call last):\n  File x\n"
             "recognize this architecture",
             "the architecture 'gemma9' is unknown to transformers",
         ),
-        ("KeyError: 'a'\nValueError: something else", "ValueError: something else"),
+        (
+            "openvino._pyopenvino.OpConversionFailure: Check 'false' failed at src/a.cpp:151:\n"
+            "FrontEnd API failed with OpConversionFailure:\nModel wasn't fully converted.\n"
+            "Summary:\n-- No conversion rule found for operations: aten::eig, aten::foo\n",
+            "OpenVINO has no conversion for these operations of the model: aten::eig, aten::foo",
+        ),
+        ("OSError: [Errno 12] Cannot allocate memory", "not enough memory"),
+        ("huggingface_hub.errors.HfHubHTTPError: 429 Client Error: Too", "refuses more downloads"),
+        ("requests.exceptions.SSLError: HTTPSConnectionPool", "or cannot be reached"),
+        ("NameError: name 'QuantizeConfig' is not defined", "pip install gptqmodel"),
+        (
+            "metadata.PackageNotFoundError: No package metadata was found for bitsandbytes",
+            "pip install bitsandbytes",
+        ),
+        ("ImportError: an AWQ model requires it (`pip install autoawq`)", "`pip install autoawq`"),
+        ("ValueError: Converting from SentencePiece and Tiktoken failed, if", "sentencepiece"),
+        ("json.decoder.JSONDecodeError: Expecting ',' delimiter: line 1", "is cut or broken: Exp"),
+        (
+            "RuntimeError: Error(s) in loading state_dict for Linear:\n"
+            "\tsize mismatch for weight: copying a param with shape torch.Size([5])",
+            "the weights do not fit config.json: size mismatch for weight: copying",
+        ),
+        (
+            f"ValueError: first\n\nDuring handling it:\n\n{TRACEBACK}"
+            "openvino.Strange: Exception from src/x.cpp:3:\nCheck 'a == b' failed at src/b.cpp:4:\n"
+            "the rank\nis 3",
+            "org/model: openvino.Strange: the rank is 3",
+        ),
+        ("AssertionError", "org/model: AssertionError"),
         ("nothing that is known", "the converter failed with exit code 1"),
     ],
 )
 def test_meaning(log: str, message: str) -> None:
     assert message in explain_failure(ToolResult(1, TRACEBACK + log, Path("log")), SOURCE)
+
+
+def test_source_code_in_a_traceback_explains_nothing() -> None:
+    log = f"{TRACEBACK}    except MemoryError:\n    ^^^^\nValueError: no"
+    assert explain_failure(ToolResult(1, log, Path("log")), SOURCE) == "org/model: ValueError: no"
+
+
+def test_quantized_weights_are_named(tmp_path: Path) -> None:
+    config = '{"quantization_config": {"quant_method": "gptq"}}'
+    (tmp_path / "config.json").write_text(config)
+    source = Source("m", SourceKind.CHECKPOINT_FOLDER, tmp_path)
+    explained = explain_failure(ToolResult(1, f"{TRACEBACK}ValueError: x", Path("log")), source)
+    assert explained.startswith("m: ValueError: x; its weights are quantized already (gptq): ")
+
+
+def test_weights_that_the_checkpoint_lacks() -> None:
+    log = (
+        "Some weights of X were not initialized from the model checkpoint at a and are newly "
+        "initialized: ['model.up.weight', 'rotary.inv_freq', 'lm_head.weight']\nYou should"
+    )
+    assert find_random_weights(log) == "model.up.weight, lm_head.weight"
+    assert (
+        find_random_weights(
+            log.replace("model.up.weight', '", "").replace("lm_head.weight", "h.masked_bias")
+        )
+        is None
+    )
+    assert find_random_weights("all is well") is None
 
 
 def test_a_warning_before_the_failure_does_not_explain_it() -> None:

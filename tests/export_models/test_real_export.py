@@ -105,6 +105,22 @@ def test_unusable_checkpoint(
     check_failure(run_export("--source_model", source), tmp_path, message)
 
 
+def test_weights_are_missing(run_export, checkpoint: Path, tmp_path: Path) -> None:
+    """transformers would put random numbers in their places, and go on."""
+    from safetensors.numpy import load_file, save_file
+
+    source = tmp_path / "incomplete"
+    shutil.copytree(checkpoint, source)
+    weights = load_file(source / "model.safetensors")
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, source / "model.safetensors", metadata={"format": "pt"})
+    result = run_export("--source_model", source)
+    assert result.returncode == 1
+    assert "the checkpoint lacks weights" in result.stderr
+    assert "model.layers.1.mlp.up_proj.weight" in result.stderr
+    assert not list((tmp_path / "models").iterdir())
+
+
 def test_full_disk(run_export, checkpoint: Path, tmp_path: Path) -> None:
     """A limit on the size of files stands in for the disk: both make the same write fail."""
 

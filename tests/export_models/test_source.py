@@ -55,6 +55,24 @@ def test_nul(tmp_path: Path) -> None:
             "no tokenizer",
         ),
         ({"openvino_language_model.xml": ""}, "vision models are not supported yet"),
+        (
+            {
+                "config.json": '{"model_type": "llama"}',
+                "model-1-of-2.safetensors": "",
+                "model.safetensors.index.json": (
+                    '{"weight_map": {"a": "model-1-of-2.safetensors", "b": "two.safetensors"}}'
+                ),
+            },
+            "1 of 2 files of weights are missing: two.safetensors",
+        ),
+        (
+            {
+                "config.json": '{"model_type": "llama"}',
+                "x.bin": "",
+                "pytorch_model.bin.index.json": "[]",
+            },
+            "does not say where the weights are",
+        ),
     ],
 )
 def test_folder_that_is_no_model(tmp_path: Path, files: dict[str, str], message: str) -> None:
