@@ -23,6 +23,8 @@ from server.api.middleware.access_log import access_log_middleware
 from server.api.middleware.auth import key_middleware
 from server.api.middleware.cors import cors_signal, preflight_middleware
 from server.api.middleware.timeout import timeout_middleware
+from server.api.paths import ignore_extra_slashes, is_anthropic
+from server.api.request_facts import REQUEST_FACTS, REQUEST_ID_HEADER
 from server.api.settings import HttpSettings
 from server.models.model_manager import ModelManager
 
@@ -41,9 +43,13 @@ ENDPOINTS = (
 )
 
 
-async def _hide_versions(_: web.Request, response: web.StreamResponse) -> None:
-    """Remove aiohttp's Server header, whose version numbers help attackers."""
+async def _complete_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """Name the request, and remove aiohttp's Server header, whose versions help attackers."""
     response.headers.pop("Server", None)
+    request_id = request[REQUEST_FACTS].request_id
+    response.headers[REQUEST_ID_HEADER] = request_id
+    if is_anthropic(request.path):
+        response.headers["Request-Id"] = request_id
 
 
 def create_app(manager: ModelManager, settings: HttpSettings | None = None) -> web.Application:
@@ -53,8 +59,9 @@ def create_app(manager: ModelManager, settings: HttpSettings | None = None) -> w
         middlewares=tuple(_middlewares(settings)), client_max_size=settings.max_request_bytes
     )
     app[MODEL_MANAGER] = manager
-    app.on_response_prepare.append(_hide_versions)
+    app.on_response_prepare.append(_complete_headers)
     app.on_response_prepare.append(cors_signal(settings.cors))
+    ignore_extra_slashes(app.router)
     add_routes(app.router, [openapi_endpoint(ENDPOINTS), *ENDPOINTS])
     return app
 

@@ -27,7 +27,7 @@ PREFIXES = ("/v3/v1", "/v3", "/v1")
 
 ERRORS: Mapping[int, str] = {
     400: "The request cannot be served as it is; `error.param` names the field.",
-    401: "An API key is needed: `Authorization: Bearer <key>`.",
+    401: "An API key is needed: `Authorization: Bearer <key>`, or `x-api-key: <key>`.",
     404: "Not found, for example because there is no model of that name.",
     405: "The path does not take this method; the header Allow lists those it takes.",
     408: "The body did not arrive in time.",

@@ -1,4 +1,4 @@
-"""Exceptions -> OpenAI's error object, or KServe's.
+"""Exceptions -> OpenAI's error object, KServe's or Anthropic's.
 
 The HTTP status of every error is chosen here.
 """
@@ -12,6 +12,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from server.api.missing_endpoints import describe_missing
+from server.api.paths import clean_path, is_anthropic
 from server.api.request_facts import REQUEST_FACTS
 from server.errors import (
     ConfigError,
@@ -26,6 +27,7 @@ from server.errors import (
     ReloadError,
     RequestError,
 )
+from server.protocol.anthropic.message_object import error_message
 from server.protocol.json_text import json_bytes
 
 __all__ = ["ApiError", "ClientGoneError", "api_error", "error_middleware", "error_response"]
@@ -138,12 +140,20 @@ async def error_middleware(request: web.Request, handler: Handler) -> web.Stream
 
 
 def error_response(request: web.Request, error: ApiError) -> web.Response:
-    """The error in the form of the path's protocol: KServe's has nothing but the message."""
+    """The error in the form of the path's protocol."""
     error.note(request)
-    is_kserve = f"{request.path}/".startswith("/v2/")
     return web.Response(
-        body=json_bytes({"error": error.message if is_kserve else error.as_dict()}),
+        body=json_bytes(_error_body(request, error)),
         status=error.status,
         content_type="application/json",
         headers=error.headers,
     )
+
+
+def _error_body(request: web.Request, error: ApiError) -> Mapping[str, Any]:
+    if f"{clean_path(request.path)}/".startswith("/v2/"):
+        return {"error": error.message}
+    if is_anthropic(request.path):
+        body = error_message(error.status, error.message)
+        return {**body, "request_id": request[REQUEST_FACTS].request_id}
+    return {"error": error.as_dict()}

@@ -1,6 +1,8 @@
 """What is known of a request: its token counts, and what the access log says of it."""
 
+import re
 import time
+import uuid
 from dataclasses import dataclass, field
 
 from aiohttp import web
@@ -8,19 +10,33 @@ from aiohttp import web
 from server.payloads import TextChunk
 from server.protocol.generation_call import Usage, usage_of
 
-__all__ = ["REQUEST_FACTS", "RequestFacts"]
+__all__ = ["REQUEST_FACTS", "REQUEST_ID_HEADER", "RequestFacts"]
+
+REQUEST_ID_HEADER = "X-Request-Id"
+# A client's own id goes into headers and logs.
+REQUEST_ID = re.compile("[!-~]{1,128}")
 
 
 @dataclass(slots=True)
 class RequestFacts:
-    """Filled in by the handlers. `last_chunks` has the newest chunk of each choice."""
+    """Filled in by the handlers. `last_chunks` has the newest chunk of each choice.
 
+    `request_id` is the client's, from the header X-Request-Id, or else a new one.
+    """
+
+    request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     start_s: float = field(default_factory=time.monotonic)
     first_chunk_s: float | None = None
     model: str | None = None
     error: str | None = None
     num_choices: int = 1
     last_chunks: dict[int, TextChunk] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, request: web.Request) -> "RequestFacts":
+        """The facts of a request that has just come."""
+        request_id = request.headers.get(REQUEST_ID_HEADER, "")
+        return cls(request_id=request_id) if REQUEST_ID.fullmatch(request_id) else cls()
 
     def add(self, chunk: TextChunk) -> None:
         """Count a chunk."""
@@ -45,6 +61,7 @@ class RequestFacts:
         if self.first_chunk_s is not None:
             known["ttft_ms"] = round((self.first_chunk_s - self.start_s) * 1000)
         known["total_ms"] = round((time.monotonic() - self.start_s) * 1000)
+        known["id"] = self.request_id
         if self.error is not None:
             known["error"] = self.error
         return known

@@ -17,8 +17,10 @@ from server.api.runs import start_runs
 from server.api.sse import EventStream
 from server.errors import GenerationError
 from server.payloads import GenerationRequest, TextChunk
+from server.protocol.anthropic.message_object import ErrorMessage, MessageObject
+from server.protocol.anthropic.messages import MessageFields, parse_message
 from server.protocol.generation_call import Choice, GenerationCall
-from server.protocol.openai.answer_schemas import ChatCompletion, Completion
+from server.protocol.openai.answer_schemas import ChatCompletion, Completion, ErrorAnswer
 from server.protocol.openai.chat_completions import ChatCompletionFields, parse_chat_completion
 from server.protocol.openai.completions import CompletionFields, parse_completion
 from server.protocol.responses.response_object import ResponseObject
@@ -108,6 +110,7 @@ def _endpoint(
     parse: Callable[[Mapping[str, Any]], GenerationCall],
     fields: type[BaseModel],
     whole: type[BaseModel],
+    error: type[BaseModel] = ErrorAnswer,
 ) -> Endpoint:
     answer = Answer(
         "The answer: in one piece, or as server-sent events with `stream`",
@@ -118,7 +121,7 @@ def _endpoint(
         path,
         _generation_handler(parse),
         summary,
-        {"200": answer, **error_answers(400, 404, 413, 500, 503)},
+        {"200": answer, **error_answers(400, 404, 413, 500, 503, schema=error)},
         body=json_body(fields),
         is_prefixed=True,
     )
@@ -134,4 +137,12 @@ ENDPOINTS = (
     ),
     _endpoint("/completions", "Continue texts", parse_completion, CompletionFields, Completion),
     _endpoint("/responses", "Make a response", parse_response, ResponseFields, ResponseObject),
+    _endpoint(
+        "/messages",
+        "Answer a conversation in the form of Anthropic's Messages API",
+        parse_message,
+        MessageFields,
+        MessageObject,
+        ErrorMessage,
+    ),
 )

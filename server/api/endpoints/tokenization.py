@@ -13,6 +13,9 @@ from server.api.keys import MODEL_MANAGER
 from server.api.model_lookup import find_model
 from server.errors import InvalidRequestError
 from server.payloads import ModelLimits, TextTokenizer
+from server.protocol.anthropic.message_object import ErrorMessage, TokenCount
+from server.protocol.anthropic.messages import PromptFields
+from server.protocol.anthropic.token_count import parse_count
 from server.protocol.json_text import json_bytes
 from server.protocol.tokenization import (
     NO_RULES,
@@ -40,6 +43,10 @@ def _handler(kind: type[TokenizerFields], rules: FieldRules) -> Handler:
 
 async def _get_tokenizer_info(request: web.Request) -> web.Response:
     return await _answer(request, TokenizerInfoFields(model=request.query.get("model")))
+
+
+async def _count_tokens(request: web.Request) -> web.Response:
+    return await _answer(request, parse_count(await read_json(request)))
 
 
 async def _answer(request: web.Request, fields: TokenizerFields) -> web.Response:
@@ -91,6 +98,16 @@ def _endpoints() -> Iterator[Endpoint]:
             body=json_body(DetokenizeFields),
             is_prefixed=is_prefixed,
         )
+    yield Endpoint(
+        "POST",
+        "/messages/count_tokens",
+        _count_tokens,
+        "Count the tokens of a conversation, in the form of Anthropic's Messages API",
+        json_answer("The number of tokens", TokenCount)
+        | error_answers(400, 404, 413, 500, 503, schema=ErrorMessage),
+        body=json_body(PromptFields),
+        is_prefixed=True,
+    )
     yield Endpoint(
         "POST",
         "/tokenizer_info",

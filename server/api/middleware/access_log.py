@@ -24,7 +24,7 @@ def access_log_middleware(*, is_on: bool) -> Middleware:
 
     @web.middleware
     async def log_request(request: web.Request, handler: Handler) -> web.StreamResponse:
-        facts = request[REQUEST_FACTS] = RequestFacts()
+        facts = request[REQUEST_FACTS] = RequestFacts.of(request)
         status = 500
         try:
             response = await handler(request)

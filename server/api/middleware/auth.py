@@ -1,4 +1,7 @@
-"""The API key: `Authorization: Bearer <key>`, as OpenAI's clients send it."""
+"""The API key, as OpenAI's clients send it, or Anthropic's.
+
+OpenAI's send `Authorization: Bearer <key>`, Anthropic's `x-api-key: <key>`.
+"""
 
 import hmac
 
@@ -25,7 +28,7 @@ def key_middleware(key: str, scope: KeyScope) -> Middleware:
         problem = "the API key is wrong" if token else "no API key was sent"
         error = ApiError(
             401,
-            f"{problem}; it is expected as: Authorization: Bearer <key>",
+            f"{problem}; it is expected as: Authorization: Bearer <key>, or x-api-key: <key>",
             code="invalid_api_key",
             headers={"WWW-Authenticate": "Bearer"},
         )
@@ -45,5 +48,7 @@ def _needs_key(request: web.Request, scope: KeyScope) -> bool:
 
 def _token(request: web.Request) -> bytes:
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer":
+        token = request.headers.get("x-api-key", "")
     # aiohttp decodes header bytes that are not UTF-8 in this way.
-    return token.strip().encode(errors="surrogateescape") if scheme.lower() == "bearer" else b""
+    return token.strip().encode(errors="surrogateescape")

@@ -19,13 +19,17 @@ def _all_levels(caplog: pytest.LogCaptureFixture) -> None:
 
 
 async def access_lines(caplog: pytest.LogCaptureFixture, count: int = 1) -> list[str]:
-    """The lines, once there are so many: a line may come after its answer."""
+    """The lines without request ids, once there are so many: some come after their answer."""
     lines: list[str] = []
     async with asyncio.timeout(10):
         while len(lines) < count:
             await asyncio.sleep(0.01)
             records = [record for record in caplog.records if record.name == LOGGER]
-            lines = [record.getMessage() for record in records if record.levelno == logging.INFO]
+            lines = [
+                re.sub(r" id=[0-9a-f]{32}\b", "", record.getMessage())
+                for record in records
+                if record.levelno == logging.INFO
+            ]
     assert len(lines) == count
     return lines
 

@@ -73,6 +73,12 @@ async def test_spellings_of_the_header(header: str, status: int, server: Server)
     assert answer[0] == status
 
 
+@pytest.mark.parametrize(("key", "status"), [(KEY, 200), (f"{KEY}x", 401), ("", 401)])
+async def test_anthropics_header(key: str, status: int, server: Server) -> None:
+    answer = await server.post("/v3/completions", BODY, headers={"x-api-key": key})
+    assert answer[0] == status
+
+
 async def test_a_key_that_is_not_utf_8(server: Server) -> None:
     headers = {"Authorization": "Bearer \udcff\udcfe"}
     async with server.http.get("/v1/config", headers=headers) as response:

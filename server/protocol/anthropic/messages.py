@@ -1,0 +1,137 @@
+"""POST messages: JSON -> the call of a chat completion with the same meaning."""
+
+import uuid
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from server.protocol.anthropic.conversation import chat_messages, chat_tool_choice, chat_tools
+from server.protocol.anthropic.message_renderer import MessageRenderer
+from server.protocol.generation_call import GenerationCall
+from server.protocol.openai.chat_completions import parse_chat_completion
+from server.protocol.validation import FieldRules, validate_fields
+
+__all__ = ["RULES", "MessageFields", "PromptFields", "parse_message"]
+
+RULES = FieldRules(
+    neutral={"container": (), "mcp_servers": ([],)},
+    # Hints about accounts, billing, caching and places of Anthropic's own service.
+    labels={
+        "cache_control": dict,
+        "context_management": dict,
+        "diagnostics": dict,
+        "inference_geo": str,
+        "metadata": dict,
+        "service_tier": str,
+        "speed": str,
+        "user_profile_id": str,
+        "workspace_id": str,
+    },
+)
+EFFORTS = Literal["low", "medium", "high", "xhigh", "max"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class Thinking(_Part):
+    """Whether the model thinks before it answers, and for how many tokens at most."""
+
+    type: Literal["enabled", "disabled", "adaptive", "between_tools"]
+    budget_tokens: Annotated[int, Field(ge=1)] | None = None
+    display: str | None = None
+
+
+class OutputFormat(_Part):
+    """The schema that the answer follows."""
+
+    type: Literal["json_schema"]
+    schema_: dict[str, Any] = Field(alias="schema")
+
+
+class OutputConfig(_Part):
+    """How much the model thinks, and the form of its answer."""
+
+    effort: EFFORTS | None = None
+    format: OutputFormat | None = None
+
+
+class PromptFields(BaseModel):
+    """The fields that make the prompt."""
+
+    model_config = ConfigDict(
+        strict=True,
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        json_schema_extra=RULES.describe,
+    )
+
+    model: str
+    messages: list[Any]
+    system: Any = None
+    tools: list[Any] = Field(default_factory=list)
+    tool_choice: dict[str, Any] | None = None
+    thinking: Thinking | None = None
+    output_config: OutputConfig | None = None
+    output_format: OutputFormat | None = None
+    chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
+
+    def chat_fields(self) -> dict[str, Any]:
+        """These fields as those of a chat completion. Raises InvalidRequestError."""
+        fields: dict[str, Any] = {
+            "model": self.model,
+            "messages": chat_messages(self.system, self.messages),
+            "tools": chat_tools(self.tools),
+            "chat_template_kwargs": {**self._thinking_kwargs(), **self.chat_template_kwargs},
+        }
+        if self.tool_choice is not None:
+            fields |= chat_tool_choice(self.tool_choice)
+        return fields
+
+    def answer_format(self) -> OutputFormat | None:
+        """The schema, in its newer or its older place."""
+        config = self.output_config
+        return (config and config.format) or self.output_format
+
+    def _thinking_kwargs(self) -> dict[str, Any]:
+        if self.thinking is None:
+            return {}
+        return {"enable_thinking": self.thinking.type != "disabled"}
+
+
+class MessageFields(PromptFields):
+    """The fields of a message."""
+
+    max_tokens: Annotated[int, Field(ge=1)]
+    stop_sequences: list[str] = Field(default_factory=list)
+    stream: bool = False
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+
+    def chat_fields(self) -> dict[str, Any]:
+        fields = super().chat_fields()
+        format_ = self.answer_format()
+        if format_ is not None:
+            schema = {"name": "answer", "schema": format_.schema_}
+            fields["response_format"] = {"type": "json_schema", "json_schema": schema}
+        return {
+            **fields,
+            "max_tokens": self.max_tokens,
+            "stop": self.stop_sequences,
+            "stream": self.stream,
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "top_k": self.top_k or None,
+        }
+
+
+def parse_message(body: Mapping[str, Any]) -> GenerationCall:
+    """Parse a request body. Raises InvalidRequestError."""
+    fields = validate_fields(MessageFields, body, RULES)
+    chat = parse_chat_completion(fields.chat_fields())
+    renderer = MessageRenderer(f"msg_{uuid.uuid4().hex}", fields.model)
+    return GenerationCall(chat.model, chat.prompts, chat.num_choices, chat.stream, renderer)
