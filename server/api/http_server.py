@@ -1,5 +1,6 @@
 """Opens the sockets, and starts and stops the HTTP server."""
 
+import asyncio
 import errno
 import os
 import socket
@@ -8,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from aiohttp import web
 
 from server.api.app import create_app
+from server.api.connection import Connection
 from server.api.middleware.http_log import protocol_logger
 from server.api.settings import HttpSettings
 from server.errors import ConfigError
@@ -107,24 +109,37 @@ class HttpServer:
         settings: HttpSettings | None = None,
     ) -> None:
         self._sockets = sockets
+        self._listeners: list[asyncio.Server] = []
         self._runner = web.AppRunner(
             create_app(manager, settings),
             # Cancel the request of a client that disconnects; aiohttp's default is to let it run.
             handler_cancellation=True,
-            # Else aiohttp decompresses a body to any size.
-            auto_decompress=False,
-            access_log=None,
-            logger=protocol_logger,
             shutdown_timeout=LAST_WRITE_TIMEOUT_S,
         )
 
     async def start(self) -> None:
         """Start to answer requests."""
         await self._runner.setup()
+        loop = asyncio.get_running_loop()
         for opened in self._sockets:
-            await web.SockSite(self._runner, opened, backlog=ACCEPTS_AT_ONCE).start()
+            listener = await loop.create_server(self._connect, sock=opened, backlog=ACCEPTS_AT_ONCE)
+            self._listeners.append(listener)
             opened.listen(BACKLOG)
 
     async def stop(self) -> None:
         """Stop listening and cancel the requests that still run."""
+        for listener in self._listeners:
+            listener.close()
         await self._runner.cleanup()
+
+    def _connect(self) -> Connection:
+        server = self._runner.server
+        assert server is not None
+        return Connection(
+            server,
+            loop=asyncio.get_running_loop(),
+            # Else aiohttp decompresses a body to any size.
+            auto_decompress=False,
+            access_log=None,  # type: ignore[arg-type]  # aiohttp takes None: no access log
+            logger=protocol_logger,
+        )

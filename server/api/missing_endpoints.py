@@ -17,15 +17,20 @@ OVMS_ENDPOINTS = (
 )
 PATHS = frozenset({"/metrics", *(f"{p}/{name}" for p in PREFIXES for name in OVMS_ENDPOINTS)})
 # TensorFlow Serving's REST API, which OVMS had as well: tensorflow.org/tfx/serving/api_rest.
-PREDICT = re.compile(r"/v1/models/([^/:]+)(?:/versions/\d+)?:(?:predict|classify|regress)")
+TENSORFLOW = re.compile(
+    r"/v1/models/([^/:]+)(?:/versions/\d+)?(?::(?:predict|classify|regress)|/metadata)"
+)
 
 
 def describe_missing(path: str) -> str | None:
     """What to answer on a path of OVMS that is not here; None for any other path."""
     if path in PATHS:
         return f"OVMS's endpoint {path} is not here yet"
-    predict = PREDICT.fullmatch(path)
-    if predict is None:
+    found = TENSORFLOW.fullmatch(path)
+    if found is None:
         return None
-    name = predict[1][:100]
-    return f"TensorFlow Serving's API is not here; send tensors to /v2/models/{name}/infer"
+    name = found[1][:100]
+    return (
+        f"TensorFlow Serving's API is not here; GET /v2/models/{name} describes the model, "
+        f"and /v2/models/{name}/infer takes tensors"
+    )

@@ -15,6 +15,7 @@ from server.cli.command_line import CommandLine
 from server.cli.log import LogWriter
 from server.cli.serving_arguments import ServingArguments
 from server.cli.versions import describe_machine, describe_versions
+from server.errors import ServingError
 from server.graph import Services
 from server.host.version import DISTRIBUTION
 from server.models.file_watcher import FileWatcher
@@ -101,6 +102,8 @@ class _Server:
         self._poll_interval_s = arguments.file_system_poll_wait_seconds
         self._stop = asyncio.Event()
         self._is_stopping = False
+        self._had_terminal = _has_terminal()
+        self._reloads: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Serve until a signal comes, then stop."""
@@ -108,6 +111,11 @@ class _Server:
         for number in SIGNALS:
             # Not the loop's handlers, which cannot run while a calculator blocks the loop.
             signal.signal(number, self._on_signal)
+        if sys.platform != "win32":
+            signal.signal(signal.SIGHUP, self._on_hangup)
+            for number in (signal.SIGUSR1, signal.SIGUSR2):
+                # They have no meaning here, and would end the process in the middle of answers.
+                signal.signal(number, signal.SIG_IGN)
         # Before the models are loaded: probes need answers then.
         await self._http.start()
         logger.info("Listening on %s", ", ".join(self._urls()))
@@ -138,6 +146,28 @@ class _Server:
         self._loop.call_soon_threadsafe(self._stop.set)
         self._exit.after(self._drain_timeout_s + STOP_TIMEOUT_S)
 
+    def _on_hangup(self, number: int, frame: FrameType | None) -> None:
+        """Reload, as daemons do; but stop if the signal says that the terminal was closed."""
+        if self._had_terminal and not _has_terminal():
+            self._on_signal(number, frame)
+        elif not self._is_stopping:
+            logger.info("SIGHUP: reloading what changed")
+            self._loop.call_soon_threadsafe(self._start_reload)
+
+    def _start_reload(self) -> None:
+        reload = self._loop.create_task(self._reload())
+        self._reloads.add(reload)
+        reload.add_done_callback(self._reloads.discard)
+
+    async def _reload(self) -> None:
+        try:
+            await self._manager.reload(retry_failed=True)
+        except ServingError:
+            # The manager has logged it.
+            return
+        except Exception:
+            logger.exception("Reloading failed unexpectedly; serving goes on")
+
     async def _load_and_watch(self) -> None:
         await self._manager.load_all()
         await self._announce()
@@ -164,6 +194,15 @@ class _Server:
             host, port = opened.getsockname()[:2]
             urls.append(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
         return urls
+
+
+def _has_terminal() -> bool:
+    """Whether this process has a controlling terminal that is still open."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 def _announce(line: str) -> None:

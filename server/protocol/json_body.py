@@ -1,6 +1,7 @@
 """Bytes of a request -> a JSON object, within limits that later code relies on."""
 
 import json
+from codecs import BOM_UTF8
 from typing import Any, NoReturn
 
 from server.errors import InvalidRequestError, describe_value
@@ -26,7 +27,7 @@ def parse_json_object(body: bytes, *, in_thread: bool = False) -> dict[str, Any]
     check_num_marks(body)
     try:
         value = json.loads(
-            body.decode("utf-8"),
+            body.removeprefix(BOM_UTF8).decode(),
             parse_constant=_refuse_constant,
             parse_int=_to_int if in_thread else None,
             parse_float=_to_float if in_thread else None,

@@ -233,15 +233,20 @@ async def test_compressed_body_is_refused(server: Server) -> None:
         "GET /v1/models/%ff HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
         "GET /\x00 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
         "GET /" + "a" * 100_000 + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        "GET /v1/config HTTP/1.1\r\nHost: x\r\nX-Long: " + "a" * 9000 + "\r\n\r\n",
     ],
     ids=lambda text: text[:40],
 )
 async def test_broken_http_is_the_clients_fault(server: Server, request_text: str) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.write(request_text.encode())
-    status_line = await reader.readline()
+    head, _, body = (await reader.read()).partition(b"\r\n\r\n")
     writer.close()
-    assert status_line.split()[1].startswith(b"4")
+    assert head.split()[1].startswith(b"4")
+    error = json.loads(body)["error"]
+    assert error["type"] == "invalid_request_error"
+    assert error["message"]
+    assert len(error["message"]) < 400
 
 
 @pytest.mark.parametrize(
@@ -319,8 +324,10 @@ async def test_graph_and_endpoint_that_do_not_fit(
         ("POST", "/v3/v1/audio/speech", "OVMS's endpoint /v3/v1/audio/speech is not here yet"),
         ("GET", "/v3/images/generations", "/v3/images/generations is not here yet"),
         ("GET", "/metrics", "OVMS's endpoint /metrics is not here yet"),
-        ("POST", "/v1/models/m:predict", "send tensors to /v2/models/m/infer"),
-        ("POST", "/v1/models/m/versions/1:classify", "send tensors to /v2/models/m/infer"),
+        ("POST", "/v1/models/m:predict", "/v2/models/m/infer takes tensors"),
+        ("POST", "/v1/models/m/versions/1:classify", "/v2/models/m/infer takes tensors"),
+        ("GET", "/v1/models/m/metadata", "GET /v2/models/m describes the model"),
+        ("GET", "/v1/models/m/versions/1/metadata", "GET /v2/models/m describes the model"),
     ],
 )
 @pytest.mark.parametrize("model", ["echo", "nobody", None])

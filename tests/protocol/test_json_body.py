@@ -58,3 +58,7 @@ def test_accepted(body: bytes, value: object) -> None:
 
 def test_depth_100_is_accepted() -> None:
     assert parse_json_object(DEEP_100)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_body() -> None:
+    assert parse_json_object(b"\xef\xbb\xbf" + b'{"a": 1}') == {"a": 1}

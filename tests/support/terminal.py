@@ -45,6 +45,15 @@ class Terminal:
         _, status = os.waitpid(self.pid, 0)
         return os.waitstatus_to_exitcode(status)
 
+    def close_window(self) -> int:
+        """Close the terminal, as closing its window does; returns the program's exit status."""
+        os.close(self._master)
+        end = time.monotonic() + TIMEOUT_S
+        while (found := os.waitpid(self.pid, os.WNOHANG)) == (0, 0):
+            assert time.monotonic() < end, "the program goes on without its terminal"
+            time.sleep(0.05)
+        return os.waitstatus_to_exitcode(found[1])
+
     def _read(self) -> bool:
         """Read what is there, or wait a moment; returns False at the end."""
         if not select.select([self._master], [], [], 0.1)[0]:
@@ -72,4 +81,5 @@ def terminal(*arguments: str | Path, **environment: str) -> Iterator[Terminal]:
         with suppress(ProcessLookupError, ChildProcessError):
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
-        os.close(master)
+        with suppress(OSError):
+            os.close(master)

@@ -4,7 +4,9 @@ from aiohttp import web
 
 from server.api.endpoint import Endpoint, error_answers, json_answer
 from server.api.keys import MODEL_MANAGER
+from server.api.missing_endpoints import describe_missing
 from server.api.model_lookup import find_model
+from server.errors import ModelNotFoundError
 from server.models.model_manager import ServedModel
 from server.payloads import ModelLimits
 from server.protocol.openai.answer_schemas import Model, ModelList
@@ -21,7 +23,12 @@ async def _list_models(request: web.Request) -> web.Response:
 
 async def _get_model(request: web.Request) -> web.Response:
     """One model; its name may hold slashes."""
-    model = find_model(request, request.match_info["id"])
+    try:
+        model = find_model(request, request.match_info["id"])
+    except ModelNotFoundError as error:
+        if describe_missing(request.path) is None:
+            raise
+        raise web.HTTPNotFound from error
     return web.json_response(text=_describe(model).model_dump_json())
 
 

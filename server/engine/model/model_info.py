@@ -66,7 +66,7 @@ def read_config(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, OSError) as error:
         raise ModelLoadError(f"{path}: not readable as JSON: {error}") from error
     if not isinstance(value, dict):

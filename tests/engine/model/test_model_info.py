@@ -59,6 +59,11 @@ def test_sampling_defaults(tmp_path: Path) -> None:
     assert read(tmp_path, None, generation).sampling_defaults == {"temperature": 0.6, "top_k": 50}
 
 
+def test_a_byte_order_mark(tmp_path: Path) -> None:
+    info = read(tmp_path, "\ufeff" + '{"n_ctx": 5}', "\ufeff" + '{"top_k": 7}')
+    assert (info.max_model_len, info.sampling_defaults) == (5, {"top_k": 7})
+
+
 def test_every_sampling_default(tmp_path: Path) -> None:
     generation = {
         "temperature": 0.6, "top_k": 0, "top_p": 0.9, "min_p": 0.1, "repetition_penalty": 1.1,
