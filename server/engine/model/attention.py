@@ -5,8 +5,7 @@ BLOOM's ALiBi and the sliding windows of transformers' usual masks. It drops all
 error, and the model would answer wrongly. Here config.json says what each layer needs.
 """
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +14,18 @@ import numpy.typing as npt
 import openvino as ov
 from openvino import opset13 as ops
 
-from server.engine.model.model_info import config_layers, longrope_switch
+from server.engine.model.load_check.alibi import alibi_slopes, asks_for_alibi
+from server.engine.model.load_check.check import check_attention
+from server.engine.model.load_check.declared import declared_layers
+from server.engine.model.load_check.graph import (
+    CHUNK_PREFIX,
+    SLOPES,
+    WINDOW,
+    attention_operations,
+    is_empty,
+    layer_of,
+)
+from server.engine.model.model_info import config_layers, context_length, longrope_switch
 from server.engine.model.rope_switch import choose_rope_by_token
 from server.errors import ModelLoadError
 
@@ -23,11 +33,6 @@ __all__ = ["CHUNK_PREFIX", "PLAIN_ATTENTION", "AttentionForm", "complete_attenti
 
 Config = Mapping[str, Any]
 
-OP_TYPE = "PagedAttentionExtension"
-# Inputs of the operation (openvino, PagedAttentionExtension).
-KEY_CACHE, WINDOW, SLOPES = 3, 10, 11
-
-CHUNK_PREFIX = "chunk."
 # The inputs that say where sequences and their blocks are; chunked layers get their own.
 PLACES = {
     5: "past_lens",
@@ -37,6 +42,10 @@ PLACES = {
     12: "max_context_len",
 }
 BLOCKS_DIVIDE = 32
+
+# Kinds of models of which the transformation drops ALiBi, or the windows.
+LOSE_SLOPES = frozenset({"falcon", "mpt"})
+LOSE_WINDOWS = frozenset({"gpt_neo"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,32 +68,36 @@ PLAIN_ATTENTION = AttentionForm()
 def complete_attention(model: ov.Model, config: Config) -> AttentionForm:
     """Give a model the attention that config.json asks for and the transformed graph lacks.
 
-    Raises ModelLoadError for a model whose attention is not possible here, and for a config.json
-    that does not say what its kind of model needs.
+    Then compare all of it with config.json. Raises ModelLoadError for a model whose attention is
+    not possible here or differs, and for a config.json that does not say what its kind needs.
     """
+    text_config = config_layers(config)[-1]
     try:
-        return _complete(model, config)
+        _complete_layers(model, config)
+        form = _complete(model, text_config)
+        limits = (form.context_limit, context_length(config))
+        context = min((length for length in limits if length is not None), default=None)
+        check_attention(model, text_config, form.chunk_size, context)
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         raise ModelLoadError(
             f"config.json does not describe the attention of a {config.get('model_type')!r} model: "
             f"{type(error).__name__}: {error}"
         ) from error
+    return form
 
 
 def _complete(model: ov.Model, config: Config) -> AttentionForm:
-    text_config = config_layers(config)[-1]
-    _complete_layers(model, config)
-    long_after = longrope_switch(text_config)
+    long_after = longrope_switch(config)
     limits = []
-    chunk_size: Any = text_config.get("attention_chunk_size")
-    chunked = [node for node in _operations(model) if _is_chunked(text_config, _layer_of(node))]
-    if not chunked:
-        chunk_size = None
-    elif chunk_size % BLOCKS_DIVIDE:
-        limits.append(chunk_size)
-        chunk_size = None
-    else:
-        _cut_into_chunks(model, chunked)
+    chunk_size: int | None = None
+    chunked = _chunked_operations(model, config)
+    if chunked:
+        chunk_size = int(config["attention_chunk_size"])
+        if chunk_size % BLOCKS_DIVIDE:
+            limits.append(chunk_size)
+            chunk_size = None
+        else:
+            _cut_into_chunks(model, chunked)
     if long_after is not None and not choose_rope_by_token(model):
         limits.append(long_after)
         long_after = None
@@ -97,101 +110,34 @@ def _complete_layers(model: ov.Model, config: Config) -> None:
             "config.json says is_encoder_decoder: this is a decoder that needs its encoder; "
             "only decoder-only models can generate text here"
         )
-    slopes = _alibi_slopes(config)
-    windows = _local_windows(config)
-    for operation in _operations(model):
-        if slopes is not None:
-            _set(operation, SLOPES, slopes)
-        elif _asks_for_alibi(config) and _is_empty(operation.input_value(SLOPES)):
-            raise ModelLoadError(
-                f"config.json asks for ALiBi, which the graph of a {config.get('model_type')!r} "
-                "model loses in its PagedAttention form; known are bloom, falcon and mpt"
-            )
-        window = windows.get(_layer_of(operation))
-        if window is not None:
-            _set(operation, WINDOW, np.int32(window))
+    model_type = config.get("model_type")
+    operations = attention_operations(model)
+    if asks_for_alibi(config):
+        slopes = alibi_slopes(config)
+        for operation in operations:
+            if slopes is not None and model_type in LOSE_SLOPES:
+                _set(operation, SLOPES, slopes)
+            elif slopes is None and is_empty(operation.input_value(SLOPES)):
+                raise ModelLoadError(
+                    f"config.json asks for ALiBi, which the graph of a {model_type!r} model loses "
+                    "in its PagedAttention form; known are bloom, falcon and mpt"
+                )
+    if model_type in LOSE_WINDOWS:
+        layers = declared_layers(config, len(operations))
+        for operation in operations:
+            _set(operation, WINDOW, np.int32(layers[layer_of(operation)].window or 0))
 
 
-def _operations(model: ov.Model) -> Iterable[ov.Node]:
-    return [node for node in model.get_ordered_ops() if node.get_type_name() == OP_TYPE]
-
-
-def _layer_of(operation: ov.Node) -> int:
-    name = operation.input_value(KEY_CACHE).get_node().get_friendly_name()
-    return int(name.removeprefix("key_cache."))
+def _chunked_operations(model: ov.Model, config: Config) -> Sequence[ov.Node]:
+    operations = attention_operations(model)
+    if not config.get("attention_chunk_size"):
+        return ()
+    layers = declared_layers(config, len(operations))
+    return [operation for operation in operations if layers[layer_of(operation)].chunk]
 
 
 def _set(operation: ov.Node, index: int, value: npt.ArrayLike) -> None:
     operation.input(index).replace_source_output(ops.constant(value).output(0))
-
-
-def _is_empty(value: ov.Output) -> bool:
-    shape = value.get_partial_shape()
-    return bool(shape.is_static and 0 in shape.to_shape())
-
-
-def _asks_for_alibi(config: Config) -> bool:
-    attention = config.get("attn_config")
-    nested = attention.get("alibi") if isinstance(attention, dict) else None
-    return bool(
-        config.get("alibi")
-        or config.get("use_alibi")
-        or nested
-        or config.get("position_embedding_type") == "alibi"
-    )
-
-
-def _alibi_slopes(config: Config) -> npt.NDArray[np.float32] | None:
-    """f32[heads], as transformers computes them; None for a model that needs none set."""
-    if not _asks_for_alibi(config):
-        return None
-    match config.get("model_type"):
-        case "mpt":
-            return _mpt_slopes(int(config["n_heads"]))
-        case "falcon":
-            num_heads = int(config["num_attention_heads"])
-            # FalconAttention adds the bias before it scales the scores, unlike BLOOM.
-            return _bloom_slopes(num_heads) / np.float32(
-                math.sqrt(int(config["hidden_size"]) // num_heads)
-            )
-        case _:
-            return None
-
-
-def _mpt_slopes(num_heads: int) -> npt.NDArray[np.float32]:
-    """transformers, modeling_mpt.py, build_mpt_alibi_tensor; it ignores `alibi_bias_max`."""
-    num_steps = 2 ** math.ceil(math.log2(num_heads))
-    slopes = 2.0 ** -(np.arange(1, num_steps + 1) * 8 / num_steps)
-    if num_steps != num_heads:
-        slopes = np.concatenate([slopes[1::2], slopes[::2]])[:num_heads]
-    result: npt.NDArray[np.float32] = slopes.astype(np.float32)
-    return result
-
-
-def _bloom_slopes(num_heads: int) -> npt.NDArray[np.float32]:
-    """transformers, modeling_falcon.py, build_alibi_tensor; ALiBi is arXiv 2108.12409."""
-    power = 2 ** math.floor(math.log2(num_heads))
-    slopes = 2.0 ** (-8 / power * np.arange(1, power + 1))
-    if power != num_heads:
-        extra = 2.0 ** (-4 / power * np.arange(1, 1 + 2 * (num_heads - power), 2))
-        slopes = np.concatenate([slopes, extra])
-    result: npt.NDArray[np.float32] = slopes.astype(np.float32)
-    return result
-
-
-def _local_windows(config: Config) -> dict[int, int]:
-    """Layer -> tokens that it sees, its own included, for GPT-Neo's local layers."""
-    if config.get("model_type") != "gpt_neo":
-        return {}
-    kinds = [
-        kind
-        for pattern, count in config["attention_types"]
-        for _ in range(count)
-        for kind in pattern
-    ]
-    return {
-        layer: int(config["window_size"]) for layer, kind in enumerate(kinds) if kind == "local"
-    }
 
 
 def _cut_into_chunks(model: ov.Model, chunked: Iterable[ov.Node]) -> None:
@@ -206,16 +152,3 @@ def _cut_into_chunks(model: ov.Model, chunked: Iterable[ov.Node]) -> None:
             operation.input(index).replace_source_output(parameter.output(0))
     model.add_parameters(list(places.values()))
     model.validate_nodes_and_infer_types()
-
-
-def _is_chunked(config: Config, layer: int) -> bool:
-    """In transformers, Llama4TextConfig says which layers are chunked."""
-    kinds = config.get("layer_types")
-    if not config.get("attention_chunk_size"):
-        return False
-    if kinds:
-        return bool(kinds[layer] == "chunked_attention")
-    if not str(config.get("model_type")).startswith("llama4"):
-        return False
-    uses_rope = config.get("no_rope_layers")
-    return bool(uses_rope[layer]) if uses_rope else (layer + 1) % 4 != 0

@@ -55,7 +55,7 @@ def read_model_info(models_path: Path) -> ModelInfo:
     layers = config_layers(config)
     generation = read_config(models_path / "generation_config.json")
     return ModelInfo(
-        max_model_len=_first_int(layers, CONTEXT_LENGTH_KEYS),
+        max_model_len=context_length(config),
         eos_token_ids=_eos_token_ids([generation, *layers], models_path),
         sampling_defaults=_sampling_defaults(generation, models_path),
     )
@@ -78,6 +78,11 @@ def config_layers(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """config.json, then what it says of the text model alone, if it has such a part."""
     nested = config.get("text_config")
     return [config, nested] if isinstance(nested, dict) else [config]
+
+
+def context_length(config: Mapping[str, Any]) -> int | None:
+    """The longest text in tokens; None where config.json does not say."""
+    return _first_int(config_layers(config), CONTEXT_LENGTH_KEYS)
 
 
 def longrope_switch(config: Mapping[str, Any]) -> int | None:

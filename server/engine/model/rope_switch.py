@@ -9,7 +9,7 @@ by the largest position of a step, so that one long text would change the answer
 import openvino as ov
 from openvino import opset13 as ops
 
-__all__ = ["LONG_ROPE_INPUT", "choose_rope_by_token"]
+__all__ = ["LONG_ROPE_INPUT", "choose_rope_by_token", "has_rope_choice"]
 
 LONG_ROPE_INPUT = "uses_long_rope"
 
@@ -23,7 +23,7 @@ def choose_rope_by_token(model: ov.Model) -> bool:
     The graph has Select(Greater(ReduceMax(positions) + 1, length), long, short) for f32[size]
     factors, from which it computes frequencies that it multiplies by the positions in a MatMul.
     """
-    choice = next((node for node in model.get_ordered_ops() if _is_choice(node)), None)
+    choice = _find_choice(model)
     if choice is None:
         return False
     frequencies = choice
@@ -42,6 +42,15 @@ def choose_rope_by_token(model: ov.Model) -> bool:
     product.input(0).replace_source_output(_unsqueeze(frequencies.output(0), -1))
     model.validate_nodes_and_infer_types()
     return True
+
+
+def has_rope_choice(model: ov.Model) -> bool:
+    """Whether a graph chooses the factors by the largest position of a step."""
+    return _find_choice(model) is not None
+
+
+def _find_choice(model: ov.Model) -> ov.Node | None:
+    return next((node for node in model.get_ordered_ops() if _is_choice(node)), None)
 
 
 def _is_choice(node: ov.Node) -> bool:
