@@ -97,7 +97,7 @@ class _Choice:
         if finish_reason is not None:
             self._parser.finish()
             self._output.finish()
-            if finish_reason == "stop" and self._output.num_calls:
+            if finish_reason == "stop" and self._output.num_calls and not self._output.is_cut():
                 finish_reason = "tool_calls"
         delta = self._output.take()
         if delta == ParsedDelta(chunk.text) and finish_reason == chunk.finish_reason:

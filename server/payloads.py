@@ -140,12 +140,12 @@ class TextChunk:
     """New text of one choice of a request, never a broken character.
 
     After an output parser, `text` is what is neither `reasoning` nor `tool_calls`; a choice with
-    tool calls ends with "tool_calls" instead of "stop". `num_prompt_tokens` and
-    `num_cached_tokens` are those of the request; `num_completion_tokens` counts the tokens of this
-    choice so far. A chunk with `finish_reason` is the last of its choice; `stop_reason` is then
-    the stop string that was found, if any. `token_ids` are the tokens since the chunk before;
-    those of an incomplete character come with its text. `prompt_logprobs`, if requested, come with
-    the first chunk of each choice.
+    tool calls ends with "tool_calls" instead of "stop", unless the last call is incomplete.
+    `num_prompt_tokens` and `num_cached_tokens` are those of the request; `num_completion_tokens`
+    counts the tokens of this choice so far. A chunk with `finish_reason` is the last of its
+    choice; `stop_reason` is then the stop string that was found, if any. `token_ids` are the
+    tokens since the chunk before; those of an incomplete character come with its text.
+    `prompt_logprobs`, if requested, come with the first chunk of each choice.
     """
 
     index: int

@@ -1,7 +1,7 @@
 """A tool call as a JSON object: {"name": ..., "arguments": {...}}."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from enum import Enum, auto
 
 from calculators.output_parsers.json_scanner import JsonScanner, read_json
@@ -11,6 +11,8 @@ __all__ = ["CallState", "JsonCallReader", "read_json_object"]
 
 _WHITE_SPACE = " \t\n\r"
 _ARGUMENTS_KEYS = ("arguments", "parameters")
+_NO_ARGUMENTS = ("", "null", "[]")
+_OTHER_KEYS = ("type", "id")
 
 
 class CallState(Enum):
@@ -29,24 +31,38 @@ class CallState(Enum):
 class JsonCallReader:
     """Reads one call as it comes; the arguments go to the output as soon as the name is known.
 
-    Arguments that are a string with an object in it are that object; null and, unless
-    `needs_arguments`, no arguments at all are an empty one. Other members are skipped. Until
-    `is_started` the output has nothing, and `raw` is what was read.
+    The member `name_key` has the name. Arguments that are a string with an object in it are that
+    object; null, a blank string, an empty list and no arguments at all are an empty one. Other
+    members are skipped. `bare_names` is for a text that may be any JSON object: what has other
+    members before the name is no call, and a call without arguments must have one of these names.
+    Until `is_started` the output has nothing, and `raw` is what was read.
     """
 
-    def __init__(self, output: ParsedOutput, *, needs_arguments: bool = False) -> None:
+    def __init__(
+        self,
+        output: ParsedOutput,
+        *,
+        name_key: str = "name",
+        bare_names: Container[str] | None = None,
+    ) -> None:
         self._output = output
-        self._needs_arguments = needs_arguments
+        self._name_key = name_key
+        self._bare_names = bare_names
         self._step: Callable[[str, int], int] = self._open
         self._scanner = JsonScanner()
         self._key: str | None = None
-        self._value = ""
+        self._value: list[str] = []
         self._name = ""
         self._arguments: str | None = None
         self.is_started = False
         self._is_streaming = False
-        self.raw = ""
+        self._raw: list[str] = []
         self.state = CallState.READING
+
+    @property
+    def raw(self) -> str:
+        """What was read before the call started."""
+        return "".join(self._raw)
 
     def feed(self, text: str) -> str:
         """Read on; return the text behind the call, or the one from where it is broken."""
@@ -54,7 +70,7 @@ class JsonCallReader:
         while position < len(text) and self.state is CallState.READING:
             position = self._step(text, position)
         if not self.is_started:
-            self.raw += text[:position]
+            self._raw.append(text[:position])
         return text[position:]
 
     def _open(self, text: str, position: int) -> int:
@@ -92,7 +108,7 @@ class JsonCallReader:
         """Begin a string that is a key, or the value of `key`."""
         self._scanner = JsonScanner()
         self._key = key
-        self._value = ""
+        self._value = []
         self._step = self._scan
 
     def _scan(self, text: str, position: int) -> int:
@@ -100,7 +116,7 @@ class JsonCallReader:
         if self._is_streaming:
             self._output.arguments(self._scanner.text)
         else:
-            self._value += self._scanner.text
+            self._value.append(self._scanner.text)
         if self._scanner.is_broken:
             self._break()
         elif self._scanner.is_complete:
@@ -109,17 +125,19 @@ class JsonCallReader:
 
     def _end_scan(self) -> None:
         if self._key is None:
-            self._key = json.loads(self._value)
+            self._key = json.loads("".join(self._value))
             self._step = self._colon
+            if self._bare_names is not None and not (self._name or self._is_known_key()):
+                self._break()
             return
         self._step = self._after_value
         if self._is_streaming:
             self._is_streaming = False
             self._arguments = ""
-        elif self._key == "name":
-            self._read_name()
+        elif self._key == self._name_key:
+            self._read_name("".join(self._value))
         elif self._is_arguments():
-            self._read_arguments()
+            self._read_arguments("".join(self._value))
 
     def _after_value(self, text: str, position: int) -> int:
         if text[position] == ",":
@@ -131,7 +149,7 @@ class JsonCallReader:
 
     def _close(self, position: int) -> int:
         if not self.is_started:
-            if not self._name or (self._arguments is None and self._needs_arguments):
+            if not self._name or (self._arguments is None and self._is_unknown()):
                 return self._break(position)
             self._start_call()
             self._output.arguments(self._arguments or "{}")
@@ -141,16 +159,23 @@ class JsonCallReader:
     def _is_arguments(self) -> bool:
         return self._key in _ARGUMENTS_KEYS and self._arguments is None
 
-    def _read_name(self) -> None:
-        name = json.loads(self._value) if self._value.startswith('"') else None
+    def _is_known_key(self) -> bool:
+        return self._key in (self._name_key, *_ARGUMENTS_KEYS, *_OTHER_KEYS)
+
+    def _is_unknown(self) -> bool:
+        return self._bare_names is not None and self._name not in self._bare_names
+
+    def _read_name(self, value: str) -> None:
+        name = json.loads(value).strip() if value.startswith('"') else None
         if not name:
             self._break()
         elif not self.is_started:
             self._name = name
 
-    def _read_arguments(self) -> None:
-        value = json.loads(self._value) if self._value.startswith('"') else self._value
-        self._arguments = read_json_object("{}" if value == "null" else value)
+    def _read_arguments(self, value: str) -> None:
+        text = json.loads(value) if value.startswith('"') else value
+        is_empty = "".join(text.split()) in _NO_ARGUMENTS
+        self._arguments = "{}" if is_empty else read_json_object(text)
         if self._arguments is None:
             self._break()
 

@@ -9,35 +9,48 @@ from calculators.output_parsers.parsed_output import ParsedOutput
 
 __all__ = ["CallReader", "JsonToolParser"]
 
+SEPARATORS = (",", ";")
+
 
 class CallReader(Protocol):
     """Reads one call, as JsonCallReader does."""
 
     is_started: bool
-    raw: str
     state: CallState
+
+    @property
+    def raw(self) -> str:
+        """What was read before the call started."""
 
     def feed(self, text: str) -> str:
         """Read on; return the text behind the call, or the one from where it is broken."""
 
 
 class JsonToolParser(ToolParser):
-    """Finds `begin`, then `opening`, calls with a `separator` between them, then `closing`.
+    """Finds `begin`, then one call or several, then `closing`.
 
-    All but `begin` may be empty. With `can_be_bare` a text may begin with a call without `begin`,
-    since models forget it. Text that is no call is content, markers included. If arguments turn out
-    to be broken after a part of them was sent, the rest is sent as the model wrote it.
+    Models write several calls as a JSON list, or with commas, semicolons or white space between
+    them; every family may do each. `closing` may be empty, and `opening` is a text that may stand
+    between `begin` and the first call. `other_tags` are further pairs of `begin` and `closing`.
+    With `can_be_bare` a text may begin with a call without `begin`, since models forget it. Text
+    that is no call is content, markers included. If arguments turn out to be broken after a part
+    of them was sent, the rest is sent as the model wrote it.
     """
 
     begin: ClassVar[str]
-    opening: ClassVar[str] = ""
-    separator: ClassVar[str] = ""
     closing: ClassVar[str] = ""
+    opening: ClassVar[str] = ""
+    other_tags: ClassVar[tuple[tuple[str, str], ...]] = ()
     can_be_bare: ClassVar[bool] = False
+    name_key: ClassVar[str] = "name"
 
     def __init__(self, output: ParsedOutput, tools: Sequence[Mapping[str, Any]] = ()) -> None:
         super().__init__(output, tools)
+        self._closings = dict(self.other_tags, **{self.begin: self.closing})
+        self._closing = self.closing
         self._frame_text = ""
+        self._is_bare = False
+        self._is_list = False
         self._reader: CallReader = JsonCallReader(output)
 
     def finish(self) -> None:
@@ -47,34 +60,47 @@ class JsonToolParser(ToolParser):
                 self._output.content(self._frame_text + self._reader.raw)
         elif self._step == self._broken_arguments:
             self._output.arguments(self._text)
-        elif self._step != self._after_call or not self.closing.startswith(self._text.strip()):
+        elif self._step != self._after_call or not self._closing.startswith(self._text.strip()):
             self._output.content(self._frame_text + self._text)
 
     def _make_reader(self, first_character: str) -> CallReader:
-        return JsonCallReader(self._output, needs_arguments=self.can_be_bare)
+        bare_names = self._tool_names if self._is_bare else None
+        return JsonCallReader(self._output, name_key=self.name_key, bare_names=bare_names)
+
+    def _begins_call(self, character: str) -> bool:
+        """Whether a call can begin with this character."""
+        return character == "{"
 
     def _start(self) -> bool:
         text = self._text.lstrip()
-        if text != self.begin and self.begin.startswith(text):
+        if any(text != begin and begin.startswith(text) for begin in self._closings):
             return False
-        is_bare = self.can_be_bare and text.startswith(self.opening or "{")
-        self._step = self._open if is_bare and not text.startswith(self.begin) else self._outside
+        begins = text.startswith(tuple(self._closings))
+        self._is_bare = self.can_be_bare and not begins and text.startswith(("{", "["))
+        self._step = self._open if self._is_bare else self._outside
         return True
 
     def _outside(self) -> bool:
-        before, marker, self._text = split_at(self._text, self.begin)
+        before, marker, self._text = split_at(self._text, *self._closings)
         self._output.content(before)
         if marker is None:
             return False
+        self._is_bare = False
         self._frame_text = marker
+        self._closing = self._closings[marker]
         self._step = self._open
         return True
 
     def _open(self) -> bool:
         text = self._text.lstrip()
+        if self.opening:
+            if text != self.opening and self.opening.startswith(text):
+                return False
+            text = text.removeprefix(self.opening).lstrip()
         if not text:
             return False
-        text = text.removeprefix(self.opening)
+        self._is_list = text.startswith("[")
+        text = text.removeprefix("[")
         self._frame_text += self._text[: len(self._text) - len(text)]
         self._text = text
         self._step = self._begin_call
@@ -101,27 +127,33 @@ class JsonToolParser(ToolParser):
         return True
 
     def _after_call(self) -> bool:
-        """Skip the separator or the closing text; models forget them."""
+        """Expect a further call or the closing text; models forget the latter."""
         text = self._text.lstrip()
-        if not text or (text != self.closing and self.closing.startswith(text)):
+        if not text or (text != self._closing and self._closing.startswith(text)):
             return False
-        if self.separator and text.startswith(self.separator):
-            self._text = text.removeprefix(self.separator)
+        separated = text[1:].lstrip() if text.startswith(SEPARATORS) else text
+        if not separated:
+            return False
+        if self._begins_call(separated[0]) and (separated != text or separated[0] == "{"):
+            self._frame_text = text[: len(text) - len(separated)]
+            self._text = separated
             self._step = self._begin_call
+        elif self._is_list and text.startswith("]"):
+            self._is_list = False
+            self._text = text.removeprefix("]")
         else:
-            self._text = text.removeprefix(self.closing)
+            self._text = text.removeprefix(self._closing) if self._closing else self._text
             self._step = self._outside
         return True
 
     def _broken_arguments(self) -> bool:
         # A closing bracket may be part of the arguments; a closing tag hardly is.
-        is_tag = len(self.closing) > 1
-        end = self.closing if is_tag else self.begin
+        end = self._closing or self.begin
         before, marker, rest = split_at(self._text, end)
         self._output.arguments(before)
         self._text = rest
         if marker is None:
             return False
-        self._text = rest if is_tag else marker + rest
+        self._text = rest if self._closing else marker + rest
         self._step = self._outside
         return True

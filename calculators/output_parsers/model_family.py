@@ -29,6 +29,8 @@ class ModelFamily:
     """Templates of other families have the same marks: this one is taken after all others."""
     is_inseparable: ClassVar[bool] = False
     """The two parsers work only together, so the options must choose both or neither."""
+    aliases: ClassVar[tuple[str, ...]] = ()
+    """Other names that the options may have, as other servers call the family."""
 
     @classmethod
     def count_marks(cls, template: str) -> int:

@@ -66,6 +66,7 @@ class ToolParser(OutputParser):
     def __init__(self, output: ParsedOutput, tools: Sequence[Mapping[str, Any]] = ()) -> None:
         super().__init__(output)
         self._tools = tools
+        self._tool_names = frozenset(tool["function"]["name"] for tool in tools)
 
 
 class ReasoningParser(OutputParser):

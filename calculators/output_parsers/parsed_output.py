@@ -4,6 +4,7 @@ import secrets
 import string
 from dataclasses import dataclass
 
+from calculators.output_parsers.json_scanner import JsonScanner
 from server.payloads import ToolCallDelta
 
 __all__ = ["ParsedDelta", "ParsedOutput"]
@@ -29,7 +30,15 @@ class ParsedOutput:
     of only tool calls has no content.
     """
 
-    __slots__ = ("_calls", "_content", "_held", "_reasoning", "_skips_space", "num_calls")
+    __slots__ = (
+        "_arguments",
+        "_calls",
+        "_content",
+        "_held",
+        "_reasoning",
+        "_skips_space",
+        "num_calls",
+    )
 
     def __init__(self) -> None:
         self._content = ""
@@ -37,6 +46,7 @@ class ParsedOutput:
         self._calls: list[ToolCallDelta] = []
         self._held = ""
         self._skips_space = False
+        self._arguments: list[str] = []
         self.num_calls = 0
 
     def content(self, text: str) -> None:
@@ -59,6 +69,7 @@ class ParsedOutput:
     def start_call(self, name: str) -> None:
         """Begin the next tool call."""
         self._drop_space()
+        self._arguments = []
         call_id = "".join(secrets.choice(ID_CHARACTERS) for _ in range(ID_LENGTH))
         self._calls.append(ToolCallDelta(self.num_calls, call_id, name, ""))
         self.num_calls += 1
@@ -69,12 +80,19 @@ class ParsedOutput:
         if not text:
             return
         self._drop_space()
+        self._arguments.append(text)
         index = self.num_calls - 1
         call_id = name = None
         if self._calls and self._calls[-1].index == index:
             last = self._calls.pop()
             call_id, name, text = last.id, last.name, last.arguments + text
         self._calls.append(ToolCallDelta(index, call_id, name, text))
+
+    def is_cut(self) -> bool:
+        """Whether the text ended inside the arguments of the last call."""
+        scanner = JsonScanner()
+        scanner.feed("".join(self._arguments))
+        return self.num_calls > 0 and not (scanner.is_complete or scanner.is_broken)
 
     def finish(self) -> None:
         """Release what was held back; nothing follows."""

@@ -10,6 +10,7 @@ from server.graph import PluginGroup, UnknownPluginError
 
 __all__ = [
     "NO_PARSER",
+    "aliases",
     "choose_parsers",
     "families",
     "find_parser_problems",
@@ -48,6 +49,12 @@ def families() -> Mapping[str, type[ModelFamily]]:
     return found
 
 
+def aliases() -> Mapping[str, str]:
+    """The other names of the families, and the family that each of them stands for."""
+    found = {alias: name for name, family in families().items() for alias in family.aliases}
+    return {alias: name for alias, name in found.items() if alias not in families()}
+
+
 def parser_names(option: str) -> list[str]:
     """The families that `option`, tool_parser or reasoning_parser, can name."""
     return [name for name, family in families().items() if getattr(family, option) is not None]
@@ -69,6 +76,7 @@ def find_parser_problems(
 
     With `is_guided` a grammar is to enforce the form of tool calls.
     """
+    tool_parser, reasoning_parser = _resolve(tool_parser), _resolve(reasoning_parser)
     options = {"tool_parser": tool_parser, "reasoning_parser": reasoning_parser}
     problems = [
         f"{option} is {name!r}{_why_not(option, name)}"
@@ -92,7 +100,11 @@ def find_parser_problems(
 
 
 def choose_parsers(tool_parser: str, reasoning_parser: str, template: str) -> tuple[str, str]:
-    """Replace "" by the name of the family that the chat template belongs to, or "none"."""
+    """Replace "" by the name of the family that the chat template belongs to, or "none".
+
+    Other names of a family become its own.
+    """
+    tool_parser, reasoning_parser = _resolve(tool_parser), _resolve(reasoning_parser)
     for name in (tool_parser, reasoning_parser):
         if _is_inseparable(name):
             return name, name
@@ -125,6 +137,10 @@ def _find_reasoning(family: str, template: str) -> str:
         if not other.template_marks and other.reasoning_marks and other.has_reasoning(template)
     }
     return min(matching, key=lambda name: (matching[name].is_generic, name), default=NO_PARSER)
+
+
+def _resolve(name: str) -> str:
+    return aliases().get(name, name)
 
 
 def _is_inseparable(name: str) -> bool:

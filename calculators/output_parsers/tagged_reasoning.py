@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from calculators.output_parsers.output_parser import OutputParser, ReasoningParser, split_at
 from calculators.output_parsers.parsed_output import ParsedOutput
+from calculators.output_parsers.tagged_answer import TaggedAnswerParser
 
 __all__ = ["TaggedReasoningParser"]
 
@@ -12,13 +13,21 @@ class TaggedReasoningParser(ReasoningParser):
     """Takes the reasoning at the beginning of the text.
 
     For models that always reason, the chat template writes the first tag into the prompt.
+    `other_tags` are further pairs of `begin` and `end`, `ends_before` are markers of the answer
+    that end the reasoning without its tag, and `answer_tags` are pairs of tags around the answer.
     """
 
     begin: ClassVar[str]
     end: ClassVar[str]
+    other_tags: ClassVar[tuple[tuple[str, str], ...]] = ()
+    ends_before: ClassVar[tuple[str, ...]] = ()
+    answer_tags: ClassVar[tuple[tuple[str, str], ...]] = ()
 
     def __init__(self, output: ParsedOutput, then: OutputParser, prompt: str) -> None:
+        if self.answer_tags:
+            then = TaggedAnswerParser(output, then, self.answer_tags)
         super().__init__(output, then, prompt)
+        self._end = self.end
         if self.is_begun(prompt):
             self._step = self._before_reasoning
 
@@ -37,13 +46,15 @@ class TaggedReasoningParser(ReasoningParser):
 
     def _start(self) -> bool:
         text = self._text.lstrip()
-        if text != self.begin and self.begin.startswith(text):
+        tags = ((self.begin, self.end), *self.other_tags)
+        if any(text != begin and begin.startswith(text) for begin, _ in tags):
             return False
-        if text.startswith(self.begin):
-            self._text = text.removeprefix(self.begin)
-            self._step = self._before_reasoning
-        else:
-            self._step = self._answer
+        self._step = self._answer
+        for begin, end in tags:
+            if text.startswith(begin):
+                self._text = text.removeprefix(begin)
+                self._end = end
+                self._step = self._before_reasoning
         return True
 
     def _before_reasoning(self) -> bool:
@@ -54,14 +65,14 @@ class TaggedReasoningParser(ReasoningParser):
         return True
 
     def _reasoning(self) -> bool:
-        before, marker, rest = split_at(self._text, self.end)
+        before, marker, rest = split_at(self._text, self._end, *self.ends_before)
         shown = before.rstrip()
         if shown or marker:
             self._output.reasoning(shown)
         if marker is None:
             self._text = before[len(shown) :] + rest
             return False
-        self._text = rest
+        self._text = rest if marker == self._end else marker + rest
         self._step = self._answer
         return True
 

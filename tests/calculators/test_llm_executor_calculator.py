@@ -70,8 +70,11 @@ async def test_without_a_tokenizer_a_form_is_refused(
     ("output_format", "message"),
     [
         (None, 'enable_tool_guided_generation needs the side packet "OUTPUT_FORMAT"'),
-        (OutputFormat(), "needs a tool parser of devstral, hermes3, llama3, phi4"),
-        (OutputFormat.choose("mistral", "none", ""), "needs a tool parser of devstral, hermes3"),
+        (OutputFormat(), "needs a tool parser of .*devstral, .*hermes3, .*phi4"),
+        (
+            OutputFormat.choose("mistral", "none", ""),
+            "needs a tool parser of .*devstral, .*hermes3",
+        ),
     ],
     ids=str,
 )

@@ -90,6 +90,11 @@ async def test_log_probabilities_pass_with_their_chunks(tokenizer):
         ([CALL], "stop", "tool_calls"),
         ([CALL], "length", "length"),
         (["<tool_call>no call"], "stop", "stop"),
+        # A stop string can end a call in the middle; what is broken is still a call.
+        ([CALL[: BEGUN + 3]], "stop", "stop"),
+        ([CALL, CALL[: BEGUN + 3]], "stop", "stop"),
+        ([CALL[: BEGUN + 3], "}"], "stop", "tool_calls"),
+        ([CALL[: BEGUN + 3], " oops}"], "stop", "tool_calls"),
     ],
 )
 async def test_the_finish_reason_tells_of_calls(tokenizer, texts, reason, expected):
@@ -155,9 +160,7 @@ def test_a_broken_template_file_is_the_tokenizer_nodes_business(byte_level, tmp_
 
 
 def test_unknown_parsers_are_refused_with_the_possible_ones():
-    with pytest.raises(
-        ValueError, match=r"tool_parser is 'hermes'; did you mean 'hermes3'\?.*none"
-    ):
-        OutputParserCalculatorOptions(tool_parser="hermes")
+    with pytest.raises(ValueError, match=r"tool_parser is 'hermes4'; did you mean 'hermes3'.*none"):
+        OutputParserCalculatorOptions(tool_parser="hermes4")
     with pytest.raises(ValueError, match=r"reasoning_parser is 'x'; possible: .*qwen3.*none"):
         OutputParserCalculatorOptions(reasoning_parser="x")

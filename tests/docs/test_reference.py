@@ -13,7 +13,7 @@ from support.reference_tables import DOCS, MISSING, export_flags, rewrite, serve
 
 from calculators.llm.llm_options import _UNSUPPORTED, LLMCalculatorOptions
 from calculators.output_parser_calculator import OutputParserCalculatorOptions
-from calculators.output_parsers.registry import parser_names
+from calculators.output_parsers.registry import aliases, parser_names
 from calculators.tokenizer_calculator import TokenizerCalculatorOptions
 from server.api.app import ENDPOINTS
 from server.engine.config import DEFAULT_TARGET_MS
@@ -78,6 +78,10 @@ def test_every_parser_is_documented() -> None:
     tools, reasoning = re.findall(r"^\| `\w+_parser` \| (.*) \|$", section, re.MULTILINE)
     assert {*code_words(tools)} == {*parser_names("tool_parser"), "none"}
     assert {*code_words(reasoning)} - {"<think>"} == {*parser_names("reasoning_parser"), "none"}
+    documented = {}
+    for names, family in re.findall(r"^\| (`.*`) \| `(\w+)` \|$", section, re.MULTILINE):
+        documented.update(dict.fromkeys(code_words(names), family))
+    assert documented == aliases()
 
 
 def test_every_key_of_the_configuration_is_documented() -> None:

@@ -1,6 +1,6 @@
 """Devstral: [TOOL_CALLS]name[ARGS]{...}."""
 
-from calculators.output_parsers.families.mistral import MistralToolParser
+from calculators.output_parsers.families.mistral import MistralReasoningParser, MistralToolParser
 from calculators.output_parsers.model_family import ModelFamily
 from calculators.output_parsers.named_call_reader import ARGS
 from calculators.output_parsers.output_parser import CallFrame
@@ -18,7 +18,9 @@ class DevstralToolParser(MistralToolParser):
 
 
 class Devstral(ModelFamily):
-    """Tool parser of Devstral: [TOOL_CALLS]name[ARGS]{...}."""
+    """Tool and reasoning parser of Devstral and Ministral 3: [TOOL_CALLS]name[ARGS]{...}."""
 
     tool_parser = DevstralToolParser
+    reasoning_parser = MistralReasoningParser
+    reasoning_marks = ("[THINK]",)
     template_marks = (("[TOOL_CALLS]", "[ARGS]"),)

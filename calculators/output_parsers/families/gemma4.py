@@ -2,11 +2,9 @@
 
 import json
 import re
-from collections.abc import Iterator
 
 from calculators.output_parsers.block_tool_parser import BlockToolParser, Call
-from calculators.output_parsers.json_call_reader import read_json_object
-from calculators.output_parsers.json_scanner import read_json
+from calculators.output_parsers.literal_reader import LiteralReader
 from calculators.output_parsers.model_family import ModelFamily
 from calculators.output_parsers.tagged_reasoning import TaggedReasoningParser
 
@@ -14,11 +12,12 @@ __all__ = ["Gemma4", "Gemma4ReasoningParser", "Gemma4ToolParser"]
 
 QUOTE = '<|"|>'
 
-_CALL = re.compile(r"\s*call:([\w.-]+)(\{.*\})\s*", re.DOTALL)
-_TOKEN = re.compile(
-    r'<\|"\|>(?P<string>.*?)<\|"\|>|(?P<mark>[{}\[\],:])|(?P<bare>[^{}\[\],:\s][^{}\[\],:]*)|\s+',
-    re.DOTALL,
-)
+_NAME = re.compile(r"[\w.-]+")
+_QUOTED = re.compile(r'<\|"\|>(.*?)<\|"\|>', re.DOTALL)
+_KEY = re.compile(r"[^\s{}\[\],:\"'<][^{}\[\],:\"'<]*")
+# A comma in a bare text ends it only if a key follows.
+_BARE_MEMBER = re.compile(r"""(?:[^{}\[\],<]|<(?!\|"\|>)|,(?!\s*(?:<\|"\|>|["']|[\w.-]+\s*:)))+""")
+_BARE_ITEM = re.compile(r"""(?:[^{}\[\],<]|<(?!\|"\|>))+""")
 
 
 class Gemma4ReasoningParser(TaggedReasoningParser):
@@ -37,30 +36,67 @@ class Gemma4ToolParser(BlockToolParser):
     markers = (begin, end, QUOTE)
 
     def read_calls(self, text: str) -> list[Call]:
-        """Read the call; raises ValueError for any other text."""
-        found = _CALL.fullmatch(text)
-        if found is None:
-            raise ValueError("no call")
-        arguments = read_json_object("".join(_to_json(found.group(2))))
-        if arguments is None:
-            raise ValueError("no object")
-        return [Call(found.group(1), arguments)]
+        """Read the calls; raises ValueError for any other text."""
+        reader = _Reader(text, is_lenient=True)
+        calls: list[Call] = []
+        while not calls or not reader.is_at_end():
+            reader.expect("call:")
+            name = reader.match(_NAME)
+            if name is None:
+                reader.fail()
+            reader.expect("{")
+            arguments = json.dumps(reader.members(), ensure_ascii=False, separators=(",", ":"))
+            calls.append(Call(name, arguments))
+            reader.take(",")
+        return calls
 
 
-def _to_json(text: str) -> Iterator[str]:
-    """The tokens of an object as JSON writes them."""
-    for found in _TOKEN.finditer(text):
-        if found["string"] is not None:
-            yield json.dumps(found["string"], ensure_ascii=False)
-        elif found["mark"] is not None:
-            yield found["mark"]
-        elif found["bare"] is not None:
-            bare = found["bare"].strip()
-            if QUOTE in bare:
-                raise ValueError("a string without an end")
-            is_key = text.startswith(":", found.end())
-            is_value = not is_key and read_json(bare) is not None
-            yield bare if is_value else json.dumps(bare, ensure_ascii=False)
+class _Reader(LiteralReader):
+    """Keys and strings need no quotes."""
+
+    _bare = _BARE_MEMBER
+
+    def members(self, depth: int = 0) -> dict[str, object]:
+        outer, self._bare = self._bare, _BARE_MEMBER
+        members = super().members(depth)
+        self._bare = outer
+        return members
+
+    def items(self, closing: str, depth: int) -> tuple[list[object], bool]:
+        outer, self._bare = self._bare, _BARE_ITEM
+        items = super().items(closing, depth)
+        self._bare = outer
+        return items
+
+    def key(self) -> str:
+        self.take("")
+        text = self.string()
+        if text is None:
+            text = (self.match(_KEY) or self.fail()).rstrip()
+        return text
+
+    def string(self) -> str | None:
+        quoted = self.match(_QUOTED)
+        if quoted is not None:
+            return quoted.removeprefix(QUOTE).removesuffix(QUOTE)
+        position = self.position
+        try:
+            return super().string()
+        except ValueError:
+            # An apostrophe at the beginning of a bare text.
+            self.position = position
+            return None
+
+    def scalar(self) -> object:
+        bare = (self.match(self._bare) or "").strip()
+        if not bare:
+            self.fail()
+        reader = LiteralReader(bare)
+        try:
+            value = reader.scalar()
+        except ValueError:
+            return bare
+        return value if reader.is_at_end() else bare
 
 
 class Gemma4(ModelFamily):

@@ -25,8 +25,13 @@ MARKERS = (START, CHANNEL, CONSTRAIN, MESSAGE, *ENDS)
 
 REASONING_CHANNEL = "analysis"
 
+# The longest head that models write has about a hundred.
+MAX_HEAD_LENGTH = 500
+
 _RECIPIENT = re.compile(r"\bto=([\w.-]+)")
 _CHANNEL_NAME = re.compile(r"<\|channel\|>\s*(\w+)")
+# Words, recipients and markers; the last marker may be cut off.
+_HEAD = re.compile(r"(to=[\w.-]*+|<\|(start|channel|constrain)\|>|\w|\s)*(<[|a-z]*)?")
 
 
 class GptOssToolParser(ToolParser):
@@ -63,14 +68,16 @@ class GptOssReasoningParser(ReasoningParser):
     def __init__(self, output: ParsedOutput, then: OutputParser, prompt: str) -> None:
         super().__init__(output, then, prompt)
         self._message_step = self._content
+        self._needs_arguments = False
         self._has_content = False
         self._has_reasoning = False
 
     def finish(self) -> None:
-        """A head that was cut off is dropped."""
+        """A head that was cut off is dropped; other text is not."""
         if self._step == self._message:
             self._message_step(self._text)
-        elif self._step == self._start:
+            self._end_message()
+        elif self._step == self._start or not _HEAD.fullmatch(self._text):
             self._content(self._text)
         self._then.finish()
 
@@ -88,6 +95,11 @@ class GptOssReasoningParser(ReasoningParser):
 
     def _head(self) -> bool:
         head, marker, rest = self._text.partition(MESSAGE)
+        if len(head) > MAX_HEAD_LENGTH + len(MESSAGE) or (marker and len(head) > MAX_HEAD_LENGTH):
+            self._begin_message("")
+            self._content(self._text[0])
+            self._text = self._text[1:]
+            return True
         if not marker:
             return False
         self._text = rest
@@ -102,7 +114,8 @@ class GptOssReasoningParser(ReasoningParser):
             name = self._then.find_name(recipient.group(1))
         if name is not None:
             self._output.start_call(name)
-            self._message_step = self._output.arguments
+            self._needs_arguments = True
+            self._message_step = self._arguments
         elif channel is not None and channel.group(1) == REASONING_CHANNEL:
             if self._has_reasoning:
                 self._output.reasoning("\n")
@@ -118,10 +131,24 @@ class GptOssReasoningParser(ReasoningParser):
         self._message_step(before)
         if marker is None:
             return False
+        self._end_message()
         if marker not in ENDS:
             self._text = marker + self._text
         self._step = self._start
         return True
+
+    def _end_message(self) -> None:
+        if self._needs_arguments:
+            self._output.arguments("{}")
+            self._needs_arguments = False
+
+    def _arguments(self, text: str) -> None:
+        """A call without arguments has a blank message."""
+        if self._needs_arguments:
+            text = text.lstrip()
+        if text:
+            self._needs_arguments = False
+            self._output.arguments(text)
 
     def _content(self, text: str) -> None:
         self._has_content = self._has_content or bool(text)
@@ -140,3 +167,4 @@ class GptOss(ModelFamily):
     reasoning_parser = GptOssReasoningParser
     template_marks = (("<|channel|>",),)
     is_inseparable = True
+    aliases = ("openai", "openai_gptoss")

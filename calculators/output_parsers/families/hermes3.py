@@ -27,3 +27,4 @@ class Hermes3(ModelFamily):
     tool_parser = Hermes3ToolParser
     template_marks = (("<tool_call>",),)
     is_generic = True
+    aliases = ("hermes",)

@@ -11,10 +11,9 @@ __all__ = ["Llama3", "Llama3ToolParser"]
 
 
 class Llama3ToolParser(JsonToolParser):
-    """Calls behind the tag or at the beginning of the text, with semicolons between them."""
+    """Calls behind the tag or at the beginning of the text."""
 
     begin = "<|python_tag|>"
-    separator = ";"
     can_be_bare = True
     markers = (begin,)
     frame = CallFrame(
@@ -31,3 +30,4 @@ class Llama3(ModelFamily):
 
     tool_parser = Llama3ToolParser
     template_marks = (("<|python_tag|>",), ("<|start_header_id|>ipython",))
+    aliases = ("llama3_json", "llama4_json")

@@ -8,20 +8,18 @@ __all__ = ["Phi4", "Phi4ToolParser"]
 
 
 class Phi4ToolParser(JsonToolParser):
-    """A JSON list of calls behind a word."""
+    """A JSON list of calls behind a word, or in the tags of the chat template."""
 
     begin = "functools"
-    opening = "["
-    separator = ","
-    closing = "]"
-    markers = (begin,)
+    other_tags = (("<|tool_call|>", "<|/tool_call|>"),)
+    markers = (begin, *other_tags[0])
     frame = CallFrame(
-        begin=begin + opening,
+        begin=f"{begin}[",
         before_name='{"name": "',
         before_arguments='", "arguments": ',
         after_arguments="}",
         between=", ",
-        end=closing,
+        end="]",
     )
 
 
@@ -30,3 +28,4 @@ class Phi4(ModelFamily):
 
     tool_parser = Phi4ToolParser
     template_marks = (("functools",),)
+    aliases = ("phi4_mini_json",)

@@ -1,5 +1,7 @@
 """Qwen 3, DeepSeek R1 and their like: <think>reasoning</think> before the answer."""
 
+from typing import ClassVar
+
 from calculators.output_parsers.model_family import ModelFamily
 from calculators.output_parsers.tagged_reasoning import TaggedReasoningParser
 
@@ -11,7 +13,7 @@ class Qwen3ReasoningParser(TaggedReasoningParser):
 
     begin = "<think>"
     end = "</think>"
-    markers = (begin, end)
+    markers: ClassVar[tuple[str, ...]] = (begin, end)
 
 
 class Qwen3(ModelFamily):
@@ -20,3 +22,4 @@ class Qwen3(ModelFamily):
     reasoning_parser = Qwen3ReasoningParser
     reasoning_marks = ("<think>", "</think>")
     is_generic = True
+    aliases = ("nemotron_v3",)

@@ -35,17 +35,53 @@ TOOLS = (
 ONE = '{"x": 1, "y": "ß"}'
 BAD = '{"x": "one"}'
 
-CALLS = {
-    "hermes3": '<tool_call>\n{"name": "%s", "arguments": %s}\n</tool_call>',
-    "llama3": '<|python_tag|>{"name": "%s", "parameters": %s}',
-    "phi4": 'functools[{"name": "%s", "arguments": %s}]',
-    "devstral": "[TOOL_CALLS]%s[ARGS]%s",
+# What stands before the calls, one call, what is between calls, and what is behind them.
+FORMS = {
+    "hermes3": ("", '<tool_call>\n{"name": "%s", "arguments": %s}\n</tool_call>', "\n", ""),
+    "llama3": ("<|python_tag|>", '{"name": "%s", "parameters": %s}', "; ", ""),
+    "phi4": ("functools[", '{"name": "%s", "arguments": %s}', ", ", "]"),
+    "devstral": ("", "[TOOL_CALLS]%s[ARGS]%s", "", ""),
+    "granite": ("<|tool_call|>[", '{"name": "%s", "arguments": %s}', ", ", "]"),
+    "nemotron": ("<TOOLCALL>[", '{"name": "%s", "arguments": %s}', ", ", "]</TOOLCALL>"),
+    "hunyuan_a13b": ("<tool_calls>[", '{"name": "%s", "arguments": %s}', ", ", "]</tool_calls>"),
+    "xlam": ("<tool_call>[", '{"name": "%s", "arguments": %s}', ", ", "]</tool_call>"),
+    "cohere": (
+        "<|START_ACTION|>[\n",
+        '    {"tool_call_id": "0", "tool_name": "%s", "parameters": %s}',
+        ",\n",
+        "\n]<|END_ACTION|>",
+    ),
+    "internlm": (
+        "",
+        '<|action_start|><|plugin|>\n{"name": "%s", "parameters": %s}<|action_end|>',
+        "\n",
+        "",
+    ),
+    "deepseek_v3": (
+        "<｜tool▁calls▁begin｜>",
+        "<｜tool▁call▁begin｜>function<｜tool▁sep｜>%s\n```json\n%s\n```<｜tool▁call▁end｜>",
+        "\n",
+        "<｜tool▁calls▁end｜>",
+    ),
+    "deepseek_v31": (
+        "<｜tool▁calls▁begin｜>",
+        "<｜tool▁call▁begin｜>%s<｜tool▁sep｜>%s<｜tool▁call▁end｜>",
+        "",
+        "<｜tool▁calls▁end｜>",
+    ),
+    "kimi_k2": (
+        "<|tool_calls_section_begin|>",
+        "<|tool_call_begin|>functions.%s:0<|tool_call_argument_begin|>%s<|tool_call_end|>",
+        "",
+        "<|tool_calls_section_end|>",
+    ),
+    "functionary_v31": ("", "<function=%s>%s</function>", "", ""),
 }
+FORMS["granite4"] = FORMS["ernie45"] = FORMS["hermes3"]
+CALLS = {name: begin + call + end for name, (begin, call, _, end) in FORMS.items()}
 TWO_CALLS = {
-    "hermes3": f"{CALLS['hermes3']}\n{CALLS['hermes3']}",
-    "llama3": '<|python_tag|>{"name": "%s", "parameters": %s}; {"name": "%s", "parameters": %s}',
-    "phi4": 'functools[{"name": "%s", "arguments": %s}, {"name": "%s", "arguments": %s}]',
-    "devstral": CALLS["devstral"] * 2,
+    name: begin + between.join([call] * 2) + end
+    for name, (begin, call, between, end) in FORMS.items()
 }
 
 all_families = pytest.mark.parametrize("family", guided_tool_parsers())

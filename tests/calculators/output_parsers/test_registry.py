@@ -64,6 +64,28 @@ class Empty(ModelFamily):
         ("keep_past_thinking", "lfm2", "none"),
         ("functools[", "phi4", "none"),
         ("[TOOL_CALLS] [AVAILABLE_TOOLS]", "mistral", "none"),
+        ("[TOOL_CALLS] [ARGS] [THINK]", "devstral", "devstral"),
+        ("<｜tool▁call▁begin｜>function \n```json <think>", "deepseek_v3", "deepseek_v3"),
+        ("<｜tool▁call▁begin｜> <｜tool▁sep｜>", "deepseek_v31", "none"),
+        ("'｜DSML｜' 'function_calls>' <think>", "deepseek_v32", "deepseek_v32"),
+        ("'｜DSML｜' 'tool_calls>'", "deepseek_v4", "none"),
+        ("<|tool_call_argument_begin|> <think>", "kimi_k2", "kimi_k2"),
+        ("<tool_call> <arg_key></arg_key><arg_value> <think>", "glm45", "glm45"),
+        ("<minimax:tool_call> <think>", "minimax_m2", "minimax_m2"),
+        ("<seed:tool_call><function=f><parameter=p> <seed:think>", "seed_oss", "seed_oss"),
+        ("<|start_of_role|> <|tool_call|> <think>", "granite", "granite"),
+        ("<|start_of_role|> <tool_call>", "granite4", "none"),
+        ("<TOOLCALL>[ <think>", "nemotron", "nemotron"),
+        ("<|START_ACTION|>", "cohere", "cohere"),
+        ("<|action_start|><|plugin|>", "internlm", "none"),
+        ("<tool_calls>[ <answer>", "hunyuan_a13b", "hunyuan_a13b"),
+        ("<|im_start|> <tool_call> <response> <think>", "ernie45", "ernie45"),
+        ("<|tool_list_start|>", "lfm2", "none"),
+        ("<function=f>{}</function><|eom_id|><|python_tag|>", "functionary_v31", "none"),
+        (">>>all\n >>>${recipient}", "functionary_v32", "none"),
+        ("<|python_start|>[", "pythonic", "none"),
+        ("[func_name1(params_name1=params_value1)]", "pythonic", "none"),
+        ("<function_calls> <think>", "olmo3", "olmo3"),
         ("[TOOL_CALLS] [ARGS]", "devstral", "none"),
         ("<|python_tag|> <tool_call>", "llama3", "none"),
         ("<|start_header_id|>ipython<|end_header_id|>", "llama3", "none"),
@@ -108,7 +130,37 @@ def test_every_known_name_is_possible():
     for name in {*parser_names("reasoning_parser")} - {"gptoss"}:
         assert find_parser_problems("", name) == []
     assert find_parser_problems("gptoss", "gptoss") == []
-    assert find_parser_problems("x", "y")[1].startswith("reasoning_parser is 'y'; possible: gemma4")
+    assert find_parser_problems("x", "y")[1].startswith("reasoning_parser is 'y'; possible: cohere")
+
+
+@pytest.mark.parametrize(
+    ("alias", "name"),
+    [
+        ("hermes", "hermes3"),
+        ("llama3_json", "llama3"),
+        ("llama4_json", "llama3"),
+        ("llama4_pythonic", "pythonic"),
+        ("phi4_mini_json", "phi4"),
+        ("qwen3_coder", "qwen3coder"),
+        ("qwen3_xml", "qwen3coder"),
+        ("deepseek_r1", "deepseek_v3"),
+        ("glm47", "glm45"),
+        ("cohere_command3", "cohere"),
+        ("jamba", "hunyuan_a13b"),
+        ("functionary", "functionary_v32"),
+    ],
+)
+def test_the_names_of_other_servers(alias, name):
+    assert find_parser_problems(alias, "") == []
+    assert choose_parsers(alias, "none", "") == (name, "none")
+    assert alias not in parser_names("tool_parser")
+
+
+def test_the_names_of_other_servers_for_reasoning():
+    assert choose_parsers("none", "deepseek_r1", "") == ("none", "deepseek_v3")
+    assert choose_parsers("none", "nemotron_v3", "") == ("none", "qwen3")
+    assert choose_parsers("openai", "openai_gptoss", "") == ("gptoss", "gptoss")
+    assert find_parser_problems("openai", "openai_gptoss") == []
 
 
 @pytest.mark.parametrize("name", ["onyx", "minicpm5"])

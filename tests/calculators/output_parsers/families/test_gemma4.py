@@ -14,6 +14,13 @@ BEGIN, END = "<|tool_call>", "<tool_call|>"
         ('{ a:42 , b:-1.5,c:true,d:null }', {"a": 42, "b": -1.5, "c": True, "d": None}),
         ('{o:{i:<|"|>{x},:]<|"|>},l:[<|"|>a "b" \\<|"|>,1,[]]}',
          {"o": {"i": "{x},:]"}, "l": ['a "b" \\', 1, []]}),
+        ('{"a key":"x, y",\'b\':\'it\\\'s\',c:\'it\'s\'}',
+         {"a key": "x, y", "b": "it's", "c": "it's"}),
+        ("{url:https://example.com/?a=b&c=d,time:10:30}",
+         {"url": "https://example.com/?a=b&c=d", "time": "10:30"}),
+        ("{city:Paris, France,days:3,x:1 < 2}", {"city": "Paris, France", "days": 3, "x": "1 < 2"}),
+        ("{l:[a b,'c, d',-1,None],o:{p:q,r:{}},t:'tis so}",
+         {"l": ["a b", "c, d", -1, None], "o": {"p": "q", "r": {}}, "t": "'tis so"}),
         ('{<|"|>a key<|"|>:<|"|>日本\n<|"|>,1:bare word}', {"a key": "日本\n", "1": "bare word"}),
     ],
 )  # fmt: skip
@@ -32,7 +39,7 @@ def test_several_calls():
 
 @pytest.mark.parametrize(
     "inside",
-    ["", "call:f", "f{}", "call:{}", "call:f{a}", "call:f{a:}", "call:f{a:1", "call:f{a:b:c}",
+    ["", "call:f", "f{}", "call:{}", "call:f{a}", "call:f{a:}", "call:f{a:1", "call:f{a:1}x",
      'call:f{a:<|"|>x}', "call:f{}}", "call:f{a:[1}"],
 )  # fmt: skip
 def test_what_is_no_call_is_content(inside):
