@@ -161,7 +161,7 @@ class LLMExecutorCalculator(Calculator[LLMCalculatorOptions]):
             return None
         if self._compiler is None:
             raise InvalidRequestError(
-                "response_format, tool_choice and parallel_tool_calls cannot have their effect "
-                'here: the LLM node of this graph has no side packet "TOKENIZER"'
+                "response_format, structured_outputs, tool_choice and parallel_tool_calls cannot "
+                'have their effect here: the LLM node of this graph has no side packet "TOKENIZER"'
             )
         return await self._compiler.compile(partial(answer_grammar, prompt, self._format))

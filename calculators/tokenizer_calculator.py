@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from calculators.tags import GENERATION_REQUEST, PROMPT
@@ -50,6 +50,8 @@ class TokenizerCalculator(Calculator[TokenizerCalculatorOptions]):
     async def process(self, cc: ProcessContext) -> None:
         """Make the prompt of one request."""
         request = await cc.receive(GENERATION_REQUEST)
+        if request.bad_words:
+            request = await asyncio.to_thread(self._encode_bad_words, request)
         if _is_small(request):
             prompt = self._make_prompt(request)
         else:
@@ -73,6 +75,20 @@ class TokenizerCalculator(Calculator[TokenizerCalculatorOptions]):
         if not token_ids:
             raise InvalidRequestError(f"{param} gives no tokens; it must not be empty", param)
         return TokenizedPrompt(request, token_ids, text)
+
+    def _encode_bad_words(self, request: GenerationRequest) -> GenerationRequest:
+        """Put the tokens of the bad words into `sampling`, as vLLM has them: with a space before
+        the word too, where that gives as many tokens and another first one.
+        """
+        found: list[tuple[int, ...]] = []
+        for word in request.bad_words:
+            plain = self._tokenizer.encode(word.lstrip() or word, add_special_tokens=False)
+            spaced = self._tokenizer.encode(f" {word.lstrip()}", add_special_tokens=False)
+            found.append(plain)
+            if len(spaced) == len(plain) and spaced[0] != plain[0]:
+                found.append(spaced)
+        bad_word_ids = tuple(dict.fromkeys(ids for ids in found if ids))
+        return replace(request, sampling={**request.sampling, "bad_word_ids": bad_word_ids})
 
 
 def _check_token_ids(token_ids: tuple[int, ...]) -> tuple[int, ...]:

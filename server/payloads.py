@@ -4,13 +4,15 @@ Standard library only: anything may import it.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from server.sampling_params import SamplingFields, SamplingParams
 from server.tensors import Tensor
 
 __all__ = [
+    "AnswerFormat",
+    "AnswerKind",
     "FinishReason",
     "GenerationRequest",
     "HttpRequestPayload",
@@ -32,6 +34,26 @@ __all__ = [
 ]
 
 FinishReason = Literal["stop", "length", "tool_calls"]
+AnswerKind = Literal["json", "regex", "choice", "grammar", "structural_tag"]
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerFormat:
+    """What an answer must look like; errors about it name `field` of the request.
+
+    By `kind`, `value` is a JSON schema, a regular expression for the whole answer, a list of the
+    possible answers, a grammar (Lark, or GBNF as llama.cpp has it), or a structural tag as vLLM and
+    xgrammar have it. Without `has_white_space`, JSON has none between its values.
+    """
+
+    kind: AnswerKind
+    value: Any
+    field: str = "response_format"
+    has_white_space: bool = True
+
+    def without_white_space(self) -> "AnswerFormat":
+        """The same format, with no white space between the values of JSON."""
+        return replace(self, has_white_space=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +66,9 @@ class GenerationRequest:
     Requests with a lower `priority` go first. Only requests with the same `cache_salt` share cached
     prefixes. A prompt is cut to its last `truncate_prompt_tokens`; -1 keeps as many as there is
     room for. `best_of` answers are generated and the `n` best returned; None generates `n`.
-    With a `json_schema` the answer is JSON that satisfies it, or calls of `tools`. With
+    With an `answer_format` the answer has this form, or is calls of `tools`. With
     `is_tool_required` it must be tool calls; without `parallel_tool_calls` there is at most one.
+    `bad_words` are texts that must not be written in the tokens that the tokenizer gives for them.
     """
 
     request_id: str
@@ -55,6 +78,7 @@ class GenerationRequest:
     chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
     sampling: SamplingFields = field(default_factory=SamplingFields)
     stop: tuple[str, ...] = ()
+    bad_words: tuple[str, ...] = ()
     include_stop_str_in_output: bool = False
     skip_special_tokens: bool = True
     truncate_prompt_tokens: int | None = None
@@ -63,7 +87,7 @@ class GenerationRequest:
     default_max_tokens: int | None = None
     priority: int = 0
     cache_salt: str = ""
-    json_schema: Mapping[str, Any] | None = None
+    answer_format: AnswerFormat | None = None
     is_tool_required: bool = False
     parallel_tool_calls: bool = True
 

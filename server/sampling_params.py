@@ -11,13 +11,14 @@ __all__ = ["MAX_CHOICES", "SAMPLING_RANGES", "EarlyStopping", "SamplingFields", 
 
 EarlyStopping = bool | Literal["never"]
 
-MAX_SEED = 2**32 - 1
+MIN_SEED, MAX_SEED = -(2**63), 2**63 - 1
 MAX_TOP_LOGPROBS = 20
 MAX_CHOICES = 128
 MAX_LOGIT_BIAS = 100.0
 # Every entry costs a little time in every step.
 MAX_BIASED_TOKENS = 1000
 MAX_STOP_TOKENS = 128
+MAX_BAD_WORDS = 1000
 MAX_LENGTH_PENALTY = 10.0
 
 # Lowest and highest value, both allowed; None means no upper limit. Unset values are in range.
@@ -29,7 +30,7 @@ SAMPLING_RANGES: Mapping[str, tuple[float, float | None]] = {
     "min_p": (0.0, 1.0),
     "frequency_penalty": (-2.0, 2.0),
     "presence_penalty": (-2.0, 2.0),
-    "seed": (0, MAX_SEED),
+    "seed": (MIN_SEED, MAX_SEED),
     "n": (1, MAX_CHOICES),
     "logprobs": (0, MAX_TOP_LOGPROBS),
     "prompt_logprobs": (0, MAX_TOP_LOGPROBS),
@@ -57,6 +58,8 @@ class SamplingFields(TypedDict, total=False):
     min_tokens: int
     stop_token_ids: tuple[int, ...]
     logit_bias: Mapping[int, float]
+    allowed_token_ids: tuple[int, ...]
+    bad_word_ids: tuple[tuple[int, ...], ...]
     num_beams: int
     length_penalty: float
     early_stopping: EarlyStopping
@@ -70,7 +73,9 @@ class SamplingParams:
     reported for each chosen token, and `prompt_logprobs` for each token of the prompt; None
     reports nothing. `max_tokens` None means up to the end of the model's context; 0 only reads the
     prompt. `stop_token_ids` end an answer as the model's own end tokens do; neither is sampled
-    before there are `min_tokens`. `logit_bias` is added to the logits of tokens.
+    before there are `min_tokens`. `logit_bias` is added to the logits of tokens. Only
+    `allowed_token_ids` are chosen, if there are any, end tokens included. Each of `bad_word_ids`
+    is a series of tokens whose last one does not follow the others.
 
     `num_beams` above 1 is a beam search for the `n` likeliest answers, which needs temperature 0.
     The score of an answer is its log probability / its length ** `length_penalty`. The search ends
@@ -94,6 +99,8 @@ class SamplingParams:
     min_tokens: int = 0
     stop_token_ids: tuple[int, ...] = ()
     logit_bias: Mapping[int, float] = field(default_factory=dict)
+    allowed_token_ids: tuple[int, ...] | None = None
+    bad_word_ids: tuple[tuple[int, ...], ...] = ()
     num_beams: int = 1
     length_penalty: float = 1.0
     early_stopping: EarlyStopping = False
@@ -104,10 +111,9 @@ class SamplingParams:
             if value is not None:
                 _check_range(name, value, low, high)
         self._check_lengths()
-        if self.top_k != -1 and self.top_k < 1:
-            raise InvalidRequestError(
-                f"top_k is {self.top_k}; it must be at least 1, or -1 for all tokens", "top_k"
-            )
+        if self.top_k < -1:
+            problem = "it must be at least 1, or -1 or 0 for all tokens"
+            raise InvalidRequestError(f"top_k is {self.top_k}; {problem}", "top_k")
         self._check_token_ids()
         if not (math.isfinite(self.repetition_penalty) and self.repetition_penalty > 0):
             raise InvalidRequestError(
@@ -135,7 +141,14 @@ class SamplingParams:
             )
 
     def _check_token_ids(self) -> None:
-        for name, most in (("logit_bias", MAX_BIASED_TOKENS), ("stop_token_ids", MAX_STOP_TOKENS)):
+        if self.allowed_token_ids is not None and not self.allowed_token_ids:
+            problem = "allowed_token_ids is empty; at least one token must be possible"
+            raise InvalidRequestError(problem, "allowed_token_ids")
+        for name, most in (
+            ("logit_bias", MAX_BIASED_TOKENS),
+            ("stop_token_ids", MAX_STOP_TOKENS),
+            ("bad_word_ids", MAX_BAD_WORDS),
+        ):
             count = len(getattr(self, name))
             if count > most:
                 raise InvalidRequestError(
@@ -154,10 +167,9 @@ class SamplingParams:
             problem = f"early_stopping must be true, false or 'never', found {found}"
             raise InvalidRequestError(problem, "early_stopping")
         if self.num_beams == 1:
-            only_here = {"length_penalty": (1.0,), "early_stopping": (False,)}
-            self._check_neutral(only_here, "without beam search (num_beams above 1)")
+            # length_penalty and early_stopping compare beams, and there are none.
             return
-        without_effect = {"temperature": (0.0,), "top_k": (-1,), "top_p": (1.0,), "min_p": (0.0,)}
+        without_effect = {"temperature": (0.0,), "top_k": (-1, 0), "top_p": (1.0,), "min_p": (0.0,)}
         self._check_neutral(without_effect, "in a beam search")
         if self.max_tokens == 0:
             raise InvalidRequestError(

@@ -44,12 +44,6 @@ def test_parameters_of_a_beam_search(fields: dict[str, Any]) -> None:
             "early_stopping",
             "must be true, false or 'never', found the string 'always'",
         ),
-        (
-            {"num_beams": 1, "length_penalty": 2.0},
-            "length_penalty",
-            r"is 2.0; without beam search \(num_beams above 1\) it has no effect and must be 1.0",
-        ),
-        ({"num_beams": 1, "early_stopping": True}, "early_stopping", "must be False"),
     ],
 )
 def test_what_has_no_effect_on_a_beam_search_is_refused(

@@ -1,8 +1,9 @@
 """Which grammar the answer to a request must follow."""
 
-from calculators.guided.grammar import RESPONSE_FORMAT, TOOLS, Grammar, GrammarError
-from calculators.guided.json_rule import json_rules
-from calculators.guided.tool_rules import ToolRules, literal
+from calculators.guided.expressions import literal
+from calculators.guided.form_rules import form_rules
+from calculators.guided.grammar import TOOLS, Grammar, GrammarError
+from calculators.guided.tool_rules import ToolRules
 from calculators.output_parsers import OutputFormat, TaggedReasoningParser
 from server.errors import InvalidRequestError
 from server.payloads import GenerationRequest, TokenizedPrompt
@@ -16,7 +17,7 @@ TEXT_AND_CALLS = "text_and_calls"
 def has_grammar(request: GenerationRequest, *, guides_tools: bool) -> bool:
     """Whether an answer must follow a grammar; with `guides_tools` every tool call does."""
     return (
-        request.json_schema is not None
+        request.answer_format is not None
         or request.is_tool_required
         or (bool(request.tools) and (guides_tools or not request.parallel_tool_calls))
     )
@@ -25,19 +26,20 @@ def has_grammar(request: GenerationRequest, *, guides_tools: bool) -> bool:
 def answer_grammar(prompt: TokenizedPrompt, output_format: OutputFormat) -> Grammar:
     """The grammar of the answer to a request for which `has_grammar` is true.
 
-    A model that reasons does so first. Then come JSON, tool calls, either of them, or any text
-    with tool calls in it. Raises InvalidRequestError for what the model cannot do.
+    A model that reasons does so first. Then come the form that is asked for, tool calls, either of
+    them, or any text with tool calls in it. Raises InvalidRequestError for what the model cannot
+    do.
     """
     request = prompt.request
     tools = _tool_rules(request, output_format)
     lines = [*tools.lines] if tools is not None else []
     if request.is_tool_required:
         answer, field = "calls", TOOLS
-    elif request.json_schema is None:
+    elif request.answer_format is None:
         answer, field = TEXT_AND_CALLS, TOOLS
     else:
-        answer, field = "json" if tools is None else "(json | calls)", RESPONSE_FORMAT
-        lines += [f"json: {rule}" for rule in json_rules([request.json_schema], field)]
+        answer, field = "form" if tools is None else "(form | calls)", request.answer_format.field
+        lines += form_rules(request.answer_format)
     lines += _start_rules(answer, prompt, output_format, field)
     return Grammar(
         "\n".join([*lines, TEXT]),
@@ -54,7 +56,7 @@ def _tool_rules(request: GenerationRequest, output_format: OutputFormat) -> Tool
     if parser is not None and parser.frame is not None:
         return ToolRules(request, parser)
     wanted = "tool_choice" if request.is_tool_required else "parallel_tool_calls"
-    if request.is_tool_required or request.json_schema is None or not request.parallel_tool_calls:
+    if request.is_tool_required or request.answer_format is None or not request.parallel_tool_calls:
         raise InvalidRequestError(
             f"{wanted}: the tool calls of this model cannot be constrained, since its tool parser "
             f"is {output_format.tool_parser_name}",

@@ -4,9 +4,8 @@ from dataclasses import dataclass
 
 from server.errors import InvalidRequestError
 
-__all__ = ["RESPONSE_FORMAT", "TOOLS", "Grammar", "GrammarError"]
+__all__ = ["TOOLS", "Grammar", "GrammarError"]
 
-RESPONSE_FORMAT = "response_format"
 TOOLS = "tools"
 
 

@@ -23,9 +23,12 @@ MAX_DIVISOR = 10_000
 # A space, or a line break and indentation. Without a limit a model can write only white space.
 WHITE_SPACE = r"( |\n {0,24}|\n\t{0,12})"
 OPTIONS = {"x-guidance": {"whitespace_pattern": WHITE_SPACE}}
+COMPACT = {"x-guidance": {"whitespace_flexible": False}}
 
 
-def json_rules(schemas: Sequence[Mapping[str, Any]], field: str) -> list[str]:
+def json_rules(
+    schemas: Sequence[Mapping[str, Any]], field: str, *, has_white_space: bool = True
+) -> list[str]:
     """For each schema, the part of a grammar rule that stands for the JSON texts it allows.
 
     Raises InvalidRequestError, naming the field, if they are too large together. llguidance checks
@@ -33,7 +36,8 @@ def json_rules(schemas: Sequence[Mapping[str, Any]], field: str) -> list[str]:
     """
     excess = _find_excess(schemas)
     if excess is None:
-        rules = [f"%json {json.dumps({**schema, **OPTIONS})}" for schema in schemas]
+        options = OPTIONS if has_white_space else COMPACT
+        rules = [f"%json {json.dumps({**schema, **options})}" for schema in schemas]
         if sum(map(len, rules)) <= MAX_CHARACTERS:
             return rules
         excess = f"characters; at most {MAX_CHARACTERS}"

@@ -1,15 +1,15 @@
 """Grammar rules of the tool calls that a request allows, as the model's family writes them."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
+from calculators.guided.expressions import literal
 from calculators.guided.grammar import TOOLS, GrammarError
 from calculators.guided.json_rule import json_rules
 from calculators.output_parsers import ToolParser
 from server.payloads import GenerationRequest
 
-__all__ = ["ToolRules", "literal"]
+__all__ = ["ToolRules"]
 
 # Characters that would end a name early, or open a marker; not every family quotes names.
 BAD_IN_NAMES = frozenset('"\\<>[]{}')
@@ -48,11 +48,6 @@ class ToolRules:
             f"behind_marker: {literal(start.removeprefix(marker))} {rest} {behind_calls}",
             "text_and_calls: text_and_marker behind_marker | TEXT",
         )
-
-
-def literal(text: str) -> str:
-    """A text as a grammar writes it; nothing for an empty one."""
-    return json.dumps(text) if text else ""
 
 
 def _check_name(name: str) -> str:

@@ -26,6 +26,11 @@ from server.api.middleware.timeout import timeout_middleware
 from server.api.paths import ignore_extra_slashes, is_anthropic
 from server.api.request_facts import REQUEST_FACTS, REQUEST_ID_HEADER
 from server.api.settings import HttpSettings
+from server.api.unknown_fields import (
+    UNKNOWN_FIELD_POLICY,
+    UnknownFieldPolicy,
+    add_ignored_fields,
+)
 from server.models.model_manager import ModelManager
 
 __all__ = ["create_app"]
@@ -59,8 +64,10 @@ def create_app(manager: ModelManager, settings: HttpSettings | None = None) -> w
         middlewares=tuple(_middlewares(settings)), client_max_size=settings.max_request_bytes
     )
     app[MODEL_MANAGER] = manager
+    app[UNKNOWN_FIELD_POLICY] = UnknownFieldPolicy(refuses=settings.refuses_unknown_fields)
     app.on_response_prepare.append(_complete_headers)
     app.on_response_prepare.append(cors_signal(settings.cors))
+    app.on_response_prepare.append(add_ignored_fields)
     ignore_extra_slashes(app.router)
     add_routes(app.router, [openapi_endpoint(ENDPOINTS), *ENDPOINTS])
     return app

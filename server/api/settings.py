@@ -27,7 +27,10 @@ class CorsSettings:
 
 @dataclass(frozen=True, slots=True)
 class HttpSettings:
-    """`request_timeout_s` 0 means no limit; `access_log` writes a line for each request."""
+    """`request_timeout_s` 0 means no limit; `access_log` writes a line for each request.
+
+    Request fields of unknown names are ignored, or the request is refused.
+    """
 
     api_key: str | None = None
     key_scope: KeyScope = KeyScope.CHANGES
@@ -35,3 +38,4 @@ class HttpSettings:
     max_request_bytes: int = 64 * 2**20
     request_timeout_s: float = 0.0
     access_log: bool = True
+    refuses_unknown_fields: bool = False

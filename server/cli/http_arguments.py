@@ -29,6 +29,7 @@ class HttpArguments:
     max_request_bytes: int
     request_timeout_s: float
     access_log: str
+    unknown_fields: str
 
     def settings(self) -> HttpSettings:
         """Raises ConfigError if the API key cannot be read."""
@@ -44,6 +45,7 @@ class HttpArguments:
             max_request_bytes=self.max_request_bytes,
             request_timeout_s=self.request_timeout_s,
             access_log=self.access_log == "on",
+            refuses_unknown_fields=self.unknown_fields == "refuse",
         )
 
     def find_problem(self) -> str | None:
@@ -152,4 +154,11 @@ def add_http_flags(add: AddFlag) -> None:
         choices=["on", "off"],
         default="on",
         help="Write a log line for each request (default: on).",
+    )
+    add(
+        "--unknown_fields",
+        choices=["ignore", "refuse"],
+        default="ignore",
+        help="What to do with request fields of unknown names (default: ignore). ignore names them "
+        "in the header X-Ignored-Fields of the answer and once in the log.",
     )

@@ -218,7 +218,8 @@ class Sequence:
         """The sequence's own generator: its numbers do not depend on the rest of the batch."""
         if self._rng is None:
             seed = self.request.params.seed
-            entropy = None if seed is None else (seed, self.index)
+            # A generator takes no negative numbers.
+            entropy = None if seed is None else (seed % 2**64, self.index)
             self._rng = np.random.Generator(np.random.PCG64(entropy))
         return self._rng
 

@@ -1,5 +1,6 @@
 """A parsed request for text: what to run, and what writes the answer."""
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from server.payloads import (
     TokenLogprobs,
     ToolCallDelta,
 )
+from server.protocol.field_rules import NO_FIELDS, UnknownFields
 
 __all__ = ["Choice", "GenerationCall", "Renderer", "ToolCall", "Usage", "usage_of"]
 
@@ -45,9 +47,12 @@ class Choice:
     text_logprobs: list[TokenLogprobs] = field(default_factory=list)
     prompt_logprobs: tuple[TokenLogprobs, ...] | None = None
     last: TextChunk | None = None
+    first_chunk_s: float | None = None
 
     def add(self, chunk: TextChunk) -> None:
         """Append a chunk."""
+        if self.first_chunk_s is None:
+            self.first_chunk_s = time.monotonic()
         self.parts.append(chunk.text)
         self.token_ids.extend(chunk.token_ids)
         if chunk.reasoning:
@@ -117,6 +122,7 @@ class GenerationCall:
     num_choices: int
     stream: bool
     renderer: Renderer
+    unknown_fields: UnknownFields = NO_FIELDS
 
 
 def usage_of(last_chunks: Mapping[int, TextChunk], num_choices: int) -> Usage:

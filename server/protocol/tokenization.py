@@ -8,15 +8,15 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from server.errors import InvalidRequestError
 from server.payloads import TextTokenizer
+from server.protocol.field_rules import FieldRules
+from server.protocol.field_table import TOKENIZE
 from server.protocol.openai.field_schemas import ChatMessages, Tools
 from server.protocol.openai.messages import parse_messages, parse_tools
 from server.protocol.refusal import expect, refuse_value
 from server.protocol.token_rows import cut_tokens, pad_tokens
-from server.protocol.validation import FieldRules
 
 __all__ = [
     "NO_RULES",
-    "TOKENIZE_RULES",
     "DetokenizeFields",
     "Detokenized",
     "TokenizeFields",
@@ -41,10 +41,7 @@ FORMS: Mapping[str, frozenset[str]] = {
 }
 COMMON_FIELDS = frozenset({"model", "add_special_tokens"})
 
-NO_RULES = FieldRules(neutral={}, labels={})
-TOKENIZE_RULES = FieldRules(
-    neutral={"chat_template": (), "continue_final_message": (False,)}, labels={}
-)
+NO_RULES = FieldRules({})
 
 Length = Annotated[int, Field(ge=1, le=MAX_TOKENS)]
 TokenId = Annotated[int, Field(ge=0, le=2**31 - 1)]
@@ -88,7 +85,7 @@ class TokenizerFields(BaseModel, ABC):
     """The fields that all tokenizer endpoints share; without `model`, the only model is used."""
 
     model_config = ConfigDict(
-        strict=True, extra="forbid", frozen=True, json_schema_extra=NO_RULES.describe
+        strict=True, extra="allow", frozen=True, json_schema_extra=NO_RULES.describe
     )
 
     model: str | None = None
@@ -107,7 +104,7 @@ class TokenizeFields(TokenizerFields):
     writes the special tokens.
     """
 
-    model_config = ConfigDict(json_schema_extra=TOKENIZE_RULES.describe)
+    model_config = ConfigDict(json_schema_extra=TOKENIZE.describe)
 
     text: Texts = None
     prompt: str | None = None
@@ -147,7 +144,8 @@ class TokenizeFields(TokenizerFields):
             problem = f"exactly one of {', '.join(FORMS)} is needed, found {found}"
             raise InvalidRequestError(problem, forms[-1] if forms else "text")
         (form,) = forms
-        for name in sorted(self.model_fields_set - FORMS[form] - COMMON_FIELDS - {form}):
+        known_set = self.model_fields_set & type(self).model_fields.keys()
+        for name in sorted(known_set - FORMS[form] - COMMON_FIELDS - {form}):
             raise InvalidRequestError(f"{name} does not go together with {form}", name)
         return form
 

@@ -13,7 +13,7 @@ from calculators.text.tokenizer import Tokenizer
 from server.errors import ConfigError, InvalidRequestError
 from server.graph import Services
 from server.graph.testing import CalculatorRunner
-from server.payloads import GenerationRequest, TokenizedPrompt
+from server.payloads import AnswerFormat, GenerationRequest, TokenizedPrompt
 
 HERMES = OutputFormat.choose("hermes3", "none", "")
 TOOLS = ({"type": "function", "function": {"name": "f"}},)
@@ -53,7 +53,7 @@ async def test_without_a_tokenizer_answers_are_free(bare: CalculatorRunner) -> N
 @pytest.mark.parametrize(
     "fields",
     [
-        {"json_schema": {}},
+        {"answer_format": AnswerFormat("json", {})},
         {"tools": TOOLS, "is_tool_required": True},
         {"tools": TOOLS, "parallel_tool_calls": False},
     ],

@@ -114,3 +114,19 @@ async def test_without_a_usable_template_only_chats_are_refused(
 def test_a_folder_without_a_tokenizer_is_refused(tmp_path):
     with pytest.raises(ModelLoadError, match=r"openvino_tokenizer\.xml: no such file"):
         open_runner(tmp_path)
+
+
+async def test_bad_words_become_tokens_with_and_without_a_space(byte_level):
+    runner = open_runner(byte_level.path)
+    request = GenerationRequest("request", prompt="Hi", bad_words=("a", " cat", "a"))
+    (prompt,) = (await runner.run({"GENERATION_REQUEST": [request]}))["PROMPT"]
+    encode = byte_level.hf.encode
+    expected = []
+    for word in ("a", "cat"):
+        plain, spaced = (
+            tuple(encode(text, add_special_tokens=False)) for text in (word, f" {word}")
+        )
+        expected.append(plain)
+        if len(plain) == len(spaced):
+            expected.append(spaced)
+    assert prompt.request.sampling["bad_word_ids"] == tuple(expected)

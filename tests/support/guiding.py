@@ -8,7 +8,7 @@ import numpy as np
 from calculators.guided import GrammarCompiler, GrammarConstraint, answer_grammar
 from calculators.output_parsers import OutputFormat
 from calculators.text.byte_table import ByteTable
-from server.payloads import GenerationRequest, TokenizedPrompt
+from server.payloads import AnswerFormat, GenerationRequest, TokenizedPrompt
 
 
 async def compile_answer(
@@ -28,7 +28,7 @@ def compile_schema(
 ) -> GrammarConstraint:
     """The same for a JSON schema, outside of an event loop."""
     compiler = GrammarCompiler(table, vocab_size, eos_token_ids)
-    request = GenerationRequest("r", messages=(), json_schema=schema)
+    request = GenerationRequest("r", messages=(), answer_format=AnswerFormat("json", schema))
     try:
         return asyncio.run(compile_answer(compiler, request))
     finally:

@@ -18,30 +18,34 @@ from export_models.arguments import make_parser as make_export_parser
 from server.cli.chat.chat_command import make_parser as make_chat_parser
 from server.cli.command_line import make_parser as make_server_parser
 from server.cli.ovms_flags import REFUSED, TASK_FLAGS
-from server.protocol.openai import chat_completions, completions
-from server.protocol.responses import responses
-from server.protocol.tokenization import TOKENIZE_RULES, DetokenizeFields, TokenizeFields
-from server.protocol.validation import FieldRules
+from server.protocol.field_rules import EMPTY, Alias, FieldRules, Hint, Refused, Rule
+from server.protocol.field_table import CHAT, COMPLETIONS, REPEATED, RESPONSES, TOKENIZE
+from server.protocol.openai.chat_completions import ChatCompletionFields
+from server.protocol.openai.completions import CompletionFields
+from server.protocol.responses.responses import ResponseFields
+from server.protocol.tokenization import DetokenizeFields, TokenizeFields
 from server.terminal.flag_parser import FlagParser
 
 DOCS = Path(__file__).parents[2] / "docs"
 SECTION = re.compile(r"(<!-- begin: ([\w ]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 MISSING = "(not written yet)"
+KINDS = {bool: "boolean", dict: "object", str: "string"}
 
 GENERATION: Mapping[str, tuple[type[BaseModel], FieldRules]] = {
-    "chat": (chat_completions.ChatCompletionFields, chat_completions.RULES),
-    "completions": (completions.CompletionFields, completions.RULES),
-    "responses": (responses.ResponseFields, responses.RULES),
+    "chat": (ChatCompletionFields, CHAT),
+    "completions": (CompletionFields, COMPLETIONS),
+    "responses": (ResponseFields, RESPONSES),
 }
 # Fields of a response that come back in the answer and do nothing else.
-ONLY_REPEATED = {"metadata", "prompt_cache_key", "safety_identifier", "store", "user"}
+ONLY_REPEATED = {*REPEATED, "max_tool_calls"}
 # What the code checks outside the JSON schema.
 NARROWER = {
     ("responses", "n"): "only `1`",
-    ("responses", "reasoning.summary"): "only `auto`",
-    ("responses", "text.verbosity"): "only `medium`",
+    ("responses", "reasoning.summary"): "no effect",
+    ("responses", "reasoning.generate_summary"): "no effect",
+    ("responses", "text.verbosity"): "repeated",
     ("responses", "stream_options.continuous_usage_stats"): "only `false`",
-    **{(name, "stream_options.include_obfuscation"): "only `false`" for name in GENERATION},
+    **{(name, "stream_options.include_obfuscation"): "no effect" for name in GENERATION},
 }
 
 
@@ -136,19 +140,39 @@ def generation_fields(meanings: Mapping[str, str]) -> Iterator[str]:
     for field in sorted(names):
         classes = [cells[name].get(field, ("-", ""))[0] for name in GENERATION]
         values = _join({name: cells[name][field][1] for name in cells if field in cells[name]})
-        row = [f"`{field}`", *classes, values, meanings.get(field, MISSING)]
+        row = [f"`{field}`", *classes, values, _meaning(field, meanings)]
         yield f"| {' | '.join(row)} |"
+
+
+def _meaning(field: str, meanings: Mapping[str, str]) -> str:
+    """What the code says of a field that has no effect anywhere, else what people wrote."""
+    found = [rules.rules[field] for _, rules in GENERATION.values() if field in rules.rules]
+    if any(field in model.model_fields for model, _ in GENERATION.values()):
+        return meanings.get(field, MISSING)
+    return next(map(_words, found), meanings.get(field, MISSING))
+
+
+def _words(rule: Rule) -> str:
+    match rule:
+        case Hint(meaning=meaning):
+            return meaning
+        case Refused(reason=reason):
+            return reason
+        case Alias(name=name):
+            return f"another server's name of `{name}`"
 
 
 def tokenize_fields(meanings: Mapping[str, str]) -> Iterator[str]:
     yield "| field | tokenize | detokenize | values | meaning |"
     yield "|---|---|---|---|---|"
-    tokenize = _cells("tokenize", TokenizeFields, TOKENIZE_RULES)
-    detokenize = _cells("detokenize", DetokenizeFields, FieldRules({}, {}))
+    tokenize = _cells("tokenize", TokenizeFields, TOKENIZE)
+    detokenize = _cells("detokenize", DetokenizeFields, FieldRules({}))
     for field in sorted({*tokenize, *detokenize}):
         classes = [cells.get(field, ("-", ""))[0] for cells in (tokenize, detokenize)]
         values = (tokenize.get(field) or detokenize[field])[1]
-        row = [f"`{field}`", *classes, values, meanings.get(field, MISSING)]
+        rule = TOKENIZE.rules.get(field)
+        meaning = meanings.get(field, MISSING) if rule is None else _words(rule)
+        row = [f"`{field}`", *classes, values, meaning]
         yield f"| {' | '.join(row)} |"
 
 
@@ -168,11 +192,16 @@ def _cells(endpoint: str, model: type[BaseModel], rules: FieldRules) -> dict[str
         for part, part_schema in inner.get("properties", {}).items():
             kind = NARROWER.get((endpoint, f"{name}.{part}"), "yes")
             cells[f"{name}.{part}"] = kind, _values(part_schema, definitions)
-    for name in rules._labels:
-        cells[name] = "no effect", "object" if rules._labels[name] is dict else "string"
-    for name, possible in rules._neutral.items():
-        only = " or ".join(f"`{_json(value)}`" for value in possible)
-        cells[name] = (f"only {only}" if only else "refused"), ""
+    for name, rule in rules.rules.items():
+        match rule:
+            case Hint(kind=kind):
+                cells[name] = "no effect", "" if kind is None else KINDS[kind]
+            case Alias(name=other):
+                cells[name] = f"as `{other}`", ""
+            case Refused(neutral=neutral):
+                only = " or ".join(f"`{_json(value)}`" for value in neutral)
+                is_narrow = only and neutral is not EMPTY
+                cells[name] = (f"only {only}" if is_narrow else "refused"), ""
     return cells
 
 
@@ -222,8 +251,6 @@ def _range(schema: Mapping[str, Any]) -> str:
     low, high = schema.get("minimum"), schema.get("maximum")
     if "exclusiveMinimum" in schema:
         return f" above {schema['exclusiveMinimum']:g}"
-    if "not" in schema:
-        return f" from {low}, not {schema['not']['const']}"
     # Ends that only keep huge numbers out say nothing to a reader.
     if low in (None, -(2**31)):
         return ""

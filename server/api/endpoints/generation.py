@@ -15,6 +15,7 @@ from server.api.model_lookup import find_model, graph_between
 from server.api.request_facts import REQUEST_FACTS, RequestFacts
 from server.api.runs import start_runs
 from server.api.sse import EventStream
+from server.api.unknown_fields import UNKNOWN_FIELD_POLICY
 from server.errors import GenerationError
 from server.payloads import GenerationRequest, TextChunk
 from server.protocol.anthropic.message_object import ErrorMessage, MessageObject
@@ -34,6 +35,7 @@ def _generation_handler(parse: Callable[[Mapping[str, Any]], GenerationCall]) ->
 
     async def handle(request: web.Request) -> web.StreamResponse:
         call = parse(await read_json(request))
+        request.app[UNKNOWN_FIELD_POLICY].apply(request, call.unknown_fields)
         graph = graph_between(find_model(request, call.model), GenerationRequest, TextChunk)
         facts = request[REQUEST_FACTS]
         facts.num_choices = call.num_choices

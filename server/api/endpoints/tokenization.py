@@ -11,15 +11,17 @@ from server.api.body import read_json
 from server.api.endpoint import Answers, Endpoint, error_answers, json_answer, json_body
 from server.api.keys import MODEL_MANAGER
 from server.api.model_lookup import find_model
+from server.api.unknown_fields import UNKNOWN_FIELD_POLICY
 from server.errors import InvalidRequestError
 from server.payloads import ModelLimits, TextTokenizer
 from server.protocol.anthropic.message_object import ErrorMessage, TokenCount
 from server.protocol.anthropic.messages import PromptFields
 from server.protocol.anthropic.token_count import parse_count
+from server.protocol.field_rules import FieldRules
+from server.protocol.field_table import TOKENIZE
 from server.protocol.json_text import json_bytes
 from server.protocol.tokenization import (
     NO_RULES,
-    TOKENIZE_RULES,
     Detokenized,
     DetokenizeFields,
     Tokenized,
@@ -28,7 +30,7 @@ from server.protocol.tokenization import (
     TokenizerFields,
     TokenizerInfoFields,
 )
-from server.protocol.validation import FieldRules, validate_fields
+from server.protocol.validation import validate_fields
 
 __all__ = ["ENDPOINTS"]
 
@@ -36,6 +38,7 @@ __all__ = ["ENDPOINTS"]
 def _handler(kind: type[TokenizerFields], rules: FieldRules) -> Handler:
     async def handle(request: web.Request) -> web.Response:
         fields = validate_fields(kind, await read_json(request), rules)
+        request.app[UNKNOWN_FIELD_POLICY].apply(request, rules.unknown_fields(fields))
         return await _answer(request, fields)
 
     return handle
@@ -83,7 +86,7 @@ def _endpoints() -> Iterator[Endpoint]:
         yield Endpoint(
             "POST",
             "/tokenize",
-            _handler(TokenizeFields, TOKENIZE_RULES),
+            _handler(TokenizeFields, TOKENIZE),
             "Tokenize texts or a conversation",
             _answers("Token ids", Tokenized),
             body=json_body(TokenizeFields),

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -54,8 +55,14 @@ class RequestLimits:
 
     def check_token_ids(self, params: SamplingParams) -> None:
         """Raise InvalidRequestError where a field names a token that the model does not have."""
-        for name in ("logit_bias", "stop_token_ids"):
-            for token_id in getattr(params, name):
+        named: dict[str, Iterable[int]] = {
+            "logit_bias": params.logit_bias,
+            "stop_token_ids": params.stop_token_ids,
+            "allowed_token_ids": params.allowed_token_ids or (),
+            "bad_words": chain.from_iterable(params.bad_word_ids),
+        }
+        for name, token_ids in named.items():
+            for token_id in token_ids:
                 if not 0 <= token_id < self.vocab_size:
                     raise InvalidRequestError(
                         f"{name} has the token id {token_id}; the model knows 0 to "

@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence as Rows
 
+import numpy as np
+import numpy.typing as npt
+
 from server.engine.requests.outputs import SequenceOutput
 from server.engine.sampling.sampler import BAD_LOGITS, SampledToken
 from server.engine.scheduling.scheduler import Scheduler
 from server.engine.sequence import EngineRequest, Sequence
 from server.engine.stats import EngineStats
-from server.errors import GenerationError, RequestError
+from server.errors import GenerationError, InvalidRequestError, RequestError
 from server.payloads import FinishReason
 
 
@@ -68,6 +71,7 @@ class SampledChoices:
                 continue
             try:
                 sequence.mask = sequence.constraint.forbidden_tokens()
+                _check_allowed(sequence.mask, sequence.request.params.allowed_token_ids)
             except RequestError as error:
                 sequence.error = error
 
@@ -157,6 +161,15 @@ class SampledChoices:
         if not choices:
             del self._choices[sequence.request.request_id]
             self._stats.cached_tokens += sequence.request.num_cached_tokens
+
+
+def _check_allowed(mask: npt.NDArray[np.bool_], allowed: tuple[int, ...] | None) -> None:
+    """Raise InvalidRequestError where a constraint forbids all tokens that the request allows."""
+    if allowed is not None and mask[list(allowed)].all():
+        raise InvalidRequestError(
+            "none of the allowed_token_ids can come next in an answer of the wanted form",
+            "allowed_token_ids",
+        )
 
 
 def _finish_reason(sequence: Sequence, token: int | None) -> FinishReason | None:

@@ -1,4 +1,6 @@
-"""Constraint, min_tokens, logit_bias and penalties, which change a sequence's logits."""
+"""What changes a sequence's logits: constraint, allowed tokens, bad words, min_tokens, logit_bias
+and penalties.
+"""
 
 import numpy as np
 import numpy.typing as npt
@@ -17,17 +19,24 @@ def has_processors(sequence: Sequence) -> bool:
     """Whether `apply_processors` may change logits of this sequence."""
     params = sequence.request.params
     return (
-        sequence.constraint is not None
+        limits_tokens(sequence)
         or bool(params.logit_bias)
+        or bool(params.bad_word_ids)
         or _has_penalties(params)
         or _has_min_tokens_left(sequence)
     )
 
 
+def limits_tokens(sequence: Sequence) -> bool:
+    """Whether `apply_processors` may change the logits of most tokens."""
+    params = sequence.request.params
+    return sequence.constraint is not None or params.allowed_token_ids is not None
+
+
 def processed_tokens(sequence: Sequence) -> Ints:
-    """The tokens whose logits `apply_processors` changes, for a sequence without a constraint."""
+    """The tokens whose logits `apply_processors` changes, unless `limits_tokens`."""
     request = sequence.request
-    parts = [np.zeros(0, np.int64)]
+    parts = [np.array(_bad_tokens(sequence), np.int64)]
     if _has_min_tokens_left(sequence):
         parts.append(np.array(list(request.end_token_ids), np.int64))
     if request.params.logit_bias:
@@ -38,12 +47,15 @@ def processed_tokens(sequence: Sequence) -> Ints:
 
 
 def apply_processors(row: Floats, sequence: Sequence) -> None:
-    """Apply constraint, min_tokens, logit_bias and penalties to a row of logits, in place."""
+    """Change a row of logits in place, in vLLM's order."""
     request = sequence.request
     if sequence.mask is not None:
         np.copyto(row, -np.inf, where=sequence.mask)
+    if request.params.allowed_token_ids is not None:
+        _keep_allowed(row, list(request.params.allowed_token_ids))
+    _exclude(row, _bad_tokens(sequence))
     if _has_min_tokens_left(sequence):
-        _exclude_ends(row, list(request.end_token_ids))
+        _exclude(row, list(request.end_token_ids))
     if request.params.logit_bias:
         row[request.biased_token_ids] += request.biases
     if _has_penalties(request.params):
@@ -55,12 +67,35 @@ def _has_min_tokens_left(sequence: Sequence) -> bool:
     return sequence.num_generated_tokens < request.params.min_tokens and bool(request.end_token_ids)
 
 
-def _exclude_ends(row: Floats, end_token_ids: list[int]) -> None:
-    """Exclude the end tokens, unless the constraint allows nothing else."""
-    kept = row[end_token_ids]
-    row[end_token_ids] = -np.inf
+def _keep_allowed(row: Floats, allowed: list[int]) -> None:
+    kept = row[allowed]
+    row[:] = -np.inf
+    row[allowed] = kept
+
+
+def _bad_tokens(sequence: Sequence) -> list[int]:
+    """The last tokens of the bad words whose other tokens the answer ends with."""
+    bad_word_ids = sequence.request.params.bad_word_ids
+    if not bad_word_ids:
+        return []
+    longest = max(map(len, bad_word_ids)) - 1
+    start = max(sequence.num_prompt_tokens, sequence.num_tokens - longest)
+    tail = tuple(sequence.token_ids.view(start).tolist())
+    return [word[-1] for word in bad_word_ids if _ends_with(tail, word[:-1])]
+
+
+def _ends_with(tail: tuple[int, ...], tokens: tuple[int, ...]) -> bool:
+    return not tokens or tail[-len(tokens) :] == tokens
+
+
+def _exclude(row: Floats, token_ids: list[int]) -> None:
+    """Exclude tokens, unless nothing else is allowed."""
+    if not token_ids:
+        return
+    kept = row[token_ids]
+    row[token_ids] = -np.inf
     if row.max() == -np.inf:
-        row[end_token_ids] = kept
+        row[token_ids] = kept
 
 
 def _has_penalties(params: SamplingParams) -> bool:

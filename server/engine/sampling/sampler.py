@@ -11,6 +11,7 @@ from server.engine.sampling.logits import Logits
 from server.engine.sampling.logits_processors import (
     apply_processors,
     has_processors,
+    limits_tokens,
     processed_tokens,
 )
 from server.engine.sampling.logprobs import chosen_logprobs
@@ -41,9 +42,9 @@ def sample(
     """Choose a token for each sequence.
 
     `rows[i]` is the row of `sequences[i]`; without `rows` it is i. Rows may repeat. The logits are
-    not changed. The order is that of vLLM: constraint, min_tokens, logit_bias, penalties,
-    temperature, min_p, top_k, top_p. A sequence with a seed has a random generator of its own. Log
-    probabilities are taken before all of these.
+    not changed. The order is that of vLLM: constraint, allowed tokens, bad words, min_tokens,
+    logit_bias, penalties, temperature, min_p, top_k, top_p. A sequence with a seed has a random
+    generator of its own. Log probabilities are taken before all of these.
     """
     if not sequences:
         return []
@@ -75,7 +76,7 @@ def _group(
         row = i if rows is None else rows[i]
         if not has_processors(sequence):
             plain.append(i)
-        elif sequence.constraint is not None or row in rows_in_place:
+        elif limits_tokens(sequence) or row in rows_in_place:
             copied.append(i)
         else:
             in_place.append(i)

@@ -2,38 +2,44 @@
 
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from server.protocol.anthropic.conversation import chat_messages, chat_tool_choice, chat_tools
 from server.protocol.anthropic.message_renderer import MessageRenderer
+from server.protocol.field_rules import FieldRules, Hint, Refused
 from server.protocol.generation_call import GenerationCall
 from server.protocol.openai.chat_completions import parse_chat_completion
-from server.protocol.validation import FieldRules, validate_fields
+from server.protocol.validation import validate_fields
 
 __all__ = ["RULES", "MessageFields", "PromptFields", "parse_message"]
 
+# Hints about accounts, billing, caching and places of Anthropic's own service.
+HINTS: Mapping[str, type] = {
+    "cache_control": dict,
+    "context_management": dict,
+    "diagnostics": dict,
+    "inference_geo": str,
+    "metadata": dict,
+    "service_tier": str,
+    "speed": str,
+    "user_profile_id": str,
+    "workspace_id": str,
+}
 RULES = FieldRules(
-    neutral={"container": (), "mcp_servers": ([],)},
-    # Hints about accounts, billing, caching and places of Anthropic's own service.
-    labels={
-        "cache_control": dict,
-        "context_management": dict,
-        "diagnostics": dict,
-        "inference_geo": str,
-        "metadata": dict,
-        "service_tier": str,
-        "speed": str,
-        "user_profile_id": str,
-        "workspace_id": str,
-    },
+    {
+        **{name: Hint("it is about Anthropic's own service", kind) for name, kind in HINTS.items()},
+        "container": Refused("no code is run here", ()),
+        "mcp_servers": Refused("the server calls no tools itself", ([],)),
+    }
 )
 EFFORTS = Literal["low", "medium", "high", "xhigh", "max"]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    model_config = ConfigDict(strict=True, extra="allow", frozen=True)
 
 
 class Thinking(_Part):
@@ -63,7 +69,7 @@ class PromptFields(BaseModel):
 
     model_config = ConfigDict(
         strict=True,
-        extra="forbid",
+        extra="allow",
         frozen=True,
         allow_inf_nan=False,
         json_schema_extra=RULES.describe,
@@ -134,4 +140,4 @@ def parse_message(body: Mapping[str, Any]) -> GenerationCall:
     fields = validate_fields(MessageFields, body, RULES)
     chat = parse_chat_completion(fields.chat_fields())
     renderer = MessageRenderer(f"msg_{uuid.uuid4().hex}", fields.model)
-    return GenerationCall(chat.model, chat.prompts, chat.num_choices, chat.stream, renderer)
+    return replace(chat, renderer=renderer, unknown_fields=RULES.unknown_fields(fields))

@@ -12,10 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from server.errors import InvalidRequestError
 from server.payloads import InferRequest
+from server.protocol.field_rules import FieldRules
 from server.protocol.json_body import parse_json_object
 from server.protocol.kserve.tensor_json import data_of_values
 from server.protocol.refusal import expect
-from server.protocol.validation import FieldRules, validate_fields
+from server.protocol.validation import validate_fields
 from server.tensors import ITEM_SIZES, MAX_RANK, Tensor
 
 __all__ = ["InferCall", "InferFields", "parse_infer"]
@@ -91,7 +92,7 @@ def parse_infer(body: bytes, header_length: str | None, *, in_thread: bool = Fal
     """
     json_end = _json_end(header_length, len(body))
     document = parse_json_object(body[:json_end], in_thread=in_thread)
-    fields = validate_fields(InferFields, document, FieldRules({}, {}))
+    fields = validate_fields(InferFields, document, FieldRules({}))
     rest = _BinaryData(memoryview(body)[json_end:])
     inputs = [_tensor(tensor, rest, f"inputs[{i}]") for i, tensor in enumerate(fields.inputs)]
     rest.check_empty()

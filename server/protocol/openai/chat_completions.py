@@ -14,51 +14,31 @@ from server.payloads import (
     TokenLogprobs,
     ToolCallDelta,
 )
+from server.protocol.field_table import CHAT
 from server.protocol.generation_call import Choice, GenerationCall, ToolCall
 from server.protocol.json_text import json_string
+from server.protocol.openai.choices_fields import ChoicesFields
 from server.protocol.openai.choices_renderer import AnswerHead, AnswerStyle, ChoicesRenderer
 from server.protocol.openai.field_schemas import ChatMessages, ResponseFormat, ToolChoice, Tools
-from server.protocol.openai.generation_fields import (
-    SHARED_LABELS,
-    SHARED_NEUTRAL,
-    Count,
-    GenerationFields,
-    ranged,
-)
+from server.protocol.openai.generation_fields import Count, ranged
 from server.protocol.openai.logprobs import describe_logprobs, describe_prompt_logprobs
 from server.protocol.openai.messages import parse_messages
 from server.protocol.openai.response_format import parse_response_format
 from server.protocol.openai.tool_choice import parse_tool_fields
-from server.protocol.validation import FieldRules, validate_fields
+from server.protocol.validation import validate_fields
 
 __all__ = ["ChatCompletionFields", "parse_chat_completion"]
 
-RULES = FieldRules(
-    neutral={
-        **SHARED_NEUTRAL,
-        "audio": (),
-        "function_call": ("none",),
-        "functions": ([],),
-        "modalities": (["text"],),
-        "prediction": (),
-        "reasoning_effort": (),
-        "verbosity": ("medium",),
-        "web_search_options": (),
-    },
-    labels=SHARED_LABELS,
-)
 
-
-class ChatCompletionFields(GenerationFields):
+class ChatCompletionFields(ChoicesFields):
     """The fields of a chat completion."""
 
-    model_config = ConfigDict(json_schema_extra=RULES.describe)
+    model_config = ConfigDict(json_schema_extra=CHAT.describe)
 
     messages: ChatMessages
     max_completion_tokens: Count | None = Field(None, ge=1)
     logprobs: bool = False
     top_logprobs: int | None = ranged("logprobs")
-    prompt_logprobs: int | None = ranged("prompt_logprobs")
     tools: Tools = Field(default_factory=list)
     tool_choice: ToolChoice = None
     parallel_tool_calls: bool = True
@@ -78,15 +58,17 @@ class ChatCompletionFields(GenerationFields):
 
 def parse_chat_completion(body: Mapping[str, Any]) -> GenerationCall:
     """Parse a request body. Raises InvalidRequestError."""
-    fields = validate_fields(ChatCompletionFields, body, RULES)
+    fields = validate_fields(ChatCompletionFields, body, CHAT)
     head = AnswerHead.make("chatcmpl", fields.model)
     sampling = fields.chat_sampling()
+    unknown: list[str] = []
+    response_format = parse_response_format(fields.response_format, unknown)
     request = GenerationRequest(
         request_id=head.id,
         messages=parse_messages(fields.messages),
         chat_template_kwargs=fields.chat_template_kwargs,
         sampling=sampling,
-        json_schema=parse_response_format(fields.response_format),
+        answer_format=fields.answer_format(response_format, unknown),
         **parse_tool_fields(fields.tools, fields.tool_choice, fields.parallel_tool_calls),
         **fields.shared(),
     )
@@ -95,7 +77,8 @@ def parse_chat_completion(body: Mapping[str, Any]) -> GenerationCall:
         prompts=(request,),
         num_choices=sampling.get("n", 1),
         stream=fields.stream,
-        renderer=_ChatRenderer(head, fields.style(fields.prompt_logprobs)),
+        renderer=_ChatRenderer(head, fields.style()),
+        unknown_fields=CHAT.unknown_fields(fields, unknown),
     )
 
 
@@ -112,7 +95,8 @@ class _ChatRenderer(ChoicesRenderer):
     def chunk(self, chunk: TextChunk) -> bytes | None:
         """The role is sent with the first token: clients measure the time to the first chunk."""
         is_parsed = bool(chunk.reasoning or chunk.tool_calls)
-        if not (chunk.text or is_parsed or chunk.finish_reason or chunk.logprobs):
+        token_ids = self.shown_token_ids(chunk)
+        if not (chunk.text or is_parsed or chunk.finish_reason or chunk.logprobs or token_ids):
             return None
         members = []
         is_first = chunk.index not in self._started
@@ -124,9 +108,10 @@ class _ChatRenderer(ChoicesRenderer):
         if is_parsed:
             members += _parsed_members(chunk, is_first=is_first and not chunk.text)
         delta = f'"delta":{{{",".join(members)}}}'
-        logprobs = "null" if chunk.logprobs is None else json.dumps(_logprobs(chunk.logprobs))
-        usage = self.usage_so_far(chunk)
-        return self._frame.event(chunk.index, delta, logprobs, chunk.finish_reason, usage)
+        if token_ids is not None:
+            delta += f',"token_ids":{json.dumps(token_ids)}'
+        logprobs = "null" if chunk.logprobs is None else json.dumps(self._logprobs(chunk.logprobs))
+        return self.event(chunk, delta, logprobs)
 
     def whole_members(self, choices: Sequence[Choice]) -> dict[str, Any]:
         """The prompt's log probabilities, where vLLM has them: all choices have the same prompt."""
@@ -136,12 +121,17 @@ class _ChatRenderer(ChoicesRenderer):
         return {"prompt_logprobs": describe_prompt_logprobs(found, num_top)}
 
     def choice(self, index: int, choice: Choice) -> dict[str, Any]:
-        return {
+        members = {
             "index": index,
             "message": _message(choice),
-            "logprobs": None if choice.logprobs is None else _logprobs(choice.logprobs),
+            "logprobs": None if choice.logprobs is None else self._logprobs(choice.logprobs),
             "finish_reason": choice.finish_reason,
         }
+        return {**members, **self.token_id_members(choice)}
+
+    def _logprobs(self, tokens: Sequence[TokenLogprobs]) -> dict[str, Any]:
+        shown = self.shown_tokens(tokens)
+        return {"content": describe_logprobs(shown), "refusal": None}
 
 
 def _parsed_members(chunk: TextChunk, is_first: bool) -> list[str]:
@@ -181,7 +171,3 @@ def _message(choice: Choice) -> dict[str, Any]:
 def _tool_call(call: ToolCall) -> dict[str, Any]:
     function = {"name": call.name, "arguments": call.arguments}
     return {"id": call.id, "type": "function", "function": function}
-
-
-def _logprobs(tokens: Sequence[TokenLogprobs]) -> dict[str, Any]:
-    return {"content": describe_logprobs(tokens), "refusal": None}

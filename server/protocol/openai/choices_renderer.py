@@ -8,9 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from server.payloads import FinishReason, TextChunk
+from server.payloads import FinishReason, TextChunk, TokenLogprobs
 from server.protocol.generation_call import Choice, Renderer, Usage, usage_of
 from server.protocol.json_text import json_bytes
+from server.protocol.openai.logprobs import name_token_ids
+from server.protocol.openai.request_clock import RequestClock
 
 __all__ = ["AnswerHead", "AnswerStyle", "ChoicesRenderer"]
 
@@ -40,13 +42,19 @@ class AnswerStyle:
     """What a client wants to see in its answer.
 
     `num_prompt_logprobs` is the number of alternatives for each token of the prompt; None for no
-    such list.
+    such list. With `names_token_ids`, log probabilities name tokens by their ids. The metrics are
+    vLLM's, the timings llama.cpp's.
     """
 
     num_choices: int = 1
     has_usage_chunk: bool = False
     has_continuous_usage: bool = False
     num_prompt_logprobs: int | None = None
+    has_token_ids: bool = False
+    names_token_ids: bool = False
+    has_metrics: bool = False
+    has_timings: bool = False
+    has_continuous_timings: bool = False
 
 
 class StreamFrame:
@@ -65,23 +73,28 @@ class StreamFrame:
         content: str,
         logprobs: str,
         finish_reason: FinishReason | None,
-        usage: Usage | None = None,
+        members: Mapping[str, Any],
     ) -> bytes:
-        """An event with one choice; `content` and `logprobs` are JSON."""
+        """An event with one choice; `content` and `logprobs` are JSON.
+
+        `members` stand beside the choices.
+        """
         finish = "null" if finish_reason is None else f'"{finish_reason}"'
         after = self._after
-        if usage is not None:
-            after = f'}}],"usage":{json.dumps(usage, separators=(",", ":"))}}}\n\n'
+        if members:
+            beside = {"usage": None, **members} if self._has_usage_chunk else members
+            after = f"}}],{json.dumps(beside, separators=(',', ':'))[1:]}\n\n"
         return (
             f'{self._before}{index},{content},"logprobs":{logprobs},"finish_reason":{finish}{after}'
         ).encode()
 
-    def usage_event(self, usage: Usage) -> bytes | None:
-        """The event without a choice that ends a stream, if the client asked for it."""
-        if not self._has_usage_chunk:
-            return None
-        counts = json.dumps(usage, separators=(",", ":"))
-        return f'{self._start},"choices":[],"usage":{counts}}}\n\n'.encode()
+    def last_event(self, usage: Usage, members: Mapping[str, Any]) -> bytes:
+        """The event without a choice that ends a stream; nothing if the client wants none."""
+        beside = {"usage": usage, **members} if self._has_usage_chunk else members
+        if not beside:
+            return b""
+        rest = json.dumps(beside, separators=(",", ":"))[1:]
+        return f'{self._start},"choices":[],{rest}\n\n'.encode()
 
 
 class ChoicesRenderer(Renderer):
@@ -95,13 +108,41 @@ class ChoicesRenderer(Renderer):
         self._style = style
         self._frame = StreamFrame(head, self.chunk_object, has_usage_chunk=style.has_usage_chunk)
         self._last_chunks: dict[int, TextChunk] = {}
+        self._clock = RequestClock()
 
-    def usage_so_far(self, chunk: TextChunk) -> Usage | None:
-        """The token counts up to this chunk, if every event has them."""
-        if not self._style.has_continuous_usage:
-            return None
-        self._last_chunks[chunk.index] = chunk
-        return usage_of(self._last_chunks, self._style.num_choices)
+    def event(self, chunk: TextChunk, content: str, logprobs: str) -> bytes:
+        """The event of a chunk, with the counts and times so far if every event has them."""
+        self._clock.note_chunk()
+        members: dict[str, Any] = {}
+        style = self._style
+        if style.has_continuous_usage or style.has_continuous_timings:
+            self._last_chunks[chunk.index] = chunk
+            usage = usage_of(self._last_chunks, style.num_choices)
+            if style.has_continuous_usage:
+                members["usage"] = usage
+            if style.has_continuous_timings:
+                members["timings"] = self._clock.timings(usage)
+        return self._frame.event(chunk.index, content, logprobs, chunk.finish_reason, members)
+
+    def shown_token_ids(self, chunk: TextChunk) -> Sequence[int] | None:
+        """The token ids of a chunk, if the client asked for them."""
+        return chunk.token_ids if self._style.has_token_ids else None
+
+    def token_id_members(self, choice: Choice) -> dict[str, Any]:
+        """The token ids as a member of a choice, if the client asked for them."""
+        return {"token_ids": choice.token_ids} if self._style.has_token_ids else {}
+
+    def shown_tokens(self, tokens: Sequence[TokenLogprobs]) -> Sequence[TokenLogprobs]:
+        """The tokens as log probabilities name them."""
+        return name_token_ids(tokens) if self._style.names_token_ids else tokens
+
+    def _time_members(self, usage: Usage) -> dict[str, Any]:
+        members = {}
+        if self._style.has_metrics:
+            members["metrics"] = self._clock.metrics(usage)
+        if self._style.has_timings:
+            members["timings"] = self._clock.timings(usage)
+        return members
 
     @abstractmethod
     def choice(self, index: int, choice: Choice) -> dict[str, Any]:
@@ -112,19 +153,22 @@ class ChoicesRenderer(Renderer):
         return {}
 
     def end(self, usage: Usage) -> bytes:
-        """The token counts, if the client asked for them, and [DONE]."""
-        return (self._frame.usage_event(usage) or b"") + DONE
+        """The token counts and times, if the client asked for them, and [DONE]."""
+        return self._frame.last_event(usage, self._time_members(usage)) + DONE
 
     def failure(self, error: Mapping[str, Any]) -> bytes:
         """The error without [DONE], which would mean success."""
         return b"data: " + json_bytes({"error": error}) + b"\n\n"
 
     def whole(self, choices: Sequence[Choice], usage: Usage) -> bytes:
+        for choice in choices:
+            self._clock.note_chunk(choice.first_chunk_s)
         return json_bytes(
             {
                 **self._head.as_dict(self.whole_object),
                 "choices": [self.choice(index, choice) for index, choice in enumerate(choices)],
                 "usage": usage,
                 **self.whole_members(choices),
+                **self._time_members(usage),
             }
         )

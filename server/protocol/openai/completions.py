@@ -9,20 +9,17 @@ from pydantic import ConfigDict, Field
 
 from server.errors import InvalidRequestError
 from server.payloads import GenerationRequest, SamplingFields, TextChunk, TokenLogprobs
+from server.protocol.field_table import COMPLETIONS
 from server.protocol.generation_call import Choice, GenerationCall
 from server.protocol.json_text import json_string
+from server.protocol.openai.choices_fields import ChoicesFields
 from server.protocol.openai.choices_renderer import AnswerHead, AnswerStyle, ChoicesRenderer
-from server.protocol.openai.field_schemas import Prompt
-from server.protocol.openai.generation_fields import (
-    SHARED_LABELS,
-    SHARED_NEUTRAL,
-    Count,
-    GenerationFields,
-    ranged,
-)
+from server.protocol.openai.field_schemas import Prompt, ResponseFormat
+from server.protocol.openai.generation_fields import Count, ranged
 from server.protocol.openai.logprobs import describe_prompt_logprobs, finite_logprob
+from server.protocol.openai.response_format import parse_response_format
 from server.protocol.refusal import expect, refuse_value
-from server.protocol.validation import FieldRules, validate_fields
+from server.protocol.validation import validate_fields
 
 __all__ = ["CompletionFields", "parse_completion"]
 
@@ -32,28 +29,22 @@ MAX_TOKEN_ID = 2**31 - 1
 # Each takes some hundred bytes of memory until the answer is sent.
 MAX_PROMPT_LOGPROBS = 2**22
 
-RULES = FieldRules(
-    neutral={**SHARED_NEUTRAL, "response_format": ({"type": "text"},), "suffix": ("",)},
-    labels=SHARED_LABELS,
-)
-
 # OpenAI's default here; a chat answer goes on to its own end.
 DEFAULT_MAX_TOKENS = 16
 
 ParsedPrompt = str | tuple[int, ...]
 
 
-class CompletionFields(GenerationFields):
+class CompletionFields(ChoicesFields):
     """The fields of a text completion."""
 
-    model_config = ConfigDict(json_schema_extra=RULES.describe)
+    model_config = ConfigDict(json_schema_extra=COMPLETIONS.describe)
 
     prompt: Prompt
     max_tokens: Count | None = Field(None, ge=0)
     echo: bool = False
     logprobs: int | None = ranged("logprobs")
-    prompt_logprobs: int | None = ranged("prompt_logprobs")
-    return_token_ids: bool = False
+    response_format: ResponseFormat = None
 
     def completion_sampling(self) -> SamplingFields:
         """The sampling fields; with an echo, `logprobs` includes those of the prompt."""
@@ -67,12 +58,15 @@ class CompletionFields(GenerationFields):
 
 def parse_completion(body: Mapping[str, Any]) -> GenerationCall:
     """Parse a request body. Raises InvalidRequestError."""
-    fields = validate_fields(CompletionFields, body, RULES)
+    fields = validate_fields(CompletionFields, body, COMPLETIONS)
     prompts = _parse_prompts(fields.prompt)
     head = AnswerHead.make("cmpl", fields.model)
     sampling = fields.completion_sampling()
     _check_prompt_logprobs(prompts, sampling)
     shared = fields.shared()
+    unknown: list[str] = []
+    response_format = parse_response_format(fields.response_format, unknown)
+    answer_format = fields.answer_format(response_format, unknown)
     requests = tuple(
         GenerationRequest(
             request_id=head.id if len(prompts) == 1 else f"{head.id}-{i}",
@@ -80,6 +74,7 @@ def parse_completion(body: Mapping[str, Any]) -> GenerationCall:
             sampling=sampling,
             echo=fields.echo,
             default_max_tokens=DEFAULT_MAX_TOKENS,
+            answer_format=answer_format,
             **shared,
         )
         for i, prompt in enumerate(prompts)
@@ -91,10 +86,10 @@ def parse_completion(body: Mapping[str, Any]) -> GenerationCall:
         stream=fields.stream,
         renderer=_CompletionRenderer(
             head,
-            fields.style(fields.prompt_logprobs),
+            fields.style(),
             num_echoed_logprobs=fields.logprobs if fields.echo else None,
-            has_token_ids=fields.return_token_ids,
         ),
+        unknown_fields=COMPLETIONS.unknown_fields(fields, unknown),
     )
 
 
@@ -157,28 +152,21 @@ class _CompletionRenderer(ChoicesRenderer):
     chunk_object = "text_completion"
 
     def __init__(
-        self,
-        head: AnswerHead,
-        style: AnswerStyle,
-        num_echoed_logprobs: int | None,
-        *,
-        has_token_ids: bool,
+        self, head: AnswerHead, style: AnswerStyle, num_echoed_logprobs: int | None
     ) -> None:
         super().__init__(head, style)
         self._num_echoed_logprobs = num_echoed_logprobs
-        self._has_token_ids = has_token_ids
 
     def chunk(self, chunk: TextChunk) -> bytes | None:
-        token_ids = chunk.token_ids if self._has_token_ids else ()
+        token_ids = self.shown_token_ids(chunk)
         if not (chunk.text or chunk.finish_reason or chunk.logprobs or token_ids):
             return None
         shown = self._shown_logprobs(chunk.prompt_logprobs, chunk.logprobs)
         logprobs = "null" if shown is None else json.dumps(shown)
         text = f'"text":{json_string(chunk.text)}'
-        if self._has_token_ids:
+        if token_ids is not None:
             text += f',"token_ids":{json.dumps(token_ids)}'
-        usage = self.usage_so_far(chunk)
-        return self._frame.event(chunk.index, text, logprobs, chunk.finish_reason, usage)
+        return self.event(chunk, text, logprobs)
 
     def choice(self, index: int, choice: Choice) -> dict[str, Any]:
         members = {
@@ -186,9 +174,8 @@ class _CompletionRenderer(ChoicesRenderer):
             "text": choice.text,
             "logprobs": self._shown_logprobs(choice.prompt_logprobs, choice.logprobs),
             "finish_reason": choice.finish_reason,
+            **self.token_id_members(choice),
         }
-        if self._has_token_ids:
-            members["token_ids"] = choice.token_ids
         num_top = self._style.num_prompt_logprobs
         if num_top is not None and choice.prompt_logprobs is not None:
             members["prompt_logprobs"] = describe_prompt_logprobs(choice.prompt_logprobs, num_top)
@@ -202,9 +189,9 @@ class _CompletionRenderer(ChoicesRenderer):
         """The log probabilities of the answer, after those of an echoed prompt."""
         num_echoed = self._num_echoed_logprobs
         if prompt is None or num_echoed is None:
-            return None if answer is None else _logprobs(answer)
+            return None if answer is None else _logprobs(self.shown_tokens(answer))
         echoed = [replace(token, top=token.top[:num_echoed]) for token in prompt]
-        return _logprobs([*echoed, *(answer or ())])
+        return _logprobs(self.shown_tokens([*echoed, *(answer or ())]))
 
 
 def _logprobs(tokens: Sequence[TokenLogprobs]) -> dict[str, Any]:

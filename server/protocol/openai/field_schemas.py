@@ -13,7 +13,9 @@ __all__ = [
     "Prompt",
     "ResponseFormat",
     "ResponseInput",
+    "SchemaOrText",
     "StopStrings",
+    "StructuredOutputs",
     "TextFormat",
     "ToolChoice",
     "Tools",
@@ -86,6 +88,7 @@ TOOL = _any_of(
     _object(["type", "name"], type={"const": "function"}, **FUNCTION),
 )
 PLAIN_FORMAT = _object(["type"], type={"enum": ["text", "json_object"]})
+STRUCTURAL_TAG = _object(["type"], type={"const": "structural_tag"}, format=OBJECT)
 JSON_SCHEMA = _object(["schema"], schema=OBJECT, name=STRING)
 
 ChatMessages = Annotated[list[Any], WithJsonSchema(_list_of(CHAT_MESSAGE, min_items=1))]
@@ -108,7 +111,21 @@ ResponseInput = Annotated[
         )
     ),
 ]
-StopStrings = Annotated[Any, WithJsonSchema(_any_of(TEXT, _list_of(TEXT)))]
+SchemaOrText = Annotated[Any, WithJsonSchema(_any_of(OBJECT, STRING))]
+StopStrings = Annotated[Any, WithJsonSchema(_any_of(STRING, _list_of(STRING)))]
+StructuredOutputs = Annotated[
+    Any,
+    WithJsonSchema(
+        _any_of(
+            _object(["json"], json=_any_of(OBJECT, STRING)),
+            _object(["regex"], regex=STRING),
+            _object(["choice"], choice=_list_of(TEXT, min_items=1)),
+            _object(["grammar"], grammar=STRING),
+            _object(["json_object"], json_object={"const": True}),
+            _object(["structural_tag"], structural_tag=_any_of(OBJECT, STRING)),
+        )
+    ),
+]
 Tools = Annotated[list[Any], WithJsonSchema(_list_of(TOOL))]
 ToolChoice = Annotated[Any, WithJsonSchema(_any_of({"enum": ["auto", "none", "required"]}, OBJECT))]
 ResponseFormat = Annotated[
@@ -116,6 +133,7 @@ ResponseFormat = Annotated[
     WithJsonSchema(
         _any_of(
             PLAIN_FORMAT,
+            STRUCTURAL_TAG,
             _object(
                 ["type", "json_schema"], type={"const": "json_schema"}, json_schema=JSON_SCHEMA
             ),

@@ -1,20 +1,28 @@
 """The request fields that chat/completions, completions and responses share."""
 
 import re
-from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, TypedDict, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from server.errors import InvalidRequestError
-from server.protocol.openai.choices_renderer import AnswerStyle
-from server.protocol.openai.field_schemas import EarlyStopping, StopStrings
-from server.protocol.refusal import refuse_value
+from server.payloads import AnswerFormat
+from server.protocol.openai.field_schemas import (
+    EarlyStopping,
+    SchemaOrText,
+    StopStrings,
+    StructuredOutputs,
+)
+from server.protocol.openai.structured_outputs import (
+    GUIDED_FIELDS,
+    choose_format,
+    parse_guided,
+    parse_structured_outputs,
+)
+from server.protocol.refusal import expect, refuse_value
 from server.sampling_params import MAX_CHOICES, SAMPLING_RANGES, SamplingFields
 
 __all__ = [
-    "SHARED_LABELS",
-    "SHARED_NEUTRAL",
     "Count",
     "GenerationFields",
     "SharedRequestFields",
@@ -25,23 +33,8 @@ MAX_STOP_STRINGS = 16
 # Of all strings together: the search for them needs a few hundred bytes for each character.
 MAX_STOP_CHARACTERS = 4000
 MAX_SALT_CHARACTERS = 256
-
-# They describe the caller or the call; no answer depends on them.
-SHARED_LABELS: Mapping[str, type] = {
-    "metadata": dict,
-    "prompt_cache_key": str,
-    "safety_identifier": str,
-    "user": str,
-}
-# Fields of OpenAI and OVMS for features that are not here, with the values that ask for nothing.
-# Any other value is refused by name: a client must not believe that it has an effect.
-SHARED_NEUTRAL: Mapping[str, Sequence[object]] = {
-    "assistant_confidence_threshold": (),
-    "max_ngram_size": (),
-    "num_assistant_tokens": (),
-    "service_tier": ("auto", "default"),
-    "store": (False,),
-}
+MAX_BAD_WORDS = 500
+MAX_BAD_WORD_CHARACTERS = 100
 
 # An integer of 32 bits, signed or not: one of thousands of digits would trip up later code.
 MAX_COUNT = 2**32 - 1
@@ -62,7 +55,7 @@ def ranged(name: str) -> Any:
 class StreamOptions(BaseModel):
     """The `stream_options` object."""
 
-    model_config = ConfigDict(strict=True, extra="forbid")
+    model_config = ConfigDict(strict=True, extra="allow")
 
     include_usage: bool | None = None
     include_obfuscation: bool | None = None
@@ -73,6 +66,7 @@ class SharedRequestFields(TypedDict):
     """The members of GenerationRequest, except `sampling`, that all endpoints fill alike."""
 
     stop: tuple[str, ...]
+    bad_words: tuple[str, ...]
     include_stop_str_in_output: bool
     skip_special_tokens: bool
     truncate_prompt_tokens: int | None
@@ -84,7 +78,7 @@ class SharedRequestFields(TypedDict):
 class GenerationFields(BaseModel):
     """The shared fields; null and missing are the same."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(strict=True, extra="allow", frozen=True, allow_inf_nan=False)
 
     model: str
     stream: bool = False
@@ -98,7 +92,7 @@ class GenerationFields(BaseModel):
     length_penalty: float | None = ranged("length_penalty")
     early_stopping: EarlyStopping = None
     temperature: float | None = ranged("temperature")
-    top_k: Count | None = Field(None, ge=-1, json_schema_extra={"not": {"const": 0}})
+    top_k: Count | None = Field(None, ge=-1)
     top_p: float | None = ranged("top_p")
     min_p: float | None = ranged("min_p")
     repetition_penalty: float | None = Field(None, gt=0)
@@ -109,16 +103,40 @@ class GenerationFields(BaseModel):
     min_tokens: int | None = ranged("min_tokens")
     stop_token_ids: list[Count] | None = None
     logit_bias: dict[str, float] | None = None
+    allowed_token_ids: list[Count] | None = None
+    bad_words: list[str] = Field(default_factory=list, max_length=MAX_BAD_WORDS)
+    structured_outputs: StructuredOutputs = None
+    guided_json: SchemaOrText = None
+    guided_regex: str | None = None
+    guided_choice: list[str] | None = None
+    guided_grammar: str | None = None
+    structural_tag: SchemaOrText = None
+    json_schema: SchemaOrText = None
+    regex: str | None = None
+    ebnf: str | None = None
+    grammar: str | None = None
     include_stop_str_in_output: bool = False
     skip_special_tokens: bool = True
     truncate_prompt_tokens: Count | None = None
     priority: Priority = 0
     cache_salt: Salt | None = None
 
+    def answer_format(
+        self, response_format: AnswerFormat | None, unknown: list[str]
+    ) -> AnswerFormat | None:
+        """What the answer must look like, by `response_format` or any other field.
+
+        Names that are not known are added to `unknown`. Raises InvalidRequestError.
+        """
+        formats = [response_format, parse_structured_outputs(self.structured_outputs, unknown)]
+        formats += (parse_guided(name, getattr(self, name)) for name in GUIDED_FIELDS)
+        return choose_format(formats)
+
     def shared(self) -> SharedRequestFields:
         """The members of GenerationRequest that do not depend on the endpoint."""
         return {
             "stop": self.stop_strings(),
+            "bad_words": self._checked_bad_words(),
             "include_stop_str_in_output": self.include_stop_str_in_output,
             "skip_special_tokens": self.skip_special_tokens,
             "truncate_prompt_tokens": self._num_kept_tokens(),
@@ -127,18 +145,6 @@ class GenerationFields(BaseModel):
             "cache_salt": self.cache_salt or "",
         }
 
-    def style(self, num_prompt_logprobs: int | None) -> AnswerStyle:
-        """What the answer shows. Raises InvalidRequestError."""
-        if self.stream and num_prompt_logprobs is not None:
-            problem = "prompt_logprobs are not possible together with stream: true"
-            raise InvalidRequestError(problem, "prompt_logprobs")
-        return AnswerStyle(
-            num_choices=1 if self.n is None else self.n,
-            has_usage_chunk=self.has_usage_chunk(),
-            has_continuous_usage=self.has_continuous_usage(),
-            num_prompt_logprobs=num_prompt_logprobs,
-        )
-
     def has_usage_chunk(self) -> bool:
         """Whether the stream ends with a chunk of the token counts."""
         if self.stream_options is None:
@@ -146,9 +152,6 @@ class GenerationFields(BaseModel):
         if not self.stream:
             problem = "stream_options can only be used together with stream: true"
             raise InvalidRequestError(problem, "stream_options")
-        if self.stream_options.include_obfuscation:
-            where = "stream_options.include_obfuscation"
-            raise InvalidRequestError(f"{where} is not supported; it can only be false", where)
         return bool(self.stream_options.include_usage)
 
     def has_continuous_usage(self) -> bool:
@@ -164,7 +167,8 @@ class GenerationFields(BaseModel):
         shared = SamplingFields.__annotations__.keys() & GenerationFields.model_fields.keys()
         values: dict[str, Any] = {name: getattr(self, name) for name in shared}
         values["logit_bias"] = self._logit_bias()
-        values["stop_token_ids"] = None if self.stop_token_ids is None else (*self.stop_token_ids,)
+        for name in ("stop_token_ids", "allowed_token_ids"):
+            values[name] = None if values[name] is None else tuple(values[name])
         num_beams = self._num_beams()
         if num_beams is not None:
             values["num_beams"] = num_beams
@@ -227,8 +231,16 @@ class GenerationFields(BaseModel):
                 refuse_value("logit_bias", "must have token ids as its keys", key)
         return {int(key): bias for key, bias in self.logit_bias.items()}
 
+    def _checked_bad_words(self) -> tuple[str, ...]:
+        for i, word in enumerate(self.bad_words):
+            if len(word) > MAX_BAD_WORD_CHARACTERS:
+                problem = f"bad_words[{i}] has {len(word)} characters; at most "
+                problem += f"{MAX_BAD_WORD_CHARACTERS} are possible"
+                raise InvalidRequestError(problem, "bad_words")
+        return tuple(word for word in self.bad_words if word)
+
     def stop_strings(self) -> tuple[str, ...]:
-        """`stop` as a list of strings that are not empty."""
+        """`stop` as a list of strings; empty ones ask for nothing."""
         strings = [] if self.stop is None else self.stop
         strings = [strings] if isinstance(strings, str) else strings
         if not isinstance(strings, list):
@@ -237,10 +249,9 @@ class GenerationFields(BaseModel):
             problem = f"stop has {len(strings)} strings; at most {MAX_STOP_STRINGS} are possible"
             raise InvalidRequestError(problem, "stop")
         for i, string in enumerate(strings):
-            if not (isinstance(string, str) and string):
-                refuse_value(f"stop[{i}]", "must be a string that is not empty", string)
+            expect(str, string, f"stop[{i}]")
         num_characters = sum(map(len, strings))
         if num_characters > MAX_STOP_CHARACTERS:
             problem = f"stop has {num_characters} characters; at most {MAX_STOP_CHARACTERS} are"
             raise InvalidRequestError(f"{problem} possible", "stop")
-        return tuple(strings)
+        return tuple(string for string in strings if string)

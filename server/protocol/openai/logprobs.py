@@ -1,11 +1,12 @@
 """Log probabilities in OpenAI's and vLLM's forms."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from server.payloads import TokenLogprobs
 
-__all__ = ["describe_logprobs", "describe_prompt_logprobs", "finite_logprob"]
+__all__ = ["describe_logprobs", "describe_prompt_logprobs", "finite_logprob", "name_token_ids"]
 
 # JSON has no infinity; this is what OpenAI sends for a token that could not be chosen.
 LOWEST_LOGPROB = -9999.0
@@ -16,6 +17,14 @@ def finite_logprob(logprob: float | None) -> float | None:
     if logprob is None:
         return None
     return logprob if logprob > LOWEST_LOGPROB else LOWEST_LOGPROB
+
+
+def name_token_ids(tokens: Sequence[TokenLogprobs]) -> list[TokenLogprobs]:
+    """The tokens with their ids instead of their texts, as vLLM writes them."""
+    return [
+        replace(token, token=f"token_id:{token.token_id}", top=tuple(name_token_ids(token.top)))
+        for token in tokens
+    ]
 
 
 def describe_logprobs(tokens: Sequence[TokenLogprobs]) -> list[dict[str, Any]]:

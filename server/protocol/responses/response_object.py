@@ -136,7 +136,7 @@ class ResponseObject(BaseModel):
     incomplete_details: IncompleteDetails | None = None
     instructions: str | None
     max_output_tokens: int | None
-    max_tool_calls: None = None
+    max_tool_calls: int | None
     metadata: dict[str, str]
     model: str
     output: list[OutputItem] = []

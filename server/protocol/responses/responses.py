@@ -9,73 +9,63 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from server.errors import InvalidRequestError
 from server.payloads import GenerationRequest, SamplingFields
+from server.protocol.field_table import RESPONSES
 from server.protocol.generation_call import GenerationCall
 from server.protocol.openai.field_schemas import ResponseInput, TextFormat, ToolChoice, Tools
-from server.protocol.openai.generation_fields import (
-    SHARED_LABELS,
-    SHARED_NEUTRAL,
-    Count,
-    GenerationFields,
-    ranged,
-)
+from server.protocol.openai.generation_fields import Count, GenerationFields, ranged
 from server.protocol.openai.response_format import parse_text_format
 from server.protocol.openai.tool_choice import parse_tool_fields
 from server.protocol.responses.response_input import parse_input
 from server.protocol.responses.response_object import ResponseObject
 from server.protocol.responses.response_renderer import ResponseRenderer
-from server.protocol.validation import FieldRules, validate_fields
+from server.protocol.validation import validate_fields
 
 __all__ = ["ResponseFields", "parse_response"]
 
-# They need stored responses, and none are stored here.
-STATE_FIELDS = ("conversation", "previous_response_id")
-# The response repeats them, so they are fields of the model below.
-REPEATED = ("metadata", "prompt_cache_key", "safety_identifier", "store", "user")
-
-RULES = FieldRules(
-    neutral={
-        **{name: values for name, values in SHARED_NEUTRAL.items() if name not in REPEATED},
-        **dict.fromkeys(STATE_FIELDS, ()),
-        "background": (False,),
-        "context_management": (),
-        "max_tool_calls": (),
-        "moderation": (),
-        "prompt": (),
-        "prompt_cache_retention": ("in_memory",),
-        "truncation": ("disabled",),
-    },
-    labels={name: kind for name, kind in SHARED_LABELS.items() if name not in REPEATED},
-)
+LOGPROBS = "message.output_text.logprobs"
+# The others are about outputs that never occur here.
+Include = Literal[
+    "message.output_text.logprobs",
+    "code_interpreter_call.outputs",
+    "computer_call_output.output.image_url",
+    "file_search_call.results",
+    "message.input_image.image_url",
+    "reasoning.encrypted_content",
+    "web_search_call.action.sources",
+    "web_search_call.results",
+]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    model_config = ConfigDict(strict=True, extra="allow", frozen=True)
 
 
 class TextConfig(_Part):
     """The `text` object."""
 
     format: TextFormat = None
-    verbosity: Literal["medium"] | None = None
+    verbosity: str | None = None
 
 
 class ReasoningConfig(_Part):
     """The `reasoning` object."""
 
     effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
-    summary: Literal["auto"] | None = None
+    summary: Literal["auto", "concise", "detailed"] | None = None
+    generate_summary: Literal["auto", "concise", "detailed"] | None = None
 
 
 class ResponseFields(GenerationFields):
     """The fields of a response."""
 
-    model_config = ConfigDict(json_schema_extra=RULES.describe)
+    model_config = ConfigDict(json_schema_extra=RESPONSES.describe)
 
     input: ResponseInput
     instructions: str | None = None
     max_output_tokens: Count | None = Field(None, ge=1)
     top_logprobs: int | None = ranged("logprobs")
-    include: list[Literal["message.output_text.logprobs"]] = Field(default_factory=list)
+    include: list[Include] = Field(default_factory=list)
+    max_tool_calls: int | None = None
     text: TextConfig = TextConfig()
     reasoning: ReasoningConfig = ReasoningConfig()
     tools: Tools = Field(default_factory=list)
@@ -92,7 +82,7 @@ class ResponseFields(GenerationFields):
         """The sampling fields, some of which have other names here."""
         if self.n not in (None, 1):
             raise InvalidRequestError(f"n is {self.n}; a response has exactly one answer", "n")
-        has_logprobs = bool(self.include) or bool(self.top_logprobs)
+        has_logprobs = LOGPROBS in self.include or bool(self.top_logprobs)
         return self.sampling(
             max_tokens=self.max_output_tokens,
             logprobs=(self.top_logprobs or 0) if has_logprobs else None,
@@ -117,18 +107,19 @@ class ResponseFields(GenerationFields):
 
 def parse_response(body: Mapping[str, Any]) -> GenerationCall:
     """Parse a request body. Raises InvalidRequestError."""
-    _refuse_state(body)
-    fields = validate_fields(ResponseFields, body, RULES)
+    fields = validate_fields(ResponseFields, body, RESPONSES)
     fields.check_stream_options()
     # Before the response object, which repeats tools that were checked.
     tool_fields = parse_tool_fields(fields.tools, fields.tool_choice, fields.parallel_tool_calls)
     response = _start_response(fields)
+    unknown: list[str] = []
+    text_format = parse_text_format(fields.text.format, unknown)
     request = GenerationRequest(
         request_id=response.id,
         messages=parse_input(fields.input, fields.instructions),
         chat_template_kwargs=fields.template_kwargs(),
         sampling=fields.response_sampling(),
-        json_schema=parse_text_format(fields.text.format),
+        answer_format=fields.answer_format(text_format, unknown),
         **tool_fields,
         **fields.shared(),
     )
@@ -138,14 +129,8 @@ def parse_response(body: Mapping[str, Any]) -> GenerationCall:
         num_choices=1,
         stream=fields.stream,
         renderer=ResponseRenderer(response),
+        unknown_fields=RESPONSES.unknown_fields(fields, unknown),
     )
-
-
-def _refuse_state(body: Mapping[str, Any]) -> None:
-    for name in STATE_FIELDS:
-        if body.get(name) is not None:
-            problem = f"{name} is not supported: no response is stored here"
-            raise InvalidRequestError(f"{problem}; send the earlier items in input", name)
 
 
 def _start_response(fields: ResponseFields) -> ResponseObject:
@@ -154,6 +139,7 @@ def _start_response(fields: ResponseFields) -> ResponseObject:
         created_at=int(time.time()),
         instructions=fields.instructions,
         max_output_tokens=fields.max_output_tokens,
+        max_tool_calls=fields.max_tool_calls,
         metadata=fields.metadata,
         model=fields.model,
         parallel_tool_calls=fields.parallel_tool_calls,
@@ -161,7 +147,10 @@ def _start_response(fields: ResponseFields) -> ResponseObject:
         reasoning={"effort": fields.reasoning.effort, "summary": fields.reasoning.summary},
         safety_identifier=fields.safety_identifier,
         temperature=fields.temperature,
-        text={"format": fields.text.format or {"type": "text"}, "verbosity": "medium"},
+        text={
+            "format": fields.text.format or {"type": "text"},
+            "verbosity": fields.text.verbosity or "medium",
+        },
         tool_choice="auto" if fields.tool_choice is None else fields.tool_choice,
         tools=[_flatten(tool) for tool in fields.tools],
         top_logprobs=fields.top_logprobs or 0,

@@ -326,7 +326,7 @@ async def test_the_client(server: Server) -> None:
         follow_up: Any = [*response.output, {"role": "user", "content": "and on"}]
         response = await client.responses.create(model="echo", input=follow_up)
         assert response.output_text == "and on"
-        with pytest.raises(openai.BadRequestError, match="no response is stored here") as error:
+        with pytest.raises(openai.BadRequestError, match="responses are not stored") as error:
             await client.responses.create(model="echo", input="x", previous_response_id=response.id)
         assert error.value.param == "previous_response_id"
         with pytest.raises(openai.NotFoundError, match="this server stores none"):

@@ -9,7 +9,7 @@ from support.guiding import compile_answer
 
 from calculators.guided import GrammarCompiler, GrammarConstraint
 from calculators.text.byte_table import ByteTable, load_byte_table
-from server.payloads import GenerationRequest
+from server.payloads import AnswerFormat, GenerationRequest
 
 END_TOKENS = (0, 2)
 
@@ -31,7 +31,8 @@ def compiler(table: ByteTable) -> Iterator[GrammarCompiler]:
 def compile_schema(compiler: GrammarCompiler) -> Callable[[Any], Any]:
     async def compile_schema(schema: Any) -> GrammarConstraint:
         return await compile_answer(
-            compiler, GenerationRequest("r", messages=(), json_schema=schema)
+            compiler,
+            GenerationRequest("r", messages=(), answer_format=AnswerFormat("json", schema)),
         )
 
     return compile_schema

@@ -12,7 +12,7 @@ from calculators.guided import GrammarCompiler, GrammarConstraint, has_grammar
 from calculators.output_parsers import OutputFormat, guided_tool_parsers
 from calculators.text.byte_table import ByteTable
 from server.errors import InvalidRequestError
-from server.payloads import GenerationRequest
+from server.payloads import AnswerFormat, GenerationRequest
 
 END, PYTHON_TAG = 256, 257
 # Tokens of single bytes, and two special ones.
@@ -192,13 +192,15 @@ async def test_a_special_token_of_the_form_is_text(compiler: GrammarCompiler) ->
 
 async def test_json_or_calls(compiler: GrammarCompiler) -> None:
     schema = {"type": "integer"}
-    constraint = await guide(compiler, "hermes3", json_schema=schema)
+    constraint = await guide(compiler, "hermes3", answer_format=AnswerFormat("json", schema))
     assert is_answer(constraint, "12")
     assert is_answer(constraint, CALLS["hermes3"] % ("add", ONE))
     assert not is_answer(constraint, "text")
-    constraint = await guide(compiler, "hermes3", json_schema=schema, is_tool_required=True)
+    constraint = await guide(
+        compiler, "hermes3", answer_format=AnswerFormat("json", schema), is_tool_required=True
+    )
     assert not is_answer(constraint, "12")
-    constraint = await guide(compiler, "none", json_schema=schema)
+    constraint = await guide(compiler, "none", answer_format=AnswerFormat("json", schema))
     assert is_answer(constraint, "12")
     assert not is_answer(constraint, CALLS["hermes3"] % ("add", ONE))
 
@@ -213,7 +215,9 @@ async def test_reasoning_comes_first(compiler: GrammarCompiler) -> None:
         assert is_answer(constraint, thought + CALL)
         assert not is_answer(constraint, thought + BAD_CALL)
         assert not is_answer(constraint, thought)
-    constraint = await guide(compiler, "none", "qwen3", tools=(), json_schema={"type": "integer"})
+    constraint = await guide(
+        compiler, "none", "qwen3", tools=(), answer_format=AnswerFormat("json", {"type": "integer"})
+    )
     assert is_answer(constraint, "5")
     assert is_answer(constraint, "<think>\nWhat?\n</think>\n\n5")
     assert not is_answer(constraint, "<think>\nWhat?\n</think>\n\nfive")
@@ -241,7 +245,7 @@ async def test_reasoning_and_answer_in_one_form_cannot_be_constrained(
         InvalidRequestError,
         match="response_format: this model writes reasoning and answer in one form",
     ):
-        await guide(compiler, "gptoss", "gptoss", json_schema={}, tools=())
+        await guide(compiler, "gptoss", "gptoss", answer_format=AnswerFormat("json", {}), tools=())
 
 
 @pytest.mark.parametrize("family", ["none", "mistral", "qwen3coder"])
@@ -250,7 +254,10 @@ async def test_reasoning_and_answer_in_one_form_cannot_be_constrained(
     [
         ({"is_tool_required": True}, "tool_choice"),
         ({"parallel_tool_calls": False}, "parallel_tool_calls"),
-        ({"parallel_tool_calls": False, "json_schema": {}}, "parallel_tool_calls"),
+        (
+            {"parallel_tool_calls": False, "answer_format": AnswerFormat("json", {})},
+            "parallel_tool_calls",
+        ),
     ],
 )
 async def test_a_family_without_a_grammar_is_refused(
@@ -278,7 +285,9 @@ async def test_a_tool_that_cannot_be_guided_is_named(
 ) -> None:
     bad = {"type": "function", "function": function}
     with pytest.raises(InvalidRequestError, match=message) as error:
-        await guide(compiler, "hermes3", tools=(*TOOLS, bad), json_schema={})
+        await guide(
+            compiler, "hermes3", tools=(*TOOLS, bad), answer_format=AnswerFormat("json", {})
+        )
     assert error.value.param == "tools"
 
 
@@ -292,7 +301,7 @@ def test_which_requests_have_a_grammar() -> None:
     assert has(True, tools=TOOLS)
     assert has(False, tools=TOOLS, parallel_tool_calls=False)
     assert has(False, tools=TOOLS, is_tool_required=True)
-    assert has(False, json_schema={})
+    assert has(False, answer_format=AnswerFormat("json", {}))
 
 
 async def test_many_tools(compiler: GrammarCompiler) -> None:

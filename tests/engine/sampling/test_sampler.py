@@ -396,3 +396,41 @@ def test_an_almost_greedy_temperature_takes_the_likeliest() -> None:
 
 def test_nothing_to_choose_gives_nothing() -> None:
     assert sample(logits_of(np.empty((0, 10), np.float32)), []) == []
+
+
+def test_only_allowed_tokens_are_chosen() -> None:
+    logits = np.array([[5.0, 4.0, 3.0, 2.0]] * 3, np.float32)
+    sequences = [
+        make(temperature=0.0, allowed_token_ids=(3, 2)),
+        make(allowed_token_ids=(3,)),
+        make(temperature=0.0),
+    ]
+    assert chosen(logits, sequences) == [2, 3, 0]
+
+
+@pytest.mark.parametrize(
+    ("answer", "bad", "token"),
+    [
+        ((), ((0,),), 1),
+        ((), ((0, 0),), 0),
+        ((0,), ((0, 0),), 1),
+        ((1, 2), ((1, 2, 0), (2, 1)), 2),
+        ((2, 2), ((1, 2, 0),), 0),
+        ((), ((0,), (1,), (2,), (3,)), 0),
+    ],
+)
+def test_bad_words_are_not_completed(
+    answer: tuple[int, ...], bad: tuple[tuple[int, ...], ...], token: int
+) -> None:
+    """The prompt does not count; and where nothing else is possible a bad word is written."""
+    logits = np.array([[5.0, 4.0, 3.0, 2.0]], np.float32)
+    sequence = make(prompt=(0, 1, 2), answer=answer, temperature=0.0, bad_word_ids=bad)
+    assert chosen(logits, [sequence]) == [token]
+
+
+def test_seeds_of_64_bits_differ() -> None:
+    seeds = (-(2**63), -5, -1, 0, 5, 2**32, 2**63 - 1)
+    row = np.zeros((1, 1000), np.float32)
+    found = [[chosen(row, [make(seed=seed)]) for _ in range(2)] for seed in seeds]
+    assert all(first == second for first, second in found)
+    assert len({first[0] for first, _ in found}) == len(seeds)

@@ -319,3 +319,17 @@ def test_masks_are_computed_while_the_device_computes(
     # The mask of a first token was computed when the grammar was compiled.
     num_tokens = sum(len(output.token_ids) for output in outputs)
     assert were_inferring == [True] * (num_tokens - 6)
+
+
+def test_allowed_tokens_that_a_constraint_forbids_end_the_request(
+    make_engine: MakeEngine, prompts: Prompts, constraint: GrammarConstraint
+) -> None:
+    engine = make_engine()
+    bad = params(allowed_token_ids=(5,))
+    (request,) = start(engine, [prompts[0]], bad, constraint=constraint)
+    (other,) = start(engine, [prompts[1]], params(3, ignore_eos=True))
+    outputs = run_to_end(engine)
+    (failed,) = [output for output in outputs if output.error is not None]
+    assert failed.request_id == request.request_id
+    assert "none of the allowed_token_ids can come next" in str(failed.error)
+    assert len(tokens_of(outputs, other)) == 3

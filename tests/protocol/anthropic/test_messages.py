@@ -7,7 +7,7 @@ import pytest
 from anthropic.types import Message
 
 from server.errors import InvalidRequestError
-from server.payloads import GenerationRequest, TextChunk, ToolCallDelta
+from server.payloads import AnswerFormat, GenerationRequest, TextChunk, ToolCallDelta
 from server.protocol.anthropic.messages import parse_message
 from server.protocol.generation_call import Choice, GenerationCall, usage_of
 
@@ -53,7 +53,7 @@ def test_tools() -> None:
     ],
 )
 def test_a_schema(field: dict[str, Any]) -> None:
-    assert request_of(**field).json_schema == {"type": "object"}
+    assert request_of(**field).answer_format == AnswerFormat("json", {"type": "object"})
 
 
 @pytest.mark.parametrize(
@@ -196,3 +196,8 @@ def test_an_error_in_mid_stream() -> None:
     assert kind == "event: error"
     error = {"type": "overloaded_error", "message": "m"}
     assert json.loads(data.removeprefix("data: ")) == {"type": "error", "error": error}
+
+
+def test_unknown_names_are_found() -> None:
+    body = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 5}
+    assert parse_message({**body, "zzz": 1}).unknown_fields.names == ("zzz",)

@@ -32,27 +32,27 @@ BAD_VALUES: dict[str, list[Any]] = {
     "model": [1, [], True],
     "messages": [[], {}, "hi", [1], [[]]],
     "stream": [1, 0, "true", []],
-    "stop": [1, True, {}, "", [""], [1], [None], ["x"] * 17, ["x" * 2001] * 2],
+    "stop": [1, True, {}, [1], [None], ["x"] * 17, ["x" * 2001] * 2],
     "max_tokens": [0, -1, True, "5", 5.0, [], 2**32, 10**400],
     "max_completion_tokens": [0, -1, True, "5", 5.0, 2**32],
     "n": [0, -1, 129, 1.0, True, "1", 2**70],
     "best_of": [0, -1, 129, "1", True, 1.0],
     "num_beams": [0, -1, 129, 1.0, True, "1", 2**32],
     "use_beam_search": [True, 0, 1, "true"],
-    "length_penalty": [1.1, 0, True, "1", float("nan"), 10**400],
-    "early_stopping": [True, "never", "x", 0, 1, [], {}, "x" * 1000],
+    "length_penalty": [10.1, -10.1, True, "1", float("nan"), 10**400],
+    "early_stopping": ["x", 0, 1, [], {}, "x" * 1000],
     "include_stop_str_in_output": [0, 1, "true"],
     "skip_special_tokens": [0, 1, "true"],
     "truncate_prompt_tokens": [0, -2, 1.0, True, "1", 2**32],
     "prompt_logprobs": [-1, 21, 1.0, True, "1"],
     "temperature": [-0.1, 2.1, True, "1", [], 10**400, float("inf"), float("nan")],
-    "top_k": [-2, 0, 1.0, True, "1", 2**32],
+    "top_k": [-2, 1.0, True, "1", 2**32],
     "top_p": [-0.1, 1.1, True, "1"],
     "min_p": [-0.1, 1.1, True, "1"],
     "repetition_penalty": [0, -1, True, "1"],
     "frequency_penalty": [-2.1, 2.1, True, "1"],
     "presence_penalty": [-2.1, 2.1, True, "1"],
-    "seed": [-1, 2**32, True, 1.0, "1", 10**30, -(10**400)],
+    "seed": [2**63, -(2**63) - 1, True, 1.0, "1", 10**30, -(10**400)],
     "ignore_eos": [0, 1, "true"],
     "logprobs": [0, 1, 5, "true"],
     "top_logprobs": [1, -1, -(10**400), True, "1", 1.0],
@@ -67,8 +67,26 @@ BAD_VALUES: dict[str, list[Any]] = {
     "chat_template_kwargs": [[], "x", 1, True],
     "user": [1, [], {}],
     "metadata": ["x", 1, []],
-    "store": [True, 0, "no"],
-    "service_tier": ["flex", 1],
+    "store": [0, "no"],
+    "service_tier": [1, []],
+    "web_search_options": [{}],
+    "allowed_token_ids": ["x", [], 5],
+    "bad_words": ["x", ["x" * 101], ["x"] * 501],
+    "mirostat": [1, 2],
+    "echo": [True, 0],
+    "prompt_embeds": ["x"],
+    "watermark": [True],
+    "lora": [[{"id": 0}]],
+    "do_sample": [False],
+    "return_token_ids": [1, "x"],
+    "metrics": [1],
+    "timings_per_token": [1],
+    "structured_outputs": ["x", {"json": 5}, {"json": "{"}, {"json": "[]"}, {"choice": []},
+                           {"choice": [""]}, {"choice": "a"}, {"regex": 5}, {"grammar": []},
+                           {"json_object": 1}, {"regex": "a", "choice": ["a"]},
+                           {"json": {}, "whitespace_pattern": "x"}],
+    "guided_json": [5, "{", [1]],
+    "guided_choice": ["a"],
     "parallel_tool_calls": [0, 1, "false"],
     "modalities": [["audio"], ["text", "audio"], "text", []],
     "response_format": [{"type": "json_schema", "json_schema": {}}, {}, "text", 1],
@@ -100,31 +118,34 @@ def test_bad_value_is_refused_by_name(name: str) -> None:
 @pytest.mark.parametrize(
     ("fields", "param", "message"),
     [
-        ({"max_token": 1}, "max_token", "unknown field 'max_token'; did you mean 'max_tokens'"),
-        ({"zzz": 1}, "zzz", "unknown field 'zzz'"),
-        ({"z" * 5000: 1}, "z" * 100, "unknown field 'zzz"),
         (
             {"chat_template_kwargs": {str(i): i for i in range(1001)}},
             "chat_template_kwargs",
             "chat_template_kwargs has 1001 fields; at most 1000 are possible",
         ),
-        ({"prompt": "x"}, "prompt", "unknown field 'prompt'"),
+        ({"web_search_options": {}}, "web_search_options", "not supported: the server does not"),
+        (
+            {"modalities": ["audio"]},
+            "modalities",
+            'not supported; it can only be ["text"]: only text is served',
+        ),
+        ({"do_sample": False}, "do_sample", "temperature 0 always takes the likeliest token"),
+        (
+            {"guided_regex": "a", "response_format": {"type": "json_object"}},
+            "guided_regex",
+            "response_format and guided_regex both say what the answer must look like",
+        ),
+        (
+            {"structured_outputs": {"regex": "a", "json_object": True}},
+            "structured_outputs",
+            "structured_outputs can only have one of json, regex, choice",
+        ),
         ({"logprobs": True, "top_logprobs": 21}, "top_logprobs", "top_logprobs must be at most 20"),
         ({"stream_options": {"include_usage": True}}, "stream_options", "with stream: true"),
         (
             {"stream": True, "stream_options": {"include_usage": 1}},
             "stream_options.include_usage",
             "must be true or false, found the number 1",
-        ),
-        (
-            {"stream": True, "stream_options": {"incl_usage": True}},
-            "stream_options.incl_usage",
-            "did you mean 'stream_options.include_usage'",
-        ),
-        (
-            {"stream": True, "stream_options": {"include_obfuscation": True}},
-            "stream_options.include_obfuscation",
-            "not supported; it can only be false",
         ),
     ],
 )
@@ -178,3 +199,43 @@ def test_bad_message_is_named(message: Any, where: str) -> None:
 def test_too_many_fields_are_refused_at_once() -> None:
     with pytest.raises(InvalidRequestError, match="the body has 1003 fields; at most 1000"):
         parse(**{str(number): 1 for number in range(1001)})
+
+
+@pytest.mark.parametrize(
+    ("fields", "name", "message"),
+    [
+        ({"max_token": 1}, "max_token", "unknown field 'max_token'; did you mean 'max_tokens'"),
+        ({"zzz": [1]}, "zzz", "unknown field 'zzz'"),
+        ({"z" * 5000: 1}, "z" * 100, "unknown field 'zzz"),
+        ({"prompt": "x"}, "prompt", "unknown field 'prompt'"),
+        ({"model_dump": 1}, "model_dump", "unknown field 'model_dump'"),
+        (
+            {"stream": True, "stream_options": {"incl_usage": True}},
+            "stream_options.incl_usage",
+            "did you mean 'stream_options.include_usage'",
+        ),
+        (
+            {"response_format": {"type": "text", "strict_": 1}},
+            "response_format.strict_",
+            "unknown field 'response_format.strict_'",
+        ),
+        (
+            {"structured_outputs": {"regex": "a", "regexp": "b"}},
+            "structured_outputs.regexp",
+            "unknown field 'structured_outputs.regexp'",
+        ),
+    ],
+)
+def test_unknown_names_are_found_and_can_be_refused(
+    fields: dict[str, Any], name: str, message: str
+) -> None:
+    unknown = parse(**fields).unknown_fields
+    assert unknown.names == (name,)
+    with pytest.raises(InvalidRequestError) as error:
+        unknown.refuse()
+    assert error.value.param == name
+    assert message in str(error.value)
+
+
+def test_known_names_are_not_unknown() -> None:
+    parse(temperature=0, user="u", x=None).unknown_fields.refuse()

@@ -1,12 +1,13 @@
 """Bodies of chat/completions, understood or refused."""
 
+import json
 from typing import Any
 
 import pytest
 from support.chat_calls import MESSAGES, parse
 
 from server.errors import InvalidRequestError
-from server.payloads import GenerationRequest
+from server.payloads import AnswerFormat, GenerationRequest
 
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {}}}
 
@@ -215,9 +216,67 @@ def test_a_named_tool_must_exist(names: list[str], problem: str) -> None:
 
 
 def test_a_response_format_is_a_schema_for_the_answer() -> None:
-    assert request_of(response_format={"type": "json_object"}).json_schema == {"type": "object"}
+    found = request_of(response_format={"type": "json_object"}).answer_format
+    assert found == AnswerFormat("json", {"type": "object"})
     asked = {"type": "json_schema", "json_schema": {"schema": {"type": "integer"}}}
-    assert request_of(response_format=asked).json_schema == {"type": "integer"}
+    assert request_of(response_format=asked).answer_format == AnswerFormat(
+        "json", {"type": "integer"}
+    )
+
+
+SCHEMA = {"type": "integer"}
+TAG = {"format": {"type": "any_text"}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "kind", "value", "field"),
+    [
+        ({"structured_outputs": {"json": SCHEMA}}, "json", SCHEMA, "structured_outputs"),
+        ({"structured_outputs": {"json": '{"a": 1}'}}, "json", {"a": 1}, "structured_outputs"),
+        ({"structured_outputs": {"regex": "a+"}}, "regex", "a+", "structured_outputs"),
+        ({"structured_outputs": {"choice": ["a"]}}, "choice", ["a"], "structured_outputs"),
+        ({"structured_outputs": {"grammar": "g"}}, "grammar", "g", "structured_outputs"),
+        (
+            {"structured_outputs": {"json_object": True}},
+            "json",
+            {"type": "object"},
+            "structured_outputs",
+        ),
+        (
+            {"structured_outputs": {"structural_tag": json.dumps(TAG)}},
+            "structural_tag",
+            TAG,
+            "structured_outputs",
+        ),
+        ({"guided_json": SCHEMA}, "json", SCHEMA, "guided_json"),
+        ({"guided_regex": "a"}, "regex", "a", "guided_regex"),
+        ({"guided_choice": ["a", "b"]}, "choice", ["a", "b"], "guided_choice"),
+        ({"guided_grammar": "g"}, "grammar", "g", "guided_grammar"),
+        ({"json_schema": SCHEMA}, "json", SCHEMA, "json_schema"),
+        ({"regex": "a", "response_format": {"type": "text"}}, "regex", "a", "regex"),
+        ({"ebnf": "g"}, "grammar", "g", "ebnf"),
+        ({"grammar": "g", "guided_choice": []}, "grammar", "g", "grammar"),
+    ],
+)
+def test_other_ways_to_constrain_an_answer(
+    fields: dict[str, Any], kind: Any, value: Any, field: str
+) -> None:
+    assert request_of(**fields).answer_format == AnswerFormat(kind, value, field)
+
+
+@pytest.mark.parametrize(
+    ("fields", "sampling"),
+    [
+        ({"n_predict": 5}, {"max_tokens": 5}),
+        ({"max_new_tokens": 5, "max_tokens": 6}, {"max_tokens": 6}),
+        ({"repeat_penalty": 1.5}, {"repetition_penalty": 1.5}),
+        ({"seed": -(2**63)}, {"seed": -(2**63)}),
+        ({"allowed_token_ids": [3, 1]}, {"allowed_token_ids": (3, 1)}),
+        ({"top_k": 0, "length_penalty": 2.0}, {"top_k": 0, "length_penalty": 2.0}),
+    ],
+)
+def test_sampling_fields_of_other_servers(fields: dict[str, Any], sampling: dict[str, Any]) -> None:
+    assert request_of(**fields).sampling == sampling
 
 
 def test_chat_template_kwargs_reach_the_template() -> None:
@@ -231,10 +290,28 @@ def test_chat_template_kwargs_reach_the_template() -> None:
         {"user": "u", "metadata": {"a": "b"}, "safety_identifier": "x", "prompt_cache_key": "y"},
         {"store": False, "service_tier": "auto", "parallel_tool_calls": True},
         {"modalities": ["text"], "response_format": {"type": "text"}, "logit_bias": {}},
+        {
+            "store": True,
+            "verbosity": "low",
+            "service_tier": "flex",
+            "prompt_cache_retention": "24h",
+        },
+        {
+            "prediction": {"type": "content", "content": "x"},
+            "keep_alive": "5m",
+            "cache_prompt": True,
+        },
+        {"num_assistant_tokens": 0, "max_ngram_size": 3, "assistant_confidence_threshold": 0.4},
+        {"top_k": 0, "stop": "", "length_penalty": 2.0, "early_stopping": True, "best_of": 1},
+        {"stop": ["", ""], "bad_words": [], "guided_json": None, "structured_outputs": {}},
+        {"mirostat": 0, "mirostat_tau": 5, "typical_p": 1.0, "xtc_probability": 0, "lora": []},
+        {"echo": False, "watermark": False, "do_sample": True, "audio": None, "functions": []},
+        {"suffix": None, "web_search_options": None, "reasoning_effort": None, "echo": None},
         {"n": 3, "best_of": 3},
         {"best_of": 1},
         {"best_of": 2},
-        {"stream": True, "stream_options": {"include_obfuscation": False}},
+        {"stream": True, "stream_options": {"include_obfuscation": True}},
+        {"response_format": {"type": "text", "json_schema": None, "schema": None}},
         {"stream": True, "stream_options": {"include_usage": None, "include_obfuscation": None}},
     ],
 )

@@ -56,9 +56,7 @@ BAD_VALUES: dict[str, list[Any]] = {
     "prompt_logprobs": [True, -1, 21, 1.0, "1"],
     "max_tokens": [0, True],
     "suffix": ["x"],
-    "messages": [[]],
-    "max_completion_tokens": [1],
-    "response_format": [{"type": "json_object"}],
+    "response_format": [{"type": "xml"}],
 }  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from server.errors import InvalidRequestError
-from server.payloads import GenerationRequest
+from server.payloads import AnswerFormat, GenerationRequest
 from server.protocol.generation_call import GenerationCall
 from server.protocol.responses.responses import parse_response
 
@@ -86,10 +86,13 @@ def test_template_kwargs_win_over_the_effort() -> None:
 def test_the_form_of_the_text() -> None:
     schema = {"type": "object", "properties": {"a": {}}}
     text_format = {"type": "json_schema", "name": "n", "strict": True, "schema": schema}
-    assert request_of(text={"format": text_format}).json_schema == schema
-    assert request_of(text={"format": {"type": "json_object"}}).json_schema == {"type": "object"}
-    assert request_of(text={"format": {"type": "text"}}).json_schema is None
-    assert request_of(text={}).json_schema is None
+    assert request_of(text={"format": text_format}).answer_format == AnswerFormat(
+        "json", schema, "text.format"
+    )
+    found = request_of(text={"format": {"type": "json_object"}}).answer_format
+    assert found == AnswerFormat("json", {"type": "object"}, "text.format")
+    assert request_of(text={"format": {"type": "text"}}).answer_format is None
+    assert request_of(text={}).answer_format is None
 
 
 def test_tools_in_the_flat_form() -> None:
@@ -112,6 +115,9 @@ def test_a_tool_that_must_be_called_alone() -> None:
         {"store": False},
         {"background": False},
         {"truncation": "disabled"},
+        {"truncation": "auto", "max_tool_calls": 5, "service_tier": "flex"},
+        {"text": {"verbosity": "low"}, "include": ["reasoning.encrypted_content"]},
+        {"reasoning": {"summary": "detailed"}, "prompt_cache_retention": "24h"},
         {"parallel_tool_calls": True},
         {"service_tier": "auto"},
         {"text": {"format": {"type": "text"}, "verbosity": "medium"}},
@@ -130,17 +136,15 @@ def test_fields_that_ask_for_the_default(fields: Any) -> None:
     ("fields", "param", "problem"),
     [
         ({"input": None}, "input", "input is missing"),
-        ({"previous_response_id": "resp_1"}, "previous_response_id", "no response is stored here"),
+        ({"previous_response_id": "resp_1"}, "previous_response_id", "responses are not stored"),
         ({"conversation": {"id": "c"}}, "conversation", "send the earlier items in input"),
         ({"background": True}, "background", "not supported; it can only be false"),
-        ({"truncation": "auto"}, "truncation", 'it can only be "disabled"'),
         ({"prompt": {"id": "x"}}, "prompt", "prompt is not supported"),
-        ({"max_tool_calls": 1}, "max_tool_calls", "not supported"),
         ({"n": 2}, "n", "n is 2; a response has exactly one"),
         ({"max_output_tokens": 0}, "max_output_tokens", "max_output_tokens must be at least 1"),
         ({"max_output_tokens": "5"}, "max_output_tokens", "must be an integer"),
         ({"top_logprobs": 21}, "top_logprobs", "top_logprobs must be at most 20"),
-        ({"include": ["reasoning.encrypted_content"]}, "include.0", "message.output_text.logprobs"),
+        ({"include": ["reasoning.content"]}, "include.0", "message.output_text.logprobs"),
         ({"include": "x"}, "include", "must be a list"),
         ({"tool_choice": "required"}, "tool_choice", "there are no tools"),
         ({"text": {"format": {"type": "xml"}}}, "text.format", "text.format.type must be one of"),
@@ -149,21 +153,14 @@ def test_fields_that_ask_for_the_default(fields: Any) -> None:
             "text.format",
             "text.format.schema must be an object, found null",
         ),
-        (
-            {"text": {"format": {"type": "json_schema", "json_schema": {}}}},
-            "text.format",
-            "text.format: unknown field 'json_schema'",
-        ),
         ({"text": {"format": "text"}}, "text.format", "text.format must be an object"),
         (
             {"stream": True, "stream_options": {"continuous_usage_stats": True}},
             "stream_options.continuous_usage_stats",
             "not supported; it can only be false",
         ),
-        ({"text": {"verbosity": "low"}}, "text.verbosity", "'medium'"),
         ({"reasoning": {"effort": "huge"}}, "reasoning.effort", "'high'"),
-        ({"reasoning": {"summary": "detailed"}}, "reasoning.summary", "'auto'"),
-        ({"reasoning": {"effor": "low"}}, "reasoning.effor", "did you mean 'reasoning.effort'"),
+        ({"reasoning": {"summary": "x"}}, "reasoning.summary", "'auto'"),
         ({"tools": [{"type": "web_search"}]}, "tools", "must be 'function'"),
         ({"tools": [None]}, "tools", "must be an object"),
         ({"tools": ["x"]}, "tools", "must be an object"),
@@ -172,7 +169,6 @@ def test_fields_that_ask_for_the_default(fields: Any) -> None:
         ({"metadata": {"a": 5}}, "metadata.a", "must be a string"),
         ({"instructions": 5}, "instructions", "must be a string"),
         ({"stream_options": {}}, "stream_options", "only be used together with stream"),
-        ({"messages": []}, "messages", "unknown field 'messages'"),
         ({"store": "yes"}, "store", "must be true or false"),
     ],
 )
@@ -181,3 +177,20 @@ def test_refusals(fields: Any, param: str, problem: str) -> None:
         parse(**fields)
     assert problem in str(error.value)
     assert error.value.param == param
+
+
+@pytest.mark.parametrize(
+    ("fields", "name", "message"),
+    [
+        ({"messages": []}, "messages", "unknown field 'messages'"),
+        (
+            {"reasoning": {"effor": "low"}},
+            "reasoning.effor",
+            "unknown field 'reasoning.effor'; did you mean 'reasoning.effort'",
+        ),
+    ],
+)
+def test_unknown_names_are_found(fields: Any, name: str, message: str) -> None:
+    unknown = parse(**fields).unknown_fields
+    assert unknown.names == (name,)
+    assert message in unknown.describe(name)
