@@ -62,7 +62,8 @@ class GenerationRequest:
 
     `prompt` is text, or token ids, which are used unchanged. `sampling` holds only what the client
     set; the model's generation_config.json has the defaults. `default_max_tokens` is the limit if
-    the client sets no `max_tokens`: it is reduced to what is possible, and None is no limit.
+    the client sets no `max_tokens`: it is reduced to what is possible, and None is no limit. So is
+    `max_tokens` itself with `reduce_max_tokens`; else more than is possible is an error.
     Requests with a lower `priority` go first. Only requests with the same `cache_salt` share cached
     prefixes. A prompt is cut to its last `truncate_prompt_tokens`; -1 keeps as many as there is
     room for. `best_of` answers are generated and the `n` best returned; None generates `n`.
@@ -85,6 +86,7 @@ class GenerationRequest:
     best_of: int | None = None
     echo: bool = False
     default_max_tokens: int | None = None
+    reduce_max_tokens: bool = False
     priority: int = 0
     cache_salt: str = ""
     answer_format: AnswerFormat | None = None

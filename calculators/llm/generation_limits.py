@@ -57,16 +57,17 @@ class GenerationLimits:
 
     def _resolve_max_tokens(self, merged: SamplingFields, prompt: TokenizedPrompt) -> None:
         request, limit = prompt.request, self.max_tokens_limit
-        if "max_tokens" not in request.sampling:
-            possible = [limit, request.default_max_tokens, self.defaults.get("max_tokens")]
+        wanted = request.sampling.get("max_tokens")
+        if wanted is None or request.reduce_max_tokens:
+            defaults = [request.default_max_tokens, self.defaults.get("max_tokens")]
+            possible = [limit, *(defaults if wanted is None else [wanted])]
             known = [value for value in possible if value is not None]
             room = self.room(len(prompt.token_ids), merged.get("num_beams", 1))
             if known:
                 merged["max_tokens"] = max(1, min(room, *known))
-        elif limit is not None and merged["max_tokens"] > limit:
+        elif limit is not None and wanted > limit:
             raise InvalidRequestError(
-                f"max_tokens is {merged['max_tokens']}; this graph allows at most {limit} "
-                "(max_tokens_limit)",
+                f"max_tokens is {wanted}; this graph allows at most {limit} (max_tokens_limit)",
                 "max_tokens",
             )
 

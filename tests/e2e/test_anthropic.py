@@ -95,6 +95,11 @@ def test_a_stop_sequence(client: anthropic.Anthropic) -> None:
     assert (message.stop_reason, message.stop_sequence) == ("stop_sequence", "Paris")
 
 
+def test_more_tokens_than_the_model_has(client: anthropic.Anthropic) -> None:
+    """The field is required: clients send what other models can do."""
+    assert ask(client, max_tokens=32_000).stop_reason == "end_turn"
+
+
 def test_errors_are_anthropics(client: anthropic.Anthropic) -> None:
     with pytest.raises(anthropic.NotFoundError) as missing:
         ask(client, model="nope")

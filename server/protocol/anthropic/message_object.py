@@ -19,7 +19,9 @@ __all__ = [
     "error_message",
 ]
 
-StopReason = Literal["end_turn", "max_tokens", "stop_sequence", "tool_use"]
+StopReason = Literal[
+    "end_turn", "max_tokens", "stop_sequence", "tool_use", "model_context_window_exceeded"
+]
 
 # Clients drop thinking without a signature from the history. There is nothing to sign here.
 SIGNATURE = "unsigned"

@@ -31,9 +31,10 @@ STATUSES = {"invalid_request_error": 400, "service_unavailable": 503}
 
 
 class MessageRenderer(Renderer):
-    """Writes the answer to one request."""
+    """Writes the answer to one request, which asked for at most `max_tokens`."""
 
-    def __init__(self, message_id: str, model: str) -> None:
+    def __init__(self, message_id: str, model: str, max_tokens: int) -> None:
+        self._max_tokens = max_tokens
         self._id = message_id
         self._model = model
         self._blocks: _BlockStream | None = None
@@ -53,7 +54,7 @@ class MessageRenderer(Renderer):
     def end(self, usage: Usage) -> bytes:
         assert self._blocks is not None
         counts = MessageUsage.make(usage, self._choice.num_reasoning_tokens).model_dump()
-        delta = _event("message_delta", delta=_stop_members(self._choice), usage=counts)
+        delta = _event("message_delta", delta=self._stop_members(self._choice), usage=counts)
         return self._blocks.end() + delta + _event("message_stop")
 
     def failure(self, error: Mapping[str, Any]) -> bytes:
@@ -68,9 +69,23 @@ class MessageRenderer(Renderer):
             model=self._model,
             content=_content(choice),
             usage=MessageUsage.make(usage, choice.num_reasoning_tokens),
-            **_stop_members(choice),
+            **self._stop_members(choice),
         )
         return json_bytes(message.model_dump())
+
+    def _stop_members(self, choice: Choice) -> dict[str, Any]:
+        last = choice.last
+        assert last is not None
+        reason = STOP_REASONS[last.finish_reason or "stop"]
+        if reason == "end_turn" and last.stop_reason is not None:
+            reason = "stop_sequence"
+        if reason == "max_tokens" and last.num_completion_tokens < self._max_tokens:
+            reason = "model_context_window_exceeded"
+        is_sequence = reason == "stop_sequence"
+        return {
+            "stop_reason": reason,
+            "stop_sequence": last.stop_reason if is_sequence else None,
+        }
 
     def _start(self, chunk: TextChunk) -> dict[str, Any]:
         usage = MessageUsage.make(usage_of({0: chunk}, 1))
@@ -135,14 +150,6 @@ class _BlockStream:
 
 def _event(kind: str, **members: Any) -> bytes:
     return f"event: {kind}\ndata: ".encode() + json_bytes({"type": kind, **members}) + b"\n\n"
-
-
-def _stop_members(choice: Choice) -> dict[str, Any]:
-    last = choice.last
-    assert last is not None
-    if last.finish_reason == "stop" and last.stop_reason is not None:
-        return {"stop_reason": "stop_sequence", "stop_sequence": last.stop_reason}
-    return {"stop_reason": STOP_REASONS[last.finish_reason or "stop"], "stop_sequence": None}
 
 
 def _content(choice: Choice) -> list[ContentBlock]:

@@ -139,5 +139,8 @@ def parse_message(body: Mapping[str, Any]) -> GenerationCall:
     """Parse a request body. Raises InvalidRequestError."""
     fields = validate_fields(MessageFields, body, RULES)
     chat = parse_chat_completion(fields.chat_fields())
-    renderer = MessageRenderer(f"msg_{uuid.uuid4().hex}", fields.model)
-    return replace(chat, renderer=renderer, unknown_fields=RULES.unknown_fields(fields))
+    # The field is required, so that clients send whatever their own models can do.
+    prompts = tuple(replace(prompt, reduce_max_tokens=True) for prompt in chat.prompts)
+    renderer = MessageRenderer(f"msg_{uuid.uuid4().hex}", fields.model, fields.max_tokens)
+    unknown_fields = RULES.unknown_fields(fields)
+    return replace(chat, prompts=prompts, renderer=renderer, unknown_fields=unknown_fields)

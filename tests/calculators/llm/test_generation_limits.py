@@ -59,6 +59,16 @@ def test_a_default_gives_way_to_the_limit_and_the_room() -> None:
     assert resolve(of_model=8, default=5).max_tokens == 5
 
 
+@pytest.mark.parametrize(
+    ("asked", "limit", "expected"), [(7, None, 7), (70, None, 10), (70, 4, 4), (3, 4, 3)]
+)
+def test_a_limit_that_may_be_reduced(asked: int, limit: int | None, expected: int) -> None:
+    wanted = prompt(sampling={"max_tokens": asked}, reduce_max_tokens=True)
+    defaults = SamplingFields(max_tokens=2)
+    params = limits(max_tokens_limit=limit, defaults=defaults).resolve(wanted)
+    assert params.max_tokens == expected
+
+
 def test_more_than_the_limit_is_refused() -> None:
     assert resolve(max_tokens=7, limit=7).max_tokens == 7
     with pytest.raises(InvalidRequestError, match="max_tokens is 8; this graph allows at most 7"):

@@ -171,7 +171,8 @@ def test_the_frame_of_a_stream() -> None:
     ("last", "reason", "sequence"),
     [
         (TextChunk(0, "", 1, 1, finish_reason="stop"), "end_turn", None),
-        (TextChunk(0, "", 1, 1, finish_reason="length"), "max_tokens", None),
+        (TextChunk(0, "", 1, 9, finish_reason="length"), "max_tokens", None),
+        (TextChunk(0, "", 1, 8, finish_reason="length"), "model_context_window_exceeded", None),
         (TextChunk(0, "", 1, 1, finish_reason="stop", stop_reason="\n"), "stop_sequence", "\n"),
     ],
 )
