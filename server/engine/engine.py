@@ -13,6 +13,8 @@ from server.engine.model.load_report import report_load
 from server.engine.model.model_info import read_model_info
 from server.engine.model.model_loader import LoadedModel
 from server.engine.model.model_runner import ModelRunner
+from server.engine.model.stateful.state_room import state_room
+from server.engine.model.stateful.stateful_runner import StatefulRunner
 from server.engine.model.tuning.tuned_model import TunedModel
 from server.engine.model.verification_record import describe_verification
 from server.engine.model.warm_up import warm_up
@@ -60,22 +62,35 @@ class LLMEngine:
         config.report_progress("compiling the model", 0.5)
         model = self._model.load()
         self._model_form = model.attention
-        self.info = self.info.limited_to(model.attention.context_limit)
-        self.num_blocks = num_kv_blocks(config, model, self.info.max_model_len)
-        self.limits = RequestLimits.of(config, model, self.num_blocks, self.info.max_model_len)
+        self._size_cache(model)
+        self.limits = RequestLimits.of(
+            config,
+            model.output.vocab_size,
+            self.num_blocks,
+            self._block_size,
+            self.info.max_model_len,
+        )
         self._use(model)
+
+    def _size_cache(self, model: LoadedModel) -> None:
+        """Fix the number of KV blocks. A model that is not paged has one for each sequence."""
+        context = self.info.max_model_len
+        if model.states is None:
+            self._block_size = model.block_size
+            self.num_blocks = num_kv_blocks(self.config, model, context)
+            return
+        room = state_room(self.config, model.states, model.device, context)
+        self.info = self.info.limited_to(room.num_tokens)
+        self._block_size, self._state_bytes = room.num_tokens, room.num_bytes
+        self.num_blocks = room.num_sequences
 
     def _use(self, model: LoadedModel) -> None:
         """Make the cache, the runner and the scheduler for a model, and run its first steps."""
         config = self.config
-        self.kv = KVCacheManager(self.num_blocks, model.block_size, config.enable_prefix_caching)
-        self.runner = ModelRunner(
-            model,
-            self.num_blocks,
-            self.stats,
-            config.max_num_batched_tokens,
-            self.limits.max_num_seqs,
-        )
+        # States have no parts that another sequence could begin with.
+        has_prefixes = config.enable_prefix_caching and model.states is None
+        self.kv = KVCacheManager(self.num_blocks, self._block_size, has_prefixes)
+        self.runner = self._make_runner(model)
         self._costs = StepCosts(self.runner.token_sizes.padded)
         self.scheduler = Scheduler(
             self.kv,
@@ -92,6 +107,17 @@ class LLMEngine:
             self.runner.close()
             raise
 
+    def _make_runner(self, model: LoadedModel) -> ModelRunner | StatefulRunner:
+        if model.states is not None:
+            return StatefulRunner(model, self.kv, self._state_bytes, self.stats)
+        return ModelRunner(
+            model,
+            self.num_blocks,
+            self.stats,
+            self.config.max_num_batched_tokens,
+            self.limits.max_num_seqs,
+        )
+
     def _warm_up(self, model: LoadedModel) -> None:
         config = self.config
         warm_up(self.runner, self._costs, config)
@@ -102,7 +128,8 @@ class LLMEngine:
         self._model.keep_tuning()
         self.status = {**self._model.describe(model), "verified": self._verification}
         config.report_progress("loaded", 1.0)
-        report_load(config.models_path, model, self.status, self.num_blocks)
+        num_tokens = self.num_blocks * self._block_size
+        report_load(config.models_path, model, self.status, self.num_blocks, num_tokens)
 
     @property
     def has_work(self) -> bool:

@@ -1,7 +1,7 @@
 """The fixed set of KV blocks: free list, reference counts, and the index of cached prefixes."""
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -50,10 +50,13 @@ class BlockPool:
     blocks behind a prefix with the same first tokens, full or not, the newest is the copy source
     for a partial match. Free blocks stay cached until they are needed: blocks without content and
     spares are reused first, then the least recently used. Every operation takes constant time.
+
+    `on_freed` is called with a block that has lost its last user.
     """
 
     def __init__(self, num_blocks: int) -> None:
         self.num_blocks = num_blocks
+        self.on_freed: Callable[[int], None] | None = None
         self._ref_counts = [0] * num_blocks
         self._free: OrderedDict[int, None] = OrderedDict.fromkeys(range(num_blocks))
         self._entries: dict[BlockKey, _Entry] = {}
@@ -102,6 +105,8 @@ class BlockPool:
             self._free[block] = None
             if not self._is_worth_keeping(block):
                 self._free.move_to_end(block, last=False)
+            if self.on_freed is not None:
+                self.on_freed(block)
 
     def lookup(self, prefix: int, content: BlockContent) -> tuple[int, int] | None:
         """The full block of that content after `prefix`, and the identity of that longer prefix."""

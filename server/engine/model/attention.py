@@ -29,7 +29,13 @@ from server.engine.model.model_info import config_layers, context_length, longro
 from server.engine.model.rope_switch import choose_rope_by_token
 from server.errors import ModelLoadError
 
-__all__ = ["CHUNK_PREFIX", "PLAIN_ATTENTION", "AttentionForm", "complete_attention"]
+__all__ = [
+    "CHUNK_PREFIX",
+    "PLAIN_ATTENTION",
+    "AttentionForm",
+    "NotExpressibleError",
+    "complete_attention",
+]
 
 Config = Mapping[str, Any]
 
@@ -65,11 +71,16 @@ class AttentionForm:
 PLAIN_ATTENTION = AttentionForm()
 
 
+class NotExpressibleError(Exception):
+    """PagedAttention cannot do what the model needs; the message says what that is."""
+
+
 def complete_attention(model: ov.Model, config: Config) -> AttentionForm:
     """Give a model the attention that config.json asks for and the transformed graph lacks.
 
-    Then compare all of it with config.json. Raises ModelLoadError for a model whose attention is
-    not possible here or differs, and for a config.json that does not say what its kind needs.
+    Then compare all of it with config.json. Raises NotExpressibleError for a model that needs more,
+    and ModelLoadError for the decoder of an encoder, for a graph that differs from config.json, and
+    for a config.json that does not say what its kind needs.
     """
     text_config = config_layers(config)[-1]
     try:
@@ -118,9 +129,9 @@ def _complete_layers(model: ov.Model, config: Config) -> None:
             if slopes is not None and model_type in LOSE_SLOPES:
                 _set(operation, SLOPES, slopes)
             elif slopes is None and is_empty(operation.input_value(SLOPES)):
-                raise ModelLoadError(
+                raise NotExpressibleError(
                     f"config.json asks for ALiBi, which the graph of a {model_type!r} model loses "
-                    "in its PagedAttention form; known are bloom, falcon and mpt"
+                    "in its PagedAttention form"
                 )
     if model_type in LOSE_WINDOWS:
         layers = declared_layers(config, len(operations))

@@ -2,6 +2,7 @@
 
 from server.engine.config import EngineConfig
 from server.engine.kv.kv_cache import bytes_per_block
+from server.engine.model.device import Device
 from server.engine.model.model_loader import LoadedModel
 from server.errors import ModelLoadError
 
@@ -42,20 +43,31 @@ def has_room_for_16_bits(
 def _affordable_blocks(
     config: EngineConfig, model: LoadedModel, block_bytes: int, max_model_len: int | None
 ) -> int:
-    free = model.device.free_bytes()
+    affordable = cache_bytes(config, model.device) // block_bytes
     if config.cache_size:
-        wanted = config.cache_size * GIB
-        if wanted > free:
-            raise ModelLoadError(
-                f"cache_size is {config.cache_size} GB, but only {free / GIB:.1f} GB of memory are "
-                "free; choose less, or 0 for a share of what is free"
-            )
-        return max(1, wanted // block_bytes)
-    affordable = int(free * SHARE_OF_FREE_MEMORY) // block_bytes
+        return max(1, affordable)
     if affordable < 1:
+        free = model.device.free_bytes()
         problem = f"{free} bytes of memory are free, too few for one KV block"
         raise ModelLoadError(f"{problem}; free some memory, or serve a smaller model")
     if max_model_len is None:
         return affordable
     # All sequences at their longest can use no more.
     return min(affordable, config.max_num_seqs * -(-max_model_len // model.block_size))
+
+
+def cache_bytes(config: EngineConfig, device: Device) -> int:
+    """The memory for what sequences have read: as stated, or a share of what is free.
+
+    Raises ModelLoadError where less memory is free than was asked for.
+    """
+    free = device.free_bytes()
+    if not config.cache_size:
+        return int(free * SHARE_OF_FREE_MEMORY)
+    wanted = config.cache_size * GIB
+    if wanted > free:
+        raise ModelLoadError(
+            f"cache_size is {config.cache_size} GB, but only {free / GIB:.1f} GB of memory are "
+            "free; choose less, or 0 for a share of what is free"
+        )
+    return wanted

@@ -16,18 +16,31 @@ logger = logging.getLogger(__name__)
 
 
 def report_load(
-    models_path: Path, model: LoadedModel, status: Mapping[str, Any], num_blocks: int
+    models_path: Path,
+    model: LoadedModel,
+    status: Mapping[str, Any],
+    num_blocks: int,
+    num_tokens: int,
 ) -> None:
-    """Log two lines for users; the rest of `status` is for DEBUG."""
+    """Log a few lines for users; the rest of `status` is for DEBUG.
+
+    `num_blocks` KV blocks hold `num_tokens` tokens.
+    """
     logger.info("%s runs on %s; %s", models_path, model.device.name, _properties(status))
-    logger.info(
-        "%s takes %d MB for weights and %d MB for the KV cache (%s), which holds %d tokens",
-        models_path,
-        _size((models_path / MODEL_FILE).with_suffix(".bin")) >> 20,
-        (num_blocks * bytes_per_block(model.kv_inputs)) >> 20,
-        model.kv_inputs[0].element_type.get_type_name(),
-        num_blocks * model.block_size,
-    )
+    weights = _size((models_path / MODEL_FILE).with_suffix(".bin")) >> 20
+    if model.not_paged is not None:
+        logger.warning(
+            "%s runs on a slower path, without PagedAttention and without a prefix cache: %s. Each "
+            "sequence has an infer request of its own. The model takes %d MB for weights; there is "
+            "room for %d sequences of up to %d tokens",
+            *(models_path, model.not_paged, weights, num_blocks, num_tokens // num_blocks),
+        )
+    else:
+        logger.info(
+            "%s takes %d MB for weights and %d MB for the KV cache (%s), which holds %d tokens",
+            *(models_path, weights, (num_blocks * bytes_per_block(model.kv_inputs)) >> 20),
+            *(model.kv_inputs[0].element_type.get_type_name(), num_tokens),
+        )
     logger.debug("%s: %s", models_path, json.dumps(status))
 
 

@@ -1,4 +1,4 @@
-"""Reads a model folder and compiles its model in PagedAttention form."""
+"""Reads a model folder and compiles its model, in PagedAttention form where that is possible."""
 
 import json
 import logging
@@ -11,12 +11,23 @@ from openvino._offline_transformations import paged_attention_transformation
 
 from server.engine.config import PluginValue
 from server.engine.kv.kv_cache import CacheInput, cache_inputs
-from server.engine.model.attention import CHUNK_PREFIX, AttentionForm, complete_attention
+from server.engine.model.attention import (
+    CHUNK_PREFIX,
+    AttentionForm,
+    NotExpressibleError,
+    complete_attention,
+)
 from server.engine.model.device import Device, find_device
 from server.engine.model.int8_head import quantize_rows
-from server.engine.model.model_info import read_config
-from server.engine.model.output_head import ModelOutput, split_model
+from server.engine.model.model_info import (
+    config_layers,
+    longrope_switch,
+    read_config,
+    read_model_info,
+)
+from server.engine.model.output_head import ModelOutput, SplitModel, split_model
 from server.engine.model.rope_switch import LONG_ROPE_INPUT
+from server.engine.model.stateful.state_form import StateForm, read_state_form
 from server.engine.model.step_inputs import SAMPLED_ROWS_INPUT
 from server.engine.system.file_lease import FileLease
 from server.errors import ModelLoadError
@@ -43,7 +54,11 @@ KNOWN_INPUTS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model compiled in two parts, layers and output head, and what the engine needs to know."""
+    """A model compiled in two parts, layers and output head, and what the engine needs to know.
+
+    `states` is None for a PagedAttention model. Another one runs as it was exported, with states
+    instead of `kv_inputs`; `not_paged` says why.
+    """
 
     layers: ov.CompiledModel
     head: ov.CompiledModel
@@ -54,12 +69,14 @@ class LoadedModel:
     device: Device
     attention: AttentionForm
     weights_lease: FileLease | None = None
+    states: StateForm | None = None
+    not_paged: str | None = None
 
 
 def load_model(
     models_path: Path, device: str, plugin_config: Mapping[str, PluginValue]
 ) -> LoadedModel:
-    """Read the stateful IR, transform it to PagedAttention form, and compile it.
+    """Read the stateful IR, transform it to PagedAttention form if it has one, and compile it.
 
     Raises ModelLoadError for a missing or corrupt file, a model that is not a stateful language
     model, an unknown device, or a property that the device refuses.
@@ -81,18 +98,29 @@ def _load(
     plugin_config: Mapping[str, PluginValue],
     lease: FileLease | None,
 ) -> LoadedModel:
-    core = shared_core()
-    model = _read(core, models_path, plugin_config.get("ENABLE_MMAP", lease is not None))
-    attention = _transform(model, models_path)
+    is_mapped = plugin_config.get("ENABLE_MMAP", lease is not None)
+    model = _read(models_path, is_mapped)
+    try:
+        attention = _transform(model, models_path)
+    except NotExpressibleError as error:
+        reason = str(error)
+    else:
+        return _load_paged(model, models_path, device, plugin_config, lease, attention)
+    # The transformation has changed the model. Outside of the except clause nothing holds it.
+    model = _read(models_path, is_mapped)
+    return _load_stateful(model, models_path, device, plugin_config, lease, reason)
+
+
+def _load_paged(
+    model: ov.Model,
+    models_path: Path,
+    device: Device,
+    plugin_config: Mapping[str, PluginValue],
+    lease: FileLease | None,
+    attention: AttentionForm,
+) -> LoadedModel:
     parts = split_model(model, models_path / MODEL_FILE)
-    properties = device.compile_properties(core, plugin_config)
-    layers = _compile(core, parts.layers, device, properties, models_path)
-    if device.quantizes_head(layers) and quantize_rows(parts.head):
-        # The matrix product is int8 all the same; bf16 would round the logits to 8 bits.
-        properties = {**properties, "INFERENCE_PRECISION_HINT": "f32"}
-    head = _compile(core, parts.head, device, properties, models_path)
-    # Fails for a device name that stands for several devices, such as AUTO.
-    device.free_bytes()
+    layers, head = _compile_parts(parts, device, plugin_config, models_path)
     inputs = cache_inputs(layers)
     block_size = device.block_size(inputs)
     if attention.chunk_size is not None and attention.chunk_size % block_size:
@@ -110,6 +138,39 @@ def _load(
         device=device,
         attention=attention,
         weights_lease=lease,
+    )
+
+
+def _load_stateful(
+    model: ov.Model,
+    models_path: Path,
+    device: Device,
+    plugin_config: Mapping[str, PluginValue],
+    lease: FileLease | None,
+    reason: str,
+) -> LoadedModel:
+    config = config_layers(read_config(models_path / "config.json"))[-1]
+    try:
+        states = read_state_form(model, config)
+    except ModelLoadError as error:
+        raise ModelLoadError(f"{models_path / MODEL_FILE}: {error} ({reason})") from error
+    parts = split_model(model, models_path / MODEL_FILE, rows_axis=1)
+    if states.takes_single_tokens:
+        # In bf16 a state would lose digits with every token.
+        plugin_config = {"INFERENCE_PRECISION_HINT": "f32", **plugin_config}
+    layers, head = _compile_parts(parts, device, plugin_config, models_path)
+    return LoadedModel(
+        layers=layers,
+        head=head,
+        kv_inputs=(),
+        block_size=0,
+        output=parts.output,
+        has_position_ids="position_ids" in states.inputs,
+        device=device,
+        attention=AttentionForm(long_after=longrope_switch(config)),
+        weights_lease=lease,
+        states=states,
+        not_paged=reason,
     )
 
 
@@ -134,27 +195,27 @@ def _lease_weights(models_path: Path) -> FileLease | None:
         return None
 
 
-def _read(core: ov.Core, models_path: Path, is_mapped: PluginValue) -> ov.Model:
+def _read(models_path: Path, is_mapped: PluginValue) -> ov.Model:
     xml = models_path / MODEL_FILE
     try:
-        return core.read_model(xml, config={"ENABLE_MMAP": is_mapped})
+        return shared_core().read_model(xml, config={"ENABLE_MMAP": is_mapped})
     except RuntimeError as error:
         raise ModelLoadError(f"{xml}: OpenVINO cannot read it: {error_summary(error)}") from error
 
 
 def _transform(model: ov.Model, models_path: Path) -> AttentionForm:
-    where = models_path / MODEL_FILE
+    """Bring a model into its PagedAttention form. Raises NotExpressibleError if it has none."""
     try:
         paged_attention_transformation(model)
     except RuntimeError as error:
-        raise ModelLoadError(
-            f"{where}: not a stateful language model with scaled-dot-product attention: "
-            f"{error_summary(error)}"
-        ) from error
+        raise NotExpressibleError(error_summary(error)) from error
     try:
         attention = complete_attention(model, read_config(models_path / "config.json"))
     except ModelLoadError as error:
-        raise ModelLoadError(f"{where}: {error}") from error
+        raise ModelLoadError(f"{models_path / MODEL_FILE}: {error}") from error
+    limit, context = attention.context_limit, read_model_info(models_path).max_model_len
+    if limit is not None and (context is None or context > limit):
+        raise NotExpressibleError(f"its PagedAttention form is right up to {limit} tokens only")
     names = {port.get_any_name() for port in model.inputs}
     unknown = sorted(
         n
@@ -162,12 +223,27 @@ def _transform(model: ov.Model, models_path: Path) -> AttentionForm:
         if not n.startswith(("key_cache.", "value_cache.", CHUNK_PREFIX))
     )
     if unknown:
-        raise ModelLoadError(
-            f"{where}: needs the inputs {', '.join(unknown)}, which text generation does not "
-            f"provide; known are {', '.join(sorted(KNOWN_INPUTS - {SAMPLED_ROWS_INPUT}))} and the "
-            "KV caches"
-        )
+        raise NotExpressibleError(f"its PagedAttention form needs the inputs {', '.join(unknown)}")
     return attention
+
+
+def _compile_parts(
+    parts: SplitModel,
+    device: Device,
+    plugin_config: Mapping[str, PluginValue],
+    models_path: Path,
+) -> tuple[ov.CompiledModel, ov.CompiledModel]:
+    """The compiled layers and head."""
+    core = shared_core()
+    properties = device.compile_properties(core, plugin_config)
+    layers = _compile(core, parts.layers, device, properties, models_path)
+    if device.quantizes_head(layers) and quantize_rows(parts.head):
+        # The matrix product is int8 all the same; bf16 would round the logits to 8 bits.
+        properties = {**properties, "INFERENCE_PRECISION_HINT": "f32"}
+    head = _compile(core, parts.head, device, properties, models_path)
+    # Fails for a device name that stands for several devices, such as AUTO.
+    device.free_bytes()
+    return layers, head
 
 
 def _compile(

@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import openvino as ov
 
+from server.engine.model.logits_head import LogitsHead
 from server.engine.model.model_loader import LoadedModel
 from server.engine.model.step_inputs import PromptRows, StepInputs, StepPacker, fill_tokens
 from server.engine.model.step_sizes import StepSizes
 from server.engine.prompt_logprobs import PromptLogprobs
 from server.engine.sampling.logits import Logits
-from server.engine.sampling.vocab_tiles import VocabTiles
 from server.engine.scheduling.scheduled_step import ScheduledStep
 from server.engine.sequence import Sequence
 from server.engine.stats import EngineStats
@@ -67,7 +67,7 @@ class ModelRunner:
             block_size=model.block_size,
         )
         self._prepared: tuple[ScheduledStep, StepInputs] | None = None
-        self._tiles = _tiles(model)
+        self._head = LogitsHead(model)
         # One more block, which padding writes to.
         self._cache = model.device.make_kv_cache(model.kv_inputs, num_blocks + 1, model.layers)
         try:
@@ -80,7 +80,7 @@ class ModelRunner:
         """Make new infer requests, for example after one has failed; the KV cache stays."""
         self._layers = self._model.layers.create_infer_request()
         self._bound: dict[str, npt.NDArray[Any]] = {}
-        self._head = self._model.head.create_infer_request()
+        self._head.reset()
         for name, tensor in self._cache.tensors.items():
             self._layers.set_tensor(name, tensor)
 
@@ -88,7 +88,7 @@ class ModelRunner:
         """Free the model and the KV cache; may be called again."""
         self._cache.close()
         if hasattr(self, "_model"):
-            del self._layers, self._head, self._tiles, self._model
+            del self._layers, self._head, self._model
 
     def prepare(self, step: ScheduledStep) -> None:
         """Pack the step that may run next while the device computes another one."""
@@ -104,13 +104,11 @@ class ModelRunner:
         packed = perf_counter()
         _infer_overlapped(self._layers, overlapped)
         num_rows = len(inputs.complete) + sum(num for _, num in inputs.prompts)
-        if num_rows:
-            self._infer_head()
-        logits = self._logits(num_rows)
+        logits = self._logits() if num_rows else self._head.no_rows()
         self._stats.pack_s += packed - started
         self._stats.infer_s += perf_counter() - packed
         num_complete = len(inputs.complete)
-        prompt_logits = _split_by_prompt(logits.select(slice(num_complete, None)), inputs.prompts)
+        prompt_logits = split_by_prompt(logits.select(slice(num_complete, None)), inputs.prompts)
         return StepOutput(inputs.complete, logits.select(slice(num_complete)), prompt_logits)
 
     def warm_up(self, num_tokens: int) -> float:
@@ -119,9 +117,8 @@ class ModelRunner:
         inputs = self._packer.pack_padding(num_tokens, num_rows)
         self._set(inputs)
         started = perf_counter()
-        _infer(self._layers)
-        self._infer_head()
-        self._logits(num_rows)
+        _infer_overlapped(self._layers, None)
+        self._logits()
         return perf_counter() - started
 
     def _pack(self, step: ScheduledStep) -> StepInputs:
@@ -147,29 +144,9 @@ class ModelRunner:
                 self._layers.set_tensor(name, ov.Tensor(array, shared_memory=True))
                 self._bound[name] = array
 
-    def _infer_head(self) -> None:
-        self._head.set_input_tensor(self._layers.get_output_tensor(0))
-        _infer(self._head)
-
-    def _logits(self, num_rows: int) -> Logits:
-        """The rows that the head has just computed; rows from `num_rows` on are padding."""
-        vocab_size = self._model.output.vocab_size
-        if num_rows == 0:
-            none = np.empty((0, self._tiles.num * self._tiles.size), np.float32)
-            return Logits(none, vocab_size, self._tiles)
-        scales = self._rows(1)[:, 0] if len(self._model.head.outputs) > 1 else None
-        return Logits(self._rows(0), vocab_size, self._tiles, scales)
-
-    def _rows(self, output_index: int) -> npt.NDArray[np.float32]:
-        """The rows of an output, without a copy."""
-        data = self._head.get_output_tensor(output_index).data
-        rows: npt.NDArray[np.float32] = data.reshape(len(data), -1)
-        return rows
-
-
-def _infer(request: ov.InferRequest) -> None:
-    """Run a request without the copy of its outputs that `infer` makes by default."""
-    request.infer(share_outputs=True)
+    def _logits(self) -> Logits:
+        """The rows of the last inference and its padding."""
+        return self._head.compute(self._layers.get_output_tensor(0))
 
 
 def _infer_overlapped(request: ov.InferRequest, overlapped: Callable[[], None] | None) -> None:
@@ -182,12 +159,7 @@ def _infer_overlapped(request: ov.InferRequest, overlapped: Callable[[], None] |
         request.wait()
 
 
-def _tiles(model: LoadedModel) -> VocabTiles:
-    properties = model.device.sampling_properties(model.layers)
-    return VocabTiles(model.output.num_tiles, model.output.tile_size, properties)
-
-
-def _split_by_prompt(logits: Logits, prompts: list[PromptRows]) -> list[PromptLogits]:
+def split_by_prompt(logits: Logits, prompts: list[PromptRows]) -> list[PromptLogits]:
     """Give each prompt its rows of the logits, which follow one another."""
     split, start = [], 0
     for gathered, num_rows in prompts:

@@ -43,9 +43,10 @@ class SplitModel:
     output: ModelOutput
 
 
-def split_model(model: ov.Model, where: Path) -> SplitModel:
+def split_model(model: ov.Model, where: Path, rows_axis: int = 0) -> SplitModel:
     """Split a model before its last matrix product; the model itself cannot be used any more.
 
+    `rows_axis` is the axis of the hidden states that counts tokens: 0 in a PagedAttention form.
     Unsplit, a step would compute logits of every token of a prompt. A head of its own can have
     another precision, and does not run in a step that samples no row. Raises ModelLoadError,
     naming `where`, if the logits do not come from a matrix product.
@@ -56,8 +57,9 @@ def split_model(model: ov.Model, where: Path) -> SplitModel:
     hidden = product.input_value(0)
     rows = ops.parameter([-1], dtype=ov.Type.i64, name=SAMPLED_ROWS_INPUT)
     rows.output(0).get_tensor().set_names({SAMPLED_ROWS_INPUT})
-    gathered = ops.gather(hidden, rows, ops.constant(0, dtype=ov.Type.i64))
-    layers = ov.Model([ops.result(gathered)], [*model.get_parameters(), rows], "layers")
+    gathered = ops.gather(hidden, rows, ops.constant(rows_axis, dtype=ov.Type.i64))
+    parameters = [*model.get_parameters(), rows]
+    layers = ov.Model([ops.result(gathered)], model.get_sinks(), parameters, "layers")
     head_input = ops.parameter(gathered.get_output_partial_shape(0), gathered.get_element_type())
     product.input(0).replace_source_output(head_input.output(0))
     head = ov.Model([logits.get_node()], [head_input], "head")

@@ -5,6 +5,7 @@ from time import monotonic
 
 from server.engine.config import EngineConfig
 from server.engine.model.model_runner import ModelRunner
+from server.engine.model.stateful.stateful_runner import StatefulRunner
 from server.engine.scheduling.step_costs import StepCosts
 from server.errors import ModelLoadError
 from server.host.openvino_errors import error_summary
@@ -21,7 +22,7 @@ FIRST_PROGRESS = 0.75
 """How far the load is when warm-up begins."""
 
 
-def warm_up(runner: ModelRunner, costs: StepCosts, config: EngineConfig) -> None:
+def warm_up(runner: ModelRunner | StatefulRunner, costs: StepCosts, config: EngineConfig) -> None:
     """Run a step of each size up to MAX_TOKENS: the first step of a size costs much more.
 
     Powers of two run a second time, which tells `costs` what they cost. Raises ModelLoadError where

@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from server.engine.config import EngineConfig
-from server.engine.model.model_loader import LoadedModel
 from server.errors import ContextLengthError, InvalidRequestError
 from server.payloads import SamplingParams
 
@@ -35,14 +34,19 @@ class RequestLimits:
 
     @classmethod
     def of(
-        cls, config: EngineConfig, model: LoadedModel, num_blocks: int, context: int | None
+        cls,
+        config: EngineConfig,
+        vocab_size: int,
+        num_blocks: int,
+        block_size: int,
+        context: int | None,
     ) -> "RequestLimits":
         """The limits of a loaded model; `context` is None where the model states none."""
         # The last token needs no KV.
-        capacity = num_blocks * model.block_size + 1
+        capacity = num_blocks * block_size + 1
         is_context_shorter = context is not None and context <= capacity
         return cls(
-            vocab_size=model.output.vocab_size,
+            vocab_size=vocab_size,
             num_kv_tokens=capacity - 1,
             max_num_tokens=min(capacity, context or capacity),
             limited_by="the model's context" if is_context_shorter else "the KV cache (cache_size)",
@@ -50,7 +54,7 @@ class RequestLimits:
             max_num_prompt_tokens=None
             if config.dynamic_split_fuse
             else config.max_num_batched_tokens,
-            block_size=model.block_size,
+            block_size=block_size,
         )
 
     def check_token_ids(self, params: SamplingParams) -> None:

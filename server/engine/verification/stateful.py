@@ -1,5 +1,6 @@
 """The reference: a model as it was exported, without the PagedAttention transformation."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from server.engine.config import PluginValue
+from server.engine.model.model_info import config_layers, read_config
+from server.engine.model.stateful.state_form import read_state_form
 from server.errors import ModelLoadError
 from server.host.model_files import MODEL_FILE
 from server.host.openvino_core import shared_core
@@ -69,19 +72,23 @@ def vocab_size_of(models_path: Path) -> int:
 
 
 class StatefulModel:
-    """A model that reads a text in one piece. A context manager: leaving it frees the model."""
+    """A model that reads a text in one piece, or token by token where pieces are not exact.
+
+    A context manager: leaving it frees the model. Raises ModelLoadError.
+    """
 
     def __init__(self, models_path: Path) -> None:
         core = shared_core()
         xml = models_path / MODEL_FILE
         try:
             model = core.read_model(xml)
+            config = config_layers(read_config(models_path / "config.json"))[-1]
+            self._form = read_state_form(model, config)
             self._request: Any = core.compile_model(model, "CPU", EXACT).create_infer_request()
         except RuntimeError as error:
             raise ModelLoadError(
                 f"{xml}: OpenVINO cannot load it: {error_summary(error)}"
             ) from error
-        self._names = {name for port in model.inputs for name in port.get_names()}
 
     def __enter__(self) -> "StatefulModel":
         return self
@@ -90,20 +97,19 @@ class StatefulModel:
         self._request = None
 
     def predict(self, tokens: Ints) -> Prediction:
-        """Read a text, all of it at once, and say what is predicted at each of its tokens."""
-        length = len(tokens) - 1
-        inputs = {
-            "input_ids": tokens[None, :-1],
-            "attention_mask": np.ones((1, length), np.int64),
-            "position_ids": np.arange(length, dtype=np.int64)[None],
-            "beam_idx": np.zeros(1, np.int32),
-        }
+        """Read a text, and say what is predicted at each of its tokens."""
         self._request.reset_state()
-        self._request.infer({name: inputs[name] for name in inputs if name in self._names})
-        logits = self._request.get_tensor("logits").data[0]
+        logits = np.concatenate(list(self._read(tokens[:-1])))
         rows = [_predict(row, int(token)) for row, token in zip(logits, tokens[1:], strict=True)]
         columns = (np.array(column) for column in zip(*rows, strict=True))
         return Prediction(*columns)
+
+    def _read(self, tokens: Ints) -> Iterator[npt.NDArray[np.float32]]:
+        """The logits f32[tokens, vocabulary] of each piece."""
+        size = 1 if self._form.takes_single_tokens else len(tokens)
+        for begin in range(0, len(tokens), size):
+            self._request.infer(self._form.arrays(tokens[begin : begin + size], begin))
+            yield np.array(self._request.get_tensor("logits").data[0])
 
 
 def _predict(row: npt.NDArray[np.float32], token: int) -> tuple[float, int, float, float]:

@@ -1,5 +1,6 @@
-"""Models whose attention is not possible here are refused by name."""
+"""Models whose attention PagedAttention does not have are not run in that form."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,9 @@ from server.errors import ModelLoadError
 )
 def test_alibi_that_the_graph_lost(folder: Path, keys: dict[str, Any]) -> None:
     change_config(folder, **keys)
-    with pytest.raises(ModelLoadError, match=r"asks for ALiBi, which .* loses") as caught:
-        load_model(folder, "CPU", F32)
-    assert str(folder) in str(caught.value)
+    model = load_model(folder, "CPU", F32)
+    assert model.states is not None
+    assert re.search(r"asks for ALiBi, which .* loses", model.not_paged or "")
 
 
 def test_the_decoder_of_an_encoder(folder: Path) -> None:

@@ -82,7 +82,7 @@ def test_a_garbage_xml(copy: Path, content: bytes) -> None:
 def test_a_model_without_state(tmp_path: Path) -> None:
     data = ops.parameter([-1, 4], ov.Type.f32, name="data")
     save(tmp_path, ov.Model([ops.relu(data)], [data], "relu"))
-    assert "not a stateful language model with scaled-dot-product attention" in refusal(tmp_path)
+    assert "not a stateful language model: it has no states" in refusal(tmp_path)
 
 
 def test_an_unknown_device(model_f32: Path) -> None:

@@ -52,6 +52,8 @@ class TunedModel:
         """What operators want to know of a loaded model; it must have run a step."""
         return {
             "device": model.device.name,
+            "paged": model.not_paged is None,
+            **({"not_paged_because": model.not_paged} if model.not_paged else {}),
             "plugin_config": dict(self._config.plugin_config),
             "auto_tuned": self._tuning.properties,
             "kernels": describe_kernels([model.layers, model.head]),

@@ -119,6 +119,9 @@ class _Tuner:
         """The open choices, and the score with the stated properties alone."""
         self._config.report_progress("tuning: measuring the defaults", 0.0)
         model = self._load({})
+        if model.states is not None:
+            # Its steps are those of single sequences; what pays for many is nothing to it.
+            return [], 1.0
         choices = find_choices(model, self._config, self._max_model_len)
         try:
             return choices, self._score(model, {})

@@ -1,0 +1,45 @@
+"""Turns hidden states into logits: the second part of a model."""
+
+import numpy as np
+import numpy.typing as npt
+import openvino as ov
+
+from server.engine.model.model_loader import LoadedModel
+from server.engine.sampling.logits import Logits
+from server.engine.sampling.vocab_tiles import VocabTiles
+
+__all__ = ["LogitsHead"]
+
+
+class LogitsHead:
+    """The infer request of a model's head; `reset` makes it."""
+
+    _request: ov.InferRequest
+
+    def __init__(self, model: LoadedModel) -> None:
+        self._model = model
+        properties = model.device.sampling_properties(model.layers)
+        self._tiles = VocabTiles(model.output.num_tiles, model.output.tile_size, properties)
+
+    def reset(self) -> None:
+        """Make a new infer request, for example after one has failed."""
+        self._request = self._model.head.create_infer_request()
+
+    def compute(self, hidden: ov.Tensor) -> Logits:
+        """The logits of rows of hidden states; they are valid until the next call."""
+        self._request.set_input_tensor(hidden)
+        # Without the copy of its outputs that `infer` makes by default.
+        self._request.infer(share_outputs=True)
+        scales = self._rows(1, 1)[:, 0] if len(self._model.head.outputs) > 1 else None
+        values = self._rows(0, self._tiles.num * self._tiles.size)
+        return Logits(values, self._model.output.vocab_size, self._tiles, scales)
+
+    def no_rows(self) -> Logits:
+        """The logits of a step that needs none."""
+        none = np.empty((0, self._tiles.num * self._tiles.size), np.float32)
+        return Logits(none, self._model.output.vocab_size, self._tiles)
+
+    def _rows(self, output_index: int, width: int) -> npt.NDArray[np.float32]:
+        """The rows of an output, without a copy."""
+        rows: npt.NDArray[np.float32] = self._request.get_output_tensor(output_index).data
+        return rows.reshape(-1, width)
