@@ -12,7 +12,6 @@ from openvino._offline_transformations import paged_attention_transformation
 from server.engine.config import PluginValue
 from server.engine.kv.kv_cache import CacheInput, cache_inputs
 from server.engine.model.attention import (
-    CHUNK_PREFIX,
     AttentionForm,
     NotExpressibleError,
     complete_attention,
@@ -26,9 +25,7 @@ from server.engine.model.model_info import (
     read_model_info,
 )
 from server.engine.model.output_head import ModelOutput, SplitModel, split_model
-from server.engine.model.rope_switch import LONG_ROPE_INPUT
 from server.engine.model.stateful.state_form import StateForm, read_state_form
-from server.engine.model.step_inputs import SAMPLED_ROWS_INPUT
 from server.engine.system.file_lease import FileLease
 from server.errors import ModelLoadError
 from server.host.model_files import MODEL_FILE
@@ -46,8 +43,6 @@ KNOWN_INPUTS = frozenset(
         "block_indices",
         "block_indices_begins",
         "max_context_len",
-        LONG_ROPE_INPUT,
-        SAMPLED_ROWS_INPUT,
     }
 )
 
@@ -209,6 +204,12 @@ def _transform(model: ov.Model, models_path: Path) -> AttentionForm:
         paged_attention_transformation(model)
     except RuntimeError as error:
         raise NotExpressibleError(error_summary(error)) from error
+    names = {port.get_any_name() for port in model.inputs}
+    unknown = sorted(
+        n for n in names - KNOWN_INPUTS if not n.startswith(("key_cache.", "value_cache."))
+    )
+    if unknown:
+        raise NotExpressibleError(f"its PagedAttention form needs the inputs {', '.join(unknown)}")
     try:
         attention = complete_attention(model, read_config(models_path / "config.json"))
     except ModelLoadError as error:
@@ -216,14 +217,6 @@ def _transform(model: ov.Model, models_path: Path) -> AttentionForm:
     limit, context = attention.context_limit, read_model_info(models_path).max_model_len
     if limit is not None and (context is None or context > limit):
         raise NotExpressibleError(f"its PagedAttention form is right up to {limit} tokens only")
-    names = {port.get_any_name() for port in model.inputs}
-    unknown = sorted(
-        n
-        for n in names - KNOWN_INPUTS
-        if not n.startswith(("key_cache.", "value_cache.", CHUNK_PREFIX))
-    )
-    if unknown:
-        raise NotExpressibleError(f"its PagedAttention form needs the inputs {', '.join(unknown)}")
     return attention
 
 
