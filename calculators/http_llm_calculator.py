@@ -21,6 +21,7 @@ __all__ = ["HttpLLMCalculator", "HttpLLMCalculatorOptions"]
 class HttpLLMCalculatorOptions(LLMCalculatorOptions):
     """The options of all nodes that it stands for; Model Server has them in one type."""
 
+    chat_template: str = ""
     tool_parser: str = ""
     reasoning_parser: str = ""
 
@@ -61,7 +62,7 @@ class HttpLLMCalculator(Subgraph[HttpLLMCalculatorOptions]):
             input_streams=("GENERATION_REQUEST:request",),
             output_streams=("PROMPT:prompt",),
             output_side_packets=("TOKENIZER:tokenizer",),
-            options=TokenizerCalculatorOptions(options.models_path),
+            options=TokenizerCalculatorOptions(options.models_path, options.chat_template),
         )
         executor = NodeConfig(
             LLMExecutorCalculator,

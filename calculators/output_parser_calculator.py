@@ -2,7 +2,6 @@
 
 import logging
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import ClassVar
 
 from calculators.output_parsers import (
@@ -13,9 +12,7 @@ from calculators.output_parsers import (
     find_parser_problems,
 )
 from calculators.tags import PROMPT, TEXT
-from calculators.text.chat_template import find_template_texts
 from calculators.text.tokenizer import TOKENIZER
-from server.errors import ModelLoadError
 from server.graph import Calculator, Contract, OpenContext, ProcessContext
 from server.payloads import TextChunk, TokenizedPrompt
 
@@ -57,7 +54,7 @@ class OutputParserCalculator(Calculator[OutputParserCalculatorOptions]):
         self._format = OutputFormat.choose(
             self.options.tool_parser,
             self.options.reasoning_parser,
-            _read_template(cc.side_packet(TOKENIZER).models_path),
+            "\n".join(cc.side_packet(TOKENIZER).template_texts),
         )
         cc.set_side_packet(OUTPUT_FORMAT, self._format)
         logger.debug("Node %r: %s", cc.node_name, self._format)
@@ -70,14 +67,6 @@ class OutputParserCalculator(Calculator[OutputParserCalculatorOptions]):
         output = cc.output(TEXT)
         async for chunk in cc.input(TEXT):
             await output.send(choices[chunk.index].parse(chunk))
-
-
-def _read_template(models_path: Path) -> str:
-    try:
-        return "\n".join(find_template_texts(models_path))
-    except ModelLoadError:
-        # The tokenizer node then refuses chats and says why; completions need no parser.
-        return ""
 
 
 class _Choice:

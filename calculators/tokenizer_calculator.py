@@ -10,7 +10,7 @@ from calculators.text.tokenizer import TOKENIZER, Tokenizer
 from server.errors import InvalidRequestError
 from server.graph import Calculator, Contract, OpenContext, ProcessContext
 from server.host.model_files import DETOKENIZER_FILE, TOKENIZER_FILE
-from server.payloads import GenerationRequest, TokenizedPrompt
+from server.payloads import GenerationRequest, LoadOptions, TokenizedPrompt
 
 __all__ = ["TokenizerCalculator", "TokenizerCalculatorOptions"]
 
@@ -21,11 +21,15 @@ MAX_CHARACTERS_ON_EVENT_LOOP = 2_000
 
 @dataclass(frozen=True)
 class TokenizerCalculatorOptions:
-    """`models_path` is the folder with the tokenizer, detokenizer and chat template."""
+    """`models_path` is the folder with the tokenizer, detokenizer and chat template.
+
+    `chat_template` is a file with another template, which is taken instead.
+    """
 
     PROTO_NAME: ClassVar[str] = "mediapipe.TokenizerCalculatorOptions"
 
     models_path: str
+    chat_template: str = ""
 
 
 class TokenizerCalculator(Calculator[TokenizerCalculatorOptions]):
@@ -44,7 +48,10 @@ class TokenizerCalculator(Calculator[TokenizerCalculatorOptions]):
 
     def open(self, cc: OpenContext) -> None:
         """Load tokenizer and chat template; without a template, completions still work."""
-        self._tokenizer = Tokenizer(cc.resolve(self.options.models_path))
+        template = cc.service(LoadOptions).chat_template or self.options.chat_template
+        self._tokenizer = Tokenizer(
+            cc.resolve(self.options.models_path), cc.resolve(str(template)) if template else None
+        )
         cc.set_side_packet(TOKENIZER, self._tokenizer)
 
     async def process(self, cc: ProcessContext) -> None:
@@ -58,11 +65,18 @@ class TokenizerCalculator(Calculator[TokenizerCalculatorOptions]):
             prompt = await asyncio.to_thread(self._make_prompt, request)
         await cc.send(PROMPT, prompt)
 
+    def status(self) -> Mapping[str, object]:
+        """What the chat templates know."""
+        templates = self._tokenizer.describe_template()
+        return {"chat_template": templates} if templates else {}
+
     def _make_prompt(self, request: GenerationRequest) -> TokenizedPrompt:
+        budget = None
         if request.messages is not None:
             text = self._tokenizer.render_chat(
-                request.messages, request.tools, request.chat_template_kwargs
+                request.messages, request.tools, request.chat_template_kwargs, request.chat_options
             )
+            budget = self._tokenizer.thinking_budget(request.tools, request.chat_options)
             token_ids = self._tokenizer.encode(text, add_special_tokens=False)
             param = "messages"
         elif isinstance(request.prompt, str):
@@ -74,7 +88,7 @@ class TokenizerCalculator(Calculator[TokenizerCalculatorOptions]):
             return TokenizedPrompt(request, _check_token_ids(request.prompt))
         if not token_ids:
             raise InvalidRequestError(f"{param} gives no tokens; it must not be empty", param)
-        return TokenizedPrompt(request, token_ids, text)
+        return TokenizedPrompt(request, token_ids, text, budget)
 
     def _encode_bad_words(self, request: GenerationRequest) -> GenerationRequest:
         """Put the tokens of the bad words into `sampling`, as vLLM has them: with a space before

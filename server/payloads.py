@@ -5,14 +5,17 @@ Standard library only: anything may import it.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol, runtime_checkable
+from pathlib import Path
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 from server.sampling_params import SamplingFields, SamplingParams
 from server.tensors import Tensor
 
 __all__ = [
+    "REASONING_EFFORTS",
     "AnswerFormat",
     "AnswerKind",
+    "ChatOptions",
     "FinishReason",
     "GenerationRequest",
     "HttpRequestPayload",
@@ -21,6 +24,7 @@ __all__ = [
     "InferResponse",
     "LoadOptions",
     "ModelLimits",
+    "ReasoningEffort",
     "SamplingFields",
     "SamplingParams",
     "TextChunk",
@@ -35,6 +39,26 @@ __all__ = [
 
 FinishReason = Literal["stop", "length", "tool_calls"]
 AnswerKind = Literal["json", "regex", "choice", "grammar", "structural_tag"]
+ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+REASONING_EFFORTS: tuple[ReasoningEffort, ...] = get_args(ReasoningEffort)
+
+
+@dataclass(frozen=True, slots=True)
+class ChatOptions:
+    """How a conversation becomes a prompt, beside its messages, tools and template variables.
+
+    `reasoning_effort` is told to the template in its own words; "none" turns thinking off.
+    `thinking_token_budget` is the most tokens of thinking before the answer; None leaves it to the
+    effort. With `add_generation_prompt` the prompt ends with the beginning of an answer; with
+    `continue_final_message` it ends inside the last message. `documents` are for templates that
+    show documents.
+    """
+
+    reasoning_effort: ReasoningEffort | None = None
+    thinking_token_budget: int | None = None
+    add_generation_prompt: bool = True
+    continue_final_message: bool = False
+    documents: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +84,8 @@ class AnswerFormat:
 class GenerationRequest:
     """One conversation or one prompt to continue. Exactly one of `messages` and `prompt` is set.
 
+    `chat_options` say how messages become a prompt; `chat_template_kwargs` are variables for the
+    model's chat template and win over them.
     `prompt` is text, or token ids, which are used unchanged. `sampling` holds only what the client
     set; the model's generation_config.json has the defaults. `default_max_tokens` is the limit if
     the client sets no `max_tokens`: it is reduced to what is possible, and None is no limit. So is
@@ -77,6 +103,7 @@ class GenerationRequest:
     prompt: str | tuple[int, ...] | None = None
     tools: tuple[Mapping[str, Any], ...] = ()
     chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    chat_options: ChatOptions = field(default_factory=ChatOptions)
     sampling: SamplingFields = field(default_factory=SamplingFields)
     stop: tuple[str, ...] = ()
     bad_words: tuple[str, ...] = ()
@@ -96,11 +123,15 @@ class GenerationRequest:
 
 @dataclass(frozen=True, slots=True)
 class TokenizedPrompt:
-    """A request with its prompt as token ids; `text` is None when the client sent ids."""
+    """A request with its prompt as token ids; `text` is None when the client sent ids.
+
+    The answer may begin with `thinking_token_budget` tokens of thinking; None is no limit.
+    """
 
     request: GenerationRequest
     token_ids: tuple[int, ...]
     text: str | None = None
+    thinking_token_budget: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +254,7 @@ class TextTokenizer(Protocol):
         messages: Sequence[Mapping[str, Any]],
         tools: Sequence[Mapping[str, Any]],
         template_kwargs: Mapping[str, Any],
+        options: ChatOptions,
     ) -> str:
         """Return the prompt of a conversation, special tokens included.
 
@@ -234,10 +266,12 @@ class TextTokenizer(Protocol):
 class LoadOptions:
     """What a server lets nodes do while they load a model.
 
-    With `auto_tune` they may take time to measure what is fastest on this machine.
+    With `auto_tune` they may take time to measure what is fastest on this machine. `chat_template`
+    is a file with a template that replaces the model's own.
     """
 
     auto_tune: bool = True
+    chat_template: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

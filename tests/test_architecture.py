@@ -97,12 +97,14 @@ PACKAGE_LAYERS: dict[str, set[str]] = {
         "server.host",
     },
     "calculators.text": {
+        "calculators.chat_template",
         "calculators.inference",
         "server.errors",
         "server.graph",
         "server.host",
         "server.payloads",
     },
+    "calculators.chat_template": {"server.errors", "server.payloads"},
     "calculators.llm": {"server.errors", "server.graph", "server.payloads"},
     "calculators.inference": {
         "server.errors",

@@ -5,18 +5,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from calculators.text.byte_table import ByteTable, load_byte_table
-from calculators.text.chat_template import (
-    ChatTemplate,
-    find_template_texts,
-    load_chat_template,
+from calculators.chat_template.chat_template import ChatTemplate, load_chat_template
+from calculators.chat_template.template_files import (
+    find_templates,
     read_special_tokens,
     read_tokenizer_class,
 )
+from calculators.chat_template.thinking import thinking_budget
+from calculators.text.byte_table import ByteTable, load_byte_table
 from calculators.text.text_encoder import TextEncoder
 from server.errors import InvalidRequestError, ModelLoadError
 from server.graph import Tag
-from server.payloads import TokenizerInfo
+from server.payloads import ChatOptions, TokenizerInfo
 
 __all__ = ["TOKENIZER", "Tokenizer"]
 
@@ -27,11 +27,13 @@ class Tokenizer:
     """The tokenizer, detokenizer and chat template of a model folder; a TextTokenizer.
 
     Threads may share it. Raises ModelLoadError for files that are missing or cannot be used.
-    Without a chat template only chats are refused.
+    Without a chat template only chats are refused. `template_file` has one that is taken instead of
+    the model's own, and must be usable.
     """
 
-    def __init__(self, models_path: Path) -> None:
+    def __init__(self, models_path: Path, template_file: Path | None = None) -> None:
         self.models_path = models_path
+        self._template_file = template_file
         self._encoder = TextEncoder(models_path)
         self.byte_table: ByteTable = load_byte_table(models_path)
         special = self.byte_table.special_bytes.values()
@@ -41,8 +43,10 @@ class Tokenizer:
         self._template: ChatTemplate | None = None
         self._template_problem = ""
         try:
-            self._template = load_chat_template(models_path)
+            self._template = load_chat_template(models_path, template_file)
         except ModelLoadError as error:
+            if template_file is not None:
+                raise
             self._template_problem = str(error)
             logger.warning("Chat requests will be refused: %s", error)
         self._info = self._read_info()
@@ -68,18 +72,39 @@ class Tokenizer:
         """Return the text of each token; a part of a character is U+FFFD."""
         return [self._full_table.lookup(i).decode("utf-8", "replace") for i in token_ids]
 
+    @property
+    def template_texts(self) -> Sequence[str]:
+        """The chat templates as they are written; none where they cannot be read."""
+        try:
+            return list(find_templates(self.models_path, self._template_file)[0].values())
+        except ModelLoadError:
+            return []
+
+    def describe_template(self) -> Mapping[str, object]:
+        """What the probe of the chat templates found, by their names."""
+        traits = {} if self._template is None else self._template.traits
+        return {name: found.describe() for name, found in traits.items()}
+
+    def thinking_budget(self, tools: Sequence[object], options: ChatOptions) -> int | None:
+        """How many tokens an answer may think; None is no limit."""
+        if self._template is None:
+            return None
+        effort, budget = options.reasoning_effort, options.thinking_token_budget
+        return thinking_budget(self._template.traits_for(tools), effort, budget)
+
     def render_chat(
         self,
         messages: Sequence[Mapping[str, Any]],
         tools: Sequence[Mapping[str, Any]],
         template_kwargs: Mapping[str, Any],
+        options: ChatOptions,
     ) -> str:
         """Return the prompt of a conversation, by the model's chat template."""
         if self._template is None:
             raise InvalidRequestError(
                 f"this model cannot chat: {self._template_problem}; completions work", "messages"
             )
-        return self._template.render(messages, tools, template_kwargs)
+        return self._template.render(messages, tools, template_kwargs, options)
 
     def _read_info(self) -> TokenizerInfo:
         vocab_size = len(self.byte_table.token_bytes)
@@ -90,7 +115,7 @@ class Tokenizer:
                 special_tokens,
                 read_tokenizer_class(self.models_path),
                 self._single_id(special_tokens.get("pad_token")),
-                next(iter(find_template_texts(self.models_path)), None),
+                next(iter(self.template_texts), None),
             )
         except ModelLoadError as error:
             logger.warning("The tokenizer's description has only its size: %s", error)

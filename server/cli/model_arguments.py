@@ -41,6 +41,7 @@ class ModelArguments:
     model_repository_path: Path | None = None
     source_model: str | None = None
     target_device: str | None = None
+    chat_template: Path | None = None
     model_keys: Mapping[str, Any] | None = None
 
     def load_config(self) -> ServerConfig:
@@ -71,6 +72,11 @@ class ModelArguments:
         return {**(self.model_keys or {}), **device}
 
     @property
+    def template_path(self) -> Path | None:
+        """The chat template of the single model, absolute."""
+        return None if self.chat_template is None else self.chat_template.absolute()
+
+    @property
     def served_name(self) -> str:
         """The name of the single model."""
         if self.model_name is not None:
@@ -96,9 +102,24 @@ class ModelArguments:
             return "--model_path needs --model_name"
         if has_name and not has_path and self.repository is None:
             return "--model_name needs --model_path or --model_repository_path"
+        problem = self._find_template_problem(is_single=has_name or self.source_model is not None)
+        if problem is not None:
+            return problem
         is_named = self.config_path or has_name or self.source_model is not None
         if not is_named and self.repository is None:
             return "nothing to serve; give MODEL or --config_path, for example: server models/m"
+        return None
+
+    def _find_template_problem(self, *, is_single: bool) -> str | None:
+        if self.chat_template is None:
+            return None
+        if not is_single:
+            return (
+                "--chat_template is for one model: it needs MODEL, or --model_name and "
+                "--model_path. A model of a config.json has the option chat_template in its graph"
+            )
+        if not self.chat_template.is_file():
+            return f"--chat_template {self.chat_template}: no such file"
         return None
 
 
@@ -143,6 +164,13 @@ def add_model_flags(add: AddFlag) -> None:
         metavar="DEVICE",
         help="Device to run on, for example CPU or GPU (default: CPU). For a model that is "
         "exported or has no graph.pbtxt; a graph.pbtxt names the device itself.",
+    )
+    add(
+        "--chat_template",
+        type=Path,
+        metavar="FILE",
+        help="Jinja template that makes prompts of the single model's conversations, instead of "
+        "the model's own.",
     )
     for flag, text in CLASSIC_FLAGS.items():
         add(flag, action=_ModelKey, help=f"{text} For a model without graph.pbtxt.")

@@ -40,7 +40,12 @@ def serve(line: CommandLine, log: LogWriter) -> int:
     services = Services(
         on_progress=log.show_progress if log.shows_progress else None,
         cache_dir=line.serving.make_cache_dir(),
-        extras=(LoadOptions(auto_tune=not line.serving.no_auto_tune),),
+        extras=(
+            LoadOptions(
+                auto_tune=not line.serving.no_auto_tune,
+                chat_template=line.models.template_path,
+            ),
+        ),
     )
     manager = ModelManager(config, line.serving.drain_timeout_s, services)
     sockets = open_sockets(line.http.rest_bind_address, line.http.rest_port)

@@ -125,7 +125,6 @@ CHAT = FieldRules(
         "functions": Refused("use `tools`", ([],)),
         "max_output_tokens": Alias("max_completion_tokens"),
         "modalities": Refused(ONLY_TEXT, (["text"],)),
-        "reasoning_effort": Refused("use `chat_template_kwargs`", ()),
     }
 )
 COMPLETIONS = FieldRules(
@@ -152,7 +151,6 @@ RESPONSES = FieldRules(
 TOKENIZE = FieldRules(
     {
         "chat_template": Refused("the model's chat template is used", ()),
-        "continue_final_message": Refused("not here", (False,)),
         "mm_processor_kwargs": Hint(ONLY_TEXT, dict),
     }
 )

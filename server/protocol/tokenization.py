@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from server.errors import InvalidRequestError
-from server.payloads import TextTokenizer
+from server.payloads import ChatOptions, TextTokenizer
 from server.protocol.field_rules import FieldRules
 from server.protocol.field_table import TOKENIZE
 from server.protocol.openai.field_schemas import ChatMessages, Tools
-from server.protocol.openai.messages import parse_messages, parse_tools
+from server.protocol.openai.messages import adds_generation_prompt, parse_messages, parse_tools
 from server.protocol.refusal import expect, refuse_value
 from server.protocol.token_rows import cut_tokens, pad_tokens
 
@@ -36,7 +36,13 @@ FORMS: Mapping[str, frozenset[str]] = {
     "text": frozenset({"max_length", "pad_to_max_length", "padding_side"}),
     "prompt": frozenset({"return_token_strs"}),
     "messages": frozenset(
-        {"return_token_strs", "tools", "chat_template_kwargs", "add_generation_prompt"}
+        {
+            "return_token_strs",
+            "tools",
+            "chat_template_kwargs",
+            "add_generation_prompt",
+            "continue_final_message",
+        }
     ),
 }
 COMMON_FIELDS = frozenset({"model", "add_special_tokens"})
@@ -114,7 +120,8 @@ class TokenizeFields(TokenizerFields):
     pad_to_max_length: bool = False
     padding_side: Literal["left", "right"] = "right"
     return_token_strs: bool = False
-    add_generation_prompt: bool = True
+    add_generation_prompt: bool | None = None
+    continue_final_message: bool = False
     tools: Tools = Field(default_factory=list)
     chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
 
@@ -150,9 +157,15 @@ class TokenizeFields(TokenizerFields):
         return form
 
     def _render(self, tokenizer: TextTokenizer) -> str:
-        kwargs = {"add_generation_prompt": self.add_generation_prompt, **self.chat_template_kwargs}
+        options = ChatOptions(
+            add_generation_prompt=adds_generation_prompt(
+                self.add_generation_prompt, self.continue_final_message
+            ),
+            continue_final_message=self.continue_final_message,
+        )
         messages = parse_messages(self.messages or [])
-        return tokenizer.render_chat(messages, parse_tools(self.tools), kwargs)
+        tools = parse_tools(self.tools)
+        return tokenizer.render_chat(messages, tools, self.chat_template_kwargs, options)
 
     def _tokenize_texts(self, tokenizer: TextTokenizer) -> Sequence[Any]:
         texts = _parse_texts(self.text)

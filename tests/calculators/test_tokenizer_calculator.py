@@ -1,3 +1,4 @@
+import json
 import logging
 import shutil
 
@@ -9,15 +10,16 @@ from calculators.tokenizer_calculator import (
     TokenizerCalculatorOptions,
 )
 from server.errors import InvalidRequestError, ModelLoadError
+from server.graph import Services
 from server.graph.testing import CalculatorRunner
-from server.payloads import GenerationRequest
+from server.payloads import ChatOptions, GenerationRequest, LoadOptions
 
 USER = {"role": "user", "content": "Hi"}
 
 
-def open_runner(folder):
-    options = TokenizerCalculatorOptions("./")
-    runner = CalculatorRunner(TokenizerCalculator, options, base_path=folder)
+def open_runner(folder, template="", services=None):
+    options = TokenizerCalculatorOptions("./", template)
+    runner = CalculatorRunner(TokenizerCalculator, options, base_path=folder, services=services)
     runner.open()
     return runner
 
@@ -87,7 +89,7 @@ async def test_tools_and_template_kwargs_reach_the_template(byte_level, tmp_path
         ({"prompt": (5, -1)}, "prompt"),
         ({"prompt": (5, 2**31)}, "prompt"),
         ({"prompt": "half \ud83d"}, None),
-        ({"messages": ({"role": "user"},)}, "messages"),
+        ({"messages": ({"content": "no role"},)}, "messages"),
     ],
 )
 async def test_what_cannot_be_a_prompt_is_refused(byte_level, fields, param):
@@ -109,6 +111,38 @@ async def test_without_a_usable_template_only_chats_are_refused(
     assert (await tokenize(runner, prompt="Hi")).token_ids
     with pytest.raises(InvalidRequestError, match=r"this model cannot chat:.*chat template"):
         await tokenize(runner, messages=(USER,))
+
+
+async def test_the_option_and_the_flag_name_a_file_with_another_template(byte_level, tmp_path):
+    shutil.copytree(byte_level.path, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "mine.jinja").write_text("mine {{ messages[0].content }}")
+    (tmp_path / "flag.jinja").write_text("flag {{ messages[0].content }}")
+    runner = open_runner(tmp_path, "mine.jinja")
+    assert (await tokenize(runner, messages=(USER,))).text == "mine Hi"
+    services = Services(extras=(LoadOptions(chat_template=tmp_path / "flag.jinja"),))
+    runner = open_runner(tmp_path, "mine.jinja", services)
+    assert (await tokenize(runner, messages=(USER,))).text == "flag Hi"
+    with pytest.raises(ModelLoadError, match=r"none\.jinja: cannot be read"):
+        open_runner(tmp_path, "none.jinja")
+
+
+async def test_options_of_the_chat_reach_the_template(byte_level, tmp_path):
+    shutil.copytree(byte_level.path, tmp_path, dirs_exist_ok=True)
+    source = "{{ messages[0].content }}{{ enable_thinking }}{{ add_generation_prompt }}"
+    (tmp_path / "chat_template.jinja").write_text(source)
+    runner = open_runner(tmp_path)
+    options = ChatOptions(reasoning_effort="none", add_generation_prompt=False)
+    prompt = await tokenize(runner, messages=(USER,), chat_options=options)
+    assert prompt.text == "HiFalseFalse"
+
+
+def test_the_status_says_what_the_template_knows(byte_level, tmp_path):
+    shutil.copytree(byte_level.path, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "chat_template.jinja").write_text("{{ messages[0].content }}{{ thinking }}")
+    status = open_runner(tmp_path).calculator.status()
+    found = json.loads(json.dumps(status))["chat_template"]["default"]
+    assert found["switches"] == {"thinking": [False, True]}
+    assert found["later_system"] is False
 
 
 def test_a_folder_without_a_tokenizer_is_refused(tmp_path):

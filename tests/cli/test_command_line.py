@@ -115,6 +115,8 @@ def test_bad_values(flags: list[str], problem: str, capsys: pytest.CaptureFixtur
         (["--shape", "1,2", "--config_path=x"], "--shape is for one model"),
         (["--nireq=1", "--source_model=x", "--model_repository_path=r"], "--nireq is for"),
         (["--target_device=CPU", "--config_path=x"], "--target_device is for"),
+        (["--chat_template=x", "--config_path=x"], "--chat_template is for one model"),
+        (["--chat_template=x", "--model_name=m", "--model_path=x"], "x: no such file"),
         (["--remove_from_config", "--model_name=m", "--config_path=x", "--nireq=1"], "--nireq is"),
         (["--mean=1", "--config_path=x"], "--mean of OVMS cannot be used here"),
         (["--rest_wokers", "2", "--config_path=x"], "unknown flag --rest_wokers"),

@@ -18,6 +18,8 @@ START = [
     r"[\d.]+ GB memory free",
     r"INFO server: Listening on http://127\.0\.0\.1:\d+",
     r"INFO server\.models\.model_manager: Loading model tiny_chat \(1 of 1\) from /.*/tiny_chat",
+    r"INFO calculators\.\S+: Chat template 'default' of /.*/chat_template\.jinja knows "
+    r"system messages, tools, tool calls, tool results; not .*; variables for thinking: -",
     r"INFO server\.\S+: /.*/tiny_chat runs on CPU; .*\(from plugin_config\).*",
     r"INFO server\.\S+: /.*/tiny_chat takes \d+ MB for weights and \d+ MB for the KV cache "
     r"\(\w+\), which holds \d+ tokens",

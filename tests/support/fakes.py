@@ -5,7 +5,7 @@ import json
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -213,8 +213,13 @@ class LetterTokenizer:
     def spell(self, token_ids: Iterable[int]) -> list[str]:
         return [letter for _, letter in self._spell(token_ids)]
 
-    def render_chat(self, messages: Any, tools: Any, template_kwargs: Any) -> str:
-        return json.dumps([messages, tools, template_kwargs])
+    def render_chat(self, messages: Any, tools: Any, template_kwargs: Any, options: Any) -> str:
+        given = {
+            field.name: getattr(options, field.name)
+            for field in fields(options)
+            if getattr(options, field.name) != field.default
+        }
+        return json.dumps([messages, tools, {**given, **template_kwargs}])
 
     def _spell(self, token_ids: Iterable[int]) -> list[tuple[int, str]]:
         return [(i, "^" if i == 1 else chr(i)) for i in token_ids]

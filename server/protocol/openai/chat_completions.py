@@ -2,13 +2,16 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pydantic import ConfigDict, Field
 
 from server.errors import InvalidRequestError
 from server.payloads import (
+    ChatOptions,
     GenerationRequest,
+    ReasoningEffort,
     SamplingFields,
     TextChunk,
     TokenLogprobs,
@@ -22,7 +25,7 @@ from server.protocol.openai.choices_renderer import AnswerHead, AnswerStyle, Cho
 from server.protocol.openai.field_schemas import ChatMessages, ResponseFormat, ToolChoice, Tools
 from server.protocol.openai.generation_fields import Count, ranged
 from server.protocol.openai.logprobs import describe_logprobs, describe_prompt_logprobs
-from server.protocol.openai.messages import parse_messages
+from server.protocol.openai.messages import adds_generation_prompt, parse_messages
 from server.protocol.openai.response_format import parse_response_format
 from server.protocol.openai.tool_choice import parse_tool_fields
 from server.protocol.validation import validate_fields
@@ -44,6 +47,22 @@ class ChatCompletionFields(ChoicesFields):
     parallel_tool_calls: bool = True
     response_format: ResponseFormat = None
     chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
+    add_generation_prompt: bool | None = None
+    continue_final_message: bool = False
+    documents: list[dict[str, Any]] = Field(default_factory=list)
+    reasoning_effort: ReasoningEffort | None = None
+    include_reasoning: bool = True
+
+    def chat_options(self) -> ChatOptions:
+        """How the conversation becomes a prompt."""
+        return ChatOptions(
+            reasoning_effort=self.reasoning_effort,
+            add_generation_prompt=adds_generation_prompt(
+                self.add_generation_prompt, self.continue_final_message
+            ),
+            continue_final_message=self.continue_final_message,
+            documents=tuple(self.documents),
+        )
 
     def chat_sampling(self) -> SamplingFields:
         """The sampling fields, some of which have other names here."""
@@ -67,6 +86,7 @@ def parse_chat_completion(body: Mapping[str, Any]) -> GenerationCall:
         request_id=head.id,
         messages=parse_messages(fields.messages),
         chat_template_kwargs=fields.chat_template_kwargs,
+        chat_options=fields.chat_options(),
         sampling=sampling,
         answer_format=fields.answer_format(response_format, unknown),
         **parse_tool_fields(fields.tools, fields.tool_choice, fields.parallel_tool_calls),
@@ -77,7 +97,7 @@ def parse_chat_completion(body: Mapping[str, Any]) -> GenerationCall:
         prompts=(request,),
         num_choices=sampling.get("n", 1),
         stream=fields.stream,
-        renderer=_ChatRenderer(head, fields.style()),
+        renderer=_ChatRenderer(head, fields.style(), shows_reasoning=fields.include_reasoning),
         unknown_fields=CHAT.unknown_fields(fields, unknown),
     )
 
@@ -88,12 +108,15 @@ class _ChatRenderer(ChoicesRenderer):
     whole_object = "chat.completion"
     chunk_object = "chat.completion.chunk"
 
-    def __init__(self, head: AnswerHead, style: AnswerStyle) -> None:
+    def __init__(self, head: AnswerHead, style: AnswerStyle, *, shows_reasoning: bool) -> None:
         super().__init__(head, style)
+        self._shows_reasoning = shows_reasoning
         self._started: set[int] = set()
 
     def chunk(self, chunk: TextChunk) -> bytes | None:
         """The role is sent with the first token: clients measure the time to the first chunk."""
+        if chunk.reasoning and not self._shows_reasoning:
+            chunk = replace(chunk, reasoning="")
         is_parsed = bool(chunk.reasoning or chunk.tool_calls)
         token_ids = self.shown_token_ids(chunk)
         if not (chunk.text or is_parsed or chunk.finish_reason or chunk.logprobs or token_ids):
@@ -123,7 +146,7 @@ class _ChatRenderer(ChoicesRenderer):
     def choice(self, index: int, choice: Choice) -> dict[str, Any]:
         members = {
             "index": index,
-            "message": _message(choice),
+            "message": _message(choice, shows_reasoning=self._shows_reasoning),
             "logprobs": None if choice.logprobs is None else self._logprobs(choice.logprobs),
             "finish_reason": choice.finish_reason,
         }
@@ -154,14 +177,14 @@ def _tool_call_delta(delta: ToolCallDelta) -> str:
     return f'{{"index":{delta.index},{head}"function":{{{name}{arguments}}}}}'
 
 
-def _message(choice: Choice) -> dict[str, Any]:
+def _message(choice: Choice, *, shows_reasoning: bool) -> dict[str, Any]:
     """The content is null if the model wrote only tool calls."""
     message: dict[str, Any] = {
         "role": "assistant",
         "content": None if choice.tool_calls and not choice.text else choice.text,
         "refusal": None,
     }
-    if choice.reasoning:
+    if choice.reasoning and shows_reasoning:
         message["reasoning_content"] = choice.reasoning
     if choice.tool_calls:
         message["tool_calls"] = [_tool_call(call) for call in choice.tool_calls]

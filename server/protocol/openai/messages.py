@@ -6,7 +6,7 @@ from typing import Any
 from server.errors import InvalidRequestError
 from server.protocol.refusal import expect, refuse_value
 
-__all__ = ["parse_messages", "parse_tools"]
+__all__ = ["adds_generation_prompt", "parse_messages", "parse_tools"]
 
 
 def parse_messages(messages: Sequence[object]) -> tuple[Mapping[str, Any], ...]:
@@ -24,6 +24,9 @@ def _parse_message(message: object, where: str) -> Mapping[str, Any]:
     parsed["content"] = _parse_content(message.get("content"), f"{where}.content")
     if "tool_calls" in parsed:
         parsed["tool_calls"] = _parse_tool_calls(parsed["tool_calls"], f"{where}.tool_calls")
+        if parsed["tool_calls"] and message.get("content") is None:
+            # Some chat templates tell it from an empty text.
+            parsed["content"] = None
     return parsed
 
 
@@ -40,9 +43,9 @@ def _parse_content(content: object, where: str) -> str:
 def _parse_part(part: object, where: str) -> str:
     part = expect(dict, part, where)
     kind = part.get("type")
-    if kind != "text":
-        refuse_value(f"{where}.type", "must be 'text', the only kind that is supported", kind)
-    return expect(str, part.get("text"), f"{where}.text")
+    if kind not in ("text", "refusal"):
+        refuse_value(f"{where}.type", "must be 'text' or 'refusal', others are not supported", kind)
+    return expect(str, part.get(kind), f"{where}.{kind}")
 
 
 def _parse_tool_calls(tool_calls: object, where: str) -> list[Mapping[str, Any]]:
@@ -62,6 +65,20 @@ def _parse_tool_call(call: object, where: str) -> Mapping[str, Any]:
     return {**call, "function": {**function, "arguments": arguments}}
 
 
+def adds_generation_prompt(wanted: bool | None, continues_final: bool) -> bool:
+    """Whether a prompt ends with the beginning of an answer; it does unless it is to end elsewhere.
+
+    Raises InvalidRequestError for both at once.
+    """
+    if wanted and continues_final:
+        raise InvalidRequestError(
+            "continue_final_message and add_generation_prompt cannot both be true: a prompt that "
+            "ends inside the final message begins no other answer",
+            "continue_final_message",
+        )
+    return not continues_final if wanted is None else wanted
+
+
 def parse_tools(tools: Sequence[object]) -> tuple[Mapping[str, Any], ...]:
     """Check tool definitions; the flat form {type, name, ...} becomes the nested one."""
     return tuple(_parse_tool(tool, f"tools[{i}]") for i, tool in enumerate(tools))
@@ -69,7 +86,9 @@ def parse_tools(tools: Sequence[object]) -> tuple[Mapping[str, Any], ...]:
 
 def _parse_tool(tool: object, where: str) -> Mapping[str, Any]:
     tool = expect(dict, tool, where)
-    if tool.get("type") != "function":
+    if tool.get("type") is None:
+        tool = {**tool, "type": "function"}
+    if tool["type"] != "function":
         refuse_value(f"{where}.type", "must be 'function'", tool.get("type"))
     if "function" not in tool and "name" in tool:
         tool = {"type": "function", "function": {k: v for k, v in tool.items() if k != "type"}}

@@ -11,8 +11,7 @@ __all__ = ["parse_input"]
 Message = dict[str, Any]
 Item = Mapping[str, Any]
 
-# Chat templates do not know the role developer, which is OpenAI's newer name for system.
-ROLES = {"user": "user", "assistant": "assistant", "system": "system", "developer": "system"}
+ROLES = ("user", "assistant", "system", "developer")
 # Kinds of parts that are text, and the member with the text.
 TEXT_PARTS = {"input_text": "text", "output_text": "text", "refusal": "refusal"}
 
@@ -74,7 +73,7 @@ class _Conversation:
         if role == "assistant":
             self._start_turn(content)
         else:
-            self._append({"role": ROLES[role], "content": content})
+            self._append({"role": role, "content": content})
 
     def _add_function_call(self, item: Item, where: str) -> None:
         call = {

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from server.errors import InvalidRequestError
-from server.payloads import GenerationRequest, SamplingFields
+from server.payloads import ChatOptions, GenerationRequest, ReasoningEffort, SamplingFields
 from server.protocol.field_table import RESPONSES
 from server.protocol.generation_call import GenerationCall
 from server.protocol.openai.field_schemas import ResponseInput, TextFormat, ToolChoice, Tools
@@ -50,7 +50,7 @@ class TextConfig(_Part):
 class ReasoningConfig(_Part):
     """The `reasoning` object."""
 
-    effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
+    effort: ReasoningEffort | None = None
     summary: Literal["auto", "concise", "detailed"] | None = None
     generate_summary: Literal["auto", "concise", "detailed"] | None = None
 
@@ -96,14 +96,6 @@ class ResponseFields(GenerationFields):
             problem = f"{where} is not supported; it can only be false"
             raise InvalidRequestError(problem, where)
 
-    def template_kwargs(self) -> Mapping[str, Any]:
-        """Some chat templates take the effort, others only whether to think at all."""
-        effort = self.reasoning.effort
-        if effort is None:
-            return self.chat_template_kwargs
-        is_thinking = {"enable_thinking": effort != "none", "reasoning_effort": effort}
-        return {**is_thinking, **self.chat_template_kwargs}
-
 
 def parse_response(body: Mapping[str, Any]) -> GenerationCall:
     """Parse a request body. Raises InvalidRequestError."""
@@ -117,7 +109,10 @@ def parse_response(body: Mapping[str, Any]) -> GenerationCall:
     request = GenerationRequest(
         request_id=response.id,
         messages=parse_input(fields.input, fields.instructions),
-        chat_template_kwargs=fields.template_kwargs(),
+        chat_template_kwargs=fields.chat_template_kwargs,
+        chat_options=ChatOptions(
+            reasoning_effort=fields.reasoning.effort,
+        ),
         sampling=fields.response_sampling(),
         answer_format=fields.answer_format(text_format, unknown),
         **tool_fields,

@@ -115,6 +115,17 @@ async def test_chat_with_reasoning_and_tool_calls(server: Server) -> None:
     assert choice["finish_reason"] == "tool_calls"
 
 
+async def test_reasoning_that_the_client_does_not_want(server: Server) -> None:
+    body = chat("x", model="parsed", include_reasoning=False)
+    _, answer = await server.post("/v3/chat/completions", body)
+    assert "reasoning_content" not in answer["choices"][0]["message"]
+    text = await server.post_text("/v3/chat/completions", {**body, "stream": True})
+    *events, _ = parse_events(text)
+    deltas = [event["choices"][0]["delta"] for event in events]
+    assert not any("reasoning_content" in delta for delta in deltas)
+    assert deltas[0]["role"] == "assistant"
+
+
 async def test_chat_stream_with_reasoning_and_tool_calls(server: Server) -> None:
     body = chat("x", model="parsed", stream=True)
     *events, done = parse_events(await server.post_text("/v3/chat/completions", body))

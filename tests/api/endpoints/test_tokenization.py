@@ -166,7 +166,7 @@ async def test_without_model_the_only_one_is_used(tmp_path: Path, server: Server
         ({"messages": []}, "messages", "messages is empty"),
         ({"messages": [5]}, "messages", "messages[0] must be an object"),
         ({"messages": "a"}, "messages", "must be a list"),
-        ({"prompt": "a", "continue_final_message": True}, "continue_final_message", "only"),
+        ({"prompt": "a", "continue_final_message": True}, "continue_final_message", "together"),
         ({"texts": "a"}, "text", "exactly one of text, prompt, messages is needed"),
         ({"text": "a", "model": "letter"}, "model", "did you mean 'letters'?"),
         ({"text": "a", "model": "raw"}, "model", "model 'raw' has no tokenizer"),

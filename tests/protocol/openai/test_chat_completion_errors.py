@@ -98,7 +98,11 @@ BAD_VALUES: dict[str, list[Any]] = {
     "cache_salt": [1, [], "", "x" * 257, "\ud800"],
     "audio": [{}],
     "functions": [[{}]],
-    "reasoning_effort": ["low"],
+    "reasoning_effort": ["huge", 1],
+    "include_reasoning": ["no", 1],
+    "add_generation_prompt": ["no", 1],
+    "continue_final_message": ["no", 1],
+    "documents": [{}, "x"],
     "stop_token_ids": [1, {}, "x", [1] * 129],
     "stream_options": [[], "x", True],
 }  # fmt: skip

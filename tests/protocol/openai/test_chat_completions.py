@@ -7,7 +7,7 @@ import pytest
 from support.chat_calls import MESSAGES, parse
 
 from server.errors import InvalidRequestError
-from server.payloads import AnswerFormat, GenerationRequest
+from server.payloads import AnswerFormat, ChatOptions, GenerationRequest
 
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {}}}
 
@@ -282,6 +282,51 @@ def test_sampling_fields_of_other_servers(fields: dict[str, Any], sampling: dict
 def test_chat_template_kwargs_reach_the_template() -> None:
     kwargs = {"enable_thinking": False}
     assert request_of(chat_template_kwargs=kwargs).chat_template_kwargs == kwargs
+
+
+@pytest.mark.parametrize(
+    ("fields", "options"),
+    [
+        ({}, ChatOptions()),
+        ({"reasoning_effort": "none"}, ChatOptions(reasoning_effort="none")),
+        ({"add_generation_prompt": False}, ChatOptions(add_generation_prompt=False)),
+        (
+            {"continue_final_message": True},
+            ChatOptions(continue_final_message=True, add_generation_prompt=False),
+        ),
+        ({"documents": [{"text": "a"}]}, ChatOptions(documents=({"text": "a"},))),
+    ],
+)
+def test_what_a_client_says_about_the_prompt(fields: Any, options: ChatOptions) -> None:
+    assert request_of(**fields).chat_options == options
+
+
+def test_a_prompt_cannot_end_at_two_places() -> None:
+    with pytest.raises(InvalidRequestError, match="cannot both be true"):
+        request_of(continue_final_message=True, add_generation_prompt=True)
+
+
+def test_content_beside_tool_calls_may_be_null() -> None:
+    calls = [{"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+    for fields, content in (({}, None), ({"content": None}, None), ({"content": ""}, "")):
+        sent = {"role": "assistant", "tool_calls": calls, **fields}
+        (message,) = request_of(messages=[sent]).messages or ()
+        assert message["content"] == content
+
+
+def test_a_refusal_is_content() -> None:
+    parts = [{"type": "text", "text": "Well."}, {"type": "refusal", "refusal": "No."}]
+    (message,) = request_of(messages=[{"role": "assistant", "content": parts}]).messages or ()
+    assert message["content"] == "Well.\nNo."
+
+
+@pytest.mark.parametrize("nested", [True, False])
+@pytest.mark.parametrize("kind", [{}, {"type": None}, {"type": "function"}])
+def test_a_tool_needs_no_type(kind: Any, nested: bool) -> None:
+    function = {"name": "wetter_köln", "parameters": {}}
+    sent = {**kind, "function": function} if nested else {**kind, **function}
+    (found,) = request_of(tools=[sent]).tools
+    assert found == {"type": "function", "function": function}
 
 
 @pytest.mark.parametrize(

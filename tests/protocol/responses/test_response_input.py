@@ -23,7 +23,7 @@ def say(role: str, content: Any) -> dict[str, Any]:
         ("hello", [say("user", "hello")]),
         ([say("user", "hello")], [say("user", "hello")]),
         ([{"type": "message", **say("system", "a")}], [say("system", "a")]),
-        ([say("developer", "a")], [say("system", "a")]),
+        ([say("developer", "a")], [say("developer", "a")]),
         (
             [say("user", [{"type": "input_text", "text": t} for t in ("a", "b")])],
             [say("user", "a\nb")],

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from server.errors import InvalidRequestError
-from server.payloads import AnswerFormat, GenerationRequest
+from server.payloads import AnswerFormat, ChatOptions, GenerationRequest
 from server.protocol.generation_call import GenerationCall
 from server.protocol.responses.responses import parse_response
 
@@ -65,22 +65,19 @@ def test_logprobs(fields: Any, logprobs: int | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "kwargs"),
+    ("fields", "options"),
     [
-        ({"effort": "low"}, {"enable_thinking": True, "reasoning_effort": "low"}),
-        ({"effort": "none"}, {"enable_thinking": False, "reasoning_effort": "none"}),
-        ({"effort": None, "summary": "auto"}, {}),
+        ({"reasoning": {"effort": "low"}}, ChatOptions(reasoning_effort="low")),
+        ({"reasoning": {"effort": None, "summary": "auto"}}, ChatOptions()),
     ],
 )
-def test_reasoning_effort_reaches_the_template(fields: Any, kwargs: Any) -> None:
-    assert request_of(reasoning=fields).chat_template_kwargs == kwargs
+def test_what_is_said_about_reasoning_reaches_the_prompt(fields: Any, options: Any) -> None:
+    assert request_of(**fields).chat_options == options
 
 
-def test_template_kwargs_win_over_the_effort() -> None:
-    request = request_of(
-        reasoning={"effort": "high"}, chat_template_kwargs={"enable_thinking": False}
-    )
-    assert request.chat_template_kwargs == {"enable_thinking": False, "reasoning_effort": "high"}
+def test_encrypted_reasoning_asks_for_no_log_probabilities() -> None:
+    request = request_of(include=["reasoning.encrypted_content"])
+    assert "logprobs" not in request.sampling
 
 
 def test_the_form_of_the_text() -> None:

@@ -2,9 +2,10 @@ import json
 
 import pytest
 
-from calculators.text import chat_template
-from calculators.text.chat_template import ChatTemplate, load_chat_template
+from calculators.chat_template import chat_template, sandbox
+from calculators.chat_template.chat_template import ChatTemplate, load_chat_template
 from server.errors import InvalidRequestError, ModelLoadError
+from server.payloads import ChatOptions
 
 USER = {"role": "user", "content": "Hi"}
 
@@ -79,7 +80,7 @@ def test_arguments_of_tool_calls_become_objects():
     assert call["function"]["arguments"] == '{"city": "Köln"}'
 
 
-@pytest.mark.parametrize("arguments", ["not JSON", "[1]", "", "[" * 100_000])
+@pytest.mark.parametrize("arguments", ["not JSON", "[1]", "[" * 100_000])
 def test_other_arguments_stay_as_they_are(arguments):
     message = {"role": "assistant", "tool_calls": [{"function": {"arguments": arguments}}]}
     source = "{{ messages[0].tool_calls[0].function.arguments }}"
@@ -94,11 +95,34 @@ def test_tools_are_none_without_tools():
     assert render("{{ tools is none }}") == "True"
 
 
-@pytest.mark.parametrize("name", ["messages", "tools"])
-def test_template_kwargs_cannot_replace_fields_of_the_request(name):
-    template = ChatTemplate({"default": "x"}, {}, "test")
-    with pytest.raises(InvalidRequestError, match=f"chat_template_kwargs has '{name}'"):
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        *((name, "a field of the request") for name in ("messages", "tools", "documents")),
+        *((name, "belongs to the model") for name in ("bos_token", "eos_token", "image_token")),
+        *((name, "belongs to the model") for name in ("raise_exception", "namespace")),
+    ],
+)
+def test_template_kwargs_cannot_replace_what_is_set_already(name, why):
+    template = ChatTemplate({"default": "x"}, {"image_token": "<image>"}, "test")
+    with pytest.raises(InvalidRequestError, match=f"chat_template_kwargs has '{name}', .*{why}"):
         template.render([USER], (), {name: []})
+
+
+def test_documents_reach_a_template_that_shows_them():
+    options = ChatOptions(documents=({"title": "T", "text": "D"},))
+    source = "{% for d in documents or [] %}{{ d.title }}: {{ d.text }}{% endfor %}"
+    assert ChatTemplate({"default": source}, {}, "test").render([USER], options=options) == "T: D"
+    with pytest.raises(InvalidRequestError, match="documents: the chat template of this model"):
+        ChatTemplate({"default": "x"}, {}, "test").render([USER], options=options)
+
+
+def test_template_kwargs_win_over_the_effort():
+    source = "{{ messages[0].content }}{{ enable_thinking }}"
+    template = ChatTemplate({"default": source}, {}, "test")
+    options = ChatOptions(reasoning_effort="none")
+    assert template.render([USER], options=options) == "HiFalse"
+    assert template.render([USER], (), {"enable_thinking": True}, options) == "HiTrue"
 
 
 def test_add_generation_prompt_must_be_true_or_false():
@@ -126,14 +150,15 @@ def test_what_a_template_raises_is_an_error_of_the_request(source, message):
 
 
 def test_a_render_without_end_is_stopped(monkeypatch):
-    monkeypatch.setattr(chat_template, "MAX_RENDER_TIME_S", 0.05)
+    for name in ("MAX_PROBE_TIME_S", "MAX_RENDER_TIME_S"):
+        monkeypatch.setattr(chat_template, name, 0.05)
     loops = "{% for i in range(90000) %}" * 3 + "{% set x = i %}" + "{% endfor %}" * 3
     with pytest.raises(InvalidRequestError, match="takes more than"):
         render(loops)
 
 
 def test_a_huge_render_is_stopped(monkeypatch):
-    monkeypatch.setattr(chat_template, "MAX_RENDERED_CHARACTERS", 1000)
+    monkeypatch.setattr(sandbox, "MAX_RENDERED_CHARACTERS", 1000)
     with pytest.raises(InvalidRequestError, match="more than 1000 characters"):
         render("{% for i in range(9999) %}xxxxxxxx{% endfor %}")
 

@@ -1,0 +1,226 @@
+"""Renders a conversation to the text of a prompt, with the model's own Jinja template."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from jinja2 import meta
+
+from calculators.chat_template.continuation import cut_behind, mark_end
+from calculators.chat_template.message_forms import Message
+from calculators.chat_template.normalise import normalise
+from calculators.chat_template.probe import probe_template
+from calculators.chat_template.sandbox import (
+    RefusedByTemplateError,
+    Sandbox,
+    TemplateLimitError,
+    join_bounded,
+    time_limit,
+)
+from calculators.chat_template.template_files import find_templates, read_special_tokens
+from calculators.chat_template.template_traits import TemplateTraits
+from calculators.chat_template.thinking import thinking_variables
+from server.errors import InvalidRequestError, ModelLoadError
+from server.payloads import ChatOptions
+
+__all__ = ["ChatTemplate", "load_chat_template"]
+
+logger = logging.getLogger(__name__)
+
+MAX_RENDER_TIME_S = 30.0
+MAX_PROBE_TIME_S = 5.0
+
+# Fields of the request, and arguments of transformers' apply_chat_template.
+RESERVED_NAMES = frozenset({"messages", "tools", "documents", "chat_template", "tokenize"})
+BOOLEAN_NAMES = frozenset({"add_generation_prompt", "continue_final_message"})
+SPECIAL_TOKEN_NAMES = frozenset(
+    f"{name}_token" for name in ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
+)
+
+
+class ChatTemplate:
+    """The chat template of one model, compiled and probed. Threads may share it.
+
+    `sources` has the template named "default" and perhaps others; "tool_use" is taken for requests
+    with tools. Raises ModelLoadError, with `origin` in its message, for a template with an error.
+    """
+
+    def __init__(
+        self, sources: Mapping[str, str], special_tokens: Mapping[str, str], origin: str
+    ) -> None:
+        environment = Sandbox()
+        self._fixed_names = {*special_tokens, *environment.globals}
+        self._templates: dict[str, _Template] = {}
+        for name, source in sources.items():
+            try:
+                self._templates[name] = _Template(environment, source, special_tokens)
+            except jinja2.TemplateSyntaxError as error:
+                raise ModelLoadError(
+                    f"{origin}: line {error.lineno} of the chat template {name!r}: {error.message}"
+                ) from error
+
+    @property
+    def traits(self) -> Mapping[str, TemplateTraits]:
+        """What each of the templates knows, by its name."""
+        return {name: template.traits for name, template in self._templates.items()}
+
+    def traits_for(self, tools: Sequence[object]) -> TemplateTraits:
+        """What the template knows that is taken for these tools, or for none."""
+        return self._choose(bool(tools)).traits
+
+    def render(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Message] = (),
+        template_kwargs: Mapping[str, Any] | None = None,
+        options: ChatOptions | None = None,
+    ) -> str:
+        """Return the prompt; raises InvalidRequestError for what the template refuses."""
+        options = options or ChatOptions()
+        template = self._choose(bool(tools))
+        template_kwargs = template_kwargs or {}
+        self._check_kwargs(template_kwargs)
+        if options.documents and not template.reads_documents:
+            raise InvalidRequestError(
+                "documents: the chat template of this model does not show documents", "documents"
+            )
+        variables = {
+            "documents": list(options.documents) or None,
+            "add_generation_prompt": options.add_generation_prompt,
+            **thinking_variables(
+                template.traits, options.reasoning_effort, options.thinking_token_budget
+            ),
+            **template_kwargs,
+        }
+        normal = normalise(messages, template.traits)
+        with time_limit(MAX_RENDER_TIME_S):
+            if not variables.pop("continue_final_message", options.continue_final_message):
+                return _or_refuse(template, normal, tools, variables)
+            variables["add_generation_prompt"] = False
+            whole = _or_refuse(template, normal, tools, variables)
+            marked = _or_refuse(template, mark_end(normal), tools, variables)
+        return cut_behind(whole, marked)
+
+    def _choose(self, has_tools: bool) -> "_Template":
+        if has_tools and "tool_use" in self._templates:
+            return self._templates["tool_use"]
+        return self._templates["default"]
+
+    def _check_kwargs(self, template_kwargs: Mapping[str, Any]) -> None:
+        field = "chat_template_kwargs"
+        for name, value in template_kwargs.items():
+            if name in RESERVED_NAMES:
+                problem = f"{field} has {name!r}, which is a field of the request itself"
+                raise InvalidRequestError(problem, field)
+            if name in SPECIAL_TOKEN_NAMES or name in self._fixed_names:
+                problem = f"{field} has {name!r}, which belongs to the model and cannot be replaced"
+                raise InvalidRequestError(problem, field)
+            if name in BOOLEAN_NAMES and not isinstance(value, bool):
+                problem = f"{field}.{name} is {value!r}; it must be true or false"
+                raise InvalidRequestError(problem, field)
+
+
+class _Template:
+    """One compiled template."""
+
+    def __init__(
+        self, environment: Sandbox, source: str, special_tokens: Mapping[str, str]
+    ) -> None:
+        self._compiled = environment.from_string(source)
+        self._special_tokens = dict(special_tokens)
+        names = meta.find_undeclared_variables(environment.parse(source))
+        self.reads_documents = "documents" in names
+        self.traits = self._probe()
+
+    def render(
+        self, messages: Sequence[Message], tools: Sequence[Message], variables: Mapping[str, Any]
+    ) -> str:
+        """Return the text; raises whatever the template does. Only inside `time_limit`."""
+        without_tools: list[Message] | None = [] if self.traits.empty_tools == "list" else None
+        return self._render(messages, list(tools) or without_tools, variables)
+
+    def _render(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Message] | None,
+        variables: Mapping[str, Any],
+    ) -> str:
+        return join_bounded(
+            self._compiled.generate(
+                {
+                    **self._special_tokens,
+                    "documents": None,
+                    "add_generation_prompt": True,
+                    **variables,
+                    "messages": list(messages),
+                    "tools": None if tools is None else list(tools),
+                }
+            )
+        )
+
+    def _probe(self) -> TemplateTraits:
+        def render(
+            messages: Sequence[Message],
+            tools: Sequence[Message] | None,
+            variables: Mapping[str, Any],
+        ) -> str | None:
+            try:
+                return self._render(messages, tools, variables)
+            except TemplateLimitError:
+                raise
+            # A template is code: what it makes of unexpected messages can raise anything.
+            except Exception:
+                return None
+
+        try:
+            with time_limit(MAX_PROBE_TIME_S):
+                return probe_template(render)
+        except TemplateLimitError:
+            return TemplateTraits(is_probed=False)
+
+
+def load_chat_template(models_path: Path, file: Path | None = None) -> ChatTemplate:
+    """Read the template of a model folder; raises ModelLoadError when there is none to use.
+
+    `file` has a template that is taken instead of the model's own.
+    """
+    sources, origin = find_templates(models_path, file)
+    if "default" not in sources:
+        found = f"; it has only {', '.join(sorted(sources))}" if sources else ""
+        raise ModelLoadError(
+            f"{origin}: the model has no chat template{found}. A template is the file "
+            'chat_template.jinja, or "chat_template" in tokenizer_config.json, of the model'
+        )
+    template = ChatTemplate(sources, read_special_tokens(models_path), str(origin))
+    for name, traits in template.traits.items():
+        if traits.is_probed:
+            logger.info("Chat template %r of %s %s", name, origin, traits)
+        else:
+            logger.warning(
+                "Chat template %r of %s shows not even one message of a user; conversations are "
+                "given to it as they are",
+                name,
+                origin,
+            )
+    return template
+
+
+def _or_refuse(
+    template: _Template,
+    messages: Sequence[Message],
+    tools: Sequence[Message],
+    variables: Mapping[str, Any],
+) -> str:
+    try:
+        return template.render(messages, tools, variables)
+    except RefusedByTemplateError as error:
+        raise InvalidRequestError(f"the chat template refused: {error}", "messages") from error
+    except TemplateLimitError as error:
+        raise InvalidRequestError(f"the chat template was stopped: {error}", "messages") from error
+    except Exception as error:
+        raise InvalidRequestError(
+            f"the chat template cannot render these messages: {type(error).__name__}: {error}",
+            "messages",
+        ) from error

@@ -1,0 +1,89 @@
+"""What a chat template knows, as the probe at load finds it."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Literal
+
+from calculators.chat_template.efforts import NO_THINKING
+from server.payloads import ReasoningEffort as Effort
+
+__all__ = ["EmptyContent", "ReasoningForm", "TemplateTraits"]
+
+EmptyContent = Literal["null", "text", "absent"]
+ReasoningForm = Literal["reasoning_content", "reasoning", "thinking", "part"]
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateTraits:
+    """What a chat template shows of a conversation. The defaults are those of a full template.
+
+    `is_probed` is false for a template that refuses even a single message of a user.
+
+    Roles: `system` is a system message at the beginning, `two_systems` two of them, `later_system`
+    one in mid-conversation; `two_users` and `two_assistants` are messages of one role in a row.
+    `part_roles` have their content as a list of parts.
+
+    Tools: `empty_tools` stands for no tools. `arguments` is the form of a call's arguments, and
+    `empty_content` are the forms that an empty content may have beside calls. A template without
+    `calls_beside_text` drops calls if there is text; one without `several_calls` takes only one in
+    a message. `short_call_ids` are the ids of nine letters
+    and digits that Mistral's templates ask for.
+
+    `reasoning` is the member of a message that holds earlier reasoning, or a "part" of its content.
+    `switches` are variables that turn thinking on and off, each with its values for off and on.
+    `efforts` are variables for the effort of thinking, each with its value for an effort.
+    """
+
+    is_probed: bool = True
+    system: bool = True
+    two_systems: bool = True
+    later_system: bool = True
+    developer: bool = False
+    two_users: bool = True
+    two_assistants: bool = True
+    part_roles: tuple[str, ...] = ()
+    tools: bool = True
+    empty_tools: Literal["null", "list"] = "null"
+    tool_calls: bool = True
+    tool_results: bool = True
+    arguments: Literal["object", "text"] = "object"
+    empty_content: tuple[EmptyContent, ...] = ("null", "text", "absent")
+    calls_beside_text: bool = True
+    several_calls: bool = True
+    short_call_ids: bool = False
+    continues: bool = True
+    documents: bool = True
+    reasoning: ReasoningForm | None = None
+    switches: Mapping[str, tuple[object, object]] = field(default_factory=dict)
+    efforts: Mapping[str, Mapping[Effort, str]] = field(default_factory=dict)
+    thinking_budget: bool = False
+
+    @property
+    def can_turn_off(self) -> bool:
+        """Whether a variable keeps the model from thinking."""
+        off = any(values.get("none") in NO_THINKING for values in self.efforts.values())
+        return bool(self.switches) or off or self.thinking_budget
+
+    def __str__(self) -> str:
+        """A line for the log."""
+        features = [
+            ("system messages", self.system),
+            ("several of them", self.two_systems),
+            ("later ones", self.later_system),
+            ("developer messages", self.developer),
+            ("tools", self.tools),
+            ("tool calls", self.tool_calls),
+            ("tool results", self.tool_results),
+            (f"earlier reasoning ({self.reasoning})", self.reasoning is not None),
+        ]
+        known = ", ".join(name for name, is_known in features if is_known)
+        unknown = ", ".join(name.partition(" (")[0] for name, is_known in features if not is_known)
+        thinking = [*self.switches, *self.efforts, *["thinking_budget"] * self.thinking_budget]
+        return (
+            f"knows {known or 'only text'}; not {unknown or '-'}; "
+            f"variables for thinking: {', '.join(thinking) or '-'}"
+        )
+
+    def describe(self) -> dict[str, object]:
+        """The members, for /v1/config."""
+        return asdict(self)

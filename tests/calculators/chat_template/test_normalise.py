@@ -1,0 +1,212 @@
+"""Conversations in forms that a template does not know: nothing of them vanishes."""
+
+import json
+
+import pytest
+from support.chat_templates import (
+    ALTERNATING,
+    FIRST_SYSTEM,
+    GENERIC,
+    LAST_SYSTEM,
+    NEEDS_TOOLS,
+    PARTS,
+    STRICT_CALLS,
+    THINKING,
+    THREE_ROLES,
+)
+
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {}}}
+
+
+def say(role, content, **members):
+    return {"role": role, "content": content, **members}
+
+
+def call(*arguments, content=None, **members):
+    calls = [
+        {"id": f"call_{i}", "type": "function", "function": {"name": "f", "arguments": a}}
+        for i, a in enumerate(arguments)
+    ]
+    return say("assistant", content, tool_calls=calls, **members)
+
+
+def result(content, number=0):
+    return say("tool", content, tool_call_id=f"call_{number}")
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        (GENERIC, "<system>D<user>U<assistant>"),
+        (THREE_ROLES, "<system>D<user>U"),
+        (ALTERNATING, "<user>D\n\nU"),
+        (THINKING, "<instructions>D<user>U"),
+    ],
+)
+def test_a_developer_message_is_a_system_message_where_the_role_is_unknown(
+    render, source, expected
+):
+    assert render(source, [say("developer", "D"), say("user", "U")]) == expected
+
+
+@pytest.mark.parametrize(
+    ("source", "messages", "expected"),
+    [
+        (GENERIC, "sAsBuC", "<system>A<system>B<user>C<assistant>"),
+        (GENERIC, "uAaBsCuD", "<user>A<assistant>B<system>C<user>D<assistant>"),
+        (FIRST_SYSTEM, "sAsBuC", "<system>A\n\nB<user>C"),
+        (FIRST_SYSTEM, "sAuBaCdDuE", "<system>A\n\nD<user>B<assistant>C<user>E"),
+        (FIRST_SYSTEM, "uAsB", "<system>B<user>A"),
+        (LAST_SYSTEM, "sAsBuC", "A\n\nB<user>C"),
+        (LAST_SYSTEM, "sAuBaCsDuE", "A\n\nD<user>B<assistant>C<user>E"),
+        (ALTERNATING, "sAuBaCsDuE", "<user>A\n\nD\n\nB<assistant>C<user>E"),
+        (ALTERNATING, "uAsBuC", "<user>B\n\nA\n\nC"),
+        (ALTERNATING, "uAuBaCaDuE", "<user>A\n\nB<assistant>C\n\nD<user>E"),
+        (ALTERNATING, "sAaBuC", "<user>A<assistant>B<user>C"),
+    ],
+)
+def test_system_messages_come_where_the_template_takes_them(render, source, messages, expected):
+    roles = {"s": "system", "d": "developer", "u": "user", "a": "assistant"}
+    pairs = zip(messages[::2], messages[1::2], strict=True)
+    conversation = [say(roles[role], text) for role, text in pairs]
+    assert render(source, conversation) == expected
+
+
+@pytest.mark.parametrize("source", [GENERIC, STRICT_CALLS, THREE_ROLES])
+def test_an_empty_list_of_tool_calls_is_none(render, source):
+    messages = [say("user", "A"), say("assistant", "B"), say("user", "C")]
+    empty = [messages[0], {**messages[1], "tool_calls": []}, messages[2]]
+    assert render(source, empty) == render(source, messages)
+
+
+@pytest.mark.parametrize("arguments", ["", " \n", "null", " null ", "{}", {}, None])
+@pytest.mark.parametrize(
+    ("source", "shown"), [(GENERIC, "[f({})]"), (LAST_SYSTEM, "<call>f {}"), (STRICT_CALLS, " f]")]
+)
+def test_no_arguments_are_an_empty_object(render, source, shown, arguments):
+    messages = [say("user", "A"), call(arguments), result("R")]
+    assert shown in render(source, messages, [TOOL])
+
+
+@pytest.mark.parametrize("arguments", ['{"x": "é"}', {"x": "é"}])
+@pytest.mark.parametrize(
+    ("source", "shown"),
+    [(GENERIC, '[f({"x": "é"})]'), (LAST_SYSTEM, '<call>f {"x": "é"}'), (STRICT_CALLS, " f x=é]")],
+)
+def test_arguments_have_the_form_that_the_template_takes(render, source, shown, arguments):
+    messages = [say("user", "A"), call(arguments), result("R")]
+    assert shown in render(source, messages, [TOOL])
+
+
+def test_the_clients_own_text_of_arguments_is_kept(render):
+    messages = [say("user", "A"), call('{"x":1.0}'), result("R")]
+    assert '<call>f {"x":1.0}' in render(LAST_SYSTEM, messages)
+
+
+@pytest.mark.parametrize("content", [None, ""])
+@pytest.mark.parametrize(
+    ("source", "shown"),
+    [(GENERIC, "<assistant>[f"), (LAST_SYSTEM, "<call>f"), (STRICT_CALLS, "<assistant>[")],
+)
+def test_empty_content_beside_calls_has_the_form_that_the_template_needs(
+    render, source, shown, content
+):
+    messages = [say("user", "A"), call("{}", content=content), result("R")]
+    assert shown in render(source, messages, [TOOL])
+
+
+def test_text_beside_calls_is_a_message_of_its_own_where_it_would_hide_them(render):
+    messages = [say("user", "A"), call("{}", content="B"), result("R")]
+    assert render(LAST_SYSTEM, messages) == "<user>A<assistant>B<call>f {}<tool>R"
+
+
+def test_several_calls_are_messages_of_their_own_where_only_one_is_taken(render):
+    messages = [
+        say("user", "A"),
+        call('{"x": 1}', '{"x": 2}', content="B"),
+        result("second", 1),
+        result("first", 0),
+        say("user", "C"),
+    ]
+    text = render(STRICT_CALLS, messages, [TOOL])
+    first, second = "4ed9d6a5a", "a4c8e1ab1"
+    ids = [part.split()[0] for part in text.split("[")[1:]]
+    assert all(len(call_id) == 9 and call_id.isalnum() for call_id in ids)
+    first, second = ids
+    assert text == (
+        f"<user>A<assistant>B[{first} f x=1]<tool>first<assistant>[{second} f x=2]<tool>second"
+        "<user>C"
+    )
+
+
+def test_ids_that_fit_stay_as_they_are(render):
+    messages = [say("user", "A"), call("{}"), result("R")]
+    messages[1]["tool_calls"][0]["id"] = messages[2]["tool_call_id"] = "abcDEF123"
+    assert "[abcDEF123 f]" in render(STRICT_CALLS, messages)
+
+
+def test_calls_and_results_are_text_where_the_template_knows_neither(render):
+    second = {"role": "tool", "content": "R2", "tool_call_id": "call_1"}
+    messages = [say("user", "A"), call('{"x": "é"}', "", content="B"), result("R"), second]
+    text = render(THREE_ROLES, messages, [TOOL])
+    user, assistant, results = text.replace("<assistant>", "<user>").split("<user>")[1:]
+    assert user == "A"
+    said, calls = assistant.split("\n\n")
+    assert (said, json.loads(calls)) == (
+        "B",
+        {
+            "tool_calls": [
+                {"name": "f", "arguments": {"x": "é"}, "id": "call_0"},
+                {"name": "f", "arguments": {}, "id": "call_1"},
+            ]
+        },
+    )
+    assert [json.loads(line) for line in results.split("\n\n")] == [
+        {"tool_response": {"tool": "f", "content": "R", "tool_call_id": "call_0"}},
+        {"tool_response": {"tool": "f", "content": "R2", "tool_call_id": "call_1"}},
+    ]
+
+
+@pytest.mark.parametrize("member", ["reasoning_content", "reasoning", "thinking"])
+def test_earlier_reasoning_is_where_the_template_reads_it(render, member):
+    messages = [say("user", "A"), say("assistant", "B", **{member: "T"})]
+    assert render(THINKING, messages) == "<user>A<assistant>(T)B"
+
+
+def test_reasoning_can_be_a_part_of_the_content(render):
+    source = """\
+{%- for m in messages %}<{{ m.role }}>
+{%- if m.content is string %}{{ m.content }}{% else %}{% for part in m.content -%}
+{{ '(' + part.thinking + ')' if part.type == 'thinking' else part.text }}
+{%- endfor %}{% endif %}{% endfor -%}
+"""
+    messages = [say("user", "A"), say("assistant", "B", reasoning_content="T")]
+    assert render(source, messages) == "<user>A<assistant>(T)B"
+
+
+def test_content_comes_in_parts_where_the_template_needs_them(render):
+    messages = [say("system", "S"), say("user", "A"), say("assistant", "B"), say("user", "C")]
+    assert render(PARTS, messages) == "<system>S<user>A<assistant>B<user>C"
+
+
+def test_a_template_that_fails_without_tools_gets_an_empty_list(render):
+    assert render(NEEDS_TOOLS, [say("user", "A")]) == "<user>A"
+
+
+def test_names_and_roles_in_any_script(render):
+    tool = {"type": "function", "function": {"name": "wetter_köln", "parameters": {}}}
+    messages = [say("user", "A"), call("{}")]
+    messages[1]["tool_calls"][0]["function"]["name"] = "天気"
+    assert "[天気({})]" in render(GENERIC, messages, [tool])
+
+
+def test_the_messages_of_the_request_are_not_changed(render):
+    messages = [
+        say("developer", "S"),
+        say("user", "A"),
+        call('{"x": 1}', "", content=""),
+        result("R"),
+    ]
+    before = json.dumps(messages)
+    render(STRICT_CALLS, messages, [TOOL])
+    assert json.dumps(messages) == before

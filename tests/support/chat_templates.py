@@ -1,0 +1,90 @@
+"""Small chat templates, each with a peculiarity that is common among published ones."""
+
+# Copies any role; knows tool calls with arguments as an object.
+GENERIC = """\
+{%- for m in messages -%}
+<{{ m.role }}>{{ m.content or '' }}
+{%- for call in m.tool_calls or [] -%}
+[{{ call.function.name }}({{ call.function.arguments | tojson }})]
+{%- endfor -%}
+{%- endfor -%}
+{%- if add_generation_prompt %}<assistant>{% endif -%}
+"""
+
+# Shows three roles and drops all others without a word.
+THREE_ROLES = """\
+{%- for m in messages -%}
+{%- if m.role in ('system', 'user', 'assistant') -%}<{{ m.role }}>{{ m.content }}{%- endif -%}
+{%- endfor -%}
+"""
+
+# Refuses roles that do not alternate, and knows no system message, as Gemma 2.
+ALTERNATING = """\
+{%- if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif -%}
+{%- for m in messages -%}
+{%- if (m.role == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('alternate') }}{% endif -%}
+<{{ m.role }}>{{ m.content }}
+{%- endfor -%}
+"""
+
+# One system message, at the beginning.
+FIRST_SYSTEM = """\
+{%- for m in messages -%}
+{%- if m.role == 'system' and not loop.first %}{{ raise_exception('system first') }}{% endif -%}
+<{{ m.role }}>{{ m.content }}
+{%- endfor -%}
+"""
+
+# Takes the last system message for the only one, as DeepSeek R1; tests content for none.
+LAST_SYSTEM = """\
+{%- set ns = namespace(system='') -%}
+{%- for m in messages -%}
+{%- if m.role == 'system' %}{% set ns.system = m.content %}{% endif -%}
+{%- endfor -%}
+{{ ns.system }}
+{%- for m in messages -%}
+{%- if m.role == 'assistant' and m.content is none -%}
+{%- for call in m.tool_calls -%}
+<call>{{ call.function.name + ' ' + call.function.arguments }}
+{%- endfor -%}
+{%- elif m.role != 'system' -%}
+<{{ m.role }}>{{ m.content }}
+{%- endif -%}
+{%- endfor -%}
+"""
+
+# Needs a text beside tool calls, refuses a second call and ids of other lengths than nine.
+STRICT_CALLS = """\
+{%- for m in messages -%}
+<{{ m.role }}>{{ m.content + '' }}
+{%- if 'tool_calls' in m -%}
+{%- if m.tool_calls | length != 1 %}{{ raise_exception('one call') }}{% endif -%}
+{%- set call = m.tool_calls[0] -%}
+{%- if call.id | length != 9 %}{{ raise_exception('id') }}{% endif -%}
+[{{ call.id }} {{ call.function.name }}
+{%- for name, value in call.function.arguments | items %} {{ name }}={{ value }}{% endfor %}]
+{%- endif -%}
+{%- if m.role == 'tool' and m.tool_call_id | length != 9 %}{{ raise_exception('id') }}{% endif -%}
+{%- endfor -%}
+"""
+
+# Takes content only as a list of parts.
+PARTS = """\
+{%- for m in messages -%}
+<{{ m.role }}>{% for part in m.content %}{{ part.text }}{% endfor -%}
+{%- endfor -%}
+"""
+
+# Reads earlier reasoning from `thinking`, and has a form of its own for developer messages.
+THINKING = """\
+{%- for m in messages -%}
+<{{ 'instructions' if m.role == 'developer' else m.role }}>
+{%- if m.thinking is defined %}({{ m.thinking }}){% endif %}{{ m.content }}
+{%- endfor -%}
+"""
+
+# Fails without a list of tools.
+NEEDS_TOOLS = """\
+{%- for tool in tools %}{{ tool.function.name }} {% endfor -%}
+{%- for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor -%}
+"""
