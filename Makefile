@@ -8,7 +8,7 @@ TORCH_INDEX_URL ?= https://download.pytorch.org/whl/cpu
 
 REST_PORT ?= 8000
 
-.PHONY: demo check test zoo lint bundle setup clean
+.PHONY: demo check test zoo clients lint bundle setup clean
 
 # Serves the model that the package brings along; needs neither torch nor the tests' packages.
 demo: .venv/.serving
@@ -25,6 +25,10 @@ test: lint
 # Compares every architecture of the zoo with transformers; some minutes.
 zoo: setup
 	PYTHONPATH=tests:. $(BIN)/python -m model_zoo.table docs/model-zoo.md
+
+# Runs the programs of tests/clients with other people's clients, and writes their table; needs npm.
+clients: setup
+	$(BIN)/python tests/clients/run.py
 
 lint: setup
 	$(BIN)/ruff check .
