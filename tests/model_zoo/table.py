@@ -1,53 +1,111 @@
-"""`make zoo`: try every architecture of the zoo, and write the table of docs/model-zoo.md."""
+"""`make zoo`: try every architecture of the zoo, and write the table of docs/model-zoo.md.
 
+`python -m model_zoo.table PAGE FOLDER [NAME...]` makes the named models, by default all, in FOLDER
+unless they are there, tries them, and keeps a row beside each. The page has all rows of FOLDER.
+"""
+
+import json
 import logging
 import sys
-import tempfile
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from model_zoo.architectures import ARCHITECTURES
-from model_zoo.zoo import MODES, make_model, num_equal_tokens
+from model_zoo.kinds import KINDS
+from model_zoo.reference import ANSWERS, FAILURE, VERSION
+from model_zoo.zoo import COLUMNS, make_models, outcomes
 
 from server.errors import ServingError
 
-MAX_REASON_CHARS = 160
+ROW = "row.json"
+WRONG = "**{}**"
+MAX_REASON_CHARS = 240
 HEADER = """# Architectures
 
-Small models with random weights, one for each architecture, are exported in fp32 and run in every
-way that could change their answers: five prompts at once, one by one, in chunks, through the prefix
-cache, and with so few KV blocks that sequences are preempted. Each cell is the number of greedy
-tokens, of 200, that are those of transformers. `make zoo` writes this page.
+`make zoo` writes this page. For each architecture it makes a small model with random weights in
+transformers, with windows, soft caps and scales that matter in it, exports it, and runs it in every
+way that could change its answers:
 
+- **batched**, **alone**, **chunked**, **prefix cache**, **preemption**: five prompts of 5 to 150
+  tokens at once, one by one, in chunks of at most 64 tokens, a second time through the prefix
+  cache, and with so few KV blocks that a sequence is preempted. The number of greedy tokens, of
+  200, that are those of transformers, in fp32.
+- **n > 1**: two choices for each prompt, sampled with a seed. The number of tokens, of 200, that
+  are those of a separate run in the first choice, and whose log probabilities, in both choices,
+  are those of the same text read as a prompt.
+- **prompt logprobs**: the largest difference of a prompt token's log probability from
+  transformers' in fp32; right below 0.001.
+- **int8, u8 cache**: the average difference with int8 weights and a u8 KV cache; right below 0.2.
+
+A wrong cell is bold. **export** names the version of transformers where it is another one than
+`pip install '.[export]'` brings.
+
+"""
+REFUSED = """
+## Not served
+
+Each is refused by name: nothing answers wrongly.
+
+| architecture | fails at | reason |
+|---|---|---|
 """
 
 
-def main(page: Path, names: list[str]) -> None:
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What was found of one architecture; `failed_at` and `reason` are empty if it is served."""
+
+    name: str
+    version: str
+    cells: list[str]
+    failed_at: str = ""
+    reason: str = ""
+
+    def __str__(self) -> str:
+        if self.failed_at:
+            return f"| {self.name} | {self.failed_at} | {self.reason} |"
+        return f"| {self.name} | {self.version} | yes | {' | '.join(self.cells)} |"
+
+
+def main(page: Path, folder: Path, names: list[str]) -> None:
     """Try the architectures and write the page."""
     # Each engine would say that its model was not verified.
     logging.disable(logging.WARNING)
-    lines = [f"| architecture | {' | '.join(MODES)} |", f"|---{'|---' * len(MODES)}|"]
+    made = {path.parent.name for name in (ANSWERS, FAILURE) for path in folder.glob(f"*/{name}")}
+    make_models(folder, [name for name in names if name not in made])
     for name in names:
-        line = f"| {name} | {' | '.join(_cells(name))} |"
-        print(line, flush=True)
-        lines.append(line)
-    page.write_text(HEADER + "\n".join(lines) + "\n", encoding="utf-8")
+        row = _try(name, folder / name)
+        print(row, flush=True)
+        (folder / name / ROW).write_text(json.dumps(asdict(row)))
+    rows = [Row(**json.loads(path.read_text())) for path in sorted(folder.glob(f"*/{ROW}"))]
+    page.write_text(_page(rows), encoding="utf-8")
 
 
-def _cells(name: str) -> list[str]:
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            model = make_model(name, Path(folder))
-            return [str(num_equal_tokens(model, mode)[0]) for mode in MODES]
-        except AssertionError as error:
-            return [f"not exported: {_last_line(error)}", *[""] * (len(MODES) - 1)]
-        except ServingError as error:
-            reason = str(error).replace(f"{folder}/", "")
-            return [f"refused: {reason[:MAX_REASON_CHARS]}", *[""] * (len(MODES) - 1)]
+def _page(rows: Iterable[Row]) -> str:
+    columns = ("architecture", "export", "load", *COLUMNS)
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    lines += [str(row) for row in rows if not row.failed_at]
+    refused = [str(row) for row in rows if row.failed_at]
+    return HEADER + "\n".join(lines) + "\n" + REFUSED + "\n".join(refused) + "\n"
 
 
-def _last_line(error: AssertionError) -> str:
-    return str(error).strip().splitlines()[-1][:MAX_REASON_CHARS]
+def _try(name: str, folder: Path) -> Row:
+    if (folder / FAILURE).exists():
+        return Row(name, "", [], "export", _shorten((folder / FAILURE).read_text()))
+    cells = []
+    try:
+        for _, outcome in outcomes(folder):
+            cells.append(outcome.text if outcome.is_right else WRONG.format(outcome.text))
+    except ServingError as error:
+        stage = COLUMNS[len(cells)] if cells else "load"
+        return Row(name, "", cells, stage, _shorten(str(error).replace(f"{folder}/", "")))
+    return Row(name, (folder / VERSION).read_text(), cells)
+
+
+def _shorten(reason: str) -> str:
+    line = " ".join(reason.split()).replace("|", "/")
+    return line if len(line) <= MAX_REASON_CHARS else f"{line[:MAX_REASON_CHARS]}..."
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:] or list(ARCHITECTURES))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:] or list(KINDS))

@@ -26,6 +26,7 @@ from server.engine.model.load_check.graph import (
     layer_of,
 )
 from server.engine.model.model_info import config_layers, context_length, longrope_switch
+from server.engine.model.own_positions import use_own_positions
 from server.engine.model.rope_switch import choose_rope_by_token
 from server.errors import ModelLoadError
 
@@ -98,6 +99,7 @@ def complete_attention(model: ov.Model, config: Config) -> AttentionForm:
 
 
 def _complete(model: ov.Model, config: Config) -> AttentionForm:
+    use_own_positions(model)
     long_after = longrope_switch(config)
     limits = []
     chunk_size: int | None = None

@@ -1,0 +1,92 @@
+"""Lets each token have its own position in graphs that count positions by the step.
+
+Llama 4 scales the queries of some layers by their position (transformers, Llama4TextAttention,
+attn_temperature_tuning), which it counts from the number of cached tokens. In PagedAttention form
+this number is that of the longest sequence of the step: it would change the answers to all others.
+"""
+
+from collections.abc import Iterator
+
+import openvino as ov
+from openvino import opset13 as ops
+
+from server.errors import ModelLoadError
+
+__all__ = ["use_own_positions"]
+
+LONGEST = "max_context_len"
+ATTENTION = "PagedAttentionExtension"
+ELEMENTWISE = frozenset({"Add", "Convert", "Divide", "Floor", "Log", "Multiply"})
+
+
+def use_own_positions(model: ov.Model) -> None:
+    """Take counted positions from `position_ids`; nothing but attention may see `max_context_len`.
+
+    The graph has Range(max_context_len - 1, max_context_len, 1), computes f32[1] from it, and
+    reshapes that for queries [tokens, 1, heads, size]. Raises ModelLoadError for a graph that
+    computes anything else from the longest sequence.
+    """
+    inputs = {name: port.get_node() for port in model.inputs for name in port.get_names()}
+    if LONGEST not in inputs:
+        return
+    for count in [node for node in model.get_ordered_ops() if _is_count(node)]:
+        if "position_ids" in inputs and (reshapes := _reshapes_of(count)):
+            _replace(count, inputs["position_ids"], reshapes)
+    model.validate_nodes_and_infer_types()
+    others = [node for node in _live_users(model, inputs[LONGEST]) if node != ATTENTION]
+    if others:
+        raise ModelLoadError(
+            f"the graph computes more than attention from the longest sequence of a step, with "
+            f"{', '.join(others)}: one request would change the answers to others"
+        )
+
+
+def _is_count(node: ov.Node) -> bool:
+    """Whether this counts the positions of the step's new tokens."""
+    if node.get_type_name() != "Range":
+        return False
+    first = _without_conversion(node.input_value(0).get_node())
+    if first.get_type_name() != "Subtract":
+        return False
+    return bool(_without_conversion(first.input_value(0).get_node()).get_friendly_name() == LONGEST)
+
+
+def _reshapes_of(count: ov.Node) -> list[ov.Node]:
+    """Where what is computed from a count gets four dimensions; empty if any of it goes astray."""
+    ends = list(_ends(count))
+    is_known = all(
+        end.get_type_name() == "Reshape" and end.get_output_partial_shape(0).rank == ov.Dimension(4)
+        for end in ends
+    )
+    return ends if is_known else []
+
+
+def _ends(node: ov.Node) -> Iterator[ov.Node]:
+    for target in node.output(0).get_target_inputs():
+        consumer = target.get_node()
+        if consumer.get_type_name() in ELEMENTWISE:
+            yield from _ends(consumer)
+        else:
+            yield consumer
+
+
+def _replace(count: ov.Node, positions: ov.Node, reshapes: list[ov.Node]) -> None:
+    own = ops.convert(positions, count.get_output_element_type(0))
+    for target in count.output(0).get_target_inputs():
+        target.replace_source_output(own.output(0))
+    shape = ops.constant([-1, 1, 1, 1], ov.Type.i64)
+    for reshape in reshapes:
+        reshape.input(1).replace_source_output(shape.output(0))
+
+
+def _live_users(model: ov.Model, parameter: ov.Node) -> list[str]:
+    """The types of the nodes that use a parameter, without those that lead to no result."""
+    live = {node.get_name() for node in model.get_ordered_ops()}
+    users = [target.get_node() for target in parameter.output(0).get_target_inputs()]
+    return sorted({node.get_type_name() for node in users if node.get_name() in live})
+
+
+def _without_conversion(node: ov.Node) -> ov.Node:
+    while node.get_type_name() == "Convert":
+        node = node.input_value(0).get_node()
+    return node
