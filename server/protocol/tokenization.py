@@ -24,6 +24,7 @@ __all__ = [
     "TokenizerDescription",
     "TokenizerFields",
     "TokenizerInfoFields",
+    "check_size",
 ]
 
 # Limits of one request, which keeps a worker thread busy.
@@ -135,7 +136,7 @@ class TokenizeFields(TokenizerFields):
         add_special_tokens = self.add_special_tokens
         if add_special_tokens is None:
             add_special_tokens = form == "prompt"
-        tokens = tokenizer.encode(_check_size([text], form)[0], add_special_tokens)
+        tokens = tokenizer.encode(check_size([text], form)[0], add_special_tokens)
         return {
             "count": len(tokens),
             "max_model_len": max_model_len,
@@ -234,7 +235,7 @@ class TokenizerInfoFields(TokenizerFields):
 
 def _parse_texts(text: object) -> list[str]:
     if isinstance(text, str):
-        return _check_size([text], "text")
+        return check_size([text], "text")
     if not isinstance(text, list):
         refuse_value("text", "must be a string or a list of them", text)
     if not text:
@@ -244,10 +245,11 @@ def _parse_texts(text: object) -> list[str]:
         raise InvalidRequestError(problem, "text")
     for i, item in enumerate(text):
         expect(str, item, f"text[{i}]")
-    return _check_size(text, "text")
+    return check_size(text, "text")
 
 
-def _check_size(texts: list[str], param: str) -> list[str]:
+def check_size(texts: list[str], param: str) -> list[str]:
+    """The texts. Raises InvalidRequestError if they are too long to be tokenised at once."""
     num_characters = sum(map(len, texts))
     if num_characters > MAX_CHARACTERS:
         problem = f"{param} has {num_characters} characters; at most {MAX_CHARACTERS} are possible"

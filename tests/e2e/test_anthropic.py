@@ -100,6 +100,17 @@ def test_more_tokens_than_the_model_has(client: anthropic.Anthropic) -> None:
     assert ask(client, max_tokens=8_000).stop_reason == "end_turn"
 
 
+def test_the_beginning_of_an_answer(client: anthropic.Anthropic) -> None:
+    history = [
+        {"role": "user", "content": QUESTION},
+        {"role": "assistant", "content": "The capital of"},
+    ]
+    assert ask(client, history).content[0].text == " France is Paris."
+    count = client.messages.count_tokens(model="tiny_chat", messages=history)
+    usage = ask(client, history).usage
+    assert count.input_tokens == usage.input_tokens + usage.cache_read_input_tokens
+
+
 def test_errors_are_anthropics(client: anthropic.Anthropic) -> None:
     with pytest.raises(anthropic.NotFoundError) as missing:
         ask(client, model="nope")

@@ -16,7 +16,7 @@ from server.errors import InvalidRequestError
 from server.payloads import ModelLimits, TextTokenizer
 from server.protocol.anthropic.message_object import ErrorMessage, TokenCount
 from server.protocol.anthropic.messages import PromptFields
-from server.protocol.anthropic.token_count import parse_count
+from server.protocol.anthropic.token_count import CountedPrompt, parse_count
 from server.protocol.field_rules import FieldRules
 from server.protocol.field_table import TOKENIZE
 from server.protocol.json_text import json_bytes
@@ -49,10 +49,12 @@ async def _get_tokenizer_info(request: web.Request) -> web.Response:
 
 
 async def _count_tokens(request: web.Request) -> web.Response:
-    return await _answer(request, parse_count(await read_json(request)))
+    prompt = parse_count(await read_json(request))
+    request.app[UNKNOWN_FIELD_POLICY].apply(request, prompt.unknown_fields)
+    return await _answer(request, prompt)
 
 
-async def _answer(request: web.Request, fields: TokenizerFields) -> web.Response:
+async def _answer(request: web.Request, fields: TokenizerFields | CountedPrompt) -> web.Response:
     name = _only_model(request) if fields.model is None else fields.model
     model = find_model(request, name)
     tokenizer = model.graph.find_side_packet(TextTokenizer)  # type: ignore[type-abstract]

@@ -87,14 +87,19 @@ class PromptFields(BaseModel):
 
     def chat_fields(self) -> dict[str, Any]:
         """These fields as those of a chat completion. Raises InvalidRequestError."""
+        messages = chat_messages(self.system, self.messages)
         fields: dict[str, Any] = {
             "model": self.model,
-            "messages": chat_messages(self.system, self.messages),
+            "messages": messages,
             "tools": chat_tools(self.tools),
-            "chat_template_kwargs": {**self._thinking_kwargs(), **self.chat_template_kwargs},
+            "chat_template_kwargs": self.chat_template_kwargs,
+            **self._thinking(),
         }
         if self.tool_choice is not None:
             fields |= chat_tool_choice(self.tool_choice)
+        if messages[-1]["role"] == "assistant" and "tool_calls" not in messages[-1]:
+            # Anthropic's models go on with a message of theirs at the end.
+            fields |= {"continue_final_message": True, "add_generation_prompt": False}
         return fields
 
     def answer_format(self) -> OutputFormat | None:
@@ -102,10 +107,18 @@ class PromptFields(BaseModel):
         config = self.output_config
         return (config and config.format) or self.output_format
 
-    def _thinking_kwargs(self) -> dict[str, Any]:
+    def _thinking(self) -> dict[str, Any]:
+        """How much to think; what the request leaves open is up to the model."""
+        effort = self.output_config and self.output_config.effort
         if self.thinking is None:
-            return {}
-        return {"enable_thinking": self.thinking.type != "disabled"}
+            return {"reasoning_effort": effort}
+        if self.thinking.type == "disabled":
+            return {"reasoning_effort": "none"}
+        # Anthropic's own default.
+        return {
+            "reasoning_effort": effort or "high",
+            "thinking_token_budget": self.thinking.budget_tokens,
+        }
 
 
 class MessageFields(PromptFields):

@@ -46,6 +46,30 @@ def test_tools() -> None:
 
 
 @pytest.mark.parametrize(
+    ("field", "effort"),
+    [
+        ({}, None),
+        ({"thinking": {"type": "disabled"}}, "none"),
+        ({"thinking": {"type": "enabled", "budget_tokens": 2000}}, "high"),
+        ({"thinking": {"type": "adaptive"}, "output_config": {"effort": "low"}}, "low"),
+        ({"output_config": {"effort": "max"}}, "max"),
+    ],
+)
+def test_thinking(field: dict[str, Any], effort: str | None) -> None:
+    assert request_of(**field).chat_options.reasoning_effort == effort
+
+
+def test_a_message_of_the_model_at_the_end_is_continued() -> None:
+    question = {"role": "user", "content": "hi"}
+    options = request_of(messages=[question, {"role": "assistant", "content": "He"}]).chat_options
+    assert options.continue_final_message
+    assert not options.add_generation_prompt
+    call = {"type": "tool_use", "id": "t", "name": "n", "input": {}}
+    options = request_of(messages=[question, {"role": "assistant", "content": [call]}]).chat_options
+    assert not options.continue_final_message
+
+
+@pytest.mark.parametrize(
     "field",
     [
         {"output_format": {"type": "json_schema", "schema": {"type": "object"}}},
