@@ -67,6 +67,7 @@ class LLMExecutorCalculator(Calculator[LLMCalculatorOptions]):
                 max_num_seqs=options.max_num_seqs,
                 dynamic_split_fuse=options.dynamic_split_fuse,
                 enable_prefix_caching=options.enable_prefix_caching,
+                cache_interval_multiplier=options.cache_interval_multiplier or 0,
                 target_inter_token_latency_ms=options.target_inter_token_latency_ms,
                 auto_tune=options.auto_tune and cc.service(LoadOptions).auto_tune,
                 on_progress=cc.progress,

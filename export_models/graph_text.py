@@ -18,6 +18,7 @@ class TextGenerationGraph:
     plugin_config: Mapping[str, object] = field(default_factory=dict)
     enable_prefix_caching: bool = True
     cache_size: int = 0
+    cache_interval_multiplier: int | None = None
     max_num_batched_tokens: int | None = None
     max_num_seqs: int = 256
     dynamic_split_fuse: bool | None = None

@@ -81,6 +81,7 @@ def _add_engine_flags(parser: FlagParser) -> None:
         ("--max_num_batched_tokens", 1, None),
         ("--max_num_seqs", 1, 256),
         ("--cache_size", 0, 0),
+        ("--cache_interval_multiplier", 1, None),
     ):
         add(
             flag,
@@ -223,6 +224,7 @@ class _Export:
             plugin_config=self._plugin_config(model),
             enable_prefix_caching=values.enable_prefix_caching,
             cache_size=values.cache_size,
+            cache_interval_multiplier=values.cache_interval_multiplier,
             max_num_seqs=values.max_num_seqs,
             max_num_batched_tokens=values.max_num_batched_tokens,
             dynamic_split_fuse=False if values.disable_dynamic_split_fuse else None,

@@ -159,7 +159,7 @@ class LLMCalculatorOptions:
     def _find_bad_counts(self) -> list[str]:
         return [
             f"{name} is 0; it must be at least 1"
-            for name in ("max_num_batched_tokens", "max_num_seqs", "max_tokens_limit")
+            for name in _AT_LEAST_ONE
             if getattr(self, name) == 0
         ]
 
@@ -205,6 +205,12 @@ def parse_plugin_config(text: str) -> dict[str, Any]:
     return found
 
 
+_AT_LEAST_ONE = (
+    "max_num_batched_tokens",
+    "max_num_seqs",
+    "max_tokens_limit",
+    "cache_interval_multiplier",
+)
 _UNSUPPORTED = (
     "draft_models_path",
     "draft_device",
@@ -216,5 +222,4 @@ _UNSUPPORTED = (
     "draft_eagle3_mode",
     "cache_eviction_config",
     "sparse_attention_config",
-    "cache_interval_multiplier",
 )

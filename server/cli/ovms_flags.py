@@ -37,7 +37,6 @@ IGNORED = {
     "--group_name": "models stay loaded, so they need no group",
     "--disable_input_count_validation": "a request must have all inputs of its model",
     "--draft_source_model": NO_SPECULATION,
-    "--cache_interval_multiplier": "it is for hybrid models, which are not supported yet",
     "--model_distribution_policy": "HETERO devices always split a model into a pipeline",
 }
 IGNORED_SWITCHES = ("--metrics_enable", "--verbose_response", "--disable_input_count_validation")

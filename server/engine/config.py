@@ -23,6 +23,8 @@ class EngineConfig:
     `target_inter_token_latency_ms` limits the duration of a step that decodes: prompts are read
     in smaller chunks to meet it. 0 is no target, None is DEFAULT_TARGET_MS. Without
     `dynamic_split_fuse` there can be no target.
+    `cache_interval_multiplier` is for models with states, such as those of linear attention: the
+    prefix cache keeps them after every so many KV blocks. 0 adapts it to the size of the states.
     `auto_tune` measures at load which properties are fastest, of those not in `plugin_config`.
     `on_progress` is called from the loading thread with a short text and the fraction of the load
     that is done, 0 to 1; the first half belongs to tuning.
@@ -37,6 +39,7 @@ class EngineConfig:
     max_num_seqs: int = 256
     dynamic_split_fuse: bool = True
     enable_prefix_caching: bool = False
+    cache_interval_multiplier: int = 0
     target_inter_token_latency_ms: int | None = None
     auto_tune: bool = False
     on_progress: Callable[[str, float], None] | None = field(default=None, compare=False)
@@ -47,6 +50,7 @@ class EngineConfig:
             ("num_kv_blocks", 0),
             ("max_num_batched_tokens", 1),
             ("max_num_seqs", 1),
+            ("cache_interval_multiplier", 0),
             ("target_inter_token_latency_ms", 0),
         ):
             value = getattr(self, name)

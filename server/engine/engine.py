@@ -2,14 +2,16 @@
 
 import logging
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from time import perf_counter
 
 from server.engine.config import EngineConfig
 from server.engine.kv.kv_cache_manager import KVCacheManager
-from server.engine.model.cache_sizing import num_kv_blocks
-from server.engine.model.load_report import report_load
+from server.engine.kv.state_cache_manager import NO_STATE_BLOCKS, StateCacheManager
+from server.engine.model.cache_sizing import num_kv_blocks, plan_states
+from server.engine.model.load_report import describe_states, report_load
 from server.engine.model.model_info import read_model_info
 from server.engine.model.model_loader import LoadedModel
 from server.engine.model.model_runner import ModelRunner
@@ -62,9 +64,10 @@ class LLMEngine:
         config.report_progress("compiling the model", 0.5)
         model = self._model.load()
         self._model_form = model.attention
+        self._state_blocks = NO_STATE_BLOCKS
         self._size_cache(model)
         self.limits = RequestLimits.of(
-            config,
+            self.config,
             model.output.vocab_size,
             self.num_blocks,
             self._block_size,
@@ -77,7 +80,11 @@ class LLMEngine:
         context = self.info.max_model_len
         if model.states is None:
             self._block_size = model.block_size
-            self.num_blocks = num_kv_blocks(self.config, model, context)
+            plan = plan_states(self.config, model)
+            self.num_blocks = num_kv_blocks(self.config, model, context, plan)
+            if plan is not None:
+                self.config = replace(self.config, max_num_seqs=plan.max_num_seqs)
+                self._state_blocks = plan.layout(self.num_blocks, model.block_size)
             return
         room = state_room(self.config, model.states, model.device, context)
         self.info = self.info.limited_to(room.num_tokens)
@@ -89,7 +96,10 @@ class LLMEngine:
         config = self.config
         # States have no parts that another sequence could begin with.
         has_prefixes = config.enable_prefix_caching and model.states is None
-        self.kv = KVCacheManager(self.num_blocks, self._block_size, has_prefixes)
+        sizes = self.num_blocks, self._block_size, has_prefixes
+        self.kv = KVCacheManager(*sizes)
+        if model.state_tables:
+            self.kv = StateCacheManager(*sizes, self._state_blocks)
         self.runner = self._make_runner(model)
         self._costs = StepCosts(self.runner.token_sizes.padded)
         self.scheduler = Scheduler(
@@ -116,6 +126,7 @@ class LLMEngine:
             self.stats,
             self.config.max_num_batched_tokens,
             self.limits.max_num_seqs,
+            self._state_blocks,
         )
 
     def _warm_up(self, model: LoadedModel) -> None:
@@ -126,7 +137,11 @@ class LLMEngine:
             model.weights_lease.forget_pages()
         model.device.after_warm_up()
         self._model.keep_tuning()
-        self.status = {**self._model.describe(model), "verified": self._verification}
+        self.status = {
+            **self._model.describe(model),
+            **describe_states(model, self._state_blocks),
+            "verified": self._verification,
+        }
         config.report_progress("loaded", 1.0)
         num_tokens = self.num_blocks * self._block_size
         report_load(config.models_path, model, self.status, self.num_blocks, num_tokens)

@@ -91,6 +91,25 @@ class EngineRequest:
             self.prompt_logprobs = PromptLogprobs(self.prompt_token_ids, num_top)
 
 
+@dataclass(eq=False, slots=True)
+class StateBlocks:
+    """Where the states of a sequence are in a model that has some: convolutions, linear attention.
+
+    `current` holds them after the computed tokens, `following` gets them after the next step; both
+    are the same block where nothing else needs the former. `checkpoints` are the blocks that get
+    the states after fewer tokens of the next step, by the number of tokens.
+    """
+
+    current: int
+    following: int
+    checkpoints: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def blocks(self) -> set[int]:
+        """All of them."""
+        return {self.current, self.following, *self.checkpoints.values()}
+
+
 class SequenceStatus(Enum):
     """Where a sequence is; only WAITING and RUNNING ones are known to the scheduler."""
 
@@ -113,7 +132,8 @@ class SequenceGroup(Protocol):
 class Sequence:
     """The tokens of one choice and how far their KV has been computed.
 
-    `num_computed_tokens` tokens have KV in the blocks of `block_table`. A sequence whose computed
+    `num_computed_tokens` tokens have KV in the blocks of `block_table`, and their states in
+    `states`, where the model has some. A sequence whose computed
     tokens reach `num_tokens` gets one more token by sampling. The first sequence of a request reads
     the prompt for all its choices; the `num_pending_forks` others fork at the first token. The
     sequences of a beam search have a `group`; which choices they are is known at its end.
@@ -139,6 +159,7 @@ class Sequence:
         "penalty_counts",
         "prefix",
         "request",
+        "states",
         "status",
         "token_ids",
         "uses_long_rope",
@@ -153,6 +174,7 @@ class Sequence:
         self.uses_long_rope = self.is_long
         self.num_computed_tokens = 0
         self.block_table = GrowableArray(np.int32)
+        self.states: StateBlocks | None = None
         self.num_registered_blocks = 0
         self.num_pending_forks = request.params.num_sequences - 1 if index == 0 else 0
         self.group: SequenceGroup | None = None
@@ -226,6 +248,7 @@ class Sequence:
     def reset_computed(self) -> None:
         """Forget the KV; it is computed again from the tokens."""
         self.block_table.clear()
+        self.states = None
         self.num_computed_tokens = 0
         self.num_registered_blocks = 0
         self.has_shared_tail = False

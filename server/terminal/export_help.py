@@ -26,6 +26,8 @@ EXPORT_HELP = {
     "--max_num_batched_tokens": "Most tokens that one step of the engine computes.",
     "--max_num_seqs": "Most sequences that are computed at the same time (default: 256).",
     "--cache_size": "Size of the KV cache in GB (default: 0, a share of the free memory).",
+    "--cache_interval_multiplier": "For models with linear attention or convolutions: the prefix "
+    "cache keeps their states after every so many KV blocks (default: adapted to their size).",
     "--tool_parser": "Format of the model's tool calls (default: detected from the chat template).",
     "--reasoning_parser": "Format of the model's reasoning (default: detected from the chat "
     "template).",

@@ -151,7 +151,7 @@ OVMS_FLAGS = """
 --cpu_extension=x --allowed_media_domains=all --allowed_local_media_path=x
 --allowed_origins=https://a --allowed_methods=GET --allowed_headers=x --api_key_file=x
 --idle_unload_timeout_seconds=1 --disable_input_count_validation --group_name=x
---cache_interval_multiplier=2 --model_distribution_policy=PIPELINE_PARALLEL
+--model_distribution_policy=PIPELINE_PARALLEL
 --draft_source_model=x
 """
 OVMS_MODEL_FLAGS = """
@@ -163,7 +163,8 @@ OVMS_EXPORT_FLAGS = """
 --weight-format=int8 --extra_quantization_params=x --max_num_seqs=1 --pipeline_type=LM
 --enable_prefix_caching=true --max_num_batched_tokens=1 --cache_size=1 --dynamic_split_fuse=true
 --reasoning_parser=qwen3 --tool_parser=hermes3 --enable_tool_guided_generation=false
---max_prompt_len=1 --kv_cache_precision=u8 --model_name=m --target_device=CPU
+--max_prompt_len=1 --cache_interval_multiplier=2 --kv_cache_precision=u8 --model_name=m
+--target_device=CPU
 """
 
 

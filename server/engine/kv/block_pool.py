@@ -80,6 +80,10 @@ class BlockPool:
         """How many sequences use the block."""
         return self._ref_counts[block]
 
+    def is_cached(self, block: int) -> bool:
+        """Whether the block holds a content that a lookup could find."""
+        return block in self._key_of_block
+
     def allocate(self, count: int) -> list[int]:
         """Take `count` blocks for one user each; their former contents are forgotten."""
         assert count <= len(self._free), "the caller checks num_free"

@@ -13,14 +13,17 @@ from server.engine.system.huge_pages import prefer_huge_pages
 from server.errors import ModelLoadError
 from server.host.memory import RESERVATIONS
 
+KV_TABLES = ("key_cache.", "value_cache.")
+STATE_TABLES = ("conv_state_table.", "gated_delta_state_table.", "selective_ssm_state_table.")
+
 
 @dataclass(frozen=True, slots=True)
 class CacheInput:
-    """One key_cache.N or value_cache.N input: element type and dimensions 1..3 of a block."""
+    """An input that is a table of blocks: its element type and the dimensions of a block."""
 
     name: str
     element_type: ov.Type
-    block_shape: tuple[int, int, int]
+    block_shape: tuple[int, ...]
 
     @property
     def block_bytes(self) -> int:
@@ -30,12 +33,21 @@ class CacheInput:
 
 def cache_inputs(compiled_model: Any) -> tuple[CacheInput, ...]:
     """The KV inputs of a compiled PagedAttention model, with the layout that the plugin chose."""
+    return _tables(compiled_model, KV_TABLES)
+
+
+def state_tables(compiled_model: Any) -> tuple[CacheInput, ...]:
+    """The inputs that hold the states of convolutions and linear attention; most have none."""
+    return _tables(compiled_model, STATE_TABLES)
+
+
+def _tables(compiled_model: Any, prefixes: tuple[str, ...]) -> tuple[CacheInput, ...]:
     found = []
     for port in compiled_model.inputs:
         name = port.get_any_name()
-        if name.startswith(("key_cache.", "value_cache.")):
-            dims = [dim.get_length() for dim in list(port.get_partial_shape())[1:]]
-            found.append(CacheInput(name, port.get_element_type(), (dims[0], dims[1], dims[2])))
+        if name.startswith(prefixes):
+            shape = tuple(dim.get_length() for dim in list(port.get_partial_shape())[1:])
+            found.append(CacheInput(name, port.get_element_type(), shape))
     return tuple(found)
 
 
@@ -67,6 +79,11 @@ class HostKVCache:
         for rows in self._rows:
             for source, destination in copies:
                 rows[destination] = rows[source]
+
+    def clear_block(self, block: int) -> None:
+        """Make a block all zeros."""
+        for rows in self._rows:
+            rows[block] = 0
 
     def close(self) -> None:
         """Give the memory back once nothing refers to the tensors any more."""
@@ -118,6 +135,14 @@ class DeviceKVCache:
             for source, destination in copies:
                 _remote_block(tensor, source).copy_to(_remote_block(tensor, destination))
 
+    def clear_block(self, block: int) -> None:
+        """Make a block all zeros."""
+        for tensor in self.tensors.values():
+            shape = ov.Shape([1, *list(tensor.get_shape())[1:]])
+            zeros = ov.Tensor(tensor.get_element_type(), shape)
+            zeros.data[:] = 0
+            _remote_block(tensor, block).copy_from(zeros)
+
     def close(self) -> None:
         """Give the memory back once nothing refers to the tensors any more."""
         self.tensors.clear()
@@ -125,5 +150,6 @@ class DeviceKVCache:
 
 def _remote_block(tensor: Any, block: int) -> Any:
     """A view of one block of a remote tensor."""
-    end = ov.Coordinate([block + 1, *list(tensor.get_shape())[1:]])
-    return ov.RemoteTensor(tensor, ov.Coordinate([block, 0, 0, 0]), end)
+    shape = list(tensor.get_shape())[1:]
+    begin = ov.Coordinate([block, *[0] * len(shape)])
+    return ov.RemoteTensor(tensor, begin, ov.Coordinate([block + 1, *shape]))

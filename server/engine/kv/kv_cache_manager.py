@@ -11,10 +11,15 @@ BlockCopy = tuple[int, int]
 
 
 class CachedPrefix(NamedTuple):
-    """How many of a sequence's first blocks are in the cache, and the identity of that prefix."""
+    """How many of a sequence's first blocks are in the cache, and the identity of that prefix.
+
+    Computing can go on after the first `num_usable_blocks` of them: all, unless the model has
+    states too.
+    """
 
     num_blocks: int = 0
     identity: int = ROOT_PREFIX
+    num_usable_blocks: int = 0
 
 
 class KVCacheManager:
@@ -39,6 +44,11 @@ class KVCacheManager:
     def num_used_blocks(self) -> int:
         """Blocks that sequences hold."""
         return self.pool.num_blocks - self.pool.num_free
+
+    @property
+    def sharing_size(self) -> int:
+        """Other sequences can go on from the multiples of so many tokens of a running one."""
+        return self.block_size
 
     def num_blocks_for(self, num_tokens: int) -> int:
         """Blocks that hold `num_tokens` tokens."""
@@ -65,7 +75,7 @@ class KVCacheManager:
             found = self.pool.lookup(*key)
             if found is None:
                 break
-            cached = CachedPrefix(cached.num_blocks + 1, found[1])
+            cached = self._longer(cached, found[1])
         return cached, key
 
     def attach_cached_prefix(self, sequence: Sequence) -> int:
@@ -75,15 +85,10 @@ class KVCacheManager:
         At least one token stays to be computed, for its logits. Returns the tokens found.
         """
         assert sequence.block_table.size == 0, "prefixes are looked up before anything is computed"
-        cached = CachedPrefix()
-        while (key := self.next_block_key(sequence, cached)) is not None:
-            found = self.pool.lookup(*key)
-            if found is None:
-                break
-            block, sequence.prefix = found
+        for block, prefix in self._usable_blocks(sequence):
             self.pool.acquire(block)
             sequence.block_table.append(block)
-            cached = CachedPrefix(sequence.block_table.size, sequence.prefix)
+            sequence.prefix = prefix
         sequence.num_registered_blocks = sequence.block_table.size
         sequence.num_computed_tokens = sequence.block_table.size * self.block_size
         self._begin_with_copy(sequence)
@@ -91,7 +96,8 @@ class KVCacheManager:
 
     def cached_prefix(self, sequence: Sequence) -> CachedPrefix:
         """What `attach_cached_prefix` has found, if nothing was computed since."""
-        return CachedPrefix(sequence.num_registered_blocks, sequence.prefix)
+        num_blocks = sequence.num_registered_blocks
+        return CachedPrefix(num_blocks, sequence.prefix, num_blocks)
 
     def num_blocks_missing(self, sequence: Sequence, num_new_tokens: int) -> int:
         """Free blocks that computing the next `num_new_tokens` tokens would take."""
@@ -118,10 +124,7 @@ class KVCacheManager:
             return
         num_full = sequence.num_computed_tokens // self.block_size
         for position in range(sequence.num_registered_blocks, num_full):
-            key = sequence.prefix, self._content(sequence, position)
-            sequence.prefix = self.pool.register(sequence.block_table[position], *key)
-            if self.on_registered is not None:
-                self.on_registered(key)
+            self._register(sequence, position)
         sequence.num_registered_blocks = max(num_full, sequence.num_registered_blocks)
 
     def keep_tail(self, sequence: Sequence) -> None:
@@ -167,6 +170,29 @@ class KVCacheManager:
         """Remove all blocks from the cache because their contents are lost."""
         self.pool.forget_all()
         self._pending_copies.clear()
+
+    def _register(self, sequence: Sequence, position: int) -> None:
+        """Make one block findable; those before it are."""
+        key = sequence.prefix, self._content(sequence, position)
+        sequence.prefix = self.pool.register(sequence.block_table[position], *key)
+        if self.on_registered is not None:
+            self.on_registered(key)
+
+    def _longer(self, cached: CachedPrefix, identity: int) -> CachedPrefix:
+        """A cached prefix with one more block, which has this identity."""
+        return CachedPrefix(cached.num_blocks + 1, identity, cached.num_blocks + 1)
+
+    def _usable_blocks(self, sequence: Sequence) -> list[tuple[int, int]]:
+        """The cached blocks after which computing can go on, and the prefix each one ends."""
+        blocks: list[tuple[int, int]] = []
+        cached = CachedPrefix()
+        while (key := self.next_block_key(sequence, cached)) is not None:
+            found = self.pool.lookup(*key)
+            if found is None:
+                break
+            blocks.append(found)
+            cached = CachedPrefix(len(blocks), found[1])
+        return blocks
 
     def _num_findable_tokens(self, sequence: Sequence) -> int:
         """Tokens that may come from the cache; never the last one, whose logits are needed."""

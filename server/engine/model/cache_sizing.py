@@ -1,7 +1,10 @@
-"""How many KV blocks an engine reserves."""
+"""How many KV blocks and state blocks an engine reserves."""
+
+from dataclasses import dataclass, replace
 
 from server.engine.config import EngineConfig
 from server.engine.kv.kv_cache import bytes_per_block
+from server.engine.kv.state_cache_manager import StateLayout
 from server.engine.model.device import Device
 from server.engine.model.model_loader import LoadedModel
 from server.errors import ModelLoadError
@@ -13,15 +16,77 @@ SHARE_OF_FREE_MEMORY = 0.5
 USUAL_LENGTH = 1024
 """The length of a sequence for which `has_room_for_16_bits` wants room."""
 
+LEAST_INTERVAL = 8
+"""KV blocks between two checkpoints of a model whose states are small."""
 
-def num_kv_blocks(config: EngineConfig, model: LoadedModel, max_model_len: int | None) -> int:
+SHARE_OF_STATES = 0.5
+"""The most that the states of running sequences take of what is for the whole cache."""
+
+
+@dataclass(frozen=True, slots=True)
+class StatePlan:
+    """How the state tables of a model are used; a block of all of them has `state_bytes`.
+
+    Each of `max_num_seqs` sequences has two blocks. With a prefix cache there is one more for each,
+    and one for every `blocks_between` KV blocks, for checkpoints.
+    """
+
+    max_num_seqs: int
+    blocks_between: int
+    state_bytes: int
+    has_checkpoints: bool
+
+    def num_blocks(self, num_kv_blocks: int) -> int:
+        """State blocks beside so many KV blocks."""
+        if not self.has_checkpoints:
+            return 2 * self.max_num_seqs
+        return 3 * self.max_num_seqs - (-num_kv_blocks // self.blocks_between)
+
+    def layout(self, num_kv_blocks: int, block_size: int) -> StateLayout:
+        """The state blocks beside so many KV blocks of so many tokens."""
+        return StateLayout(
+            num_blocks=self.num_blocks(num_kv_blocks),
+            max_num_seqs=self.max_num_seqs,
+            interval=self.blocks_between * block_size,
+            least_interval=block_size if self.has_checkpoints else 0,
+        )
+
+
+def plan_states(config: EngineConfig, model: LoadedModel) -> StatePlan | None:
+    """The plan for a model with state tables; None for another one.
+
+    As many sequences run at once as have room for their states. Raises ModelLoadError as
+    `num_kv_blocks` does.
+    """
+    if not model.state_tables:
+        return None
+    state_bytes = bytes_per_block(model.state_tables)
+    adapted = -(-state_bytes // bytes_per_block(model.kv_inputs))
+    plan = StatePlan(
+        max_num_seqs=min(config.max_num_seqs, config.max_num_batched_tokens),
+        blocks_between=config.cache_interval_multiplier or max(LEAST_INTERVAL, adapted),
+        state_bytes=state_bytes,
+        has_checkpoints=config.enable_prefix_caching,
+    )
+    room = int(cache_bytes(config, model.device) * SHARE_OF_STATES)
+    affordable = room // (plan.num_blocks(0) * state_bytes // plan.max_num_seqs)
+    return replace(plan, max_num_seqs=max(1, min(plan.max_num_seqs, affordable)))
+
+
+def num_kv_blocks(
+    config: EngineConfig,
+    model: LoadedModel,
+    max_model_len: int | None,
+    states: StatePlan | None = None,
+) -> int:
     """Blocks to reserve for a model.
 
     Raises ModelLoadError where less memory is free than was asked for, or too little for one block.
     """
     if config.num_kv_blocks:
         return config.num_kv_blocks
-    return _affordable_blocks(config, model, bytes_per_block(model.kv_inputs), max_model_len)
+    block_bytes = bytes_per_block(model.kv_inputs)
+    return _affordable_blocks(config, model, block_bytes, max_model_len, states)
 
 
 def has_room_for_16_bits(
@@ -41,9 +106,18 @@ def has_room_for_16_bits(
 
 
 def _affordable_blocks(
-    config: EngineConfig, model: LoadedModel, block_bytes: int, max_model_len: int | None
+    config: EngineConfig,
+    model: LoadedModel,
+    block_bytes: int,
+    max_model_len: int | None,
+    states: StatePlan | None = None,
 ) -> int:
-    affordable = cache_bytes(config, model.device) // block_bytes
+    room = cache_bytes(config, model.device)
+    if states is not None:
+        room -= states.num_blocks(0) * states.state_bytes
+        if states.has_checkpoints:
+            block_bytes += -(-states.state_bytes // states.blocks_between)
+    affordable = room // block_bytes
     if config.cache_size:
         return max(1, affordable)
     if affordable < 1:
@@ -53,7 +127,8 @@ def _affordable_blocks(
     if max_model_len is None:
         return affordable
     # All sequences at their longest can use no more.
-    return min(affordable, config.max_num_seqs * -(-max_model_len // model.block_size))
+    num_seqs = config.max_num_seqs if states is None else states.max_num_seqs
+    return min(affordable, num_seqs * -(-max_model_len // model.block_size))
 
 
 def cache_bytes(config: EngineConfig, device: Device) -> int:

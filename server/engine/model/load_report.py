@@ -7,12 +7,27 @@ from pathlib import Path
 from typing import Any
 
 from server.engine.kv.kv_cache import bytes_per_block
+from server.engine.kv.state_cache_manager import StateLayout
 from server.engine.model.model_loader import LoadedModel
 from server.host.model_files import MODEL_FILE
 
-__all__ = ["report_load"]
+__all__ = ["describe_states", "report_load"]
 
 logger = logging.getLogger(__name__)
+
+
+def describe_states(model: LoadedModel, layout: StateLayout) -> dict[str, Any]:
+    """What operators want to know of the state tables of a model; nothing if it has none."""
+    if not model.state_tables:
+        return {}
+    return {
+        "states": {
+            "bytes": layout.num_blocks * bytes_per_block(model.state_tables),
+            "num_blocks": layout.num_blocks,
+            "max_num_seqs": layout.max_num_seqs,
+            "checkpoint_interval": layout.interval if layout.least_interval else None,
+        }
+    }
 
 
 def report_load(
@@ -40,6 +55,17 @@ def report_load(
             "%s takes %d MB for weights and %d MB for the KV cache (%s), which holds %d tokens",
             *(models_path, weights, (num_blocks * bytes_per_block(model.kv_inputs)) >> 20),
             *(model.kv_inputs[0].element_type.get_type_name(), num_tokens),
+        )
+    if "states" in status:
+        states = status["states"]
+        interval = states["checkpoint_interval"]
+        logger.info(
+            "%s takes %d MB more for states (%s) of %d sequences at once; %s",
+            *(models_path, states["bytes"] >> 20),
+            *(model.state_tables[0].element_type.get_type_name(), states["max_num_seqs"]),
+            f"its prefix cache keeps them every {interval} tokens"
+            if interval
+            else "it has no prefix cache",
         )
     logger.debug("%s: %s", models_path, json.dumps(status))
 

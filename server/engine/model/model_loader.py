@@ -10,7 +10,13 @@ import openvino as ov
 from openvino._offline_transformations import paged_attention_transformation
 
 from server.engine.config import PluginValue
-from server.engine.kv.kv_cache import CacheInput, cache_inputs
+from server.engine.kv.kv_cache import (
+    KV_TABLES,
+    STATE_TABLES,
+    CacheInput,
+    cache_inputs,
+    state_tables,
+)
 from server.engine.model.attention import (
     AttentionForm,
     NotExpressibleError,
@@ -25,6 +31,7 @@ from server.engine.model.model_info import (
     read_model_info,
 )
 from server.engine.model.output_head import ModelOutput, SplitModel, split_model
+from server.engine.model.state_inputs import STATE_INPUTS
 from server.engine.model.stateful.state_form import StateForm, read_state_form
 from server.engine.system.file_lease import FileLease
 from server.errors import ModelLoadError
@@ -43,6 +50,7 @@ KNOWN_INPUTS = frozenset(
         "block_indices",
         "block_indices_begins",
         "max_context_len",
+        *STATE_INPUTS,
     }
 )
 
@@ -51,6 +59,7 @@ KNOWN_INPUTS = frozenset(
 class LoadedModel:
     """A model compiled in two parts, layers and output head, and what the engine needs to know.
 
+    `state_tables` are those of a PagedAttention model with convolutions or linear attention.
     `states` is None for a PagedAttention model. Another one runs as it was exported, with states
     instead of `kv_inputs`; `not_paged` says why.
     """
@@ -63,6 +72,7 @@ class LoadedModel:
     has_position_ids: bool
     device: Device
     attention: AttentionForm
+    state_tables: tuple[CacheInput, ...] = ()
     weights_lease: FileLease | None = None
     states: StateForm | None = None
     not_paged: str | None = None
@@ -132,6 +142,7 @@ def _load_paged(
         has_position_ids=any("position_ids" in port.get_names() for port in layers.inputs),
         device=device,
         attention=attention,
+        state_tables=state_tables(layers),
         weights_lease=lease,
     )
 
@@ -204,10 +215,10 @@ def _transform(model: ov.Model, models_path: Path) -> AttentionForm:
         paged_attention_transformation(model)
     except RuntimeError as error:
         raise NotExpressibleError(error_summary(error)) from error
-    names = {port.get_any_name() for port in model.inputs}
-    unknown = sorted(
-        n for n in names - KNOWN_INPUTS if not n.startswith(("key_cache.", "value_cache."))
-    )
+    # An input may have several names.
+    others = [port for port in model.inputs if not port.get_names() & KNOWN_INPUTS]
+    names = sorted(port.get_any_name() for port in others)
+    unknown = [n for n in names if not n.startswith((*KV_TABLES, *STATE_TABLES))]
     if unknown:
         raise NotExpressibleError(f"its PagedAttention form needs the inputs {', '.join(unknown)}")
     try:

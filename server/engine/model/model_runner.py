@@ -9,8 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import openvino as ov
 
+from server.engine.kv.kv_cache import DeviceKVCache, HostKVCache
+from server.engine.kv.state_cache_manager import NO_STATE_BLOCKS, StateLayout
 from server.engine.model.logits_head import LogitsHead
 from server.engine.model.model_loader import LoadedModel
+from server.engine.model.state_inputs import StatePacker
 from server.engine.model.step_inputs import PromptRows, StepInputs, StepPacker, fill_tokens
 from server.engine.model.step_sizes import StepSizes
 from server.engine.prompt_logprobs import PromptLogprobs
@@ -40,7 +43,7 @@ class StepOutput:
 
 
 class ModelRunner:
-    """The infer requests of a model's layers and head, and its KV cache.
+    """The infer requests of a model's layers and head, and its KV cache and state tables.
 
     A step has at most `max_num_tokens` tokens and `max_num_rows` rows of logits, without those for
     log probabilities of prompts; both are padded up to one of a few sizes.
@@ -53,6 +56,7 @@ class ModelRunner:
         stats: EngineStats,
         max_num_tokens: int,
         max_num_rows: int,
+        states: StateLayout = NO_STATE_BLOCKS,
     ) -> None:
         self._model = model
         self._stats = stats
@@ -65,30 +69,47 @@ class ModelRunner:
             has_positions=model.has_position_ids,
             attention=model.attention,
             block_size=model.block_size,
+            states=StatePacker(states) if model.state_tables else None,
         )
         self._prepared: tuple[ScheduledStep, StepInputs] | None = None
         self._head = LogitsHead(model)
-        # One more block, which padding writes to.
-        self._cache = model.device.make_kv_cache(model.kv_inputs, num_blocks + 1, model.layers)
+        self._caches: list[HostKVCache | DeviceKVCache] = []
         try:
+            self._make_caches(num_blocks, states)
             self.reset()
         except BaseException:
-            self._cache.close()
+            self._close_caches()
             raise
+
+    def _make_caches(self, num_blocks: int, states: StateLayout) -> None:
+        model = self._model
+        # One more block, which padding writes to.
+        kv = model.device.make_kv_cache(model.kv_inputs, num_blocks + 1, model.layers)
+        self._caches.append(kv)
+        if model.state_tables:
+            num_states = states.num_blocks + 2
+            table = model.device.make_kv_cache(model.state_tables, num_states, model.layers)
+            self._caches.append(table)
+            table.clear_block(states.zero_block)
 
     def reset(self) -> None:
         """Make new infer requests, for example after one has failed; the KV cache stays."""
         self._layers = self._model.layers.create_infer_request()
         self._bound: dict[str, npt.NDArray[Any]] = {}
         self._head.reset()
-        for name, tensor in self._cache.tensors.items():
-            self._layers.set_tensor(name, tensor)
+        for cache in self._caches:
+            for name, tensor in cache.tensors.items():
+                self._layers.set_tensor(name, tensor)
 
     def close(self) -> None:
         """Free the model and the KV cache; may be called again."""
-        self._cache.close()
+        self._close_caches()
         if hasattr(self, "_model"):
             del self._layers, self._head, self._model
+
+    def _close_caches(self) -> None:
+        for cache in self._caches:
+            cache.close()
 
     def prepare(self, step: ScheduledStep) -> None:
         """Pack the step that may run next while the device computes another one."""
@@ -98,7 +119,7 @@ class ModelRunner:
         """Compute a step; `overlapped` is called while the device computes the layers."""
         started = perf_counter()
         if step.copies:
-            self._cache.copy_blocks(step.copies)
+            self._caches[0].copy_blocks(step.copies)
         inputs = self._pack(step)
         self._set(inputs)
         packed = perf_counter()

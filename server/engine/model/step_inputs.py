@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from server.engine.model.attention import CHUNK_PREFIX, PLAIN_ATTENTION, AttentionForm
 from server.engine.model.rope_switch import LONG_ROPE_INPUT
+from server.engine.model.state_inputs import StatePacker
 from server.engine.model.step_sizes import StepSizes
 from server.engine.prompt_logprobs import PromptLogprobs
 from server.engine.scheduling.scheduled_step import ScheduledStep
@@ -52,6 +53,7 @@ class StepPacker:
         has_positions: bool,
         attention: AttentionForm = PLAIN_ATTENTION,
         block_size: int = 32,
+        states: StatePacker | None = None,
     ) -> None:
         self._token_sizes = token_sizes
         self._row_sizes = row_sizes
@@ -59,6 +61,7 @@ class StepPacker:
         self._has_positions = has_positions
         self._attention = attention
         self._block_size = block_size
+        self._states = states
 
     def pack(self, step: ScheduledStep) -> StepInputs:
         """Pack a step."""
@@ -71,9 +74,8 @@ class StepPacker:
         num_padding = self._token_sizes.padded(step.num_tokens) - step.num_tokens
         past = np.array([s.num_computed_tokens for s in step.sequences], np.int32)
         num_new = np.array(step.num_new_tokens, np.int32)
-        tables = [s.block_table.view() for s in step.sequences]
         rows, complete, prompts = self._choose_rows(step, past + num_new)
-        arrays = self._arrays(num_new, past, tables, num_padding)
+        arrays = self._arrays(num_new, past, step.sequences, num_padding)
         if self._attention.long_after is not None:
             is_long = [sequence.uses_long_rope for sequence in step.sequences]
             arrays[LONG_ROPE_INPUT][: step.num_tokens] = np.repeat(is_long, num_new)
@@ -91,7 +93,7 @@ class StepPacker:
         self,
         num_new: npt.NDArray[np.int32],
         past: npt.NDArray[np.int32],
-        tables: list[Counts],
+        sequences: list[Sequence],
         num_padding: int,
     ) -> dict[str, npt.NDArray[Any]]:
         """All inputs except the sampled rows, for the sequences and the padding after them.
@@ -101,7 +103,7 @@ class StepPacker:
         num_new = np.concatenate([num_new, np.ones(num_padding, np.int32)])
         past = np.concatenate([past, np.zeros(num_padding, np.int32)])
         spare = np.array([self._spare_block], np.int32)
-        tables = [*tables, *[spare] * num_padding]
+        tables = [*(s.block_table.view() for s in sequences), *[spare] * num_padding]
         arrays: dict[str, npt.NDArray[Any]] = _places(num_new, past, tables)
         begins = arrays["subsequence_begins"]
         arrays[TOKENS_INPUT] = np.zeros(begins[-1], np.int64)
@@ -115,6 +117,8 @@ class StepPacker:
                 num_new, past, tables, self._attention.chunk_size, self._block_size
             )
             arrays |= {CHUNK_PREFIX + name: array for name, array in _places(*parts).items()}
+        if self._states is not None:
+            arrays |= self._states.pack(sequences, num_new, past)
         return arrays
 
     def _choose_rows(

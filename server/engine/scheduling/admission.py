@@ -35,7 +35,7 @@ class Admission:
         self._stats = stats
         self._running = running
         self._waiting = WaitingQueue(kv)
-        self._sharing = PrefixSharing(kv.block_size, kv.enable_prefix_caching)
+        self._sharing = PrefixSharing(kv.sharing_size, kv.enable_prefix_caching)
         self._is_open = False
         self._num_skipped = 0
         self._num_free_seats = 0

@@ -114,7 +114,7 @@ class WaitingQueue:
 
     def num_cached_tokens(self, waiter: Waiter) -> int:
         """About how many tokens are cached."""
-        return self._kv.num_tokens_in(waiter.cached.num_blocks)
+        return self._kv.num_tokens_in(waiter.cached.num_usable_blocks)
 
     def num_free_blocks_needed(self, waiter: Waiter) -> int:
         """Free blocks without which the sequence cannot start, as far as is known."""

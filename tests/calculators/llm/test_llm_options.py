@@ -112,7 +112,7 @@ def test_defaults_of_unsupported_fields_are_fine(tmp_path):
         ("draft_max_num_seqs: 1", "draft_max_num_seqs is not supported"),
         ("draft_dynamic_split_fuse: true", "draft_dynamic_split_fuse is not supported"),
         ("draft_eagle3_mode: True", "draft_eagle3_mode is not supported"),
-        ("cache_interval_multiplier: 8", "cache_interval_multiplier is not supported"),
+        ("cache_interval_multiplier: 0", "cache_interval_multiplier is 0; it must be at least 1"),
         (
             "cache_eviction_config: { start_size: 32 recent_size: 128 max_cache_size: 672 "
             "kv_crush_config { anchor_point_mode: MEAN } }",
