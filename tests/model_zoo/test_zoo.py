@@ -6,7 +6,7 @@ import pytest
 from model_zoo import reference
 from model_zoo.zoo import make_models, outcomes
 
-PART = ["falcon_alibi", "gpt_neo", "llama4", "mpt_six_heads", "phi3_longrope"]
+PART = ["falcon_alibi", "gpt_neo", "llama4", "mpt_six_heads", "phi3_longrope", "phimoe_longrope"]
 
 
 @pytest.fixture(scope="module")

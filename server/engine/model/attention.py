@@ -26,7 +26,7 @@ from server.engine.model.load_check.graph import (
     layer_of,
 )
 from server.engine.model.model_info import config_layers, context_length, longrope_switch
-from server.engine.model.own_positions import use_own_positions
+from server.engine.model.own_positions import check_longest, use_own_positions
 from server.engine.model.rope_switch import choose_rope_by_token
 from server.errors import ModelLoadError
 
@@ -114,6 +114,8 @@ def _complete(model: ov.Model, config: Config) -> AttentionForm:
     if long_after is not None and not choose_rope_by_token(model):
         limits.append(long_after)
         long_after = None
+    else:
+        check_longest(model)
     return AttentionForm(chunk_size, long_after, min(limits, default=None))
 
 

@@ -12,33 +12,66 @@ from openvino import opset13 as ops
 
 from server.errors import ModelLoadError
 
-__all__ = ["use_own_positions"]
+__all__ = ["check_longest", "use_own_positions"]
 
 LONGEST = "max_context_len"
 ATTENTION = "PagedAttentionExtension"
+COUNTING = frozenset({"Add", "Convert", "Gather", "Range", "Subtract"})
 ELEMENTWISE = frozenset({"Add", "Convert", "Divide", "Floor", "Log", "Multiply"})
 
 
 def use_own_positions(model: ov.Model) -> None:
-    """Take counted positions from `position_ids`; nothing but attention may see `max_context_len`.
+    """Take positions that the graph counts from `position_ids`.
 
     The graph has Range(max_context_len - 1, max_context_len, 1), computes f32[1] from it, and
-    reshapes that for queries [tokens, 1, heads, size]. Raises ModelLoadError for a graph that
-    computes anything else from the longest sequence.
+    reshapes that for queries [tokens, 1, heads, size].
     """
-    inputs = {name: port.get_node() for port in model.inputs for name in port.get_names()}
-    if LONGEST not in inputs:
+    positions = _input(model, "position_ids")
+    if positions is None:
         return
     for count in [node for node in model.get_ordered_ops() if _is_count(node)]:
-        if "position_ids" in inputs and (reshapes := _reshapes_of(count)):
-            _replace(count, inputs["position_ids"], reshapes)
+        if reshapes := _reshapes_of(count):
+            _replace(count, positions, reshapes)
     model.validate_nodes_and_infer_types()
-    others = [node for node in _live_users(model, inputs[LONGEST]) if node != ATTENTION]
+
+
+def check_longest(model: ov.Model) -> None:
+    """Raise ModelLoadError where a value is computed from the longest sequence of a step.
+
+    Attention may see it, and it may be the length of a table that begins at 0.
+    """
+    longest = _input(model, LONGEST)
+    if longest is None:
+        return
+    live = {node.get_name() for node in model.get_ordered_ops()}
+    others = sorted(set(_uses(longest, live)))
     if others:
         raise ModelLoadError(
             f"the graph computes more than attention from the longest sequence of a step, with "
             f"{', '.join(others)}: one request would change the answers to others"
         )
+
+
+def _input(model: ov.Model, name: str) -> ov.Node | None:
+    return next((port.get_node() for port in model.inputs if name in port.get_names()), None)
+
+
+def _uses(node: ov.Node, live: set[str]) -> Iterator[str]:
+    """The types of the nodes that make more than the length of a table of a number."""
+    for target in node.output(0).get_target_inputs():
+        consumer = target.get_node()
+        kind = consumer.get_type_name()
+        if consumer.get_name() not in live or kind == ATTENTION or _is_table(consumer):
+            continue
+        if kind in COUNTING:
+            yield from _uses(consumer, live)
+        else:
+            yield kind
+
+
+def _is_table(node: ov.Node) -> bool:
+    first = node.input_value(0).get_node() if node.get_type_name() == "Range" else node
+    return bool(first.get_type_name() == "Constant" and first.get_data() == 0)
 
 
 def _is_count(node: ov.Node) -> bool:
@@ -77,13 +110,6 @@ def _replace(count: ov.Node, positions: ov.Node, reshapes: list[ov.Node]) -> Non
     shape = ops.constant([-1, 1, 1, 1], ov.Type.i64)
     for reshape in reshapes:
         reshape.input(1).replace_source_output(shape.output(0))
-
-
-def _live_users(model: ov.Model, parameter: ov.Node) -> list[str]:
-    """The types of the nodes that use a parameter, without those that lead to no result."""
-    live = {node.get_name() for node in model.get_ordered_ops()}
-    users = [target.get_node() for target in parameter.output(0).get_target_inputs()]
-    return sorted({node.get_type_name() for node in users if node.get_name() in live})
 
 
 def _without_conversion(node: ov.Node) -> ov.Node:

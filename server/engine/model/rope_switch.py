@@ -6,6 +6,8 @@ transformers, modeling_rope_utils.py, longrope_frequency_update). The exported g
 by the largest position of a step, so that one long text would change the answers to all others.
 """
 
+from collections.abc import Iterator
+
 import openvino as ov
 from openvino import opset13 as ops
 
@@ -15,13 +17,16 @@ LONG_ROPE_INPUT = "uses_long_rope"
 
 # Between the choice of the factors and their product with the positions.
 FREQUENCY_OPS = frozenset({"Convert", "Divide", "Multiply", "Power"})
+# Between this product and where a token takes its row of it.
+TABLE_OPS = frozenset({"Concat", "Convert", "Cos", "Multiply", "Sin"})
 
 
 def choose_rope_by_token(model: ov.Model) -> bool:
     """Give a model the input `uses_long_rope` boolean[tokens]; False for a graph without a choice.
 
-    The graph has Select(Greater(ReduceMax(positions) + 1, length), long, short) for f32[size]
-    factors, from which it computes frequencies that it multiplies by the positions in a MatMul.
+    The graph has Select(is_long, long, short) for f32[size] factors, and computes frequencies from
+    them. Either it multiplies these by the positions in a MatMul, or, with PhiMoE, by all numbers
+    up to the longest sequence of the step, to a table of which each token takes a row.
     """
     choice = _find_choice(model)
     if choice is None:
@@ -34,12 +39,21 @@ def choose_rope_by_token(model: ov.Model) -> bool:
         product = _only_consumer(product)
     if product.get_type_name() != "MatMul":
         return False
+    positions = {name: port for port in model.inputs for name in port.get_names()}["position_ids"]
+    gathers = (
+        list(_gathers(product)) if _origin(product.input_value(0).get_node()) == "Range" else []
+    )
     is_long = ops.parameter([-1], ov.Type.boolean, name=LONG_ROPE_INPUT)
     is_long.output(0).get_tensor().set_names({LONG_ROPE_INPUT})
     model.add_parameters([is_long])
-    # [tokens, 1] chooses [tokens, size]; the product then is [tokens, size, 1] x [tokens, 1, 1].
-    choice.input(0).replace_source_output(_unsqueeze(is_long.output(0), 1))
-    product.input(0).replace_source_output(_unsqueeze(frequencies.output(0), -1))
+    # [tokens, 1] chooses [tokens, size] factors, and [tokens, 1] scales of the table.
+    for target in choice.input_value(0).get_target_inputs():
+        target.replace_source_output(_unsqueeze(is_long.output(0), 1))
+    if gathers:
+        _make_rows(product, frequencies, positions, gathers)
+    else:
+        # The product then is [tokens, size, 1] x [tokens, 1, 1].
+        product.input(0).replace_source_output(_unsqueeze(frequencies.output(0), -1))
     model.validate_nodes_and_infer_types()
     return True
 
@@ -61,14 +75,39 @@ def _is_choice(node: ov.Node) -> bool:
         condition.get_type_name() == "Greater"
         and all(factor.get_type_name() == "Constant" for factor in factors)
         and all(len(factor.get_output_shape(0)) == 1 for factor in factors)
-        and _comes_from_maximum(condition.input_value(0).get_node())
+        and _origin(condition.input_value(0).get_node()) in ("Range", "ReduceMax")
     )
 
 
-def _comes_from_maximum(node: ov.Node) -> bool:
-    while node.get_type_name() in ("Add", "Convert"):
+def _origin(node: ov.Node) -> str:
+    """The type of the node that a number or a count of positions comes from."""
+    while node.get_type_name() in ("Add", "Convert", "Gather", "Unsqueeze"):
         node = node.input_value(0).get_node()
-    return bool(node.get_type_name() == "ReduceMax")
+    return str(node.get_type_name())
+
+
+def _gathers(product: ov.Node) -> Iterator[ov.Node]:
+    for target in product.output(0).get_target_inputs():
+        consumer = target.get_node()
+        if consumer.get_type_name() in TABLE_OPS:
+            yield from _gathers(consumer)
+        elif consumer.get_type_name() == "Gather":
+            yield consumer
+
+
+def _make_rows(
+    product: ov.Node, frequencies: ov.Node, positions: ov.Output, gathers: list[ov.Node]
+) -> None:
+    """Let the table have a row for each token, in their order, in place of each position."""
+    rows = _unsqueeze(ops.convert(positions, ov.Type.f32).output(0), 1)
+    own_product = ops.multiply(rows, frequencies.output(0))
+    for target in product.output(0).get_target_inputs():
+        target.replace_source_output(own_product.output(0))
+    num_tokens = ops.squeeze(ops.shape_of(positions, ov.Type.i64), ops.constant(0, ov.Type.i64))
+    zero, one = (ops.constant(value, ov.Type.i64) for value in (0, 1))
+    own_rows = _unsqueeze(ops.range(zero, num_tokens, one, ov.Type.i64).output(0), 1)
+    for gather in gathers:
+        gather.input(1).replace_source_output(own_rows)
 
 
 def _only_consumer(node: ov.Node) -> ov.Node:

@@ -4,7 +4,7 @@ import openvino as ov
 import pytest
 from openvino import opset13 as ops
 
-from server.engine.model.own_positions import use_own_positions
+from server.engine.model.own_positions import check_longest, use_own_positions
 from server.errors import ModelLoadError
 
 
@@ -16,22 +16,31 @@ def _parameter(name: str, shape: list[int]) -> ov.Node:
 
 def test_a_graph_that_computes_with_the_longest_sequence_is_refused() -> None:
     longest, ids = _parameter("max_context_len", []), _parameter("input_ids", [-1])
-    model = ov.Model([ops.add(ids, longest)], [longest, ids])
-    with pytest.raises(ModelLoadError, match="from the longest sequence of a step, with Add"):
-        use_own_positions(model)
+    model = ov.Model([ops.relu(ops.add(ids, longest))], [longest, ids])
+    with pytest.raises(ModelLoadError, match="from the longest sequence of a step, with Relu"):
+        check_longest(model)
 
 
 def test_a_count_whose_use_is_unknown_is_refused() -> None:
     longest, ids = _parameter("max_context_len", []), _parameter("position_ids", [-1])
     first = ops.subtract(longest, ops.constant(1, ov.Type.i32))
     count = ops.range(first, longest, ops.constant(1, ov.Type.i32), ov.Type.i32)
-    model = ov.Model([ops.add(ids, count)], [longest, ids])
-    with pytest.raises(ModelLoadError, match="with Range, Subtract"):
-        use_own_positions(model)
+    model = ov.Model([ops.relu(ops.add(ids, count))], [longest, ids])
+    use_own_positions(model)
+    with pytest.raises(ModelLoadError, match="with Relu"):
+        check_longest(model)
+
+
+def test_a_table_may_be_as_long_as_the_longest_sequence() -> None:
+    longest, ids = _parameter("max_context_len", []), _parameter("position_ids", [-1])
+    zero, one = (ops.constant(value, ov.Type.i32) for value in (0, 1))
+    table = ops.relu(ops.range(zero, longest, one, ov.Type.i32))
+    rows = ops.gather(table, ids, ops.constant(0, ov.Type.i64))
+    check_longest(ov.Model([rows], [longest, ids]))
 
 
 def test_a_longest_sequence_that_leads_to_no_result_is_not_looked_at() -> None:
     longest, ids = _parameter("max_context_len", []), _parameter("input_ids", [-1])
-    unused = ops.add(ids, longest)
-    use_own_positions(ov.Model([ops.relu(ids)], [longest, ids]))
-    assert unused.get_type_name() == "Add"
+    unused = ops.relu(ops.add(ids, longest))
+    check_longest(ov.Model([ops.relu(ids)], [longest, ids]))
+    assert unused.get_type_name() == "Relu"
