@@ -12,7 +12,7 @@ __all__ = ["CallState", "JsonCallReader", "read_json_object"]
 _WHITE_SPACE = " \t\n\r"
 _ARGUMENTS_KEYS = ("arguments", "parameters")
 _NO_ARGUMENTS = ("", "null", "[]")
-_OTHER_KEYS = ("type", "id")
+_OTHER_KEYS = ("type", "id", "tool_call_id", "index")
 
 
 class CallState(Enum):
@@ -33,8 +33,9 @@ class JsonCallReader:
 
     The member `name_key` has the name. Arguments that are a string with an object in it are that
     object; null, a blank string, an empty list and no arguments at all are an empty one. Other
-    members are skipped. `bare_names` is for a text that may be any JSON object: what has other
-    members before the name is no call, and a call without arguments must have one of these names.
+    members are skipped, but without arguments they may be those, so that is no call. `bare_names`
+    is for a text that may be any JSON object: what has other members before the name is no call,
+    and a call without arguments must have one of these names.
     Until `is_started` the output has nothing, and `raw` is what was read.
     """
 
@@ -53,6 +54,7 @@ class JsonCallReader:
         self._key: str | None = None
         self._value: list[str] = []
         self._name = ""
+        self._has_unknown_key = False
         self._arguments: str | None = None
         self.is_started = False
         self._is_streaming = False
@@ -127,8 +129,10 @@ class JsonCallReader:
         if self._key is None:
             self._key = json.loads("".join(self._value))
             self._step = self._colon
-            if self._bare_names is not None and not (self._name or self._is_known_key()):
-                self._break()
+            if not self._is_known_key():
+                self._has_unknown_key = True
+                if self._bare_names is not None and not self._name:
+                    self._break()
             return
         self._step = self._after_value
         if self._is_streaming:
@@ -149,7 +153,7 @@ class JsonCallReader:
 
     def _close(self, position: int) -> int:
         if not self.is_started:
-            if not self._name or (self._arguments is None and self._is_unknown()):
+            if not self._name or (self._arguments is None and self._is_doubtful()):
                 return self._break(position)
             self._start_call()
             self._output.arguments(self._arguments or "{}")
@@ -162,8 +166,10 @@ class JsonCallReader:
     def _is_known_key(self) -> bool:
         return self._key in (self._name_key, *_ARGUMENTS_KEYS, *_OTHER_KEYS)
 
-    def _is_unknown(self) -> bool:
-        return self._bare_names is not None and self._name not in self._bare_names
+    def _is_doubtful(self) -> bool:
+        """Whether an object without arguments is hardly a call."""
+        is_unknown = self._bare_names is not None and self._name not in self._bare_names
+        return is_unknown or self._has_unknown_key
 
     def _read_name(self, value: str) -> None:
         name = json.loads(value).strip() if value.startswith('"') else None

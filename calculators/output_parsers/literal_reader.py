@@ -40,6 +40,7 @@ class LiteralReader:
         self.text = text
         self.position = 0
         self._is_lenient = is_lenient
+        self._unended: set[str] = set()
 
     def is_at_end(self) -> bool:
         """Whether only white space is left."""
@@ -145,11 +146,15 @@ class LiteralReader:
 
     def _string(self, opening: re.Match[str]) -> str:
         quote = opening["quote"]
-        for found in _ENDS[quote][self._is_lenient].finditer(self.text, opening.end()):
+        ends = _ENDS[quote][self._is_lenient]
+        searched = () if quote in self._unended else ends.finditer(self.text, opening.end())
+        for found in searched:
             if found.group() == quote:
                 self.position = found.end()
                 text = self.text[opening.end() : found.start()]
                 return text if opening["prefix"] in ("r", "R") else _unescape(text)
+        # A text can have many of them; each search goes up to its end.
+        self._unended.add(quote)
         raise ValueError(f"a string without an end at {opening.start()}")
 
 

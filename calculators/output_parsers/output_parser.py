@@ -9,6 +9,8 @@ from calculators.output_parsers.parsed_output import ParsedOutput
 
 __all__ = ["CallFrame", "OutputParser", "PlainText", "ReasoningParser", "ToolParser", "split_at"]
 
+PIECE_LENGTH = 4096
+
 
 @dataclass(frozen=True, slots=True)
 class CallFrame:
@@ -40,9 +42,11 @@ class OutputParser(ABC):
 
     def feed(self, text: str) -> None:
         """Take more text."""
-        self._text += text
-        while self._text and self._step():
-            pass
+        # The steps search all of `_text` for markers, each time that they found one.
+        for place in range(0, len(text), PIECE_LENGTH):
+            self._text += text[place : place + PIECE_LENGTH]
+            while self._text and self._step():
+                pass
 
     @abstractmethod
     def finish(self) -> None:

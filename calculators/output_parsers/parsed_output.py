@@ -44,7 +44,7 @@ class ParsedOutput:
         self._content = ""
         self._reasoning = ""
         self._calls: list[ToolCallDelta] = []
-        self._held = ""
+        self._held: list[str] = []
         self._skips_space = False
         self._arguments: list[str] = []
         self.num_calls = 0
@@ -56,10 +56,11 @@ class ParsedOutput:
         if not text:
             return
         self._skips_space = False
-        text = self._held + text
         shown = text.rstrip()
-        self._content += shown
-        self._held = text[len(shown) :]
+        if shown:
+            self._content += "".join(self._held) + shown
+            self._held = []
+        self._held.append(text[len(shown) :])
 
     def reasoning(self, text: str) -> None:
         """Append to the reasoning, without the white space around it."""
@@ -96,8 +97,8 @@ class ParsedOutput:
 
     def finish(self) -> None:
         """Release what was held back; nothing follows."""
-        self._content += self._held
-        self._held = ""
+        self._content += "".join(self._held)
+        self._held = []
 
     def take(self) -> ParsedDelta:
         """Return what is new and begin anew."""
@@ -107,5 +108,5 @@ class ParsedOutput:
         return delta
 
     def _drop_space(self) -> None:
-        self._held = ""
+        self._held = []
         self._skips_space = True

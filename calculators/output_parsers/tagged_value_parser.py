@@ -15,6 +15,7 @@ __all__ = ["TaggedValueParser", "ValueTags"]
 # OpenAI's names have at most 64 characters.
 MAX_NAME_LENGTH = 300
 
+QUOTE = '"'
 STRING = frozenset({"string"})
 _NAME = re.compile(r"[^\s<>{}\"]+")
 
@@ -76,11 +77,12 @@ class TaggedValueParser(ToolParser):
         while self._text and self._step():
             pass
         if self._step == self._read_value:
-            self._take(self._text)
+            # What is left is the beginning of a tag.
             if self._types != STRING:
                 self._output.arguments("".join(self._value).strip())
         elif self._step == self._key:
-            self._output.arguments(f'{self._separator()}"{_escape(self._text)}')
+            key, _, _ = split_at(self._text, self.tags.key_end)
+            self._output.arguments(f'{self._separator()}"{_escape(key.partition(QUOTE)[0])}')
         elif self._step in (self._outside, self._expect_call, self._name):
             self._output.content(self._raw + self._text)
 

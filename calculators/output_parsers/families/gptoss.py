@@ -31,7 +31,7 @@ MAX_HEAD_LENGTH = 500
 _RECIPIENT = re.compile(r"\bto=([\w.-]+)")
 _CHANNEL_NAME = re.compile(r"<\|channel\|>\s*(\w+)")
 # Words, recipients and markers; the last marker may be cut off.
-_HEAD = re.compile(r"(to=[\w.-]*+|<\|(start|channel|constrain)\|>|\w|\s)*(<[|a-z]*)?")
+_HEAD = re.compile(r"(to=[^\s<]*+|<\|(start|channel|constrain)\|>|\w|\s)*(<[|a-z]*)?")
 
 
 class GptOssToolParser(ToolParser):
@@ -75,7 +75,9 @@ class GptOssReasoningParser(ReasoningParser):
     def finish(self) -> None:
         """A head that was cut off is dropped; other text is not."""
         if self._step == self._message:
-            self._message_step(self._text)
+            # Behind arguments it is the beginning of a marker.
+            if self._message_step != self._arguments:
+                self._message_step(self._text)
             self._end_message()
         elif self._step == self._start or not _HEAD.fullmatch(self._text):
             self._content(self._text)
@@ -103,7 +105,11 @@ class GptOssReasoningParser(ReasoningParser):
         if not marker:
             return False
         self._text = rest
-        self._begin_message(head)
+        if _HEAD.fullmatch(head):
+            self._begin_message(head)
+        else:
+            self._begin_message("")
+            self._content(head + marker)
         return True
 
     def _begin_message(self, head: str) -> None:

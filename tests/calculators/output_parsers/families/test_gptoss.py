@@ -71,6 +71,22 @@ def test_without_tools_a_call_is_content():
     assert parse_harmony(text, tools=()) == Parsed(ARGUMENTS, "Let me see.")
 
 
+@pytest.mark.parametrize("end", ["", "<|call|>", "<|end|>"])
+@pytest.mark.parametrize("message", ["", " ", "\n", "{}"])
+def test_a_call_without_arguments(end, message):
+    text = f"{THINK}{NEXT}{CALL}{message}{end}"
+    assert parse_harmony(text) == Parsed("", "Let me see.", [("get_weather", "{}")])
+    text = f"{CALL}{message}<|call|>{NEXT}{CALL}{ARGUMENTS}{end}"
+    assert parse_harmony(text).calls == [("get_weather", "{}"), ("get_weather", ARGUMENTS)]
+
+
+@pytest.mark.parametrize(
+    "text", ["<|channel|>final: 5, 6", f"<|channel|>{'x' * 600}<|message|>y", "<|start|>\x00"]
+)
+def test_what_is_no_head_is_content(text):
+    assert parse_harmony(text) == Parsed(text)
+
+
 def test_reasoning_that_is_cut_off():
     assert parse_harmony("<|channel|>analysis<|message|>Let me") == Parsed("", "Let me")
     assert parse_harmony("<|channel|>analysis") == Parsed()

@@ -23,6 +23,14 @@ def test_space_around_calls_belongs_to_no_content():
     assert parsed == Parsed(calls=[WEATHER, WEATHER])
 
 
+@pytest.mark.parametrize("separator", ["\n", ", ", ";", ""])
+def test_several_calls_in_one_pair_of_tags(separator):
+    text = separator.join(['{"name": "f", "arguments": {}}'] * 2)
+    expected = Parsed(calls=[("f", "{}")] * 2)
+    assert parse_all_ways(f"<tool_call>{text}</tool_call>", "hermes3") == expected
+    assert parse_all_ways(f"<tool_call>[{text}]</tool_call>", "hermes3") == expected
+
+
 def test_text_before_between_and_after_calls():
     parsed = parse_all_ways(f"One moment.\n{CALL}\nAnd:\n{CALL} Done. \n", "hermes3")
     assert parsed == Parsed("One moment.And:Done. \n", calls=[WEATHER, WEATHER])
@@ -53,6 +61,9 @@ def test_arguments_come_exactly_as_the_model_wrote_them(arguments):
         ),
         ('"name": "f"', ("f", "{}")),
         ('"name": "f", "arguments": null', ("f", "{}")),
+        ('"name": "f", "arguments": " "', ("f", "{}")),
+        ('"name": "f", "arguments": []', ("f", "{}")),
+        ('"type": "function", "name": " f "', ("f", "{}")),
         ('"name": "f", "arguments": "{\\"a\\": \\"\\u00e9\\"}"', ("f", '{"a": "é"}')),
         ('"name": "f", "parameters": {"a": 1}', ("f", '{"a": 1}')),
         ('"name": "g\\u00e9\\"t", "arguments": {}', ('gé"t', "{}")),
@@ -76,6 +87,7 @@ def test_other_forms_of_the_object(members, call):
         '{"name": "f", "arguments": "no object"}',
         '{"name": "f", "arguments": "{} {}"}',
         '{"arguments": {"a": 1}}',
+        '{"name": "f", "city": "Paris"}',
         '{"name": "f" "arguments": {}}',
         '{"name": "f", arguments: {}}',
         '{{"name": "f"}}',

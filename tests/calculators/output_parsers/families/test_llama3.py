@@ -10,10 +10,23 @@ WEATHER = ("get_weather", '{"city": "Paris; {"}')
 
 
 @pytest.mark.parametrize("tag", ["<|python_tag|>", "", "\n\n"])
+@pytest.mark.parametrize("separator", ["; ", ";", ", ", "\n", "\n\n", " ,\n", ""])
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_calls_with_and_without_the_tag(tag, count):
-    text = tag + "; ".join([CALL] * count)
-    assert parse_all_ways(text, "llama3") == Parsed(calls=[WEATHER] * count)
+def test_calls_with_and_without_the_tag(tag, separator, count):
+    text = separator.join([CALL] * count)
+    assert parse_all_ways(tag + text, "llama3") == Parsed(calls=[WEATHER] * count)
+    assert parse_all_ways(f"{tag}[{text}]", "llama3") == Parsed(calls=[WEATHER] * count)
+
+
+def test_a_bare_call_without_arguments_is_one_of_a_known_tool():
+    expected = Parsed(calls=[("get_weather", "{}")])
+    assert parse_all_ways('{"name": "get_weather"}', "llama3") == expected
+    assert parse_all_ways('<|python_tag|>{"name": "f"}', "llama3") == Parsed(calls=[("f", "{}")])
+
+
+@pytest.mark.parametrize("after", [", and", "; or", " {", "]", ",", "[1]"])
+def test_text_after_calls(after):
+    assert parse_all_ways(CALL + after, "llama3") == Parsed(after.lstrip(), calls=[WEATHER])
 
 
 def test_the_other_name_of_the_arguments():

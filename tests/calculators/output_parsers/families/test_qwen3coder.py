@@ -70,6 +70,81 @@ def test_other_ways_to_write_a_type(schema, value, read):
     assert json.loads(parsed.calls[0][1]) == {"a": read}
 
 
+LIST_OF_NAMES = {"type": "array", "items": {"type": "string"}}
+REFERENCES = {
+    "type": "object",
+    "$defs": {
+        "Point": {"type": "object", "properties": {"x": {"type": "integer"}}},
+        "Unit": {"enum": ["C", "F"]},
+        "Loop": {"anyOf": [{"$ref": "#/$defs/Loop"}, {"$ref": "#/$defs/Count"}]},
+        "Count": {"type": "integer"},
+        "a/b~c": {"const": 5},
+    },
+    "allOf": [{"properties": {"inherited": {"type": "integer"}}}],
+    "properties": {
+        "point": {"$ref": "#/$defs/Point"},
+        "unit": {"$ref": "#/$defs/Unit"},
+        "loop": {"$ref": "#/$defs/Loop"},
+        "escaped": {"$ref": "#/$defs/a~1b~0c"},
+        "outside": {"$ref": "https://example.com/schema"},
+        "missing": {"$ref": "#/$defs/Nothing"},
+        "all": {"allOf": [{"$ref": "#/$defs/Point"}, {"description": "a point"}]},
+        "any": {"anyOf": [{"type": "string"}, LIST_OF_NAMES, {"type": "null"}]},
+        "one": {"oneOf": [{"type": "integer"}, {"type": "string"}]},
+        "codes": {"enum": [1, 2, "auto"]},
+        "fixed": {"const": True},
+        "open": {"properties": {"a": {"type": "integer"}}},
+        "list": {"items": {"type": "integer"}},
+        "text": {"minLength": 1},
+        "size": {"minimum": 0},
+        "optional": {"type": "integer", "nullable": True},
+        "anything": {},
+        "true": True,
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "read"),
+    [
+        ("point", '{"x": 1}', {"x": 1}),
+        ("point", "{'x': 1, 'y': None}", {"x": 1, "y": None}),
+        ("unit", "C", "C"),
+        ("unit", "5", "5"),
+        ("loop", "5", 5),
+        ("escaped", "5", 5),
+        ("outside", "5", "5"),
+        ("missing", "5", "5"),
+        ("inherited", "5", 5),
+        ("all", '{"x": 1}', {"x": 1}),
+        ("any", '["a", "b"]', ["a", "b"]),
+        ("any", "a", "a"),
+        ("any", '"a"', '"a"'),
+        ("any", "5", "5"),
+        ("any", "None", None),
+        ("one", "5", 5),
+        ("one", "five", "five"),
+        ("codes", "2", 2),
+        ("codes", "auto", "auto"),
+        ("fixed", "True", True),
+        ("open", '{"a": 1}', {"a": 1}),
+        ("list", "[1, 2]", [1, 2]),
+        ("list", "(1, 2)", [1, 2]),
+        ("text", "5", "5"),
+        ("size", "5", 5),
+        ("size", '"5"', 5),
+        ("optional", "null", None),
+        ("anything", "5", "5"),
+        ("true", "5", "5"),
+    ],
+)
+def test_the_type_is_found_in_the_schema(key, value, read):
+    function = {"name": "f", "parameters": REFERENCES}
+    tools = ({"type": "function", "function": function},)
+    parsed = parse_all_ways(call((key, value), name="f"), "qwen3coder", tools=tools)
+    assert json.loads(parsed.calls[0][1]) == {key: read}
+
+
 @pytest.mark.parametrize("parameters", [None, {}, {"properties": None}, {"properties": [1]}])
 def test_tools_without_properties(parameters):
     tools = ({"type": "function", "function": {"name": "f", "parameters": parameters}},)
@@ -83,6 +158,37 @@ def test_models_forget_tags():
     assert parse_all_ways(whole.removeprefix("<tool_call>\n"), "qwen3coder") == expected
     assert parse_all_ways(whole.removesuffix("</tool_call>"), "qwen3coder") == expected
     assert parse_all_ways(whole.replace("</function>\n", ""), "qwen3coder") == expected
+
+
+@pytest.mark.parametrize("line", ["\n", ""])
+def test_a_value_without_an_end_ends_at_the_next_tag(line):
+    text = (
+        f"<tool_call>\n<function=get_weather>\n<parameter=city>{line}Paris{line}"
+        f"<parameter=days>{line}3{line}</function>\n</tool_call>"
+    )
+    expected = Parsed(calls=[("get_weather", '{"city": "Paris", "days": 3}')])
+    assert parse_all_ways(text, "qwen3coder") == expected
+    assert parse_all_ways(text.replace("</function>\n", ""), "qwen3coder") == expected
+    assert parse_all_ways(text.replace("\n</tool_call>", ""), "qwen3coder") == expected
+    twice = Parsed(calls=expected.calls * 2)
+    assert parse_all_ways(f"{text}\n{text}", "qwen3coder") == twice
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        'print("</parameter>")',
+        "a </function> b",
+        "<tool_call> or </tool_call>.",
+        "<parameter=x> and <parameter=city>, <function=f>",
+        "</parameter",
+        "\n</parameter>\nx",
+    ],
+)
+def test_a_tag_in_a_value_is_text_unless_another_tag_follows(value):
+    parsed = parse_all_ways(call(("city", value), ("days", "3")), "qwen3coder")
+    ((name, arguments),) = parsed.calls
+    assert (name, json.loads(arguments)) == ("get_weather", {"city": value, "days": 3})
 
 
 @pytest.mark.parametrize(
