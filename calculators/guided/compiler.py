@@ -3,6 +3,7 @@
 import asyncio
 import re
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -20,6 +21,9 @@ STACK_BYTES = 64 * 2**20
 # Each optional property that may come next has four, and json_rule allows 2000 objects.
 MAX_ITEMS_IN_ROW = 10_000
 MAX_PROBLEM_CHARACTERS = 300
+# An agent sends the same tools with every request.
+MAX_CACHED_GRAMMARS = 64
+MAX_CACHED_CHARACTERS = 2**21
 PLACE = re.compile(r"at (\d+)\(\d+\): ")
 # The model may write a forced text in any tokens, as with other grammar libraries. Otherwise
 # llguidance would ask the tokenizer for its tokens, and could get a special token of that name.
@@ -30,7 +34,7 @@ class GrammarCompiler:
     """Compiles Lark grammars, as llguidance extends them, for the tokens of one model.
 
     Its tables of the vocabulary are made at the first use. One grammar is compiled at a time: a
-    large one delays other grammars, not the answers without one.
+    large one delays other grammars, not the answers without one. The last ones are kept.
     """
 
     def __init__(self, table: ByteTable, vocab_size: int, eos_token_ids: Collection[int]) -> None:
@@ -41,6 +45,7 @@ class GrammarCompiler:
         self._eos_token_ids = sorted(i for i in eos_token_ids if i < vocab_size)
         self._limits = LLParserLimits(max_items_in_row=MAX_ITEMS_IN_ROW, verbose_errors=False)
         self._tokenizers: dict[frozenset[str], LLTokenizer] = {}
+        self._compiled = OrderedDict[Grammar, GrammarConstraint]()
         self._thread: ThreadPoolExecutor | None = None
         self._is_closed = False
 
@@ -68,6 +73,21 @@ class GrammarCompiler:
             raise GrammarError(
                 grammar.field, "this model has no end token, which such an answer needs"
             )
+        constraint = self._compiled.pop(grammar, None)
+        if constraint is None:
+            constraint = self._compile_new(grammar)
+        self._keep(grammar, constraint)
+        return constraint.fork()
+
+    def _keep(self, grammar: Grammar, constraint: GrammarConstraint) -> None:
+        """Keep a grammar as the newest one, and forget the oldest ones where there are too many."""
+        self._compiled[grammar] = constraint
+        num_characters = sum(len(kept.lark) for kept in self._compiled)
+        while len(self._compiled) > MAX_CACHED_GRAMMARS or num_characters > MAX_CACHED_CHARACTERS:
+            oldest, _ = self._compiled.popitem(last=False)
+            num_characters -= len(oldest.lark)
+
+    def _compile_new(self, grammar: Grammar) -> GrammarConstraint:
         matcher = LLMatcher(
             self._tokenizer_for(grammar.shown),
             HEADER + grammar.lark,

@@ -3,10 +3,12 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
+from itertools import zip_longest
 from math import lcm
 from typing import Any
 
 from calculators.guided.grammar import GrammarError
+from calculators.guided.schema_rewriting import SchemaError, rewrite_schema
 
 __all__ = ["json_rules"]
 
@@ -27,21 +29,37 @@ COMPACT = {"x-guidance": {"whitespace_flexible": False}}
 
 
 def json_rules(
-    schemas: Sequence[Mapping[str, Any]], field: str, *, has_white_space: bool = True
+    schemas: Sequence[Mapping[str, Any]],
+    field: str,
+    *,
+    owners: Sequence[str] = (),
+    has_white_space: bool = True,
 ) -> list[str]:
     """For each schema, the part of a grammar rule that stands for the JSON texts it allows.
 
-    Raises InvalidRequestError, naming the field, if they are too large together. llguidance checks
-    what the schemas say.
+    Raises InvalidRequestError, naming the field, if they are too large together, or one of them
+    cannot be satisfied; `owners` are then the names of what they belong to. llguidance checks what
+    else the schemas say.
     """
     excess = _find_excess(schemas)
     if excess is None:
         options = OPTIONS if has_white_space else COMPACT
-        rules = [f"%json {json.dumps({**schema, **options})}" for schema in schemas]
+        rewritten = [
+            _rewrite(schema, field, owner) for schema, owner in zip_longest(schemas, owners)
+        ]
+        rules = [f"%json {json.dumps({**schema, **options})}" for schema in rewritten]
         if sum(map(len, rules)) <= MAX_CHARACTERS:
             return rules
         excess = f"characters; at most {MAX_CHARACTERS}"
     raise GrammarError(field, f"too many {excess} are possible in a schema")
+
+
+def _rewrite(schema: Mapping[str, Any], field: str, owner: str | None) -> dict[str, Any]:
+    try:
+        return rewrite_schema(schema)
+    except SchemaError as error:
+        place = "" if owner is None else f"the parameters of {owner!r}: "
+        raise GrammarError(field, f"{place}{error}") from error
 
 
 def _find_excess(schemas: Sequence[Mapping[str, Any]]) -> str | None:

@@ -27,7 +27,9 @@ class ToolRules:
         assert frame is not None, "the family has a grammar"
         functions = [tool["function"] for tool in request.tools]
         self.names = tuple(_check_name(function["name"]) for function in functions)
-        schemas = json_rules([_parameters(function) for function in functions], TOOLS)
+        schemas = json_rules(
+            [_parameters(function) for function in functions], TOOLS, owners=self.names
+        )
         one = " | ".join(f"call_{i}" for i in range(len(functions)))
         start = frame.begin + frame.before_name
         marker = next(marker for marker in parser.markers if start.startswith(marker))

@@ -11,6 +11,7 @@ import pytest
 from support.guiding import accepts, allowed, write
 
 from calculators.guided import Grammar, GrammarCompiler, GrammarConstraint
+from calculators.guided.compiler import MAX_CACHED_GRAMMARS
 from calculators.text.byte_table import ByteTable
 from server.errors import InvalidRequestError, ModelNotReadyError
 
@@ -117,14 +118,16 @@ async def test_copies_go_on_independently(compile_schema: CompileSchema, table: 
 
 
 BAD_SCHEMAS: list[tuple[Any, str]] = [
-    ({"not": {}}, 'Unimplemented keys: ["not"]'),
+    ({"not": {}}, "no answer can satisfy it"),
+    ({"not": {"pattern": "a"}}, 'Unimplemented keys: ["not"]'),
     ({"type": "array", "uniqueItems": True}, 'Unimplemented keys: ["uniqueItems"]'),
-    ({"if": {}, "then": {}}, 'Unimplemented keys: ["if", "then"]'),
+    ({"if": {}, "then": {"type": "null"}}, 'Unimplemented keys: ["if", "then"]'),
+    ({"oneOf": [{"type": "integer"}, {"type": "number"}]}, "/oneOf: a value could satisfy option"),
     ({"type": "strin"}, "Invalid type: strin"),
     ({"type": 5}, "type must be a string or array of strings"),
     ({"type": "string", "pattern": "[a-z"}, "unclosed character class"),
     ({"type": "string", "pattern": "(?=a)b"}, "look-around"),
-    ({"type": "string", "format": "no-such"}, "Unknown format: no-such"),
+    ({"type": "string", "format": 5}, "Expected string for 'format', got 5"),
     ({"$ref": "#/$defs/none"}, "Pointer '/$defs/none' does not exist"),
     ({"$ref": "https://example.com/s.json"}, "https://example.com/s.json"),
     ({"$ref": "#"}, "no answer can satisfy it"),
@@ -246,3 +249,26 @@ async def test_what_was_asked_before_the_end_is_compiled(table: ByteTable) -> No
         assert allowed(constraint)
     with pytest.raises(ModelNotReadyError, match="being unloaded"):
         await compiler.compile(make_grammar)
+
+
+async def test_a_grammar_is_compiled_once_and_forgotten_at_last(
+    compiler: GrammarCompiler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[str] = []
+    compile_new = compiler._compile_new
+
+    def note(grammar: Grammar) -> GrammarConstraint:
+        compiled.append(grammar.lark)
+        return compile_new(grammar)
+
+    monkeypatch.setattr(compiler, "_compile_new", note)
+    for text in ("a", "b", "a"):
+        constraint = await compiler.compile(lambda text=text: Grammar(f'start: "{text}"', "f"))
+        assert len(allowed(constraint)) == 1
+        constraint.accept(allowed(constraint)[0])
+    assert len(compiled) == 2
+    for number in range(MAX_CACHED_GRAMMARS):
+        await compiler.compile(lambda number=number: Grammar(f'start: "{number}"', "f"))
+    await compiler.compile(lambda: Grammar('start: "a"', "f"))
+    assert len(compiled) == 2 + MAX_CACHED_GRAMMARS + 1
+    assert len(compiler._compiled) == MAX_CACHED_GRAMMARS

@@ -51,7 +51,7 @@ def test_a_client_sets_no_options_of_the_library() -> None:
         (nested(100), "too many levels; at most 100"),
         ({"enum": deep_list(900)}, "too many levels"),
         ({"enum": ["x" * 100] * 6000}, "too many characters; at most 524288"),
-        ({"description": "x" * MAX_CHARACTERS}, "too many characters"),
+        ({"const": "x" * MAX_CHARACTERS}, "too many characters"),
         ({"required": [f"a{i}" for i in range(2001)]}, "too many required names; at most 2000"),
         ({"patternProperties": {f"a{i}": {} for i in range(65)}}, "too many patternProperties"),
         ({"multipleOf": 99991}, "too many remainders for its multipleOf; at most 10000"),

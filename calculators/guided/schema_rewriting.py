@@ -1,0 +1,165 @@
+"""Rewrites JSON schemas so that llguidance can follow them.
+
+What asks for nothing goes, and keywords that llguidance does not know become ones that it knows. A
+value that satisfies the new schema satisfies the old one. What cannot be rewritten stays, and is
+refused by llguidance.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from calculators.guided.disjointness import Disjointness
+from calculators.guided.keyword_rewriting import (
+    DATA,
+    STEPS,
+    Rewritten,
+    list_sets,
+    mapping,
+    name_properties,
+    require,
+    strings,
+)
+from calculators.guided.references import LISTS, MAPS, SINGLE, References, Schema, inner_schemas
+
+__all__ = ["SchemaError", "rewrite_schema"]
+
+ANNOTATIONS = frozenset(
+    {"$comment", "$dynamicAnchor", "$recursiveAnchor", "$vocabulary", "contentEncoding"}
+    | {"contentMediaType", "contentSchema", "default", "deprecated", "description", "discriminator"}
+    | {"example", "examples", "externalDocs", "nullable", "readOnly", "title", "writeOnly", "xml"}
+)
+
+
+class SchemaError(ValueError):
+    """A schema that no answer can satisfy, or that cannot be followed."""
+
+
+def rewrite_schema(schema: Mapping[str, Any]) -> Rewritten:
+    """The schema for llguidance. Raises SchemaError."""
+    found = _Rewriter(schema).rewrite(schema, "")
+    if not isinstance(found, dict):
+        raise SchemaError("no answer can satisfy it")
+    return found
+
+
+class _Rewriter:
+    def __init__(self, root: Mapping[str, Any]) -> None:
+        self._references = References(root)
+        self._disjointness = Disjointness(self._references)
+        self._targets = self._find_targets(root)
+
+    def _find_targets(self, root: Mapping[str, Any]) -> set[int]:
+        """The ids of all schemas that references name: they may stand below any keyword."""
+        targets: set[int] = set()
+        seen: set[int] = set()
+        waiting: list[Schema] = [root]
+        while waiting:
+            schema = waiting.pop()
+            if not isinstance(schema, dict) or id(schema) in seen:
+                continue
+            seen.add(id(schema))
+            waiting += (inner for _, _, inner in inner_schemas(schema))
+            if isinstance(schema.get("$ref"), str):
+                target = self._references.find(schema["$ref"])
+                targets.add(id(target))
+                waiting.append(target)
+        return targets
+
+    def rewrite(self, schema: Schema, where: str) -> Schema:
+        """One schema and all inside; False where certainly no value satisfies it."""
+        if not isinstance(schema, dict):
+            return schema
+        new: Rewritten = {}
+        for name, value in schema.items():
+            if name in ANNOTATIONS or (value is None and name not in DATA):
+                continue
+            new[name] = self._rewrite_value(name, value, f"{where}/{name}")
+        for step in STEPS:
+            step(new)
+        if "propertyNames" in new:
+            names = self._references.resolve(schema["propertyNames"])
+            name_properties(new, self.rewrite(names, f"{where}/propertyNames"))
+        if "uniqueItems" in new:
+            list_sets(new, self._references.resolve(schema.get("items")))
+        if "oneOf" in new:
+            self._choose_one(new, schema, where)
+        return False if new.get("not") is True else new
+
+    def _rewrite_value(self, name: str, value: Any, where: str) -> Any:
+        if name in DATA:
+            return value
+        if name in MAPS and isinstance(value, dict):
+            return {key: self.rewrite(inner, f"{where}/{key}") for key, inner in value.items()}
+        if name in LISTS and isinstance(value, list):
+            return [self.rewrite(inner, f"{where}/{i}") for i, inner in enumerate(value)]
+        if name in SINGLE:
+            return self.rewrite(value, where)
+        return self._rewrite_targets(value, where)
+
+    def _rewrite_targets(self, value: Any, where: str) -> Any:
+        """What is below an unknown keyword: only what references name is a schema."""
+        if id(value) in self._targets:
+            return self.rewrite(value, where)
+        if isinstance(value, dict):
+            return {k: self._rewrite_targets(inner, f"{where}/{k}") for k, inner in value.items()}
+        if isinstance(value, list):
+            return [self._rewrite_targets(inner, f"{where}/{i}") for i, inner in enumerate(value)]
+        return value
+
+    def _choose_one(self, new: Rewritten, schema: Mapping[str, Any], where: str) -> None:
+        """Turn `oneOf` into `anyOf` of options that exclude each other."""
+        options = schema["oneOf"]
+        if not isinstance(options, list):
+            return
+        chosen = [
+            self.rewrite(option, f"{where}/oneOf/{i}")
+            for i, option in enumerate(self._exclusive(_typed(options, schema), where))
+        ]
+        del new["oneOf"]
+        require(new, {"anyOf": chosen})
+
+    def _exclusive(self, options: list[Schema], where: str) -> Iterator[Schema]:
+        """Each option, made narrower where a value could satisfy another one as well."""
+        if self._disjointness.tells_apart(options):
+            yield from options
+            return
+        for i, option in enumerate(options):
+            others = [*options[:i], *options[i + 1 :]]
+            narrower = self._without_names_of(option, others)
+            for candidate in (option, narrower):
+                if all(self._disjointness.are_disjoint(candidate, other) for other in others):
+                    yield candidate
+                    break
+            else:
+                raise SchemaError(
+                    f"{where[:100]}/oneOf: a value could satisfy option {i} and another one; use "
+                    "anyOf, or give every option a required property with a const of its own",
+                )
+
+    def _without_names_of(self, option: Schema, others: list[Schema]) -> Schema:
+        """The option without the properties that others require and it does not know."""
+        found = self._references.resolve(option)
+        if not isinstance(found, dict) or self._references.has_inner_ids:
+            return option
+        properties = mapping(found, "properties")
+        known = {*properties, *strings(found.get("required"))}
+        names = {
+            name
+            for other in map(self._references.resolve, others)
+            if isinstance(other, dict)
+            for name in strings(other.get("required"))
+            if name not in known
+        }
+        return {**found, "properties": {**properties, **dict.fromkeys(sorted(names), False)}}
+
+
+def _typed(options: list[Schema], schema: Mapping[str, Any]) -> list[Schema]:
+    """The options with the type that stands beside them."""
+    if "type" not in schema:
+        return options
+    return [
+        {"type": schema["type"], **option}
+        if isinstance(option, dict) and "$ref" not in option
+        else option
+        for option in options
+    ]
