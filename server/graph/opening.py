@@ -1,8 +1,8 @@
 """Opening and closing the nodes of a graph, in worker threads."""
 
 import asyncio
+import contextvars
 import logging
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -112,10 +112,12 @@ def _close_all(nodes: Sequence[OpenedNode], graph_name: str) -> None:
 
 async def in_thread(function: Callable[[], T]) -> T:
     """Run in a worker thread, to the end: a thread cannot be cancelled, so the caller waits."""
-    if not threading.main_thread().is_alive():
+    loop, context = asyncio.get_running_loop(), contextvars.copy_context()
+    try:
+        work = loop.run_in_executor(None, context.run, _contained, function)
+    except RuntimeError:
         # The interpreter is ending. It starts no threads any more, and there is nobody to wait.
         return _contained(function)
-    work = asyncio.ensure_future(asyncio.to_thread(_contained, function))
     cancelled: asyncio.CancelledError | None = None
     while not work.done():
         try:

@@ -1,5 +1,6 @@
 """An LLM without a server: the same graph and engine, called from Python."""
 
+import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
@@ -46,7 +47,7 @@ class LLM:
             self._loop.close()
             raise
         # Also runs when the interpreter ends: OpenVINO aborts a process that still infers then.
-        self._finalizer = weakref.finalize(self, _close, self._loop, self._graph)
+        self._finalizer = weakref.finalize(self, _free, self._loop, self._graph)
 
     def generate(
         self,
@@ -124,7 +125,8 @@ class LLM:
 
     def close(self) -> None:
         """Stop what runs and free the model; harmless a second time."""
-        self._finalizer()
+        if self._finalizer.detach() is not None:
+            _close(self._loop, self._graph)
 
     def __enter__(self) -> "LLM":
         return self
@@ -165,6 +167,17 @@ class LLM:
         finally:
             if self._loop.is_open:
                 self._loop.run(run.__aexit__(None, None, None))
+
+
+def _free(loop: LoopThread, graph: Graph) -> None:
+    """Close a model that nobody has closed.
+
+    The garbage collector may call this in any thread, also in one that closing waits for.
+    """
+    if threading.current_thread() is threading.main_thread():
+        _close(loop, graph)
+    else:
+        threading.Thread(target=_close, args=(loop, graph), name="llm-close").start()
 
 
 def _close(loop: LoopThread, graph: Graph) -> None:

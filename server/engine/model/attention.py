@@ -52,7 +52,7 @@ BLOCKS_DIVIDE = 32
 
 # Kinds of models of which the transformation drops ALiBi, or the windows.
 LOSE_SLOPES = frozenset({"falcon", "mpt"})
-LOSE_WINDOWS = frozenset({"gpt_neo"})
+LOSE_WINDOWS = frozenset({"gpt_neo", "phimoe", "qwen2_moe"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +140,8 @@ def _complete_layers(model: ov.Model, config: Config) -> None:
     if model_type in LOSE_WINDOWS:
         layers = declared_layers(config, len(operations))
         for operation in operations:
-            _set(operation, WINDOW, np.int32(layers[layer_of(operation)].window or 0))
+            if window := layers[layer_of(operation)].window:
+                _set(operation, WINDOW, np.int32(window))
 
 
 def _chunked_operations(model: ov.Model, config: Config) -> Sequence[ov.Node]:

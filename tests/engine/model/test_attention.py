@@ -63,3 +63,17 @@ def test_a_config_that_says_too_little(folder: Path, keys: dict[str, Any]) -> No
     change_config(folder, **keys)
     with pytest.raises(ModelLoadError, match="does not describe the attention of a"):
         load_model(folder, "CPU", F32)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"model_type": "phimoe"},
+        {"model_type": "qwen2_moe", "use_sliding_window": True},
+    ],
+    ids=str,
+)
+def test_a_window_that_the_transformation_drops_is_set(folder: Path, keys: dict[str, Any]) -> None:
+    """Without it the check of each load would refuse the model."""
+    change_config(folder, sliding_window=24, **keys)
+    assert load_model(folder, "CPU", F32).attention == PLAIN_ATTENTION
