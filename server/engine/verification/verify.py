@@ -1,7 +1,7 @@
 """Compares the engine's predictions with those of the stateful IR, token by token."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from server.engine.model.load_check.declared import edges
 from server.engine.model.model_info import (
     config_layers,
     longrope_switch,
@@ -40,14 +41,6 @@ MAX_LONG_PROMPT = 2048
 MAX_LOGITS_BYTES = 2**31
 TOLERANCE = 0.05
 """Of log probabilities, in f32. Rounding makes differences of about 1e-4."""
-
-# Lengths at which attention or positions change.
-EDGE_KEYS = (
-    "sliding_window",
-    "window_size",
-    "attention_chunk_size",
-    "original_max_position_embeddings",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,21 +138,20 @@ def choose_lengths(models_path: Path) -> tuple[list[int], list[str]]:
         raise ModelLoadError(f"{models_path}: a context of {context} tokens is too short to verify")
     wanted = LONG_PROMPT
     notes = []
-    for key, edge in _edges(models_path):
+    for key, edge in _edges(models_path).items():
         if edge + BEYOND <= most:
             wanted = max(wanted, edge + BEYOND)
-        else:
+        elif edge < context:
             notes.append(f"nothing beyond {key} {edge} was tried: prompts had up to {most} tokens")
     return sorted({min(length, most) for length in (*PROMPT_LENGTHS, wanted)}), notes
 
 
-def _edges(models_path: Path) -> Iterator[tuple[str, int]]:
+def _edges(models_path: Path) -> dict[str, int]:
     config = read_config(models_path / "config.json")
-    for layer in config_layers(config):
-        for key in EDGE_KEYS:
-            value = layer.get(key)
-            if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-                yield key, value
+    try:
+        return edges(config_layers(config)[-1])
+    except TypeError as error:
+        raise ModelLoadError(f"{models_path / 'config.json'}: {error}") from error
 
 
 def _most_tokens(models_path: Path) -> int:

@@ -52,6 +52,16 @@ def test_prompts_go_beyond_what_config_json_names(folder: Path) -> None:
     change_config(folder, max_position_embeddings=4096, sliding_window=900)
     lengths, notes = choose_lengths(folder)
     assert (max(lengths) > 900, notes) == (True, [])
+    change_config(folder, max_position_embeddings=4096, sliding_window=4096)
+    assert choose_lengths(folder)[1] == []
+    change_config(folder, model_type="qwen2", use_sliding_window=False, sliding_window=3000)
+    assert choose_lengths(folder)[1] == []
+    rope = {"rope_type": "longrope", "original_max_position_embeddings": 700}
+    change_config(folder, rope_scaling=None, rope_parameters=rope)
+    assert max(choose_lengths(folder)[0]) == 740
+    change_config(folder, model_type="llama", sliding_window="many")
+    with pytest.raises(ModelLoadError, match="sliding_window is 'many'"):
+        choose_lengths(folder)
     change_config(folder, sliding_window=3000)
     lengths, notes = choose_lengths(folder)
     assert max(lengths) <= 2048

@@ -13,6 +13,7 @@ from typing import Any
 
 from server.engine.model.load_check.alibi import alibi_slopes
 from server.engine.model.load_check.layer_attention import LayerAttention
+from server.engine.model.model_info import longrope_switch
 
 Config = Mapping[str, Any]
 
@@ -64,6 +65,17 @@ def declared_layers(config: Config, num_layers: int) -> list[LayerAttention]:
         )
         for kind in layer_kinds(config, num_layers)
     ]
+
+
+def edges(config: Config) -> dict[str, int]:
+    """Lengths of a text, in tokens, at which attention or positions change, by what names them."""
+    window = "window_size" if config.get("model_type") == "gpt_neo" else "sliding_window"
+    lengths = {
+        window: _window(config, SLIDING),
+        "attention_chunk_size": _chunk(config, CHUNKED),
+        "original_max_position_embeddings": longrope_switch(config),
+    }
+    return {name: length for name, length in lengths.items() if length}
 
 
 def layer_kinds(config: Config, num_layers: int) -> list[str | None]:
