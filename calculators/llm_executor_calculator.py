@@ -6,7 +6,13 @@ from contextlib import ExitStack
 from functools import partial
 from typing import ClassVar
 
-from calculators.guided import GrammarCompiler, GrammarConstraint, answer_grammar, has_grammar
+from calculators.guided import (
+    GrammarCompiler,
+    GrammarConstraint,
+    ThinkingLimiter,
+    answer_grammar,
+    has_grammar,
+)
 from calculators.inference.model_cache import with_cache_dir
 from calculators.llm.generation_limits import GenerationLimits
 from calculators.llm.llm_options import LLMCalculatorOptions, parse_plugin_config
@@ -92,20 +98,26 @@ class LLMExecutorCalculator(Calculator[LLMCalculatorOptions]):
                 self._engine.eos_token_ids,
             )
             self._resources.callback(self._compiler.close)
+        self._thinking = ThinkingLimiter(
+            cc.side_packet(TOKENIZER) if cc.has_side_packet(TOKENIZER) else None,
+            self._format,
+            self._engine.vocab_size,
+        )
 
     async def process(self, cc: ProcessContext) -> None:
         """Generate for one prompt; leaving early, however it happens, aborts the request."""
-        prompt = await cc.receive(PROMPT)
+        whole_prompt = await cc.receive(PROMPT)
         tokens = cc.output(TOKENS)
-        request = prompt.request
-        prompt = self._limits.truncate(prompt)
+        request = whole_prompt.request
+        prompt = self._limits.truncate(whole_prompt)
         params = self._limits.resolve(prompt)
         generation = self._engine.generate(
             prompt.token_ids,
             params,
             request.priority,
             request.cache_salt.encode(),
-            await self._constrain(prompt),
+            # A prompt that was cut has lost its text, but ends as before.
+            self._thinking.limit(whole_prompt, await self._constrain(whole_prompt)),
         )
         prompt_logprobs: tuple[TokenIdLogprobs, ...] | None = None
         try:

@@ -48,10 +48,10 @@ class ChatOptions:
     """How a conversation becomes a prompt, beside its messages, tools and template variables.
 
     `reasoning_effort` is told to the template in its own words; "none" turns thinking off.
-    `thinking_token_budget` is the most tokens of thinking before the answer; None leaves it to the
-    effort. With `add_generation_prompt` the prompt ends with the beginning of an answer; with
-    `continue_final_message` it ends inside the last message. `documents` are for templates that
-    show documents.
+    `thinking_token_budget` is the most tokens of thinking before the answer; -1 is no limit, and
+    None leaves it to the effort. With `add_generation_prompt` the prompt ends with the beginning
+    of an answer; with `continue_final_message` it ends inside the last message. `documents` are for
+    templates that show documents.
     """
 
     reasoning_effort: ReasoningEffort | None = None

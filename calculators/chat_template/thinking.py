@@ -7,6 +7,7 @@ from server.payloads import ReasoningEffort as Effort
 
 __all__ = ["thinking_budget", "thinking_variables"]
 
+UNLIMITED = -1
 # Tokens of thinking for models whose template knows no efforts.
 BUDGETS: Mapping[Effort, int | None] = {
     "none": 0,
@@ -25,6 +26,7 @@ def thinking_variables(
     """Variables of the template for an effort of thinking, and for a budget in tokens."""
     variables: dict[str, object] = {}
     if traits.thinking_budget:
+        # -1 is no limit, in the words of clients and of templates.
         found = BUDGETS[effort] if budget is None and effort is not None else budget
         if found is not None:
             variables["thinking_budget"] = found
@@ -44,10 +46,12 @@ def thinking_variables(
 def thinking_budget(
     traits: TemplateTraits, effort: Effort | None, budget: int | None
 ) -> int | None:
-    """How many tokens the model may think; None is no limit.
+    """How many tokens the model may think; None is no limit. A `budget` of -1 is no limit either.
 
     An effort is a limit where the template has no words for it.
     """
+    if budget == UNLIMITED:
+        return None
     if budget is not None or effort is None or traits.thinking_budget:
         return budget
     if effort == "none":

@@ -1,6 +1,6 @@
 """Which tokens may come next in an answer that must follow a grammar, by llguidance."""
 
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,8 @@ class GrammarConstraint:
     InvalidRequestError for a grammar that no answer satisfies; `forbidden_tokens` raises it if the
     answer becomes too complex.
     """
+
+    can_complete: ClassVar[bool] = True
 
     __slots__ = ("_field", "_mask", "_matcher", "_vocab_size")
 

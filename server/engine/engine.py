@@ -170,14 +170,15 @@ class LLMEngine:
         self.limits.check_prompt_logprobs(len(tokens), params)
         if constraint is not None and params.num_beams > 1:
             raise InvalidRequestError(
-                f"num_beams is {params.num_beams}; beam search cannot follow a grammar or a schema",
+                f"num_beams is {params.num_beams}; beam search cannot follow a grammar, a schema "
+                "or a thinking budget",
                 "num_beams",
             )
         long_after = self._model_form.long_after
         if params.num_beams > 1 and long_after is not None:
             self.limits.check_beams_stay_short(len(tokens), max_tokens, long_after)
-        # A constrained answer can be complete: then only an end token is allowed.
-        has_own_ends = constraint is not None or not params.ignore_eos
+        can_complete = constraint is not None and constraint.can_complete
+        has_own_ends = can_complete or not params.ignore_eos
         own_ends = self.info.eos_token_ids if has_own_ends else frozenset()
         return EngineRequest(
             next(self._request_ids),

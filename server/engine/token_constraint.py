@@ -12,8 +12,14 @@ class TokenConstraint(Protocol):
     End tokens are among them where the answer is complete. Only one thread at a time uses it.
     """
 
-    def forbidden_tokens(self) -> npt.NDArray[np.bool_]:
+    @property
+    def can_complete(self) -> bool:
+        """Whether answers can be complete, so that only an end token may come next."""
+
+    def forbidden_tokens(self) -> npt.NDArray[np.bool_] | None:
         """bool[vocabulary]: what must not come next; at least one token is not forbidden.
+
+        None forbids nothing, and costs nothing.
 
         The engine calls it while the device computes. Raises InvalidRequestError where the grammar
         becomes too complex.

@@ -71,7 +71,8 @@ class SampledChoices:
                 continue
             try:
                 sequence.mask = sequence.constraint.forbidden_tokens()
-                _check_allowed(sequence.mask, sequence.request.params.allowed_token_ids)
+                if sequence.mask is not None:
+                    _check_allowed(sequence.mask, sequence.request.params.allowed_token_ids)
             except RequestError as error:
                 sequence.error = error
 

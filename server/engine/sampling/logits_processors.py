@@ -30,7 +30,7 @@ def has_processors(sequence: Sequence) -> bool:
 def limits_tokens(sequence: Sequence) -> bool:
     """Whether `apply_processors` may change the logits of most tokens."""
     params = sequence.request.params
-    return sequence.constraint is not None or params.allowed_token_ids is not None
+    return sequence.mask is not None or params.allowed_token_ids is not None
 
 
 def processed_tokens(sequence: Sequence) -> Ints:

@@ -51,12 +51,14 @@ class ChatCompletionFields(ChoicesFields):
     continue_final_message: bool = False
     documents: list[dict[str, Any]] = Field(default_factory=list)
     reasoning_effort: ReasoningEffort | None = None
+    thinking_token_budget: Count | None = Field(None, ge=-1)
     include_reasoning: bool = True
 
     def chat_options(self) -> ChatOptions:
         """How the conversation becomes a prompt."""
         return ChatOptions(
             reasoning_effort=self.reasoning_effort,
+            thinking_token_budget=self.thinking_token_budget,
             add_generation_prompt=adds_generation_prompt(
                 self.add_generation_prompt, self.continue_final_message
             ),

@@ -72,6 +72,7 @@ class ResponseFields(GenerationFields):
     tool_choice: ToolChoice = None
     parallel_tool_calls: bool = True
     chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
+    thinking_token_budget: Count | None = Field(None, ge=-1)
     metadata: dict[str, str] = Field(default_factory=dict)
     prompt_cache_key: str | None = None
     safety_identifier: str | None = None
@@ -112,6 +113,7 @@ def parse_response(body: Mapping[str, Any]) -> GenerationCall:
         chat_template_kwargs=fields.chat_template_kwargs,
         chat_options=ChatOptions(
             reasoning_effort=fields.reasoning.effort,
+            thinking_token_budget=fields.thinking_token_budget,
         ),
         sampling=fields.response_sampling(),
         answer_format=fields.answer_format(text_format, unknown),

@@ -229,6 +229,8 @@ class Fragile:
     def __init__(self, num_left: int) -> None:
         self.num_left = num_left
 
+    can_complete = True
+
     def forbidden_tokens(self) -> npt.NDArray[np.bool_]:
         if self.num_left == 0:
             raise InvalidRequestError("it is too complex")
