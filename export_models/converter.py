@@ -27,6 +27,7 @@ __all__ = ["Converter"]
 
 TASK = "text-generation-with-past"
 FULL_QUANTIZATION = Path(__file__).with_name("quantization") / "full_quantization.py"
+HALF_PRECISION = FULL_QUANTIZATION.with_name("half_precision.py")
 # Full quantization starts from fp16: more digits would only take disk space.
 FORMAT_TO_QUANTIZE = "fp16"
 EXPORT_EXTRA = "pip install '.[export]'"
@@ -45,10 +46,7 @@ MILESTONES = {
     "Statistics of the bitwidth": ("compressing the weights", 0.6),
     "Applying Smooth Quant": ("smoothing the activations", 0.8),
 }
-CONVERT_TOKENIZER = (
-    "import sys; from openvino_tokenizers.cli_tools.convert_tokenizer import convert_hf_tokenizer; "
-    "sys.exit(convert_hf_tokenizer())"
-)
+CONVERT_TOKENIZER = "export_models.tokenizer.conversion"
 
 
 @dataclass(frozen=True)
@@ -96,6 +94,8 @@ class Converter:
         command += () if self.quant_mode else self.extra_params
         command += ["--trust-remote-code"] if self.trust_remote_code else []
         self._run([*command, str(staging.model_folder)], source, staging)
+        if weight_format == "fp16":
+            self._run([str(HALF_PRECISION), str(staging.model_folder)], source, staging)
         if not (staging.model_folder / DETOKENIZER_FILE).exists():
             self._convert_tokenizer(source, staging)
         if source.folder:
@@ -105,9 +105,9 @@ class Converter:
 
     def _convert_tokenizer(self, source: Source, staging: Staging) -> None:
         self.progress.step("converting the tokenizer")
-        command = ["-c", CONVERT_TOKENIZER, source.location, "--with-detokenizer"]
+        command = ["-m", CONVERT_TOKENIZER]
         command += ["--trust-remote-code"] if self.trust_remote_code else []
-        self._run([*command, "-o", str(staging.model_folder)], source, staging)
+        self._run([*command, source.location, str(staging.model_folder)], source, staging)
 
     def _quantize(self, source: Source, staging: Staging) -> None:
         origin = "the calibration file" if self.calibration else "the model's own generations"

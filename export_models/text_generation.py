@@ -21,7 +21,7 @@ from export_models.quantization.calibration_file import read_calibration_file
 from export_models.quantization.weight_formats import resolve_weight_format
 from export_models.source import Source, SourceKind, find_source
 from export_models.tunings import find_tunings
-from export_models.verification import verify_model
+from export_models.verification.verify_model import ModelVerifier
 from server.errors import ExportError
 from server.models.config_file import ConfigFile
 from server.terminal.export_help import EXPORT_HELP
@@ -157,7 +157,8 @@ class _Export:
             self._convert(source, folder)
         if not self.options.no_verify:
             is_in_place = source.kind is SourceKind.OPENVINO_FOLDER
-            verify_model((source.folder if is_in_place else None) or folder.path, self.progress)
+            verifier = ModelVerifier(self.progress, self.options.trust_remote_code)
+            verifier.verify((source.folder if is_in_place else None) or folder.path, source)
         if config is None:
             self._report(f"{name!r} is in {folder.path}")
             return

@@ -17,6 +17,8 @@ __all__ = ["ToolResult", "run_tool"]
 
 POLL_S = 0.1
 PR_SET_PDEATHSIG = 1
+# Where our own packages are: a script that is run from a checkout has no other way to find them.
+PACKAGES = str(Path(__file__).resolve().parents[1])
 
 
 @dataclass(frozen=True)
@@ -60,12 +62,21 @@ def _start(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **environment, "PYTHONUNBUFFERED": "1"},
+            env={
+                **os.environ,
+                "PYTHONPATH": _python_path(),
+                "PYTHONUNBUFFERED": "1",
+                **environment,
+            },
             # Ctrl-C must reach this process only, which then ends the tool.
             start_new_session=True,
             preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509
         )
     return process, Path(output.name)
+
+
+def _python_path() -> str:
+    return os.pathsep.join(filter(None, [PACKAGES, os.environ.get("PYTHONPATH")]))
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

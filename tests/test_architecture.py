@@ -119,6 +119,8 @@ PACKAGE_LAYERS: dict[str, set[str]] = {
     },
     "calculators.output_parsers": {"server.errors", "server.graph", "server.payloads"},
     "export_models.quantization": {"server.errors", "server.host"},
+    "export_models.tokenizer": {"calculators", "server.errors", "server.host"},
+    "export_models.verification": {"export_models", "server.errors", "server.host"},
 }
 
 NODE = {"calculators", "server.errors", "server.graph", "server.host", "server.payloads"}
@@ -175,7 +177,6 @@ FILE_LAYERS: dict[str, set[str]] = {
     "export_models.text_generation": EXPORT,
     "export_models.tool": EXPORT,
     "export_models.tunings": EXPORT,
-    "export_models.verification": EXPORT,
 }
 
 # Heavy libraries, and the only places that may import them.
@@ -189,12 +190,17 @@ LIBRARIES: dict[str, set[str]] = {
         "server.host.openvino_core",
         "calculators",
         "export_models.quantization",
+        "export_models.tokenizer",
     },
     "openvino_tokenizers": {"server.host.openvino_core", "export_models"},
     "optimum": {"export_models"},
     "jinja2": {"calculators"},
-    "torch": set(),
-    "transformers": {"export_models.quantization"},
+    "torch": {"export_models.verification"},
+    "transformers": {
+        "export_models.quantization",
+        "export_models.tokenizer",
+        "export_models.verification",
+    },
     "yaml": {"server.models"},
 }
 

@@ -11,6 +11,8 @@ DEFAULT_FORMAT = "int8"
 # Groups of 128 weights share a scale; groups are smaller if 128 does not divide a matrix.
 GROUPS = ("--ratio", "1.0", "--group-size", "128", "--group-size-fallback", "adjust")
 FLAGS = {
+    # half_precision.py rounds it afterwards.
+    "fp16": ("--weight-format", "fp32"),
     "int8_asym": ("--weight-format", "int8"),
     "int8_sym": ("--weight-format", "int8", "--sym"),
     "int4_asym": ("--weight-format", "int4", *GROUPS),

@@ -2,7 +2,10 @@
 
 __all__ = ["EXPORT_HELP", "NO_VERIFY_HELP"]
 
-NO_VERIFY_HELP = "Do not compare the exported model with its form before PagedAttention."
+NO_VERIFY_HELP = (
+    "Do not compare the exported model and its tokenizer with their source, nor with the model's "
+    "form before PagedAttention."
+)
 
 EXPORT_HELP = {
     "--weight-format": "How weights are stored: fp32, fp16, int8 or int4 (default: int8). int8 is "

@@ -167,7 +167,7 @@ def converter(monkeypatch: pytest.MonkeyPatch, make_model: Callable[..., Path]) 
     fake = FakeConverter(make_model)
     monkeypatch.setattr("export_models.converter.run_tool", fake)
     # What it makes are empty files.
-    monkeypatch.setattr("export_models.text_generation.verify_model", lambda *_: None)
+    monkeypatch.setattr("export_models.text_generation.ModelVerifier.verify", lambda *_: None)
     return fake
 
 

@@ -49,10 +49,49 @@ def test_export_int8(run_export, checkpoint: Path, tmp_path: Path, layer_types) 
     assert "role" in (model / "chat_template.jinja").read_text()
     assert json.loads((model / "generation_config.json").read_text())["max_new_tokens"] == 7
     assert '"openvino_' not in (model / "tokenizer_config.json").read_text()
+    record = json.loads((model / ".verified.json").read_text())
+    assert (record["passed"], record["source"]["precision"]) == (True, "compressed")
+    assert 0 < record["source"]["mean_difference"] < 0.1
+    assert (record["tokenizer"]["num_wrong"], record["tokenizer"]["faults"]) == (0, [])
+    assert "with compressed weights, log probabilities differ by at most" in result.stdout
     assert layer_types(model)["LLMMLP"] == (NUM_LAYERS if has_int8_amx() else 0)
     [served] = load_config(tmp_path / "config.json").models
     assert served.find_graph() == model / "graph.pbtxt"
     assert [item.name for item in (tmp_path / "models").iterdir()] == ["tiny"]
+
+
+def test_export_fp16_is_compared_with_its_source(run_export, checkpoint: Path, tmp_path) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(checkpoint, source)
+    export = ["--source_model", source, "--weight-format", "fp16", "--config_file_path"]
+    result = run_export(*export, "first.json")
+    assert result.returncode == 0, result.stderr
+    model = tmp_path / "models" / "source"
+    text = (model / "openvino_model.xml").read_text()
+    frequencies = re.search(r'<data element_type="(\w+)" shape="1,\s?8,\s?1"', text)
+    assert frequencies[1] == "f32", "rounded frequencies of rope are wrong ones in long texts"
+    record = json.loads((model / ".verified.json").read_text())
+    assert record["source"]["precision"] == "f16"
+    assert record["source"]["longest"] == 300
+    assert record["source"]["max_difference"] < 1e-4
+
+    # The same model is not that of another source.
+    spoil(source / "model.safetensors", "model.layers.1.mlp.down_proj.weight")
+    (model / ".verified.json").unlink()
+    result = run_export(*export, "second.json")
+    assert result.returncode == 1
+    assert "compared with its source in torch: from token " in result.stderr
+    assert "the model is not listed" in result.stderr
+    assert "serve it" not in result.stdout
+    assert not (tmp_path / "second.json").exists()
+
+
+def spoil(file: Path, name: str) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    weights = load_file(file)
+    weights[name] *= -3
+    save_file(weights, file, metadata={"format": "pt"})
 
 
 def test_extra_parameters_reach_the_converter(run_export, checkpoint: Path, tmp_path) -> None:

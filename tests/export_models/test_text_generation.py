@@ -134,8 +134,9 @@ def test_activations_are_quantised_after_the_conversion(export, converter, check
     extra = "--extra_quantization_params=--smooth-quant-alpha 0.7"
     code, printed = export("--source_model", checkpoint, "--quant_mode", "int8", extra)
     assert code == 0, printed
-    conversion, quantization = converter.commands[0], converter.commands[-1]
-    assert conversion[conversion.index("--weight-format") : -1] == ["--weight-format", "fp16"]
+    conversion, rounding, quantization = converter.commands
+    assert conversion[conversion.index("--weight-format") : -1] == ["--weight-format", "fp32"]
+    assert Path(rounding[0]).is_file()
     assert Path(quantization[0]).is_file()
     assert quantization[-2:] == ["--smooth-quant-alpha", "0.7"]
     assert "measured on the model's own generations" in printed

@@ -11,16 +11,28 @@ import openvino as ov
 
 from server.errors import ModelLoadError
 from server.host.atomic_files import write_atomically
-from server.host.model_files import MODEL_FILE
+from server.host.model_files import MODEL_FILE, RECORD_FILE
 
 logger = logging.getLogger(__name__)
 
-RECORD_FILE = ".verified.json"
-"""The leading dot keeps watchers from taking it for a changed part of the model."""
+SHOWN = (
+    "passed",
+    "skipped",
+    "time",
+    "longest",
+    "max_difference",
+    "served_difference",
+    "notes",
+    "source",
+    "tokenizer",
+)
 
 
 def write_record(models_path: Path, outcome: dict[str, Any], version: str) -> None:
-    """Keep an outcome, and of which model and by which versions it is. Raises OSError."""
+    """Keep an outcome, and of which model and by which versions it is. Raises OSError.
+
+    `passed` is None where the model could not be verified: `skipped` says why then.
+    """
     record = {
         **outcome,
         "model": _fingerprint(models_path),
@@ -36,7 +48,7 @@ def read_record(models_path: Path) -> dict[str, Any] | None:
     try:
         record = json.loads((models_path / RECORD_FILE).read_text(encoding="utf-8"))
         is_current = record["model"] == _fingerprint(models_path)
-        is_complete = isinstance(record["passed"], bool) and all(
+        is_complete = record["passed"] in (True, False, None) and all(
             isinstance(difference, str) for difference in record["differences"]
         )
         return record if is_current and is_complete else None
@@ -55,21 +67,35 @@ def describe_verification(models_path: Path) -> dict[str, Any] | None:
     Raises ModelLoadError for a model that has not passed.
     """
     record = read_record(models_path)
-    if record is None:
+    if record is None or record["passed"] is None:
+        reason = "" if record is None else f" ({record.get('skipped')})"
         logger.warning(
-            "%s: was not verified; `server --verify %s` compares its answers with those of the "
+            "%s: was not verified%s; `server --verify %s` compares its answers with those of the "
             "exported model",
             models_path,
+            reason,
             models_path,
         )
-        return None
-    if not record["passed"]:
+    elif not record["passed"]:
         differences = "; ".join(record.get("differences") or ["no details are kept"])
         raise ModelLoadError(
             f"{models_path}: was verified on {record.get('time')}, and its answers are wrong: "
             f"{differences}; `server --verify {models_path}` verifies it again"
         )
-    return {key: record.get(key) for key in ("time", "longest", "max_difference", "notes")}
+    if record is None:
+        return None
+    _warn_of_tokenizer(models_path, record.get("tokenizer"))
+    return {key: record.get(key) for key in SHOWN}
+
+
+def _warn_of_tokenizer(models_path: Path, found: object) -> None:
+    differences = found.get("differences") if isinstance(found, dict) else None
+    if isinstance(differences, list) and differences:
+        logger.warning(
+            "%s: the tokenizer is not quite that of the source model: %s",
+            models_path,
+            "; ".join(map(str, differences)),
+        )
 
 
 def _fingerprint(models_path: Path) -> dict[str, Any]:

@@ -1,15 +1,20 @@
 """`python -m server.engine.verification FOLDER`: verify one model, and keep a record beside it.
 
 A process of its own: should the model crash it, whoever started it lives on and can say so. Prints
-what it does; ends with one of the EXIT statuses.
+what it does; ends with one of the EXIT statuses. An export adds EXCHANGE, the folder described in
+source.py, and calls twice: first with --prompts, which only writes what torch shall read.
 """
 
+import argparse
 import logging
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from server.engine.model.verification_record import forget_record, read_record, write_record
-from server.engine.verification.verify import Verification, verify
+from server.engine.verification.source import SOURCE_FILE, TOKENIZER_FILE, read_exchanged
+from server.engine.verification.verify import Verification, prepare, verify
 from server.errors import ServingError
 from server.host.memory import available_bytes
 from server.host.model_files import MODEL_FILE
@@ -20,49 +25,111 @@ EXIT_PASSED, EXIT_DIFFERS, EXIT_UNUSABLE = 0, 1, 2
 MEMORY_FACTOR = 3
 """Times the weights: the model as it is mapped, in the form it runs in, and what it computes."""
 
+GIB = 2**30
 
-def main(folder: Path) -> int:
+
+def main(arguments: list[str]) -> int:
     """Verify the model in a folder, unless its record says that it has passed already."""
     # The log of an engine that serves nobody would only be in the way.
     logging.disable(logging.WARNING)
+    parser = argparse.ArgumentParser(prog="server.engine.verification")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("exchange", type=Path, nargs="?")
+    parser.add_argument("--prompts", action="store_true")
+    values = parser.parse_args(arguments)
+    folder: Path = values.folder
     try:
-        return _verify(folder)
+        if values.prompts:
+            prepare(folder, values.exchange)
+            return EXIT_PASSED
+        return _verify(folder, values.exchange)
     except (ServingError, OSError) as error:
         print(f"{folder}: cannot be verified: {error}", flush=True)
         return EXIT_UNUSABLE
 
 
-def _verify(folder: Path) -> int:
+def _verify(folder: Path, exchange: Path | None) -> int:
     record = read_record(folder)
     if record is not None and record["passed"]:
         print(f"{folder}: was verified on {record['time']} and has not changed since", flush=True)
         return EXIT_PASSED
+    known = _known_of_source(record, exchange)
     forget_record(folder)
+    if (lack := _lack_of_memory(folder)) is not None:
+        print(f"{folder}: not verified: {lack}", flush=True)
+        passed = None if not _faults(known) else False
+        _keep(folder, {"passed": passed, "skipped": lack, "differences": _faults(known), **known})
+        return EXIT_PASSED if passed is None else EXIT_DIFFERS
+    found = verify(folder, lambda part: print(f"verifying: {part}", flush=True), exchange)
+    outcome = found.as_dict()
+    outcome["source"] = {**(known.pop("source", None) or {}), **(outcome["source"] or {})} or None
+    outcome |= known
+    outcome["differences"] += _faults(outcome)
+    outcome["passed"] = not outcome["differences"]
+    _keep(folder, outcome)
+    print("\n".join(_summary(folder, found, outcome)), flush=True)
+    return EXIT_PASSED if outcome["passed"] else EXIT_DIFFERS
+
+
+def _known_of_source(record: dict[str, Any] | None, exchange: Path | None) -> dict[str, Any]:
+    """What an export says now, or said of the same model before: it alone has the source."""
+    if exchange is None:
+        return {key: record.get(key) for key in ("source", "tokenizer")} if record else {}
+    return {
+        "source": read_exchanged(exchange, SOURCE_FILE),
+        "tokenizer": read_exchanged(exchange, TOKENIZER_FILE),
+    }
+
+
+def _faults(known: dict[str, Any]) -> list[str]:
+    """Why the model must not be served, of what is known from the export."""
+    parts = [known.get(key) or {} for key in ("source", "tokenizer")]
+    return [fault for part in parts for fault in part.get("faults", [])]
+
+
+def _lack_of_memory(folder: Path) -> str | None:
     weights = (folder / MODEL_FILE).with_suffix(".bin")
-    if weights.is_file() and MEMORY_FACTOR * weights.stat().st_size > available_bytes():
-        print(f"{folder}: not verified; memory does not suffice for a second copy", flush=True)
-        return EXIT_PASSED
-    found = verify(folder, lambda part: print(f"verifying: {part}", flush=True))
+    needed = MEMORY_FACTOR * weights.stat().st_size if weights.is_file() else 0
+    if needed <= available_bytes():
+        return None
+    return (
+        f"memory does not suffice for a second copy of the model: {needed / GIB:.1f} GiB are "
+        f"needed, {available_bytes() / GIB:.1f} GiB are free"
+    )
+
+
+def _keep(folder: Path, outcome: dict[str, Any]) -> None:
     try:
-        write_record(folder, found.as_dict(), version())
+        write_record(folder, outcome, version())
     except OSError as error:
         print(f"the outcome cannot be kept beside the model: {error}", flush=True)
-    print(_summary(folder, found), flush=True)
-    return EXIT_PASSED if found.has_passed else EXIT_DIFFERS
 
 
-def _summary(folder: Path, found: Verification) -> str:
-    notes = [f"  note: {note}" for note in found.notes]
-    if not found.has_passed:
-        lines = [f"{folder}: answers differ from those of the exported model:"]
-        return "\n".join([*lines, *(f"  {difference}" for difference in found.differences), *notes])
-    line = (
-        f"{folder}: verified in {found.seconds:.0f} s. On {found.num_tokens} tokens, prompts of up "
-        f"to {found.longest}, log probabilities differ by at most {found.max_difference:.1g} in "
-        f"f32, and by {found.served_difference:.2g} on average in the precision of this device"
-    )
-    return "\n".join([line, *notes])
+def _summary(folder: Path, found: Verification, outcome: dict[str, Any]) -> Iterator[str]:
+    if outcome["passed"]:
+        yield (
+            f"{folder}: verified in {found.seconds:.0f} s. On {found.num_tokens} tokens, prompts "
+            f"of up to {found.longest}, log probabilities differ by at most "
+            f"{found.max_difference:.1g} in f32, and by {found.served_difference:.2g} on average "
+            "in the precision of this device"
+        )
+    else:
+        yield f"{folder}: answers differ from those of the exported model, or of its source:"
+        yield from (f"  {difference}" for difference in outcome["differences"])
+    yield from (f"  {line}" for line in _source_lines(found, outcome["source"]))
+    yield from (f"  note: {note}" for note in found.notes)
+
+
+def _source_lines(found: Verification, known: dict[str, Any] | None) -> Iterator[str]:
+    if (source := found.source) is not None:
+        yield (
+            f"compared with its source in torch on {source.num_tokens} tokens, prompts of up to "
+            f"{source.longest}: with {source.precision} weights, log probabilities differ by at "
+            f"most {source.max_difference:.2g}, and by {source.mean_difference:.2g} on average"
+        )
+    if known is not None:
+        yield from (f"note: {note}" for note in known.get("notes", []))
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(sys.argv[1:]))

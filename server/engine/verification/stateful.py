@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import openvino as ov
 
 from server.engine.config import PluginValue
 from server.engine.model.model_info import config_layers, read_config
@@ -59,11 +60,20 @@ class Prediction:
         )
 
 
+def read_stateful(models_path: Path) -> ov.Model:
+    """The model as it was exported. Raises ModelLoadError."""
+    xml = models_path / MODEL_FILE
+    try:
+        return shared_core().read_model(xml)
+    except RuntimeError as error:
+        raise ModelLoadError(f"{xml}: OpenVINO cannot read it: {error_summary(error)}") from error
+
+
 def vocab_size_of(models_path: Path) -> int:
     """The tokens that a model has logits for, as its graph says. Raises ModelLoadError."""
     xml = models_path / MODEL_FILE
     try:
-        size = shared_core().read_model(xml).output("logits").get_partial_shape()[-1]
+        size = read_stateful(models_path).output("logits").get_partial_shape()[-1]
     except RuntimeError as error:
         raise ModelLoadError(f"{xml}: {error_summary(error)}") from error
     if size.is_dynamic:
@@ -78,13 +88,13 @@ class StatefulModel:
     """
 
     def __init__(self, models_path: Path) -> None:
-        core = shared_core()
         xml = models_path / MODEL_FILE
+        model = read_stateful(models_path)
         try:
-            model = core.read_model(xml)
             config = config_layers(read_config(models_path / "config.json"))[-1]
             self._form = read_state_form(model, config)
-            self._request: Any = core.compile_model(model, "CPU", EXACT).create_infer_request()
+            compiled = shared_core().compile_model(model, "CPU", EXACT)
+            self._request: Any = compiled.create_infer_request()
         except RuntimeError as error:
             raise ModelLoadError(
                 f"{xml}: OpenVINO cannot load it: {error_summary(error)}"

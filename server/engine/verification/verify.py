@@ -1,6 +1,5 @@
 """Compares the engine's predictions with those of the stateful IR, token by token."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,17 +17,23 @@ from server.engine.model.model_info import (
     read_model_info,
 )
 from server.engine.model.model_loader import check_files
+from server.engine.verification.compare import TOLERANCE, Difference, distances, find_first
 from server.engine.verification.paged import MODES, NUM_GENERATED, Observation, observe
+from server.engine.verification.source import (
+    SourceComparison,
+    compare_with_source,
+    write_prompts,
+)
 from server.engine.verification.stateful import (
     EXACT,
     Prediction,
     StatefulModel,
+    read_stateful,
     vocab_size_of,
 )
 from server.errors import ModelLoadError
 from server.host.memory import available_bytes
 
-Doubles = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Report = Callable[[str], None]
 
@@ -39,24 +44,6 @@ BEYOND = 40
 
 MAX_LONG_PROMPT = 2048
 MAX_LOGITS_BYTES = 2**31
-TOLERANCE = 0.05
-"""Of log probabilities, in f32. Rounding makes differences of about 1e-4."""
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """Where the engine and the stateful IR disagree first in one way of running."""
-
-    mode: str
-    position: int
-    num_tokens: int
-    difference: float
-
-    def __str__(self) -> str:
-        return (
-            f"{self.mode}: from token {self.position} of {self.num_tokens} on, log probabilities "
-            f"differ by up to {self.difference:.3g}"
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +51,8 @@ class Verification:
     """The outcome.
 
     `max_difference` is of log probabilities in f32. `served_difference` is their mean difference in
-    the precision in which the device serves the model. `notes` say what was not tried.
+    the precision in which the device serves the model. `notes` say what was not tried. `source` is
+    the comparison with the source model, where an export has run that.
     """
 
     differences: tuple[Difference, ...]
@@ -74,6 +62,7 @@ class Verification:
     longest: int
     seconds: float
     notes: tuple[str, ...]
+    source: SourceComparison | None = None
 
     @property
     def has_passed(self) -> bool:
@@ -90,12 +79,22 @@ class Verification:
             "num_tokens": self.num_tokens,
             "longest": self.longest,
             "notes": list(self.notes),
+            "source": None if self.source is None else self.source.as_dict(),
         }
 
 
-def verify(models_path: Path, report: Report) -> Verification:
+def prepare(models_path: Path, exchange: Path) -> None:
+    """Write the prompts on which an export runs the source model. Raises ModelLoadError."""
+    check_files(models_path)
+    lengths, _ = choose_lengths(models_path)
+    model = read_stateful(models_path)
+    write_prompts(exchange, model, _prompts(lengths, vocab_size_of(models_path)))
+
+
+def verify(models_path: Path, report: Report, exchange: Path | None = None) -> Verification:
     """Run a model both ways on random tokens; `report` is told each part as it begins.
 
+    `exchange` is the folder with what an export knows of the source.
     Raises ModelLoadError where the model cannot be loaded at all, and GenerationError where the
     engine fails on it.
     """
@@ -114,7 +113,8 @@ def verify(models_path: Path, report: Report) -> Verification:
         expected = _Expected(model, _longrope_switch(models_path))
         tolerance = _tolerance(models_path)
         compared = [(o, *_difference(o, expected(o), tolerance)) for o in observations]
-        served_difference = np.mean([_distances(o, expected(o)).mean() for o in served])
+        served_difference = np.mean([distances(_said(o), expected(o)).mean() for o in served])
+        source = None if exchange is None else compare_with_source(exchange, model, tolerance)
     found = {o.mode: difference for o, _, difference in reversed(compared) if difference}
     return Verification(
         differences=tuple(found[mode] for mode in MODES if mode in found),
@@ -124,6 +124,7 @@ def verify(models_path: Path, report: Report) -> Verification:
         longest=max(lengths) + NUM_GENERATED,
         seconds=monotonic() - started,
         notes=tuple(notes),
+        source=source,
     )
 
 
@@ -199,27 +200,25 @@ class _Expected:
         return self._known[key]
 
 
-def _distances(observation: Observation, expected: Prediction) -> Doubles:
-    """f64[tokens]: how far log probabilities are from the expected ones; NaN counts as infinite."""
-    found = np.array([entry.logprob for entry in observation.logprobs])
-    best = np.array([entry.top[0][1] for entry in observation.logprobs])
-    distances: Doubles = np.maximum(
-        np.abs(found - expected.logprobs), np.abs(best - expected.best_logprobs)
+def _said(observation: Observation) -> Prediction:
+    """What the engine said, without margins."""
+    entries = observation.logprobs
+    return Prediction(
+        logprobs=np.array([entry.logprob for entry in entries]),
+        best_ids=np.array([entry.top[0][0] for entry in entries]),
+        best_logprobs=np.array([entry.top[0][1] for entry in entries]),
+        margins=np.zeros(len(entries)),
     )
-    return np.nan_to_num(distances, nan=math.inf)
 
 
 def _difference(
     observation: Observation, expected: Prediction, tolerance: float
 ) -> tuple[float, Difference | None]:
     """The largest difference, and where the first one is that rounding does not explain."""
-    distances = _distances(observation, expected)
-    best_ids = np.array([entry.top[0][0] for entry in observation.logprobs])
-    # Two tokens that are as likely as each other may change places.
-    has_other_best = (best_ids != expected.best_ids) & (expected.margins > tolerance)
-    is_wrong = (distances > tolerance) | has_other_best
-    worst = float(distances.max())
-    if not is_wrong.any():
+    said = _said(observation)
+    worst = float(distances(said, expected).max())
+    first = find_first(said, expected, tolerance)
+    if first is None:
         return worst, None
-    position = observation.begin + int(is_wrong.argmax())
+    position = observation.begin + first
     return worst, Difference(observation.mode, position, len(observation.tokens), worst)

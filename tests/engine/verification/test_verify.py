@@ -12,11 +12,12 @@ from server.engine.config import EngineConfig
 from server.engine.engine import LLMEngine
 from server.engine.model import model_loader
 from server.engine.model.attention import PLAIN_ATTENTION, AttentionForm
-from server.engine.model.verification_record import RECORD_FILE, read_record, write_record
+from server.engine.model.verification_record import read_record, write_record
 from server.engine.verification.paged import MODES
 from server.engine.verification.stateful import vocab_size_of
 from server.engine.verification.verify import choose_lengths, verify
 from server.errors import ModelLoadError
+from server.host.model_files import RECORD_FILE
 
 
 def test_a_good_model_passes_in_every_mode(model_f32: Path) -> None:
@@ -41,10 +42,10 @@ def test_a_window_that_is_wrong_is_found_where_it_begins(
     monkeypatch.setattr(model_loader, "complete_attention", cut_attention)
     found = verify(folder, lambda _: None)
     assert not found.has_passed
-    assert {difference.mode for difference in found.differences} == {*MODES}
+    assert {difference.where for difference in found.differences} == {*MODES}
     for difference in found.differences:
         assert difference.position > 32
-        assert difference.mode in str(difference)
+        assert difference.where in str(difference)
         assert f"from token {difference.position} of" in str(difference)
 
 

@@ -46,4 +46,4 @@ def test_flags_of_optimum() -> None:
     assert weight_flags("int4") == ("--weight-format", "int4")
     assert set(weight_flags("int4_sym")) - set(weight_flags("int4_asym")) == {"--sym"}
     assert weight_flags("int8_asym") == weight_flags("int8") == ("--weight-format", "int8")
-    assert weight_flags("fp16") == ("--weight-format", "fp16")
+    assert weight_flags("fp16") == weight_flags("fp32") == ("--weight-format", "fp32")
