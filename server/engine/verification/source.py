@@ -32,7 +32,7 @@ PRECISIONS = {"f32": "f32", "f16": "f16", "bf16": "bf16"}
 MAX_COMPRESSED_DIFFERENCE = 5.0
 """Mean difference of log probabilities beyond which no compression of weights explains it.
 
-Of small random models, which suffer most, 8 bits make a mean of up to 0.1, and 4 bits of up to 2.
+Of small random models, which suffer most, 4 bits made one of 0.3 to 0.8, and 8 bits less than 0.1.
 """
 
 
