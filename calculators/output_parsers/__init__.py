@@ -7,7 +7,12 @@ from calculators.output_parsers.block_tool_parser import BlockToolParser, Call
 from calculators.output_parsers.json_tool_parser import JsonToolParser
 from calculators.output_parsers.model_family import ModelFamily
 from calculators.output_parsers.output_format import OUTPUT_FORMAT, OutputFormat
-from calculators.output_parsers.output_parser import CallFrame, ReasoningParser, ToolParser
+from calculators.output_parsers.output_parser import (
+    CallFrame,
+    ReasoningParser,
+    ThinkingForm,
+    ToolParser,
+)
 from calculators.output_parsers.parsed_output import ParsedDelta, ParsedOutput
 from calculators.output_parsers.registry import (
     NO_PARSER,
@@ -30,6 +35,7 @@ __all__ = [
     "ParsedOutput",
     "ReasoningParser",
     "TaggedReasoningParser",
+    "ThinkingForm",
     "ToolParser",
     "find_parser_problems",
     "guided_tool_parsers",

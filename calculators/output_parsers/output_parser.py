@@ -7,7 +7,15 @@ from typing import Any, ClassVar
 
 from calculators.output_parsers.parsed_output import ParsedOutput
 
-__all__ = ["CallFrame", "OutputParser", "PlainText", "ReasoningParser", "ToolParser", "split_at"]
+__all__ = [
+    "CallFrame",
+    "OutputParser",
+    "PlainText",
+    "ReasoningParser",
+    "ThinkingForm",
+    "ToolParser",
+    "split_at",
+]
 
 PIECE_LENGTH = 4096
 
@@ -26,6 +34,22 @@ class CallFrame:
     between: str = ""
     begin: str = ""
     end: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ThinkingForm:
+    """The texts around a model's reasoning. A token budget ends it by forcing `closing`.
+
+    `end` and `other_ends` end it. It comes at the beginning of an answer; where it `is_repeated`,
+    anywhere. Directly behind `closing` the answer cannot go on with `never_next`.
+    """
+
+    begin: str
+    end: str
+    closing: str
+    other_ends: tuple[str, ...] = ()
+    is_repeated: bool = False
+    never_next: str = ""
 
 
 class OutputParser(ABC):
@@ -85,6 +109,16 @@ class ReasoningParser(OutputParser):
         super().__init__(output)
         self._then = then
         self._prompt = prompt
+
+    @classmethod
+    def thinking_forms(cls) -> tuple[ThinkingForm, ...]:
+        """The texts around the reasoning, the usual ones first; none where nothing can end it."""
+        return ()
+
+    @classmethod
+    def is_begun(cls, prompt: str) -> bool:
+        """Whether the prompt has begun the reasoning, in the usual form."""
+        return False
 
 
 class PlainText(OutputParser):

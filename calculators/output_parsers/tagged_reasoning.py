@@ -2,7 +2,12 @@
 
 from typing import ClassVar
 
-from calculators.output_parsers.output_parser import OutputParser, ReasoningParser, split_at
+from calculators.output_parsers.output_parser import (
+    OutputParser,
+    ReasoningParser,
+    ThinkingForm,
+    split_at,
+)
 from calculators.output_parsers.parsed_output import ParsedOutput
 from calculators.output_parsers.tagged_answer import TaggedAnswerParser
 
@@ -30,6 +35,12 @@ class TaggedReasoningParser(ReasoningParser):
         self._end = self.end
         if self.is_begun(prompt):
             self._step = self._before_reasoning
+
+    @classmethod
+    def thinking_forms(cls) -> tuple[ThinkingForm, ...]:
+        """Each pair of tags; the last one closes."""
+        pairs = ((cls.begin, cls.end), *cls.other_tags)
+        return tuple(ThinkingForm(begin, end, end, cls.ends_before) for begin, end in pairs)
 
     @classmethod
     def is_begun(cls, prompt: str) -> bool:

@@ -9,6 +9,7 @@ from calculators.output_parsers.model_family import ModelFamily
 from calculators.output_parsers.output_parser import (
     OutputParser,
     ReasoningParser,
+    ThinkingForm,
     ToolParser,
     split_at,
 )
@@ -71,6 +72,17 @@ class GptOssReasoningParser(ReasoningParser):
         self._needs_arguments = False
         self._has_content = False
         self._has_reasoning = False
+
+    @classmethod
+    def thinking_forms(cls) -> tuple[ThinkingForm, ...]:
+        """Behind the budget a message of another channel must follow."""
+        analysis = f"{CHANNEL}{REASONING_CHANNEL}{MESSAGE}"
+        closing = f"{ENDS[0]}{START}assistant{CHANNEL}"
+        return (
+            ThinkingForm(
+                analysis, ENDS[0], closing, is_repeated=True, never_next=REASONING_CHANNEL
+            ),
+        )
 
     def finish(self) -> None:
         """A head that was cut off is dropped; other text is not."""

@@ -7,7 +7,8 @@ import pytest
 from support.guiding import allowed, compile_answer
 
 from calculators.guided import GrammarCompiler, ThinkingLimiter
-from calculators.output_parsers import OutputFormat
+from calculators.output_parsers import ModelFamily, OutputFormat, ThinkingForm, output_format
+from calculators.output_parsers.families.qwen3 import Qwen3ReasoningParser
 from calculators.text.tokenizer import Tokenizer
 from server.errors import InvalidRequestError
 from server.payloads import AnswerFormat, ChatOptions, GenerationRequest, TokenizedPrompt
@@ -117,6 +118,22 @@ def test_each_family_has_its_own_tag(
     assert found.forced() == closing
 
 
+def test_gpt_oss_goes_on_in_another_channel(tokenizer: Tokenizer) -> None:
+    harmony = OutputFormat.choose("gptoss", "gptoss", "")
+    found = writer(tokenizer, prompt(4, text="<|start|>assistant"), harmony)
+    for thought in ("one two ", "three four five six"):
+        found.write(f"<|channel|>analysis<|message|>{thought}")
+        if not found.is_forced:
+            found.write("<|end|><|start|>assistant")
+    assert found.forced() == "<|end|><|start|>assistant<|channel|>"
+    (a,) = tokenizer.encode("a", add_special_tokens=False)[:1]
+    assert a not in allowed(found.constraint)
+    found.write("final<|message|>The answer is as long as it likes.")
+    assert not found.is_forced
+    found.write("<|end|><|start|>assistant<|channel|>analysis<|message|>")
+    assert found.is_forced
+
+
 async def test_the_grammar_of_the_answer_begins_behind_the_thinking(tokenizer: Tokenizer) -> None:
     given = prompt(3, answer_format=AnswerFormat("json", {"const": 5}))
     compiler = GrammarCompiler(tokenizer.byte_table, VOCAB_SIZE, (0, 2))
@@ -138,11 +155,23 @@ def test_a_model_that_does_not_think_needs_no_limit(tokenizer: Tokenizer) -> Non
     assert ThinkingLimiter(tokenizer, QWEN, VOCAB_SIZE).limit(prompt(None), None) is None
 
 
+class Endless(ModelFamily):
+    """A family whose thinking nothing ends."""
+
+    class Parser(Qwen3ReasoningParser):
+        @classmethod
+        def thinking_forms(cls) -> tuple[ThinkingForm, ...]:
+            return ()
+
+    reasoning_parser = Parser
+
+
 def test_a_budget_that_cannot_be_kept_is_refused_but_not_one_of_an_effort(
-    tokenizer: Tokenizer,
+    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    limiter = ThinkingLimiter(tokenizer, OutputFormat.choose("gptoss", "gptoss", ""), VOCAB_SIZE)
+    monkeypatch.setattr(output_format, "families", lambda: {"endless": Endless})
+    limiter = ThinkingLimiter(tokenizer, OutputFormat("none", "endless"), VOCAB_SIZE)
     asked = prompt(5, chat_options=ChatOptions(thinking_token_budget=5))
-    with pytest.raises(InvalidRequestError, match="no tag ends the thinking.* gptoss"):
+    with pytest.raises(InvalidRequestError, match="nothing is known to end .* parser is endless"):
         limiter.limit(asked, None)
     assert limiter.limit(prompt(5), None) is None
