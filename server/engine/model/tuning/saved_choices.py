@@ -1,4 +1,4 @@
-"""What earlier loads have chosen, in a file beside the model."""
+"""What earlier loads have chosen or measured, in a file beside the model."""
 
 import hashlib
 import json
@@ -21,6 +21,9 @@ SAVED_FILE = ".auto_tune.json"
 """The leading dot keeps watchers from taking it for a changed part of the model."""
 
 MAX_ENTRIES = 16
+
+Scores = dict[str, float | None]
+"""Properties as text -> time as a share of that without them; None where they do not run."""
 
 
 class SavedChoices:
@@ -46,20 +49,32 @@ class SavedChoices:
         }
 
     def find(self) -> Properties | None:
-        """The choice that applies; None where there is none."""
-        for entry in self._read():
-            if entry["key"] == self._key:
-                return dict(entry["properties"])
-        return None
+        """The choice that applies; None where there is none, or tuning has not ended."""
+        entry = self._entry()
+        return None if entry is None or "scores" in entry else dict(entry["properties"])
 
-    def keep(self, properties: Properties) -> None:
-        """Save a choice; where the file cannot be written, the next load tunes again."""
-        self._write([*self._others(), {"key": self._key, "properties": properties}])
+    def find_scores(self) -> Scores:
+        """What was measured by earlier loads that had no time for all candidates."""
+        entry = self._entry() or {}
+        return dict(entry.get("scores", {}))
+
+    def keep(self, properties: Properties, scores: Scores | None = None) -> None:
+        """Save a choice, or how far tuning has come: with `scores`, the next load goes on.
+
+        Where the file cannot be written, the next load tunes again.
+        """
+        entry: dict[str, Any] = {"key": self._key, "properties": properties}
+        if scores is not None:
+            entry["scores"] = scores
+        self._write([*self._others(), entry])
 
     def forget(self) -> None:
         """Remove the choice that applies, if there is one."""
-        if self.find() is not None:
+        if self._entry() is not None:
             self._write(self._others())
+
+    def _entry(self) -> dict[str, Any] | None:
+        return next((entry for entry in self._read() if entry["key"] == self._key), None)
 
     def _others(self) -> list[dict[str, Any]]:
         return [entry for entry in self._read() if entry["key"] != self._key]
@@ -84,7 +99,10 @@ class SavedChoices:
 def _is_entry(entry: Any) -> bool:
     if not (isinstance(entry, dict) and isinstance(entry.get("key"), dict)):
         return False
-    properties = entry.get("properties")
-    return isinstance(properties, dict) and all(
-        isinstance(value, PluginValue) for value in properties.values()
+    properties, scores = entry.get("properties"), entry.get("scores", {})
+    return (
+        isinstance(properties, dict)
+        and isinstance(scores, dict)
+        and all(isinstance(value, PluginValue) for value in properties.values())
+        and all(value is None or type(value) is float for value in scores.values())
     )

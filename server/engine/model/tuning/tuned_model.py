@@ -41,9 +41,8 @@ class TunedModel:
 
     def keep_tuning(self) -> None:
         """Save what tuning has chosen for later loads, now that a load with it has succeeded."""
-        if self._tuning.unsaved is not None:
-            self._tuning.unsaved.keep(self._tuning.properties)
-            self._tuning = Tuning(self._tuning.properties)
+        self._tuning.keep()
+        self._tuning = Tuning(self._tuning.properties)
 
     def _load(self, properties: Mapping[str, PluginValue]) -> LoadedModel:
         return load_model(self._config.models_path, self._config.device, properties)

@@ -1,5 +1,6 @@
 """Measures which plugin properties are fastest for a model on this machine."""
 
+import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from server.engine.model.device import find_device
 from server.engine.model.model_loader import LoadedModel, check_files, load_model
 from server.engine.model.model_runner import ModelRunner
 from server.engine.model.tuning.candidates import Properties, find_choices
-from server.engine.model.tuning.saved_choices import SavedChoices
+from server.engine.model.tuning.saved_choices import SavedChoices, Scores
 from server.engine.scheduling.scheduled_step import ScheduledStep
 from server.engine.sequence import EngineRequest, Sequence
 from server.engine.stats import EngineStats
@@ -41,18 +42,27 @@ PROGRESS_SHARE = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """The chosen properties, and where to keep them; None where they are not to be kept."""
+    """The chosen properties, and where to keep them; None where they are kept already.
+
+    `scores` are what was measured so far, None after the last candidate.
+    """
 
     properties: Properties
     unsaved: SavedChoices | None = None
+    scores: Scores | None = None
+
+    def keep(self) -> None:
+        """Save what is not saved yet, so that later loads need not measure it."""
+        if self.unsaved is not None:
+            self.unsaved.keep(self.properties, self.scores)
 
 
 def tune(config: EngineConfig, max_model_len: int | None) -> Tuning:
     """Choose properties that `plugin_config` leaves open, or return what an earlier load chose.
 
-    A choice is not to be kept where the time budget ended before all candidates had been measured.
-    Raises ModelLoadError where the model cannot run with the stated properties, or memory is too
-    short for a KV cache.
+    Where the time budget ends before all candidates have been measured, the next load goes on with
+    those that are left. Raises ModelLoadError where the model cannot run with the stated
+    properties, or memory is too short for a KV cache.
     """
     device = find_device(config.device)
     if not device.can_be_tuned:
@@ -63,48 +73,57 @@ def tune(config: EngineConfig, max_model_len: int | None) -> Tuning:
     if found is not None:
         logger.debug("%s: tuned by an earlier load: %s", config.models_path, found or "no changes")
         return Tuning(found)
-    tuner = _Tuner(config, device.name, max_model_len)
+    tuner = _Tuner(config, device.name, max_model_len, saved.find_scores())
     tuner.run()
-    return Tuning(tuner.best, saved if tuner.is_complete else None)
+    return Tuning(tuner.best, saved, None if tuner.is_complete else tuner.scores)
 
 
 class _Tuner:
     """Decides one choice after the other, each with the best properties of those before it.
 
-    The score of a candidate is the geometric mean of its times for `STEPS`. Never two models are
+    The score of a candidate is the geometric mean of its times for `STEPS`, as a share of that
+    without it. `scores` are those of earlier loads, to which this one adds. Never two models are
     loaded at a time.
     """
 
-    def __init__(self, config: EngineConfig, device: str, max_model_len: int | None) -> None:
+    def __init__(
+        self, config: EngineConfig, device: str, max_model_len: int | None, scores: Scores
+    ) -> None:
         self.best: Properties = {}
+        self.scores = scores
         self.is_complete = False
         self._config = config
         self._models_path = config.models_path
         self._device = device
         self._max_model_len = max_model_len
         self._deadline = monotonic() + BUDGET_S
-        self._num_measured = 0
+        self._default_s = 1.0
         self._num_candidates = 0
 
     def run(self) -> None:
-        """Choose `best`; `is_complete` tells whether all candidates have been measured."""
+        """Choose `best`; `is_complete` tells whether later loads have nothing left to measure.
+
+        A model so slow that no candidate can be measured is not tuned by later loads either.
+        """
         started = monotonic()
-        choices, default_score = self._measure_default()
-        best_score = default_score
+        choices, self._default_s = self._measure_default()
+        best_score = 1.0
+        num_known = len(self.scores)
         self._num_candidates = sum(map(len, choices))
         for candidates in choices:
             base = self.best
             for candidate in candidates:
-                if monotonic() > self._deadline:
+                tried = {**base, **candidate}
+                if _as_text(tried) not in self.scores and monotonic() > self._deadline:
+                    self.is_complete = len(self.scores) == num_known
                     logger.debug(
-                        "%s: tuning stopped after %.0f s with %d of %d candidates measured; its "
-                        "choice holds for this load only: %s",
-                        *(self._models_path, BUDGET_S, self._num_measured, self._num_candidates),
+                        "%s: tuning stopped after %.0f s with %d of %d candidates measured%s: %s",
+                        *(self._models_path, BUDGET_S, len(self.scores), self._num_candidates),
+                        "" if self.is_complete else "; the next load goes on",
                         self.best or "no changes",
                     )
                     return
-                tried = {**base, **candidate}
-                score = self._try(tried)
+                score = self._score_of(tried)
                 if score < best_score * (1 - LEAST_GAIN):
                     self.best, best_score = tried, score
         self.is_complete = True
@@ -112,7 +131,7 @@ class _Tuner:
             "%s: tuned in %.1f s: %s, steps take %.0f%% of the time",
             *(self._models_path, monotonic() - started),
             self.best or "no changes",
-            100 * best_score / default_score,
+            100 * best_score,
         )
 
     def _measure_default(self) -> tuple[list[list[Properties]], float]:
@@ -130,17 +149,23 @@ class _Tuner:
                 f"{self._models_path}: OpenVINO cannot run it: {error_summary(error)}"
             ) from error
 
-    def _try(self, properties: Properties) -> float:
-        self._num_measured += 1
+    def _score_of(self, properties: Properties) -> float:
+        key = _as_text(properties)
+        if key not in self.scores:
+            self.scores[key] = self._try(properties, 1 + len(self.scores))
+        score = self.scores[key]
+        return inf if score is None else score
+
+    def _try(self, properties: Properties, number: int) -> float | None:
         self._config.report_progress(
-            f"tuning: measuring candidate {self._num_measured} of {self._num_candidates}",
-            PROGRESS_SHARE * self._num_measured / (self._num_candidates + 1),
+            f"tuning: measuring candidate {number} of {self._num_candidates}",
+            PROGRESS_SHARE * number / (self._num_candidates + 1),
         )
         try:
-            return self._score(self._load(properties), properties)
+            return self._score(self._load(properties), properties) / self._default_s
         except (ModelLoadError, RuntimeError) as error:
             logger.debug("%s does not run with %s: %s", self._models_path, properties, error)
-            return inf
+            return None
 
     def _load(self, properties: Properties) -> LoadedModel:
         stated = self._config.plugin_config
@@ -158,6 +183,10 @@ class _Tuner:
             ),
         )
         return exp(sum(map(log, times_s)) / len(times_s))
+
+
+def _as_text(properties: Properties) -> str:
+    return json.dumps(properties, sort_keys=True)
 
 
 def measure(model: LoadedModel, max_model_len: int) -> list[float]:

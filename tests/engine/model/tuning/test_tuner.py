@@ -24,8 +24,7 @@ WIDE = {"KV_CACHE_PRECISION": "f16"}
 def tune(folder: Path, stated: Properties, **fields: Any) -> Properties:
     """Tune, and keep the choice as an engine does that loads with it."""
     tuning = tuner.tune(EngineConfig(folder, plugin_config=stated, **fields), None)
-    if tuning.unsaved is not None:
-        tuning.unsaved.keep(tuning.properties)
+    tuning.keep()
     return tuning.properties
 
 
@@ -144,20 +143,49 @@ def test_a_candidate_that_does_not_run_is_skipped(
     assert "does not run with {'INFERENCE_PRECISION_HINT': 'broken'}" in caplog.text
 
 
-def test_a_tuning_that_runs_out_of_time_is_used_but_not_kept(
+def test_a_tuning_that_runs_out_of_time_goes_on_at_the_next_load(
     folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    machine = Machine(monkeypatch, [({**U8, **ROW_WISE}, 0.5)])
+    best = {**U8, **ROW_WISE, **BY_TOKEN}
+    machine = Machine(monkeypatch, [({**U8, **ROW_WISE}, 0.5), (best, 0.1)])
     machine.seconds_each = tuner.BUDGET_S / 2 + 1
     assert tune(folder, U8) == ROW_WISE
-    assert len(machine.tried) == 2
-    assert "tuning stopped after 30 s with 1 of 3 candidates measured" in caplog.text
-    assert not (folder / SAVED_FILE).exists()
-    machine.seconds_each = 1.0
-    assert tune(folder, U8) == ROW_WISE
-    assert len(machine.tried) > 2 + 2, "all candidates were measured"
-    assert (folder / SAVED_FILE).exists()
+    assert "tuning stopped after 30 s with 1 of 3 candidates measured; the next" in caplog.text
+    for _ in range(3):
+        tune(folder, U8)
+    assert tune(folder, U8) == {**ROW_WISE, **BY_TOKEN}
+    rows = [{**U8, **ROW_WISE}, {**U8, **F32}, best]
+    assert machine.tried == [U8, rows[0], U8, rows[1], U8, rows[2]]
+
+
+def test_a_candidate_that_did_not_run_is_not_tried_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = Machine(monkeypatch, [])
+    broken = {"INFERENCE_PRECISION_HINT": "broken"}
+
+    def load(models_path: Path, device: str, properties: Properties) -> Any:
+        if properties.items() >= broken.items():
+            machine.now_s += tuner.BUDGET_S + 1
+        return machine.load(models_path, device, properties)
+
+    monkeypatch.setattr(tuner, "load_model", load)
+    monkeypatch.setattr(tuner, "find_choices", lambda *_: [[broken, F32]])
+    assert tune(folder, U8) == {}
+    (entry,) = json.loads((folder / SAVED_FILE).read_text())
+    assert list(entry["scores"].values()) == [None]
+    assert tune(folder, U8) == {}
+    assert machine.tried == [U8, U8, {**U8, **F32}]
+
+
+def test_a_model_too_slow_for_any_candidate_is_measured_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = Machine(monkeypatch, [])
+    machine.seconds_each = tuner.BUDGET_S + 1
+    assert [tune(folder, U8), tune(folder, U8)] == [{}, {}]
+    assert machine.tried == [U8]
 
 
 def test_an_interrupted_tuning_is_not_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
