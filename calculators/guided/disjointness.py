@@ -1,11 +1,12 @@
 """Whether a value can satisfy two JSON schemas: oneOf allows only what satisfies exactly one."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from calculators.guided.references import References, Schema
 
-__all__ = ["Disjointness"]
+__all__ = ["Disjointness", "value_key"]
 
 TYPES = frozenset({"null", "boolean", "number", "string", "array", "object"})
 MAX_DEPTH = 12
@@ -76,18 +77,17 @@ class Disjointness:
     def _values_differ(
         self, first: Mapping[str, Any], second: Mapping[str, Any], depth: int
     ) -> bool:
-        for schema, other in ((first, second), (second, first)):
-            values = _finite_values(schema)
+        listed = [_finite_values(schema) for schema in (first, second)]
+        if listed[0] is not None and listed[1] is not None:
+            return {*map(value_key, listed[0])}.isdisjoint(map(value_key, listed[1]))
+        for values, other in zip(listed, (second, first), strict=True):
             if values is not None:
                 return all(self._excludes(other, value, depth) for value in values)
         shared = _types(first) & _types(second)
         return all(self._differ_as(kind, first, second, depth) for kind in shared)
 
     def _excludes(self, schema: Mapping[str, Any], value: object, depth: int) -> bool:
-        """Whether one value certainly does not satisfy the schema."""
-        values = _finite_values(schema)
-        if values is not None:
-            return not any(_equal(value, possible) for possible in values)
+        """Whether one value certainly does not satisfy a schema that lists none."""
         if _type_of(value) not in _types(schema):
             return True
         if isinstance(value, dict):
@@ -198,9 +198,10 @@ def _type_of(value: object) -> str:
     return "number"
 
 
-def _equal(first: object, second: object) -> bool:
-    """Equality of JSON values: 1 and 1.0 are equal, 1 and true are not."""
-    return _type_of(first) == _type_of(second) and first == second
+def value_key(value: object) -> str:
+    """The same text for equal JSON values: 1 and 1.0 are equal, 1 and true are not."""
+    is_whole = isinstance(value, float) and value.is_integer()
+    return json.dumps(int(value) if is_whole else value, sort_keys=True)  # type: ignore[call-overload]
 
 
 def _number(schema: Mapping[str, Any], name: str, default: float) -> float:

@@ -1,11 +1,11 @@
 """Rewrites the keywords of one JSON schema; what is inside was rewritten before."""
 
-import json
 from collections.abc import Mapping
 from itertools import combinations, permutations
 from math import comb
 from typing import Any, TypeGuard
 
+from calculators.guided.disjointness import value_key
 from calculators.guided.references import Schema
 from calculators.guided.string_patterns import (
     FORMAT_PATTERNS,
@@ -203,7 +203,7 @@ def list_sets(new: Rewritten, items: Schema) -> None:
     values = items.get("enum") if isinstance(items, dict) else None
     if new.get("uniqueItems") is not True or not isinstance(values, list):
         return
-    distinct = list({json.dumps(value, sort_keys=True): value for value in values}.values())
+    distinct = list({value_key(value): value for value in values}.values())
     if len(distinct) <= MAX_DIFFERENT_ITEMS and new.keys().isdisjoint(DATA):
         del new["uniqueItems"]
         counts = range(len(distinct) + 1)
@@ -286,11 +286,6 @@ def _opposite(name: str, value: Any, beside: Rewritten) -> Rewritten | None:
         return {"type": "object", "properties": {value[0]: False}}
     excluded_values = [value] if name == "const" else value
     if name in DATA and isinstance(beside.get("enum"), list) and isinstance(excluded_values, list):
-        kept = [v for v in beside["enum"] if not any(_is_same(v, e) for e in excluded_values)]
-        return {"enum": kept}
+        keys = {*map(value_key, excluded_values)}
+        return {"enum": [v for v in beside["enum"] if value_key(v) not in keys]}
     return None
-
-
-def _is_same(first: object, second: object) -> bool:
-    """In JSON 1 and true differ."""
-    return first == second and isinstance(first, bool) == isinstance(second, bool)

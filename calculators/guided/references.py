@@ -54,6 +54,7 @@ class References:
         self._root = root
         self._by_id: dict[str, Schema] = {}
         self._anchors: dict[str, Schema] = {}
+        self._found: dict[str, Schema | None] = {}
         self.has_inner_ids = False
         self._collect()
 
@@ -72,6 +73,11 @@ class References:
 
     def find(self, reference: str) -> Schema | None:
         """What a reference names; None if it is not found here, or may be in a part with an id."""
+        if reference not in self._found:
+            self._found[reference] = self._find(reference)
+        return self._found[reference]
+
+    def _find(self, reference: str) -> Schema | None:
         base, _, fragment = reference.partition("#")
         target = self._by_id.get(self._absolute(base)) if base else self._root
         if target is None or (self.has_inner_ids and not base):

@@ -83,7 +83,19 @@ class _Rewriter:
             list_sets(new, self._references.resolve(schema.get("items")))
         if "oneOf" in new:
             self._choose_one(new, schema, where)
-        return False if new.get("not") is True else new
+        return False if new.get("not") is True else self._simplest(new, schema)
+
+    def _simplest(self, new: Rewritten, schema: Mapping[str, Any]) -> Schema:
+        """The same with less around a reference: llguidance follows bare ones in a circle."""
+        if "$ref" in new and "type" in new:
+            target = self._references.find(schema["$ref"])
+            if isinstance(target, dict) and target.get("type") == new["type"]:
+                del new["type"]
+        for name in ("allOf", "anyOf"):
+            inner = schema.get(name)
+            if new.keys() == {name} and isinstance(inner, list) and len(new[name]) == 1:
+                return new if {*map(id, inner)} & self._targets else new[name][0]
+        return new
 
     def _rewrite_value(self, name: str, value: Any, where: str) -> Any:
         if name in DATA:

@@ -38,6 +38,8 @@ SAME_PATTERNS = {
     # pydantic's Decimal
     r"^(?!^[-+.]*$)[+-]?0*\d*\.?\d*$": r"^[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)$",
 }
+# Each step of the search reads the rest of the pattern.
+MAX_PATTERN = 2000
 TEXT_LIST = re.compile(r"\^\(?(?:\?:)?([\w-]+(?:\|[\w-]+)*)\)?\$")
 
 
@@ -45,7 +47,7 @@ def split_lookaheads(pattern: str) -> list[str]:
     """Patterns that together mean the same: those that are looked for ahead, and the rest."""
     pattern = SAME_PATTERNS.get(pattern, pattern)
     found = []
-    while pattern.startswith("^(?="):
+    while pattern.startswith("^(?=") and len(pattern) <= MAX_PATTERN:
         end = _end_of_group(pattern, 1)
         if end is None or _has_alternatives(pattern):
             break

@@ -139,7 +139,7 @@ def test_responses_have_it_too(server: ServerProcess) -> None:
         assert list(json.loads(response.output_text)) == ["city", "days", "unit"]
 
 
-BAD_SCHEMA = {"type": "object", "properties": {"a": {"not": {}}}}
+BAD_SCHEMA = {"type": "object", "properties": {"a": {"not": {"minimum": 5}}}}
 
 
 @pytest.mark.parametrize(

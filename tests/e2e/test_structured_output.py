@@ -126,7 +126,7 @@ async def test_many_at_once_beside_free_ones(server: ServerProcess) -> None:
 @pytest.mark.parametrize(
     ("schema", "message"),
     [
-        ({"type": "object", "not": {}}, 'Unimplemented keys: ["not"]'),
+        ({"type": "object", "not": {}}, "no answer can satisfy it"),
         ({"type": "string", "pattern": "("}, "regex parse error"),
         ({"$ref": "#"}, "no answer can satisfy it"),
         ({"enum": []}, "Unsatisfiable"),

@@ -63,6 +63,14 @@ ONE_OF: list[Any] = [
         "Y": {**obj(t={"enum": ["Y"]}), "required": ["t"]}}}},
     {"oneOf": [{**obj(k={"const": f"k{i}"}), "required": ["k"]} for i in range(300)]},
 ]  # fmt: skip
+RECURSIVE: list[Any] = [
+    {"$defs": {"n": obj(next={"allOf": [{"$ref": "#/$defs/n"}], "description": "d"})},
+        "$ref": "#/$defs/n"},
+    {"$defs": {"n": obj(next={"$ref": "#/$defs/n", "type": "object", "default": None})},
+        "$ref": "#/$defs/n"},
+    obj(next={"anyOf": [{"$ref": "#"}, {"type": "null"}]}, all={"type": "array", "items": {
+        "$ref": "#"}}),
+]  # fmt: skip
 NOTHING_ASKED: list[Any] = [
     {"type": "object", "propertyNames": {"type": "string"}, "unevaluatedProperties": True},
     {"type": "object", "propertyNames": {}, "dependentRequired": {}, "dependentSchemas": {"a": {}}},
@@ -118,7 +126,7 @@ FORMATS.append({"type": "string", "format": "date", "pattern": "^2"})
 
 @pytest.mark.parametrize(
     "schema",
-    [*ONE_OF, *NOTHING_ASKED, *OTHER_WORDS, *PATTERN_PROPERTIES, *FORMATS],
+    [*ONE_OF, *RECURSIVE, *NOTHING_ASKED, *OTHER_WORDS, *PATTERN_PROPERTIES, *FORMATS],
     ids=lambda schema: str(schema)[:60],
 )
 async def test_every_answer_satisfies_its_schema(
