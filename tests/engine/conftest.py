@@ -10,7 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from model_zoo import kinds, reference
+from model_zoo.zoo import make_models
 from support.engine_helpers import F32
+from support.made_models import make_once
 
 from server.engine.config import EngineConfig
 from server.engine.engine import LLMEngine
@@ -68,6 +71,14 @@ def make_engine(model_f32: Path) -> Iterator[Callable[..., LLMEngine]]:
         assert engine.kv.num_used_blocks == 0
         engine.close()
     assert RESERVATIONS.total_bytes == reserved
+
+
+@pytest.fixture(scope="session")
+def hybrid_model(exporters: None) -> Path:
+    """A layer with a convolution and a gated delta net, and one with attention."""
+    name = "qwen3_next"
+    sources = [Path(reference.__file__), *Path(kinds.__file__).parent.glob("*.py")]
+    return make_once("hybrid", sources, lambda to: make_models(to, [name])) / name
 
 
 @pytest.fixture

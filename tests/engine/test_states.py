@@ -9,10 +9,8 @@ from typing import Any
 import numpy as np
 import openvino as ov
 import pytest
-from model_zoo import kinds, reference
-from model_zoo.zoo import make_models
+from model_zoo import reference
 from support.engine_helpers import F32, generate, run_to_end, start, tokens_of
-from support.made_models import make_once
 
 from server.engine.config import EngineConfig
 from server.engine.engine import LLMEngine
@@ -27,17 +25,8 @@ from server.payloads import SamplingParams
 MakeEngine = Callable[..., LLMEngine]
 
 GREEDY = SamplingParams(temperature=0, max_tokens=12, ignore_eos=True)
-NAME = "qwen3_next"
 VOCAB_SIZE = 320
 BLOCK = 32
-
-
-@pytest.fixture(scope="module")
-def hybrid_model(exporters: None) -> Path:
-    """A layer with a convolution and a gated delta net, and one with attention."""
-    sources = [Path(reference.__file__), *Path(kinds.__file__).parent.glob("*.py")]
-    models = make_once("hybrid", sources, lambda folder: make_models(folder, [NAME]))
-    return models / NAME
 
 
 @pytest.fixture

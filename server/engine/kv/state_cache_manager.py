@@ -63,20 +63,19 @@ class StateCacheManager(KVCacheManager):
     ) -> None:
         super().__init__(num_blocks, block_size, enable_prefix_caching)
         self.states = BlockPool(layout.num_blocks)
-        self._interval = layout.interval
-        self._zero_block = layout.zero_block
+        self.layout = layout
         self._num_free_checkpoints = layout.num_blocks - 2 * layout.max_num_seqs
         assert self._num_free_checkpoints >= 0, "each sequence needs two blocks"
 
     @property
     def sharing_size(self) -> int:
         """Other sequences can go on from the checkpoints."""
-        return self._interval
+        return self.layout.interval
 
     def attach_cached_prefix(self, sequence: Sequence) -> int:
         """As KVCacheManager does, up to the last checkpoint."""
         num_tokens = super().attach_cached_prefix(sequence)
-        current = self._zero_block
+        current = self.layout.zero_block
         if num_tokens:
             current = self._checkpoint(sequence.prefix)
             self.states.acquire(current)
@@ -151,13 +150,13 @@ class StateCacheManager(KVCacheManager):
             (states.following,) = self.states.allocate(1)
 
     def _is_own(self, block: int) -> bool:
-        if block == self._zero_block:
+        if block == self.layout.zero_block:
             return False
         return self.states.ref_count(block) == 1 and not self.states.is_cached(block)
 
     def _is_checkpoint(self, sequence: Sequence, position: int) -> bool:
         last_of_prompt = (sequence.num_prompt_tokens - 1) // self.block_size * self.block_size
-        return position % self._interval == 0 or position == last_of_prompt
+        return position % self.layout.interval == 0 or position == last_of_prompt
 
     def _register(self, sequence: Sequence, position: int) -> None:
         super()._register(sequence, position)
@@ -196,11 +195,11 @@ class StateCacheManager(KVCacheManager):
         states.checkpoints.clear()
 
     def _acquire(self, block: int) -> None:
-        if block != self._zero_block:
+        if block != self.layout.zero_block:
             self.states.acquire(block)
 
     def _release(self, block: int) -> None:
-        if block != self._zero_block:
+        if block != self.layout.zero_block:
             self.states.release(block)
 
 

@@ -1,8 +1,9 @@
 """Lets each token have its own position in graphs that count positions by the step.
 
 Llama 4 scales the queries of some layers by their position (transformers, Llama4TextAttention,
-attn_temperature_tuning), which it counts from the number of cached tokens. In PagedAttention form
-this number is that of the longest sequence of the step: it would change the answers to all others.
+attn_temperature_tuning), which it counts from the number of cached tokens. Qwen3.5 counts the
+positions of its rotary embedding in the same way. In PagedAttention form this number is that of the
+longest sequence of the step: it would change the answers to all others.
 """
 
 from collections.abc import Iterator
@@ -17,14 +18,16 @@ __all__ = ["check_longest", "use_own_positions"]
 LONGEST = "max_context_len"
 ATTENTION = "PagedAttentionExtension"
 COUNTING = frozenset({"Add", "Convert", "Gather", "Range", "Subtract"})
+# Where the tokens are in queries and in positions, by the number of dimensions.
+SHAPES = {4: [-1, 1, 1, 1], 3: [1, -1, 1]}
 ELEMENTWISE = frozenset({"Add", "Convert", "Divide", "Floor", "Log", "Multiply"})
 
 
 def use_own_positions(model: ov.Model) -> None:
     """Take positions that the graph counts from `position_ids`.
 
-    The graph has Range(max_context_len - 1, max_context_len, 1), computes f32[1] from it, and
-    reshapes that for queries [tokens, 1, heads, size].
+    The graph has Range(max_context_len - 1, max_context_len, 1), computes a vector [1] from it, and
+    reshapes that for queries [tokens, 1, heads, size], or for positions [3, tokens, 1].
     """
     positions = _input(model, "position_ids")
     if positions is None:
@@ -85,13 +88,15 @@ def _is_count(node: ov.Node) -> bool:
 
 
 def _reshapes_of(count: ov.Node) -> list[ov.Node]:
-    """Where what is computed from a count gets four dimensions; empty if any of it goes astray."""
+    """Where what is computed from a count gets more dimensions; empty if any of it goes astray."""
     ends = list(_ends(count))
-    is_known = all(
-        end.get_type_name() == "Reshape" and end.get_output_partial_shape(0).rank == ov.Dimension(4)
-        for end in ends
-    )
-    return ends if is_known else []
+    return ends if all(_num_dimensions(end) in SHAPES for end in ends) else []
+
+
+def _num_dimensions(end: ov.Node) -> int:
+    rank = end.get_output_partial_shape(0).rank
+    is_known = end.get_type_name() == "Reshape" and rank.is_static
+    return int(rank.get_length()) if is_known else 0
 
 
 def _ends(node: ov.Node) -> Iterator[ov.Node]:
@@ -107,8 +112,8 @@ def _replace(count: ov.Node, positions: ov.Node, reshapes: list[ov.Node]) -> Non
     own = ops.convert(positions, count.get_output_element_type(0))
     for target in count.output(0).get_target_inputs():
         target.replace_source_output(own.output(0))
-    shape = ops.constant([-1, 1, 1, 1], ov.Type.i64)
     for reshape in reshapes:
+        shape = ops.constant(SHAPES[_num_dimensions(reshape)], ov.Type.i64)
         reshape.input(1).replace_source_output(shape.output(0))
 
 

@@ -26,7 +26,7 @@ MODES: dict[str, dict[str, Any]] = {
     "all prompts in one step": {},
     "prompts in chunks": {"max_num_batched_tokens": SMALL_CHUNK},
     "each prompt alone": {},
-    "a prefix from the cache": {"enable_prefix_caching": True},
+    "a prefix from the cache": {"enable_prefix_caching": True, "cache_interval_multiplier": 1},
 }
 
 
@@ -66,10 +66,18 @@ def observe(
             for _ in _run(engine, prompts, mode, reads_prompt=False):
                 pass
             yield from _run(engine, prompts, mode, reads_prompt=False)
+            others = [_with_another_end(prompt) for prompt in prompts]
+            yield from _run(engine, others, mode, reads_prompt=False)
         else:
             yield from _run(engine, prompts, mode)
     finally:
         engine.close()
+
+
+def _with_another_end(prompt: Ints) -> Ints:
+    """A prompt that goes on differently after two thirds."""
+    num_common = 2 * len(prompt) // 3
+    return np.concatenate([prompt[:num_common], prompt[: len(prompt) - num_common]])
 
 
 def _run(

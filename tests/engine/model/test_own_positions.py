@@ -1,11 +1,13 @@
 """Positions that a graph counts by the step; Llama 4, which has such, is in the model zoo."""
 
+import numpy as np
 import openvino as ov
 import pytest
 from openvino import opset13 as ops
 
 from server.engine.model.own_positions import check_longest, use_own_positions
 from server.errors import ModelLoadError
+from server.host.openvino_core import shared_core
 
 
 def _parameter(name: str, shape: list[int]) -> ov.Node:
@@ -29,6 +31,26 @@ def test_a_count_whose_use_is_unknown_is_refused() -> None:
     use_own_positions(model)
     with pytest.raises(ModelLoadError, match="with Relu"):
         check_longest(model)
+
+
+def test_positions_that_a_graph_counts_are_those_of_the_tokens() -> None:
+    """As in Qwen3.5, whose rotary embedding has three positions for each token."""
+    longest, positions = _parameter("max_context_len", []), _parameter("position_ids", [-1])
+    first = ops.subtract(longest, ops.constant(1, ov.Type.i32))
+    count = ops.range(first, longest, ops.constant(1, ov.Type.i32), ov.Type.i32)
+    row = ops.reshape(count, ops.constant([1, 1, -1], ov.Type.i64), special_zero=False)
+    shape = [
+        ops.constant([3], ov.Type.i64),
+        ops.shape_of(positions),
+        ops.constant([1], ov.Type.i64),
+    ]
+    spread = ops.broadcast(row, ops.concat(shape, 0), broadcast_spec="BIDIRECTIONAL")
+    model = ov.Model([spread], [longest, positions])
+    use_own_positions(model)
+    check_longest(model)
+    inputs = {"max_context_len": np.int32(50), "position_ids": np.array([3, 49], np.int32)}
+    (found,) = shared_core().compile_model(model, "CPU")(inputs).values()
+    assert found.tolist() == [[[3], [49]]] * 3
 
 
 def test_a_table_may_be_as_long_as_the_longest_sequence() -> None:

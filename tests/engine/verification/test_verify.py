@@ -10,14 +10,19 @@ from support.engine_helpers import change_config
 
 from server.engine.config import EngineConfig
 from server.engine.engine import LLMEngine
+from server.engine.kv.state_cache_manager import StateCacheManager
 from server.engine.model import model_loader
 from server.engine.model.attention import PLAIN_ATTENTION, AttentionForm
 from server.engine.model.verification_record import read_record, write_record
+from server.engine.sequence import Sequence, StateBlocks
+from server.engine.verification import verify as verify_module
 from server.engine.verification.paged import MODES
 from server.engine.verification.stateful import vocab_size_of
 from server.engine.verification.verify import choose_lengths, verify
 from server.errors import ModelLoadError
 from server.host.model_files import RECORD_FILE
+
+CACHED = "a prefix from the cache"
 
 
 def test_a_good_model_passes_in_every_mode(model_f32: Path) -> None:
@@ -47,6 +52,29 @@ def test_a_window_that_is_wrong_is_found_where_it_begins(
         assert difference.position > 32
         assert difference.where in str(difference)
         assert f"from token {difference.position} of" in str(difference)
+
+
+def test_states_that_do_not_belong_to_a_prefix_are_found(
+    hybrid_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verify_module, "MODES", {CACHED: {}})
+    monkeypatch.setattr(verify_module, "PROMPT_LENGTHS", ())
+    monkeypatch.setattr(verify_module, "LONG_PROMPT", 70)
+    assert verify(hybrid_model, lambda _: None).has_passed
+    real = StateCacheManager.attach_cached_prefix
+
+    def attach_without_states(manager: StateCacheManager, sequence: Sequence) -> int:
+        num_tokens = real(manager, sequence)
+        assert sequence.states is not None
+        manager._release(sequence.states.current)
+        zero = manager.layout.zero_block
+        sequence.states = StateBlocks(zero, zero)
+        return num_tokens
+
+    monkeypatch.setattr(StateCacheManager, "attach_cached_prefix", attach_without_states)
+    (difference,) = verify(hybrid_model, lambda _: None).differences
+    assert difference.mode == CACHED
+    assert difference.position >= 70
 
 
 def test_prompts_go_beyond_what_config_json_names(folder: Path) -> None:
