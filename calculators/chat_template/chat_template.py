@@ -10,7 +10,7 @@ from jinja2 import meta
 
 from calculators.chat_template.continuation import cut_behind, mark_end
 from calculators.chat_template.message_forms import Message
-from calculators.chat_template.normalise import normalise
+from calculators.chat_template.normalise import complete_tools, normalise
 from calculators.chat_template.probe import probe_template
 from calculators.chat_template.sandbox import (
     RefusedByTemplateError,
@@ -34,6 +34,7 @@ MAX_PROBE_TIME_S = 5.0
 
 # Fields of the request, and arguments of transformers' apply_chat_template.
 RESERVED_NAMES = frozenset({"messages", "tools", "documents", "chat_template", "tokenize"})
+USUAL_ROLES = ("system", "developer", "user", "assistant", "tool")
 BOOLEAN_NAMES = frozenset({"add_generation_prompt", "continue_final_message"})
 SPECIAL_TOKEN_NAMES = frozenset(
     f"{name}_token" for name in ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
@@ -94,7 +95,9 @@ class ChatTemplate:
             ),
             **template_kwargs,
         }
+        template.check_roles(messages)
         normal = normalise(messages, template.traits)
+        tools = complete_tools(tools, template.traits)
         with time_limit(MAX_RENDER_TIME_S):
             if not variables.pop("continue_final_message", options.continue_final_message):
                 return _or_refuse(template, normal, tools, variables)
@@ -129,6 +132,7 @@ class _Template:
         self, environment: Sandbox, source: str, special_tokens: Mapping[str, str]
     ) -> None:
         self._compiled = environment.from_string(source)
+        self._source = source
         self._special_tokens = dict(special_tokens)
         names = meta.find_undeclared_variables(environment.parse(source))
         self.reads_documents = "documents" in names
@@ -140,6 +144,19 @@ class _Template:
         """Return the text; raises whatever the template does. Only inside `time_limit`."""
         without_tools: list[Message] | None = [] if self.traits.empty_tools == "list" else None
         return self._render(messages, list(tools) or without_tools, variables)
+
+    def check_roles(self, messages: Sequence[Message]) -> None:
+        """Raise InvalidRequestError for a role that the template would drop without a word."""
+        if self.traits.any_role or not self.traits.is_probed:
+            return
+        for i, message in enumerate(messages):
+            role = message.get("role")
+            if role not in USUAL_ROLES and str(role) not in self._source:
+                raise InvalidRequestError(
+                    f"messages[{i}].role is {str(role)[:100]!r}, which the chat template of this "
+                    f"model does not know; possible: {', '.join(USUAL_ROLES)}",
+                    "messages",
+                )
 
     def _render(
         self,

@@ -18,7 +18,7 @@ from calculators.chat_template.message_forms import (
 from calculators.chat_template.template_traits import EmptyContent, TemplateTraits
 from server.errors import InvalidRequestError
 
-__all__ = ["normalise"]
+__all__ = ["complete_tools", "normalise"]
 
 REASONING_MEMBERS = ("reasoning_content", "reasoning", "thinking")
 INSTRUCTING_ROLES = ("system", "developer")
@@ -51,6 +51,21 @@ def normalise(messages: Sequence[Message], traits: TemplateTraits) -> Messages:
     normal = [_with_reasoning(message, traits) for message in normal]
     normal = [_with_content(message, traits) for message in normal]
     return [with_parts(message, traits.part_roles) for message in normal]
+
+
+def complete_tools(tools: Sequence[Message], traits: TemplateTraits) -> list[Message]:
+    """The tools as a template with these traits takes them: with all members, if it needs them."""
+    return [*tools] if traits.bare_tools else [_complete_tool(tool) for tool in tools]
+
+
+def _complete_tool(tool: Message) -> Message:
+    function = tool.get("function")
+    if not isinstance(function, Mapping):
+        return tool
+    parameters = {"type": "object", "properties": {}, **(function.get("parameters") or {})}
+    description = function.get("description") or ""
+    complete = {**function, "description": description, "parameters": parameters}
+    return {**tool, "function": complete}
 
 
 def _with_calls(message: Message, traits: TemplateTraits) -> Message:
@@ -225,7 +240,11 @@ def _into_user(instructions: Messages, messages: Messages) -> Messages:
 
 
 def _join_neighbours(messages: Messages, traits: TemplateTraits) -> Messages:
-    """Join messages of a role in a row, where the template wants the roles to alternate."""
+    """Join messages of a role in a row, where the template wants the roles to alternate.
+
+    A message of the user behind the result of a tool then becomes a part of the result.
+    """
+    joins_results = not traits.user_after_result
     roles = [
         *(() if traits.two_users else ("user",)),
         *(() if traits.two_assistants else ("assistant",)),
@@ -234,7 +253,11 @@ def _join_neighbours(messages: Messages, traits: TemplateTraits) -> Messages:
     for message in messages:
         role = message["role"]
         before = joined[-1] if joined else None
-        if role in roles and before and before["role"] == role and not before.get("tool_calls"):
+        is_repeated = role in roles and before is not None and before["role"] == role
+        if before is not None and (
+            (is_repeated and not before.get("tool_calls"))
+            or (joins_results and role == "user" and before["role"] == "tool")
+        ):
             joined[-1] = _joined(before, message)
         else:
             joined.append(message)

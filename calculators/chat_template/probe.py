@@ -51,6 +51,8 @@ TOOL = {
     },
 }
 
+BARE_TOOL = {"type": "function", "function": {"name": "qztool"}}
+
 
 def probe_template(render: Render) -> TemplateTraits:
     """Find out what a template knows, by some sixty renderings of little text."""
@@ -83,6 +85,7 @@ class _Probe:
             **self._find_roles(),
             **thinking,
             tools=self._shows([_user(FIRST)], "qztool", tools=[TOOL]),
+            bare_tools=self._render([_user(FIRST)], [BARE_TOOL]) is not None,
             continues=self._shows(
                 [_user(FIRST), _assistant(SECOND)], SECOND, add_generation_prompt=False
             ),
@@ -116,6 +119,7 @@ class _Probe:
             "later_system": self._shows(later, SECOND, THIRD)
             and self._shows([_system(FIRST), *later], FIRST, SECOND, THIRD),
             "developer": self._knows_developer(),
+            "any_role": self._shows([_message(NONSENSE, SECOND), _user(FIRST)], FIRST, SECOND),
             "two_users": self._shows([_user(FIRST), _user(SECOND)], FIRST, SECOND),
             "two_assistants": self._shows(
                 [_user(FIRST), _assistant(SECOND), _assistant(THIRD), _user("x")], SECOND, THIRD
@@ -140,6 +144,9 @@ class _Probe:
             )
         return TemplateTraits(
             tool_results=self._shows(_calling(form), VALUE, RESULT, tools=[TOOL]),
+            user_after_result=self._shows(
+                [*_calling(form), _user(THIRD)], VALUE, RESULT, THIRD, tools=[TOOL]
+            ),
             arguments=form.arguments,
             empty_content=self._find_empty_contents(form),
             calls_beside_text=self._shows(_calling(form, SECOND), VALUE, tools=[TOOL]),

@@ -20,10 +20,12 @@ class TemplateTraits:
     `is_probed` is false for a template that refuses even a single message of a user.
 
     Roles: `system` is a system message at the beginning, `two_systems` two of them, `later_system`
-    one in mid-conversation; `two_users` and `two_assistants` are messages of one role in a row.
-    `part_roles` have their content as a list of parts.
+    one in mid-conversation; `two_users` and `two_assistants` are messages of one role in a row,
+    `user_after_result` is a message of the user behind the result of a tool.
+    `part_roles` have their content as a list of parts; `any_role` copies any name of a role.
 
-    Tools: `empty_tools` stands for no tools. `arguments` is the form of a call's arguments, and
+    Tools: `empty_tools` stands for no tools. A template without `bare_tools` fails for tools that
+    have no description or no parameters. `arguments` is the form of a call's arguments, and
     `empty_content` are the forms that an empty content may have beside calls. A template without
     `calls_beside_text` drops calls if there is text; one without `several_calls` takes only one in
     a message. `short_call_ids` are the ids of nine letters
@@ -39,10 +41,13 @@ class TemplateTraits:
     two_systems: bool = True
     later_system: bool = True
     developer: bool = False
+    any_role: bool = False
     two_users: bool = True
     two_assistants: bool = True
+    user_after_result: bool = True
     part_roles: tuple[str, ...] = ()
     tools: bool = True
+    bare_tools: bool = True
     empty_tools: Literal["null", "list"] = "null"
     tool_calls: bool = True
     tool_results: bool = True

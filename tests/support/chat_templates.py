@@ -83,6 +83,28 @@ THINKING = """\
 {%- endfor -%}
 """
 
+# Counts users and answers, which must alternate, but not calls and their results, as Mistral's.
+ALTERNATING_CALLS = """\
+{%- set ns = namespace(num=0) -%}
+{%- for m in messages -%}
+{%- if m.role == 'user' or (m.role == 'assistant' and not m.tool_calls) -%}
+{%- if (m.role == 'user') != (ns.num % 2 == 0) %}{{ raise_exception('alternate') }}{% endif -%}
+{%- set ns.num = ns.num + 1 -%}
+{%- endif -%}
+<{{ m.role }}>{{ m.content or '' }}
+{%- for call in m.tool_calls or [] %}[{{ call.function.arguments | tojson }}]{% endfor -%}
+{%- endfor -%}
+"""
+
+# Takes tools only with a description and parameters.
+FULL_TOOLS = """\
+{%- for tool in tools or [] -%}
+{{ tool.function.name + ': ' + tool.function.description }}
+{%- for name, schema in tool.function.parameters.properties | items %} {{ name }}{% endfor %};
+{%- endfor -%}
+{%- for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}
+"""
+
 # Fails without a list of tools.
 NEEDS_TOOLS = """\
 {%- for tool in tools %}{{ tool.function.name }} {% endfor -%}

@@ -5,7 +5,9 @@ import json
 import pytest
 from support.chat_templates import (
     ALTERNATING,
+    ALTERNATING_CALLS,
     FIRST_SYSTEM,
+    FULL_TOOLS,
     GENERIC,
     LAST_SYSTEM,
     NEEDS_TOOLS,
@@ -14,6 +16,8 @@ from support.chat_templates import (
     THINKING,
     THREE_ROLES,
 )
+
+from server.errors import InvalidRequestError
 
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {}}}
 
@@ -139,6 +143,12 @@ def test_several_calls_are_messages_of_their_own_where_only_one_is_taken(render)
     )
 
 
+def test_text_behind_a_result_is_a_part_of_it_where_roles_must_alternate(render):
+    messages = [say("user", "A"), call("{}"), result("R"), say("user", "B")]
+    assert render(ALTERNATING_CALLS, messages) == "<user>A<assistant>[{}]<tool>R\n\nB"
+    assert render(GENERIC, messages).endswith("<tool>R<user>B<assistant>")
+
+
 def test_ids_that_fit_stay_as_they_are(render):
     messages = [say("user", "A"), call("{}"), result("R")]
     messages[1]["tool_calls"][0]["id"] = messages[2]["tool_call_id"] = "abcDEF123"
@@ -191,6 +201,28 @@ def test_content_comes_in_parts_where_the_template_needs_them(render):
 
 def test_a_template_that_fails_without_tools_gets_an_empty_list(render):
     assert render(NEEDS_TOOLS, [say("user", "A")]) == "<user>A"
+
+
+@pytest.mark.parametrize(
+    "function",
+    [{}, {"description": None, "parameters": None}, {"parameters": {}}, {"description": ""}],
+)
+def test_a_bare_tool_gets_what_the_template_needs(render, function):
+    tool = {"type": "function", "function": {"name": "f", **function}}
+    text = render(FULL_TOOLS, [say("user", "A")], [tool, TOOL])
+    assert text == "f: ;f: ;<user>A"
+
+
+@pytest.mark.parametrize(
+    ("source", "shown"), [(GENERIC, "<critic>C"), (THREE_ROLES + "{# critic #}", "<user>A")]
+)
+def test_a_role_of_its_own_is_given_to_a_template_that_may_know_it(render, source, shown):
+    assert shown in render(source, [say("critic", "C"), say("user", "A")])
+
+
+def test_a_role_that_the_template_would_drop_is_refused(render):
+    with pytest.raises(InvalidRequestError, match=r"messages\[1\]\.role is 'critic', .*possible"):
+        render(THREE_ROLES, [say("user", "A"), say("critic", "C")])
 
 
 def test_names_and_roles_in_any_script(render):
