@@ -4,7 +4,7 @@ from calculators.guided.expressions import literal
 from calculators.guided.form_rules import form_rules
 from calculators.guided.grammar import TOOLS, Grammar, GrammarError
 from calculators.guided.tool_rules import ToolRules
-from calculators.output_parsers import OutputFormat, TaggedReasoningParser
+from calculators.output_parsers import MessageFrame, OutputFormat, TaggedReasoningParser
 from server.errors import InvalidRequestError
 from server.payloads import GenerationRequest, TokenizedPrompt
 
@@ -65,6 +65,21 @@ def _tool_rules(request: GenerationRequest, output_format: OutputFormat) -> Tool
     return None
 
 
+def _message_rules(answer: str, messages: MessageFrame) -> list[str]:
+    """The rules of an answer in messages; between tool calls any of them may come."""
+    if answer == TEXT_AND_CALLS:
+        return [f"start: {answer}"]
+    rules = [
+        f"reasoning_end[lazy]: TEXT {literal(messages.reasoning_end)}",
+        f"reasoned: {literal(messages.reasoning_begin)} reasoning_end "
+        f"{literal(messages.next_message)}",
+    ]
+    if "form" in answer:
+        rules.append(f"message: {literal(messages.answer_begin)} form")
+        answer = answer.replace("form", "message")
+    return [*rules, f"start: reasoned? {answer}"]
+
+
 def _start_rules(
     answer: str, prompt: TokenizedPrompt, output_format: OutputFormat, field: str
 ) -> list[str]:
@@ -72,6 +87,8 @@ def _start_rules(
     parser = output_format.reasoning_parser
     if parser is None:
         return [f"start: {answer}"]
+    if parser.messages is not None:
+        return _message_rules(answer, parser.messages)
     if not issubclass(parser, TaggedReasoningParser):
         raise GrammarError(
             field,

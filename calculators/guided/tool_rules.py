@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from calculators.guided.argument_rules import argument_rules, shared_rules
 from calculators.guided.expressions import literal
 from calculators.guided.grammar import TOOLS, GrammarError
 from calculators.guided.json_rule import json_rules
@@ -27,9 +28,16 @@ class ToolRules:
         assert frame is not None, "the family has a grammar"
         functions = [tool["function"] for tool in request.tools]
         self.names = tuple(_check_name(function["name"]) for function in functions)
+        # Also where the arguments are no JSON object, to refuse what is too large.
         schemas = json_rules(
             [_parameters(function) for function in functions], TOOLS, owners=self.names
         )
+        more_rules = []
+        if frame.argument is not None:
+            more_rules = shared_rules(frame.argument)
+            for i, function in enumerate(functions):
+                more_rules += argument_rules(f"arguments_{i}", function, frame.argument)
+            schemas = [f"arguments_{i}" for i in range(len(functions))]
         one = " | ".join(f"call_{i}" for i in range(len(functions)))
         start = frame.begin + frame.before_name
         marker = next(marker for marker in parser.markers if start.startswith(marker))
@@ -49,6 +57,7 @@ class ToolRules:
             "text_and_marker[lazy]: TEXT MARKER",
             f"behind_marker: {literal(start.removeprefix(marker))} {rest} {behind_calls}",
             "text_and_calls: text_and_marker behind_marker | TEXT",
+            *more_rules,
         )
 
 

@@ -8,7 +8,9 @@ from calculators.output_parsers.json_tool_parser import JsonToolParser
 from calculators.output_parsers.model_family import ModelFamily
 from calculators.output_parsers.output_format import OUTPUT_FORMAT, OutputFormat
 from calculators.output_parsers.output_parser import (
+    ArgumentFrame,
     CallFrame,
+    MessageFrame,
     ReasoningParser,
     ThinkingForm,
     ToolParser,
@@ -21,16 +23,20 @@ from calculators.output_parsers.registry import (
     parser_names,
 )
 from calculators.output_parsers.tagged_reasoning import TaggedReasoningParser
+from calculators.output_parsers.value_types import ParameterTypes
 
 __all__ = [
     "NO_PARSER",
     "OUTPUT_FORMAT",
+    "ArgumentFrame",
     "BlockToolParser",
     "Call",
     "CallFrame",
     "JsonToolParser",
+    "MessageFrame",
     "ModelFamily",
     "OutputFormat",
+    "ParameterTypes",
     "ParsedDelta",
     "ParsedOutput",
     "ReasoningParser",

@@ -8,7 +8,9 @@ from typing import Any, ClassVar
 from calculators.output_parsers.parsed_output import ParsedOutput
 
 __all__ = [
+    "ArgumentFrame",
     "CallFrame",
+    "MessageFrame",
     "OutputParser",
     "PlainText",
     "ReasoningParser",
@@ -21,11 +23,29 @@ PIECE_LENGTH = 4096
 
 
 @dataclass(frozen=True, slots=True)
+class ArgumentFrame:
+    """The text that a family writes around each argument, where it writes no JSON object.
+
+    One argument is `before_key`, the key, `before_value`, the value in JSON, `after_value`. If
+    there is an `after_string`, a string is plain text between `before_string` and `after_string`
+    instead. Arguments are joined by `between`.
+    """
+
+    before_key: str
+    before_value: str
+    after_value: str = ""
+    before_string: str = ""
+    after_string: str = ""
+    between: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class CallFrame:
     """The text that a family writes around tool calls; a grammar can enforce it.
 
-    One call is `before_name`, the name, `before_arguments`, the JSON object of the arguments,
-    `after_arguments`. Calls are joined by `between` and stand between `begin` and `end`.
+    One call is `before_name`, the name, `before_arguments`, the arguments, `after_arguments`. The
+    arguments are a JSON object, or as `argument` says. Calls are joined by `between` and stand
+    between `begin` and `end`.
     """
 
     before_name: str
@@ -34,6 +54,21 @@ class CallFrame:
     between: str = ""
     begin: str = ""
     end: str = ""
+    argument: ArgumentFrame | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MessageFrame:
+    """How a family whose answers are messages writes them; a grammar can enforce it.
+
+    Reasoning is between `reasoning_begin` and `reasoning_end`, then comes `next_message`. An
+    answer that is no tool call begins with `answer_begin`.
+    """
+
+    reasoning_begin: str
+    reasoning_end: str
+    next_message: str
+    answer_begin: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +139,7 @@ class ReasoningParser(OutputParser):
     """
 
     markers: ClassVar[tuple[str, ...]]
+    messages: ClassVar[MessageFrame | None] = None
 
     def __init__(self, output: ParsedOutput, then: OutputParser, prompt: str) -> None:
         super().__init__(output)

@@ -5,8 +5,9 @@ import re
 
 from calculators.output_parsers.block_tool_parser import Call
 from calculators.output_parsers.literal_reader import LiteralReader
+from calculators.output_parsers.output_parser import ArgumentFrame, CallFrame
 
-__all__ = ["BracketScanner", "read_python_calls"]
+__all__ = ["BracketScanner", "python_frame", "read_python_calls"]
 
 # OpenAI's names have at most 64 characters.
 _NAME = re.compile(r"[\w.-]{1,300}")
@@ -48,6 +49,19 @@ class BracketScanner:
         else:
             self._depth += 1 if character in "([{" else -1
             self.is_complete = self._depth <= 0
+
+
+def python_frame(begin: str, between: str, end: str) -> CallFrame:
+    """The frame of such calls; values in JSON are read, too."""
+    return CallFrame(
+        begin=begin,
+        before_name="",
+        before_arguments="(",
+        after_arguments=")",
+        between=between,
+        end=end,
+        argument=ArgumentFrame(before_key="", before_value="=", between=", "),
+    )
 
 
 def read_python_calls(text: str) -> list[Call]:

@@ -6,7 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from calculators.output_parsers.output_parser import ToolParser, split_at
+from calculators.output_parsers.output_parser import (
+    ArgumentFrame,
+    CallFrame,
+    ToolParser,
+    split_at,
+)
 from calculators.output_parsers.parsed_output import ParsedOutput
 from calculators.output_parsers.value_types import ParameterTypes, to_json
 
@@ -43,6 +48,29 @@ class ValueTags:
     has_lines: bool = False
     string_mark: str = ""
     other_mark: str = ""
+
+    def frame(self, *, is_pair: bool = False) -> CallFrame:
+        """The frame of calls; with `is_pair` each has `begin` and `end` of its own."""
+        begin = f"{self.begin}\n" if self.begin else ""
+        end = f"\n{self.end}" if self.end else ""
+        margin = "\n" if self.has_lines else ""
+        between = f"\n{self.value_begin}" if self.value_begin else margin
+        after_value = f"{margin}{self.value_end}\n"
+        return CallFrame(
+            begin="" if is_pair else begin,
+            before_name=f"{begin if is_pair else ''}{self.call_begin}",
+            before_arguments=self.name_end.rstrip() + "\n",
+            after_arguments=f"{self.call_end}{end if is_pair else ''}",
+            between="\n",
+            end="" if is_pair else end,
+            argument=ArgumentFrame(
+                before_key=self.key_begin,
+                before_value=f"{self.other_mark}{self.key_end}{between}",
+                after_value=after_value,
+                before_string=f"{self.string_mark}{self.key_end}{between}",
+                after_string=after_value,
+            ),
+        )
 
     @property
     def all(self) -> tuple[str, ...]:
@@ -263,9 +291,9 @@ class TaggedValueParser(ToolParser):
         if marker is None:
             return False if self._is_finished else None
         key, _ = self._find_types(key)
-        if self._parameters.is_empty():
+        if not self._parameters.properties:
             return before.endswith("\n") or not self.tags.has_lines
-        return key in self._parameters and key not in self._keys
+        return key in self._parameters.properties and key not in self._keys
 
     def _after_call(self) -> bool:
         end = self.tags.end

@@ -35,22 +35,16 @@ class ParameterTypes:
 
     def __init__(self, tools: Sequence[Mapping[str, Any]], name: str) -> None:
         self._root = _find_parameters(tools, name)
-        self._properties: dict[str, object] = {}
+        self.properties: dict[str, object] = {}
+        """The schema of each parameter."""
         for schema in _alternatives(self._root, self._root):
             found = schema.get("properties")
-            self._properties.update(found if isinstance(found, Mapping) else {})
-
-    def __contains__(self, key: str) -> bool:
-        return key in self._properties
-
-    def is_empty(self) -> bool:
-        """Whether nothing is known about the parameters."""
-        return not self._properties
+            self.properties.update(found if isinstance(found, Mapping) else {})
 
     def of(self, key: str) -> frozenset[str]:
         """The types that a parameter may have; empty if the schema does not say."""
         types: set[str] = set()
-        for schema in _alternatives(self._properties.get(key), self._root):
+        for schema in _alternatives(self.properties.get(key), self._root):
             types.update(_own_types(schema))
         return frozenset(types)
 

@@ -97,8 +97,8 @@ def test_its_parsers_are_those_of_the_parser_node(tmp_path):
         ('reasoning_parser: "qwen"', "reasoning_parser is 'qwen'; did you mean 'qwen3'.*none"),
         ('tool_parser: "gptoss" reasoning_parser: "qwen3"', "for both or for neither"),
         (
-            'enable_tool_guided_generation: true tool_parser: "mistral"',
-            "enable_tool_guided_generation is not possible with the tool_parser 'mistral'; "
+            'enable_tool_guided_generation: true tool_parser: "functionary"',
+            "enable_tool_guided_generation is not possible with the tool_parser 'functionary_v32'; "
             "possible: .*devstral, .*hermes3, .*llama3, .*phi4",
         ),
         (

@@ -72,7 +72,7 @@ async def test_without_a_tokenizer_a_form_is_refused(
         (None, 'enable_tool_guided_generation needs the side packet "OUTPUT_FORMAT"'),
         (OutputFormat(), "needs a tool parser of .*devstral, .*hermes3, .*phi4"),
         (
-            OutputFormat.choose("mistral", "none", ""),
+            OutputFormat.choose("functionary", "none", ""),
             "needs a tool parser of .*devstral, .*hermes3",
         ),
     ],

@@ -94,8 +94,9 @@ def test_what_is_not_there_yet_is_refused_by_name(export, arguments: tuple[str, 
         (("--tool_parser", "hermes4"), "did you mean 'hermes3'"),
         (("--reasoning_parser", "hermes3"), "possible: cohere, deepseek_v3, "),
         (
-            ("--enable_tool_guided_generation", "--tool_parser", "mistral"),
-            "--enable_tool_guided_generation is not possible with the tool_parser 'mistral'; "
+            ("--enable_tool_guided_generation", "--tool_parser", "functionary"),
+            "--enable_tool_guided_generation is not possible with the tool_parser "
+            "'functionary_v32'; "
             "possible: cohere, deepseek_v3, ",
         ),
         (("--tool_parser", "hermes3", "--reasoning_parser", "gptoss"), "for both or for neither"),

@@ -4,14 +4,17 @@ import json
 import re
 
 from calculators.output_parsers.block_tool_parser import BlockToolParser, Call
+from calculators.output_parsers.json_scanner import JsonScanner
 from calculators.output_parsers.literal_reader import LiteralReader
 from calculators.output_parsers.model_family import ModelFamily
+from calculators.output_parsers.output_parser import ArgumentFrame, CallFrame
 from calculators.output_parsers.tagged_reasoning import TaggedReasoningParser
 
 __all__ = ["Gemma4", "Gemma4ReasoningParser", "Gemma4ToolParser"]
 
 QUOTE = '<|"|>'
 
+_END = re.compile(r"\s*[,\]}]")
 _NAME = re.compile(r"[\w.-]+")
 _QUOTED = re.compile(r'<\|"\|>(.*?)<\|"\|>', re.DOTALL)
 _KEY = re.compile(r"[^\s{}\[\],:\"'<][^{}\[\],:\"'<]*")
@@ -34,6 +37,18 @@ class Gemma4ToolParser(BlockToolParser):
     begin = "<|tool_call>"
     end = "<tool_call|>"
     markers = (begin, end, QUOTE)
+    frame = CallFrame(
+        before_name=f"{begin}call:",
+        before_arguments="{",
+        after_arguments=f"}}{end}",
+        argument=ArgumentFrame(
+            before_key="",
+            before_value=":",
+            before_string=f":{QUOTE}",
+            after_string=QUOTE,
+            between=",",
+        ),
+    )
 
     def read_calls(self, text: str) -> list[Call]:
         """Read the calls; raises ValueError for any other text."""
@@ -55,6 +70,16 @@ class _Reader(LiteralReader):
     """Keys and strings need no quotes."""
 
     _bare = _BARE_MEMBER
+
+    def value(self, depth: int = 0) -> object:
+        self.take("")
+        scanner = JsonScanner()
+        if self.text.startswith(("{", "[", '"'), self.position):
+            end = scanner.feed(self.text, self.position)
+            if scanner.is_complete and _END.match(self.text, end):
+                self.position = end
+                return json.loads(scanner.text)
+        return super().value(depth)
 
     def members(self, depth: int = 0) -> dict[str, object]:
         outer, self._bare = self._bare, _BARE_MEMBER

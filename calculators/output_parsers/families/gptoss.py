@@ -7,6 +7,8 @@ import re
 
 from calculators.output_parsers.model_family import ModelFamily
 from calculators.output_parsers.output_parser import (
+    CallFrame,
+    MessageFrame,
     OutputParser,
     ReasoningParser,
     ThinkingForm,
@@ -41,7 +43,13 @@ class GptOssToolParser(ToolParser):
     The reasoning parser of this family reads the heads, so it always comes first.
     """
 
-    markers = MARKERS
+    markers = (f"{CHANNEL}commentary to=", *MARKERS)
+    frame = CallFrame(
+        before_name=f"{CHANNEL}commentary to=functions.",
+        before_arguments=f" {CONSTRAIN}json{MESSAGE}",
+        after_arguments="",
+        between=f"<|call|>{START}assistant",
+    )
 
     def find_name(self, recipient: str) -> str | None:
         """The tool that a message to this recipient calls, if it is one."""
@@ -65,6 +73,12 @@ class GptOssReasoningParser(ReasoningParser):
     """
 
     markers = MARKERS
+    messages = MessageFrame(
+        reasoning_begin=f"{CHANNEL}{REASONING_CHANNEL}{MESSAGE}",
+        reasoning_end="<|end|>",
+        next_message=f"{START}assistant",
+        answer_begin=f"{CHANNEL}final{MESSAGE}",
+    )
 
     def __init__(self, output: ParsedOutput, then: OutputParser, prompt: str) -> None:
         super().__init__(output, then, prompt)

@@ -6,7 +6,7 @@ https://docs.liquid.ai/lfm/key-concepts/tool-use
 from calculators.output_parsers.block_tool_parser import BlockToolParser, Call
 from calculators.output_parsers.families.qwen3 import Qwen3ReasoningParser
 from calculators.output_parsers.model_family import ModelFamily
-from calculators.output_parsers.python_calls import read_python_calls
+from calculators.output_parsers.python_calls import python_frame, read_python_calls
 
 __all__ = ["Lfm2", "Lfm2ToolParser"]
 
@@ -17,6 +17,7 @@ class Lfm2ToolParser(BlockToolParser):
     begin = "<|tool_call_start|>"
     end = "<|tool_call_end|>"
     markers = (begin, end)
+    frame = python_frame(f"{begin}[", ", ", f"]{end}")
 
     def read_calls(self, text: str) -> list[Call]:
         """Read the calls; raises ValueError for any other text."""

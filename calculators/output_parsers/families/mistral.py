@@ -6,6 +6,7 @@ https://github.com/mistralai/mistral-common
 from calculators.output_parsers.json_tool_parser import CallReader, JsonToolParser
 from calculators.output_parsers.model_family import ModelFamily
 from calculators.output_parsers.named_call_reader import ARGS, CALL_ID, NamedCallReader
+from calculators.output_parsers.output_parser import CallFrame
 from calculators.output_parsers.tagged_reasoning import TaggedReasoningParser
 
 __all__ = ["Mistral", "MistralReasoningParser", "MistralToolParser"]
@@ -17,6 +18,14 @@ class MistralToolParser(JsonToolParser):
     begin = "[TOOL_CALLS]"
     can_be_bare = True
     markers = (begin, ARGS, CALL_ID)
+    frame = CallFrame(
+        begin=f"{begin}[",
+        before_name='{"name": "',
+        before_arguments='", "arguments": ',
+        after_arguments="}",
+        between=", ",
+        end="]",
+    )
 
     def _make_reader(self, first_character: str) -> CallReader:
         if first_character == "{" or not self._begins_call(first_character):

@@ -8,7 +8,11 @@ from calculators.output_parsers.block_tool_parser import BlockToolParser, Call
 from calculators.output_parsers.families.qwen3 import Qwen3ReasoningParser
 from calculators.output_parsers.model_family import ModelFamily
 from calculators.output_parsers.parsed_output import ParsedOutput
-from calculators.output_parsers.python_calls import BracketScanner, read_python_calls
+from calculators.output_parsers.python_calls import (
+    BracketScanner,
+    python_frame,
+    read_python_calls,
+)
 
 __all__ = ["Olmo3", "Pythonic"]
 
@@ -23,6 +27,7 @@ class PythonicToolParser(BlockToolParser):
     begin = "<|python_start|>"
     end = "<|python_end|>"
     markers = (begin, end)
+    frame = python_frame(f"{begin}[", ", ", f"]{end}")
 
     def __init__(self, output: ParsedOutput, tools: Sequence[Mapping[str, Any]] = ()) -> None:
         super().__init__(output, tools)
@@ -74,6 +79,7 @@ class Olmo3ToolParser(BlockToolParser):
     begin = "<function_calls>"
     end = "</function_calls>"
     markers = (begin, end)
+    frame = python_frame(f"{begin}\n", "\n", f"\n{end}")
 
     def read_calls(self, text: str) -> list[Call]:
         """Read the calls; raises ValueError for any other text."""

@@ -20,6 +20,7 @@ class Qwen3CoderToolParser(TaggedValueParser):
         end="</tool_call>",
         has_lines=True,
     )
+    frame = tags.frame(is_pair=True)
     markers = (tags.begin, tags.end)
 
 

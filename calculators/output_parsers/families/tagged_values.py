@@ -22,6 +22,7 @@ class Glm45ToolParser(TaggedValueParser):
         value_end="</arg_value>",
         call_end="</tool_call>",
     )
+    frame = tags.frame()
     markers = (
         tags.call_begin,
         tags.key_begin,
@@ -55,6 +56,7 @@ class MiniMaxM2ToolParser(TaggedValueParser):
         call_end="</invoke>",
         end="</minimax:tool_call>",
     )
+    frame = tags.frame()
     markers = (tags.begin, tags.end)
 
 
@@ -83,7 +85,8 @@ class DeepSeekV32ToolParser(TaggedValueParser):
         call_end=f"</{token}invoke>",
         end=f"</{token}function_calls>",
     )
-    markers = (token,)
+    frame = tags.frame()
+    markers = (token, tags.begin)
 
 
 class DeepSeekV32(ModelFamily):
@@ -103,6 +106,8 @@ class DeepSeekV4ToolParser(DeepSeekV32ToolParser):
         begin=f"<{DeepSeekV32ToolParser.token}tool_calls>",
         end=f"</{DeepSeekV32ToolParser.token}tool_calls>",
     )
+    frame = tags.frame()
+    markers = (DeepSeekV32ToolParser.token, tags.begin)
 
 
 class DeepSeekV4(ModelFamily):
@@ -127,6 +132,7 @@ class SeedOssToolParser(TaggedValueParser):
         call_end="</function>",
         end="</seed:tool_call>",
     )
+    frame = tags.frame(is_pair=True)
     markers = (tags.begin, tags.end)
 
 

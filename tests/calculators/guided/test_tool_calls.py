@@ -9,7 +9,8 @@ from support.guiding import accepts, allowed, compile_answer, write
 from support.parsing import parse
 
 from calculators.guided import GrammarCompiler, GrammarConstraint, has_grammar
-from calculators.output_parsers import OutputFormat, guided_tool_parsers
+from calculators.output_parsers import OutputFormat
+from calculators.output_parsers.families.gptoss import GptOssReasoningParser
 from calculators.text.byte_table import ByteTable
 from server.errors import InvalidRequestError
 from server.payloads import AnswerFormat, GenerationRequest
@@ -41,6 +42,7 @@ FORMS = {
     "llama3": ("<|python_tag|>", '{"name": "%s", "parameters": %s}', "; ", ""),
     "phi4": ("functools[", '{"name": "%s", "arguments": %s}', ", ", "]"),
     "devstral": ("", "[TOOL_CALLS]%s[ARGS]%s", "", ""),
+    "mistral": ("[TOOL_CALLS][", '{"name": "%s", "arguments": %s}', ", ", "]"),
     "granite": ("<|tool_call|>[", '{"name": "%s", "arguments": %s}', ", ", "]"),
     "nemotron": ("<TOOLCALL>[", '{"name": "%s", "arguments": %s}', ", ", "]</TOOLCALL>"),
     "hunyuan_a13b": ("<tool_calls>[", '{"name": "%s", "arguments": %s}', ", ", "]</tool_calls>"),
@@ -84,7 +86,7 @@ TWO_CALLS = {
     for name, (begin, call, between, end) in FORMS.items()
 }
 
-all_families = pytest.mark.parametrize("family", guided_tool_parsers())
+all_families = pytest.mark.parametrize("family", FORMS)
 
 
 @pytest.fixture
@@ -238,9 +240,38 @@ async def test_calls_are_free_in_reasoning(compiler: GrammarCompiler) -> None:
         assert not is_answer(constraint, text), text
 
 
-async def test_reasoning_and_answer_in_one_form_cannot_be_constrained(
-    compiler: GrammarCompiler,
+HARMONY_THOUGHT = "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant"
+HARMONY_CALL = "<|channel|>commentary to=functions.add <|constrain|>json<|message|>"
+FINAL = "<|channel|>final<|message|>"
+
+
+@pytest.mark.parametrize("thought", ["", HARMONY_THOUGHT])
+async def test_an_answer_in_messages(compiler: GrammarCompiler, thought: str) -> None:
+    async def allows(text: str, **fields: Any) -> bool:
+        return is_answer(await guide(compiler, "gptoss", "gptoss", **fields), thought + text)
+
+    form = AnswerFormat("json", {"type": "integer"})
+    assert await allows(f"{FINAL}5", answer_format=form, tools=())
+    assert not await allows("5", answer_format=form, tools=())
+    assert not await allows(f"{FINAL}five", answer_format=form, tools=())
+    assert await allows(f"{FINAL}5", answer_format=form)
+    assert await allows(HARMONY_CALL + ONE, answer_format=form)
+    two = f"{HARMONY_CALL}{ONE}<|call|><|start|>assistant{HARMONY_CALL}{ONE}"
+    for text in (HARMONY_CALL + ONE, two):
+        assert await allows(text, is_tool_required=True)
+        assert await allows(text)
+        assert parse([thought + text], "gptoss", "gptoss").calls[0] == ("add", ONE)
+    assert not await allows(HARMONY_CALL + BAD, is_tool_required=True)
+    assert not await allows(f"{FINAL}5", is_tool_required=True)
+    assert await allows(f"{FINAL}Hello")
+    assert not await allows(HARMONY_CALL + BAD)
+    assert not await allows(two, parallel_tool_calls=False)
+
+
+async def test_reasoning_of_an_unknown_form_cannot_be_constrained(
+    compiler: GrammarCompiler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(GptOssReasoningParser, "messages", None)
     with pytest.raises(
         InvalidRequestError,
         match="response_format: this model writes reasoning and answer in one form",
@@ -248,7 +279,7 @@ async def test_reasoning_and_answer_in_one_form_cannot_be_constrained(
         await guide(compiler, "gptoss", "gptoss", answer_format=AnswerFormat("json", {}), tools=())
 
 
-@pytest.mark.parametrize("family", ["none", "mistral", "qwen3coder"])
+@pytest.mark.parametrize("family", ["none", "functionary_v32"])
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
