@@ -73,7 +73,7 @@ def test_states_that_do_not_belong_to_a_prefix_are_found(
 
     monkeypatch.setattr(StateCacheManager, "attach_cached_prefix", attach_without_states)
     (difference,) = verify(hybrid_model, lambda _: None).differences
-    assert difference.mode == CACHED
+    assert difference.where == CACHED
     assert difference.position >= 70
 
 
