@@ -37,8 +37,9 @@ way that could change its answers:
   transformers' in fp32; right below 0.001.
 - **int8, u8 cache**: the average difference with int8 weights and a u8 KV cache; right below 0.3.
 
-A wrong cell is bold. **export** names the version of transformers where it is another one than
-`pip install '.[export]'` brings.
+A wrong cell is bold. **export** names the version of transformers; 4.57.6 is the one that
+`pip install '.[export]'` brings. **load** says in which form a model runs; models on the
+[slower path](models.md#the-slower-path) have no prefix cache and are not preempted.
 
 """
 REFUSED = """
@@ -64,7 +65,7 @@ class Row:
     def __str__(self) -> str:
         if self.failed_at:
             return f"| {self.name} | {self.failed_at} | {self.reason} |"
-        return f"| {self.name} | {self.version} | yes | {' | '.join(self.cells)} |"
+        return f"| {self.name} | {self.version} | {' | '.join(self.cells)} |"
 
 
 def main(page: Path, folder: Path, names: list[str]) -> None:
@@ -82,7 +83,7 @@ def main(page: Path, folder: Path, names: list[str]) -> None:
 
 
 def _page(rows: Iterable[Row]) -> str:
-    columns = ("architecture", "export", "load", *COLUMNS)
+    columns = ("architecture", "export", *COLUMNS)
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     lines += [str(row) for row in rows if not row.failed_at]
     refused = [str(row) for row in rows if row.failed_at]
@@ -97,7 +98,7 @@ def _try(name: str, folder: Path) -> Row:
         for _, outcome in outcomes(folder):
             cells.append(outcome.text if outcome.is_right else WRONG.format(outcome.text))
     except ServingError as error:
-        stage = COLUMNS[len(cells)] if cells else "load"
+        stage = COLUMNS[len(cells)]
         return Row(name, "", cells, stage, _shorten(str(error).replace(f"{folder}/", "")))
     return Row(name, (folder / VERSION).read_text(), cells)
 

@@ -17,6 +17,7 @@ from openvino import opset13 as ops
 from server.engine.model.load_check.alibi import alibi_slopes, asks_for_alibi
 from server.engine.model.load_check.check import check_attention
 from server.engine.model.load_check.declared import declared_layers
+from server.engine.model.load_check.exact_frequencies import restore_frequencies
 from server.engine.model.load_check.graph import (
     CHUNK_PREFIX,
     SLOPES,
@@ -89,6 +90,7 @@ def complete_attention(model: ov.Model, config: Config) -> AttentionForm:
         form = _complete(model, text_config)
         limits = (form.context_limit, context_length(config))
         context = min((length for length in limits if length is not None), default=None)
+        restore_frequencies(model, text_config)
         check_attention(model, text_config, form.chunk_size, context)
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         raise ModelLoadError(

@@ -156,7 +156,7 @@ DENSE: dict[str, Kind] = {
     "stablelm": ("StableLmConfig", SIZES),
     "stablelm_parallel": (
         "StableLmConfig",
-        {**SIZES, "use_parallel_residual": True, "qk_layernorm": True, "use_qkv_bias": True},
+        {**SIZES, "use_parallel_residual": True, "use_qkv_bias": True},
     ),
     "starcoder2": ("Starcoder2Config", SIZES),
     "starcoder2_window": ("Starcoder2Config", {**SIZES, **WINDOW}),

@@ -85,7 +85,8 @@ STATE: dict[str, Kind] = {
             "n_mamba_heads": 8,
             "mamba_d_state": 16,
             "mamba_ngroups": 2,
-            "chunk_size": 16,
+            # Beyond a chunk, transformers' answers to the first tokens depend on later ones.
+            "chunk_size": 256,
             "layers_block_type": ["mamba", "hybrid"],
             "num_mem_blocks": 1,
             "use_mem_rope": True,

@@ -1,4 +1,5 @@
 """Compares the attention that config.json describes with what a transformed graph computes.
 
-Without inference, at each load. Only server.engine.model uses it.
+Without inference, at each load, and after it has restored what compression rounded. Only
+server.engine.model uses it.
 """

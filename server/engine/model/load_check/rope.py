@@ -18,7 +18,7 @@ import openvino as ov
 from server.engine.model.model_info import longrope_switch
 from server.engine.model.rope_switch import has_rope_choice
 
-__all__ = ["rope_difference"]
+__all__ = ["MAX_FREQUENCIES", "MAX_NODES", "declared_ropes", "rope_difference"]
 
 Config = Mapping[str, Any]
 Doubles = npt.NDArray[np.float64]
@@ -75,7 +75,7 @@ def rope_difference(model: ov.Model, config: Config) -> str | None:
             "and long factors by the longest text of a step"
         )
     found, scalars = _constants(model)
-    for rope in _declared(config) if found else ():
+    for rope in declared_ropes(config) if found else ():
         if not any(_is_equal(rope, one, scalars, config) for one in found):
             expected = rope.frequencies(len(found[0]), config)
             channel = int(np.argmax(np.abs(np.log(expected / np.maximum(found[0], 1e-30)))))
@@ -87,7 +87,8 @@ def rope_difference(model: ov.Model, config: Config) -> str | None:
     return None
 
 
-def _declared(config: Config) -> list[Rope]:
+def declared_ropes(config: Config) -> list[Rope]:
+    """All that config.json describes; none where it does not say enough to judge."""
     parameters = config.get("rope_parameters") or {}
     if any(isinstance(value, dict) for value in parameters.values()):
         # transformers 5 writes one for each kind of layer.
