@@ -19,7 +19,7 @@ from calculators.llm.llm_options import LLMCalculatorOptions, parse_plugin_confi
 from calculators.output_parsers import OUTPUT_FORMAT, OutputFormat, guided_tool_parsers
 from calculators.tags import MODEL_LIMITS, PROMPT, TOKENS
 from calculators.text.tokenizer import TOKENIZER
-from server.engine import AsyncLLMEngine, EngineConfig
+from server.engine import AsyncLLMEngine, EngineConfig, check_loadable
 from server.errors import ConfigError, InvalidRequestError
 from server.graph import Calculator, Contract, OpenContext, ProcessContext
 from server.host.model_files import MODEL_FILE
@@ -50,6 +50,15 @@ class LLMExecutorCalculator(Calculator[LLMCalculatorOptions]):
 
     def __init__(self) -> None:
         self._resources = ExitStack()
+
+    def check(self, cc: OpenContext) -> None:
+        """Read the model; raises ModelLoadError or ConfigError."""
+        options = self.options
+        check_loadable(
+            cc.resolve(options.models_path),
+            options.device,
+            parse_plugin_config(options.plugin_config),
+        )
 
     def open(self, cc: OpenContext) -> None:
         """Load and compile the model; raises ModelLoadError or ConfigError."""

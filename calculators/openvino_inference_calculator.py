@@ -7,7 +7,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
 
-from calculators.inference.inference_model import ModelSettings, compile_model_file, find_model_file
+from calculators.inference.inference_model import (
+    ModelSettings,
+    check_model_file,
+    compile_model_file,
+    find_model_file,
+)
 from calculators.inference.inference_pool import InferencePool
 from calculators.inference.model_cache import with_cache_dir
 from calculators.inference.model_ports import ModelPorts
@@ -77,6 +82,12 @@ class OpenVINOInferenceCalculator(Calculator[OpenVINOInferenceCalculatorOptions]
 
     def __init__(self) -> None:
         self._resources = ExitStack()
+
+    def check(self, cc: OpenContext) -> None:
+        """Read the model; raises ModelLoadError."""
+        check_model_file(
+            find_model_file(cc.resolve(self.options.models_path)), self.options.settings()
+        )
 
     def open(self, cc: OpenContext) -> None:
         """Compile the model; raises ModelLoadError."""

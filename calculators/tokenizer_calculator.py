@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+from calculators.inference.openvino_ir import read_tokenizer_ir
 from calculators.tags import GENERATION_REQUEST, PROMPT
 from calculators.text.tokenizer import TOKENIZER, Tokenizer
 from server.errors import InvalidRequestError
@@ -45,6 +46,11 @@ class TokenizerCalculator(Calculator[TokenizerCalculatorOptions]):
         output_side_packets=(TOKENIZER,),
         model_files=(TOKENIZER_FILE, DETOKENIZER_FILE),
     )
+
+    def check(self, cc: OpenContext) -> None:
+        """Read the files; raises ModelLoadError."""
+        for name in self.contract.model_files:
+            read_tokenizer_ir(cc.resolve(self.options.models_path) / name, "the tokenizer")
 
     def open(self, cc: OpenContext) -> None:
         """Load tokenizer and chat template; without a template, completions still work."""

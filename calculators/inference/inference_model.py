@@ -9,10 +9,10 @@ from calculators.inference.model_shapes import apply_layouts, reshape_batch, res
 from calculators.inference.shape_options import Layout, Range, Shape
 from server.errors import ModelLoadError
 from server.host.model_files import MODEL_FILE, MODEL_SUFFIXES
-from server.host.openvino_core import default_device, shared_core
+from server.host.openvino_core import default_device, find_device_problem, shared_core
 from server.host.openvino_errors import error_summary
 
-__all__ = ["ModelSettings", "compile_model_file", "find_model_file"]
+__all__ = ["ModelSettings", "check_model_file", "compile_model_file", "find_model_file"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,19 +46,18 @@ def find_model_file(path: Path) -> Path:
     )
 
 
+def check_model_file(file: Path, settings: ModelSettings) -> None:
+    """Do all of `compile_model_file` that needs no compilation. Raises ModelLoadError."""
+    if (problem := find_device_problem(settings.device)) is not None:
+        raise ModelLoadError(problem)
+    _read(file, settings, is_mapped=True)
+
+
 def compile_model_file(file: Path, settings: ModelSettings) -> Any:
     """Read, reshape and compile a model. Raises ModelLoadError."""
     core = shared_core()
     # Not mapped: if a mapped file changes while it is served, the process crashes.
-    is_mapped = settings.plugin_config.get("ENABLE_MMAP", False)
-    try:
-        model = core.read_model(file, config={"ENABLE_MMAP": is_mapped})
-        model = apply_layouts(model, settings.layouts)
-        reshape_inputs(model, settings.shapes)
-        if settings.batch_size is not None:
-            reshape_batch(model, settings.batch_size)
-    except (RuntimeError, ValueError) as error:
-        raise ModelLoadError(f"{file}: {error_summary(error)}") from error
+    model = _read(file, settings, settings.plugin_config.get("ENABLE_MMAP", False))
     device = settings.device or default_device()
     try:
         return core.compile_model(model, device, dict(settings.plugin_config))
@@ -68,3 +67,15 @@ def compile_model_file(file: Path, settings: ModelSettings) -> Any:
             f"{dict(settings.plugin_config)}: {error_summary(error)}; "
             f"available devices: {', '.join(core.available_devices)}"
         ) from error
+
+
+def _read(file: Path, settings: ModelSettings, is_mapped: Any) -> Any:
+    try:
+        model = shared_core().read_model(file, config={"ENABLE_MMAP": is_mapped})
+        model = apply_layouts(model, settings.layouts)
+        reshape_inputs(model, settings.shapes)
+        if settings.batch_size is not None:
+            reshape_batch(model, settings.batch_size)
+    except (RuntimeError, ValueError) as error:
+        raise ModelLoadError(f"{file}: {error_summary(error)}") from error
+    return model

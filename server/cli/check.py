@@ -1,4 +1,4 @@
-"""`server --check`: prove a configuration without loading anything."""
+"""`server --check`: prove a configuration, and read the models, without loading anything."""
 
 from server.errors import ServingError
 from server.models.classic_model import find_versions
@@ -22,7 +22,7 @@ def check_models(config: ServerConfig) -> int:
 
 def _find_problem(model: ModelConfig) -> str | None:
     try:
-        check_model(model, WatchedFiles())
+        check_model(model, WatchedFiles()).check_files()
     except ServingError as error:
         return str(error)
     # Validation runs code of calculators: their options check themselves.

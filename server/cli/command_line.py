@@ -179,7 +179,9 @@ def _add_modes(add: AddFlag) -> None:
     add(
         "--check",
         action="store_true",
-        help="Check the configuration, every graph and every model folder. Nothing is loaded.",
+        help="Check the configuration, every graph and every model: its files are complete and can "
+        "be read, its device is there, its architecture can be served, and no verification of it "
+        "has failed. Nothing is compiled, and memory is not checked.",
     )
     add(
         "--verify",

@@ -6,7 +6,15 @@ Outside it only the LLM executor calculator imports it.
 from server.engine.async_engine import AsyncLLMEngine
 from server.engine.config import EngineConfig
 from server.engine.engine import LLMEngine
+from server.engine.model.model_loader import check_loadable
 from server.engine.requests.generation import ChoiceOutput
 from server.engine.requests.outputs import SequenceOutput
 
-__all__ = ["AsyncLLMEngine", "ChoiceOutput", "EngineConfig", "LLMEngine", "SequenceOutput"]
+__all__ = [
+    "AsyncLLMEngine",
+    "ChoiceOutput",
+    "EngineConfig",
+    "LLMEngine",
+    "SequenceOutput",
+    "check_loadable",
+]

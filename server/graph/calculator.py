@@ -27,6 +27,12 @@ class Calculator(NodeType[OptionsT]):
         `cc.set_side_packet`. An exception makes the graph unavailable, and its message the reason.
         """
 
+    def check(self, cc: OpenContext) -> None:
+        """Raise what `open` would raise, as far as files tell it; `server --check` calls this.
+
+        Nothing is loaded or kept, and `cc` has no side packets.
+        """
+
     async def process(self, cc: ProcessContext) -> None:
         """Serve one request: `await cc.receive(TAG)`, `await cc.send(TAG, packet)`, and return.
 

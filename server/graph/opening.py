@@ -3,7 +3,8 @@
 import asyncio
 import contextvars
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from server.graph.run import OpenedNode
 from server.graph.services import Services
 from server.graph.validation.stream_types import CheckedNode
 
-__all__ = ["NodeOpener", "close_nodes", "in_thread"]
+__all__ = ["NodeOpener", "check_nodes", "close_nodes", "in_thread"]
 
 T = TypeVar("T")
 
@@ -55,17 +56,10 @@ class NodeOpener:
         }
         base_path = self.base_path.resolve()
         cc = OpenContext(node.name, cls.contract, side_packets, base_path, self.services)
-        try:
-            with Containment():
-                calculator = cls()
-                calculator.options = node.options
-                _open_or_close(calculator, cc, where)
-        except ServingError as error:
-            # The class and the cause say what went wrong; the message gets where.
-            error.args = (f"{where}: {error}", *error.args[1:])
-            raise
-        except Exception as error:
-            raise CalculatorOpenError(f"{where}: {type(error).__name__}: {error}") from error
+        with _naming(where), Containment():
+            calculator = cls()
+            calculator.options = node.options
+            _open_or_close(calculator, cc, where)
         self._opened.append(
             OpenedNode(
                 node.name,
@@ -82,6 +76,31 @@ class NodeOpener:
                 raise CalculatorOpenError(f"{where}: open did not set side packet {tag.name!r}")
         for tag_name, name in ports.output_side_packets.items():
             values[name] = cc.output_side_packets[tag_name]
+
+
+def check_nodes(nodes: Sequence[CheckedNode], base_path: Path, graph_name: str) -> None:
+    """Let each node check its files, without opening it. Raises what the first one raises."""
+    for node in nodes:
+        cls = node.calculator_class
+        assert cls is not None
+        cc = OpenContext(node.name, cls.contract, {}, base_path.resolve(), None)
+        with _naming(f"graph {graph_name!r}, node {node.name!r} ({cls.__name__})"), Containment():
+            calculator = cls()
+            calculator.options = node.options
+            calculator.check(cc)
+
+
+@contextmanager
+def _naming(where: str) -> Iterator[None]:
+    """Add where it was to an error that a node raises."""
+    try:
+        yield
+    except ServingError as error:
+        # The class and the cause say what went wrong; the message gets where.
+        error.args = (f"{where}: {error}", *error.args[1:])
+        raise
+    except Exception as error:
+        raise CalculatorOpenError(f"{where}: {type(error).__name__}: {error}") from error
 
 
 def _open_or_close(calculator: Calculator[Any], cc: OpenContext, where: str) -> None:

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import openvino as ov
 
-__all__ = ["default_device", "shared_core"]
+__all__ = ["default_device", "find_device_problem", "shared_core"]
+
+# Names that stand for other devices.
+VIRTUAL_DEVICES = ("AUTO", "BATCH", "HETERO", "MULTI")
 
 
 @cache
@@ -32,3 +35,15 @@ def default_device() -> str:
     """The first GPU if there is one, else the CPU."""
     has_gpu = any(name.startswith("GPU") for name in shared_core().available_devices)
     return "GPU" if has_gpu else "CPU"
+
+
+def find_device_problem(name: str) -> str | None:
+    """Why nothing can be compiled for a device, such as GPU.1 or AUTO:GPU,CPU; "" is any."""
+    available = shared_core().available_devices
+    kinds = {device.partition(".")[0] for device in available}
+    for part in name.rpartition(":")[2].split(","):
+        kind = part.strip().lstrip("-").partition("(")[0].partition(".")[0]
+        if kind and kind not in kinds and kind not in VIRTUAL_DEVICES:
+            found = ", ".join(available)
+            return f"device {name!r}: there is no {kind} here; available devices: {found}"
+    return None

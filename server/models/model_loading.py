@@ -12,6 +12,7 @@ from server.graph import (
     load_graph_config,
     validate,
 )
+from server.graph.opening import check_nodes
 from server.models.classic_model import classic_graph
 from server.models.config import ModelConfig
 from server.models.model_folder import check_model_folders
@@ -37,6 +38,10 @@ class CheckedModel:
         """Whether no other model may be loaded at the same time."""
         contracts = (node.contract for node in self.graph.nodes)
         return any(contract is not None and contract.opens_alone for contract in contracts)
+
+    def check_files(self) -> None:
+        """Let each node check the files that it would load. Raises what loading would raise."""
+        check_nodes(self.graph.nodes, self.base_path, self.config.name)
 
     async def load(self, files: WatchedFiles, services: Services | None = None) -> Graph:
         """Open the graph; adds the files that its nodes read to `files`, also where it fails.

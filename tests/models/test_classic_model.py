@@ -369,6 +369,12 @@ def test_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "m version 7: ok" in capsys.readouterr().out
     assert check_models(load_config(write_config(tmp_path, shape="(x)"))) == 1
     assert "shape has the length 'x'" in capsys.readouterr().out
+    assert check_models(load_config(write_config(tmp_path, target_device="QPU"))) == 1
+    assert "there is no QPU here; available devices: CPU" in capsys.readouterr().out
+    [file] = (tmp_path / "m/7").glob("*.xml")
+    file.write_text("<net>")
+    assert check_models(load_config(write_config(tmp_path))) == 1
+    assert f"{file}: " in capsys.readouterr().out
     shutil.rmtree(tmp_path / "m")
     assert check_models(load_config(write_config(tmp_path))) == 1
     assert "m: no such folder" in capsys.readouterr().out

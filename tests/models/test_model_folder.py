@@ -4,12 +4,15 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
+import openvino as ov
 import pytest
 from support.openvino_models import add_model, write_model
 
 from server.cli.check import check_models
+from server.engine.model.verification_record import write_record
 from server.models.config import load_config, single_model_config
 from server.models.model_folder import FolderKind, find_folder_problem, kind_of
 from server.models.model_manager import ModelManager
@@ -102,11 +105,65 @@ async def test_a_file_that_comes_later_is_seen(tmp_path: Path) -> None:
     await manager.close(0)
 
 
-def test_a_complete_folder_passes(tmp_path: Path) -> None:
+@pytest.fixture
+def folder(model_f32: Path, tmp_path: Path) -> Path:
+    """A model that can be loaded."""
+    folder = Path(shutil.copytree(model_f32, tmp_path / "m"))
+    (folder / "graph.pbtxt").write_text(GRAPH % '." device: "CPU')
+    return folder
+
+
+def test_a_complete_folder_passes(folder: Path) -> None:
+    assert check_models(single_model_config("m", folder)) == 0
+    (folder / "graph.pbtxt").unlink()
+    assert check_models(single_model_config("m", folder)) == 0
+
+
+def test_files_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = write_llm(tmp_path / "m")
-    assert check_models(single_model_config("m", folder)) == 0
     (folder / "graph.pbtxt").write_text(GRAPH % ".")
-    assert check_models(single_model_config("m", folder)) == 0
+    assert check_models(single_model_config("m", folder)) == 1
+    assert "openvino_tokenizer.xml: cannot be read as an OpenVINO model" in capsys.readouterr().out
+
+
+def damage_weights(folder: Path) -> None:
+    path = folder / "openvino_model.bin"
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+def damage_device(folder: Path) -> None:
+    path = folder / "graph.pbtxt"
+    path.write_text(path.read_text().replace('device: "CPU"', 'device: "QPU"'))
+
+
+def damage_record(folder: Path) -> None:
+    write_record(folder, {"passed": False, "differences": ["alone: from token 3 on"]}, "1.0")
+
+
+def damage_architecture(folder: Path) -> None:
+    ov.save_model(add_model(), folder / "openvino_model.xml")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (damage_weights, "openvino_model.xml: OpenVINO cannot read it: "),
+        (damage_device, "device 'QPU': there is no QPU here; available devices: CPU"),
+        (damage_record, "its answers are wrong: alone: from token 3 on; "),
+        (damage_architecture, "openvino_model.xml: "),
+    ],
+)
+def test_what_would_fail_at_load_is_found(
+    damage: Callable[[Path], None],
+    message: str,
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    damage(folder)
+    assert check_models(single_model_config("m", folder)) == 1
+    found = capsys.readouterr().out
+    assert found.startswith("m: graph 'm', node ")
+    assert message in found
 
 
 @pytest.mark.parametrize(

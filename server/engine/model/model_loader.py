@@ -5,6 +5,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import openvino as ov
 from openvino._offline_transformations import paged_attention_transformation
@@ -33,10 +34,11 @@ from server.engine.model.model_info import (
 from server.engine.model.output_head import ModelOutput, SplitModel, split_model
 from server.engine.model.state_inputs import STATE_INPUTS
 from server.engine.model.stateful.state_form import StateForm, read_state_form
+from server.engine.model.verification_record import describe_verification
 from server.engine.system.file_lease import FileLease
 from server.errors import ModelLoadError
 from server.host.model_files import MODEL_FILE
-from server.host.openvino_core import shared_core
+from server.host.openvino_core import find_device_problem, shared_core
 from server.host.openvino_errors import error_summary
 
 logger = logging.getLogger(__name__)
@@ -97,6 +99,32 @@ def load_model(
         raise
 
 
+def check_loadable(
+    models_path: Path, device: str, plugin_config: Mapping[str, PluginValue]
+) -> None:
+    """Do all of `load_model` that needs no compilation. Raises ModelLoadError.
+
+    Nothing says of the memory or of the properties whether they will do.
+    """
+    check_files(models_path)
+    if (problem := find_device_problem(device)) is not None:
+        raise ModelLoadError(problem)
+    # Fails for a device name that stands for several devices.
+    find_device(device).free_bytes()
+    read_model_info(models_path)
+    describe_verification(models_path)
+    is_mapped = plugin_config.get("ENABLE_MMAP", True)
+    model = _read(models_path, is_mapped)
+    try:
+        _transform(model, models_path)
+    except NotExpressibleError as error:
+        model = _read(models_path, is_mapped)
+        _read_states(model, models_path, str(error))
+        split_model(model, models_path / MODEL_FILE, rows_axis=1)
+    else:
+        split_model(model, models_path / MODEL_FILE)
+
+
 def _load(
     models_path: Path,
     device: Device,
@@ -155,11 +183,7 @@ def _load_stateful(
     lease: FileLease | None,
     reason: str,
 ) -> LoadedModel:
-    config = config_layers(read_config(models_path / "config.json"))[-1]
-    try:
-        states = read_state_form(model, config)
-    except ModelLoadError as error:
-        raise ModelLoadError(f"{models_path / MODEL_FILE}: {error} ({reason})") from error
+    states, config = _read_states(model, models_path, reason)
     parts = split_model(model, models_path / MODEL_FILE, rows_axis=1)
     if states.takes_single_tokens:
         # In bf16 a state would lose digits with every token.
@@ -178,6 +202,17 @@ def _load_stateful(
         states=states,
         not_paged=reason,
     )
+
+
+def _read_states(
+    model: ov.Model, models_path: Path, reason: str
+) -> tuple[StateForm, Mapping[str, Any]]:
+    """The states of a model that has no paged form for a reason, and its configuration."""
+    config = config_layers(read_config(models_path / "config.json"))[-1]
+    try:
+        return read_state_form(model, config), config
+    except ModelLoadError as error:
+        raise ModelLoadError(f"{models_path / MODEL_FILE}: {error} ({reason})") from error
 
 
 def check_files(models_path: Path) -> None:
