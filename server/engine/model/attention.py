@@ -27,7 +27,7 @@ from server.engine.model.load_check.graph import (
     layer_of,
 )
 from server.engine.model.model_info import config_layers, context_length, longrope_switch
-from server.engine.model.own_positions import check_longest, use_own_positions
+from server.engine.model.own_positions import find_uses_of_longest, use_own_positions
 from server.engine.model.rope_switch import choose_rope_by_token
 from server.errors import ModelLoadError
 
@@ -116,8 +116,11 @@ def _complete(model: ov.Model, config: Config) -> AttentionForm:
     if long_after is not None and not choose_rope_by_token(model):
         limits.append(long_after)
         long_after = None
-    else:
-        check_longest(model)
+    elif uses := find_uses_of_longest(model):
+        raise NotExpressibleError(
+            f"its PagedAttention form computes more than attention from the longest sequence of a "
+            f"step, with {', '.join(uses)}: one request would change the answers to others"
+        )
     return AttentionForm(chunk_size, long_after, min(limits, default=None))
 
 

@@ -11,9 +11,7 @@ from collections.abc import Iterator
 import openvino as ov
 from openvino import opset13 as ops
 
-from server.errors import ModelLoadError
-
-__all__ = ["check_longest", "use_own_positions"]
+__all__ = ["find_uses_of_longest", "use_own_positions"]
 
 LONGEST = "max_context_len"
 ATTENTION = "PagedAttentionExtension"
@@ -38,21 +36,16 @@ def use_own_positions(model: ov.Model) -> None:
     model.validate_nodes_and_infer_types()
 
 
-def check_longest(model: ov.Model) -> None:
-    """Raise ModelLoadError where a value is computed from the longest sequence of a step.
+def find_uses_of_longest(model: ov.Model) -> list[str]:
+    """The types of the nodes that compute a value from the longest sequence of a step.
 
     Attention may see it, and it may be the length of a table that begins at 0.
     """
     longest = _input(model, LONGEST)
     if longest is None:
-        return
+        return []
     live = {node.get_name() for node in model.get_ordered_ops()}
-    others = sorted(set(_uses(longest, live)))
-    if others:
-        raise ModelLoadError(
-            f"the graph computes more than attention from the longest sequence of a step, with "
-            f"{', '.join(others)}: one request would change the answers to others"
-        )
+    return sorted(set(_uses(longest, live)))
 
 
 def _input(model: ov.Model, name: str) -> ov.Node | None:
