@@ -46,7 +46,14 @@ def answer_grammar(prompt: TokenizedPrompt, output_format: OutputFormat) -> Gram
         field,
         () if tools is None else tools.names,
         output_format.markers(request),
+        is_json=output_format.reasoning_parser is None and _is_json(request),
     )
+
+
+def _is_json(request: GenerationRequest) -> bool:
+    """Whether the answer is nothing but JSON, or tool calls in their frame."""
+    found = request.answer_format
+    return request.is_tool_required or (found is not None and found.kind == "json")
 
 
 def _tool_rules(request: GenerationRequest, output_format: OutputFormat) -> ToolRules | None:

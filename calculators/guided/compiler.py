@@ -11,6 +11,7 @@ from llguidance import LLMatcher, LLParserLimits, LLTokenizer, TokenizerWrapper
 
 from calculators.guided.constraint import GrammarConstraint
 from calculators.guided.grammar import TOOLS, Grammar, GrammarError
+from calculators.guided.repeated_keys import QuoteTokens
 from calculators.text.byte_table import ByteTable
 from server.errors import ModelNotReadyError
 
@@ -45,6 +46,7 @@ class GrammarCompiler:
         self._eos_token_ids = sorted(i for i in eos_token_ids if i < vocab_size)
         self._limits = LLParserLimits(max_items_in_row=MAX_ITEMS_IN_ROW, verbose_errors=False)
         self._tokenizers: dict[frozenset[str], LLTokenizer] = {}
+        self._quotes: dict[frozenset[str], QuoteTokens] = {}
         self._compiled = OrderedDict[Grammar, GrammarConstraint]()
         self._thread: ThreadPoolExecutor | None = None
         self._is_closed = False
@@ -96,7 +98,14 @@ class GrammarCompiler:
         )
         if matcher.is_error():
             raise _explain(grammar, matcher.get_error())
-        return GrammarConstraint(matcher, self._vocab_size, grammar.field)
+        quotes = self._quotes_for(grammar.shown) if grammar.is_json else None
+        return GrammarConstraint(matcher, self._vocab_size, grammar.field, quotes)
+
+    def _quotes_for(self, shown: frozenset[str]) -> QuoteTokens:
+        shown &= self._special_names
+        if shown not in self._quotes:
+            self._quotes[shown] = QuoteTokens(self._table.showing(shown), self._vocab_size)
+        return self._quotes[shown]
 
     def _tokenizer_for(self, shown: frozenset[str]) -> LLTokenizer:
         shown &= self._special_names

@@ -7,6 +7,7 @@ import numpy.typing as npt
 from llguidance import LLMatcher
 
 from calculators.guided.grammar import GrammarError
+from calculators.guided.repeated_keys import KeyState, QuoteTokens
 
 __all__ = ["GrammarConstraint"]
 
@@ -16,15 +17,20 @@ class GrammarConstraint:
 
     `vocab_size` is the number of tokens of the model; errors name `field` of the request. Raises
     InvalidRequestError for a grammar that no answer satisfies; `forbidden_tokens` raises it if the
-    answer becomes too complex.
+    answer becomes too complex. With `quotes`, which are for answers of JSON, no object has a key
+    twice unless the grammar allows nothing else.
     """
 
     can_complete: ClassVar[bool] = True
 
-    __slots__ = ("_field", "_mask", "_matcher", "_vocab_size")
+    __slots__ = ("_field", "_keys", "_mask", "_matcher", "_quotes", "_vocab_size")
 
-    def __init__(self, matcher: LLMatcher, vocab_size: int, field: str) -> None:
+    def __init__(
+        self, matcher: LLMatcher, vocab_size: int, field: str, quotes: QuoteTokens | None = None
+    ) -> None:
         self._matcher = matcher
+        self._quotes = quotes
+        self._keys = KeyState()
         self._vocab_size = vocab_size
         self._field = field
         self._mask: npt.NDArray[np.uint8] | None = self._compute_mask()
@@ -34,11 +40,20 @@ class GrammarConstraint:
         if self._mask is None:
             self._mask = self._compute_mask()
         bits = np.unpackbits(~self._mask, count=self._vocab_size, bitorder="little")
-        return bits.view(np.bool_)
+        forbidden = bits.view(np.bool_)
+        if self._quotes is not None:
+            repeating = self._quotes.repeating(self._keys, forbidden)
+            kept = forbidden[repeating]
+            forbidden[repeating] = True
+            if len(repeating) and forbidden.all():
+                forbidden[repeating] = kept
+        return forbidden
 
     def accept(self, token_id: int) -> None:
         """Move on by a token."""
         self._matcher.consume_token(token_id)
+        if self._quotes is not None:
+            self._keys = self._keys.after(self._quotes.table.lookup(token_id))
         self._mask = None
 
     def fork(self) -> Self:
@@ -47,6 +62,8 @@ class GrammarConstraint:
         copy._matcher = self._matcher.deep_copy()
         copy._vocab_size = self._vocab_size
         copy._field = self._field
+        copy._quotes = self._quotes
+        copy._keys = self._keys
         copy._mask = self._mask
         return copy
 

@@ -14,13 +14,14 @@ class Grammar:
     """A Lark grammar with llguidance's extensions; `field` of the request asks for it.
 
     Its first lines are one rule for each tool of `tool_names`. `shown` are the special tokens that
-    appear as text in the answer.
+    appear as text in the answer. With `is_json` all quotation marks and brackets are those of JSON.
     """
 
     lark: str
     field: str
     tool_names: tuple[str, ...] = ()
     shown: frozenset[str] = frozenset()
+    is_json: bool = False
 
 
 class GrammarError(InvalidRequestError):
