@@ -2,6 +2,6 @@
 
 from server.llm.llm import LLM
 from server.llm.outputs import CompletionOutput, RequestOutput
-from server.payloads import SamplingParams
+from server.payloads import ChatOptions, SamplingParams
 
-__all__ = ["LLM", "CompletionOutput", "RequestOutput", "SamplingParams"]
+__all__ = ["LLM", "ChatOptions", "CompletionOutput", "RequestOutput", "SamplingParams"]

@@ -22,7 +22,7 @@ from server.llm.prompts import (
     sampling_fields,
     stop_strings,
 )
-from server.payloads import GenerationRequest, SamplingParams, TextChunk
+from server.payloads import ChatOptions, GenerationRequest, SamplingParams, TextChunk
 
 __all__ = ["LLM"]
 
@@ -82,6 +82,7 @@ class LLM:
         *,
         tools: Sequence[Mapping[str, Any]] = (),
         chat_template_kwargs: Mapping[str, Any] | None = None,
+        chat_options: ChatOptions | None = None,
         stop: str | Sequence[str] = (),
         progress: bool | None = None,
         on_error: OnError = "raise",
@@ -94,7 +95,9 @@ class LLM:
         items = cast(Sequence[Conversation], [messages] if is_single else messages)
         params = params_for_each(sampling_params, len(items))
         requests = [
-            self._request(i, p, stop, **chat_fields(item, tools, chat_template_kwargs))
+            self._request(
+                i, p, stop, **chat_fields(item, tools, chat_template_kwargs, chat_options)
+            )
             for i, (item, p) in enumerate(zip(items, params, strict=True))
         ]
         return self._run(items, requests, progress, on_error)
@@ -117,10 +120,11 @@ class LLM:
         *,
         tools: Sequence[Mapping[str, Any]] = (),
         chat_template_kwargs: Mapping[str, Any] | None = None,
+        chat_options: ChatOptions | None = None,
         stop: str | Sequence[str] = (),
     ) -> Iterator[TextChunk]:
         """Answer one conversation; yields text as it comes. Leaving the loop ends it."""
-        conversation = chat_fields(messages, tools, chat_template_kwargs)
+        conversation = chat_fields(messages, tools, chat_template_kwargs, chat_options)
         return self._chunks(self._request(0, sampling_params, stop, **conversation))
 
     def close(self) -> None:

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from server.errors import InvalidRequestError
 from server.llm.outputs import Conversation
-from server.payloads import SamplingFields, SamplingParams
+from server.payloads import ChatOptions, SamplingFields, SamplingParams
 from server.protocol.openai.messages import parse_messages, parse_tools
 
 __all__ = [
@@ -72,6 +72,7 @@ def chat_fields(
     messages: Conversation,
     tools: Sequence[Mapping[str, Any]],
     chat_template_kwargs: Mapping[str, Any] | None,
+    chat_options: ChatOptions | None,
 ) -> dict[str, Any]:
     """The fields of a GenerationRequest that a conversation fills. Raises InvalidRequestError."""
     if not isinstance(messages, Sequence) or isinstance(messages, str):
@@ -83,4 +84,5 @@ def chat_fields(
         "messages": parse_messages(messages),
         "tools": parse_tools(tools),
         "chat_template_kwargs": dict(chat_template_kwargs or {}),
+        "chat_options": chat_options or ChatOptions(),
     }

@@ -15,7 +15,7 @@ import pytest
 from support.beam_reference import chat_prompts, generate_with_beams
 from support.engine_helpers import F32
 
-from server import LLM, RequestOutput, SamplingParams
+from server import LLM, ChatOptions, RequestOutput, SamplingParams
 from server.errors import (
     ContextLengthError,
     GraphValidationError,
@@ -61,6 +61,16 @@ def test_a_conversation_is_answered(llm: LLM) -> None:
     assert answer.num_tokens == len(answer.token_ids) > 5
     assert output.num_prompt_tokens > 5
     assert output.error is None
+
+
+def test_the_last_message_can_be_continued(llm: LLM) -> None:
+    begun = [
+        *ask("What is the capital of France?"),
+        {"role": "assistant", "content": "The capital"},
+    ]
+    options = ChatOptions(continue_final_message=True)
+    (output,) = llm.chat(begun, GREEDY, chat_options=options)
+    assert output.text == " of France is Paris."
 
 
 def test_conversations_are_answered_in_their_order(llm: LLM) -> None:
