@@ -10,7 +10,7 @@ from jinja2 import meta
 
 from calculators.chat_template.continuation import cut_behind, mark_end
 from calculators.chat_template.message_forms import Message
-from calculators.chat_template.normalise import complete_tools, normalise
+from calculators.chat_template.normalise import normalise
 from calculators.chat_template.probe import probe_template
 from calculators.chat_template.sandbox import (
     RefusedByTemplateError,
@@ -22,6 +22,7 @@ from calculators.chat_template.sandbox import (
 from calculators.chat_template.template_files import find_templates, read_special_tokens
 from calculators.chat_template.template_traits import TemplateTraits
 from calculators.chat_template.thinking import thinking_variables
+from calculators.chat_template.tool_messages import complete_tools
 from server.errors import InvalidRequestError, ModelLoadError
 from server.payloads import ChatOptions
 

@@ -118,11 +118,18 @@ class _Probe:
             ),
             "later_system": self._shows(later, SECOND, THIRD)
             and self._shows([_system(FIRST), *later], FIRST, SECOND, THIRD),
+            "lasting_system": self._shows(
+                [_system(SECOND), _user(FIRST), _assistant(THIRD)], FIRST, SECOND, THIRD
+            ),
+            "lone_system": self._shows([_system(SECOND)], SECOND),
             "developer": self._knows_developer(),
             "any_role": self._shows([_message(NONSENSE, SECOND), _user(FIRST)], FIRST, SECOND),
             "two_users": self._shows([_user(FIRST), _user(SECOND)], FIRST, SECOND),
             "two_assistants": self._shows(
                 [_user(FIRST), _assistant(SECOND), _assistant(THIRD), _user("x")], SECOND, THIRD
+            ),
+            "empty_answers": self._shows(
+                [_user(FIRST), _assistant(""), _user(SECOND)], FIRST, SECOND
             ),
         }
 
@@ -147,7 +154,10 @@ class _Probe:
             user_after_result=self._shows(
                 [*_calling(form), _user(THIRD)], VALUE, RESULT, THIRD, tools=[TOOL]
             ),
-            arguments=form.arguments,
+            arguments="text" if form.arguments == "text" else "object",
+            broken_arguments=self._shows(
+                _calling(replace(form, arguments="broken")), VALUE, tools=[TOOL]
+            ),
             empty_content=self._find_empty_contents(form),
             calls_beside_text=self._shows(_calling(form, SECOND), VALUE, tools=[TOOL]),
             several_calls=self._shows(_calling_twice(form), VALUE, OTHER_VALUE, tools=[TOOL]),
@@ -258,7 +268,7 @@ class _Probe:
 class _CallForm:
     """One way to write a tool call."""
 
-    arguments: Literal["object", "text"]
+    arguments: Literal["object", "text", "broken"]
     content: EmptyContent
     has_result: bool
     call_id: str = SHORT_ID
@@ -286,7 +296,11 @@ def _result(call_id: str) -> Message:
 
 def _calling(form: _CallForm, content: str = "") -> list[Message]:
     """A conversation with a tool call, and text beside it."""
-    arguments = ARGUMENTS if form.arguments == "object" else ARGUMENTS_TEXT
+    arguments = {
+        "object": ARGUMENTS,
+        "text": ARGUMENTS_TEXT,
+        "broken": ARGUMENTS_TEXT.removesuffix("}"),
+    }[form.arguments]
     function = {"name": "qztool", "arguments": arguments}
     calls = [{"id": form.call_id, "type": "function", "function": function}]
     message: Message = {"role": "assistant", "content": content, "tool_calls": calls}

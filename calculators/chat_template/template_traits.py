@@ -20,16 +20,18 @@ class TemplateTraits:
     `is_probed` is false for a template that refuses even a single message of a user.
 
     Roles: `system` is a system message at the beginning, `two_systems` two of them, `later_system`
-    one in mid-conversation; `two_users` and `two_assistants` are messages of one role in a row,
-    `user_after_result` is a message of the user behind the result of a tool.
-    `part_roles` have their content as a list of parts; `any_role` copies any name of a role.
+    one in mid-conversation, `lasting_system` one where the last message is not the user's,
+    `lone_system` one without another message; `two_users` and `two_assistants` are messages of one
+    role in a row, `user_after_result` is a message of the user behind the result of a tool,
+    `empty_answers` are messages of the assistant without text. `part_roles` have their content as a
+    list of parts; `any_role` copies any name of a role.
 
     Tools: `empty_tools` stands for no tools. A template without `bare_tools` fails for tools that
-    have no description or no parameters. `arguments` is the form of a call's arguments, and
-    `empty_content` are the forms that an empty content may have beside calls. A template without
-    `calls_beside_text` drops calls if there is text; one without `several_calls` takes only one in
-    a message. `short_call_ids` are the ids of nine letters
-    and digits that Mistral's templates ask for.
+    have no description or no parameters. `arguments` is the form of a call's arguments;
+    `broken_arguments` are those that are no JSON. `empty_content` are the forms that an empty
+    content may have beside calls. A template without `calls_beside_text` drops calls if there is
+    text; one without `several_calls` takes only one in a message. `short_call_ids` are the ids of
+    nine letters and digits that Mistral's templates ask for.
 
     `reasoning` is the member of a message that holds earlier reasoning, or a "part" of its content.
     `switches` are variables that turn thinking on and off, each with its values for off and on.
@@ -40,11 +42,14 @@ class TemplateTraits:
     system: bool = True
     two_systems: bool = True
     later_system: bool = True
+    lasting_system: bool = True
+    lone_system: bool = True
     developer: bool = False
     any_role: bool = False
     two_users: bool = True
     two_assistants: bool = True
     user_after_result: bool = True
+    empty_answers: bool = True
     part_roles: tuple[str, ...] = ()
     tools: bool = True
     bare_tools: bool = True
@@ -52,6 +57,7 @@ class TemplateTraits:
     tool_calls: bool = True
     tool_results: bool = True
     arguments: Literal["object", "text"] = "object"
+    broken_arguments: bool = True
     empty_content: tuple[EmptyContent, ...] = ("null", "text", "absent")
     calls_beside_text: bool = True
     several_calls: bool = True

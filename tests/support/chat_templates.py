@@ -96,6 +96,20 @@ ALTERNATING_CALLS = """\
 {%- endfor -%}
 """
 
+# Writes the system message into the last message, if that is the user's; wants answers with text.
+SYSTEM_LAST = """\
+{%- set system = messages[0].content if messages[0].role == 'system' else '' -%}
+{%- for m in messages -%}
+{%- if m.role == 'user' -%}
+<user>{{ system + '; ' if loop.last and system }}{{ m.content }}
+{%- elif m.role != 'system' -%}
+{%- if not (m.content or m.tool_calls) %}{{ raise_exception('text or calls') }}{% endif -%}
+<{{ m.role }}>{{ m.content or '' }}
+{%- for call in m.tool_calls or [] %}[{{ call.function.arguments | items | list }}]{% endfor -%}
+{%- endif -%}
+{%- endfor -%}
+"""
+
 # Takes tools only with a description and parameters.
 FULL_TOOLS = """\
 {%- for tool in tools or [] -%}

@@ -13,6 +13,7 @@ from support.chat_templates import (
     NEEDS_TOOLS,
     PARTS,
     STRICT_CALLS,
+    SYSTEM_LAST,
     THINKING,
     THREE_ROLES,
 )
@@ -74,6 +75,35 @@ def test_system_messages_come_where_the_template_takes_them(render, source, mess
     pairs = zip(messages[::2], messages[1::2], strict=True)
     conversation = [say(roles[role], text) for role, text in pairs]
     assert render(source, conversation) == expected
+
+
+def test_a_system_message_does_not_vanish_in_a_tool_turn(render):
+    messages = [say("system", "S"), say("user", "A"), say("assistant", "B"), say("user", "C")]
+    assert render(SYSTEM_LAST, messages) == "<user>A<assistant>B<user>S; C"
+    turn = [*messages, call("{}"), result("R")]
+    assert render(SYSTEM_LAST, turn) == "<user>A<assistant>B<user>S\n\nC<assistant>[[]]<tool>R"
+    begun = [*messages, say("assistant", "D")]
+    text = render(SYSTEM_LAST, begun, continue_final_message=True)
+    assert text == "<user>A<assistant>B<user>S\n\nC<assistant>D"
+
+
+def test_a_system_message_alone_is_a_question_where_it_would_vanish(render):
+    assert render(SYSTEM_LAST, [say("system", "S"), say("developer", "D")]) == "<user>S\n\nD"
+    assert render(GENERIC, [say("system", "S")]) == "<system>S<assistant>"
+
+
+@pytest.mark.parametrize("content", [None, ""])
+def test_an_empty_answer_is_left_out_where_it_is_refused(render, content):
+    messages = [say("user", "A"), say("assistant", content), say("user", "B")]
+    assert render(SYSTEM_LAST, messages) == "<user>A<user>B"
+    assert render(GENERIC, messages) == "<user>A<assistant><user>B<assistant>"
+
+
+@pytest.mark.parametrize("arguments", ['{"x": ', "[1]", "5", '"text"'])
+def test_broken_arguments_are_shown_as_they_are(render, arguments):
+    messages = [say("user", "A"), call(arguments), result("R")]
+    assert f"<call>f {arguments}" in render(LAST_SYSTEM, messages)
+    assert f"arguments={arguments}]" in render(STRICT_CALLS, messages)
 
 
 @pytest.mark.parametrize("source", [GENERIC, STRICT_CALLS, THREE_ROLES])
