@@ -30,6 +30,8 @@ def tool(name: str, parameters: Any = PARAMETERS) -> Any:
 TOOLS = [tool("get_forecast"), tool("add_alarm")]
 NAMED: Any = {"type": "function", "function": {"name": "add_alarm"}}
 MODELS = ["plain", "guided", "exported"]
+# A name before JSON, tags around values, Python, messages; others have JSON in tags.
+FAMILIES = ["kimi_k2", "qwen3coder", "pythonic", "gptoss"]
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +45,12 @@ def server(chat_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         write_model(folder, name, graph)
     (folder / "exported").symlink_to(chat_model)
     add_to_config(folder, "exported")
+    for family in FAMILIES:
+        parsers = f'tool_parser: "{family}", '
+        if family == "gptoss":
+            parsers += 'reasoning_parser: "gptoss", '
+        graph = ONE_NODE_GRAPH.format(models_path=chat_model, options=f"{parsers}num_kv_blocks: 99")
+        write_model(folder, family, graph)
     bad = ONE_NODE_GRAPH.format(models_path=chat_model, options=guided + off)
     write_model(folder, "impossible", bad)
     with server_process("--config_path", folder / "config.json") as process:
@@ -96,6 +104,36 @@ def test_streamed_calls(server: ServerProcess, tool_choice: Any) -> None:
     assert len(deltas) > 2, "arguments come in pieces"
     assert "".join(choice.delta.content or "" for choice in choices) == ""
     assert choices[-1].finish_reason == "tool_calls"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_openais_client_puts_a_call_of_each_kind_together(
+    server: ServerProcess, family: str
+) -> None:
+    parameters = {**PARAMETERS, "properties": {**PARAMETERS["properties"]}}
+    parameters["properties"]["city"] = {"enum": ["Paris", "Rome, Italy"]}
+    fields: Any = {"messages": HELLO, "tools": [tool("get_forecast", parameters)], "seed": 1}
+    with (
+        server.openai() as client,
+        client.chat.completions.stream(
+            model=family, tool_choice="required", parallel_tool_calls=False, **fields
+        ) as stream,
+    ):
+        deltas = [
+            call
+            for event in stream
+            if event.type == "chunk"
+            for choice in event.chunk.choices
+            for call in choice.delta.tool_calls or ()
+        ]
+        (choice,) = stream.get_final_completion().choices
+    (call,) = choice.message.tool_calls
+    check(call)
+    assert {delta.index for delta in deltas} == {0}
+    assert [delta.id for delta in deltas] == [call.id] + [None] * (len(deltas) - 1)
+    assert [delta.function.name for delta in deltas[1:]] == [None] * (len(deltas) - 1)
+    assert "".join(d.function.arguments or "" for d in deltas) == call.function.arguments
+    assert not choice.message.content
 
 
 def test_the_model_decides_and_its_calls_follow_the_schema(server: ServerProcess) -> None:
