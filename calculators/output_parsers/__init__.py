@@ -6,6 +6,7 @@ For the calculators, `export_models`, and plug-ins that add a family: subclass M
 from calculators.output_parsers.block_tool_parser import BlockToolParser, Call
 from calculators.output_parsers.json_tool_parser import JsonToolParser
 from calculators.output_parsers.model_family import ModelFamily
+from calculators.output_parsers.named_tool_parser import CallForm, NamedToolParser
 from calculators.output_parsers.output_format import OUTPUT_FORMAT, OutputFormat
 from calculators.output_parsers.output_parser import (
     ArgumentFrame,
@@ -23,6 +24,7 @@ from calculators.output_parsers.registry import (
     parser_names,
 )
 from calculators.output_parsers.tagged_reasoning import TaggedReasoningParser
+from calculators.output_parsers.tagged_value_parser import TaggedValueParser, ValueTags
 from calculators.output_parsers.value_types import ParameterTypes
 
 __all__ = [
@@ -31,18 +33,22 @@ __all__ = [
     "ArgumentFrame",
     "BlockToolParser",
     "Call",
+    "CallForm",
     "CallFrame",
     "JsonToolParser",
     "MessageFrame",
     "ModelFamily",
+    "NamedToolParser",
     "OutputFormat",
     "ParameterTypes",
     "ParsedDelta",
     "ParsedOutput",
     "ReasoningParser",
     "TaggedReasoningParser",
+    "TaggedValueParser",
     "ThinkingForm",
     "ToolParser",
+    "ValueTags",
     "find_parser_problems",
     "guided_tool_parsers",
     "parser_names",

@@ -28,13 +28,9 @@ class _Onyx(ModelFamily):
     template_marks = (("<|start|>", "<|message|>", "<|eom|>", "<|eot|>"),)
 
 
-class _MiniCpm5(ModelFamily):
-    template_marks = (('<param name="',),)
-
-
-# OVMS's families without a parser here. Their templates are known so that their models are not
-# taken for those of another family.
-_MISSING: Mapping[str, type[ModelFamily]] = {"onyx": _Onyx, "minicpm5": _MiniCpm5}
+# OVMS's family without a parser here. Its templates are known so that its models are not taken for
+# those of another family.
+_MISSING: Mapping[str, type[ModelFamily]] = {"onyx": _Onyx}
 
 
 @functools.cache

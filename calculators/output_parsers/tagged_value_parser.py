@@ -21,6 +21,7 @@ __all__ = ["TaggedValueParser", "ValueTags"]
 MAX_NAME_LENGTH = 300
 
 QUOTE = '"'
+CDATA, CDATA_END = "<![CDATA[", "]]>"
 STRING = frozenset({"string"})
 _NAME = re.compile(r"[^\s<>{}\"]+")
 
@@ -33,7 +34,8 @@ class ValueTags:
     ends the name, too. Calls may stand between `begin` and `end`. An argument is `key_begin`, the
     key, `key_end`, `value_begin`, the value and `value_end`. With `has_lines` a line break on
     either side of the value does not belong to it. In the text between `key_begin` and `key_end`,
-    `string_mark` and `other_mark` behind the key say whether the value is a string.
+    `string_mark` and `other_mark` behind the key say whether the value is a string. With
+    `has_cdata` a value may be in a section `<![CDATA[...]]>` of XML, and then is a string.
     """
 
     call_begin: str
@@ -48,6 +50,7 @@ class ValueTags:
     has_lines: bool = False
     string_mark: str = ""
     other_mark: str = ""
+    has_cdata: bool = False
 
     def frame(self, *, is_pair: bool = False) -> CallFrame:
         """The frame of calls; with `is_pair` each has `begin` and `end` of its own."""
@@ -97,6 +100,7 @@ class TaggedValueParser(ToolParser):
         self._parameters = ParameterTypes((), "")
         self._types = STRING
         self._value: list[str] = []
+        self._value_end = self.tags.value_end
         self._is_finished = False
 
     def finish(self) -> None:
@@ -228,6 +232,14 @@ class TaggedValueParser(ToolParser):
         return True
 
     def _first_line(self) -> bool:
+        self._value_end = self.tags.value_end
+        if self.tags.has_cdata:
+            if self._text != CDATA and CDATA.startswith(self._text):
+                return False
+            if self._text.startswith(CDATA):
+                self._text = self._text.removeprefix(CDATA)
+                self._value_end = CDATA_END + self._value_end
+                self._types = STRING if "string" in self._types else self._types
         if self.tags.has_lines:
             self._text = self._text.removeprefix("\n")
         self._value = []
@@ -238,7 +250,7 @@ class TaggedValueParser(ToolParser):
 
     def _read_value(self) -> bool:
         tags = self.tags
-        before, marker, rest = split_at(self._text, tags.value_end, *tags.all)
+        before, marker, rest = split_at(self._text, self._value_end, *tags.all)
         ends = None if marker is None else self._ends_value(before, marker, rest)
         if ends is None:
             # The line break may be the one before the end tag.
@@ -254,7 +266,7 @@ class TaggedValueParser(ToolParser):
         self._take(before.removesuffix("\n") if tags.has_lines else before)
         is_string = self._types == STRING
         self._output.arguments('"' if is_string else to_json("".join(self._value), self._types))
-        if marker != tags.value_end:
+        if marker != self._value_end:
             self._text = marker + rest
         self._step = self._body
         return True
@@ -271,7 +283,7 @@ class TaggedValueParser(ToolParser):
         if marker == tags.key_begin:
             return self._ends_before_key(before, rest)
         behind = rest.lstrip()
-        if marker == tags.value_end:
+        if marker == self._value_end:
             followers = tags.all
         elif marker == tags.begin or not tags.begin:
             followers = (tags.call_begin,)

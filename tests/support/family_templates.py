@@ -74,6 +74,11 @@ TOOL_CALLS = {
     f"{_PYTHON}]<|tool_call_end|>",
     "llama3": '{% for c in calls %}{{ "; " if not loop.first }}{"name": "{{ c.name }}", '
     '"parameters": {{ c.arguments | tojson }}}{% endfor %}',
+    "minicpm5": "{% for c in calls %}{{ '\n' if not loop.first }}"
+    '<function name="{{ c.name }}">{% for k, v in c.arguments.items() %}'
+    '<param name="{{ k }}">{% if v is string and ("<" in v or "&" in v or "\n" in v) %}'
+    "<![CDATA[{{ v }}]]>{% else %}{{ v if v is string else v | tojson }}{% endif %}</param>"
+    "{% endfor %}</function>{% endfor %}",
     "minimax_m2": "\n<minimax:tool_call>\n{% for c in calls %}"
     '<invoke name="{{ c.name }}">\n{% for k, v in c.arguments.items() %}'
     '<parameter name="{{ k }}">{{ v if v is string else v | tojson }}</parameter>\n{% endfor %}'

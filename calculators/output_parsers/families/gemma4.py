@@ -74,7 +74,7 @@ class _Reader(LiteralReader):
     def value(self, depth: int = 0) -> object:
         self.take("")
         scanner = JsonScanner()
-        if self.text.startswith(("{", "[", '"'), self.position):
+        if depth == 1 and self.text.startswith(("{", "[", '"'), self.position):
             end = scanner.feed(self.text, self.position)
             if scanner.is_complete and _END.match(self.text, end):
                 self.position = end

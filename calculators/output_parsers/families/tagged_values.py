@@ -4,10 +4,11 @@ from dataclasses import replace
 
 from calculators.output_parsers.families.qwen3 import Qwen3ReasoningParser
 from calculators.output_parsers.model_family import ModelFamily
+from calculators.output_parsers.output_parser import ArgumentFrame, CallFrame
 from calculators.output_parsers.tagged_reasoning import TaggedReasoningParser
 from calculators.output_parsers.tagged_value_parser import TaggedValueParser, ValueTags
 
-__all__ = ["DeepSeekV4", "DeepSeekV32", "Glm45", "MiniMaxM2", "SeedOss"]
+__all__ = ["DeepSeekV4", "DeepSeekV32", "Glm45", "MiniCpm5", "MiniMaxM2", "SeedOss"]
 
 
 class Glm45ToolParser(TaggedValueParser):
@@ -66,6 +67,43 @@ class MiniMaxM2(ModelFamily):
     tool_parser = MiniMaxM2ToolParser
     reasoning_parser = Qwen3ReasoningParser
     template_marks = (("<minimax:tool_call>",),)
+    reasoning_marks = ("<think>", "</think>")
+
+
+class MiniCpm5ToolParser(TaggedValueParser):
+    """Calls have no outer tag; texts of several lines are in CDATA sections."""
+
+    tags = ValueTags(
+        call_begin='<function name="',
+        name_end='">',
+        key_begin='<param name="',
+        key_end='">',
+        value_end="</param>",
+        call_end="</function>",
+        has_cdata=True,
+    )
+    frame = CallFrame(
+        before_name=tags.call_begin,
+        before_arguments=tags.name_end,
+        after_arguments=tags.call_end,
+        between="\n",
+        argument=ArgumentFrame(
+            before_key=tags.key_begin,
+            before_value=tags.key_end,
+            after_value=tags.value_end,
+            before_string=tags.key_end,
+            after_string=tags.value_end,
+        ),
+    )
+    markers = (tags.call_begin,)
+
+
+class MiniCpm5(ModelFamily):
+    """Tool and reasoning parser of MiniCPM 5: <function name="..."><param name="...">, <think>."""
+
+    tool_parser = MiniCpm5ToolParser
+    reasoning_parser = Qwen3ReasoningParser
+    template_marks = (('<param name="', '<function name="'),)
     reasoning_marks = ("<think>", "</think>")
 
 

@@ -73,7 +73,7 @@ def words_of(parsed):
 @all_pairs
 def test_nothing_is_lost_nothing_invented_and_pieces_make_no_difference(parsers):
     rng = random.Random("-".join(parsers))
-    for _ in range(150):
+    for _ in range(100):
         text = write_text(rng, parsers)
         prompt = rng.choice(["", "<think>\n"])
         whole = parse([text], *parsers, prompt=prompt)

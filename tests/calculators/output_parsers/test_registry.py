@@ -90,7 +90,7 @@ class Empty(ModelFamily):
         ("<|python_tag|> <tool_call>", "llama3", "none"),
         ("<|start_header_id|>ipython<|end_header_id|>", "llama3", "none"),
         ("<|start|><|message|><|eom|><|eot|><tool_call>", "none", "none"),
-        ('<param name="x"><tool_call>', "none", "none"),
+        ('<function name="f"><param name="x"><tool_call> <think>', "minicpm5", "minicpm5"),
     ],
 )
 def test_the_template_tells_the_family(template, tool_parser, reasoning_parser):
@@ -163,8 +163,8 @@ def test_the_names_of_other_servers_for_reasoning():
     assert find_parser_problems("openai", "openai_gptoss") == []
 
 
-@pytest.mark.parametrize("name", ["onyx", "minicpm5"])
-def test_a_family_of_ovms_that_is_missing_is_named(name):
+def test_a_family_of_ovms_that_is_missing_is_named():
+    name = "onyx"
     for problem in find_parser_problems(name, name):
         assert f"is '{name}': OVMS's output parser, {name}, is not here yet; possible: " in problem
 

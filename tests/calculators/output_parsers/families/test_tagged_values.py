@@ -95,6 +95,24 @@ def test_deepseek_says_what_is_a_string():
     ]
 
 
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [
+        ("<![CDATA[<b>\n</param> ]] ]]>", "<b>\n</param> ]] "),
+        ("<![CDATA[]]>", ""),
+        ("<![CDAT", "<![CDAT"),
+        ("a <![CDATA[b]]>", "a <![CDATA[b]]>"),
+    ],
+)
+def test_minicpm_writes_cdata(value, read):
+    text = f'<function name="f"><param name="city">{value}</param></function>'
+    ((_, arguments),) = parse_all_ways(text, "minicpm5").calls
+    assert json.loads(arguments) == {"city": read}
+    text = '<function name="get_weather"><param name="places"><![CDATA[["<"]]]></param></function>'
+    ((_, arguments),) = parse_all_ways(text, "minicpm5").calls
+    assert json.loads(arguments) == {"places": ["<"]}
+
+
 @pytest.mark.parametrize(("family", "write", "begin", "end"), FORMS[:3])
 def test_reasoning(family, write, begin, end):
     text = f"Hm.</think>\n\n{begin}{write('', ('city', 'a'))}{end}"
