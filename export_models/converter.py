@@ -8,7 +8,7 @@ import importlib.util
 import json
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from export_models.model_files import find_missing_part
 from export_models.progress import Progress
 from export_models.quantization.calibration_file import CalibrationSample
 from export_models.quantization.weight_formats import weight_flags
-from export_models.source import Source, SourceKind
+from export_models.source import Source, SourceKind, read_config
 from export_models.staging import Staging
 from export_models.tool import run_tool
 from server.errors import ExportError
@@ -26,6 +26,7 @@ from server.host.model_files import DETOKENIZER_FILE
 __all__ = ["Converter"]
 
 TASK = "text-generation-with-past"
+ENCODER_DECODER_TASK = "text2text-generation-with-past"
 FULL_QUANTIZATION = Path(__file__).with_name("quantization") / "full_quantization.py"
 HALF_PRECISION = FULL_QUANTIZATION.with_name("half_precision.py")
 # Full quantization starts from fp16: more digits would only take disk space.
@@ -86,10 +87,17 @@ class Converter:
         shutil.rmtree(staging.model_folder / ".cache", ignore_errors=True)
 
     def _convert_model(self, source: Source, staging: Staging) -> None:
+        has_encoder = bool(self._config(source, staging).get("is_encoder_decoder"))
+        if has_encoder and self.quant_mode:
+            raise ExportError(
+                f"{source.text}: is an encoder-decoder model; --quant_mode is for others, and "
+                "--weight-format int8 for both"
+            )
         weight_format = FORMAT_TO_QUANTIZE if self.quant_mode else self.weight_format
         self.progress.step(f"converting {source.text} to OpenVINO, {weight_format} weights")
         command = ["-m", "optimum.commands.optimum_cli", "export", "openvino"]
-        command += [f"--model={source.location}", "--task", TASK, "--library", "transformers"]
+        command += [f"--model={source.location}", "--library", "transformers"]
+        command += ["--task", ENCODER_DECODER_TASK if has_encoder else TASK]
         command += weight_flags(weight_format)
         command += () if self.quant_mode else self.extra_params
         command += ["--trust-remote-code"] if self.trust_remote_code else []
@@ -102,6 +110,15 @@ class Converter:
             _carry_files(source.folder, staging.model_folder)
         if self.quant_mode:
             self._quantize(source, staging)
+
+    def _config(self, source: Source, staging: Staging) -> Mapping[str, object]:
+        """The source's config.json; that of a model on the Hub is downloaded."""
+        if source.folder is not None:
+            return read_config(source.folder)
+        folder = staging.temporary_folder / "config"
+        command = ["-m", "huggingface_hub.cli.hf", "download", source.text, "config.json"]
+        self._run([*command, "--local-dir", str(folder)], source, staging)
+        return read_config(folder)
 
     def _convert_tokenizer(self, source: Source, staging: Staging) -> None:
         self.progress.step("converting the tokenizer")

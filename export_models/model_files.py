@@ -3,7 +3,7 @@
 from pathlib import Path
 from xml.etree import ElementTree
 
-from server.host.model_files import DETOKENIZER_FILE, MODEL_FILE, TOKENIZER_FILE
+from server.host.model_files import DETOKENIZER_FILE, TOKENIZER_FILE, model_files
 
 __all__ = ["find_missing_part"]
 
@@ -11,7 +11,8 @@ __all__ = ["find_missing_part"]
 def find_missing_part(folder: Path) -> str | None:
     """The first missing or cut file, or None for a complete model."""
     problems = (
-        _find_problem(folder / name) for name in (MODEL_FILE, TOKENIZER_FILE, DETOKENIZER_FILE)
+        _find_problem(folder / name)
+        for name in (*model_files(folder), TOKENIZER_FILE, DETOKENIZER_FILE)
     )
     return next((problem for problem in problems if problem), None)
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from server.errors import ExportError
-from server.host.model_files import MODEL_FILE
+from server.host.model_files import MODEL_FILE, has_encoder
 
-__all__ = ["Source", "SourceKind", "find_source"]
+__all__ = ["Source", "SourceKind", "find_source", "read_config"]
 
 HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
 READY_ORGANISATION = "OpenVINO/"
@@ -48,7 +48,7 @@ class Source:
         """How the weights of a checkpoint folder are quantized, as its config.json says."""
         if self.kind is not SourceKind.CHECKPOINT_FOLDER or self.folder is None:
             return None
-        config = _read_config(self.folder).get("quantization_config")
+        config = read_config(self.folder).get("quantization_config")
         return str(config.get("quant_method", "unnamed")) if isinstance(config, dict) else None
 
     @property
@@ -75,7 +75,7 @@ def find_source(text: str) -> Source:
 
 
 def _folder_source(text: str, folder: Path) -> Source:
-    if (folder / MODEL_FILE).exists():
+    if (folder / MODEL_FILE).exists() or has_encoder(folder):
         return Source(text, SourceKind.OPENVINO_FOLDER, folder)
     if (folder / VISION_MODEL_FILE).exists():
         raise ExportError(f"{folder}: vision models are not supported yet")
@@ -84,7 +84,7 @@ def _folder_source(text: str, folder: Path) -> Source:
 
 
 def _check_checkpoint(folder: Path) -> None:
-    config = _read_config(folder)
+    config = read_config(folder)
     if "model_type" not in config:
         raise ExportError(f"{folder}/config.json: no model_type; it does not describe a model")
     if not _has_any(folder, WEIGHTS):
@@ -119,7 +119,8 @@ def _check_index(index: Path) -> None:
         )
 
 
-def _read_config(folder: Path) -> dict[str, object]:
+def read_config(folder: Path) -> dict[str, object]:
+    """The config.json of a Hugging Face model. Raises ExportError where there is none."""
     path = folder / "config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))

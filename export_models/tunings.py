@@ -6,7 +6,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from server.host.cpu_features import has_int8_amx
-from server.host.model_files import MODEL_FILE
+from server.host.model_files import text_model_file
 
 __all__ = ["Tuning", "find_tunings"]
 
@@ -39,7 +39,7 @@ def find_tunings(model_folder: Path, device: str) -> list[Tuning]:
     """
     if device != "CPU" or not has_int8_amx():
         return []
-    num_matrices = _count_matrices(model_folder / MODEL_FILE)
+    num_matrices = _count_matrices(text_model_file(model_folder))
     is_int8 = num_matrices["i8"] > 0 and not FOUR_BITS & num_matrices.keys()
     return [FUSED_MLP] if is_int8 else []
 

@@ -13,14 +13,20 @@ import openvino as ov
 from openvino import opset15 as ops
 from openvino._offline_transformations import compress_model_transformation
 
-MODEL_FILE = "openvino_model.xml"
+# One model, or an encoder and a decoder.
+MODEL_FILES = ("openvino_model.xml", "openvino_encoder_model.xml", "openvino_decoder_model.xml")
 # What the transformation adds to the names of constants.
 SUFFIX = "_compressed"
 
 
 def main(folder: Path) -> None:
-    """Replace the model in a folder by one with f16 weights."""
-    path = folder / MODEL_FILE
+    """Replace the models in a folder by ones with f16 weights."""
+    for path in map(folder.joinpath, MODEL_FILES):
+        if path.is_file():
+            _replace(path)
+
+
+def _replace(path: Path) -> None:
     model = ov.Core().read_model(path)
     exact = {node.get_friendly_name(): node.data.copy() for node in _angle_constants(model)}
     compress_model_transformation(model)
@@ -31,7 +37,7 @@ def main(folder: Path) -> None:
             for target in node.output(0).get_target_inputs():
                 # Its conversion back to f32.
                 target.get_node().output(0).replace(constant)
-    new = folder / f"half_{MODEL_FILE}"
+    new = path.with_name(f"half_{path.name}")
     ov.save_model(model, new, compress_to_fp16=False)
     del model, exact  # They map the file that is replaced.
     new.with_suffix(".bin").replace(path.with_suffix(".bin"))

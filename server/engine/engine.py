@@ -72,6 +72,7 @@ class LLMEngine:
             self.num_blocks,
             self._block_size,
             self.info.max_model_len,
+            None if model.encoder is None else model.encoder.limits(self._block_size),
         )
         self._use(model)
 
@@ -86,8 +87,11 @@ class LLMEngine:
                 self.config = replace(self.config, max_num_seqs=plan.max_num_seqs)
                 self._state_blocks = plan.layout(self.num_blocks, model.block_size)
             return
+        if model.encoder is not None:
+            # Prompt and answer have positions of their own.
+            context = None if model.encoder.max_len is None else 2 * model.encoder.max_len
         room = state_room(self.config, model.states, model.device, context)
-        self.info = self.info.limited_to(room.num_tokens)
+        self.info = replace(self.info, max_model_len=room.num_tokens)
         self._block_size, self._state_bytes = room.num_tokens, room.num_bytes
         self.num_blocks = room.num_sequences
 
@@ -190,6 +194,7 @@ class LLMEngine:
             cache_salt=cache_salt,
             constraint=constraint,
             long_after=long_after,
+            has_encoder=self.limits.encoder is not None,
         )
 
     def add(self, request: EngineRequest) -> None:

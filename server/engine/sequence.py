@@ -64,7 +64,7 @@ class EngineRequest:
     own, unless they are ignored, and those of `params`. Requests of a lower `priority` go first;
     `num_bypasses` counts the later requests that have started before this one. `cache_salt` is part
     of the identity of every prefix. `constraint` is at the start of an answer; every choice has a
-    copy.
+    copy. With `has_encoder` the prompt is no part of the text that the answer goes on with.
     """
 
     request_id: int
@@ -75,6 +75,7 @@ class EngineRequest:
     priority: int = 0
     cache_salt: bytes = b""
     long_after: int | None = None
+    has_encoder: bool = False
     constraint: TokenConstraint | None = None
     num_cached_tokens: int = 0
     num_bypasses: int = 0
@@ -259,7 +260,8 @@ class PenaltyCounts:
     """Distinct tokens of a sequence and how often each was generated, kept up to date by append."""
 
     def __init__(self, sequence: Sequence) -> None:
-        distinct = np.unique(sequence.token_ids.view(0, sequence.num_prompt_tokens))
+        num_prompt = 0 if sequence.request.has_encoder else sequence.num_prompt_tokens
+        distinct = np.unique(sequence.token_ids.view(0, num_prompt))
         self.token_ids = GrowableArray(np.int64, distinct)
         self.generated = GrowableArray(np.int64, np.zeros(len(distinct), np.int64))
         self._slots = {int(token): slot for slot, token in enumerate(distinct)}

@@ -8,7 +8,16 @@ from pathlib import Path
 
 from server.errors import ModelLoadError
 from server.graph import ValidatedGraph
-from server.host.model_files import DETOKENIZER_FILE, MODEL_FILE, MODEL_SUFFIXES, TOKENIZER_FILE
+from server.host.model_files import (
+    DECODER_FILE,
+    DETOKENIZER_FILE,
+    ENCODER_FILE,
+    MODEL_FILE,
+    MODEL_SUFFIXES,
+    TOKENIZER_FILE,
+    model_files,
+    text_model_file,
+)
 from server.models.config import DEFAULT_GRAPH_NAME
 from server.models.config_document import FILE_NAMES
 from server.models.watched_files import WatchedFiles
@@ -73,7 +82,7 @@ def _content_problem(folder: Path, files: Sequence[str]) -> str | None:
             f"{folder}: is a Hugging Face model, which must be exported first: "
             f"export_model text_generation --source_model {folder}"
         )
-    for name in files:
+    for name in (part for file in files for part in _parts(folder, file)):
         for path in (folder / name, (folder / name).with_suffix(".bin")):
             if not path.is_file():
                 return f"{path}: no such file; {_remedy(folder, name)}"
@@ -81,6 +90,11 @@ def _content_problem(folder: Path, files: Sequence[str]) -> str | None:
         found = f"{folder}: there is no model in it"
         return f"{found}; a model folder holds graph.pbtxt or one of {SUFFIXES}"
     return None
+
+
+def _parts(folder: Path, name: str) -> Sequence[str]:
+    """The files that a file stands for: a model may consist of an encoder and a decoder."""
+    return model_files(folder) if name == MODEL_FILE else (name,)
 
 
 def check_model_folders(graph: ValidatedGraph, base_path: Path, files: WatchedFiles) -> None:
@@ -107,7 +121,7 @@ def is_llm(folder: Path) -> bool:
     """Whether the model generates tokens. Raises ModelLoadError if it lacks a tokenizer."""
     try:
         # The input by which a model with a KV cache of its own is known.
-        if b'"beam_idx"' not in (folder / MODEL_FILE).read_bytes():
+        if b'"beam_idx"' not in text_model_file(folder).read_bytes():
             return False
     except OSError:
         return False
@@ -118,7 +132,7 @@ def is_llm(folder: Path) -> bool:
 
 
 def _remedy(folder: Path, name: str) -> str:
-    if name == MODEL_FILE:
+    if name in (MODEL_FILE, ENCODER_FILE, DECODER_FILE):
         return (
             "export the Hugging Face model again: "
             "export_model text_generation --source_model <id or folder>"

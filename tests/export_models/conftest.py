@@ -154,6 +154,11 @@ class FakeConverter:
             return ToolResult(1, self.log, Path("the.log"))
         if "--samples" in command:
             self.samples = json.loads(Path(command[command.index("--samples") + 1]).read_text())
+        if "config.json" in command:
+            folder = Path(command[-1])
+            folder.mkdir(parents=True)
+            write_json(folder / "config.json", model_type="llama")
+            return ToolResult(0, "", Path("the.log"))
         is_quantization = command[0].endswith("full_quantization.py")
         folder = self.make_model(Path(command[1 if is_quantization else -1]))
         (folder / "run.txt").write_text(str(len(self.commands)))

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -184,10 +185,24 @@ def test_remote_code_is_run_only_when_trusted(export, converter, checkpoint: Pat
     assert "--trust-remote-code" in converter.commands[0]
 
 
+def test_an_encoder_is_exported_with_its_decoder(
+    export, converter, checkpoint: Path, tmp_path: Path
+) -> None:
+    source = Path(shutil.copytree(checkpoint, tmp_path / "summariser"))
+    config = json.loads((source / "config.json").read_text())
+    (source / "config.json").write_text(json.dumps({**config, "is_encoder_decoder": True}))
+    export("--source_model", source)
+    assert "--task text2text-generation-with-past" in " ".join(converter.commands[0])
+    code, printed = export("--source_model", source, "--quant_mode", "int8", "--overwrite_models")
+    assert code == 1
+    assert "is an encoder-decoder model; --quant_mode is for others" in printed
+
+
 def test_a_hub_model_is_converted_under_its_id(export, converter) -> None:
     export("--source_model", "org/model")
-    assert "--model=org/model" in converter.commands[0]
-    assert "HF_HUB_OFFLINE" not in converter.environments[0]
+    assert {"download", "org/model", "config.json"} <= {*converter.commands[0]}
+    assert "--model=org/model" in converter.commands[1]
+    assert "HF_HUB_OFFLINE" not in converter.environments[1]
     assert listed() == [{"config": {"name": "org/model", "base_path": "models/org/model"}}]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from server.engine.kv.kv_cache import bytes_per_block
 from server.engine.kv.state_cache_manager import StateLayout
 from server.engine.model.model_loader import LoadedModel
-from server.host.model_files import MODEL_FILE
+from server.host.model_files import text_model_file
 
 __all__ = ["describe_states", "report_load"]
 
@@ -42,7 +42,7 @@ def report_load(
     `num_blocks` KV blocks hold `num_tokens` tokens.
     """
     logger.info("%s runs on %s; %s", models_path, model.device.name, _properties(status))
-    weights = _size((models_path / MODEL_FILE).with_suffix(".bin")) >> 20
+    weights = _size(text_model_file(models_path).with_suffix(".bin")) >> 20
     if model.not_paged is not None:
         logger.warning(
             "%s runs on a slower path, without PagedAttention and without a prefix cache: %s. Each "

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,10 @@ DEFAULT_SAMPLING_KEYS = {
     "frequency_penalty": "frequency_penalty",
     "presence_penalty": "presence_penalty",
     "max_new_tokens": "max_tokens",
+    "min_new_tokens": "min_tokens",
+    "bad_words_ids": "bad_word_ids",
 }
-INTEGER_KEYS = ("top_k", "max_new_tokens")
+INTEGER_KEYS = ("top_k", "max_new_tokens", "min_new_tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +41,6 @@ class ModelInfo:
     max_model_len: int | None
     eos_token_ids: frozenset[int]
     sampling_defaults: SamplingFields
-
-    def limited_to(self, num_tokens: int | None) -> "ModelInfo":
-        """The same with a context of at most `num_tokens`; None is no limit."""
-        lengths = [length for length in (self.max_model_len, num_tokens) if length is not None]
-        return replace(self, max_model_len=min(lengths, default=None))
 
 
 def read_model_info(models_path: Path) -> ModelInfo:
@@ -57,7 +54,9 @@ def read_model_info(models_path: Path) -> ModelInfo:
     return ModelInfo(
         max_model_len=context_length(config),
         eos_token_ids=_eos_token_ids([generation, *layers], models_path),
-        sampling_defaults=_sampling_defaults(generation, models_path),
+        sampling_defaults=_sampling_defaults(
+            generation, models_path, has_encoder=bool(config.get("is_encoder_decoder"))
+        ),
     )
 
 
@@ -120,8 +119,14 @@ def _eos_token_ids(layers: Sequence[Mapping[str, Any]], models_path: Path) -> fr
     return frozenset()
 
 
-def _sampling_defaults(generation: Mapping[str, Any], models_path: Path) -> SamplingFields:
+def _sampling_defaults(
+    generation: Mapping[str, Any], models_path: Path, has_encoder: bool
+) -> SamplingFields:
     found = SamplingFields()
+    if has_encoder and not generation.get("do_sample"):
+        # Translations and summaries are not drawn at random unless the file says so.
+        found["temperature"] = 0.0
+        generation = {**generation, "temperature": None}
     for key, name in DEFAULT_SAMPLING_KEYS.items():
         if generation.get(key) is not None:
             found[name] = generation[key]  # type: ignore[literal-required]  # one of the fields
@@ -133,6 +138,8 @@ def _sampling_defaults(generation: Mapping[str, Any], models_path: Path) -> Samp
         # In Hugging Face's files 0 keeps all tokens.
         if found.get("top_k") == 0:
             found["top_k"] = -1
+        if "bad_word_ids" in found:
+            found["bad_word_ids"] = tuple(map(tuple, found["bad_word_ids"]))
         SamplingParams(**found)
     except (TypeError, InvalidRequestError) as error:
         raise ModelLoadError(f"{models_path / 'generation_config.json'}: {error}") from error

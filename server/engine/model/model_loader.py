@@ -33,11 +33,18 @@ from server.engine.model.model_info import (
 )
 from server.engine.model.output_head import ModelOutput, SplitModel, split_model
 from server.engine.model.state_inputs import STATE_INPUTS
+from server.engine.model.stateful.encoder import Encoder, decoder_prefix, most_positions
 from server.engine.model.stateful.state_form import StateForm, read_state_form
 from server.engine.model.verification_record import describe_verification
 from server.engine.system.file_lease import FileLease
 from server.errors import ModelLoadError
-from server.host.model_files import MODEL_FILE
+from server.host.model_files import (
+    ENCODER_FILE,
+    MODEL_FILE,
+    has_encoder,
+    model_files,
+    text_model_file,
+)
 from server.host.openvino_core import find_device_problem, shared_core
 from server.host.openvino_errors import error_summary
 
@@ -63,7 +70,7 @@ class LoadedModel:
 
     `state_tables` are those of a PagedAttention model with convolutions or linear attention.
     `states` is None for a PagedAttention model. Another one runs as it was exported, with states
-    instead of `kv_inputs`; `not_paged` says why.
+    instead of `kv_inputs`; `not_paged` says why. With an `encoder`, the rest is the decoder.
     """
 
     layers: ov.CompiledModel
@@ -78,6 +85,7 @@ class LoadedModel:
     weights_lease: FileLease | None = None
     states: StateForm | None = None
     not_paged: str | None = None
+    encoder: Encoder | None = None
 
 
 def load_model(
@@ -113,16 +121,32 @@ def check_loadable(
     find_device(device).free_bytes()
     read_model_info(models_path)
     describe_verification(models_path)
-    is_mapped = plugin_config.get("ENABLE_MMAP", True)
-    model = _read(models_path, is_mapped)
-    try:
-        _transform(model, models_path)
-    except NotExpressibleError as error:
-        model = _read(models_path, is_mapped)
-        _read_states(model, models_path, str(error))
-        split_model(model, models_path / MODEL_FILE, rows_axis=1)
-    else:
+    model, attention, reason = _read_form(models_path, plugin_config.get("ENABLE_MMAP", True))
+    if attention is not None:
         split_model(model, models_path / MODEL_FILE)
+        return
+    _read_states(model, models_path, reason)
+    split_model(model, text_model_file(models_path), rows_axis=1)
+    if has_encoder(models_path):
+        _read(models_path / ENCODER_FILE, is_mapped=True)
+        _read_prefix(models_path)
+
+
+def _read_form(
+    models_path: Path, is_mapped: PluginValue
+) -> tuple[ov.Model, AttentionForm | None, str]:
+    """A model in its PagedAttention form; or as it was exported, and why it has no such form."""
+    xml = text_model_file(models_path)
+    model = _read(xml, is_mapped)
+    if has_encoder(models_path):
+        return model, None, "its prompts go to an encoder"
+    try:
+        return model, _transform(model, models_path), ""
+    except NotExpressibleError as error:
+        reason = str(error)
+    # The transformation has changed the model. Outside of the except clause nothing holds it.
+    del model
+    return _read(xml, is_mapped), None, reason
 
 
 def _load(
@@ -132,16 +156,10 @@ def _load(
     lease: FileLease | None,
 ) -> LoadedModel:
     is_mapped = plugin_config.get("ENABLE_MMAP", lease is not None)
-    model = _read(models_path, is_mapped)
-    try:
-        attention = _transform(model, models_path)
-    except NotExpressibleError as error:
-        reason = str(error)
-    else:
-        return _load_paged(model, models_path, device, plugin_config, lease, attention)
-    # The transformation has changed the model. Outside of the except clause nothing holds it.
-    model = _read(models_path, is_mapped)
-    return _load_stateful(model, models_path, device, plugin_config, lease, reason)
+    model, attention, reason = _read_form(models_path, is_mapped)
+    if attention is None:
+        return _load_stateful(model, models_path, device, plugin_config, lease, reason)
+    return _load_paged(model, models_path, device, plugin_config, lease, attention)
 
 
 def _load_paged(
@@ -184,7 +202,7 @@ def _load_stateful(
     reason: str,
 ) -> LoadedModel:
     states, config = _read_states(model, models_path, reason)
-    parts = split_model(model, models_path / MODEL_FILE, rows_axis=1)
+    parts = split_model(model, text_model_file(models_path), rows_axis=1)
     if states.takes_single_tokens:
         # In bf16 a state would lose digits with every token.
         plugin_config = {"INFERENCE_PRECISION_HINT": "f32", **plugin_config}
@@ -201,6 +219,9 @@ def _load_stateful(
         weights_lease=lease,
         states=states,
         not_paged=reason,
+        encoder=_load_encoder(models_path, device, plugin_config)
+        if has_encoder(models_path)
+        else None,
     )
 
 
@@ -210,25 +231,47 @@ def _read_states(
     """The states of a model that has no paged form for a reason, and its configuration."""
     config = config_layers(read_config(models_path / "config.json"))[-1]
     try:
-        return read_state_form(model, config), config
+        return read_state_form(model, config, has_encoder(models_path)), config
     except ModelLoadError as error:
-        raise ModelLoadError(f"{models_path / MODEL_FILE}: {error} ({reason})") from error
+        raise ModelLoadError(f"{text_model_file(models_path)}: {error} ({reason})") from error
+
+
+def _load_encoder(
+    models_path: Path, device: Device, plugin_config: Mapping[str, PluginValue]
+) -> Encoder:
+    config, prefix = _read_prefix(models_path)
+    # The lease is on the decoder's weights alone.
+    model = _read(models_path / ENCODER_FILE, is_mapped=False)
+    core = shared_core()
+    properties = device.compile_properties(core, plugin_config)
+    compiled = _compile(core, model, device, properties, models_path)
+    return Encoder(compiled, prefix, most_positions(config))
+
+
+def _read_prefix(models_path: Path) -> tuple[Mapping[str, Any], tuple[int, ...]]:
+    """The configuration, and what the decoder begins with."""
+    config = read_config(models_path / "config.json")
+    generation = read_config(models_path / "generation_config.json")
+    try:
+        return config, decoder_prefix(config, generation)
+    except ModelLoadError as error:
+        raise ModelLoadError(f"{models_path}: {error}") from error
 
 
 def check_files(models_path: Path) -> None:
     """Raise ModelLoadError where a file of the model is missing."""
-    xml = models_path / MODEL_FILE
-    for path in (xml, xml.with_suffix(".bin")):
+    names = model_files(models_path)
+    for path in (models_path / name for xml in names for name in (xml, f"{Path(xml).stem}.bin")):
         if not path.is_file():
             raise ModelLoadError(
-                f"{path} not found; a model folder holds {MODEL_FILE} and its .bin, "
-                "as export_model writes them"
+                f"{path} not found; a model folder holds {' and '.join(names)}, each "
+                "with its .bin, as export_model writes them"
             )
 
 
 def _lease_weights(models_path: Path) -> FileLease | None:
     """A lease, which makes it safe to map the weights; None where no lease is possible."""
-    path = (models_path / MODEL_FILE).with_suffix(".bin")
+    path = text_model_file(models_path).with_suffix(".bin")
     try:
         return FileLease(path)
     except OSError as error:
@@ -236,8 +279,7 @@ def _lease_weights(models_path: Path) -> FileLease | None:
         return None
 
 
-def _read(models_path: Path, is_mapped: PluginValue) -> ov.Model:
-    xml = models_path / MODEL_FILE
+def _read(xml: Path, is_mapped: PluginValue) -> ov.Model:
     try:
         return shared_core().read_model(xml, config={"ENABLE_MMAP": is_mapped})
     except RuntimeError as error:
@@ -249,7 +291,8 @@ def _transform(model: ov.Model, models_path: Path) -> AttentionForm:
     try:
         paged_attention_transformation(model)
     except RuntimeError as error:
-        raise NotExpressibleError(error_summary(error)) from error
+        reason = f"OpenVINO cannot give it that form: {error_summary(error)}"
+        raise NotExpressibleError(reason) from error
     # An input may have several names.
     others = [port for port in model.inputs if not port.get_names() & KNOWN_INPUTS]
     names = sorted(port.get_any_name() for port in others)

@@ -11,7 +11,7 @@ import openvino as ov
 
 from server.errors import ModelLoadError
 from server.host.atomic_files import write_atomically
-from server.host.model_files import MODEL_FILE, RECORD_FILE
+from server.host.model_files import RECORD_FILE, text_model_file
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ def _warn_of_tokenizer(models_path: Path, found: object) -> None:
 
 def _fingerprint(models_path: Path) -> dict[str, Any]:
     """The graph and the size of the weights: to hash gigabytes would delay every start."""
-    xml = models_path / MODEL_FILE
+    xml = text_model_file(models_path)
     return {
         "graph": hashlib.sha256(xml.read_bytes()).hexdigest(),
         "weights_bytes": xml.with_suffix(".bin").stat().st_size,

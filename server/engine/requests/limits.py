@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from server.engine.config import EngineConfig
+from server.engine.model.stateful.encoder import EncoderLimits
 from server.errors import ContextLengthError, InvalidRequestError
 from server.payloads import SamplingParams
 
@@ -22,6 +23,7 @@ class RequestLimits:
     `max_num_tokens` limits prompt and answer of one sequence together; `limited_by` says what sets
     that limit. The KV cache holds `num_kv_tokens` in blocks of `block_size`; the last token of an
     answer needs none. `max_num_prompt_tokens` is None where prompts may be cut into chunks.
+    `encoder` are the limits of prompt and answer each, for a model with an encoder.
     """
 
     vocab_size: int
@@ -31,6 +33,7 @@ class RequestLimits:
     max_num_seqs: int
     max_num_prompt_tokens: int | None
     block_size: int
+    encoder: EncoderLimits | None = None
 
     @classmethod
     def of(
@@ -40,21 +43,25 @@ class RequestLimits:
         num_blocks: int,
         block_size: int,
         context: int | None,
+        encoder: EncoderLimits | None = None,
     ) -> "RequestLimits":
         """The limits of a loaded model; `context` is None where the model states none."""
         # The last token needs no KV.
         capacity = num_blocks * block_size + 1
         is_context_shorter = context is not None and context <= capacity
+        prompt_limits = [
+            *([] if encoder is None else [encoder.prompt]),
+            *([] if config.dynamic_split_fuse else [config.max_num_batched_tokens]),
+        ]
         return cls(
             vocab_size=vocab_size,
             num_kv_tokens=capacity - 1,
             max_num_tokens=min(capacity, context or capacity),
             limited_by="the model's context" if is_context_shorter else "the KV cache (cache_size)",
             max_num_seqs=min(config.max_num_seqs, config.max_num_batched_tokens),
-            max_num_prompt_tokens=None
-            if config.dynamic_split_fuse
-            else config.max_num_batched_tokens,
+            max_num_prompt_tokens=min(prompt_limits, default=None),
             block_size=block_size,
+            encoder=encoder,
         )
 
     def check_token_ids(self, params: SamplingParams) -> None:
@@ -88,6 +95,12 @@ class RequestLimits:
         """Raise InvalidRequestError for so many that they would slow down other requests."""
         if params.prompt_logprobs is None:
             return
+        if self.encoder is not None:
+            raise InvalidRequestError(
+                "prompt_logprobs: the prompt goes to this model's encoder, which predicts no "
+                "tokens; only tokens of the answer have log probabilities",
+                "prompt_logprobs",
+            )
         count = num_prompt_tokens * (1 + params.prompt_logprobs) * params.n
         if count > MAX_PROMPT_LOGPROBS:
             raise InvalidRequestError(
@@ -134,6 +147,12 @@ class RequestLimits:
             )
         if params.max_tokens is None:
             return room
+        if self.encoder is not None and params.max_tokens > self.encoder.answer:
+            raise ContextLengthError(
+                f"max_tokens is {params.max_tokens}; the model's decoder can write "
+                f"{self.encoder.answer} tokens",
+                "max_tokens",
+            )
         together = num_prompt_tokens + params.max_tokens
         if together > self.max_num_tokens:
             raise ContextLengthError(
@@ -149,6 +168,8 @@ class RequestLimits:
         Choices can wait for each other, but beams need all their blocks at once.
         """
         alone = self.max_num_tokens - num_prompt_tokens
+        if self.encoder is not None:
+            alone = min(alone, self.encoder.answer)
         if num_beams == 1:
             return alone
         # Full blocks of the prompt are shared, and the last token needs no KV.
@@ -166,6 +187,12 @@ class RequestLimits:
             )
 
     def _check_prompt_length(self, num_prompt_tokens: int, has_answer: bool) -> None:
+        if self.encoder is not None and num_prompt_tokens > self.encoder.prompt:
+            raise ContextLengthError(
+                f"the prompt has {num_prompt_tokens} tokens; the model's encoder can read "
+                f"{self.encoder.prompt}",
+                "prompt",
+            )
         longest = self.max_num_prompt_tokens
         if longest is not None and num_prompt_tokens > longest:
             raise ContextLengthError(

@@ -17,7 +17,7 @@ from server.engine.verification.source import SOURCE_FILE, TOKENIZER_FILE, read_
 from server.engine.verification.verify import Verification, prepare, verify
 from server.errors import ServingError
 from server.host.memory import available_bytes
-from server.host.model_files import MODEL_FILE
+from server.host.model_files import text_model_file
 from server.host.version import version
 
 EXIT_PASSED, EXIT_DIFFERS, EXIT_UNUSABLE = 0, 1, 2
@@ -88,7 +88,7 @@ def _faults(known: dict[str, Any]) -> list[str]:
 
 
 def _lack_of_memory(folder: Path) -> str | None:
-    weights = (folder / MODEL_FILE).with_suffix(".bin")
+    weights = text_model_file(folder).with_suffix(".bin")
     needed = MEMORY_FACTOR * weights.stat().st_size if weights.is_file() else 0
     if needed <= available_bytes():
         return None

@@ -12,6 +12,7 @@ from server.engine.config import EngineConfig, PluginValue
 from server.engine.engine import LLMEngine
 from server.engine.sequence import EngineRequest
 from server.errors import GenerationError
+from server.host.model_files import has_encoder
 from server.payloads import SamplingParams, TokenIdLogprobs
 
 Ints = npt.NDArray[np.int64]
@@ -58,10 +59,12 @@ def observe(
         **settings,
     )
     engine = LLMEngine(config)
+    # An encoder predicts nothing of a prompt.
+    reads_prompt = not has_encoder(models_path)
     try:
         if mode == "each prompt alone":
             for prompt in prompts:
-                yield from _run(engine, [prompt], mode)
+                yield from _run(engine, [prompt], mode, reads_prompt)
         elif mode == "a prefix from the cache":
             for _ in _run(engine, prompts, mode, reads_prompt=False):
                 pass
@@ -69,7 +72,7 @@ def observe(
             others = [_with_another_end(prompt) for prompt in prompts]
             yield from _run(engine, others, mode, reads_prompt=False)
         else:
-            yield from _run(engine, prompts, mode)
+            yield from _run(engine, prompts, mode, reads_prompt)
     finally:
         engine.close()
 
@@ -81,7 +84,7 @@ def _with_another_end(prompt: Ints) -> Ints:
 
 
 def _run(
-    engine: LLMEngine, prompts: Sequence[Ints], mode: str, reads_prompt: bool = True
+    engine: LLMEngine, prompts: Sequence[Ints], mode: str, reads_prompt: bool
 ) -> list[Observation]:
     # A request with log probabilities of its prompt takes nothing from the cache.
     params = SamplingParams(

@@ -36,11 +36,17 @@ Of small random models, which suffer most, 4 bits made one of 0.3 to 0.8, and 8 
 """
 
 
-def write_prompts(folder: Path, model: ov.Model, prompts: Sequence[Ints]) -> None:
-    """Write PROMPTS_FILE for the process with torch."""
+def write_prompts(
+    folder: Path, model: ov.Model, prompts: Sequence[Ints], prefix: Sequence[int]
+) -> None:
+    """Write PROMPTS_FILE for the process with torch.
+
+    The decoder of an encoder-decoder model begins with `prefix`, which is empty for other models.
+    """
     precision, num_weights = _describe_weights(model)
     arrays: dict[str, Any] = {f"prompt.{index}": prompt for index, prompt in enumerate(prompts)}
-    np.savez(folder / PROMPTS_FILE, precision=precision, num_weights=num_weights, **arrays)
+    arrays |= {"precision": precision, "num_weights": num_weights}
+    np.savez(folder / PROMPTS_FILE, prefix=np.array(prefix, np.int64), **arrays)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +81,7 @@ def compare_with_source(
         index = 0
         while f"logprobs.{index}" in answers:
             arrays = (answers[f"{field.name}.{index}"] for field in fields(Prediction))
-            pairs.append((model.predict(prompts[f"prompt.{index}"]), Prediction(*arrays)))
+            pairs.append((_predict(model, prompts[f"prompt.{index}"]), Prediction(*arrays)))
             index += 1
     apart = [distances(found, expected) for found, expected in pairs]
     everything = np.concatenate(apart)
@@ -93,6 +99,12 @@ def compare_with_source(
         mean_difference=float(everything.mean()),
         fault=fault,
     )
+
+
+def _predict(model: StatefulModel, tokens: Ints) -> Prediction:
+    """An encoder gets the first half; nothing is predicted of it."""
+    num_encoded = len(tokens) // 2 if model.has_encoder else 1
+    return model.predict(tokens, num_encoded).after(num_encoded - 1)
 
 
 def read_exchanged(folder: Path, name: str) -> dict[str, Any] | None:

@@ -11,9 +11,10 @@ import openvino as ov
 
 from server.engine.config import PluginValue
 from server.engine.model.model_info import config_layers, read_config
+from server.engine.model.stateful.encoder import Encoder, EncoderRequest, decoder_prefix
 from server.engine.model.stateful.state_form import read_state_form
 from server.errors import ModelLoadError
-from server.host.model_files import MODEL_FILE
+from server.host.model_files import ENCODER_FILE, has_encoder, text_model_file
 from server.host.openvino_core import shared_core
 from server.host.openvino_errors import error_summary
 
@@ -62,16 +63,22 @@ class Prediction:
 
 def read_stateful(models_path: Path) -> ov.Model:
     """The model as it was exported. Raises ModelLoadError."""
-    xml = models_path / MODEL_FILE
+    xml = text_model_file(models_path)
     try:
         return shared_core().read_model(xml)
     except RuntimeError as error:
         raise ModelLoadError(f"{xml}: OpenVINO cannot read it: {error_summary(error)}") from error
 
 
+def read_prefix(models_path: Path) -> tuple[int, ...]:
+    """What the decoder of an encoder-decoder model begins with. Raises ModelLoadError."""
+    config = read_config(models_path / "config.json")
+    return decoder_prefix(config, read_config(models_path / "generation_config.json"))
+
+
 def vocab_size_of(models_path: Path) -> int:
     """The tokens that a model has logits for, as its graph says. Raises ModelLoadError."""
-    xml = models_path / MODEL_FILE
+    xml = text_model_file(models_path)
     try:
         size = read_stateful(models_path).output("logits").get_partial_shape()[-1]
     except RuntimeError as error:
@@ -88,11 +95,12 @@ class StatefulModel:
     """
 
     def __init__(self, models_path: Path) -> None:
-        xml = models_path / MODEL_FILE
+        xml = text_model_file(models_path)
         model = read_stateful(models_path)
         try:
             config = config_layers(read_config(models_path / "config.json"))[-1]
-            self._form = read_state_form(model, config)
+            self._form = read_state_form(model, config, has_encoder(models_path))
+            self._encoder = _load_encoder(models_path) if has_encoder(models_path) else None
             compiled = shared_core().compile_model(model, "CPU", EXACT)
             self._request: Any = compiled.create_infer_request()
         except RuntimeError as error:
@@ -106,20 +114,45 @@ class StatefulModel:
     def __exit__(self, *_: object) -> None:
         self._request = None
 
-    def predict(self, tokens: Ints) -> Prediction:
-        """Read a text, and say what is predicted at each of its tokens."""
+    @property
+    def has_encoder(self) -> bool:
+        """Whether an encoder reads the prompt."""
+        return self._encoder is not None
+
+    def predict(self, tokens: Ints, num_prompt_tokens: int = 1) -> Prediction:
+        """Read a text, and say what is predicted at each of its tokens.
+
+        The predictions of a prompt that an encoder reads are meaningless.
+        """
         self._request.reset_state()
-        logits = np.concatenate(list(self._read(tokens[:-1])))
+        if self._encoder is None:
+            logits = np.concatenate(list(self._read(tokens[:-1], {})))
+        else:
+            encoder, prefix = self._encoder
+            encoded = encoder.read(tokens[:num_prompt_tokens])
+            text = np.concatenate([prefix, tokens[num_prompt_tokens:-1]])
+            answer = np.concatenate(list(self._read(text, encoded)))[len(prefix) - 1 :]
+            logits = np.pad(answer, ((num_prompt_tokens - 1, 0), (0, 0)))
         rows = [_predict(row, int(token)) for row, token in zip(logits, tokens[1:], strict=True)]
         columns = (np.array(column) for column in zip(*rows, strict=True))
         return Prediction(*columns)
 
-    def _read(self, tokens: Ints) -> Iterator[npt.NDArray[np.float32]]:
+    def _read(
+        self, tokens: Ints, encoded: dict[str, npt.NDArray[Any]]
+    ) -> Iterator[npt.NDArray[np.float32]]:
         """The logits f32[tokens, vocabulary] of each piece."""
         size = 1 if self._form.takes_single_tokens else len(tokens)
         for begin in range(0, len(tokens), size):
-            self._request.infer(self._form.arrays(tokens[begin : begin + size], begin))
+            piece = tokens[begin : begin + size]
+            self._request.infer(self._form.arrays(piece, begin, encoded))
             yield np.array(self._request.get_tensor("logits").data[0])
+
+
+def _load_encoder(models_path: Path) -> tuple[EncoderRequest, Ints]:
+    """The encoder, and what the decoder begins with."""
+    prefix = read_prefix(models_path)
+    compiled = shared_core().compile_model(models_path / ENCODER_FILE, "CPU", EXACT)
+    return EncoderRequest(Encoder(compiled, prefix, None)), np.array(prefix, np.int64)
 
 
 def _predict(row: npt.NDArray[np.float32], token: int) -> tuple[float, int, float, float]:

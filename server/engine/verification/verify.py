@@ -28,11 +28,13 @@ from server.engine.verification.stateful import (
     EXACT,
     Prediction,
     StatefulModel,
+    read_prefix,
     read_stateful,
     vocab_size_of,
 )
 from server.errors import ModelLoadError
 from server.host.memory import available_bytes
+from server.host.model_files import has_encoder
 
 Ints = npt.NDArray[np.int64]
 Report = Callable[[str], None]
@@ -88,7 +90,8 @@ def prepare(models_path: Path, exchange: Path) -> None:
     check_files(models_path)
     lengths, _ = choose_lengths(models_path)
     model = read_stateful(models_path)
-    write_prompts(exchange, model, _prompts(lengths, vocab_size_of(models_path)))
+    prefix = read_prefix(models_path) if has_encoder(models_path) else ()
+    write_prompts(exchange, model, _prompts(lengths, vocab_size_of(models_path)), prefix)
 
 
 def verify(models_path: Path, report: Report, exchange: Path | None = None) -> Verification:
@@ -187,16 +190,18 @@ class _Expected:
     def __call__(self, observation: Observation) -> Prediction:
         """What is expected of the tokens from `begin` on."""
         tokens, switch = observation.tokens, self._long_after
-        expected = self._predict(tokens)
+        num_prompt = observation.num_prompt_tokens
+        expected = self._predict(tokens, num_prompt)
         # A text of `switch` tokens still had the short rope factors when it was continued.
-        if switch is not None and observation.num_prompt_tokens <= switch < len(tokens) - 1:
-            expected = self._predict(tokens[: switch + 1]).followed_by(expected.after(switch))
+        if switch is not None and num_prompt <= switch < len(tokens) - 1:
+            short = self._predict(tokens[: switch + 1], num_prompt)
+            expected = short.followed_by(expected.after(switch))
         return expected.after(observation.begin - 1)
 
-    def _predict(self, tokens: Ints) -> Prediction:
+    def _predict(self, tokens: Ints, num_prompt_tokens: int) -> Prediction:
         key = tokens.tobytes()
         if key not in self._known:
-            self._known[key] = self._model.predict(tokens)
+            self._known[key] = self._model.predict(tokens, num_prompt_tokens)
         return self._known[key]
 
 

@@ -117,10 +117,3 @@ ORIGINAL = {"original_max_position_embeddings": 4096}
 )
 def test_where_longrope_changes_its_factors(config: Any, expected: int | None) -> None:
     assert longrope_switch(config) == expected
-
-
-@pytest.mark.parametrize(
-    ("length", "limit", "expected"), [(9, 5, 5), (5, 9, 5), (None, 5, 5), (5, None, 5)]
-)
-def test_a_context_can_be_limited(length: int | None, limit: int | None, expected: int) -> None:
-    assert ModelInfo(length, frozenset(), {}).limited_to(limit).max_model_len == expected

@@ -1,5 +1,7 @@
 """The states of one sequence, in an infer request of its own."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import openvino as ov
@@ -18,6 +20,8 @@ class SequenceState:
         self._request = layers.create_infer_request()
         self._form = form
         self.num_tokens = 0
+        # What an encoder has made of the prompt: inputs of each computation.
+        self.encoded: dict[str, npt.NDArray[Any]] = {}
 
     def copy_from(self, other: "SequenceState") -> None:
         """Take over what another sequence has read."""
@@ -26,10 +30,11 @@ class SequenceState:
             # A copy: the other sequence writes to its own tensor again.
             state.state = ov.Tensor(np.array(sources[state.name].state.data))
         self.num_tokens = other.num_tokens
+        self.encoded = other.encoded
 
     def start(self, tokens: Ints, rows: Ints) -> None:
         """Begin to compute new tokens; `rows` of them are those whose hidden states are needed."""
-        arrays = self._form.arrays(tokens, self.num_tokens)
+        arrays = self._form.arrays(tokens, self.num_tokens, self.encoded)
         for name, array in {**arrays, SAMPLED_ROWS_INPUT: rows}.items():
             self._request.set_tensor(name, ov.Tensor(array))
         self._request.start_async()

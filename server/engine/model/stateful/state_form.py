@@ -23,6 +23,8 @@ INPUTS = (
     "cache_position",
     "beam_idx",
 )
+ENCODER_INPUTS = ("encoder_hidden_states", "encoder_attention_mask")
+
 BYTES_PER_ELEMENT = 8
 """Four of an f32 number, twice: the CPU plugin keeps the old state while it makes the new one."""
 
@@ -57,8 +59,10 @@ class StateForm:
         """
         return self.fixed_bytes > 0
 
-    def arrays(self, tokens: Ints, num_past: int) -> dict[str, npt.NDArray[Any]]:
-        """The inputs for new tokens after `num_past` others."""
+    def arrays(
+        self, tokens: Ints, num_past: int, encoded: Mapping[str, npt.NDArray[Any]]
+    ) -> dict[str, npt.NDArray[Any]]:
+        """The inputs for new tokens after `num_past` others; `encoded` are those of an encoder."""
         positions = np.arange(num_past, num_past + len(tokens), dtype=np.int64)
         num_masked = len(tokens) + (0 if self.masks_new_tokens_only else num_past)
         arrays: dict[str, npt.NDArray[Any]] = {
@@ -67,12 +71,15 @@ class StateForm:
             "position_ids": positions[None],
             "cache_position": positions + (AFTER_PROMPT if self.takes_single_tokens else 0),
             "beam_idx": np.zeros(1, np.int32),
+            **encoded,
         }
         return {name: array for name, array in arrays.items() if name in self.inputs}
 
 
-def read_state_form(model: ov.Model, config: Mapping[str, Any]) -> StateForm:
-    """The form of a stateful IR with this config.json.
+def read_state_form(
+    model: ov.Model, config: Mapping[str, Any], has_encoder: bool = False
+) -> StateForm:
+    """The form of a stateful IR with this config.json; of a decoder, if there is an encoder.
 
     Raises ModelLoadError for one that text generation cannot run.
     """
@@ -80,11 +87,12 @@ def read_state_form(model: ov.Model, config: Mapping[str, Any]) -> StateForm:
     shapes = [sink.input_value(0).get_partial_shape() for sink in model.get_sinks()]
     if not shapes or "input_ids" not in names:
         raise ModelLoadError("not a stateful language model: it has no states or no input_ids")
-    unknown = sorted(names - set(INPUTS))
+    known = (*INPUTS, *ENCODER_INPUTS) if has_encoder else INPUTS
+    unknown = sorted(names - set(known))
     if unknown:
         raise ModelLoadError(
             f"needs the inputs {', '.join(unknown)}, which text generation does not provide; known "
-            f"are {', '.join(INPUTS)}"
+            f"are {', '.join(known)}"
         )
     long_after = longrope_switch(config)
     growing = [shape for shape in shapes if _num_dynamic(shape) > 1]
@@ -92,7 +100,8 @@ def read_state_form(model: ov.Model, config: Mapping[str, Any]) -> StateForm:
     return StateForm(
         inputs=frozenset(names),
         fixed_bytes=sum(map(_num_bytes, fixed)),
-        bytes_per_token=sum(map(_num_bytes, growing)),
+        # A token is in the states of the prompt or in those of the answer.
+        bytes_per_token=sum(map(_num_bytes, growing)) // (2 if has_encoder else 1),
         # optimum-intel, OVModelWithMambaForCausalLM.prepare_inputs_for_generation
         masks_new_tokens_only=not growing or config.get("model_type") == "zamba2",
         first_tokens=0 if long_after is None else long_after + 1,

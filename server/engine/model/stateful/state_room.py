@@ -10,8 +10,8 @@ from server.errors import ModelLoadError
 
 __all__ = ["StateRoom", "state_room"]
 
-LONGEST_TEXT = 2**17
-"""The length of a sequence where the model states no limit."""
+LONGEST_TEXT, LONGEST_GROWING_TEXT = 2**17, 2**12
+"""The length of a sequence where the model states no limit: with states of a fixed size, or not."""
 
 LEAST_SEQUENCES = 4
 """Texts become shorter where memory does not suffice for so many of full length."""
@@ -33,7 +33,7 @@ def state_room(
 
     Raises ModelLoadError where less memory is free than was asked for, or too little for one text.
     """
-    longest = max_model_len or LONGEST_TEXT
+    longest = max_model_len or (LONGEST_GROWING_TEXT if form.bytes_per_token else LONGEST_TEXT)
     if config.num_kv_blocks:
         num = config.num_kv_blocks
         return StateRoom(num, longest, num * _bytes_of(form, longest))

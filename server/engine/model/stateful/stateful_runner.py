@@ -12,6 +12,7 @@ from server.engine.kv.kv_cache_manager import KVCacheManager
 from server.engine.model.logits_head import LogitsHead
 from server.engine.model.model_loader import LoadedModel
 from server.engine.model.model_runner import StepOutput, split_by_prompt
+from server.engine.model.stateful.encoder import EncoderRequest
 from server.engine.model.stateful.sequence_state import Hidden, SequenceState
 from server.engine.model.stateful.state_form import StateForm
 from server.engine.model.step_inputs import PromptRows
@@ -68,6 +69,8 @@ class StatefulRunner:
         self._states: dict[int, SequenceState] = {}
         self._head = LogitsHead(model)
         self._head.reset()
+        self._encoder = None if model.encoder is None else EncoderRequest(model.encoder)
+        self._prefix = np.array(() if model.encoder is None else model.encoder.prefix, np.int64)
         kv.pool.on_freed = self._free
         self._num_bytes = num_bytes
         RESERVATIONS.add(num_bytes)
@@ -87,7 +90,7 @@ class StatefulRunner:
         self._num_bytes = 0
         self._states.clear()
         if hasattr(self, "_model"):
-            del self._head, self._model
+            del self._head, self._encoder, self._model
 
     def prepare(self, step: ScheduledStep) -> None:
         """Nothing can be packed before the step: there are no arrays of all sequences."""
@@ -110,9 +113,12 @@ class StatefulRunner:
 
     def warm_up(self, num_tokens: int) -> float:
         """Run a step of a text that no sequence has; returns the seconds it took."""
-        state = SequenceState(self._model.layers, self._form)
+        state = self._new_state()
         started = perf_counter()
-        state.start(np.zeros(num_tokens, np.int64), np.zeros(1, np.int64))
+        tokens = np.zeros(num_tokens, np.int64)
+        if self._encoder is not None:
+            state.encoded = self._encoder.read(tokens)
+        state.start(tokens, np.zeros(1, np.int64))
         state.wait()
         self._logits(state.hidden_rows())
         return perf_counter() - started
@@ -137,16 +143,32 @@ class StatefulRunner:
             self._states[block] = self._new_state()
         state = self._states[block]
         begin, end = state.num_tokens, sequence.num_computed_tokens + num_new
-        # The graph chooses rope factors for all tokens of a step by the last of them.
-        if sequence.uses_long_rope and begin == 0 and end < self._form.first_tokens:
-            end = 0
-        tokens = np.array(sequence.token_ids.view(begin, end))
+        tokens = self._new_tokens(sequence, state, end)
         prompt = sequence.unread_prompt_logprobs
         is_complete = end >= sequence.num_tokens
-        rows = _prompt_rows(sequence, prompt, begin, end)
+        rows = _prompt_rows(sequence, prompt, begin, begin + len(tokens))
         if is_complete:
-            rows = np.append(rows, end - begin - 1)
+            rows = np.append(rows, len(tokens) - 1)
         return _Work(sequence, state, self._cut(tokens), rows, is_complete, prompt)
+
+    def _new_tokens(self, sequence: Sequence, state: SequenceState, end: int) -> Ints:
+        """What the states lack for the first `end` tokens of a sequence to be computed.
+
+        An encoder reads the prompt as a whole; the decoder reads its prefix and the answer.
+        """
+        begin = state.num_tokens
+        num_prompt = sequence.num_prompt_tokens
+        if self._encoder is not None:
+            if end < num_prompt:
+                return np.zeros(0, np.int64)
+            if not state.encoded:
+                state.encoded = self._encoder.read(np.array(sequence.token_ids.view(0, num_prompt)))
+            answer = sequence.token_ids.view(num_prompt, end)
+            return np.concatenate([self._prefix, answer])[begin:]
+        # The graph chooses rope factors for all tokens of a step by the last of them.
+        if sequence.uses_long_rope and end < self._form.first_tokens:
+            return np.zeros(0, np.int64)
+        return np.array(sequence.token_ids.view(begin, end))
 
     def _cut(self, tokens: Ints) -> list[Ints]:
         if self._form.takes_single_tokens:

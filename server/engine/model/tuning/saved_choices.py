@@ -12,7 +12,7 @@ from server.engine.config import EngineConfig, PluginValue
 from server.engine.model.tuning.candidates import Properties
 from server.host.atomic_files import write_atomically
 from server.host.cpu_features import has_int8_amx, has_vnni
-from server.host.model_files import MODEL_FILE
+from server.host.model_files import text_model_file
 from server.host.openvino_core import shared_core
 
 logger = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class SavedChoices:
 
     def __init__(self, config: EngineConfig, device: str) -> None:
         self._path = config.models_path / SAVED_FILE
-        graph = (config.models_path / MODEL_FILE).read_bytes()
+        graph = text_model_file(config.models_path).read_bytes()
         stated = sorted(config.plugin_config.items())
         self._key = {
             "model": hashlib.sha256(graph).hexdigest(),

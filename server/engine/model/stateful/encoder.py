@@ -1,0 +1,84 @@
+"""The encoder of an encoder-decoder model."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import openvino as ov
+
+from server.engine.model.model_info import context_length
+from server.errors import ModelLoadError
+
+__all__ = ["Encoder", "EncoderLimits", "EncoderRequest", "decoder_prefix", "most_positions"]
+
+Ints = npt.NDArray[np.int64]
+
+
+class EncoderLimits(NamedTuple):
+    """The most tokens of a prompt, which an encoder reads, and of the decoder's answer."""
+
+    prompt: int
+    answer: int
+
+
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    """The encoder reads the prompt; the decoder then writes the answer after the tokens `prefix`.
+
+    The prompt has at most `max_len` tokens, and so have the prefix and the answer together; None is
+    no limit.
+    """
+
+    compiled: ov.CompiledModel
+    prefix: tuple[int, ...]
+    max_len: int | None
+
+    def limits(self, num_tokens: int) -> "EncoderLimits":
+        """The limits of prompts and answers where a sequence has room for `num_tokens`."""
+        longest = num_tokens // 2 if self.max_len is None else min(self.max_len, num_tokens // 2)
+        return EncoderLimits(longest, max(1, longest - len(self.prefix)))
+
+
+class EncoderRequest:
+    """The infer request of an encoder."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._request = encoder.compiled.create_infer_request()
+        self._names = {name for port in encoder.compiled.inputs for name in port.get_names()}
+
+    def read(self, prompt: Ints) -> dict[str, npt.NDArray[Any]]:
+        """The decoder's inputs that say what the prompt is; a copy."""
+        mask = np.ones((1, len(prompt)), np.int64)
+        inputs = {"input_ids": prompt[None], "attention_mask": mask}
+        for name in self._names.intersection(inputs):
+            self._request.set_tensor(name, ov.Tensor(inputs[name]))
+        self._request.infer(share_outputs=True)
+        hidden = np.array(self._request.get_output_tensor(0).data)
+        return {"encoder_hidden_states": hidden, "encoder_attention_mask": mask}
+
+
+def decoder_prefix(config: Mapping[str, Any], generation: Mapping[str, Any]) -> tuple[int, ...]:
+    """The tokens with which the decoder begins: the start, and a forced first one if there is one.
+
+    Raises ModelLoadError where neither file names a start.
+    """
+    sources = (generation, config)
+    keys = ("decoder_start_token_id", "bos_token_id")
+    values = [source.get(key) for key in keys for source in sources]
+    start: Any = next((value for value in values if value is not None), None)
+    # As transformers do, which read config.json only where there is no generation_config.json.
+    forced = (generation or config).get("forced_bos_token_id")
+    prefix: tuple[int, ...] = (start,) if forced is None else (start, forced)
+    if not all(type(token) is int and token >= 0 for token in prefix):
+        raise ModelLoadError(
+            f"the decoder begins with decoder_start_token_id {start!r} and forced_bos_token_id "
+            f"{forced!r} of generation_config.json or config.json; they must be token ids"
+        )
+    return prefix
+
+
+def most_positions(config: Mapping[str, Any]) -> int | None:
+    """The most tokens of a prompt; None for a model with relative positions, as T5 has them."""
+    return None if "relative_attention_num_buckets" in config else context_length(config)
