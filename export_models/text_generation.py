@@ -155,15 +155,19 @@ class _Export:
             self._write_graph(folder, "./", folder.path)
         else:
             self._convert(source, folder)
+        verifier = ModelVerifier(self.progress, self.options.trust_remote_code)
         if not self.options.no_verify:
             is_in_place = source.kind is SourceKind.OPENVINO_FOLDER
-            verifier = ModelVerifier(self.progress, self.options.trust_remote_code)
             verifier.verify((source.folder if is_in_place else None) or folder.path, source)
         if config is None:
             self._report(f"{name!r} is in {folder.path}")
             return
         config.add(name, folder.path)
         self._report(f"{name!r} is in {folder.path} and listed in {self.options.config_file_path}")
+        refusal = verifier.find_refusal(name, folder.path)
+        if refusal is not None:
+            print(f"warning: the server refuses it: {refusal}")
+            return
         print(f"serve it: server --config_path {self.options.config_file_path}")
         print(f"chat with it: server chat {folder.path}")
 

@@ -43,6 +43,18 @@ class ModelVerifier:
             "is not listed; --no_verify lists it all the same"
         )
 
+    def find_refusal(self, name: str, folder: Path) -> str | None:
+        """Why the server would not load what lies in a folder with its graph; None if it would."""
+        command = ["-m", "server", "--check", "--model_name", name, "--model_path", str(folder)]
+        result = run_tool(command, {}, lambda _: None)
+        if result.return_code == 0:
+            return None
+        lines = [line for line in result.log.splitlines() if line.startswith(f"{name}: ")]
+        if not lines:
+            return f"see {result.log_path}"
+        result.log_path.unlink(missing_ok=True)
+        return lines[0]
+
     def _ask_source(self, folder: Path, source: Source, exchange: Path) -> None:
         prepared = self._run([ENGINE_SIDE, str(folder), str(exchange), "--prompts"], {})
         if prepared.return_code != 0:

@@ -172,7 +172,8 @@ def converter(monkeypatch: pytest.MonkeyPatch, make_model: Callable[..., Path]) 
     fake = FakeConverter(make_model)
     monkeypatch.setattr("export_models.converter.run_tool", fake)
     # What it makes are empty files.
-    monkeypatch.setattr("export_models.text_generation.ModelVerifier.verify", lambda *_: None)
+    for name in ("verify", "find_refusal"):
+        monkeypatch.setattr(f"export_models.text_generation.ModelVerifier.{name}", lambda *_: None)
     return fake
 
 
