@@ -138,6 +138,8 @@ CHAT = FieldRules(
         "functions": Refused("use `tools`", ([],)),
         "max_output_tokens": Alias("max_completion_tokens"),
         "modalities": Refused(ONLY_TEXT, (["text"],)),
+        "thinking_budget": Alias("thinking_token_budget"),
+        "thinking_budget_tokens": Alias("thinking_token_budget"),
     }
 )
 COMPLETIONS = FieldRules(

@@ -89,6 +89,8 @@ def test_no_effort_is_no_thinking(server: ServerProcess) -> None:
     message = ask(server, reasoning_effort="none").choices[0].message
     assert message.content
     assert not getattr(message, "reasoning_content", None)
+    message = ask(server, {"thinking": {"type": "disabled"}}).choices[0].message
+    assert not getattr(message, "reasoning_content", None)
     hidden = ask(server, {"include_reasoning": False, "thinking_token_budget": 3})
     assert not getattr(hidden.choices[0].message, "reasoning_content", None)
 

@@ -11,7 +11,6 @@ from server.errors import InvalidRequestError
 from server.payloads import (
     ChatOptions,
     GenerationRequest,
-    ReasoningEffort,
     SamplingFields,
     TextChunk,
     TokenLogprobs,
@@ -20,20 +19,20 @@ from server.payloads import (
 from server.protocol.field_table import CHAT
 from server.protocol.generation_call import Choice, GenerationCall, ToolCall
 from server.protocol.json_text import json_string
-from server.protocol.openai.choices_fields import ChoicesFields
 from server.protocol.openai.choices_renderer import AnswerHead, AnswerStyle, ChoicesRenderer
 from server.protocol.openai.field_schemas import ChatMessages, ResponseFormat, ToolChoice, Tools
 from server.protocol.openai.generation_fields import Count, ranged
 from server.protocol.openai.logprobs import describe_logprobs, describe_prompt_logprobs
 from server.protocol.openai.messages import adds_generation_prompt, parse_messages
 from server.protocol.openai.response_format import parse_response_format
+from server.protocol.openai.thinking_fields import ThinkingFields
 from server.protocol.openai.tool_choice import parse_tool_fields
 from server.protocol.validation import validate_fields
 
 __all__ = ["ChatCompletionFields", "parse_chat_completion"]
 
 
-class ChatCompletionFields(ChoicesFields):
+class ChatCompletionFields(ThinkingFields):
     """The fields of a chat completion."""
 
     model_config = ConfigDict(json_schema_extra=CHAT.describe)
@@ -50,15 +49,12 @@ class ChatCompletionFields(ChoicesFields):
     add_generation_prompt: bool | None = None
     continue_final_message: bool = False
     documents: list[dict[str, Any]] = Field(default_factory=list)
-    reasoning_effort: ReasoningEffort | None = None
-    thinking_token_budget: Count | None = Field(None, ge=-1)
-    include_reasoning: bool = True
 
     def chat_options(self) -> ChatOptions:
         """How the conversation becomes a prompt."""
         return ChatOptions(
-            reasoning_effort=self.reasoning_effort,
-            thinking_token_budget=self.thinking_token_budget,
+            reasoning_effort=self.effort(),
+            thinking_token_budget=self.budget(),
             add_generation_prompt=adds_generation_prompt(
                 self.add_generation_prompt, self.continue_final_message
             ),
@@ -87,7 +83,7 @@ def parse_chat_completion(body: Mapping[str, Any]) -> GenerationCall:
     request = GenerationRequest(
         request_id=head.id,
         messages=parse_messages(fields.messages),
-        chat_template_kwargs=fields.chat_template_kwargs,
+        chat_template_kwargs={**fields.switch_kwargs(), **fields.chat_template_kwargs},
         chat_options=fields.chat_options(),
         sampling=sampling,
         answer_format=fields.answer_format(response_format, unknown),
@@ -99,7 +95,7 @@ def parse_chat_completion(body: Mapping[str, Any]) -> GenerationCall:
         prompts=(request,),
         num_choices=sampling.get("n", 1),
         stream=fields.stream,
-        renderer=_ChatRenderer(head, fields.style(), shows_reasoning=fields.include_reasoning),
+        renderer=_ChatRenderer(head, fields.style(), shows_reasoning=fields.shows_reasoning()),
         unknown_fields=CHAT.unknown_fields(fields, unknown),
     )
 

@@ -52,7 +52,16 @@ def _text_part(*kinds: str) -> Json:
 CHAT_MESSAGE = _object(
     ["role"],
     role=STRING,
-    content=_any_of(STRING, _list_of(_text_part("text")), {"type": "null"}),
+    content=_any_of(
+        STRING,
+        _list_of(
+            _any_of(
+                _text_part("text"),
+                _object(["type", "refusal"], type={"const": "refusal"}, refusal=STRING),
+            )
+        ),
+        {"type": "null"},
+    ),
 )
 RESPONSE_CONTENT = _any_of(STRING, _list_of(_text_part("input_text", "output_text")))
 RESPONSE_MESSAGE = _object(

@@ -301,6 +301,37 @@ def test_what_a_client_says_about_the_prompt(fields: Any, options: ChatOptions) 
     assert request_of(**fields).chat_options == options
 
 
+@pytest.mark.parametrize(
+    ("fields", "effort", "budget", "kwargs"),
+    [
+        ({"enable_thinking": False}, "none", None, {}),
+        ({"enable_thinking": True}, None, None, {"enable_thinking": True, "thinking": True}),
+        ({"enable_thinking": True, "reasoning_effort": "low"}, "low", None, {}),
+        ({"thinking": {"type": "disabled"}}, "none", None, {}),
+        (
+            {"thinking": {"type": "enabled", "budget_tokens": 9}},
+            None,
+            9,
+            {"enable_thinking": True, "thinking": True},
+        ),
+        ({"thinking": {"type": "adaptive"}}, None, None, {}),
+        ({"reasoning": {"effort": "high", "max_tokens": 5}}, "high", 5, {}),
+        ({"reasoning": {"enabled": False}}, "none", None, {}),
+        ({"reasoning_effort": "low", "reasoning": {"effort": "high"}}, "low", None, {}),
+        ({"thinking_token_budget": 1, "reasoning": {"max_tokens": 5}}, None, 1, {}),
+        ({"thinking_budget": 3}, None, 3, {}),
+        ({"thinking_budget_tokens": 4}, None, 4, {}),
+    ],
+)
+def test_other_servers_names_of_thinking(
+    fields: Any, effort: Any, budget: Any, kwargs: Any
+) -> None:
+    request = request_of(**fields)
+    assert request.chat_options.reasoning_effort == effort
+    assert request.chat_options.thinking_token_budget == budget
+    assert request.chat_template_kwargs == kwargs
+
+
 def test_a_prompt_cannot_end_at_two_places() -> None:
     with pytest.raises(InvalidRequestError, match="cannot both be true"):
         request_of(continue_final_message=True, add_generation_prompt=True)
