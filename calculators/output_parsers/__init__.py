@@ -24,7 +24,8 @@ from calculators.output_parsers.registry import (
     parser_names,
 )
 from calculators.output_parsers.tagged_reasoning import TaggedReasoningParser
-from calculators.output_parsers.tagged_value_parser import TaggedValueParser, ValueTags
+from calculators.output_parsers.tagged_value_parser import TaggedValueParser
+from calculators.output_parsers.value_tags import ValueTags
 from calculators.output_parsers.value_types import ParameterTypes
 
 __all__ = [

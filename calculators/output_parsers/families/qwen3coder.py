@@ -1,7 +1,8 @@
 """Qwen 3 Coder: <function=name><parameter=key>value</parameter></function> in <tool_call> tags."""
 
 from calculators.output_parsers.model_family import ModelFamily
-from calculators.output_parsers.tagged_value_parser import TaggedValueParser, ValueTags
+from calculators.output_parsers.tagged_value_parser import TaggedValueParser
+from calculators.output_parsers.value_tags import ValueTags
 
 __all__ = ["Qwen3Coder", "Qwen3CoderToolParser"]
 

@@ -6,7 +6,8 @@ from calculators.output_parsers.families.qwen3 import Qwen3ReasoningParser
 from calculators.output_parsers.model_family import ModelFamily
 from calculators.output_parsers.output_parser import ArgumentFrame, CallFrame
 from calculators.output_parsers.tagged_reasoning import TaggedReasoningParser
-from calculators.output_parsers.tagged_value_parser import TaggedValueParser, ValueTags
+from calculators.output_parsers.tagged_value_parser import TaggedValueParser
+from calculators.output_parsers.value_tags import ValueTags
 
 __all__ = ["DeepSeekV4", "DeepSeekV32", "Glm45", "MiniCpm5", "MiniMaxM2", "SeedOss"]
 
