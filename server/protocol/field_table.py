@@ -132,7 +132,9 @@ SHARED: Mapping[str, Rule] = {**CALL_HINTS, **TUNING_HINTS, **OTHER_NAMES, **REF
 CHAT = FieldRules(
     {
         **SHARED,
+        "add_special_tokens": Refused("the chat template writes them", (False,)),
         "audio": Refused(ONLY_TEXT, ()),
+        "chat_template": Refused("it is set where the model is loaded", ()),
         "echo": Refused("a chat answers with a new message", (False,)),
         "function_call": Refused("use `tools` and `tool_choice`", ("none", "auto")),
         "functions": Refused("use `tools`", ([],)),
@@ -145,6 +147,7 @@ CHAT = FieldRules(
 COMPLETIONS = FieldRules(
     {
         **SHARED,
+        "add_special_tokens": Refused("send token ids as the prompt", (True,)),
         "max_completion_tokens": Alias("max_tokens"),
         "suffix": Refused("a text is continued at its end", ("",)),
     }
@@ -155,6 +158,7 @@ RESPONSES = FieldRules(
     {
         **{name: rule for name, rule in SHARED.items() if name not in REPEATED},
         "background": Refused(NOT_STORED, (False,)),
+        "chat_template": Refused("it is set where the model is loaded", ()),
         "context_management": Hint("input is never made shorter"),
         "conversation": Refused(f"{NOT_STORED}; send the earlier items in `input`", ()),
         "max_completion_tokens": Alias("max_output_tokens"),

@@ -39,6 +39,7 @@ def test_defaults_are_model_servers() -> None:
         (["--allowed_methods", "GET,POST"], "methods", ("GET", "POST")),
         (["--allowed_headers", "x-a"], "headers", ("x-a",)),
         (["--access_log", "off"], "access_log", False),
+        (["--unknown_fields", "refuse"], "refuses_unknown_fields", True),
     ],
 )
 def test_http_flags(flags: list[str], field: str, value: Any) -> None:

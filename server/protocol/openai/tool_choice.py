@@ -25,6 +25,8 @@ def parse_tool_fields(
 ) -> ToolFields:
     """Check tools and tool_choice; a tool that is chosen by name is the only one, called once."""
     parsed = parse_tools(tools)
+    if isinstance(tool_choice, dict) and tool_choice.get("type") == "allowed_tools":
+        parsed, tool_choice = _parse_allowed(tool_choice, parsed)
     if isinstance(tool_choice, dict):
         name = _parse_name(tool_choice)
         return ToolFields(
@@ -40,6 +42,22 @@ def parse_tool_fields(
         is_tool_required=is_required,
         parallel_tool_calls=parallel_tool_calls,
     )
+
+
+def _parse_allowed(
+    tool_choice: Mapping[str, Any], tools: tuple[Mapping[str, Any], ...]
+) -> tuple[tuple[Mapping[str, Any], ...], object]:
+    """The tools that OpenAI's allowed_tools leaves, and its mode: auto or required."""
+    where = f"{FIELD}.allowed_tools"
+    found = expect(dict, tool_choice.get("allowed_tools", tool_choice), where)
+    mode = found.get("mode", "auto")
+    if mode not in ("auto", "required"):
+        refuse_value(f"{where}.mode", "must be 'auto' or 'required'", mode)
+    allowed = expect(list, found.get("tools"), f"{where}.tools")
+    names = [
+        _parse_name(expect(dict, tool, f"{where}.tools[{i}]")) for i, tool in enumerate(allowed)
+    ]
+    return tuple(_find_tool(tools, name) for name in dict.fromkeys(names)), mode
 
 
 def _parse_name(tool_choice: Mapping[str, Any]) -> str:

@@ -184,6 +184,24 @@ def tool(name: str) -> dict[str, Any]:
         ("required", ["f", "g"], True, True),
         ({"type": "function", "function": {"name": "g"}}, ["g"], True, False),
         ({"type": "function", "name": "f"}, ["f"], True, False),
+        (
+            {
+                "type": "allowed_tools",
+                "allowed_tools": {
+                    "mode": "required",
+                    "tools": [{"type": "function", "function": {"name": "g"}}],
+                },
+            },
+            ["g"],
+            True,
+            True,
+        ),
+        (
+            {"type": "allowed_tools", "tools": [{"type": "function", "name": "f"}]},
+            ["f"],
+            False,
+            True,
+        ),
     ],
 )
 def test_a_choice_among_tools(
