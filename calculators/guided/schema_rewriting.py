@@ -30,20 +30,34 @@ ANNOTATIONS = frozenset(
 )
 
 
+# Rewritten after the keywords beside them.
+LATER = frozenset({"oneOf", "propertyNames"})
+# More than a schema of the largest size has.
+MAX_REWRITTEN = 20_000
+MAX_DEPTH = 400
+
+
 class SchemaError(ValueError):
     """A schema that no answer can satisfy, or that cannot be followed."""
 
 
 def rewrite_schema(schema: Mapping[str, Any]) -> Rewritten:
     """The schema for llguidance. Raises SchemaError."""
-    found = _Rewriter(schema).rewrite(schema, "")
+    rewriter = _Rewriter(schema)
+    found = rewriter.rewrite(schema, "")
     if not isinstance(found, dict):
         raise SchemaError("no answer can satisfy it")
+    if rewriter.narrower:
+        found["$defs"] = {**mapping(found, "$defs"), **rewriter.narrower}
     return found
 
 
 class _Rewriter:
     def __init__(self, root: Mapping[str, Any]) -> None:
+        # Schemas behind references that were made narrower, by their new names.
+        self.narrower: dict[str, Schema] = {}
+        self._names: dict[tuple[int, tuple[str, ...]], str] = {}
+        self._num_rewritten = 0
         self._references = References(root)
         self._disjointness = Disjointness(self._references)
         self._targets = self._find_targets(root)
@@ -69,6 +83,9 @@ class _Rewriter:
         """One schema and all inside; False where certainly no value satisfies it."""
         if not isinstance(schema, dict):
             return schema
+        self._num_rewritten += 1
+        if self._num_rewritten > MAX_REWRITTEN or where.count("/") > MAX_DEPTH:
+            raise SchemaError("it refers to itself in a way that cannot be followed")
         new: Rewritten = {}
         for name, value in schema.items():
             if name in ANNOTATIONS or (value is None and name not in DATA):
@@ -98,7 +115,7 @@ class _Rewriter:
         return new
 
     def _rewrite_value(self, name: str, value: Any, where: str) -> Any:
-        if name in DATA:
+        if name in DATA or name in LATER:
             return value
         if name in MAPS and isinstance(value, dict):
             return {key: self.rewrite(inner, f"{where}/{key}") for key, inner in value.items()}
@@ -123,12 +140,27 @@ class _Rewriter:
         options = schema["oneOf"]
         if not isinstance(options, list):
             return
+        options = _typed(options, schema)
         chosen = [
-            self.rewrite(option, f"{where}/oneOf/{i}")
-            for i, option in enumerate(self._exclusive(_typed(options, schema), where))
+            self._rewrite_option(candidate, option, f"{where}/oneOf/{i}")
+            for i, (option, candidate) in enumerate(
+                zip(options, self._exclusive(options, where), strict=True)
+            )
         ]
         del new["oneOf"]
         require(new, {"anyOf": chosen})
+
+    def _rewrite_option(self, candidate: Schema, option: Schema, where: str) -> Schema:
+        """A narrower form of a reference gets a name, since it may contain itself."""
+        if candidate is option or "$ref" not in option:
+            return self.rewrite(candidate, where)
+        target = self._references.resolve(option)
+        key = id(target), tuple(candidate["properties"])
+        if key not in self._names:
+            name = self._names[key] = f"narrower {len(self._names)}"
+            self.narrower[name] = True
+            self.narrower[name] = self.rewrite(candidate, f"/$defs/{name}")
+        return {"$ref": f"#/$defs/{self._names[key]}".replace(" ", "%20")}
 
     def _exclusive(self, options: list[Schema], where: str) -> Iterator[Schema]:
         """Each option, made narrower where a value could satisfy another one as well."""

@@ -117,7 +117,19 @@ async def test_copies_go_on_independently(compile_schema: CompileSchema, table: 
     assert allowed(constraint) == before
 
 
+def nested(keyword: str, levels: int) -> Any:
+    schema: Any = {"type": "string"}
+    for _ in range(levels):
+        schema = {keyword: [schema, {"type": "null"}] if keyword.endswith("Of") else schema}
+    return schema
+
+
 BAD_SCHEMAS: list[tuple[Any, str]] = [
+    (nested("oneOf", 45), "/oneOf: a value could satisfy option"),
+    (
+        {"$defs": {"a": {"propertyNames": {"$ref": "#/$defs/a"}}}, "$ref": "#/$defs/a"},
+        "it refers to itself in a way that cannot be followed",
+    ),
     ({"not": {}}, "no answer can satisfy it"),
     ({"not": {"pattern": "a"}}, 'Unimplemented keys: ["not"]'),
     ({"type": "array", "uniqueItems": True}, 'Unimplemented keys: ["uniqueItems"]'),
@@ -172,6 +184,9 @@ def reference_chain(make: Callable[[Any], Any], length: int) -> Any:
         reference_chain(lambda ref: {"anyOf": [{"type": "integer"}, ref]}, 660),
         reference_chain(lambda ref: {"type": "object", "properties": {"a": ref}}, 660),
         reference_chain(lambda ref: {"allOf": [ref]}, 990),
+        nested("anyOf", 45),
+        nested("propertyNames", 90),
+        {"properties": {"a": nested("items", 90)}},
         {"type": "object", "properties": {f"p{i}": {"type": "string"} for i in range(1000)}},
         {"type": "string", "minLength": 10**9},
         {"type": "array", "minItems": 10**9, "items": {"type": "integer"}},

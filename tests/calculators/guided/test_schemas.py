@@ -64,6 +64,12 @@ ONE_OF: list[Any] = [
     {"oneOf": [{**obj(k={"const": f"k{i}"}), "required": ["k"]} for i in range(300)]},
 ]  # fmt: skip
 RECURSIVE: list[Any] = [
+    # Options that contain themselves and become narrower.
+    {"$ref": "#/$defs/g", "$defs": {
+        "g": {"type": "object", "required": ["name", "of"], "properties": {"of": {
+            "type": "array", "maxItems": 2, "items": {
+                "oneOf": [{"$ref": "#/$defs/g"}, {"$ref": "#/$defs/i"}]}}}},
+        "i": {"type": "object", "required": ["price"], "properties": {"price": {"const": 1}}}}},
     {"$defs": {"n": obj(next={"allOf": [{"$ref": "#/$defs/n"}], "description": "d"})},
         "$ref": "#/$defs/n"},
     {"$defs": {"n": obj(next={"$ref": "#/$defs/n", "type": "object", "default": None})},
