@@ -1,11 +1,12 @@
 """Grammar rules of a tool's arguments, for families that do not write them as a JSON object."""
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from calculators.guided.expressions import literal
 from calculators.guided.grammar import TOOLS, GrammarError
-from calculators.guided.json_rule import json_rules
+from calculators.guided.json_rule import MAX_CHARACTERS, json_rules
 from calculators.output_parsers import ArgumentFrame, ParameterTypes
 
 __all__ = ["argument_rules", "shared_rules"]
@@ -41,10 +42,15 @@ def argument_rules(name: str, function: Mapping[str, Any], frame: ArgumentFrame)
     keys = [*types.properties, *(key for key in required if key not in types.properties)]
     if not keys:
         return [f"{name}: {_any_arguments(schema, frame)}"]
-    rules = []
+    rules: list[str] = []
+    num_characters = 0
     for place, key in enumerate(keys):
+        if num_characters > MAX_CHARACTERS:
+            problem = f"the parameters of {function['name']!r} have too many references"
+            raise GrammarError(TOOLS, problem)
         value = _alternatives(_value(_Property(function, types, key), frame))
         rules.append(f"{name}_{place}: {literal(frame.before_key + _check_key(key))} {value}")
+        num_characters += len(value)
         # What may come once an argument is written, and what before.
         for rule, separator in ((f"{name}_after", frame.between), (f"{name}_from", "")):
             argument = f"{literal(separator)} {name}_{place} {name}_after_{place + 1}"
@@ -62,8 +68,9 @@ class _Property:
         root = function.get("parameters") or {}
         found = types.properties.get(key)
         self.owner: str = function["name"]
-        definitions = {name: root[name] for name in DEFINITIONS if name in root}
         own = found if isinstance(found, Mapping) else {}
+        names = DEFINITIONS if '"$ref"' in json.dumps(own) else ()
+        definitions = {name: root[name] for name in names if name in root}
         self.schema: Mapping[str, Any] = {**definitions, **own}
         self.types = types.of(key)
 

@@ -165,3 +165,15 @@ async def test_any_arguments(compiler: GrammarCompiler, family: str) -> None:
     constraint = await guide(compiler, family, is_tool_required=True, tools=tools)
     assert is_answer(constraint, written(family, ("f", {})))
     assert not is_answer(constraint, written(family, ("f", {"a": "x"})))
+
+
+async def test_references_that_make_a_large_grammar_are_refused(compiler: GrammarCompiler) -> None:
+    large = {"type": "object", "properties": {f"p{i}": {"type": "null"} for i in range(1000)}}
+    parameters = {
+        "type": "object",
+        "$defs": {"Large": large},
+        "properties": {f"a{i}": {"$ref": "#/$defs/Large"} for i in range(200)},
+    }
+    tool = {"type": "function", "function": {"name": "f", "parameters": parameters}}
+    with pytest.raises(InvalidRequestError, match="tools: the parameters of 'f' have too many ref"):
+        await guide(compiler, "qwen3coder", tools=(tool,))
