@@ -8,14 +8,11 @@ from itertools import count
 from time import perf_counter
 
 from server.engine.config import EngineConfig
-from server.engine.kv.kv_cache_manager import KVCacheManager
-from server.engine.kv.state_cache_manager import NO_STATE_BLOCKS, StateCacheManager
-from server.engine.model.cache_sizing import num_kv_blocks, plan_states
+from server.engine.model.cache.cache_plan import plan_cache
 from server.engine.model.load_report import describe_states, report_load
 from server.engine.model.model_info import read_model_info
 from server.engine.model.model_loader import LoadedModel
 from server.engine.model.model_runner import ModelRunner
-from server.engine.model.stateful.state_room import state_room
 from server.engine.model.stateful.stateful_runner import StatefulRunner
 from server.engine.model.tuning.tuned_model import TunedModel
 from server.engine.model.verification_record import describe_verification
@@ -64,46 +61,24 @@ class LLMEngine:
         config.report_progress("compiling the model", 0.5)
         model = self._model.load()
         self._model_form = model.attention
-        self._state_blocks = NO_STATE_BLOCKS
-        self._size_cache(model)
+        self._cache = plan_cache(config, model, self.info.max_model_len)
+        self.num_blocks = self._cache.num_blocks
+        self.info = replace(self.info, max_model_len=self._cache.max_model_len)
+        self.config = replace(config, max_num_seqs=self._cache.max_num_seqs)
         self.limits = RequestLimits.of(
             self.config,
             model.output.vocab_size,
             self.num_blocks,
-            self._block_size,
+            self._cache.block_size,
             self.info.max_model_len,
-            None if model.encoder is None else model.encoder.limits(self._block_size),
+            None if model.encoder is None else model.encoder.limits(self._cache.block_size),
         )
         self._use(model)
-
-    def _size_cache(self, model: LoadedModel) -> None:
-        """Fix the number of KV blocks. A model that is not paged has one for each sequence."""
-        context = self.info.max_model_len
-        if model.states is None:
-            self._block_size = model.block_size
-            plan = plan_states(self.config, model)
-            self.num_blocks = num_kv_blocks(self.config, model, context, plan)
-            if plan is not None:
-                self.config = replace(self.config, max_num_seqs=plan.max_num_seqs)
-                self._state_blocks = plan.layout(self.num_blocks, model.block_size)
-            return
-        if model.encoder is not None:
-            # Prompt and answer have positions of their own.
-            context = None if model.encoder.max_len is None else 2 * model.encoder.max_len
-        room = state_room(self.config, model.states, model.device, context)
-        self.info = replace(self.info, max_model_len=room.num_tokens)
-        self._block_size, self._state_bytes = room.num_tokens, room.num_bytes
-        self.num_blocks = room.num_sequences
 
     def _use(self, model: LoadedModel) -> None:
         """Make the cache, the runner and the scheduler for a model, and run its first steps."""
         config = self.config
-        # States have no parts that another sequence could begin with.
-        has_prefixes = config.enable_prefix_caching and model.states is None
-        sizes = self.num_blocks, self._block_size, has_prefixes
-        self.kv = KVCacheManager(*sizes)
-        if model.state_tables:
-            self.kv = StateCacheManager(*sizes, self._state_blocks)
+        self.kv = self._cache.make_manager()
         self.runner = self._make_runner(model)
         self._costs = StepCosts(self.runner.token_sizes.padded)
         self.scheduler = Scheduler(
@@ -123,14 +98,14 @@ class LLMEngine:
 
     def _make_runner(self, model: LoadedModel) -> ModelRunner | StatefulRunner:
         if model.states is not None:
-            return StatefulRunner(model, self.kv, self._state_bytes, self.stats)
+            return StatefulRunner(model, self.kv, self._cache.state_bytes, self.stats)
         return ModelRunner(
             model,
             self.num_blocks,
             self.stats,
             self.config.max_num_batched_tokens,
             self.limits.max_num_seqs,
-            self._state_blocks,
+            self._cache.state_blocks,
         )
 
     def _warm_up(self, model: LoadedModel) -> None:
@@ -143,11 +118,11 @@ class LLMEngine:
         self._model.keep_tuning()
         self.status = {
             **self._model.describe(model),
-            **describe_states(model, self._state_blocks),
+            **describe_states(model, self._cache.state_blocks),
             "verified": self._verification,
         }
         config.report_progress("loaded", 1.0)
-        num_tokens = self.num_blocks * self._block_size
+        num_tokens = self.num_blocks * self._cache.block_size
         report_load(config.models_path, model, self.status, self.num_blocks, num_tokens)
 
     @property

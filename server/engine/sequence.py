@@ -98,11 +98,13 @@ class StateBlocks:
 
     `current` holds them after the computed tokens, `following` gets them after the next step; both
     are the same block where nothing else needs the former. `checkpoints` are the blocks that get
-    the states after fewer tokens of the next step, by the number of tokens.
+    the states after fewer tokens of the next step, by the number of tokens. The KV of the first
+    `num_known_tokens` tokens was cached when the sequence started.
     """
 
     current: int
     following: int
+    num_known_tokens: int = 0
     checkpoints: dict[int, int] = field(default_factory=dict)
 
     @property

@@ -103,6 +103,17 @@ def test_the_same_prompt_again_is_found_up_to_its_last_full_block(make_hybrid: M
     assert request.num_cached_tokens == 128
 
 
+def test_a_short_beginning_that_prompts_share_is_found_from_the_third_on(
+    make_hybrid: MakeEngine,
+) -> None:
+    cold, warm = make_hybrid(), make_hybrid(enable_prefix_caching=True)
+    for number, num_cached in enumerate((0, 0, 64, 64)):
+        tokens = [*prompt(70), *prompt(60, seed=number + 1)]
+        request, answer = follow(warm, tokens)
+        assert request.num_cached_tokens == num_cached
+        assert answer == follow(cold, tokens)[1]
+
+
 @pytest.mark.parametrize("params", [{"n": 3, "seed": 5}, {"num_beams": 3, "n": 3}])
 @pytest.mark.parametrize("caching", [False, True])
 def test_choices_have_the_log_probabilities_of_their_own_tokens(

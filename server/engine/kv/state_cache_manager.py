@@ -46,9 +46,10 @@ class StateCacheManager(KVCacheManager):
     sequences that fork share a block until their next step, and nothing is ever copied.
 
     The prefix cache can only be used where a state was kept. Checkpoints are kept after every
-    `interval` tokens, a multiple of the block size, and after the last full block of a prompt. They
-    are blocks of the pool like cached KV blocks, found by the identity of the prefix they follow,
-    and the least recently used ones are overwritten.
+    `interval` tokens, a multiple of the block size, and after the last full block of a prompt.
+    Where a prompt leaves a prefix whose KV is cached, one is kept too: others may leave it there.
+    Checkpoints are blocks of the pool like cached KV blocks, found by the identity of the prefix
+    they follow, and the least recently used ones are overwritten.
 
     Each running sequence always gets the two blocks that it needs, so that state blocks never run
     out; only what is left is for checkpoints.
@@ -74,12 +75,14 @@ class StateCacheManager(KVCacheManager):
 
     def attach_cached_prefix(self, sequence: Sequence) -> int:
         """As KVCacheManager does, up to the last checkpoint."""
+        known, _ = self.extend_cached_prefix(sequence, CachedPrefix())
         num_tokens = super().attach_cached_prefix(sequence)
         current = self.layout.zero_block
         if num_tokens:
             current = self._checkpoint(sequence.prefix)
             self.states.acquire(current)
-        sequence.states = StateBlocks(current, current)
+        num_known_tokens = self.num_tokens_in(known.num_blocks)
+        sequence.states = StateBlocks(current, current, num_known_tokens)
         return num_tokens
 
     def allocate(self, sequence: Sequence, num_new_tokens: int) -> bool:
@@ -156,7 +159,8 @@ class StateCacheManager(KVCacheManager):
 
     def _is_checkpoint(self, sequence: Sequence, position: int) -> bool:
         last_of_prompt = (sequence.num_prompt_tokens - 1) // self.block_size * self.block_size
-        return position % self.layout.interval == 0 or position == last_of_prompt
+        ends = last_of_prompt, _states_of(sequence).num_known_tokens
+        return position % self.layout.interval == 0 or position in ends
 
     def _register(self, sequence: Sequence, position: int) -> None:
         super()._register(sequence, position)

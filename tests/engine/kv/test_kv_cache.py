@@ -48,6 +48,12 @@ class FakeTensor:
         self.element_type = element_type
         self.data = np.zeros(list(shape), np.float16)
 
+    def get_element_type(self) -> ov.Type:
+        return self.element_type
+
+    def get_shape(self) -> ov.Shape:
+        return ov.Shape(self.data.shape)
+
 
 class FakeCompiledModel:
     """A model compiled for a GPU, with its remote context."""
@@ -125,12 +131,18 @@ def test_device_cache_is_made_and_copied_by_the_context(monkeypatch: pytest.Monk
         def copy_to(self, other: "View") -> None:
             other.data[...] = self.data
 
+        def copy_from(self, other: ov.Tensor) -> None:
+            self.data[...] = other.data[0]
+
     monkeypatch.setattr(kv_cache, "_remote_block", View)
     for tensor in cache.tensors.values():
         tensor.data[2] = 7
     cache.copy_blocks([(2, 4), (4, 0)])
     for tensor in cache.tensors.values():
         assert [tensor.data[block].max() for block in range(5)] == [7, 0, 7, 0, 7]
+    cache.clear_block(2)
+    for tensor in cache.tensors.values():
+        assert [tensor.data[block].max() for block in range(5)] == [7, 0, 0, 0, 7]
     cache.close()
     assert cache.tensors == {}
 
@@ -163,6 +175,8 @@ def test_host_cache_copies_whole_blocks_in_order(small_inputs: tuple[CacheInput,
     np.testing.assert_array_equal(values[3], values[0])
     assert values[0].sum() > 0
     assert values[1].sum() == 0
+    cache.clear_block(3)
+    assert values[3].sum() == 0 < values[0].sum()
     del values
     cache.close()
 

@@ -108,6 +108,16 @@ def test_a_prefix_is_found_up_to_the_last_checkpoint() -> None:
     assert first.states.checkpoints == {}
 
 
+def test_a_state_is_kept_where_prompts_part() -> None:
+    """A short beginning that many prompts share is before all other checkpoints."""
+    states = States()
+    computed(states, [*range(6), *range(100, 130)])
+    second = computed(states, [*range(6), *range(200, 230)])
+    assert second.states is not None
+    assert second.states.num_known_tokens == 4
+    assert states.start([*range(6), *range(300, 330)]).num_computed_tokens == 4
+
+
 def test_what_is_known_of_a_waiting_prompt_ends_at_a_checkpoint() -> None:
     states = States()
     computed(states, list(range(30)))

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from server.engine.config import EngineConfig
-from server.engine.model.cache_sizing import cache_bytes
+from server.engine.model.cache.cache_sizing import cache_bytes
 from server.engine.model.device import Device
 from server.engine.model.stateful.state_form import StateForm
 from server.errors import ModelLoadError

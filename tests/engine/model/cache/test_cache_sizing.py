@@ -9,7 +9,7 @@ from support.engine_helpers import F32
 from server.engine.config import EngineConfig
 from server.engine.kv.kv_cache import bytes_per_block
 from server.engine.model import device as device_module
-from server.engine.model.cache_sizing import GIB, has_room_for_16_bits, num_kv_blocks
+from server.engine.model.cache.cache_sizing import GIB, has_room_for_16_bits, num_kv_blocks
 from server.engine.model.device import Device
 from server.engine.model.model_loader import LoadedModel, load_model
 from server.errors import ModelLoadError
