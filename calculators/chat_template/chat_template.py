@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,7 @@ class ChatTemplate:
         template = self._choose(bool(tools))
         template_kwargs = template_kwargs or {}
         self._check_kwargs(template_kwargs)
-        if options.documents and not template.reads_documents:
+        if options.documents and not template.traits.documents:
             raise InvalidRequestError(
                 "documents: the chat template of this model does not show documents", "documents"
             )
@@ -136,13 +137,16 @@ class _Template:
         self._source = source
         self._special_tokens = dict(special_tokens)
         names = meta.find_undeclared_variables(environment.parse(source))
-        self.reads_documents = "documents" in names
-        self.traits = self._probe()
+        self.traits = replace(self._probe(), documents="documents" in names)
+        self._warned = False
 
     def render(
         self, messages: Sequence[Message], tools: Sequence[Message], variables: Mapping[str, Any]
     ) -> str:
         """Return the text; raises whatever the template does. Only inside `time_limit`."""
+        if tools and not self.traits.tools and not self._warned:
+            self._warned = True
+            logger.warning("A request has tools, but the chat template of the model shows none")
         without_tools: list[Message] | None = [] if self.traits.empty_tools == "list" else None
         return self._render(messages, list(tools) or without_tools, variables)
 

@@ -84,7 +84,10 @@ class _Probe:
             part_roles=self._part_roles,
             **self._find_roles(),
             **thinking,
-            tools=self._shows([_user(FIRST)], "qztool", tools=[TOOL]),
+            tools=any(
+                self._shows([*first, _user(FIRST)], "qztool", tools=[TOOL])
+                for first in ([], [_system(SECOND)], [_message("developer", SECOND)])
+            ),
             bare_tools=self._render([_user(FIRST)], [BARE_TOOL]) is not None,
             continues=self._shows(
                 [_user(FIRST), _assistant(SECOND)], SECOND, add_generation_prompt=False

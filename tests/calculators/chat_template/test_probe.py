@@ -3,16 +3,19 @@
 import pytest
 from support.chat_templates import (
     ALTERNATING,
+    ALTERNATING_CALLS,
     FIRST_SYSTEM,
+    FULL_TOOLS,
     GENERIC,
     LAST_SYSTEM,
     PARTS,
     STRICT_CALLS,
+    SYSTEM_LAST,
     THINKING,
 )
 
 from calculators.chat_template import chat_template
-from calculators.chat_template.chat_template import load_chat_template
+from calculators.chat_template.chat_template import ChatTemplate, load_chat_template
 
 USER = "{% for m in messages %}{{ m.content }}{% endfor %}"
 
@@ -21,6 +24,11 @@ USER = "{% for m in messages %}{{ m.content }}{% endfor %}"
     ("source", "found"),
     [
         (GENERIC, {"system": True, "developer": False, "arguments": "object", "tools": False}),
+        (GENERIC, {"any_role": True, "documents": False, "continues": True, "lone_system": True}),
+        (GENERIC + "{{ documents }}", {"documents": True}),
+        (SYSTEM_LAST, {"lasting_system": False, "empty_answers": False, "lone_system": False}),
+        (FULL_TOOLS, {"tools": True, "bare_tools": False}),
+        (ALTERNATING_CALLS, {"user_after_result": False, "several_calls": True}),
         (ALTERNATING, {"system": False, "two_users": False, "two_assistants": False}),
         (FIRST_SYSTEM, {"system": True, "two_systems": False, "later_system": False}),
         (LAST_SYSTEM, {"two_systems": False, "arguments": "text", "empty_content": ("null",)}),
@@ -83,6 +91,16 @@ LOW_HIGH = {"none": "low", "minimal": "low", "low": "low", "medium": "high", "hi
 def test_efforts_have_values_that_the_template_knows(traits_of, source, efforts):
     expected = {} if efforts is None else {"reasoning_effort": efforts}
     assert traits_of(USER + source).efforts == expected
+
+
+def test_tools_that_a_template_does_not_show_are_named_once_in_the_log(caplog):
+    tools = [{"type": "function", "function": {"name": "f"}}]
+    template = ChatTemplate({"default": GENERIC}, {}, "test")
+    for _ in range(2):
+        template.render([{"role": "user", "content": "A"}], tools)
+    assert [message for message in caplog.messages if "has tools" in message] == [
+        "A request has tools, but the chat template of the model shows none"
+    ]
 
 
 def test_a_template_without_end_is_loaded(traits_of, monkeypatch):
