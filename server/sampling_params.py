@@ -19,6 +19,7 @@ MAX_LOGIT_BIAS = 100.0
 MAX_BIASED_TOKENS = 1000
 MAX_STOP_TOKENS = 128
 MAX_BAD_WORDS = 1000
+MAX_ALLOWED_TOKENS = 2**18
 MAX_LENGTH_PENALTY = 10.0
 
 # Lowest and highest value, both allowed; None means no upper limit. Unset values are in range.
@@ -145,11 +146,12 @@ class SamplingParams:
             problem = "allowed_token_ids is empty; at least one token must be possible"
             raise InvalidRequestError(problem, "allowed_token_ids")
         for name, most in (
+            ("allowed_token_ids", MAX_ALLOWED_TOKENS),
             ("logit_bias", MAX_BIASED_TOKENS),
             ("stop_token_ids", MAX_STOP_TOKENS),
             ("bad_word_ids", MAX_BAD_WORDS),
         ):
-            count = len(getattr(self, name))
+            count = len(getattr(self, name) or ())
             if count > most:
                 raise InvalidRequestError(
                     f"{name} has {count} tokens; at most {most} are possible", name

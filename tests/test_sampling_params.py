@@ -52,3 +52,20 @@ def test_what_has_no_effect_on_a_beam_search_is_refused(
     with pytest.raises(InvalidRequestError, match=problem) as error:
         SamplingParams(**{**BEAMS, **fields})
     assert error.value.param == param
+
+
+@pytest.mark.parametrize(
+    ("fields", "param", "problem"),
+    [
+        ({"allowed_token_ids": ()}, "allowed_token_ids", "at least one token must be possible"),
+        ({"allowed_token_ids": (1,) * (2**18 + 1)}, "allowed_token_ids", "at most 262144"),
+        ({"bad_word_ids": ((1,),) * 1001}, "bad_word_ids", "bad_word_ids has 1001 tokens"),
+        ({"seed": 2**63}, "seed", "seed is"),
+        ({"seed": -(2**63) - 1}, "seed", "seed is"),
+        ({"top_k": -2}, "top_k", "or -1 or 0 for all tokens"),
+    ],
+)
+def test_limits_of_tokens_and_seeds(fields: dict[str, Any], param: str, problem: str) -> None:
+    with pytest.raises(InvalidRequestError, match=problem) as error:
+        SamplingParams(**fields)
+    assert error.value.param == param

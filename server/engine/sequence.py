@@ -81,12 +81,15 @@ class EngineRequest:
     num_bypasses: int = 0
     biased_token_ids: npt.NDArray[np.int64] = field(init=False)
     biases: npt.NDArray[np.float32] = field(init=False)
+    allowed_token_ids: npt.NDArray[np.int64] | None = field(init=False, default=None)
     prompt_logprobs: PromptLogprobs | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         bias = self.params.logit_bias
         self.biased_token_ids = np.fromiter(bias.keys(), np.int64, len(bias))
         self.biases = np.fromiter(bias.values(), np.float32, len(bias))
+        if self.params.allowed_token_ids is not None:
+            self.allowed_token_ids = np.array(self.params.allowed_token_ids, np.int64)
         if self.params.prompt_logprobs is not None:
             num_top = self.params.prompt_logprobs
             self.prompt_logprobs = PromptLogprobs(self.prompt_token_ids, num_top)

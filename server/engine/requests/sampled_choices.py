@@ -72,7 +72,7 @@ class SampledChoices:
             try:
                 sequence.mask = sequence.constraint.forbidden_tokens()
                 if sequence.mask is not None:
-                    _check_allowed(sequence.mask, sequence.request.params.allowed_token_ids)
+                    _check_allowed(sequence.mask, sequence.request.allowed_token_ids)
             except RequestError as error:
                 sequence.error = error
 
@@ -164,9 +164,9 @@ class SampledChoices:
             self._stats.cached_tokens += sequence.request.num_cached_tokens
 
 
-def _check_allowed(mask: npt.NDArray[np.bool_], allowed: tuple[int, ...] | None) -> None:
+def _check_allowed(mask: npt.NDArray[np.bool_], allowed: npt.NDArray[np.int64] | None) -> None:
     """Raise InvalidRequestError where a constraint forbids all tokens that the request allows."""
-    if allowed is not None and mask[list(allowed)].all():
+    if allowed is not None and mask[allowed].all():
         raise InvalidRequestError(
             "none of the allowed_token_ids can come next in an answer of the wanted form",
             "allowed_token_ids",

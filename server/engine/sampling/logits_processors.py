@@ -51,8 +51,8 @@ def apply_processors(row: Floats, sequence: Sequence) -> None:
     request = sequence.request
     if sequence.mask is not None:
         np.copyto(row, -np.inf, where=sequence.mask)
-    if request.params.allowed_token_ids is not None:
-        _keep_allowed(row, list(request.params.allowed_token_ids))
+    if request.allowed_token_ids is not None:
+        _keep_allowed(row, request.allowed_token_ids)
     _exclude(row, _bad_tokens(sequence))
     if _has_min_tokens_left(sequence):
         _exclude(row, list(request.end_token_ids))
@@ -67,7 +67,7 @@ def _has_min_tokens_left(sequence: Sequence) -> bool:
     return sequence.num_generated_tokens < request.params.min_tokens and bool(request.end_token_ids)
 
 
-def _keep_allowed(row: Floats, allowed: list[int]) -> None:
+def _keep_allowed(row: Floats, allowed: Ints) -> None:
     kept = row[allowed]
     row[:] = -np.inf
     row[allowed] = kept
