@@ -30,6 +30,12 @@ ANNOTATIONS = frozenset(
 )
 
 
+# With these, it depends on the value which of its properties are evaluated.
+OPEN = frozenset(
+    {"additionalProperties", "anyOf", "dependencies", "dependentSchemas", "if", "oneOf"}
+    | {"patternProperties", "propertyNames"}
+)
+MAX_PARTS = 20
 # Rewritten after the keywords beside them.
 LATER = frozenset({"oneOf", "propertyNames"})
 # More than a schema of the largest size has.
@@ -93,6 +99,8 @@ class _Rewriter:
             new[name] = self._rewrite_value(name, value, f"{where}/{name}")
         for step in STEPS:
             step(new)
+        if new.get("unevaluatedProperties") is False:
+            self._close(new, schema)
         if "propertyNames" in new:
             names = self._references.resolve(schema["propertyNames"])
             name_properties(new, self.rewrite(names, f"{where}/propertyNames"))
@@ -101,6 +109,29 @@ class _Rewriter:
         if "oneOf" in new:
             self._choose_one(new, schema, where)
         return False if new.get("not") is True else self._simplest(new, schema)
+
+    def _close(self, new: Rewritten, schema: Mapping[str, Any]) -> None:
+        """Close an object whose properties stand in `allOf` and references, not in options."""
+        names = self._evaluated_names(schema, 0)
+        if names is not None:
+            del new["unevaluatedProperties"]
+            inner = dict.fromkeys(sorted(names), True)
+            new["properties"] = {**inner, **mapping(new, "properties")}
+            new["additionalProperties"] = False
+
+    def _evaluated_names(self, schema: Schema, depth: int) -> set[str] | None:
+        """The properties that a schema evaluates; None if these depend on the value."""
+        if schema is True:
+            return set()
+        is_nested = depth > 0 and isinstance(schema, dict) and "unevaluatedProperties" in schema
+        if depth > MAX_PARTS or not isinstance(schema, dict) or schema.keys() & OPEN or is_nested:
+            return None
+        parts = [*schema.get("allOf", ())] if isinstance(schema.get("allOf", []), list) else [None]
+        if "$ref" in schema:
+            parts.append(self._references.find(str(schema["$ref"])))
+        found = [self._evaluated_names(part, depth + 1) for part in parts]
+        known = [names for names in found if names is not None]
+        return {*mapping(schema, "properties")}.union(*known) if len(known) == len(found) else None
 
     def _simplest(self, new: Rewritten, schema: Mapping[str, Any]) -> Schema:
         """The same with less around a reference: llguidance follows bare ones in a circle."""
