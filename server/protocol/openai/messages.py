@@ -87,7 +87,8 @@ def parse_tools(tools: Sequence[object]) -> tuple[Mapping[str, Any], ...]:
 def _parse_tool(tool: object, where: str) -> Mapping[str, Any]:
     tool = expect(dict, tool, where)
     if tool.get("type") is None:
-        tool = {**tool, "type": "function"}
+        # In front, as in the prompts that models have learnt.
+        tool = {"type": "function", **{k: v for k, v in tool.items() if k != "type"}}
     if tool["type"] != "function":
         refuse_value(f"{where}.type", "must be 'function'", tool.get("type"))
     if "function" not in tool and "name" in tool:
