@@ -89,7 +89,7 @@ def _seconds_so_far(engine: LLMEngine, counts: Counter[int]) -> dict[Node, tuple
 
     The implementation is the last one: it may change with the shape.
     """
-    parts = {"layers": engine.runner._layers, "head": engine.runner._head}
+    parts = {"layers": engine.runner._layers, "head": engine.runner._head._request}
     return {
         (part, node.node_name): (
             (part, node.node_type, node.exec_type),
