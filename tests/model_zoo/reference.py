@@ -22,7 +22,7 @@ from model_zoo.kinds.sizes import VOCAB_SIZE
 
 PROMPT_LENGTHS = (5, 17, 60, 100, 150)
 NUM_TOKENS = 40
-TASK = "text-generation-with-past"
+TASK, ENCODER_DECODER_TASK = "text-generation-with-past", "text2text-generation-with-past"
 GAIN = 1.5
 """How much a matrix enlarges; the usual small weights make all answers alike."""
 
@@ -88,17 +88,27 @@ def _make(name: str, folder: Path) -> None:
     if config_class is None:
         raise LookupError(f"transformers {transformers.__version__} has no {class_name}")
     config = config_class(**arguments)
-    model = transformers.AutoModelForCausalLM.from_config(config).eval().float()
+    has_encoder = config.is_encoder_decoder
+    auto: Any = transformers.AutoModelForCausalLM
+    if has_encoder:
+        auto = transformers.AutoModelForSeq2SeqLM
+    model = auto.from_config(config).eval().float()
+    source = folder / "source"
     with torch.no_grad():
         for tensor in model.parameters():
             _randomize(tensor)
+        if has_encoder:
+            # Some positions are parameters, but never saved.
+            model.save_pretrained(source)
+            model = auto.from_pretrained(source).eval()
         answers = [_generate(model, prompt) for prompt in prompts()]
-        logprobs = [_logprobs(model, prompt) for prompt in prompts()]
-    source = folder / "source"
+        logprobs = [_logprobs(model, *pair) for pair in zip(prompts(), answers, strict=True)]
     model.save_pretrained(source)
-    main_export(str(source), folder, task=TASK, convert_tokenizer=False, stateful=True)
+    task = ENCODER_DECODER_TASK if has_encoder else TASK
+    main_export(str(source), folder, task=task, convert_tokenizer=False, stateful=True)
     shutil.rmtree(source)
-    _compress(folder)
+    if not has_encoder:
+        _compress(folder)
     np.savez(folder / LOGPROBS, *logprobs)
     (folder / VERSION).write_text(transformers.__version__)
     (folder / ANSWERS).write_text(json.dumps(answers))
@@ -125,15 +135,23 @@ def _generate(model: Any, prompt: list[int]) -> list[int]:
         pad_token_id=2,
         eos_token_id=None,
     )
-    tokens_after: list[int] = answer[0, len(prompt) :].tolist()
+    num_before = 1 if model.config.is_encoder_decoder else len(prompt)
+    tokens_after: list[int] = answer[0, num_before:].tolist()
     return tokens_after
 
 
-def _logprobs(model: Any, prompt: list[int]) -> Any:
-    """f32[tokens, vocabulary]."""
+def _logprobs(model: Any, prompt: list[int], answer: list[int]) -> Any:
+    """f32[tokens, vocabulary] of what follows each token of the prompt.
+
+    Where an encoder reads the prompt, it is what follows each token of the decoder.
+    """
     import torch
 
-    logits = model(torch.tensor([prompt])).logits[0]
+    decoder = {}
+    if model.config.is_encoder_decoder:
+        begun = [model.config.decoder_start_token_id, *answer[:-1]]
+        decoder["decoder_input_ids"] = torch.tensor([begun])
+    logits = model(torch.tensor([prompt]), **decoder).logits[0]
     return torch.log_softmax(logits, -1).numpy()
 
 

@@ -34,7 +34,7 @@ way that could change its answers:
   are those of a separate run in the first choice, and whose log probabilities, in both choices,
   are those of the same text read as a prompt.
 - **prompt logprobs**: the largest difference of a prompt token's log probability from
-  transformers' in fp32; right below 0.001.
+  transformers' in fp32; right below 0.001. Where an encoder reads the prompt, it is of the answer.
 - **int8, u8 cache**: the average difference with int8 weights and a u8 KV cache; right below 0.3.
 
 A wrong cell is bold. **export** names the version of transformers; 4.57.6 is the one that
