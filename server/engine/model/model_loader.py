@@ -1,6 +1,5 @@
 """Reads a model folder and compiles its model, in PagedAttention form where that is possible."""
 
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,16 +23,17 @@ from server.engine.model.attention import (
     complete_attention,
 )
 from server.engine.model.device import Device, find_device
-from server.engine.model.int8_head import quantize_rows
+from server.engine.model.loading.compilation import compile_parts
+from server.engine.model.loading.files import check_files, lease_weights, read_graph
 from server.engine.model.model_info import (
     config_layers,
     longrope_switch,
     read_config,
     read_model_info,
 )
-from server.engine.model.output_head import ModelOutput, SplitModel, split_model
+from server.engine.model.output_head import ModelOutput, split_model
 from server.engine.model.state_inputs import STATE_INPUTS
-from server.engine.model.stateful.encoder import Encoder, decoder_prefix, most_positions
+from server.engine.model.stateful.encoder import Encoder, load_encoder, read_prefix
 from server.engine.model.stateful.state_form import StateForm, read_state_form
 from server.engine.model.verification_record import describe_verification
 from server.engine.system.file_lease import FileLease
@@ -42,10 +42,9 @@ from server.host.model_files import (
     ENCODER_FILE,
     MODEL_FILE,
     has_encoder,
-    model_files,
     text_model_file,
 )
-from server.host.openvino_core import find_device_problem, shared_core
+from server.host.openvino_core import find_device_problem
 from server.host.openvino_errors import error_summary
 
 logger = logging.getLogger(__name__)
@@ -97,7 +96,7 @@ def load_model(
     model, an unknown device, or a property that the device refuses.
     """
     check_files(models_path)
-    lease = None if "ENABLE_MMAP" in plugin_config else _lease_weights(models_path)
+    lease = None if "ENABLE_MMAP" in plugin_config else lease_weights(models_path)
     try:
         return _load(models_path, find_device(device), plugin_config, lease)
     except BaseException:
@@ -128,8 +127,8 @@ def check_loadable(
     _read_states(model, models_path, reason)
     split_model(model, text_model_file(models_path), rows_axis=1)
     if has_encoder(models_path):
-        _read(models_path / ENCODER_FILE, is_mapped=True)
-        _read_prefix(models_path)
+        read_graph(models_path / ENCODER_FILE, is_mapped=True)
+        read_prefix(models_path)
 
 
 def _read_form(
@@ -137,7 +136,7 @@ def _read_form(
 ) -> tuple[ov.Model, AttentionForm | None, str]:
     """A model in its PagedAttention form; or as it was exported, and why it has no such form."""
     xml = text_model_file(models_path)
-    model = _read(xml, is_mapped)
+    model = read_graph(xml, is_mapped)
     if has_encoder(models_path):
         return model, None, "its prompts go to an encoder"
     try:
@@ -146,7 +145,7 @@ def _read_form(
         reason = str(error)
     # The transformation has changed the model. Outside of the except clause nothing holds it.
     del model
-    return _read(xml, is_mapped), None, reason
+    return read_graph(xml, is_mapped), None, reason
 
 
 def _load(
@@ -171,7 +170,7 @@ def _load_paged(
     attention: AttentionForm,
 ) -> LoadedModel:
     parts = split_model(model, models_path / MODEL_FILE)
-    layers, head = _compile_parts(parts, device, plugin_config, models_path)
+    layers, head = compile_parts(parts, device, plugin_config, models_path)
     inputs = cache_inputs(layers)
     block_size = device.block_size(inputs)
     if attention.chunk_size is not None and attention.chunk_size % block_size:
@@ -206,7 +205,7 @@ def _load_stateful(
     if states.takes_single_tokens:
         # In bf16 a state would lose digits with every token.
         plugin_config = {"INFERENCE_PRECISION_HINT": "f32", **plugin_config}
-    layers, head = _compile_parts(parts, device, plugin_config, models_path)
+    layers, head = compile_parts(parts, device, plugin_config, models_path)
     return LoadedModel(
         layers=layers,
         head=head,
@@ -219,7 +218,7 @@ def _load_stateful(
         weights_lease=lease,
         states=states,
         not_paged=reason,
-        encoder=_load_encoder(models_path, device, plugin_config)
+        encoder=load_encoder(models_path, device, plugin_config)
         if has_encoder(models_path)
         else None,
     )
@@ -234,56 +233,6 @@ def _read_states(
         return read_state_form(model, config, has_encoder(models_path)), config
     except ModelLoadError as error:
         raise ModelLoadError(f"{text_model_file(models_path)}: {error} ({reason})") from error
-
-
-def _load_encoder(
-    models_path: Path, device: Device, plugin_config: Mapping[str, PluginValue]
-) -> Encoder:
-    config, prefix = _read_prefix(models_path)
-    # The lease is on the decoder's weights alone.
-    model = _read(models_path / ENCODER_FILE, is_mapped=False)
-    core = shared_core()
-    properties = device.compile_properties(core, plugin_config)
-    compiled = _compile(core, model, device, properties, models_path)
-    return Encoder(compiled, prefix, most_positions(config))
-
-
-def _read_prefix(models_path: Path) -> tuple[Mapping[str, Any], tuple[int, ...]]:
-    """The configuration, and what the decoder begins with."""
-    config = read_config(models_path / "config.json")
-    generation = read_config(models_path / "generation_config.json")
-    try:
-        return config, decoder_prefix(config, generation)
-    except ModelLoadError as error:
-        raise ModelLoadError(f"{models_path}: {error}") from error
-
-
-def check_files(models_path: Path) -> None:
-    """Raise ModelLoadError where a file of the model is missing."""
-    names = model_files(models_path)
-    for path in (models_path / name for xml in names for name in (xml, f"{Path(xml).stem}.bin")):
-        if not path.is_file():
-            raise ModelLoadError(
-                f"{path} not found; a model folder holds {' and '.join(names)}, each "
-                "with its .bin, as export_model writes them"
-            )
-
-
-def _lease_weights(models_path: Path) -> FileLease | None:
-    """A lease, which makes it safe to map the weights; None where no lease is possible."""
-    path = text_model_file(models_path).with_suffix(".bin")
-    try:
-        return FileLease(path)
-    except OSError as error:
-        logger.debug("%s is read into memory, not mapped: no lease on it (%s)", path, error)
-        return None
-
-
-def _read(xml: Path, is_mapped: PluginValue) -> ov.Model:
-    try:
-        return shared_core().read_model(xml, config={"ENABLE_MMAP": is_mapped})
-    except RuntimeError as error:
-        raise ModelLoadError(f"{xml}: OpenVINO cannot read it: {error_summary(error)}") from error
 
 
 def _transform(model: ov.Model, models_path: Path) -> AttentionForm:
@@ -307,39 +256,3 @@ def _transform(model: ov.Model, models_path: Path) -> AttentionForm:
     if limit is not None and (context is None or context > limit):
         raise NotExpressibleError(f"its PagedAttention form is right up to {limit} tokens only")
     return attention
-
-
-def _compile_parts(
-    parts: SplitModel,
-    device: Device,
-    plugin_config: Mapping[str, PluginValue],
-    models_path: Path,
-) -> tuple[ov.CompiledModel, ov.CompiledModel]:
-    """The compiled layers and head."""
-    core = shared_core()
-    properties = device.compile_properties(core, plugin_config)
-    layers = _compile(core, parts.layers, device, properties, models_path)
-    if device.quantizes_head(layers) and quantize_rows(parts.head):
-        # The matrix product is int8 all the same; bf16 would round the logits to 8 bits.
-        properties = {**properties, "INFERENCE_PRECISION_HINT": "f32"}
-    head = _compile(core, parts.head, device, properties, models_path)
-    # Fails for a device name that stands for several devices, such as AUTO.
-    device.free_bytes()
-    return layers, head
-
-
-def _compile(
-    core: ov.Core,
-    model: ov.Model,
-    device: Device,
-    properties: Mapping[str, PluginValue],
-    models_path: Path,
-) -> ov.CompiledModel:
-    try:
-        return core.compile_model(model, device.name, {**device.default_properties, **properties})
-    except RuntimeError as error:
-        raise ModelLoadError(
-            f"{models_path}: OpenVINO cannot compile it for device {device.name!r} with "
-            f"plugin_config {json.dumps(dict(properties))}: {error_summary(error)}; "
-            f"available devices: {', '.join(core.available_devices)}"
-        ) from error

@@ -11,7 +11,7 @@ import openvino as ov
 
 from server.engine.config import PluginValue
 from server.engine.model.model_info import config_layers, read_config
-from server.engine.model.stateful.encoder import Encoder, EncoderRequest, decoder_prefix
+from server.engine.model.stateful.encoder import Encoder, EncoderRequest, read_prefix
 from server.engine.model.stateful.state_form import read_state_form
 from server.errors import ModelLoadError
 from server.host.model_files import ENCODER_FILE, has_encoder, text_model_file
@@ -68,12 +68,6 @@ def read_stateful(models_path: Path) -> ov.Model:
         return shared_core().read_model(xml)
     except RuntimeError as error:
         raise ModelLoadError(f"{xml}: OpenVINO cannot read it: {error_summary(error)}") from error
-
-
-def read_prefix(models_path: Path) -> tuple[int, ...]:
-    """What the decoder of an encoder-decoder model begins with. Raises ModelLoadError."""
-    config = read_config(models_path / "config.json")
-    return decoder_prefix(config, read_config(models_path / "generation_config.json"))
 
 
 def vocab_size_of(models_path: Path) -> int:

@@ -10,13 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from server.engine.model.load_check.declared import edges
+from server.engine.model.loading.files import check_files
 from server.engine.model.model_info import (
     config_layers,
     longrope_switch,
     read_config,
     read_model_info,
 )
-from server.engine.model.model_loader import check_files
+from server.engine.model.stateful.encoder import read_prefix
 from server.engine.verification.compare import TOLERANCE, Difference, distances, find_first
 from server.engine.verification.paged import MODES, NUM_GENERATED, Observation, observe
 from server.engine.verification.source import (
@@ -28,7 +29,6 @@ from server.engine.verification.stateful import (
     EXACT,
     Prediction,
     StatefulModel,
-    read_prefix,
     read_stateful,
     vocab_size_of,
 )

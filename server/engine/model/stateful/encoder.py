@@ -2,16 +2,23 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import openvino as ov
 
-from server.engine.model.model_info import context_length
+from server.engine.config import PluginValue
+from server.engine.model.device import Device
+from server.engine.model.loading.compilation import compile_for
+from server.engine.model.loading.files import read_graph
+from server.engine.model.model_info import context_length, read_config
 from server.errors import ModelLoadError
+from server.host.model_files import ENCODER_FILE
+from server.host.openvino_core import shared_core
 
-__all__ = ["Encoder", "EncoderLimits", "EncoderRequest", "decoder_prefix", "most_positions"]
+__all__ = ["Encoder", "EncoderLimits", "EncoderRequest", "load_encoder", "read_prefix"]
 
 Ints = npt.NDArray[np.int64]
 
@@ -59,6 +66,28 @@ class EncoderRequest:
         return {"encoder_hidden_states": hidden, "encoder_attention_mask": mask}
 
 
+def load_encoder(
+    models_path: Path, device: Device, plugin_config: Mapping[str, PluginValue]
+) -> Encoder:
+    """Read and compile the encoder in a folder. Raises ModelLoadError."""
+    prefix = read_prefix(models_path)
+    # The lease is on the decoder's weights alone.
+    model = read_graph(models_path / ENCODER_FILE, is_mapped=False)
+    properties = device.compile_properties(shared_core(), plugin_config)
+    compiled = compile_for(model, device, properties, models_path)
+    return Encoder(compiled, prefix, _most_positions(read_config(models_path / "config.json")))
+
+
+def read_prefix(models_path: Path) -> tuple[int, ...]:
+    """What the decoder begins with, by the files of a folder. Raises ModelLoadError."""
+    config = read_config(models_path / "config.json")
+    generation = read_config(models_path / "generation_config.json")
+    try:
+        return decoder_prefix(config, generation)
+    except ModelLoadError as error:
+        raise ModelLoadError(f"{models_path}: {error}") from error
+
+
 def decoder_prefix(config: Mapping[str, Any], generation: Mapping[str, Any]) -> tuple[int, ...]:
     """The tokens with which the decoder begins: the start, and a forced first one if there is one.
 
@@ -79,6 +108,6 @@ def decoder_prefix(config: Mapping[str, Any], generation: Mapping[str, Any]) -> 
     return prefix
 
 
-def most_positions(config: Mapping[str, Any]) -> int | None:
+def _most_positions(config: Mapping[str, Any]) -> int | None:
     """The most tokens of a prompt; None for a model with relative positions, as T5 has them."""
     return None if "relative_attention_num_buckets" in config else context_length(config)

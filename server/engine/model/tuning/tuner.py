@@ -11,7 +11,8 @@ import numpy as np
 
 from server.engine.config import EngineConfig
 from server.engine.model.device import find_device
-from server.engine.model.model_loader import LoadedModel, check_files, load_model
+from server.engine.model.loading.files import check_files
+from server.engine.model.model_loader import LoadedModel, load_model
 from server.engine.model.model_runner import ModelRunner
 from server.engine.model.tuning.candidates import Properties, find_choices
 from server.engine.model.tuning.saved_choices import SavedChoices, Scores

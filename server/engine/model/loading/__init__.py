@@ -1,0 +1,1 @@
+"""Reads and compiles the files of a model. Part of `model`, which alone imports it."""
