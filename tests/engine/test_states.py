@@ -203,6 +203,11 @@ def test_states_take_their_part_of_the_cache(make_hybrid: MakeEngine) -> None:
     assert states["bytes"] == engine.kv.states.num_blocks * 4 * (128 * 4 + 4 * 16 * 16)
 
 
+def test_num_kv_blocks_overrides_cache_size(make_hybrid: MakeEngine) -> None:
+    engine = make_hybrid(num_kv_blocks=20, cache_size=10**6)
+    assert (engine.num_blocks, engine.limits.max_num_seqs) == (20, 16)
+
+
 def test_as_many_sequences_run_as_have_room_for_their_states(
     make_hybrid: MakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

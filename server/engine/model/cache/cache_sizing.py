@@ -68,7 +68,9 @@ def plan_states(config: EngineConfig, model: LoadedModel) -> StatePlan | None:
         state_bytes=state_bytes,
         has_checkpoints=config.enable_prefix_caching,
     )
-    room = int(cache_bytes(config, model.device) * SHARE_OF_STATES)
+    # `num_kv_blocks` overrides `cache_size`.
+    settings = replace(config, cache_size=0) if config.num_kv_blocks else config
+    room = int(cache_bytes(settings, model.device) * SHARE_OF_STATES)
     affordable = room // (plan.num_blocks(0) * state_bytes // plan.max_num_seqs)
     return replace(plan, max_num_seqs=max(1, min(plan.max_num_seqs, affordable)))
 
