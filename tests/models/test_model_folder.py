@@ -14,7 +14,13 @@ from support.openvino_models import add_model, write_model
 from server.cli.check import check_models
 from server.engine.model.verification_record import write_record
 from server.models.config import load_config, single_model_config
-from server.models.model_folder import FolderKind, find_folder_problem, kind_of
+from server.models.model_folder import (
+    LLM_FILES,
+    FolderKind,
+    find_folder_problem,
+    is_llm,
+    kind_of,
+)
 from server.models.model_manager import ModelManager
 
 GRAPH = """
@@ -217,3 +223,19 @@ def test_a_folder_that_may_not_be_read() -> None:
             os.seteuid(user)
             folder.chmod(0o700)
     assert problem == f"{folder}: no permission to read it; let the server's user read the folder"
+
+
+@pytest.mark.parametrize("part", ["encoder_model", "decoder_model"])
+def test_an_encoder_and_a_decoder_are_a_model(tmp_path: Path, part: str) -> None:
+    folder = write_llm(tmp_path / "m")
+    for suffix in (".xml", ".bin"):
+        path = folder / f"openvino_model{suffix}"
+        shutil.copy(path, folder / f"openvino_encoder_model{suffix}")
+        path.rename(folder / f"openvino_decoder_model{suffix}")
+    assert find_folder_problem(folder, LLM_FILES) is None
+    assert is_llm(folder)
+    missing = folder / f"openvino_{part}.xml"
+    missing.unlink()
+    problem = find_folder_problem(folder, LLM_FILES)
+    assert problem is not None
+    assert problem.startswith(f"{missing}: no such file; export the Hugging Face model again")
