@@ -1,11 +1,13 @@
 """A parsed request for text: what to run, and what writes the answer."""
 
+import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from server.errors import InvalidRequestError
 from server.payloads import (
     FinishReason,
     GenerationRequest,
@@ -114,7 +116,8 @@ class Renderer(ABC):
 class GenerationCall:
     """A parsed HTTP request: what to run, and how to answer.
 
-    Choice i of prompt p is number p * `num_choices` + i of the answer.
+    Choice i of prompt p is number p * `num_choices` + i of the answer. `field_names` are the
+    endpoint's names of fields that errors of the graph call otherwise.
     """
 
     model: str
@@ -123,6 +126,18 @@ class GenerationCall:
     stream: bool
     renderer: Renderer
     unknown_fields: UnknownFields = NO_FIELDS
+    field_names: Mapping[str, str] = field(default_factory=dict)
+
+    def with_own_names(self, error: InvalidRequestError) -> InvalidRequestError:
+        """The error, in terms of this endpoint's fields."""
+        name = self.field_names.get(error.param or "")
+        if name is None:
+            return error
+        # The word "prompt" is right in a sentence, whatever the field is called.
+        message = str(error)
+        if error.param != "prompt":
+            message = re.sub(rf"\b{error.param}\b", name, message)
+        return type(error)(message, name)
 
 
 def usage_of(last_chunks: Mapping[int, TextChunk], num_choices: int) -> Usage:

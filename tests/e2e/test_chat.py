@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from typing import Any
 
 import pytest
 from openai import BadRequestError, NotFoundError
@@ -193,3 +194,31 @@ def test_any_text_goes_in_and_out(server: ServerProcess) -> None:
     )
     assert answer.choices[0].text.startswith(text)
     json.dumps(answer.model_dump(), ensure_ascii=False).encode()
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "param"),
+    [
+        ("chat/completions", {"messages": [{"role": "user", "content": "a " * 5000}]}, "messages"),
+        (
+            "chat/completions",
+            {"messages": [{"role": "user", "content": "a"}], "max_completion_tokens": 9000},
+            "max_completion_tokens",
+        ),
+        ("completions", {"prompt": "a " * 5000}, "prompt"),
+        ("responses", {"input": "a " * 5000}, "input"),
+        ("responses", {"input": "a", "max_output_tokens": 9000}, "max_output_tokens"),
+        (
+            "responses",
+            {"input": "a", "max_output_tokens": 5, "min_tokens": 9},
+            "min_tokens",
+        ),
+    ],
+)
+def test_an_error_names_the_field_of_its_endpoint(
+    server: ServerProcess, path: str, fields: dict[str, Any], param: str
+) -> None:
+    status, answer = server.post(f"/v3/{path}", {"model": "tiny_chat", **fields})
+    assert (status, answer["error"]["param"]) == (400, param)
+    if param.startswith("max_"):
+        assert f"{param} is 9000" in answer["error"]["message"]

@@ -16,7 +16,7 @@ from server.api.request_facts import REQUEST_FACTS, RequestFacts
 from server.api.runs import start_runs
 from server.api.sse import EventStream
 from server.api.unknown_fields import UNKNOWN_FIELD_POLICY
-from server.errors import GenerationError
+from server.errors import GenerationError, InvalidRequestError
 from server.payloads import GenerationRequest, TextChunk
 from server.protocol.anthropic.message_object import ErrorMessage, MessageObject
 from server.protocol.anthropic.messages import MessageFields, parse_message
@@ -39,10 +39,13 @@ def _generation_handler(parse: Callable[[Mapping[str, Any]], GenerationCall]) ->
         graph = graph_between(find_model(request, call.model), GenerationRequest, TextChunk)
         facts = request[REQUEST_FACTS]
         facts.num_choices = call.num_choices
-        async with start_runs(graph, call.prompts, call.num_choices) as chunks:
-            if call.stream:
-                return await _answer_in_events(request, call, chunks, facts)
-            return await _answer_whole(call, chunks, facts)
+        try:
+            async with start_runs(graph, call.prompts, call.num_choices) as chunks:
+                if call.stream:
+                    return await _answer_in_events(request, call, chunks, facts)
+                return await _answer_whole(call, chunks, facts)
+        except InvalidRequestError as error:
+            raise call.with_own_names(error) from error
 
     return handle
 

@@ -62,6 +62,13 @@ class ChatCompletionFields(ThinkingFields):
             documents=tuple(self.documents),
         )
 
+    def own_names(self) -> dict[str, str]:
+        """The names that this request has for fields of the graph."""
+        names = {"prompt": "messages"}
+        if self.max_completion_tokens is not None:
+            names["max_tokens"] = "max_completion_tokens"
+        return names
+
     def chat_sampling(self) -> SamplingFields:
         """The sampling fields, some of which have other names here."""
         if self.top_logprobs and not self.logprobs:
@@ -97,6 +104,7 @@ def parse_chat_completion(body: Mapping[str, Any]) -> GenerationCall:
         stream=fields.stream,
         renderer=_ChatRenderer(head, fields.style(), shows_reasoning=fields.shows_reasoning()),
         unknown_fields=CHAT.unknown_fields(fields, unknown),
+        field_names=fields.own_names(),
     )
 
 

@@ -127,6 +127,7 @@ def parse_response(body: Mapping[str, Any]) -> GenerationCall:
         stream=fields.stream,
         renderer=ResponseRenderer(response),
         unknown_fields=RESPONSES.unknown_fields(fields, unknown),
+        field_names={"max_tokens": "max_output_tokens", "messages": "input", "prompt": "input"},
     )
 
 
