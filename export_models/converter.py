@@ -95,7 +95,7 @@ class Converter:
             )
         weight_format = FORMAT_TO_QUANTIZE if self.quant_mode else self.weight_format
         self.progress.step(f"converting {source.text} to OpenVINO, {weight_format} weights")
-        command = ["-m", "optimum.commands.optimum_cli", "export", "openvino"]
+        command = ["-m", "export_models.more_architectures", "export", "openvino"]
         command += [f"--model={source.location}", "--library", "transformers"]
         command += ["--task", ENCODER_DECODER_TASK if has_encoder else TASK]
         command += weight_flags(weight_format)

@@ -15,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from support.engine_helpers import change_config
 
 from export_models.model_files import find_missing_part
 from server.engine.model.model_loader import load_model
@@ -36,6 +37,20 @@ def layer_types() -> Callable[[Path], Counter[str]]:
         return Counter(node.get_rt_info()["layerType"].astype(str) for node in nodes)
 
     return find
+
+
+def test_an_architecture_that_optimum_does_not_know(
+    run_export, checkpoint: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(checkpoint, source)
+    # Its weights have the names of Llama's.
+    keys = {"model_type": "ministral", "architectures": ["MinistralForCausalLM"]}
+    change_config(source, **keys, head_dim=16)
+    result = run_export("--source_model", source)
+    assert result.returncode == 0, result.stderr
+    record = json.loads((tmp_path / "models" / "tiny" / ".verified.json").read_text())
+    assert record["passed"]
 
 
 def test_export_int8(run_export, checkpoint: Path, tmp_path: Path, layer_types) -> None:

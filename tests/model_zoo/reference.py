@@ -1,9 +1,9 @@
 """Makes models of the zoo, with what transformers say of them.
 
-`PYTHONPATH=tests python -m model_zoo.reference FOLDER NAME...` needs torch, transformers and
-optimum-intel, and not the server: some architectures need another version of transformers than that
-of its environment. What takes long to import is imported once; each model is then made in a fork,
-whose memory is free afterwards.
+`PYTHONPATH=tests:. python -m model_zoo.reference FOLDER NAME...` needs torch, transformers and
+optimum-intel, and nothing that the server needs: some architectures need another version of
+transformers than that of its environment. What takes long to import is imported once; each model is
+then made in a fork, whose memory is free afterwards.
 """
 
 import json
@@ -52,9 +52,11 @@ def main(folder: Path, names: Sequence[str]) -> None:
 def _import_all() -> None:
     import torch
     import transformers.activations  # noqa: F401
-    from optimum.exporters.openvino import main_export  # noqa: F401
 
-    # nncf comes with it, and makes its own the class of loggers, which lacks what others call.
+    from export_models.more_architectures import register
+
+    register()
+    # nncf makes its own the class of loggers, which lacks what others call.
     logging.setLoggerClass(logging.Logger)
     # A process with threads cannot fork; the models are too small for several.
     torch.set_num_threads(1)

@@ -41,11 +41,15 @@ A wrong cell is bold. **export** names the version of transformers; 4.57.6 is th
 `pip install '.[export]'` brings. **load** says in which form a model runs; models on the
 [slower path](models.md#the-slower-path) have no prefix cache and are not preempted.
 
+Not in the zoo: encoder-decoder models, and architectures whose code comes with the checkpoint
+(`--trust_remote_code`), such as InternLM, Baichuan, ChatGLM, MiniCPM, Orion and DeepSeek V2.
+
 """
 REFUSED = """
 ## Not served
 
-Each is refused by name: nothing answers wrongly.
+Each is refused with the reason. transformers 4.57.6 was tried, and for some a later or an earlier
+version.
 
 | architecture | fails at | reason |
 |---|---|---|
@@ -105,6 +109,9 @@ def _try(name: str, folder: Path) -> Row:
 
 def _shorten(reason: str) -> str:
     line = " ".join(reason.split()).replace("|", "/")
+    # What follows is advice for those who write an exporter, or about PyTorch.
+    for advice in (", but no custom export", " Please "):
+        line = line.partition(advice)[0]
     return line if len(line) <= MAX_REASON_CHARS else f"{line[:MAX_REASON_CHARS]}..."
 
 
