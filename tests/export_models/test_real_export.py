@@ -42,7 +42,7 @@ def layer_types() -> Callable[[Path], Counter[str]]:
 def test_an_architecture_that_optimum_does_not_know(
     run_export, checkpoint: Path, tmp_path: Path
 ) -> None:
-    source = tmp_path / "source"
+    source = tmp_path / "source" / "tiny"
     shutil.copytree(checkpoint, source)
     # Its weights have the names of Llama's.
     keys = {"model_type": "ministral", "architectures": ["MinistralForCausalLM"]}

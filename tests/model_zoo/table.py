@@ -38,8 +38,10 @@ way that could change its answers:
 - **int8, u8 cache**: the average difference with int8 weights and a u8 KV cache; right below 0.3.
 
 A wrong cell is bold. **export** names the version of transformers; 4.57.6 is the one that
-`pip install '.[export]'` brings. **load** says in which form a model runs; models on the
-[slower path](models.md#the-slower-path) have no prefix cache and are not preempted.
+`pip install '.[export]'` brings, and models of others were made in an environment with them, by
+`python -m model_zoo.reference FOLDER NAME` with `PYTHONPATH=tests:.`.
+**load** says in which form a model runs; models on the [slower path](models.md#the-slower-path)
+have no prefix cache and are not preempted.
 
 Not in the zoo: encoder-decoder models, and architectures whose code comes with the checkpoint
 (`--trust_remote_code`), such as InternLM, Baichuan, ChatGLM, MiniCPM, Orion and DeepSeek V2.
