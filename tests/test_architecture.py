@@ -171,6 +171,7 @@ FILE_LAYERS: dict[str, set[str]] = {
     "export_models.graph_text": EXPORT,
     "export_models.model_files": EXPORT,
     "export_models.model_repository": EXPORT,
+    "export_models.more_architectures": set(),
     "export_models.progress": EXPORT,
     "export_models.source": EXPORT,
     "export_models.staging": EXPORT,
@@ -195,7 +196,7 @@ LIBRARIES: dict[str, set[str]] = {
     "openvino_tokenizers": {"server.host.openvino_core", "export_models"},
     "optimum": {"export_models"},
     "jinja2": {"calculators"},
-    "torch": {"export_models.verification"},
+    "torch": {"export_models.more_architectures", "export_models.verification"},
     "transformers": {
         "export_models.quantization",
         "export_models.tokenizer",

@@ -43,8 +43,8 @@ A wrong cell is bold. **export** names the version of transformers; 4.57.6 is th
 **load** says in which form a model runs; models on the [slower path](models.md#the-slower-path)
 have no prefix cache and are not preempted.
 
-Not in the zoo: encoder-decoder models, and architectures whose code comes with the checkpoint
-(`--trust_remote_code`), such as InternLM, Baichuan, ChatGLM, MiniCPM, Orion and DeepSeek V2.
+Not in the zoo: architectures whose code comes with the checkpoint (`--trust_remote_code`), such as
+InternLM, Baichuan, ChatGLM, MiniCPM, Orion and DeepSeek V2.
 
 """
 REFUSED = """
