@@ -79,8 +79,8 @@ class TemplateTraits:
         """A line for the log."""
         features = [
             ("system messages", self.system),
-            ("several of them", self.two_systems),
-            ("later ones", self.later_system),
+            ("several system messages", self.two_systems),
+            ("later system messages", self.later_system),
             ("developer messages", self.developer),
             ("tools", self.tools),
             ("tool calls", self.tool_calls),

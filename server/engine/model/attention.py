@@ -81,8 +81,8 @@ def complete_attention(model: ov.Model, config: Config) -> AttentionForm:
     """Give a model the attention that config.json asks for and the transformed graph lacks.
 
     Then compare all of it with config.json. Raises NotExpressibleError for a model that needs more,
-    and ModelLoadError for the decoder of an encoder, for a graph that differs from config.json, and
-    for a config.json that does not say what its kind needs.
+    and ModelLoadError for a decoder without its encoder, for a graph that differs from config.json,
+    and for a config.json that does not say what its kind needs.
     """
     text_config = config_layers(config)[-1]
     try:
@@ -127,8 +127,8 @@ def _complete(model: ov.Model, config: Config) -> AttentionForm:
 def _complete_layers(model: ov.Model, config: Config) -> None:
     if config.get("is_encoder_decoder"):
         raise ModelLoadError(
-            "config.json says is_encoder_decoder: this is a decoder that needs its encoder; "
-            "only decoder-only models can generate text here"
+            "config.json says is_encoder_decoder, but the folder holds only a decoder; "
+            "export the whole model again with export_model"
         )
     model_type = config.get("model_type")
     operations = attention_operations(model)

@@ -29,9 +29,9 @@ def test_alibi_that_the_graph_lost(folder: Path, keys: dict[str, Any]) -> None:
     assert re.search(r"asks for ALiBi, which .* loses", model.not_paged or "")
 
 
-def test_the_decoder_of_an_encoder(folder: Path) -> None:
+def test_a_decoder_without_its_encoder(folder: Path) -> None:
     change_config(folder, is_encoder_decoder=True)
-    with pytest.raises(ModelLoadError, match="a decoder that needs its encoder"):
+    with pytest.raises(ModelLoadError, match="holds only a decoder"):
         load_model(folder, "CPU", F32)
 
 
