@@ -20,6 +20,7 @@ from server.engine.config import DEFAULT_TARGET_MS
 from server.models.classic_config import CLASSIC_MODEL_KEYS
 from server.models.config import GRAPH_KEYS, TOP_LEVEL_KEYS
 from server.payloads import SamplingParams
+from server.protocol.anthropic.messages import RULES, MessageFields
 
 CONFIGURATION = DOCS / "configuration.md"
 API = DOCS / "api.md"
@@ -100,6 +101,11 @@ def test_every_endpoint_is_documented() -> None:
     assert documented - {"GET /openapi.json", "model", "/v3"} == served
 
 
+def test_every_field_of_anthropics_messages_is_documented() -> None:
+    documented = names_in(API, "## Anthropic's Messages API")
+    assert documented == {*MessageFields.model_fields, *RULES.rules}
+
+
 def plain_path(path: str) -> str:
     """aiohttp's route in the spelling of the page."""
     path = re.sub(r"\{(\w+):[^{}]*\}", r"{\1}", path)
@@ -174,3 +180,11 @@ def test_the_architecture_page_has_every_room_and_what_it_imports() -> None:
             rooms[room.replace(".", "/")] = {other.replace(".", "/") for other in others}
     rows = table_rows(DOCS / "architecture.md", "## The packages")
     assert {row[0].strip("`"): {*code_words(row[2])} for row in rows} == rooms
+
+
+@pytest.mark.parametrize("room", ["calculators", "server/engine", "export_models"])
+def test_the_architecture_page_has_the_packages_of_the_large_rooms(room: str) -> None:
+    text = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    table = text.partition("The larger packages hold these:")[2].partition("Imports point down")[0]
+    found = {folder.parent.name for folder in (ROOT / room).glob("*/__init__.py")}
+    assert found <= {*code_words(table)}
