@@ -62,6 +62,7 @@ PACKAGE_LAYERS: dict[str, set[str]] = {
         "server.host",
         "server.payloads",
     },
+    "server.payloads": {"server.sampling_params", "server.tensors"},
     "server.terminal": {"server.errors"},
     "server.models": {"server.errors", "server.graph", "server.host"},
     "server.protocol": {
@@ -138,7 +139,6 @@ FILE_LAYERS: dict[str, set[str]] = {
     "server.errors": set(),
     "server.tensors": set(),
     "server.sampling_params": {"server.errors"},
-    "server.payloads": {"server.sampling_params", "server.tensors"},
     "server": {"server.llm"},
     "server.__main__": {"server.cli"},
     "server.engine.stats": set(),

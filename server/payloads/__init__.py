@@ -1,0 +1,52 @@
+"""The packets that graphs take and give, and that travel between nodes.
+
+Standard library only: anything may import it.
+"""
+
+from server.payloads.chunks import (
+    FinishReason,
+    TextChunk,
+    TokenChunk,
+    TokenIdLogprobs,
+    TokenizedPrompt,
+    TokenLogprobs,
+    ToolCallDelta,
+)
+from server.payloads.generation import (
+    REASONING_EFFORTS,
+    AnswerFormat,
+    AnswerKind,
+    ChatOptions,
+    GenerationRequest,
+    ReasoningEffort,
+)
+from server.payloads.inference import InferRequest, InferResponse
+from server.payloads.raw_http import HttpRequestPayload, HttpResponsePayload
+from server.payloads.services import LoadOptions, ModelLimits, TextTokenizer, TokenizerInfo
+from server.sampling_params import SamplingFields, SamplingParams
+
+__all__ = [
+    "REASONING_EFFORTS",
+    "AnswerFormat",
+    "AnswerKind",
+    "ChatOptions",
+    "FinishReason",
+    "GenerationRequest",
+    "HttpRequestPayload",
+    "HttpResponsePayload",
+    "InferRequest",
+    "InferResponse",
+    "LoadOptions",
+    "ModelLimits",
+    "ReasoningEffort",
+    "SamplingFields",
+    "SamplingParams",
+    "TextChunk",
+    "TextTokenizer",
+    "TokenChunk",
+    "TokenIdLogprobs",
+    "TokenLogprobs",
+    "TokenizedPrompt",
+    "TokenizerInfo",
+    "ToolCallDelta",
+]
