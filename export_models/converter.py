@@ -90,8 +90,8 @@ class Converter:
         has_encoder = bool(self._config(source, staging).get("is_encoder_decoder"))
         if has_encoder and self.quant_mode:
             raise ExportError(
-                f"{source.text}: is an encoder-decoder model; --quant_mode is for others, and "
-                "--weight-format int8 for both"
+                f"{source.text}: is an encoder-decoder model, which --quant_mode cannot quantize; "
+                "use --weight-format int8"
             )
         weight_format = FORMAT_TO_QUANTIZE if self.quant_mode else self.weight_format
         self.progress.step(f"converting {source.text} to OpenVINO, {weight_format} weights")

@@ -1,4 +1,4 @@
-"""Teaches optimum-intel architectures that it does not know; run as optimum-cli, which it then is.
+"""Teaches optimum-intel architectures that it does not know, then runs as optimum-cli.
 
 Their attention and caches are like those of others that it knows. tests/model_zoo compares each
 with transformers.

@@ -70,7 +70,7 @@ class ChatTemplate:
         return {name: template.traits for name, template in self._templates.items()}
 
     def traits_for(self, tools: Sequence[object]) -> TemplateTraits:
-        """What the template knows that is taken for these tools, or for none."""
+        """The traits of the template that is used with these tools, or without tools."""
         return self._choose(bool(tools)).traits
 
     def render(
@@ -221,8 +221,8 @@ def load_chat_template(models_path: Path, file: Path | None = None) -> ChatTempl
             logger.info("Chat template %r of %s %s", name, origin, traits)
         else:
             logger.warning(
-                "Chat template %r of %s shows not even one message of a user; conversations are "
-                "given to it as they are",
+                "Chat template %r of %s cannot render even one message of a user; conversations "
+                "are not rewritten",
                 name,
                 origin,
             )

@@ -12,7 +12,7 @@ NO_THINKING = ("none", "no_think")
 
 
 def map_efforts(known: Sequence[Effort], *, has_default: bool) -> Mapping[Effort, str]:
-    """For each effort, the one to tell a template that knows some of them; few or all.
+    """Map every effort to one that a template knows; `known` are some of them, or all.
 
     An effort between two known ones becomes the nearest, the higher of two equally near. Below or
     above all of them it is left out where the template `has_default`, a form for other efforts.

@@ -31,7 +31,7 @@ def with_parts(message: Message, part_roles: Collection[str]) -> Message:
 
 
 def with_empty_content(message: Message, form: EmptyContent) -> Message:
-    """Write a content of nothing in this form."""
+    """Write an empty content in this form."""
     rest = {name: value for name, value in message.items() if name != "content"}
     if form == "absent":
         return rest

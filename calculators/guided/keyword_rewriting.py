@@ -143,7 +143,7 @@ def depend(new: Rewritten) -> None:
 
 
 def negate(new: Rewritten) -> None:
-    """Turn `not` into what is possible, where that can be said."""
+    """Replace `not` by what it allows, where keywords can express that."""
     excluded = new.get("not")
     if _is_open(excluded):
         new["not"] = True
@@ -221,7 +221,7 @@ STEPS = (
     negate,
     count_properties,
 )
-"""Those that need nothing else."""
+"""The rewritings that take nothing but the schema."""
 
 
 def _is_open(schema: object) -> bool:
@@ -265,7 +265,7 @@ def _texts(schema: Rewritten) -> list[str] | None:
 
 
 def _pattern_of(schema: Rewritten) -> str | None:
-    """A pattern for what a schema of texts allows, if it says one thing."""
+    """The one keyword of a schema of strings as a pattern; None for several or others."""
     keys = schema.keys() - {"type"}
     if schema.get("type", "string") != "string":
         return None
@@ -277,7 +277,7 @@ def _pattern_of(schema: Rewritten) -> str | None:
 
 
 def _opposite(name: str, value: Any, beside: Rewritten) -> Rewritten | None:
-    """What satisfies `{"not": {name: value}}`; None where that cannot be said."""
+    """What satisfies `{"not": {name: value}}`; None where keywords cannot express it."""
     if name == "type":
         excluded = {*strings([value] if isinstance(value, str) else value)}
         kinds = {"null", "boolean", "number", "string", "array", "object"}

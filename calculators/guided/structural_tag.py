@@ -113,7 +113,7 @@ class _Writer:
                 expressions.append(self._add(f"TEXT {part.expression()}", lazy=True))
                 waiting = False
             else:
-                raise self.problem("format", "has any_text before something that is no fixed text")
+                raise self.problem("format", "has any_text before a part that is not a fixed text")
         if waiting:
             expressions.append("TEXT")
         return self._add(" ".join(expressions) or '""')

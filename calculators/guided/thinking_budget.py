@@ -45,8 +45,8 @@ class ThinkingLimiter:
             if prompt.request.chat_options.thinking_token_budget is None:
                 return constraint
             raise InvalidRequestError(
-                f"{FIELD}: nothing is known to end the thinking of this model, whose reasoning "
-                f"parser is {self._format.reasoning_parser_name}",
+                f"{FIELD}: the server does not know how this model ends its thinking; its "
+                f"reasoning parser is {self._format.reasoning_parser_name}",
                 FIELD,
             )
         if self._thinking is None:

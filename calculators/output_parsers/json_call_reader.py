@@ -167,7 +167,7 @@ class JsonCallReader:
         return self._key in (self._name_key, *_ARGUMENTS_KEYS, *_OTHER_KEYS)
 
     def _is_doubtful(self) -> bool:
-        """Whether an object without arguments is hardly a call."""
+        """Whether an object without arguments is probably not a call."""
         is_unknown = self._bare_names is not None and self._name not in self._bare_names
         return is_unknown or self._has_unknown_key
 

@@ -1,4 +1,4 @@
-"""Literals as Python and JSON write them, and as models do, who are not strict about either."""
+"""Literals of Python and JSON, as models write them, which follow neither strictly."""
 
 import re
 from typing import NoReturn

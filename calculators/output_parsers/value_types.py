@@ -50,10 +50,10 @@ class ParameterTypes:
 
 
 def to_json(text: str, types: frozenset[str]) -> str:
-    """The text as a JSON value of one of the types, if it is one; else as the JSON that it is.
+    """The text as JSON: a value of one of the types if possible, else of its own type.
 
-    What is no JSON becomes a string. A text that is a string and something else, too, is the
-    latter: `1` for "integer or string" is a number.
+    A text that is not JSON becomes a string. Other types win over strings: `1` for "integer or
+    string" is a number.
     """
     value = _read(text.strip())
     if value is None:

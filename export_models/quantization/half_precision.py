@@ -1,4 +1,4 @@
-"""Rounds the weights of an exported f32 model to f16, in its folder, but no frequency of its rope.
+"""Rounds the weights of an exported f32 model to f16, in its folder, except rotary frequencies.
 
 optimum's own fp16 rounds the frequencies of rotary position embeddings too. Their error grows with
 the position: with the usual ones, angles are wrong by 0.3 after 4,000 tokens. A process of its own,

@@ -36,7 +36,7 @@ def load_tokenizer(source: str, options: dict[str, Any]) -> Any:
 
 
 def conversions(tokenizer: Any) -> Iterator[tuple[str, Conversion]]:
-    """What each way is called, and what fills a folder by it. They may raise anything."""
+    """Each way to convert: its name, and a function that fills a folder and may raise anything."""
     yield USUAL, lambda folder: _convert(tokenizer, folder)
     backend = getattr(tokenizer, "backend_tokenizer", None)
     state = {} if backend is None else json.loads(backend.to_str())

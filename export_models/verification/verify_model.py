@@ -1,4 +1,4 @@
-"""Lets an exported model be compared with its source and with its form before PagedAttention."""
+"""Compares an exported model with its source, and with its PagedAttention form."""
 
 import json
 import tempfile

@@ -1,4 +1,4 @@
-"""`server --check`: prove a configuration, and read the models, without loading anything."""
+"""`server --check`: check a configuration and read the models, without compiling them."""
 
 from server.errors import ServingError
 from server.models.classic_model import find_versions

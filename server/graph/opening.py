@@ -92,11 +92,11 @@ def check_nodes(nodes: Sequence[CheckedNode], base_path: Path, graph_name: str) 
 
 @contextmanager
 def _naming(where: str) -> Iterator[None]:
-    """Add where it was to an error that a node raises."""
+    """Add the node to the message of an error that it raises."""
     try:
         yield
     except ServingError as error:
-        # The class and the cause say what went wrong; the message gets where.
+        # Class and cause stay; only the message is extended.
         error.args = (f"{where}: {error}", *error.args[1:])
         raise
     except Exception as error:

@@ -21,7 +21,7 @@ JSON_TYPES: Mapping[type, str] = {bool: "boolean", dict: "object", list: "array"
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """A field that is accepted and has no effect, since it cannot change what is right.
+    """A field that is accepted without effect, since no answer would be wrong without it.
 
     Only its type is checked, one of refusal.KINDS; None takes any value.
     """

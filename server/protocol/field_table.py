@@ -12,10 +12,10 @@ __all__ = ["CHAT", "COMPLETIONS", "RESPONSES", "TOKENIZE"]
 
 ONLY_TEXT = "only text is served"
 NOT_STORED = "responses are not stored"
-NO_CUSTOM_CODE = "code of clients is not run"
-OTHER_SAMPLER = "this way to sample is not here"
-NO_ADAPTERS = "adapters are not chosen by request"
-NO_WEB = "the server does not search"
+NO_CUSTOM_CODE = "the server runs no code of clients"
+OTHER_SAMPLER = "the server does not have this sampling method"
+NO_ADAPTERS = "the server has no adapters"
+NO_WEB = "the server does not search the web"
 
 # They describe the caller, or how a provider should store, bill, route, cache or speed up a call.
 CALL_HINTS: Mapping[str, Rule] = {
@@ -83,32 +83,32 @@ REFUSED: Mapping[str, Rule] = {
     "enable_search": Refused(NO_WEB),
     "epsilon_cutoff": Refused(OTHER_SAMPLER),
     "eta_cutoff": Refused(OTHER_SAMPLER),
-    "guided_whitespace_pattern": Refused("white space in JSON answers is bounded here"),
+    "guided_whitespace_pattern": Refused("the server itself limits white space in JSON answers"),
     "guideline": Refused("put it into a system message"),
     "image_data": Refused(ONLY_TEXT),
     "images": Refused(ONLY_TEXT),
     "input_embeds": Refused("prompts are texts or token ids"),
     "logit_processor": Refused(NO_CUSTOM_CODE),
     "logits_processors": Refused(NO_CUSTOM_CODE),
-    "logprob_token_ids": Refused("the likeliest tokens are reported", ([],)),
+    "logprob_token_ids": Refused("only the likeliest tokens are reported", ([],)),
     "lora": Refused(NO_ADAPTERS),
     "lora_path": Refused(NO_ADAPTERS),
     "min_keep": Refused(OTHER_SAMPLER, (0, 1)),
     "mirostat": Refused(OTHER_SAMPLER),
-    "moderation": Refused("answers are not judged"),
+    "moderation": Refused("the server does not moderate answers"),
     "n_indent": Refused(OTHER_SAMPLER),
     "n_probs": Refused("see `logprobs`"),
     "post_sampling_probs": Refused("log probabilities are the model's own"),
     "prompt_embeds": Refused("prompts are texts or token ids"),
     "repetition_detection": Refused("an answer ends at its end token, a stop string or a limit"),
     "return_full_text": Refused("see `echo`"),
-    "return_hidden_states": Refused("answers are texts"),
+    "return_hidden_states": Refused("answers hold only texts"),
     "return_prompt_text": Refused("see `/tokenize`"),
-    "return_routed_experts": Refused("answers are texts"),
+    "return_routed_experts": Refused("answers hold only texts"),
     "safe_prompt": Refused("put it into a system message"),
     "samplers": Refused("the order of samplers is fixed"),
     "search_parameters": Refused(NO_WEB),
-    "separate_reasoning": Refused("reasoning is a member of its own", (True,)),
+    "separate_reasoning": Refused("reasoning is always a separate member", (True,)),
     "session_params": Refused("no session is kept"),
     "stop_regex": Refused("only texts and tokens end an answer; see `stop`"),
     "t_max_predict_ms": Refused("answers have no time limit of their own", (0, -1)),
@@ -117,7 +117,7 @@ REFUSED: Mapping[str, Rule] = {
     "tfs_z": Refused(OTHER_SAMPLER, (1,)),
     "top_a": Refused(OTHER_SAMPLER),
     "top_n_sigma": Refused(OTHER_SAMPLER, (-1, 0)),
-    "truncation_side": Refused("a long prompt loses its beginning", ("left",)),
+    "truncation_side": Refused("a long prompt can only be cut at its beginning", ("left",)),
     "typical_p": Refused(OTHER_SAMPLER, (1, 0)),
     "use_logits_processors": Refused(NO_CUSTOM_CODE),
     "videos": Refused(ONLY_TEXT),
@@ -134,7 +134,9 @@ CHAT = FieldRules(
         **SHARED,
         "add_special_tokens": Refused("the chat template writes them", (False,)),
         "audio": Refused(ONLY_TEXT, ()),
-        "chat_template": Refused("it is set where the model is loaded", ()),
+        "chat_template": Refused(
+            "it is set when the model is loaded, by `--chat_template` or in its graph", ()
+        ),
         "echo": Refused("a chat answers with a new message", (False,)),
         "function_call": Refused("use `tools` and `tool_choice`", ("none", "auto")),
         "functions": Refused("use `tools`", ([],)),
@@ -158,7 +160,9 @@ RESPONSES = FieldRules(
     {
         **{name: rule for name, rule in SHARED.items() if name not in REPEATED},
         "background": Refused(NOT_STORED, (False,)),
-        "chat_template": Refused("it is set where the model is loaded", ()),
+        "chat_template": Refused(
+            "it is set when the model is loaded, by `--chat_template` or in its graph", ()
+        ),
         "context_management": Hint("input is never made shorter"),
         "conversation": Refused(f"{NOT_STORED}; send the earlier items in `input`", ()),
         "max_completion_tokens": Alias("max_output_tokens"),

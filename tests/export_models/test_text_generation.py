@@ -195,7 +195,7 @@ def test_an_encoder_is_exported_with_its_decoder(
     assert "--task text2text-generation-with-past" in " ".join(converter.commands[0])
     code, printed = export("--source_model", source, "--quant_mode", "int8", "--overwrite_models")
     assert code == 1
-    assert "is an encoder-decoder model; --quant_mode is for others" in printed
+    assert "is an encoder-decoder model, which --quant_mode cannot quantize" in printed
 
 
 def test_a_hub_model_is_converted_under_its_id(export, converter) -> None:

@@ -47,7 +47,7 @@ class StateCacheManager(KVCacheManager):
 
     The prefix cache can only be used where a state was kept. Checkpoints are kept after every
     `interval` tokens, a multiple of the block size, and after the last full block of a prompt.
-    Where a prompt leaves a prefix whose KV is cached, one is kept too: others may leave it there.
+    One is also kept where a prompt departs from a cached prefix, as later ones may depart there.
     Checkpoints are blocks of the pool like cached KV blocks, found by the identity of the prefix
     they follow, and the least recently used ones are overwritten.
 

@@ -111,7 +111,7 @@ def check_loadable(
 ) -> None:
     """Do all of `load_model` that needs no compilation. Raises ModelLoadError.
 
-    Nothing says of the memory or of the properties whether they will do.
+    Whether memory suffices and the device takes the properties is not checked.
     """
     check_files(models_path)
     if (problem := find_device_problem(device)) is not None:

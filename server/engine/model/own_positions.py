@@ -81,7 +81,7 @@ def _is_count(node: ov.Node) -> bool:
 
 
 def _reshapes_of(count: ov.Node) -> list[ov.Node]:
-    """Where what is computed from a count gets more dimensions; empty if any of it goes astray."""
+    """The nodes that give a count more dimensions; empty if one gives it an unknown shape."""
     ends = list(_ends(count))
     return ends if all(_num_dimensions(end) in SHAPES for end in ends) else []
 

@@ -17,7 +17,7 @@ LONG_ROPE_INPUT = "uses_long_rope"
 
 # Between the choice of the factors and their product with the positions.
 FREQUENCY_OPS = frozenset({"Convert", "Divide", "Multiply", "Power"})
-# Between this product and where a token takes its row of it.
+# Between this product and the operation that picks the row of each token.
 TABLE_OPS = frozenset({"Concat", "Convert", "Cos", "Multiply", "Sin"})
 
 

@@ -72,7 +72,7 @@ def _verify(folder: Path, exchange: Path | None) -> int:
 
 
 def _known_of_source(record: dict[str, Any] | None, exchange: Path | None) -> dict[str, Any]:
-    """What an export says now, or said of the same model before: it alone has the source."""
+    """What this or an earlier export found of the same model; only an export has the source."""
     if exchange is None:
         return {key: record.get(key) for key in ("source", "tokenizer")} if record else {}
     return {
@@ -82,7 +82,7 @@ def _known_of_source(record: dict[str, Any] | None, exchange: Path | None) -> di
 
 
 def _faults(known: dict[str, Any]) -> list[str]:
-    """Why the model must not be served, of what is known from the export."""
+    """Why the model must not be served, as far as the export knows."""
     parts = [known.get(key) or {} for key in ("source", "tokenizer")]
     return [fault for part in parts for fault in part.get("faults", [])]
 

@@ -125,7 +125,7 @@ def _text_of(block: Block, where: str) -> str:
 
 
 def _document(block: Block, where: str) -> str:
-    """The text of a document, below its title and context; other documents need eyes."""
+    """The text of a document, below its title and context; raises InvalidRequestError."""
     source = expect(dict, block.get("source"), f"{where}.source")
     if source.get("type") == "text":
         text = _string(source, "data", f"{where}.source")

@@ -117,4 +117,4 @@ def test_the_log_says_what_a_template_knows(tmp_path, caplog):
     load_chat_template(tmp_path)
     known, unknown = caplog.messages
     assert "knows system messages, tool results; not several system messages, later" in known
-    assert "shows not even one message of a user" in unknown
+    assert "cannot render even one message of a user" in unknown

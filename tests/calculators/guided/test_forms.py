@@ -128,7 +128,7 @@ async def test_json_without_white_space(compiler: GrammarCompiler, table: ByteTa
         ("structural_tag", {"format": {"type": "x"}}, "format.type 'x' is not supported"),
         ("structural_tag", {"format": {"type": "const_string"}}, "format.value must be a text"),
         ("structural_tag", {"format": {"type": "sequence", "elements": [ANY, NUMBER]}},
-            "any_text before something that is no fixed text"),
+            "any_text before a part that is not a fixed text"),
         ("structural_tag", {"format": tag("<a>", {"type": "tag"}, "b")},
             "format.content.begin must be a text"),
         ("structural_tag", {"structures": [{"begin": "x"}], "triggers": ["y"]},

@@ -172,6 +172,8 @@ def test_a_budget_that_cannot_be_kept_is_refused_but_not_one_of_an_effort(
     monkeypatch.setattr(output_format, "families", lambda: {"endless": Endless})
     limiter = ThinkingLimiter(tokenizer, OutputFormat("none", "endless"), VOCAB_SIZE)
     asked = prompt(5, chat_options=ChatOptions(thinking_token_budget=5))
-    with pytest.raises(InvalidRequestError, match="nothing is known to end .* parser is endless"):
+    with pytest.raises(
+        InvalidRequestError, match="does not know how this model ends .* parser is endless"
+    ):
         limiter.limit(asked, None)
     assert limiter.limit(prompt(5), None) is None

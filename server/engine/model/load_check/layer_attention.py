@@ -40,7 +40,7 @@ class LayerAttention:
 
 
 def differences(declared: LayerAttention, found: LayerAttention) -> list[str]:
-    """What config.json says otherwise than the graph; nothing that one of them does not tell."""
+    """How config.json and the graph differ; what either of them does not tell is left out."""
     return [
         f"config.json says {_describe(field.name, one)}, the graph has "
         f"{_describe(field.name, other)}"

@@ -65,7 +65,7 @@ class Rope:
 
 
 def rope_difference(model: ov.Model, config: Config) -> str | None:
-    """What config.json says otherwise than the graph of rotary positions; None if nothing.
+    """How config.json and the graph differ in rotary positions; None if they agree.
 
     Raises LookupError, TypeError, ValueError or ArithmeticError for incomplete parameters.
     """

@@ -27,7 +27,7 @@ def attention_cap(config: Mapping[str, Any]) -> float | None:
 
 
 def logits_cap_difference(model: ov.Model, config: Mapping[str, Any]) -> str | None:
-    """What config.json says otherwise than the graph of the cap of logits; None if nothing."""
+    """How config.json and the graph differ in the soft cap of logits; None if they agree."""
     if KEY not in config:
         return None
     declared = 0.0 if config[KEY] is None else float(config[KEY])

@@ -140,7 +140,7 @@ class _Tuner:
         self._config.report_progress("tuning: measuring the defaults", 0.0)
         model = self._load({})
         if model.states is not None:
-            # Its steps are those of single sequences; what pays for many is nothing to it.
+            # It computes sequences one by one; the candidates speed up steps of many sequences.
             return [], 1.0
         choices = find_choices(model, self._config, self._max_model_len)
         try:
