@@ -23,7 +23,7 @@ from calculators.chat_template.sandbox import (
 from calculators.chat_template.template_files import find_templates, read_special_tokens
 from calculators.chat_template.template_traits import TemplateTraits
 from calculators.chat_template.thinking import thinking_variables
-from calculators.chat_template.tool_messages import complete_tools
+from calculators.chat_template.tool_forms import complete_tools
 from server.errors import InvalidRequestError, ModelLoadError
 from server.payloads import ChatOptions
 

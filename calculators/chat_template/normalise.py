@@ -24,6 +24,7 @@ from calculators.chat_template.tool_messages import (
     with_calls,
     with_short_ids,
 )
+from calculators.chat_template.tool_results import pair_results
 from server.errors import InvalidRequestError
 
 __all__ = ["normalise"]
@@ -40,12 +41,11 @@ def normalise(messages: Sequence[Message], traits: TemplateTraits) -> Messages:
     for i, message in enumerate(messages):
         if not isinstance(message.get("role"), str):
             raise InvalidRequestError(f"messages[{i}] has no role", "messages")
-    normal = [with_calls(message, traits) for message in messages]
+    normal = [with_calls(message, traits) for message in pair_results(messages)]
     if not traits.developer:
         normal = [_without_developer(message) for message in normal]
-    if not (traits.tool_calls and traits.tool_results):
-        normal = tools_as_text(normal, traits)
-    if not traits.calls_beside_text:
+    normal = tools_as_text(normal, traits)
+    if not traits.text_beside_calls:
         normal = [part for message in normal for part in split_calls(message)]
     if not traits.several_calls:
         normal = one_call_each(normal)
@@ -55,6 +55,8 @@ def normalise(messages: Sequence[Message], traits: TemplateTraits) -> Messages:
         normal = [message for message in normal if not _is_empty_answer(message)]
     normal = _place_instructions(normal, traits)
     normal = _join_neighbours(normal, traits)
+    if not traits.assistant_first:
+        normal = _begin_with_user(normal)
     normal = [_with_reasoning(message, traits) for message in normal]
     normal = [_with_content(message, traits) for message in normal]
     return [with_parts(message, traits.part_roles) for message in normal]
@@ -69,7 +71,7 @@ def _place_instructions(messages: Messages, traits: TemplateTraits) -> Messages:
     """Join and move system messages, as far as the template needs it."""
     if not traits.lone_system and all(m["role"] in INSTRUCTING_ROLES for m in messages):
         return [{**join_all(messages), "role": "user"}] if messages else messages
-    is_lasting = traits.lasting_system or (bool(messages) and messages[-1]["role"] == "user")
+    is_lasting = traits.lasting_system or _ends_with_user(messages, traits)
     if traits.system and traits.two_systems and traits.later_system and is_lasting:
         return messages
     num_first = 0
@@ -91,12 +93,29 @@ def _place_instructions(messages: Messages, traits: TemplateTraits) -> Messages:
     return [*first, *rest]
 
 
+def _ends_with_user(messages: Messages, traits: TemplateTraits) -> bool:
+    """Whether the last message is the user's, and does not become a part of a tool's result.
+
+    Instructions are not counted: they are moved.
+    """
+    roles = [m["role"] for m in messages if m["role"] not in INSTRUCTING_ROLES][-2:]
+    return roles[-1:] == ["user"] and (traits.user_after_result or roles[0] != "tool")
+
+
 def _into_user(instructions: Messages, messages: Messages, place: int) -> Messages:
     """Put the instructions before the text of the message at `place`, if it is the user's."""
     system = {**join_all(instructions), "role": "user"}
     if messages and messages[place]["role"] == "user":
         return [*messages[:place], joined(system, messages[place]), *messages[place + 1 :]]
     return [system, *messages]
+
+
+def _begin_with_user(messages: Messages) -> Messages:
+    """Put an empty message of the user before a greeting of the assistant."""
+    place = next((i for i, m in enumerate(messages) if m["role"] not in INSTRUCTING_ROLES), None)
+    if place is None or messages[place]["role"] != "assistant":
+        return messages
+    return [*messages[:place], {"role": "user", "content": ""}, *messages[place:]]
 
 
 def _find_last_user(messages: Messages) -> int:

@@ -38,24 +38,24 @@ ARGUMENTS_TEXT = '{"qzkey": "qzvalue"}'
 LISTED = re.compile("""["']thinking["']""")
 SHORT_ID, SECOND_ID = "probe0001", "probe0002"
 OTHER_IDS = ("call_0123456789abcdef", "call_2")
-TOOL = {
-    "type": "function",
-    "function": {
-        "name": "qztool",
-        "description": "A tool.",
-        "parameters": {
-            "type": "object",
-            "properties": {"qzkey": {"type": "string", "description": "A key."}},
-            "required": ["qzkey"],
-        },
-    },
-}
 
-BARE_TOOL = {"type": "function", "function": {"name": "qztool"}}
+
+def _tool(**function: Any) -> Message:
+    return {"type": "function", "function": {"name": "qztool", **function}}
+
+
+def _tool_with_key(**schema: Any) -> Message:
+    parameters = {"type": "object", "properties": {"qzkey": schema}, "required": ["qzkey"]}
+    return _tool(description="A tool.", parameters=parameters)
+
+
+BARE_TOOLS = (_tool(), _tool_with_key(type="string"), _tool_with_key(type="object"))
+TOOL = _tool_with_key(type="string", description="A key.")
+NULLABLE_TOOL = _tool_with_key(type=["string", "null"], description="A key.")
 
 
 def probe_template(render: Render) -> TemplateTraits:
-    """Find out what a template knows, by some sixty renderings of little text."""
+    """Find out what a template knows, by some seventy renderings of little text."""
     return _Probe(render).find_traits()
 
 
@@ -88,7 +88,8 @@ class _Probe:
                 self._shows([*first, _user(FIRST)], "qztool", tools=[TOOL])
                 for first in ([], [_system(SECOND)], [_message("developer", SECOND)])
             ),
-            bare_tools=self._render([_user(FIRST)], [BARE_TOOL]) is not None,
+            bare_tools=None not in [self._render([_user(FIRST)], [tool]) for tool in BARE_TOOLS],
+            nullable_types=self._render([_user(FIRST)], [NULLABLE_TOOL]) is not None,
             continues=self._shows(
                 [_user(FIRST), _assistant(SECOND)], SECOND, add_generation_prompt=False
             ),
@@ -131,6 +132,7 @@ class _Probe:
             "two_assistants": self._shows(
                 [_user(FIRST), _assistant(SECOND), _assistant(THIRD), _user("x")], SECOND, THIRD
             ),
+            "assistant_first": self._shows([_assistant(FIRST), _user(SECOND)], FIRST, SECOND),
             "empty_answers": self._shows(
                 [_user(FIRST), _assistant(""), _user(SECOND)], FIRST, SECOND
             ),
@@ -162,7 +164,8 @@ class _Probe:
                 _calling(replace(form, arguments="broken")), VALUE, tools=[TOOL]
             ),
             empty_content=self._find_empty_contents(form),
-            calls_beside_text=self._shows(_calling(form, SECOND), VALUE, tools=[TOOL]),
+            lone_results=self._shows([_user(FIRST), _result(SHORT_ID)], RESULT, tools=[TOOL]),
+            text_beside_calls=self._takes_text_beside_calls(form),
             several_calls=self._shows(_calling_twice(form), VALUE, OTHER_VALUE, tools=[TOOL]),
             short_call_ids=not all(
                 self._shows(_calling(replace(form, call_id=call_id)), VALUE, tools=[TOOL])
@@ -170,6 +173,14 @@ class _Probe:
             ),
             reasoning=self._find_reasoning(form),
         )
+
+    def _takes_text_beside_calls(self, form: "_CallForm") -> bool:
+        """Whether it shows both, or would not show them in two messages either."""
+        if self._shows(_calling(form, SECOND), SECOND, VALUE, tools=[TOOL]):
+            return True
+        user, *calling = _calling(form)
+        split = [user, _assistant(SECOND), *calling, _assistant("x"), _user(THIRD)]
+        return not self._shows(split, SECOND, VALUE, THIRD, tools=[TOOL])
 
     def _find_call_form(self) -> "_CallForm | None":
         forms = [

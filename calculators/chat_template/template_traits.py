@@ -23,15 +23,19 @@ class TemplateTraits:
     one in mid-conversation, `lasting_system` one where the last message is not the user's,
     `lone_system` one without another message; `two_users` and `two_assistants` are messages of one
     role in a row, `user_after_result` is a message of the user behind the result of a tool,
-    `empty_answers` are messages of the assistant without text. `part_roles` have their content as a
+    `empty_answers` are messages of the assistant without text, `assistant_first` is one of it
+    before any of the user. `part_roles` have their content as a
     list of parts; `any_role` copies any name of a role.
 
-    Tools: `empty_tools` stands for no tools. A template without `bare_tools` fails for tools that
-    have no description or no parameters. `arguments` is the form of a call's arguments;
-    `broken_arguments` are those that are no JSON. `empty_content` are the forms that an empty
-    content may have beside calls. A template without `calls_beside_text` drops calls if there is
-    text; one without `several_calls` takes only one in a message. `short_call_ids` are the ids of
-    nine letters and digits that Mistral's templates ask for.
+    Tools: `empty_tools` stands for no tools. A template without `bare_tools` fails for tools or
+    parameters that lack a description, or tools without parameters; one without `nullable_types`
+    for a parameter whose type is a list with "null".
+
+    Calls: `arguments` is the form of a call's arguments; `broken_arguments` are those that are no
+    JSON. `empty_content` are the forms that an empty content may have beside calls. A template
+    without `text_beside_calls` shows text and calls only in two messages; one without
+    `several_calls` takes only one call in a message. `short_call_ids` are the ids of nine letters
+    and digits that Mistral's templates ask for. `lone_results` are results of no call.
 
     `reasoning` is the member of a message that holds earlier reasoning, or a "part" of its content.
     `switches` are variables that turn thinking on and off, each with its values for off and on.
@@ -50,16 +54,19 @@ class TemplateTraits:
     two_assistants: bool = True
     user_after_result: bool = True
     empty_answers: bool = True
+    assistant_first: bool = True
     part_roles: tuple[str, ...] = ()
     tools: bool = True
     bare_tools: bool = True
+    nullable_types: bool = True
     empty_tools: Literal["null", "list"] = "null"
     tool_calls: bool = True
     tool_results: bool = True
+    lone_results: bool = True
     arguments: Literal["object", "text"] = "object"
     broken_arguments: bool = True
     empty_content: tuple[EmptyContent, ...] = ("null", "text", "absent")
-    calls_beside_text: bool = True
+    text_beside_calls: bool = True
     several_calls: bool = True
     short_call_ids: bool = False
     continues: bool = True

@@ -1,8 +1,8 @@
-"""Tools, their calls and results in the form that a chat template takes, one function a rule."""
+"""Tool calls and their results in the form that a chat template takes, one function a rule."""
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from itertools import islice, takewhile
 from typing import Any
 
@@ -10,7 +10,6 @@ from calculators.chat_template.message_forms import Message, Messages, joined, t
 from calculators.chat_template.template_traits import TemplateTraits
 
 __all__ = [
-    "complete_tools",
     "one_call_each",
     "split_calls",
     "tools_as_text",
@@ -21,21 +20,6 @@ __all__ = [
 SHORT_ID_LENGTH = 9
 # The name under which arguments that are no object are given to templates that need one.
 BROKEN = "arguments"
-
-
-def complete_tools(tools: Sequence[Message], traits: TemplateTraits) -> list[Message]:
-    """The tools as a template with these traits takes them: with all members, if it needs them."""
-    return [*tools] if traits.bare_tools else [_complete_tool(tool) for tool in tools]
-
-
-def _complete_tool(tool: Message) -> Message:
-    function = tool.get("function")
-    if not isinstance(function, Mapping):
-        return tool
-    parameters = {"type": "object", "properties": {}, **(function.get("parameters") or {})}
-    description = function.get("description") or ""
-    complete = {**function, "description": description, "parameters": parameters}
-    return {**tool, "function": complete}
 
 
 def with_calls(message: Message, traits: TemplateTraits) -> Message:
@@ -68,7 +52,10 @@ def _with_arguments(call: Any, traits: TemplateTraits) -> Any:
 
 def _parse_arguments(arguments: object) -> Mapping[str, Any] | None:
     """The object; an empty one for no arguments, in any spelling; None for anything else."""
-    if isinstance(arguments, str):
+    # Some clients write JSON twice: an object as the text of a text.
+    for _ in range(2):
+        if not isinstance(arguments, str):
+            break
         if not arguments.strip():
             return {}
         try:
@@ -81,21 +68,22 @@ def _parse_arguments(arguments: object) -> Mapping[str, Any] | None:
 
 
 def tools_as_text(messages: Messages, traits: TemplateTraits) -> Messages:
-    """Write tool calls and results as JSON in messages of assistant and user.
+    """Write what the template has no form for as JSON in messages of assistant and user.
 
     The form is that of llama.cpp, which does so for templates without tools. Results in a row are
     one message.
     """
-    names = {
-        call.get("id"): call["function"].get("name")
-        for message in messages
-        for call in message.get("tool_calls", ())
-        if isinstance(call, Mapping) and isinstance(call.get("function"), Mapping)
-    }
+    if traits.tool_calls and traits.tool_results and traits.lone_results:
+        return messages
+    names: dict[object, Any] = {}
     written: Messages = []
     is_after_result = False
     for message in messages:
-        is_result = message["role"] == "tool" and not traits.tool_results
+        names |= _names_of_calls(message)
+        is_result = message["role"] == "tool" and (
+            not traits.tool_results
+            or (not traits.lone_results and message.get("tool_call_id") not in names)
+        )
         if is_result:
             result = _result_as_text(message, names)
             written.append(joined(written.pop(), result) if is_after_result else result)
@@ -105,6 +93,14 @@ def tools_as_text(messages: Messages, traits: TemplateTraits) -> Messages:
             written.append(message)
         is_after_result = is_result
     return written
+
+
+def _names_of_calls(message: Message) -> Mapping[object, Any]:
+    return {
+        call.get("id"): call["function"].get("name")
+        for call in message.get("tool_calls", ())
+        if isinstance(call, Mapping) and isinstance(call.get("function"), Mapping)
+    }
 
 
 def _calls_as_text(message: Message) -> Message:
@@ -133,10 +129,11 @@ def _result_as_text(message: Message, names: Mapping[object, Any]) -> Message:
 
 
 def split_calls(message: Message) -> Iterable[Message]:
-    """Two messages for text and tool calls, in a template that would drop the calls."""
+    """Two messages for text and tool calls, in a template that would drop one of them."""
     if not (message.get("tool_calls") and text_of(message)):
         return [message]
-    return [without(message, "tool_calls"), {**message, "content": ""}]
+    calls = {"role": message["role"], "content": "", "tool_calls": message["tool_calls"]}
+    return [without(message, "tool_calls"), calls]
 
 
 def one_call_each(messages: Messages) -> Messages:

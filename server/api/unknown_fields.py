@@ -1,6 +1,9 @@
 """What happens to request fields that no endpoint knows."""
 
 import logging
+from bisect import bisect
+from collections.abc import Sequence
+from itertools import accumulate
 from urllib.parse import quote
 
 from aiohttp import web
@@ -18,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 IGNORED_FIELDS_HEADER = "X-Ignored-Fields"
 MAX_NAMES_IN_HEADER = 20
+# Many clients take no header above 8 kB; a name of 100 characters may be one of 1,200 here.
+MAX_HEADER_CHARACTERS = 2000
 # Clients choose the names, so only so many are remembered and logged.
 MAX_LOGGED_NAMES = 200
 
@@ -37,9 +42,7 @@ class UnknownFieldPolicy:
             return
         if self._refuses:
             unknown.refuse()
-        shown = [quote(name, safe="[]") for name in unknown.names[:MAX_NAMES_IN_HEADER]]
-        hidden = len(unknown.names) - len(shown)
-        request[IGNORED_FIELDS] = ", ".join(shown + ["..."] * (hidden > 0))
+        request[IGNORED_FIELDS] = _as_header(unknown.names)
         for name in unknown.names:
             self._log(name, unknown)
 
@@ -53,6 +56,14 @@ class UnknownFieldPolicy:
             )
             return
         logger.warning("Ignored the %s", unknown.describe(name))
+
+
+def _as_header(names: Sequence[str]) -> str:
+    """As many of the names as a header may have."""
+    quoted = [quote(name, safe="[]") for name in names[:MAX_NAMES_IN_HEADER]]
+    sizes = list(accumulate(len(name) + 2 for name in quoted))
+    shown = quoted[: bisect(sizes, MAX_HEADER_CHARACTERS)]
+    return ", ".join(shown + ["..."] * (len(shown) < len(names)))
 
 
 async def add_ignored_fields(request: web.Request, response: web.StreamResponse) -> None:

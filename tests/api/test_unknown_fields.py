@@ -61,6 +61,10 @@ async def test_log_and_header_are_bounded(server: Server, caplog: pytest.LogCapt
     found = await headers(server, "/v3/chat/completions", chat(**many))
     assert found["X-Ignored-Fields"].endswith(", ...")
     assert len(found["X-Ignored-Fields"]) < 3000
+    long = {"\U0001f600" * 100 + str(number): 1 for number in range(30)}
+    found = await headers(server, "/v3/chat/completions", chat(**long))
+    assert found["X-Ignored-Fields"].endswith(", ...")
+    assert len(found["X-Ignored-Fields"]) < 3000
     await headers(server, "/v3/chat/completions", chat(other=1))
     assert len(logged(caplog)) <= MAX_LOGGED_NAMES + 1
     assert max(map(len, logged(caplog))) < 300

@@ -124,3 +124,30 @@ NEEDS_TOOLS = """\
 {%- for tool in tools %}{{ tool.function.name }} {% endfor -%}
 {%- for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor -%}
 """
+
+# Drops the text of a message with tool calls; cannot print the type null, or a parameter without
+# a description; refuses a result of no call, and an assistant that begins.
+DEMANDING = """\
+{%- macro type_of(name) -%}
+{%- if name is string and name in ('string', 'object') -%}{{ name }}
+{%- else -%}{% for part in name %}{{ type_of(part) }}{% endfor %}{%- endif -%}
+{%- endmacro -%}
+{%- if tools %}{{ tools | map(attribute='type') | tojson }}{% endif -%}
+{%- for tool in tools or [] -%}
+{%- for name, key in tool.function.parameters.properties | items -%}
+[{{ name }} {{ type_of(key.type) }} {{ key.description + '' }}]
+{%- endfor -%}
+{%- endfor -%}
+{%- set ns = namespace(calls=false) -%}
+{%- for m in messages -%}
+{%- if loop.first and m.role == 'assistant' %}{{ raise_exception('user first') }}{% endif -%}
+{%- if m.role == 'tool' and not ns.calls %}{{ raise_exception('no call') }}{% endif -%}
+{%- if m.tool_calls -%}
+{%- set ns.calls = true -%}
+{%- for call in m.tool_calls %}[{{ call.function.arguments | tojson }}]{% endfor -%}
+{%- else -%}
+{%- if m.role != 'tool' %}{% set ns.calls = false %}{% endif -%}
+<{{ m.role }}>{{ m.content }}
+{%- endif -%}
+{%- endfor -%}
+"""

@@ -17,7 +17,7 @@ def parse_messages(messages: Sequence[object]) -> tuple[Mapping[str, Any], ...]:
 
 
 def _parse_message(message: object, where: str) -> Mapping[str, Any]:
-    message = expect(dict, message, where)
+    message = _newer_form(expect(dict, message, where))
     expect(str, message.get("role"), f"{where}.role")
     # Client libraries send unset members as null.
     parsed = {name: value for name, value in message.items() if value is not None}
@@ -28,6 +28,20 @@ def _parse_message(message: object, where: str) -> Mapping[str, Any]:
             # Some chat templates tell it from an empty text.
             parsed["content"] = None
     return parsed
+
+
+def _newer_form(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Write a call of OpenAI's older `functions`, its result and a refusal as other messages."""
+    newer = dict(message)
+    call = newer.pop("function_call", None)
+    if call is not None and not newer.get("tool_calls"):
+        newer["tool_calls"] = [{"type": "function", "function": call}]
+    if newer.get("role") == "function":
+        newer["role"] = "tool"
+    refusal = newer.pop("refusal", None)
+    if isinstance(refusal, str) and not newer.get("content"):
+        newer["content"] = refusal
+    return newer
 
 
 def _parse_content(content: object, where: str) -> str:
@@ -62,7 +76,8 @@ def _parse_tool_call(call: object, where: str) -> Mapping[str, Any]:
         arguments = "{}"
     if not isinstance(arguments, str | dict):
         refuse_value(f"{where}.function.arguments", "must be a string or an object", arguments)
-    return {**call, "function": {**function, "arguments": arguments}}
+    kind = call.get("type") or "function"
+    return {**call, "type": kind, "function": {**function, "arguments": arguments}}
 
 
 def adds_generation_prompt(wanted: bool | None, continues_final: bool) -> bool:
@@ -94,10 +109,11 @@ def _parse_tool(tool: object, where: str) -> Mapping[str, Any]:
     if "function" not in tool and "name" in tool:
         tool = {"type": "function", "function": {k: v for k, v in tool.items() if k != "type"}}
     function = expect(dict, tool.get("function"), f"{where}.function")
+    function = {name: value for name, value in function.items() if value is not None}
     name = function.get("name")
     if not (isinstance(name, str) and name):
         refuse_value(f"{where}.function.name", "must be a string that is not empty", name)
     parameters = function.get("parameters")
     if not (parameters is None or isinstance(parameters, dict)):
         refuse_value(f"{where}.function.parameters", "must be an object", parameters)
-    return tool
+    return {**tool, "function": function}

@@ -6,6 +6,7 @@ import pytest
 from support.chat_templates import (
     ALTERNATING,
     ALTERNATING_CALLS,
+    DEMANDING,
     FIRST_SYSTEM,
     FULL_TOOLS,
     GENERIC,
@@ -272,3 +273,68 @@ def test_the_messages_of_the_request_are_not_changed(render):
     before = json.dumps(messages)
     render(STRICT_CALLS, messages, [TOOL])
     assert json.dumps(messages) == before
+
+
+def test_results_are_behind_their_calls_in_the_order_of_the_calls(render):
+    messages = [
+        call('{"x": 1}', '{"x": 2}'),
+        say("user", "wait"),
+        result("second", 1),
+        result("first"),
+    ]
+    expected = '<assistant>[f({"x": 1})][f({"x": 2})]<tool>first<tool>second<user>wait<assistant>'
+    assert render(GENERIC, messages) == expected
+
+
+def test_a_result_without_an_id_belongs_to_the_next_call_without_a_result(render):
+    messages = [call("{}", "{}"), result("R2", 1), say("tool", "R1")]
+    del messages[0]["tool_calls"][0]["id"]
+    assert render(GENERIC, messages) == "<assistant>[f({})][f({})]<tool>R1<tool>R2<assistant>"
+    text = render(STRICT_CALLS, [say("user", "A"), *messages], [TOOL])
+    assert text.index("<tool>R1") < text.index("<tool>R2")
+
+
+def test_an_id_may_be_used_again(render):
+    turns = [call("{}"), result("R1"), call("{}"), result("R2")]
+    assert render(GENERIC, turns) == (
+        "<assistant>[f({})]<tool>R1<assistant>[f({})]<tool>R2<assistant>"
+    )
+
+
+def test_a_result_of_no_call_is_text_where_the_template_refuses_it(render):
+    messages = [say("user", "A"), result("R"), call("{}"), say("tool", "R2")]
+    lone = '<user>{"tool_response": {"content": "R", "tool_call_id": "call_0"}}'
+    assert render(DEMANDING, messages) == f"<user>A{lone}[{{}}]<tool>R2"
+
+
+def test_text_beside_calls_is_a_message_of_its_own_where_it_would_be_dropped(render):
+    messages = [say("user", "A"), call("{}", content="B"), result("R")]
+    assert render(DEMANDING, messages) == "<user>A<assistant>B[{}]<tool>R"
+
+
+def test_a_greeting_of_the_assistant_is_behind_an_empty_message_where_users_begin(render):
+    greeting = [say("assistant", "A"), say("user", "B")]
+    assert render(DEMANDING, greeting) == "<user><assistant>A<user>B"
+    assert render(GENERIC, greeting) == "<assistant>A<user>B<assistant>"
+
+
+@pytest.mark.parametrize(
+    ("schema", "shown"),
+    [
+        ({"type": ["string", "null"], "description": "d"}, "[x string d]"),
+        ({"type": ["null", "string", "object"]}, "[x stringobject ]"),
+        ({"type": "null"}, "[x  ]"),
+        ({"type": "string"}, "[x string ]"),
+    ],
+)
+def test_parameters_have_the_form_that_the_template_takes(render, schema, shown):
+    function = {"name": "f", "parameters": {"type": "object", "properties": {"x": schema}}}
+    text = render(DEMANDING, [say("user", "A")], [{"type": "function", "function": function}])
+    assert text == f'["function"]{shown}<user>A'
+
+
+@pytest.mark.parametrize("arguments", [json.dumps('{"x": 1}'), json.dumps("{}")])
+def test_arguments_that_are_json_twice_are_an_object(render, arguments):
+    shown = json.dumps(json.loads(json.loads(arguments)))
+    messages = [say("user", "A"), call(arguments), result("R")]
+    assert f"[f({shown})]" in render(GENERIC, messages)

@@ -363,6 +363,35 @@ def test_content_beside_tool_calls_may_be_null() -> None:
         assert message["content"] == content
 
 
+def test_a_refusal_beside_no_content_is_content() -> None:
+    message = {"role": "assistant", "content": None, "refusal": "No."}
+    (parsed,) = request_of(messages=[message]).messages
+    assert parsed == {"role": "assistant", "content": "No."}
+
+
+def test_the_older_functions_are_tools() -> None:
+    call = {"name": "f", "arguments": "{}"}
+    messages = [
+        {"role": "assistant", "content": None, "function_call": call},
+        {"role": "function", "name": "f", "content": "R"},
+    ]
+    asked, answered = request_of(messages=messages).messages
+    assert asked["tool_calls"] == [{"type": "function", "function": call}]
+    assert answered == {"role": "tool", "name": "f", "content": "R"}
+
+
+def test_a_tool_call_needs_no_type() -> None:
+    message = {"role": "assistant", "tool_calls": [{"id": "c", "function": {"name": "f"}}]}
+    (parsed,) = request_of(messages=[message]).messages
+    assert parsed["tool_calls"][0]["type"] == "function"
+
+
+def test_unset_members_of_a_tool_are_left_out() -> None:
+    function = {"name": "f", "description": None, "parameters": None, "strict": None}
+    (tool,) = request_of(tools=[{"type": "function", "function": function}]).tools
+    assert tool["function"] == {"name": "f"}
+
+
 def test_a_refusal_is_content() -> None:
     parts = [{"type": "text", "text": "Well."}, {"type": "refusal", "refusal": "No."}]
     (message,) = request_of(messages=[{"role": "assistant", "content": parts}]).messages or ()
