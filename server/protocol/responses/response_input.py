@@ -13,7 +13,13 @@ Item = Mapping[str, Any]
 
 ROLES = ("user", "assistant", "system", "developer")
 # Kinds of parts that are text, and the member with the text.
-TEXT_PARTS = {"input_text": "text", "output_text": "text", "refusal": "refusal"}
+TEXT_PARTS = {
+    "input_text": "text",
+    "output_text": "text",
+    # The name of chat completions.
+    "text": "text",
+    "refusal": "refusal",
+}
 
 
 def parse_input(source: object, instructions: str | None) -> tuple[Message, ...]:
@@ -50,7 +56,8 @@ class _Conversation:
 
     def add(self, item: object, where: str) -> None:
         """Add an item of the input."""
-        item = expect(dict, item, where)
+        # Client libraries send unset members as null.
+        item = {k: value for k, value in expect(dict, item, where).items() if value is not None}
         kind = expect(str, item.get("type", "message"), f"{where}.type")
         add = self._kinds.get(kind)
         if add is None:
@@ -69,7 +76,8 @@ class _Conversation:
         role = item.get("role")
         if not isinstance(role, str) or role not in ROLES:
             refuse_value(f"{where}.role", f"must be one of {', '.join(ROLES)}", role)
-        content = _parse_content(item.get("content"), f"{where}.content")
+        unset = "" if role == "assistant" else None
+        content = _parse_content(item.get("content", unset), f"{where}.content")
         if role == "assistant":
             self._start_turn(content)
         else:
@@ -81,7 +89,7 @@ class _Conversation:
             "type": "function",
             "function": {
                 "name": _text(item, "name", where),
-                "arguments": _text(item, "arguments", where),
+                "arguments": _text({"arguments": "{}", **item}, "arguments", where),
             },
         }
         is_same_turn = self.messages and self.messages[-1]["role"] == "assistant"

@@ -45,6 +45,8 @@ def say(role: str, content: Any) -> dict[str, Any]:
             [say("assistant", [{"type": "refusal", "refusal": "no"}])],
             [say("assistant", "no")],
         ),
+        ([{"type": None, **say("user", [{"type": "text", "text": "a"}])}], [say("user", "a")]),
+        ([say("assistant", None)], [say("assistant", "")]),
         (
             [say("assistant", "a"), say("assistant", "b")],
             [say("assistant", "a"), say("assistant", "b")],
@@ -86,6 +88,13 @@ def test_a_call_without_an_id_gets_that_of_its_item() -> None:
     del call["call_id"]
     (message,) = parse_input([call], None)
     assert message["tool_calls"][0]["id"] == "fc_1"
+
+
+def test_unset_members_of_a_call_are_as_if_absent() -> None:
+    call = {**CALL, "call_id": None, "id": "fc_1", "arguments": None, "status": None}
+    (message,) = parse_input([call], None)
+    (found,) = message["tool_calls"]
+    assert (found["id"], found["function"]["arguments"]) == ("fc_1", "{}")
 
 
 def test_reasoning_without_an_answer_is_kept() -> None:
