@@ -186,8 +186,8 @@ def _add_modes(add: AddFlag) -> None:
     add(
         "--verify",
         action="store_true",
-        help="Compare the model in MODEL, a folder, with its form before PagedAttention, token by "
-        "token. The result is kept beside the model and shown in /v1/config.",
+        help="Compare the exported model in the folder MODEL with its PagedAttention form, token "
+        "by token. The result is kept beside the model and shown in /v1/config.",
     )
     add("--pull", action=Switch, help="Export --source_model, or MODEL. It is not served.")
     add(

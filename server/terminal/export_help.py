@@ -3,8 +3,8 @@
 __all__ = ["EXPORT_HELP", "NO_VERIFY_HELP"]
 
 NO_VERIFY_HELP = (
-    "Do not compare the exported model and its tokenizer with their source, nor with the model's "
-    "form before PagedAttention."
+    "Do not compare the exported model with its source and its PagedAttention form, nor its "
+    "tokenizer with that of the source."
 )
 
 EXPORT_HELP = {
