@@ -22,6 +22,7 @@ def _parse_message(message: object, where: str) -> Mapping[str, Any]:
     # Client libraries send unset members as null.
     parsed = {name: value for name, value in message.items() if value is not None}
     parsed["content"] = _parse_content(message.get("content"), f"{where}.content")
+    _check_id(parsed.get("tool_call_id"), f"{where}.tool_call_id")
     if "tool_calls" in parsed:
         parsed["tool_calls"] = _parse_tool_calls(parsed["tool_calls"], f"{where}.tool_calls")
         if parsed["tool_calls"] and message.get("content") is None:
@@ -71,6 +72,7 @@ def _parse_tool_call(call: object, where: str) -> Mapping[str, Any]:
     call = expect(dict, call, where)
     function = expect(dict, call.get("function"), f"{where}.function")
     expect(str, function.get("name"), f"{where}.function.name")
+    _check_id(call.get("id"), f"{where}.id")
     arguments = function.get("arguments")
     if arguments is None:
         arguments = "{}"
@@ -78,6 +80,12 @@ def _parse_tool_call(call: object, where: str) -> Mapping[str, Any]:
         refuse_value(f"{where}.function.arguments", "must be a string or an object", arguments)
     kind = call.get("type") or "function"
     return {**call, "type": kind, "function": {**function, "arguments": arguments}}
+
+
+def _check_id(found: object, where: str) -> None:
+    """Refuse an id of a tool call that is neither a string nor a number; some clients count."""
+    if not (found is None or isinstance(found, str | int)):
+        refuse_value(where, "must be a string", found)
 
 
 def adds_generation_prompt(wanted: bool | None, continues_final: bool) -> bool:

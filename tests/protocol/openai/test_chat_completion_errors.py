@@ -247,3 +247,20 @@ def test_unknown_names_are_found_and_can_be_refused(
 
 def test_known_names_are_not_unknown() -> None:
     parse(temperature=0, user="u", x=None).unknown_fields.refuse()
+
+
+@pytest.mark.parametrize(
+    ("message", "place"),
+    [
+        ({"role": "tool", "content": "R", "tool_call_id": [1]}, "messages[0].tool_call_id"),
+        (
+            {"role": "assistant", "tool_calls": [{"id": {}, "function": {"name": "f"}}]},
+            "messages[0].tool_calls[0].id",
+        ),
+    ],
+)
+def test_an_id_of_a_tool_call_is_a_string(message: dict[str, Any], place: str) -> None:
+    with pytest.raises(InvalidRequestError) as error:
+        parse(messages=[message])
+    assert str(error.value).startswith(f"{place} must be a string, found")
+    assert error.value.param == "messages"
