@@ -1,6 +1,6 @@
 """Writes a conversation in the form that a chat template knows, one function for each rule.
 
-No message vanishes: what a template has no form for becomes text of a message that it shows.
+No message is lost: what a template has no form for becomes text of a message that it shows.
 """
 
 from collections.abc import Sequence

@@ -11,8 +11,9 @@ from server.engine.sequence import Sequence, StateBlocks
 class StateLayout:
     """The state blocks of an engine.
 
-    The first `num_blocks` are for `max_num_seqs` sequences and for checkpoints. A state can be kept
-    after every `least_interval` tokens; 0 is never. It is after every `interval` tokens.
+    The first `num_blocks` are for `max_num_seqs` sequences and for checkpoints. Checkpoints can only
+    be at multiples of `least_interval` tokens; 0 means that there are none. Every multiple of
+    `interval` tokens has one.
     """
 
     num_blocks: int = 0

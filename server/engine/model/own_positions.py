@@ -16,7 +16,7 @@ __all__ = ["find_uses_of_longest", "use_own_positions"]
 LONGEST = "max_context_len"
 ATTENTION = "PagedAttentionExtension"
 COUNTING = frozenset({"Add", "Convert", "Gather", "Range", "Subtract"})
-# Where the tokens are in queries and in positions, by the number of dimensions.
+# The number of dimensions of queries and of positions -> the shape with the tokens in its place.
 SHAPES = {4: [-1, 1, 1, 1], 3: [1, -1, 1]}
 ELEMENTWISE = frozenset({"Add", "Convert", "Divide", "Floor", "Log", "Multiply"})
 

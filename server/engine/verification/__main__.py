@@ -1,8 +1,8 @@
 """`python -m server.engine.verification FOLDER`: verify one model, and keep a record beside it.
 
-A process of its own: should the model crash it, whoever started it lives on and can say so. Prints
-what it does; ends with one of the EXIT statuses. An export adds EXCHANGE, the folder described in
-source.py, and calls twice: first with --prompts, which only writes what torch shall read.
+A process of its own: if the model crashes it, the process that started it goes on and reports it.
+Prints what it does; ends with one of the EXIT statuses. An export adds EXCHANGE, the folder
+described in source.py, and calls twice: first with --prompts, which only writes prompts for torch.
 """
 
 import argparse
@@ -30,7 +30,7 @@ GIB = 2**30
 
 def main(arguments: list[str]) -> int:
     """Verify the model in a folder, unless its record says that it has passed already."""
-    # The log of an engine that serves nobody would only be in the way.
+    # An engine that serves no client needs no log.
     logging.disable(logging.WARNING)
     parser = argparse.ArgumentParser(prog="server.engine.verification")
     parser.add_argument("folder", type=Path)

@@ -1,5 +1,5 @@
 """Compares the attention that config.json describes with what a transformed graph computes.
 
-Without inference, at each load, and after it has restored what compression rounded. Only
-server.engine.model uses it.
+At each load, without inference. First it restores the rotary frequencies that compression has
+rounded. Only server.engine.model uses it.
 """

@@ -19,8 +19,8 @@ logger = logging.getLogger(__name__)
 
 NUM_SHOWN = 3
 WHAT_TO_DO = (
-    "The answers would be wrong. If config.json has been edited, restore it: such a change needs a "
-    "new export; else export the model again with export_model, from its checkpoint"
+    "The answers would be wrong. If config.json has been edited, restore it, since such a change "
+    "needs a new export; otherwise export the model again with export_model, from its checkpoint"
 )
 
 
@@ -29,9 +29,9 @@ def check_attention(
 ) -> None:
     """Compare a transformed graph, all its inputs set, with `config`, the text model's part.
 
-    `context` is the longest text that will be served; what only changes longer ones is not looked
-    at. Raises ModelLoadError that names layers, and what config.json and the graph say, and
-    LookupError, TypeError, ValueError or ArithmeticError for an incomplete config.json.
+    `context` is the longest text that will be served; what only changes longer ones is not
+    compared. Raises ModelLoadError, which names the layers and what config.json and the graph say,
+    and LookupError, TypeError, ValueError or ArithmeticError for an incomplete config.json.
     """
     others = (rope_difference(model, config), logits_cap_difference(model, config))
     wrong = [*_layer_differences(model, config, chunk_size, context), *filter(None, others)]
