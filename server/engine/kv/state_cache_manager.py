@@ -11,8 +11,8 @@ from server.engine.sequence import Sequence, StateBlocks
 class StateLayout:
     """The state blocks of an engine.
 
-    The first `num_blocks` are for `max_num_seqs` sequences and for checkpoints. Checkpoints can only
-    be at multiples of `least_interval` tokens; 0 means that there are none. Every multiple of
+    The first `num_blocks` are for `max_num_seqs` sequences and for checkpoints. Checkpoints can be
+    at multiples of `least_interval` tokens only; 0 means that there are none. Every multiple of
     `interval` tokens has one.
     """
 
