@@ -32,7 +32,7 @@ Examples:
   server models/m                                Serve the model in a folder.
   server --config_path models/config.json        Serve the models that a file lists.
   server Qwen/Qwen3-8B --weight-format int4      Export a model, then serve it.
-  server --check --config_path config.json       Look for mistakes without loading anything.
+  server --check --config_path config.json       Read all models and look for mistakes.
 """
 BASICS = (
     "--config_path",
