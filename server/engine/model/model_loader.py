@@ -202,8 +202,9 @@ def _load_stateful(
 ) -> LoadedModel:
     states, config = _read_states(model, models_path, reason)
     parts = split_model(model, text_model_file(models_path), rows_axis=1)
-    if states.takes_single_tokens:
-        # In bf16 a state would lose digits with every token.
+    if states.takes_single_tokens or has_encoder(models_path):
+        # In bf16 a state would lose digits with every token, and the decoder behind an encoder
+        # gives other answers to the same prompt now and then (OpenVINO 2026.4).
         plugin_config = {"INFERENCE_PRECISION_HINT": "f32", **plugin_config}
     layers, head = compile_parts(parts, device, plugin_config, models_path)
     return LoadedModel(

@@ -1,6 +1,6 @@
 """The cache of an engine: its sizes, which stay when a model is loaded anew, and its manager."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from server.engine.config import EngineConfig
 from server.engine.kv.kv_cache_manager import KVCacheManager
@@ -45,6 +45,9 @@ def plan_cache(config: EngineConfig, model: LoadedModel, max_model_len: int | No
     if model.states is not None:
         context = max_model_len
         if model.encoder is not None:
+            # OpenVINO 2026.4's CPU plugin overruns memory where infer requests of such a decoder
+            # take turns. One after the other they are right.
+            config = replace(config, max_num_seqs=1)
             # Prompt and answer have positions of their own.
             context = None if model.encoder.max_len is None else 2 * model.encoder.max_len
         room = state_room(config, model.states, model.device, context)

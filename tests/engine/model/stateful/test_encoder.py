@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import openvino as ov
 import pytest
-from support.engine_helpers import F32, change_config, generate, run_to_end, start, tokens_of
+from support.engine_helpers import F32, change_config, generate, start
 from support.recurrent_model import (
     FORCED,
     LONGEST,
@@ -21,6 +22,7 @@ from server.engine.engine import LLMEngine
 from server.engine.model.model_info import read_model_info
 from server.engine.model.model_loader import load_model
 from server.engine.model.stateful.encoder import decoder_prefix
+from server.engine.model.stateful.state_form import StateForm
 from server.engine.verification.verify import verify
 from server.errors import ContextLengthError, InvalidRequestError, ModelLoadError
 from server.payloads import SamplingParams
@@ -55,16 +57,25 @@ def test_answers(model: Path, fields: dict[str, Any]) -> None:
     engine.close()
 
 
-def test_choices_and_beams_begin_with_the_same_prompt(model: Path) -> None:
+@pytest.mark.parametrize("fields", [{"n": 3}, {"num_beams": 3, "temperature": 0}])
+def test_one_sequence_runs_at_once(model: Path, fields: dict[str, Any]) -> None:
+    """The CPU plugin overruns memory where the infer requests of a decoder take turns."""
     engine = make_engine(model)
-    params = SamplingParams(temperature=1e-5, n=3, seed=1, max_tokens=12, ignore_eos=True)
-    (request,) = start(engine, prompts()[:1], params)
-    outputs = run_to_end(engine)
-    expected = expected_decoder_answer(prompts()[0], 12)
-    assert [tokens_of(outputs, request, index) for index in range(3)] == [expected] * 3
-    beams = SamplingParams(temperature=0, num_beams=3, max_tokens=1, ignore_eos=True)
-    assert generate(engine, prompts()[:1], beams) == [expected[:1]]
+    with pytest.raises(InvalidRequestError, match="is 3; this model runs at most 1 sequence"):
+        engine.make_request(prompts()[0], SamplingParams(max_tokens=2, **fields))
+    start(engine, prompts(), GREEDY)
+    while engine.has_work:
+        engine.step()
+        assert engine.scheduler.num_running <= 1
     engine.close()
+
+
+def test_it_computes_in_f32(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As if its states grew, like those of attention.
+    monkeypatch.setattr(StateForm, "takes_single_tokens", False)
+    loaded = load_model(model, "CPU", {})
+    for part in (loaded.layers, loaded.head):
+        assert part.get_property("INFERENCE_PRECISION_HINT") == ov.Type.f32
 
 
 def test_a_repetition_penalty_leaves_the_prompt_alone(model: Path) -> None:
