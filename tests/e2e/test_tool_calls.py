@@ -81,7 +81,8 @@ def test_a_streamed_tool_call(server: ServerProcess, model: str) -> None:
     assert (content, reasons) == ("", ["tool_calls"])
     assert [call["name"] for call in calls] == ["get_weather"]
     assert json.loads(calls[0]["arguments"]) == {"city": "Paris"}
-    assert len([chunk for chunk in chunks if chunk.choices[0].delta.tool_calls]) > 3
+    # A reader that falls behind finds several pieces in one.
+    assert len([chunk for chunk in chunks if chunk.choices[0].delta.tool_calls]) > 1
 
 
 def test_the_answer_to_a_tool_s_result(server: ServerProcess) -> None:
