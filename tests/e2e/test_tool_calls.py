@@ -76,13 +76,16 @@ def test_a_tool_call(server: ServerProcess, model: str) -> None:
 
 @pytest.mark.parametrize("model", MODELS)
 def test_a_streamed_tool_call(server: ServerProcess, model: str) -> None:
-    chunks = list(ask(server, model, stream=True))
-    content, calls, reasons = put_together(chunks)
-    assert (content, reasons) == ("", ["tool_calls"])
-    assert [call["name"] for call in calls] == ["get_weather"]
-    assert json.loads(calls[0]["arguments"]) == {"city": "Paris"}
-    # A reader that falls behind finds several pieces in one.
-    assert len([chunk for chunk in chunks if chunk.choices[0].delta.tool_calls]) > 1
+    num_pieces = []
+    for _ in range(5):
+        chunks = list(ask(server, model, stream=True))
+        content, calls, reasons = put_together(chunks)
+        assert (content, reasons) == ("", ["tool_calls"])
+        assert [call["name"] for call in calls] == ["get_weather"]
+        assert json.loads(calls[0]["arguments"]) == {"city": "Paris"}
+        num_pieces.append(sum(bool(chunk.choices[0].delta.tool_calls) for chunk in chunks))
+    # A reader that falls behind finds several pieces in one, but not every time.
+    assert max(num_pieces) > 3
 
 
 def test_the_answer_to_a_tool_s_result(server: ServerProcess) -> None:
