@@ -19,13 +19,14 @@ class TemplateTraits:
 
     `is_probed` is false for a template that refuses even a single message of a user.
 
-    Roles: `system` is a system message at the beginning, `two_systems` two of them, `later_system`
-    one in mid-conversation, `lasting_system` one where the last message is not the user's,
-    `lone_system` one without another message; `two_users` and `two_assistants` are messages of one
-    role in a row, `user_after_result` is a message of the user behind the result of a tool,
-    `empty_answers` are messages of the assistant without text, `assistant_first` is one of it
-    before any of the user. `part_roles` have their content as a
-    list of parts; `any_role` copies any name of a role.
+    System messages: `system` is one at the beginning, `two_systems` two of them. `later_system` is
+    one in mid-conversation, `lasting_system` one where the last message is not the user's, and
+    `lone_system` one without another message.
+
+    Roles: `two_users` and `two_assistants` are messages of one role in a row. `user_after_result`
+    is a message of the user behind the result of a tool. `empty_answers` are messages of the
+    assistant without text; `assistant_first` is one before any of the user. `part_roles` have their
+    content as a list of parts. A template with `any_role` copies any name of a role.
 
     Tools: `empty_tools` stands for no tools. A template without `bare_tools` fails for tools or
     parameters that lack a description, or tools without parameters; one without `nullable_types`

@@ -42,9 +42,10 @@ class ChatOptions:
 class AnswerFormat:
     """What an answer must look like; errors about it name `field` of the request.
 
-    By `kind`, `value` is a JSON schema, a regular expression for the whole answer, a list of the
-    possible answers, a grammar (Lark, or GBNF as llama.cpp has it), or a structural tag as vLLM and
-    xgrammar have it. Without `has_white_space`, JSON has none between its values.
+    `kind` says what `value` is: "json" a JSON schema, "regex" a regular expression for the whole
+    answer, "choice" a list of the possible answers. A "grammar" is in Lark's form or in llama.cpp's
+    GBNF, and a "structural_tag" in the form of vLLM and xgrammar. Without `has_white_space`, JSON
+    has none between its values.
     """
 
     kind: AnswerKind

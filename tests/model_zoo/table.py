@@ -23,16 +23,16 @@ MAX_REASON_CHARS = 240
 HEADER = """# Architectures
 
 `make zoo` writes this page. For each architecture it makes a small model with random weights in
-transformers, with windows, soft caps and scales that matter in it, exports it, and runs it in every
-way that could change its answers:
+transformers. Windows, soft caps and scales are chosen so that they matter in it. The model is
+exported and run in every way that could change its answers:
 
 - **batched**, **alone**, **chunked**, **prefix cache**, **preemption**: five prompts of 5 to 150
-  tokens at once, one by one, in chunks of at most 64 tokens, a second time through the prefix
-  cache, and with so few KV blocks that a sequence is preempted. The number of greedy tokens, of
-  200, that are those of transformers, in fp32.
-- **n > 1**: two choices for each prompt, sampled with a seed. The number of tokens, of 200, that
-  are those of a separate run in the first choice, and whose log probabilities, in both choices,
-  are those of the same text read as a prompt.
+  tokens, in fp32. They run at once, one by one, in chunks of at most 64 tokens, and a second time
+  through the prefix cache. The last run has so few KV blocks that a sequence is preempted. A cell
+  is the number of greedy tokens, of 200, that are those of transformers.
+- **n > 1**: two choices for each prompt, sampled with a seed. A token is right if the first choice
+  has the token of a separate run, and if its log probability in both choices is that of the same
+  text read as a prompt. Models with an encoder make one choice at a time.
 - **prompt logprobs**: the largest difference of a prompt token's log probability from
   transformers' in fp32; right below 0.001. Where an encoder reads the prompt, it is of the answer.
 - **int8, u8 cache**: the average difference with int8 weights and a u8 KV cache; right below 0.3.
@@ -41,7 +41,7 @@ A wrong cell is bold. **export** names the version of transformers; 4.57.6 is th
 `pip install '.[export]'` brings, and models of others were made in an environment with them, by
 `python -m model_zoo.reference FOLDER NAME` with `PYTHONPATH=tests:.`.
 **load** says in which form a model runs; models on the [slower path](models.md#the-slower-path)
-have no prefix cache and are not preempted.
+have no prefix cache, and their sequences never wait for blocks in these runs.
 
 Not in the zoo: architectures whose code comes with the checkpoint (`--trust_remote_code`), such as
 InternLM, Baichuan, ChatGLM, MiniCPM, Orion and DeepSeek V2.

@@ -80,9 +80,9 @@ class NotExpressibleError(Exception):
 def complete_attention(model: ov.Model, config: Config) -> AttentionForm:
     """Give a model the attention that config.json asks for and the transformed graph lacks.
 
-    Then compare all of it with config.json. Raises NotExpressibleError for a model that needs more,
-    and ModelLoadError for a decoder without its encoder, for a graph that differs from config.json,
-    and for a config.json that does not say what its kind needs.
+    Then compare all of it with config.json. Raises NotExpressibleError for a model that needs more.
+    Raises ModelLoadError for a decoder without its encoder, for a graph that differs from
+    config.json, and for a config.json that does not say what its kind needs.
     """
     text_config = config_layers(config)[-1]
     try:

@@ -25,8 +25,8 @@ def choose_rope_by_token(model: ov.Model) -> bool:
     """Give a model the input `uses_long_rope` boolean[tokens]; False for a graph without a choice.
 
     The graph has Select(is_long, long, short) for f32[size] factors, and computes frequencies from
-    them. Either it multiplies these by the positions in a MatMul, or, with PhiMoE, by all numbers
-    up to the longest sequence of the step, to a table of which each token takes a row.
+    them. Most graphs multiply these by the positions in a MatMul. PhiMoE's multiplies them by all
+    numbers up to the longest sequence of the step, and each token takes a row of that table.
     """
     choice = _find_choice(model)
     if choice is None:
