@@ -1,4 +1,4 @@
-"""An LLM without a server, for offline work: see server.llm.llm."""
+"""Models without a server, for offline work: one class for each task, on LoadedModel."""
 
 from server.llm.llm import LLM
 from server.llm.outputs import CompletionOutput, RequestOutput

@@ -1,8 +1,8 @@
-"""The graph that an LLM runs: the one of the model folder, or the default graph."""
+"""The graph that a Python class runs: the one of the model folder, or a default graph."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,29 +10,42 @@ from server.errors import ModelLoadError
 from server.graph import Graph, GraphConfig, load_graph_config
 from server.models.bundled import find_bundled_model
 from server.models.config import DEFAULT_GRAPH_NAME
-from server.models.default_graph import llm_graph
-from server.models.model_folder import LLM_FILES, find_folder_problem
-from server.payloads import GenerationRequest, TextChunk
+from server.models.model_folder import find_folder_problem
 
-__all__ = ["find_graph", "load_graph"]
+__all__ = ["GraphKind", "find_graph", "load_graph"]
 
 
-async def load_graph(path: Path, options: Mapping[str, Any]) -> Graph:
+@dataclass(frozen=True, slots=True)
+class GraphKind:
+    """What the graph of a Python class must be, and the graph of a folder that has none.
+
+    `name` is for messages, such as "LLM". `default_graph` makes a graph of the folder's name and
+    the options; it reads `files`, of which each .xml has a .bin beside it.
+    """
+
+    name: str
+    input_type: type
+    output_type: type
+    files: Sequence[str]
+    default_graph: Callable[[str, Mapping[str, Any]], GraphConfig]
+
+
+async def load_graph(path: Path, options: Mapping[str, Any], kind: GraphKind) -> Graph:
     """Load the graph of a model folder, or a graph.pbtxt, with these options set in its nodes.
 
-    Raises ModelLoadError where there is no model or the graph is no LLM's, and what Graph.load
-    raises.
+    Raises ModelLoadError where there is no model or the graph is of another kind, and what
+    Graph.load raises.
     """
-    config, folder = find_graph(path, options)
+    config, folder = find_graph(path, options, kind)
     graph = await Graph.load(config, folder, folder.name or str(folder))
-    mismatch = graph.find_mismatch(GenerationRequest, TextChunk)
+    mismatch = graph.find_mismatch(kind.input_type, kind.output_type)
     if mismatch is not None:
         await graph.close()
-        raise ModelLoadError(f"{config.source_name}: the graph {mismatch}; it is no LLM")
+        raise ModelLoadError(f"{config.source_name}: the graph {mismatch}; it is no {kind.name}")
     return graph
 
 
-def find_graph(path: Path, options: Mapping[str, Any]) -> tuple[GraphConfig, Path]:
+def find_graph(path: Path, options: Mapping[str, Any], kind: GraphKind) -> tuple[GraphConfig, Path]:
     """The graph of a model folder with the options set, and the folder that its paths start at.
 
     The name of a bundled model stands for its folder.
@@ -43,10 +56,10 @@ def find_graph(path: Path, options: Mapping[str, Any]) -> tuple[GraphConfig, Pat
     graph_path = path if path.is_file() else path / DEFAULT_GRAPH_NAME
     if graph_path.is_file():
         return replace(load_graph_config(graph_path), options=values), graph_path.parent
-    problem = find_folder_problem(path, LLM_FILES)
+    problem = find_folder_problem(path, kind.files)
     if problem is not None:
         raise ModelLoadError(problem)
-    return llm_graph(str(path), values), path
+    return kind.default_graph(str(path), values), path
 
 
 def _option_value(name: str, value: Any) -> Any:

@@ -1,7 +1,5 @@
 """An LLM without a server: the same graph and engine, called from Python."""
 
-import threading
-import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
@@ -11,8 +9,8 @@ from tqdm import tqdm
 
 from server.graph import Graph, GraphRun
 from server.llm.batch import Batch, OnError
-from server.llm.graph_source import load_graph
-from server.llm.loop_thread import LoopThread
+from server.llm.graph_source import GraphKind
+from server.llm.loaded_model import LoadedModel
 from server.llm.outputs import Conversation, Prompt, RequestOutput
 from server.llm.prompts import (
     chat_fields,
@@ -22,12 +20,14 @@ from server.llm.prompts import (
     sampling_fields,
     stop_strings,
 )
+from server.models.default_graph import llm_graph
+from server.models.model_folder import LLM_FILES
 from server.payloads import ChatOptions, GenerationRequest, SamplingParams, TextChunk
 
 __all__ = ["LLM"]
 
 
-class LLM:
+class LLM(LoadedModel):
     """A loaded model. Use it from any thread; `with LLM(...) as llm` or `close` frees the model.
 
     `model_path` is the folder that export_model wrote, or "tiny_chat", the model that comes with
@@ -38,16 +38,11 @@ class LLM:
     Raises ModelLoadError, or the GraphError or ConfigError that tells what is wrong.
     """
 
+    kind = GraphKind("LLM", GenerationRequest, TextChunk, LLM_FILES, llm_graph)
+
     def __init__(self, model_path: str | Path, **options: Any) -> None:
         self._numbers = count()
-        self._loop = LoopThread("llm")
-        try:
-            self._graph = self._loop.run(load_graph(Path(model_path), options))
-        except BaseException:
-            self._loop.close()
-            raise
-        # Also runs when the interpreter ends: OpenVINO aborts a process that still infers then.
-        self._finalizer = weakref.finalize(self, _free, self._loop, self._graph)
+        super().__init__(model_path, **options)
 
     def generate(
         self,
@@ -127,17 +122,6 @@ class LLM:
         conversation = chat_fields(messages, tools, chat_template_kwargs, chat_options)
         return self._chunks(self._request(0, sampling_params, stop, **conversation))
 
-    def close(self) -> None:
-        """Stop what runs and free the model; harmless a second time."""
-        if self._finalizer.detach() is not None:
-            _close(self._loop, self._graph)
-
-    def __enter__(self) -> "LLM":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def _request(
         self, number: int, params: SamplingParams | None, stop: str | Sequence[str], **rest: Any
     ) -> GenerationRequest:
@@ -171,22 +155,6 @@ class LLM:
         finally:
             if self._loop.is_open:
                 self._loop.run(run.__aexit__(None, None, None))
-
-
-def _free(loop: LoopThread, graph: Graph) -> None:
-    """Close a model that nobody has closed.
-
-    The garbage collector may call this in any thread, also in one that closing waits for.
-    """
-    if threading.current_thread() is threading.main_thread():
-        _close(loop, graph)
-    else:
-        threading.Thread(target=_close, args=(loop, graph), name="llm-close").start()
-
-
-def _close(loop: LoopThread, graph: Graph) -> None:
-    loop.run(graph.close())
-    loop.close()
 
 
 async def _enter(graph: Graph, request: GenerationRequest) -> GraphRun:

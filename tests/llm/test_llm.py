@@ -49,7 +49,7 @@ def test_the_bundled_model_is_found_by_its_name(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    _, folder = find_graph(Path("tiny_chat"), {})
+    _, folder = find_graph(Path("tiny_chat"), {}, LLM.kind)
     assert folder == find_bundled_model("tiny_chat")
 
 
@@ -293,7 +293,7 @@ def test_a_folder_without_a_graph_has_the_servers_default_graph(
     model_f32: Path, tmp_path: Path
 ) -> None:
     copy = shutil.copytree(model_f32, tmp_path / "m", ignore=shutil.ignore_patterns("*.pbtxt"))
-    config, folder = find_graph(copy, {"cache_size": 1})
+    config, folder = find_graph(copy, {"cache_size": 1}, LLM.kind)
     assert (config, folder) == (llm_graph(str(copy), {"cache_size": 1}), copy)
     assert config.options["enable_prefix_caching"] is True
 
