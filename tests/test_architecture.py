@@ -182,7 +182,9 @@ FILE_LAYERS: dict[str, set[str]] = {
 
 # Heavy libraries, and the only places that may import them.
 LIBRARIES: dict[str, set[str]] = {
+    "PIL": {"calculators.media"},
     "aiohttp": {"server.api"},
+    "av": {"calculators.media"},
     "google": {"server.graph"},
     "llguidance": {"calculators.guided"},
     "nncf": {"export_models.quantization"},
@@ -194,6 +196,8 @@ LIBRARIES: dict[str, set[str]] = {
         "export_models.tokenizer",
     },
     "openvino_tokenizers": {"server.host.openvino_core", "export_models"},
+    # The engine is this project's own; only the tasks that are no text run the library's pipelines.
+    "openvino_genai": {"calculators.media"},
     "optimum": {"export_models"},
     "jinja2": {"calculators"},
     "torch": {"export_models.more_architectures", "export_models.verification"},

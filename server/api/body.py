@@ -6,7 +6,16 @@ from aiohttp.web_protocol import RequestPayloadError
 from server.errors import InvalidRequestError
 from server.protocol.json_body import parse_json_object
 
-__all__ = ["meet_expectation", "read_body", "read_json", "read_plain_body"]
+__all__ = [
+    "BROKEN_FRAMING",
+    "meet_expectation",
+    "read_body",
+    "read_json",
+    "read_plain_body",
+    "refuse_compression",
+]
+
+BROKEN_FRAMING = "the body is not what its HTTP headers say"
 
 
 async def meet_expectation(request: web.Request) -> None:
@@ -27,17 +36,22 @@ async def read_body(request: web.Request) -> bytes:
     try:
         return await request.read()
     except RequestPayloadError as error:
-        raise InvalidRequestError("the body is not what its HTTP headers say") from error
+        raise InvalidRequestError(BROKEN_FRAMING) from error
 
 
 async def read_plain_body(request: web.Request) -> bytes:
     """The whole body. Raises InvalidRequestError if it is compressed."""
+    refuse_compression(request)
+    return await read_body(request)
+
+
+def refuse_compression(request: web.Request) -> None:
+    """Raise InvalidRequestError for a body that is compressed."""
     encoding = request.headers.get("Content-Encoding", "identity")
     if encoding.lower() != "identity":
         raise InvalidRequestError(
             f"Content-Encoding {encoding!r} is not supported; send the body as it is"
         )
-    return await read_body(request)
 
 
 async def read_json(request: web.Request) -> dict[str, object]:
