@@ -158,8 +158,9 @@ def _find_unused_model_flag(line: CommandLine) -> str | None:
     if is_single and mode != "remove_from_config":
         return None
     flags = [f"--{key}" for key in models.model_keys or ()]
-    if models.target_device is not None and not (models.source_model or mode == "configure"):
-        flags.append("--target_device")
+    if not (models.source_model or mode == "configure"):
+        flags += ["--target_device"] if models.target_device is not None else []
+        flags += ["--task"] if models.task is not None else []
     if not flags:
         return None
     return f"{flags[0]} is for one model: it needs MODEL, or --model_name and --model_path"

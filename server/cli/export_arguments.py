@@ -13,10 +13,7 @@ from server.cli.model_arguments import ModelArguments
 from server.terminal.export_help import EXPORT_HELP, NO_VERIFY_HELP
 from server.terminal.flag_parser import AddFlag, Switch
 
-__all__ = ["TASK", "ExportArguments", "add_export_flags"]
-
-TASK = "text_generation"
-OVMS_TASKS = ("embeddings", "rerank", "image_generation", "text2speech", "speech2text")
+__all__ = ["ExportArguments", "add_export_flags"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +75,6 @@ class ExportArguments:
 
 def add_export_flags(add: AddFlag) -> None:
     """Add the flags of an `ExportArguments`."""
-    add("--task", type=_task, default=TASK, metavar="TASK", help=f"What the model is for: {TASK}.")
     for flag, text in EXPORT_HELP.items():
         add(flag, action=_ExporterFlag, help=text)
     add(
@@ -95,14 +91,6 @@ def add_export_flags(add: AddFlag) -> None:
         help="Export again, even if the model is in the repository. The old one stays until the "
         "new one is complete.",
     )
-
-
-def _task(text: str) -> str:
-    if text == TASK:
-        return text
-    owner = "OVMS's" if text in OVMS_TASKS else "the"
-    state = "not here yet" if text in OVMS_TASKS else "unknown"
-    raise argparse.ArgumentTypeError(f"{owner} task {text!r} is {state}; here: {TASK}")
 
 
 class _ExporterFlag(argparse.Action):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from server.models.config import ServerConfig, load_config, single_model_config
+from server.models.tasks import TASKS, task_named
 from server.terminal.flag_parser import AddFlag
 
 __all__ = ["CONFIG_NAME", "ModelArguments", "add_model_flags"]
@@ -40,6 +41,7 @@ class ModelArguments:
     model_path: Path | None = None
     model_repository_path: Path | None = None
     source_model: str | None = None
+    task: str | None = None
     target_device: str | None = None
     chat_template: Path | None = None
     model_keys: Mapping[str, Any] | None = None
@@ -68,8 +70,9 @@ class ModelArguments:
     @property
     def entry_keys(self) -> Mapping[str, Any]:
         """What the flags say about a model without a graph, as keys of an entry in config.json."""
-        device = {} if self.target_device is None else {"target_device": self.target_device}
-        return {**(self.model_keys or {}), **device}
+        named = {"target_device": self.target_device, "task": self.task}
+        given = {key: value for key, value in named.items() if value is not None}
+        return {**(self.model_keys or {}), **given}
 
     @property
     def template_path(self) -> Path | None:
@@ -160,6 +163,12 @@ def add_model_flags(add: AddFlag) -> None:
         "a folder with a Hugging Face model, or a folder with an OpenVINO model.",
     )
     add(
+        "--task",
+        type=_task,
+        metavar="TASK",
+        help=f"What the single model is for: {', '.join(TASKS)} (default: what its files show).",
+    )
+    add(
         "--target_device",
         metavar="DEVICE",
         help="Device to run on, for example CPU or GPU (default: CPU). For a model that is "
@@ -174,6 +183,13 @@ def add_model_flags(add: AddFlag) -> None:
     )
     for flag, text in CLASSIC_FLAGS.items():
         add(flag, action=_ModelKey, help=f"{text} For a model without graph.pbtxt.")
+
+
+def _task(text: str) -> str:
+    try:
+        return task_named(text).name
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 class _ModelKey(argparse.Action):

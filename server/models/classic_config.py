@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
 from server.errors import describe_value
+from server.models.tasks import task_named
 
 __all__ = ["CLASSIC_MODEL_KEYS", "ClassicConfig", "VersionPolicy"]
 
@@ -40,6 +41,7 @@ CLASSIC_MODEL_KEYS = (
     "plugin_config",
     "shape",
     "target_device",
+    "task",
     *REFUSED_KEYS,
 )
 
@@ -78,7 +80,8 @@ class VersionPolicy:
 class ClassicConfig:
     """How a classic model is served: OpenVINOInferenceCalculator has options of the same names.
 
-    `problems` are the keys that ask for what is not here, each with the reason.
+    `task` is what the model is for; empty where its files say it. `problems` are the keys that ask
+    for what is not here, each with the reason.
     """
 
     device: str = ""
@@ -87,6 +90,7 @@ class ClassicConfig:
     shape: str = ""
     batch_size: str = ""
     layout: str = ""
+    task: str = ""
     version_policy: VersionPolicy = field(default_factory=VersionPolicy)
     problems: tuple[str, ...] = ()
 
@@ -100,6 +104,7 @@ class ClassicConfig:
             "shape": ("shape", _tensor_texts),
             "batch_size": ("batch_size", _batch_size),
             "layout": ("layout", _tensor_texts),
+            "task": ("task", _task),
             "model_version_policy": ("version_policy", VersionPolicy.parse),
         }
         fields: dict[str, Any] = {}
@@ -121,6 +126,10 @@ def _text(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError(f"must be a string, found {describe_value(value)}")
     return value
+
+
+def _task(value: object) -> str:
+    return task_named(_text(value)).name
 
 
 def _count(value: object) -> int:

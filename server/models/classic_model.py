@@ -8,8 +8,9 @@ from server.errors import ModelLoadError
 from server.graph import GraphConfig
 from server.models.classic_config import VersionPolicy
 from server.models.config import ModelConfig, ServerConfig
-from server.models.default_graph import llm_graph, tensor_graph
-from server.models.model_folder import find_folder_problem, is_llm
+from server.models.default_graph import task_graph, tensor_graph
+from server.models.model_folder import find_folder_problem
+from server.models.tasks import find_task, task_named
 
 __all__ = ["classic_graph", "find_versions"]
 
@@ -52,24 +53,34 @@ def _is_version(name: str) -> bool:
 def classic_graph(model: ModelConfig) -> GraphConfig:
     """The graph of one node that serves a version. Raises ModelLoadError where nothing can.
 
-    A folder with all that an LLM needs gets the node that generates text, any other the one that
-    takes tensors.
+    The node is that of the task, which the configuration names or the files show, or else the one
+    that takes tensors. Only a model that takes tensors has a shape, a layout or a batch size.
     """
     folder, classic = model.model_folder, model.classic
     assert folder is not None
-    problem = find_folder_problem(folder)
+    task = task_named(classic.task) if classic.task else None
+    problem = find_folder_problem(folder, task.files if task else ())
     if problem is not None:
         raise ModelLoadError(problem)
     if classic.problems:
         raise ModelLoadError(f"its configuration cannot be used: {'; '.join(classic.problems)}")
     source_name = f"the graph made for {folder}"
-    options = {"device": classic.device, "plugin_config": classic.plugin_config}
     tensor_options = {
         "nireq": classic.nireq,
         "shape": classic.shape,
         "batch_size": classic.batch_size,
         "layout": classic.layout,
     }
-    if is_llm(folder) and not any(tensor_options.values()):
-        return llm_graph(source_name, options)
-    return tensor_graph(source_name, {**options, **tensor_options})
+    given = [name for name, value in tensor_options.items() if value]
+    if task is None and not given:
+        task = find_task(folder)
+    if task is None:
+        options = {"device": classic.device, "plugin_config": classic.plugin_config}
+        return tensor_graph(source_name, {**options, **tensor_options})
+    if given:
+        raise ModelLoadError(f"{given[0]} is for tensors; a model of task {task.name} has none")
+    problem = find_folder_problem(folder, task.files)
+    if problem is not None:
+        raise ModelLoadError(problem)
+    options = {task.device_option: classic.device, "plugin_config": classic.plugin_config}
+    return task_graph(task, source_name, {name: value for name, value in options.items() if value})

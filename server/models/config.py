@@ -126,10 +126,11 @@ def single_model_config(
         raise ConfigError(f"--model_path {model_path}: no such folder")
     model = _model(name, model_path.absolute(), None, is_graph=False)
     keys = dict(keys or {})
-    if "plugin_config" in keys and model.find_graph() is not None:
-        # OVMS takes it for a graph as well.
-        logger.warning("--plugin_config has no effect: %s has a graph", model_path)
-        del keys["plugin_config"]
+    for key in ("plugin_config", "task"):
+        if key in keys and model.find_graph() is not None:
+            # OVMS takes it for a graph as well.
+            logger.warning("--%s has no effect: %s has a graph", key, model_path)
+            del keys[key]
     if not keys:
         return ServerConfig((model,))
     if model.find_graph() is not None:

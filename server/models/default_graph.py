@@ -4,19 +4,26 @@ from collections.abc import Mapping
 from typing import Any
 
 from server.graph import GraphConfig, NodeConfig
+from server.models.tasks import TEXT_GENERATION, Task
 
-__all__ = ["llm_graph", "tensor_graph"]
+__all__ = ["llm_graph", "task_graph", "tensor_graph"]
+
+
+def task_graph(task: Task, source_name: str, options: Mapping[str, Any]) -> GraphConfig:
+    """The node that `export_model` writes for the task, with these options set in it."""
+    request, response = task.tags
+    node = NodeConfig(
+        task.calculator,
+        name=task.node_name,
+        input_streams=(f"{request}:input",),
+        output_streams=(f"{response}:output",),
+    )
+    return _graph(node, source_name, {**task.options, **options})
 
 
 def llm_graph(source_name: str, options: Mapping[str, Any]) -> GraphConfig:
-    """The graph that export_model writes; its node stands for those from tokenizer to parser."""
-    node = NodeConfig(
-        "HttpLLMCalculator",
-        name="LLMExecutor",
-        input_streams=("HTTP_REQUEST_PAYLOAD:input",),
-        output_streams=("HTTP_RESPONSE_PAYLOAD:output",),
-    )
-    return _graph(node, source_name, {"enable_prefix_caching": True, **options})
+    """The graph of a model that generates text."""
+    return task_graph(TEXT_GENERATION, source_name, options)
 
 
 def tensor_graph(source_name: str, options: Mapping[str, Any]) -> GraphConfig:

@@ -1,6 +1,5 @@
 """What a folder holds, and what it lacks to be served. Both loading and `--check` ask here."""
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from enum import Enum
@@ -10,16 +9,15 @@ from server.errors import ModelLoadError
 from server.graph import ValidatedGraph
 from server.host.model_files import (
     DECODER_FILE,
-    DETOKENIZER_FILE,
     ENCODER_FILE,
     MODEL_FILE,
     MODEL_SUFFIXES,
-    TOKENIZER_FILE,
     model_files,
-    text_model_file,
 )
 from server.models.config import DEFAULT_GRAPH_NAME
 from server.models.config_document import FILE_NAMES
+from server.models.model_signs import ModelSigns
+from server.models.tasks import IMAGE_GENERATION, TEXT_GENERATION, TEXT_TO_SPEECH, find_source_task
 from server.models.watched_files import WatchedFiles
 
 __all__ = [
@@ -27,13 +25,12 @@ __all__ = [
     "FolderKind",
     "check_model_folders",
     "find_folder_problem",
-    "is_llm",
     "kind_of",
 ]
 
-LLM_FILES = (MODEL_FILE, TOKENIZER_FILE, DETOKENIZER_FILE)
+LLM_FILES = TEXT_GENERATION.files
 SUFFIXES = f"*{', *'.join(MODEL_SUFFIXES)}"
-WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt")
+WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
 MAX_CONFIG_BYTES = 2**20
 
 
@@ -53,7 +50,9 @@ def kind_of(folder: Path) -> FolderKind:
     versions = [name for name in names if name.isascii() and name.isdigit()]
     if DEFAULT_GRAPH_NAME in names or (folder / "1" / DEFAULT_GRAPH_NAME).is_file():
         return FolderKind.GRAPH
-    if _has_model(names) or any(_has_model(_names(folder / version)) for version in versions):
+    if _has_model(names) or IMAGE_GENERATION.is_model(ModelSigns(folder)):
+        return FolderKind.MODEL
+    if any(_has_model(_names(folder / version)) for version in versions):
         return FolderKind.MODEL
     text = _config_text(folder)
     if "model_config_list" in text or "mediapipe_config_list" in text:
@@ -80,7 +79,7 @@ def _content_problem(folder: Path, files: Sequence[str]) -> str | None:
     if _is_checkpoint(folder, _names(folder)):
         return (
             f"{folder}: is a Hugging Face model, which must be exported first: "
-            f"export_model text_generation --source_model {folder}"
+            f"export_model {find_source_task(folder).export} --source_model {folder}"
         )
     for name in (part for file in files for part in _parts(folder, file)):
         for path in (folder / name, (folder / name).with_suffix(".bin")):
@@ -117,25 +116,12 @@ def check_model_folders(graph: ValidatedGraph, base_path: Path, files: WatchedFi
         raise ModelLoadError("; ".join(problems))
 
 
-def is_llm(folder: Path) -> bool:
-    """Whether the model generates tokens. Raises ModelLoadError if it lacks a tokenizer."""
-    try:
-        # The input by which a model with a KV cache of its own is known.
-        if b'"beam_idx"' not in text_model_file(folder).read_bytes():
-            return False
-    except OSError:
-        return False
-    problem = find_folder_problem(folder, LLM_FILES)
-    if problem is not None:
-        raise ModelLoadError(problem)
-    return True
-
-
 def _remedy(folder: Path, name: str) -> str:
     if name in (MODEL_FILE, ENCODER_FILE, DECODER_FILE):
+        task = find_source_task(folder)
         return (
             "export the Hugging Face model again: "
-            "export_model text_generation --source_model <id or folder>"
+            f"export_model {task.export} --source_model <id or folder>"
         )
     return (
         "make it of the Hugging Face model: "
@@ -169,10 +155,10 @@ def _config_texts(folder: Path) -> Iterator[str]:
 
 def _is_checkpoint(folder: Path, names: Sequence[str]) -> bool:
     """Whether the folder holds a Hugging Face model, and no OpenVINO model made of it."""
-    if _has_model(names) or not any(name.endswith(WEIGHT_SUFFIXES) for name in names):
+    signs = ModelSigns(folder)
+    if _has_model(names) or IMAGE_GENERATION.is_model(signs):
         return False
-    try:
-        document = json.loads(_config_text(folder))
-    except ValueError:
-        return False
-    return isinstance(document, dict) and "model_type" in document
+    if IMAGE_GENERATION.is_source(signs):
+        return True
+    has_weights = any(name.endswith(WEIGHT_SUFFIXES) for name in names)
+    return has_weights and (signs.has_model_type() or TEXT_TO_SPEECH.is_source(signs))

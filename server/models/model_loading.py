@@ -25,7 +25,8 @@ __all__ = ["CheckedModel", "check_model"]
 class CheckedModel:
     """A model whose graph is valid. Relative paths of the graph start at `base_path`.
 
-    `num_bytes` is the size of the files in that folder, which are most of what loading reads.
+    `num_bytes` is the size of the files in that folder and in those inside it, such as the parts of
+    an image pipeline, which are most of what loading reads.
     """
 
     config: ModelConfig
@@ -77,7 +78,8 @@ def check_model(config: ModelConfig, files: WatchedFiles) -> CheckedModel:
 
 def _num_bytes(folder: Path) -> int:
     try:
-        return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+        files = [path for pattern in ("*", "*/*") for path in folder.glob(pattern)]
+        return sum(path.stat().st_size for path in files if path.is_file())
     except OSError:  # a file that was deleted just now
         return 0
 

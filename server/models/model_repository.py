@@ -27,7 +27,9 @@ def _find_models(repository: Path) -> Iterator[str]:
 
 
 def _is_model(folder: Path, subfolders: Sequence[str], files: Sequence[str]) -> bool:
-    if DEFAULT_GRAPH_NAME in files or any(name.endswith(".xml") for name in files):
+    if {DEFAULT_GRAPH_NAME, "model_index.json"} & {*files}:
+        return True
+    if any(name.endswith(".xml") for name in files):
         return True
     versions = [folder / name for name in subfolders if name.isascii() and name.isdigit()]
     return any(

@@ -18,10 +18,10 @@ from server.models.model_folder import (
     LLM_FILES,
     FolderKind,
     find_folder_problem,
-    is_llm,
     kind_of,
 )
 from server.models.model_manager import ModelManager
+from server.models.tasks import TEXT_GENERATION, find_task
 
 GRAPH = """
 input_stream: "HTTP_REQUEST_PAYLOAD:in" output_stream: "HTTP_RESPONSE_PAYLOAD:out"
@@ -233,7 +233,7 @@ def test_an_encoder_and_a_decoder_are_a_model(tmp_path: Path, part: str) -> None
         shutil.copy(path, folder / f"openvino_encoder_model{suffix}")
         path.rename(folder / f"openvino_decoder_model{suffix}")
     assert find_folder_problem(folder, LLM_FILES) is None
-    assert is_llm(folder)
+    assert find_task(folder) is TEXT_GENERATION
     missing = folder / f"openvino_{part}.xml"
     missing.unlink()
     problem = find_folder_problem(folder, LLM_FILES)
