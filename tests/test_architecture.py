@@ -107,6 +107,12 @@ PACKAGE_LAYERS: dict[str, set[str]] = {
     },
     "calculators.chat_template": {"server.errors", "server.payloads"},
     "calculators.llm": {"server.errors", "server.graph", "server.payloads"},
+    "calculators.rerank": {
+        "calculators.chat_template",
+        "calculators.text",
+        "server.errors",
+        "server.payloads",
+    },
     "calculators.inference": {
         "server.errors",
         "server.host",

@@ -22,6 +22,12 @@ from server.payloads.generation import (
 )
 from server.payloads.inference import InferRequest, InferResponse
 from server.payloads.raw_http import HttpRequestPayload, HttpResponsePayload
+from server.payloads.scoring import (
+    ClassifyRequest,
+    RerankRequest,
+    ScoringRequest,
+    ScoringResponse,
+)
 from server.payloads.services import LoadOptions, ModelLimits, TextTokenizer, TokenizerInfo
 from server.sampling_params import SamplingFields, SamplingParams
 
@@ -30,6 +36,7 @@ __all__ = [
     "AnswerFormat",
     "AnswerKind",
     "ChatOptions",
+    "ClassifyRequest",
     "FinishReason",
     "GenerationRequest",
     "HttpRequestPayload",
@@ -39,8 +46,11 @@ __all__ = [
     "LoadOptions",
     "ModelLimits",
     "ReasoningEffort",
+    "RerankRequest",
     "SamplingFields",
     "SamplingParams",
+    "ScoringRequest",
+    "ScoringResponse",
     "TextChunk",
     "TextTokenizer",
     "TokenChunk",

@@ -1,0 +1,92 @@
+"""What config.json says of a model that scores or classifies."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from server.errors import ModelLoadError
+
+__all__ = ["Activation", "ModelConfig", "read_model_config"]
+
+Activation = Literal["none", "sigmoid", "softmax"]
+
+DEFAULT_MAX_POSITIONS = 512
+LENGTH_NAMES = ("max_position_embeddings", "n_positions", "seq_len", "seq_length", "n_ctx")
+# In these models the position of the first token is the id of the padding token plus one.
+OFFSET_POSITIONS = (
+    "camembert",
+    "data2vec-text",
+    "ibert",
+    "longformer",
+    "mpnet",
+    "roberta",
+    "roberta-prelayernorm",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+    "xmod",
+)
+IDENTITY = "torch.nn.modules.linear.Identity"
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The members of config.json, {} where there is no such file."""
+
+    members: Mapping[str, Any]
+
+    @property
+    def num_labels(self) -> int | None:
+        """How many labels it names; None where it names none."""
+        labels = self.members.get("id2label")
+        if isinstance(labels, dict) and labels:
+            return len(labels)
+        number = self.members.get("num_labels")
+        return number if isinstance(number, int) else None
+
+    def labels(self, number: int) -> tuple[str, ...]:
+        """The names of the first `number` labels."""
+        names = self.members.get("id2label")
+        known = names if isinstance(names, dict) else {}
+        return tuple(str(known.get(str(i), f"LABEL_{i}")) for i in range(number))
+
+    @property
+    def max_positions(self) -> int:
+        """The most tokens of a row; 512 where the file does not say it."""
+        found = (self.members.get(name) for name in LENGTH_NAMES)
+        length = next((n for n in found if isinstance(n, int) and n > 0), DEFAULT_MAX_POSITIONS)
+        if self.members.get("model_type") in OFFSET_POSITIONS:
+            # RoBERTa has 514 positions for 512 tokens.
+            pad = self.members.get("pad_token_id")
+            length -= 1 + (pad if isinstance(pad, int) else 1)
+        return length
+
+    @property
+    def score_activation(self) -> Activation:
+        """What sentence-transformers' CrossEncoder applies to the number of a single label."""
+        own = self.members.get("sentence_transformers")
+        name = own.get("activation_fn") if isinstance(own, dict) else None
+        name = name or self.members.get("sbert_ce_default_activation_function")
+        return "none" if name == IDENTITY else "sigmoid"
+
+    def class_activation(self, num_labels: int) -> Activation:
+        """What transformers' text-classification pipeline applies."""
+        problem = self.members.get("problem_type")
+        if problem == "regression":
+            return "none"
+        if problem == "multi_label_classification" or num_labels == 1:
+            return "sigmoid"
+        return "softmax"
+
+
+def read_model_config(models_path: Path) -> ModelConfig:
+    """Read config.json of a model folder. Raises ModelLoadError."""
+    path = models_path / "config.json"
+    try:
+        members = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelLoadError(f"{path}: cannot be read: {error}") from error
+    if not isinstance(members, dict):
+        raise ModelLoadError(f"{path}: holds a {type(members).__name__}; it must be an object")
+    return ModelConfig(members)

@@ -1,0 +1,117 @@
+"""The prompt of rerankers that are language models: a question about a query and a document."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from calculators.chat_template.sandbox import Sandbox, join_bounded, time_limit
+from calculators.chat_template.template_files import find_templates, read_special_tokens
+from calculators.rerank.model_config import ModelConfig
+from server.errors import InvalidRequestError, ModelLoadError
+
+__all__ = ["NO_TEMPLATE", "QWEN3", "RerankTemplate", "load_rerank_template"]
+
+NO_TEMPLATE = "none"
+"""The value of a template option that switches templates off."""
+
+MAX_RENDER_TIME_S = 30.0
+
+# The prompt of Qwen3-Reranker's model card, with the roles of vLLM's templates for rerankers
+# (examples/pooling/score/template). Jinja drops the last newline.
+QWEN3 = """\
+<|im_start|>system
+Judge whether the Document meets the requirements based on the Query and the Instruct provided. \
+Note that the answer can only be "yes" or "no".<|im_end|>
+<|im_start|>user
+<Instruct>: {{ messages | selectattr("role", "eq", "system") | map(attribute="content") | first \
+| default("Given a web search query, retrieve relevant passages that answer the query") }}
+<Query>: {{ messages | selectattr("role", "eq", "query") | map(attribute="content") | first }}
+<Document>: {{ messages | selectattr("role", "eq", "document") | map(attribute="content") | first \
+}}<|im_end|>
+<|im_start|>assistant
+<think>
+
+</think>
+
+
+"""
+
+
+class RerankTemplate:
+    """A Jinja template that shows messages with the roles query, document and, optionally, system.
+
+    Threads may share it. Raises ModelLoadError, with `origin` in its message, for a template with
+    an error.
+    """
+
+    def __init__(self, source: str, special_tokens: Mapping[str, str], origin: str) -> None:
+        self._special_tokens = dict(special_tokens)
+        self.origin = origin
+        try:
+            self._compiled = Sandbox().from_string(source)
+        except jinja2.TemplateSyntaxError as error:
+            raise ModelLoadError(
+                f"{origin}: line {error.lineno} of the reranker's template: {error.message}"
+            ) from error
+
+    def render(self, query: str, document: str, instruction: str | None = None) -> str:
+        """Return the prompt, special tokens included.
+
+        Without an `instruction` the template's own one is shown. Raises InvalidRequestError for
+        what the template cannot render.
+        """
+        messages = [_message("query", query), _message("document", document)]
+        variables: dict[str, Any] = {**self._special_tokens, "messages": messages}
+        if instruction is not None:
+            messages.insert(0, _message("system", instruction))
+            variables["instruction"] = instruction
+        try:
+            with time_limit(MAX_RENDER_TIME_S):
+                return join_bounded(self._compiled.generate(variables))
+        # A template is code of others, which can raise anything.
+        except Exception as error:
+            raise InvalidRequestError(
+                f"the reranker's template cannot show this query and document: {error}", "documents"
+            ) from error
+
+
+def _message(role: str, content: str) -> Mapping[str, Any]:
+    return {"role": role, "content": content}
+
+
+def load_rerank_template(
+    models_path: Path, config: ModelConfig, option: str, file: Path | None
+) -> RerankTemplate | None:
+    """The template of a reranker's folder; None for a model that takes a plain pair of texts.
+
+    `option` is the node's template option: "" looks into the
+    folder, "none" is no template; any other value names `file`. Raises ModelLoadError.
+    """
+    if option == NO_TEMPLATE:
+        return None
+    special_tokens = read_special_tokens(models_path)
+    if option:
+        sources, origin = find_templates(models_path, file)
+        return RerankTemplate(sources["default"], special_tokens, str(origin))
+    sources, origin = find_templates(models_path)
+    own = next((source for source in sources.values() if _shows_pairs(source)), None)
+    if own is not None:
+        return RerankTemplate(own, special_tokens, str(origin))
+    if _is_qwen3_reranker(config):
+        return RerankTemplate(QWEN3, special_tokens, "Qwen3-Reranker")
+    return None
+
+
+def _shows_pairs(source: str) -> bool:
+    """Whether a chat template knows the roles of a reranker."""
+    return all(f"'{role}'" in source or f'"{role}"' in source for role in ("query", "document"))
+
+
+def _is_qwen3_reranker(config: ModelConfig) -> bool:
+    """Whether it is a Qwen3 model that generates text or has a single label."""
+    if config.members.get("model_type") != "qwen3":
+        return False
+    architectures = config.members.get("architectures") or ()
+    return config.num_labels == 1 or any("CausalLM" in str(name) for name in architectures)
