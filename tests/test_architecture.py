@@ -118,6 +118,14 @@ PACKAGE_LAYERS: dict[str, set[str]] = {
         "server.host",
         "server.tensors",
     },
+    "calculators.encoders": {
+        "calculators.inference",
+        "calculators.text",
+        "server.errors",
+        "server.graph",
+        "server.host",
+        "server.payloads",
+    },
     "calculators.guided": {
         "calculators.output_parsers",
         "calculators.text",

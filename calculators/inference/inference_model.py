@@ -12,7 +12,15 @@ from server.host.model_files import MODEL_FILE, MODEL_SUFFIXES
 from server.host.openvino_core import default_device, find_device_problem, shared_core
 from server.host.openvino_errors import error_summary
 
-__all__ = ["ModelSettings", "check_model_file", "compile_model_file", "find_model_file"]
+__all__ = [
+    "ModelSettings",
+    "check_device",
+    "check_model_file",
+    "compile_model",
+    "compile_model_file",
+    "find_model_file",
+    "read_model_file",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,30 +54,27 @@ def find_model_file(path: Path) -> Path:
     )
 
 
+def check_device(device: str) -> None:
+    """Raise ModelLoadError for a device that is not here."""
+    if (problem := find_device_problem(device)) is not None:
+        raise ModelLoadError(problem)
+
+
 def check_model_file(file: Path, settings: ModelSettings) -> None:
     """Do all of `compile_model_file` that needs no compilation. Raises ModelLoadError."""
-    if (problem := find_device_problem(settings.device)) is not None:
-        raise ModelLoadError(problem)
-    _read(file, settings, is_mapped=True)
+    check_device(settings.device)
+    read_model_file(file, settings, is_mapped=True)
 
 
 def compile_model_file(file: Path, settings: ModelSettings) -> Any:
     """Read, reshape and compile a model. Raises ModelLoadError."""
-    core = shared_core()
     # Not mapped: if a mapped file changes while it is served, the process crashes.
-    model = _read(file, settings, settings.plugin_config.get("ENABLE_MMAP", False))
-    device = settings.device or default_device()
-    try:
-        return core.compile_model(model, device, dict(settings.plugin_config))
-    except RuntimeError as error:
-        raise ModelLoadError(
-            f"{file}: OpenVINO cannot compile it for device {device!r} with plugin_config "
-            f"{dict(settings.plugin_config)}: {error_summary(error)}; "
-            f"available devices: {', '.join(core.available_devices)}"
-        ) from error
+    is_mapped = settings.plugin_config.get("ENABLE_MMAP", False)
+    return compile_model(read_model_file(file, settings, is_mapped=is_mapped), file, settings)
 
 
-def _read(file: Path, settings: ModelSettings, is_mapped: Any) -> Any:
+def read_model_file(file: Path, settings: ModelSettings, *, is_mapped: Any) -> Any:
+    """Read and reshape a model. Raises ModelLoadError."""
     try:
         model = shared_core().read_model(file, config={"ENABLE_MMAP": is_mapped})
         model = apply_layouts(model, settings.layouts)
@@ -79,3 +84,17 @@ def _read(file: Path, settings: ModelSettings, is_mapped: Any) -> Any:
     except (RuntimeError, ValueError) as error:
         raise ModelLoadError(f"{file}: {error_summary(error)}") from error
     return model
+
+
+def compile_model(model: Any, file: Path, settings: ModelSettings) -> Any:
+    """Compile a model that was read from a file. Raises ModelLoadError."""
+    core = shared_core()
+    device = settings.device or default_device()
+    try:
+        return core.compile_model(model, device, dict(settings.plugin_config))
+    except RuntimeError as error:
+        raise ModelLoadError(
+            f"{file}: OpenVINO cannot compile it for device {device!r} with plugin_config "
+            f"{dict(settings.plugin_config)}: {error_summary(error)}; "
+            f"available devices: {', '.join(core.available_devices)}"
+        ) from error

@@ -1,0 +1,176 @@
+"""Batches the rows of many requests for one encoder."""
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, Protocol
+
+from calculators.encoders.batch_planning import plan_batches
+from calculators.encoders.encoder_service import EncoderRow, Vector
+from calculators.encoders.row_queue import Call, QueuedRow, RowQueue
+from server.errors import InvalidRequestError, ModelNotReadyError
+
+__all__ = ["BatchRunner", "EncoderBatcher"]
+
+
+class BatchRunner(Protocol):
+    """What the batcher needs of a model; threads share it."""
+
+    num_streams: int
+    max_length: int
+    vocab_size: int | None
+
+    def infer(self, rows: Sequence[EncoderRow]) -> Sequence[Vector | Exception]:
+        """Run one batch; each row gets its output, or why it has none."""
+
+    def status(self) -> Mapping[str, Any]:
+        """Facts for operators."""
+
+    def health(self) -> str | None:
+        """Why the device cannot be used any more; None if it can."""
+
+    def close(self) -> None:
+        """Free the model."""
+
+
+class EncoderBatcher:
+    """An EncoderService: rows go to the device as soon as it is idle, and wait together until then.
+
+    So a lone request never waits for others, and while the device is busy a batch grows by itself.
+    `token_budget` is how many tokens, padding included, an inference has at most; a longer row
+    runs alone. While at least `max_queued_tokens` wait, further calls are refused.
+    """
+
+    def __init__(
+        self, model: BatchRunner, name: str, token_budget: int, max_queued_tokens: int
+    ) -> None:
+        self._model = model
+        self._token_budget = token_budget
+        self._max_queued_tokens = max_queued_tokens
+        self._queue = RowQueue(model.max_length)
+        self._planned: deque[list[QueuedRow]] = deque()
+        self._num_idle = model.num_streams
+        self._is_woken = False
+        self._is_closed = False
+        self._num_batches = self._num_rows = self._num_tokens = 0
+        self._threads = ThreadPoolExecutor(model.num_streams, thread_name_prefix=name)
+
+    async def run(self, rows: Sequence[EncoderRow]) -> list[Vector]:
+        """See EncoderService.run."""
+        if not rows:
+            return []
+        self._check(rows)
+        call = Call(rows)
+        self._queue.add(call, sum(map(len, rows)))
+        self._wake()
+        try:
+            return await call.result
+        finally:
+            # If it was cancelled, or one of its rows has failed.
+            self._queue.discard(call)
+
+    def status(self) -> Mapping[str, Any]:
+        """The model, what waits and runs, and the sums since it was loaded."""
+        return {
+            **self._model.status(),
+            "max_length": self._model.max_length,
+            "num_waiting_rows": self._queue.num_rows,
+            "num_waiting_tokens": self._queue.num_tokens,
+            "num_running_batches": self._model.num_streams - self._num_idle,
+            "num_batches": self._num_batches,
+            "num_rows": self._num_rows,
+            "num_tokens": self._num_tokens,
+        }
+
+    def health(self) -> str | None:
+        """Why the device cannot be used any more; None if it can."""
+        return self._model.health()
+
+    def close(self) -> None:
+        """Wait for the inferences that run, and free the model."""
+        self._is_closed = True
+        self._threads.shutdown(cancel_futures=True)
+        self._model.close()
+
+    def _check(self, rows: Sequence[EncoderRow]) -> None:
+        if self._is_closed:
+            raise ModelNotReadyError("the model was closed")
+        for row in rows:
+            check_row(row, self._model.max_length, self._model.vocab_size)
+        if self._queue.num_tokens >= self._max_queued_tokens:
+            raise ModelNotReadyError(
+                f"the queue is full: {self._queue.num_tokens} tokens wait for this model, and "
+                f"at most {self._max_queued_tokens} may; try again later"
+            )
+
+    def _wake(self) -> None:
+        """Start batches after the tasks that are ready now: some of them may bring more rows."""
+        if not self._is_woken:
+            self._is_woken = True
+            asyncio.get_running_loop().call_soon(self._start_batches)
+
+    def _start_batches(self) -> None:
+        self._is_woken = False
+        while self._num_idle and (batch := self._next_batch()):
+            self._num_idle -= 1
+            work = asyncio.get_running_loop().run_in_executor(
+                self._threads, self._model.infer, [queued.row for queued in batch]
+            )
+            work.add_done_callback(partial(self._finish, batch))
+
+    def _next_batch(self) -> list[QueuedRow]:
+        """Empty if nothing waits."""
+        while True:
+            if not self._planned:
+                self._plan()
+            if not self._planned:
+                return []
+            batch = [queued for queued in self._planned.popleft() if queued.is_wanted]
+            if batch:
+                return batch
+
+    def _plan(self) -> None:
+        """Plan one batch for each idle stream, or more where lengths differ much."""
+        rows = self._queue.take(self._token_budget * self._num_idle)
+        num_padded = sum(queued.padded_length for queued in rows)
+        # A single batch would leave the other streams idle.
+        budget = min(self._token_budget, -(-num_padded // self._num_idle))
+        lengths = [queued.padded_length for queued in rows]
+        self._planned.extend(
+            [rows[index] for index in indices] for indices in plan_batches(lengths, budget)
+        )
+
+    def _finish(
+        self, batch: Sequence[QueuedRow], work: "asyncio.Future[Sequence[Vector | Exception]]"
+    ) -> None:
+        self._num_idle += 1
+        self._num_batches += 1
+        self._num_rows += len(batch)
+        self._num_tokens += sum(len(queued.row) for queued in batch)
+        if work.cancelled():
+            outputs: Sequence[Vector | Exception] = [
+                ModelNotReadyError("the model was closed") for _ in batch
+            ]
+        elif (error := work.exception()) is not None:
+            assert isinstance(error, Exception)
+            outputs = [error] * len(batch)
+        else:
+            outputs = work.result()
+        for queued, output in zip(batch, outputs, strict=True):
+            queued.call.finish(queued.index, output)
+        self._start_batches()
+
+
+def check_row(row: EncoderRow, max_length: int, vocab_size: int | None) -> None:
+    """Raise InvalidRequestError for a row that the model cannot take."""
+    if not row.token_ids:
+        raise InvalidRequestError("a text has no tokens, so there is nothing to compute")
+    if len(row) > max_length:
+        raise InvalidRequestError(f"Input length {len(row)} longer than allowed {max_length}")
+    smallest, largest = min(row.token_ids), max(row.token_ids)
+    if smallest < 0 or (vocab_size is not None and largest >= vocab_size):
+        wrong = smallest if smallest < 0 else largest
+        possible = "at least 0" if vocab_size is None else f"from 0 to {vocab_size - 1}"
+        raise InvalidRequestError(f"token id {wrong} is unknown to the model; possible: {possible}")

@@ -1,0 +1,48 @@
+"""What turns rows of token ids into vectors, and its rows."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["EncoderRow", "EncoderService", "Vector"]
+
+Vector = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EncoderRow:
+    """One text, or a pair of texts, as the model reads it: special tokens included, not padded.
+
+    `token_type_ids`, as many as `token_ids`, are all 0 if they are None.
+    """
+
+    token_ids: Sequence[int]
+    token_type_ids: Sequence[int] | None = None
+
+    def __len__(self) -> int:
+        return len(self.token_ids)
+
+
+class EncoderService(Protocol):
+    """Runs the rows of many requests at a time. All but `close` belong to one event loop."""
+
+    async def run(self, rows: Sequence[EncoderRow]) -> list[Vector]:
+        """The output of every row, in order: what the model gives for it, without batch dimension.
+
+        Cancelling it takes the rows that do not run yet out of the queue.
+
+        Raises InvalidRequestError for rows that the model cannot take, ModelNotReadyError while the
+        queue is full, and GenerationError if inference fails.
+        """
+
+    def status(self) -> Mapping[str, Any]:
+        """Facts for operators, as JSON values."""
+
+    def health(self) -> str | None:
+        """Why nothing can be run any more; None if it can."""
+
+    def close(self) -> None:
+        """Wait for what runs, and free the model."""
