@@ -126,6 +126,11 @@ PACKAGE_LAYERS: dict[str, set[str]] = {
         "server.host",
         "server.payloads",
     },
+    "calculators.python_nodes": {
+        "server.errors",
+        "server.graph",
+        "server.tensors",
+    },
     "calculators.guided": {
         "calculators.output_parsers",
         "calculators.text",
@@ -175,6 +180,9 @@ FILE_LAYERS: dict[str, set[str]] = {
     "calculators.openvino_inference_calculator": NODE | {"server.tensors"},
     "calculators.output_parser_calculator": NODE,
     "calculators.pass_through_calculator": NODE,
+    "calculators.python_executor_calculator": NODE | {"server.tensors"},
+    "calculators.pytensor_ovtensor_converter_calculator": NODE | {"server.tensors"},
+    "calculators.tensor_streams_calculators": NODE | {"server.tensors"},
     "calculators.tags": {"server.graph", "server.payloads", "server.tensors"},
     "calculators.tokenizer_calculator": NODE,
     "export_models": set(),

@@ -56,6 +56,11 @@ class Port:
                 f"the model takes {self.info.datatype}",
                 "inputs",
             )
+        if tensor.datatype == "BYTES":
+            try:
+                tensor.check_elements()
+            except ValueError as error:
+                raise InvalidRequestError(f"input {name!r}: {error}", "inputs") from error
         if tensor.num_elements == 0:
             # Some models answer an empty tensor with the result of another request.
             raise InvalidRequestError(

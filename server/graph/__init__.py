@@ -11,6 +11,7 @@ from server.graph.graph import Graph
 from server.graph.plugins import PluginGroup, PluginInfo, UnknownPluginError, list_plugins
 from server.graph.registry import calculator_file, list_calculators
 from server.graph.run import GraphRun
+from server.graph.servables import Servables
 from server.graph.services import Services
 from server.graph.stream import EndOfStream, InputStream, OutputStream, StreamClosed
 from server.graph.subgraph import Subgraph
@@ -33,6 +34,7 @@ __all__ = [
     "PluginGroup",
     "PluginInfo",
     "ProcessContext",
+    "Servables",
     "Services",
     "StreamClosed",
     "Subgraph",

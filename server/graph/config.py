@@ -1,6 +1,6 @@
 """A graph as data: read from a graph.pbtxt by server.graph.text.parser, or made in Python."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -68,11 +68,26 @@ class NodeConfig:
     position: Position | None = None
 
     @property
+    def input_tags(self) -> tuple[str, ...]:
+        """The tags of the inputs, without those of back edges."""
+        loops = {back_edge.partition(":")[0] for back_edge in self.back_edges}
+        return tuple(tag for tag in _tags(self.input_streams) if tag not in loops)
+
+    @property
+    def output_tags(self) -> tuple[str, ...]:
+        """The tags of the outputs, those that feed back edges included."""
+        return _tags(self.output_streams)
+
+    @property
     def calculator_name(self) -> str:
         """The name or spelling of the calculator."""
         if isinstance(self.calculator, str):
             return self.calculator
         return self.calculator.__name__
+
+
+def _tags(ports: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(text.rpartition(":")[0].partition(":")[0] for text in ports))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from server.graph.contract import Contract, Tag
+from server.graph.contract import Contract, NodePorts, Tag
 from server.graph.services import Services
 from server.graph.stream import InputStream, OutputStream
 
@@ -41,7 +41,7 @@ class _NodeContext:
 
 
 class OpenContext(_NodeContext):
-    """What `Calculator.open` gets."""
+    """What `Calculator.open` gets; `ports` says to which streams of the graph each tag leads."""
 
     def __init__(
         self,
@@ -50,9 +50,11 @@ class OpenContext(_NodeContext):
         side_packets: Mapping[str, Any],
         base_path: Path,
         services: Services | None = None,
+        ports: NodePorts | None = None,
     ) -> None:
         super().__init__(node_name, contract, side_packets)
         self.base_path = base_path
+        self.ports = ports or NodePorts()
         self.output_side_packets: dict[str, Any] = {}
         self._services = services or Services()
 

@@ -1,16 +1,19 @@
 """What a calculator reads, writes and has for options, stated as data."""
 
 import dataclasses
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from types import NoneType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args, get_origin
 
-__all__ = ["Contract", "NodeType", "OptionsT", "Tag"]
+__all__ = ["Contract", "NodePorts", "NodeType", "OptionsT", "Tag"]
 
 T = TypeVar("T")
 
 if TYPE_CHECKING:
     import typing_extensions
+
+    from server.graph.config import NodeConfig
 
     # `Calculator` alone means a calculator without options.
     OptionsT = typing_extensions.TypeVar("OptionsT", default=None)
@@ -67,6 +70,16 @@ class Contract:
                 raise ValueError(f"{kind} name these tags twice: {', '.join(repeated)}")
 
 
+@dataclass(frozen=True)
+class NodePorts:
+    """The connections of a node: tag -> name of the stream or side packet."""
+
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    input_side_packets: Mapping[str, str] = field(default_factory=dict)
+    output_side_packets: Mapping[str, str] = field(default_factory=dict)
+
+
 class NodeType(Generic[OptionsT]):
     """What a node of graph.pbtxt can name: the base of Calculator and Subgraph.
 
@@ -76,6 +89,11 @@ class NodeType(Generic[OptionsT]):
 
     contract: ClassVar[Contract]
     options_class: ClassVar[type[Any] | None] = None
+
+    @classmethod
+    def contract_for(cls, node: "NodeConfig") -> Contract:
+        """The ports of one node; override it where they depend on what the node connects."""
+        return cls.contract
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

@@ -46,8 +46,9 @@ class NodeOpener:
         return tuple(self._opened)
 
     def _open(self, node: CheckedNode) -> None:
-        cls = node.calculator_class
+        cls, contract = node.calculator_class, node.contract
         assert cls is not None
+        assert contract is not None
         where = f"graph {self.graph_name!r}, node {node.name!r} ({cls.__name__})"
         ports = node.ports
         values = self._side_packets
@@ -55,7 +56,7 @@ class NodeOpener:
             tag: values[name] for tag, name in ports.input_side_packets.items() if name in values
         }
         base_path = self.base_path.resolve()
-        cc = OpenContext(node.name, cls.contract, side_packets, base_path, self.services)
+        cc = OpenContext(node.name, contract, side_packets, base_path, self.services, ports)
         with _naming(where), Containment():
             calculator = cls()
             calculator.options = node.options
@@ -64,13 +65,14 @@ class NodeOpener:
             OpenedNode(
                 node.name,
                 calculator,
+                contract,
                 ports.inputs,
                 ports.outputs,
                 side_packets,
                 cc.output_side_packets,
             )
         )
-        for tag in cls.contract.output_side_packets:
+        for tag in contract.output_side_packets:
             is_needed = tag.name in ports.output_side_packets or not tag.optional
             if is_needed and tag.name not in cc.output_side_packets:
                 raise CalculatorOpenError(f"{where}: open did not set side packet {tag.name!r}")
@@ -81,9 +83,10 @@ class NodeOpener:
 def check_nodes(nodes: Sequence[CheckedNode], base_path: Path, graph_name: str) -> None:
     """Let each node check its files, without opening it. Raises what the first one raises."""
     for node in nodes:
-        cls = node.calculator_class
+        cls, contract = node.calculator_class, node.contract
         assert cls is not None
-        cc = OpenContext(node.name, cls.contract, {}, base_path.resolve(), None)
+        assert contract is not None
+        cc = OpenContext(node.name, contract, {}, base_path.resolve(), None, node.ports)
         with _naming(f"graph {graph_name!r}, node {node.name!r} ({cls.__name__})"), Containment():
             calculator = cls()
             calculator.options = node.options

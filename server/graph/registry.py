@@ -42,8 +42,6 @@ OVMS_CALCULATORS = {
     "T2sCalculator": "OVMS's text-to-speech calculator",
     "OpenVINOModelServerSessionCalculator": "OVMS's session with another model",
     "OVMSOVCalculator": "OVMS's older inference calculator",
-    "PythonExecutorCalculator": "OVMS's Python calculator",
-    "PyTensorOvTensorConverterCalculator": "OVMS's converter of Python tensors",
 }
 
 NodeClass = type[Calculator[Any]] | type[Subgraph[Any]]

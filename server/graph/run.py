@@ -10,6 +10,7 @@ from typing import Any
 from server.graph.calculator import Calculator
 from server.graph.containment import Containment
 from server.graph.context import ProcessContext
+from server.graph.contract import Contract
 from server.graph.stream import EndOfStream, InputStream, OutputStream, StreamClosed
 
 __all__ = ["GraphRun", "NodeRun", "OpenedNode", "StreamLayout", "node_error"]
@@ -29,6 +30,7 @@ class OpenedNode:
 
     name: str
     calculator: Calculator[Any]
+    contract: Contract
     inputs: Mapping[str, str]
     outputs: Mapping[str, str]
     side_packets: Mapping[str, Any]
@@ -59,10 +61,9 @@ class NodeRun:
     def context(self) -> ProcessContext:
         """Make what `process` gets."""
         node = self.node
-        contract = type(node.calculator).contract
         return ProcessContext(
             node.name,
-            contract,
+            node.contract,
             node.side_packets,
             inputs=self.inputs,
             outputs=self.outputs,

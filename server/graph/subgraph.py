@@ -1,11 +1,11 @@
 """A graph registered under a calculator name; at load it replaces its node."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from server.graph.config import GraphConfig, NodeConfig, Port
-from server.graph.contract import Contract, NodeType, OptionsT, Tag
+from server.graph.contract import Contract, NodePorts, NodeType, OptionsT, Tag
 
 __all__ = ["Subgraph", "SubgraphError", "inline_subgraph"]
 
@@ -27,16 +27,6 @@ class Subgraph(NodeType[OptionsT]):
 
 class SubgraphError(Exception):
     """A subgraph expands to a graph that does not fit its contract; becomes a problem."""
-
-
-@dataclass(frozen=True)
-class NodePorts:
-    """The connections of a node: tag -> name of the stream or side packet."""
-
-    inputs: Mapping[str, str]
-    outputs: Mapping[str, str]
-    input_side_packets: Mapping[str, str]
-    output_side_packets: Mapping[str, str]
 
 
 def inline_subgraph(

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from server.graph.calculator import Calculator
+from server.graph.config import NodeConfig, Port
 from server.graph.context import OpenContext
-from server.graph.contract import Tag
+from server.graph.contract import NodePorts, Tag
 from server.graph.run import NodeRun, OpenedNode, node_error
 from server.graph.services import Services
 from server.graph.stream import InputStream, OutputStream
@@ -28,7 +29,8 @@ class CalculatorRunner:
         runner.close()
 
     `options` is an instance of the options dataclass; None takes its defaults. A port is named by
-    its Tag or the tag's name.
+    its Tag or the tag's name. `node` has the streams of the node, for calculators whose ports
+    depend on them.
     """
 
     def __init__(
@@ -39,8 +41,11 @@ class CalculatorRunner:
         base_path: Path | None = None,
         node_name: str = "node",
         services: Services | None = None,
+        node: NodeConfig | None = None,
     ) -> None:
         contract = calculator_class.contract
+        if node is not None:
+            contract = calculator_class.contract_for(node)
         if options is None and calculator_class.options_class is not None:
             options = calculator_class.options_class()
         self.calculator = calculator_class()
@@ -51,6 +56,7 @@ class CalculatorRunner:
         self._side_packets = _by_name(side_packets or {}, contract.input_side_packets)
         self._base_path = (base_path or Path.cwd()).resolve()
         self._services = services
+        self._ports = NodePorts() if node is None else _ports_of(node)
         _check_complete(contract.input_side_packets, self._side_packets)
 
     def open(self) -> None:
@@ -61,6 +67,7 @@ class CalculatorRunner:
             self._side_packets,
             self._base_path,
             self._services,
+            self._ports,
         )
         self.calculator.open(cc)
         self.output_side_packets = cc.output_side_packets
@@ -79,7 +86,9 @@ class CalculatorRunner:
         """
         packets = _by_name(inputs, self._contract.inputs)
         limits = _by_name(stop_after or {}, self._contract.outputs)
-        node = OpenedNode(self.node_name, self.calculator, {}, {}, self._side_packets)
+        node = OpenedNode(
+            self.node_name, self.calculator, self._contract, {}, {}, self._side_packets
+        )
         run = NodeRun(node)
         for tag in self._contract.inputs:
             if tag.name in packets or not tag.optional:
@@ -120,6 +129,14 @@ class CalculatorRunner:
             stream._put(packet)
         stream._end()
         return stream
+
+
+def _ports_of(node: NodeConfig) -> NodePorts:
+    inputs, outputs = (
+        {port.tag: port.name for port in map(Port.parse, texts)}
+        for texts in (node.input_streams, node.output_streams)
+    )
+    return NodePorts(inputs, outputs)
 
 
 def _end_all(streams: Iterable[OutputStream[Any]]) -> None:

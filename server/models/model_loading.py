@@ -16,6 +16,7 @@ from server.graph.opening import check_nodes
 from server.models.classic_model import classic_graph
 from server.models.config import ModelConfig
 from server.models.model_folder import check_model_folders
+from server.models.tensor_borders import with_tensor_borders
 from server.models.watched_files import WatchedFiles
 
 __all__ = ["CheckedModel", "check_model"]
@@ -97,4 +98,4 @@ def _read_graph(config: ModelConfig, files: WatchedFiles) -> tuple[GraphConfig, 
         file = calculator_file(node.calculator_name, path.parent)
         if file is not None:
             files.add(file)
-    return graph_config, path.parent
+    return with_tensor_borders(graph_config), path.parent

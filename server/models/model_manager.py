@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Coroutine, Sequence
+from dataclasses import replace
 from typing import Any
 
 from server.errors import (
@@ -13,7 +14,7 @@ from server.errors import (
     ReloadError,
     did_you_mean,
 )
-from server.graph import Services
+from server.graph import Graph, Servables, Services
 from server.models.config import ModelConfig, ServerConfig
 from server.models.config_source import ConfigSource
 from server.models.load_turns import LoadTurns
@@ -28,6 +29,18 @@ logger = logging.getLogger(__name__)
 DRAIN_TIMEOUT_S = 30.0
 # A request that was just given a graph starts its run a moment later, so close the graph later.
 HAND_OVER_S = 1.0
+
+
+class _ServedGraphs(Servables):
+    """What nodes see of the manager."""
+
+    def __init__(self, manager: "ModelManager") -> None:
+        self._manager = manager
+
+    def get(self, name: str, version: str | None) -> Graph:
+        """The graph of a model that is ready."""
+        return self._manager.get(name, version).graph
+
 
 ModelKey = tuple[str, int]
 """Name and version."""
@@ -49,7 +62,9 @@ class ModelManager:
     ) -> None:
         self._source = ConfigSource(config)
         self._drain_timeout_s = drain_timeout_s
-        self._services = services
+        services = services or Services()
+        extras = (*services.extras, _ServedGraphs(self))
+        self._services = replace(services, extras=extras)
         self._models = {c.key: ServedModel(c) for c in self._source.current.models}
         self._removed: dict[ModelKey, ServedModel] = {}
         self._loading = asyncio.Lock()

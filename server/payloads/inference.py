@@ -7,21 +7,26 @@ from server.tensors import Tensor
 
 __all__ = ["InferRequest", "InferResponse"]
 
+Parameter = bool | int | float | str
+
 
 @dataclass(frozen=True, slots=True)
 class InferRequest:
     """Tensors for a model. `outputs` names the outputs to return; empty means all.
 
-    `parameters` are the client's own; a node may know them.
+    `parameters` are the client's own; a node may know them. With `is_streamed` the client takes
+    several answers, each with the outputs that are ready; without, it takes the first answer.
     """
 
     inputs: tuple[Tensor, ...]
     outputs: tuple[str, ...] = ()
-    parameters: Mapping[str, bool | int | float | str] = field(default_factory=dict)
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    is_streamed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class InferResponse:
-    """The tensors that the model returned."""
+    """The tensors that the model returned, and what the protocol says of the answer itself."""
 
     outputs: tuple[Tensor, ...]
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)

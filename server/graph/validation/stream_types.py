@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from server.graph.calculator import Calculator
-from server.graph.contract import Contract, Tag
-from server.graph.subgraph import NodePorts
+from server.graph.contract import Contract, NodePorts, Tag
 
 __all__ = ["CheckedNode", "StreamTypes", "find_tag"]
 
@@ -15,20 +14,16 @@ __all__ = ["CheckedNode", "StreamTypes", "find_tag"]
 class CheckedNode:
     """A node whose ports and options fit its calculator's contract.
 
-    `calculator_class` is None for a node that already has a problem: its connections still count,
-    its types do not.
+    `calculator_class` and `contract` are None for a node that already has a problem: its
+    connections still count, its types do not.
     """
 
     name: str
     where: str
     calculator_class: type[Calculator[Any]] | None
+    contract: Contract | None
     options: object
     ports: NodePorts
-
-    @property
-    def contract(self) -> Contract | None:
-        """The contract of the calculator, where it is known."""
-        return None if self.calculator_class is None else self.calculator_class.contract
 
 
 def find_tag(tags: Iterable[Tag[Any]], name: str) -> Tag[Any]:

@@ -9,10 +9,10 @@ from typing import Any
 from server.errors import GraphValidationError, ServingError
 from server.graph.calculator import Calculator
 from server.graph.config import GraphConfig, NodeConfig, Port
-from server.graph.contract import Contract, Tag
+from server.graph.contract import Contract, NodePorts, Tag
 from server.graph.plugins import UnknownPluginError, close_names
 from server.graph.registry import NodeClass, checked_class, resolve_calculator
-from server.graph.subgraph import NodePorts, Subgraph, SubgraphError, inline_subgraph
+from server.graph.subgraph import Subgraph, SubgraphError, inline_subgraph
 from server.graph.text.options import OptionsError, OptionsText, make_options
 from server.graph.validation.stream_types import CheckedNode
 from server.graph.validation.wiring import ValidatedGraph, wire
@@ -91,7 +91,7 @@ class _NodeChecker:
     ) -> None:
         where = describe_node(node)
         cls = self._resolve(node, where)
-        contract = None if cls is None else cls.contract
+        contract = None if cls is None else cls.contract_for(node)
         node = self._without_back_edges(node, where, contract, loops)
         ports = NodePorts(
             self._ports(where, "input_stream", node.input_streams, contract, "inputs"),
@@ -108,11 +108,11 @@ class _NodeChecker:
             ),
         )
         if cls is None:
-            self.nodes.append(CheckedNode(node.name, where, None, None, ports))
+            self.nodes.append(CheckedNode(node.name, where, None, None, None, ports))
             return
         options, are_usable = self._options(node, where, cls)
         if issubclass(cls, Calculator):
-            self.nodes.append(CheckedNode(node.name, where, cls, options, ports))
+            self.nodes.append(CheckedNode(node.name, where, cls, contract, options, ports))
             return
         inner = None
         if cls in outer_classes:
@@ -122,7 +122,7 @@ class _NodeChecker:
             inner = self._expand(node, where, cls, options, ports)
         if inner is None:
             # Its outputs must not be reported as missing.
-            self.nodes.append(CheckedNode(node.name, where, None, None, ports))
+            self.nodes.append(CheckedNode(node.name, where, None, None, None, ports))
             return
         self.check_nodes(inner, ports.outputs.values(), (*outer_classes, cls))
 

@@ -66,9 +66,12 @@ def json_values(tensor: Tensor) -> Iterator[bytes]:
     where = f"output {tensor.name!r}"
     if tensor.datatype == "BYTES":
         try:
+            tensor.check_elements()
             text = json.dumps([element.decode() for element in tensor.elements()])
         except UnicodeDecodeError as error:
             raise _needs_binary(f"{where} is not UTF-8") from error
+        except ValueError as error:
+            raise _needs_binary(f"{where} is BYTES without the lengths of its elements") from error
         yield text[1:-1].encode()
         return
     if tensor.datatype not in CODES:

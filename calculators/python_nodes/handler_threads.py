@@ -1,0 +1,110 @@
+"""Threads for code that may take any time, and that nobody can interrupt."""
+
+import asyncio
+import queue
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, TypeVar
+
+from server.graph.containment import Containment
+
+__all__ = ["HandlerThread", "HandlerThreads"]
+
+T = TypeVar("T")
+Job = Callable[[], None]
+
+MAX_THREADS = 64
+
+
+class HandlerThread:
+    """Does the work of one run, one job after another."""
+
+    def __init__(self, name: str) -> None:
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        # A daemon: a handler that never returns must not keep the server from ending.
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._thread.start()
+
+    async def run(self, function: Callable[[], T]) -> T:
+        """Run `function` after the jobs before it, and wait for it."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[T] = loop.create_future()
+        self.submit(partial(_run_for, loop, done, function))
+        return await done
+
+    def submit(self, job: Job) -> None:
+        """Run `job` after those before it; it must not raise."""
+        self._jobs.put(job)
+
+    def end(self) -> None:
+        """Let the thread end after its jobs."""
+        self._jobs.put(None)
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait for the end; returns whether it has come."""
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()
+
+
+class HandlerThreads:
+    """At most MAX_THREADS at a time; those who want more wait in order."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._threads: set[HandlerThread] = set()
+        self._free = asyncio.Semaphore(MAX_THREADS)
+
+    @asynccontextmanager
+    async def take(self) -> AsyncIterator[HandlerThread]:
+        """A thread for the block. Its place is free when its last job has ended."""
+        await self._free.acquire()
+        thread = HandlerThread(self._name)
+        self._threads.add(thread)
+        release = partial(_call_in, asyncio.get_running_loop(), partial(self._release, thread))
+        try:
+            yield thread
+        finally:
+            thread.submit(release)
+            thread.end()
+
+    def join(self, timeout_s: float) -> int:
+        """Wait for all threads; returns how many still work after that time."""
+        deadline = time.monotonic() + timeout_s
+        threads = tuple(self._threads)
+        return sum(not thread.join(max(0.0, deadline - time.monotonic())) for thread in threads)
+
+    def _release(self, thread: HandlerThread) -> None:
+        self._threads.discard(thread)
+        self._free.release()
+
+
+def _run_for(
+    loop: asyncio.AbstractEventLoop, done: "asyncio.Future[T]", function: Callable[[], T]
+) -> None:
+    try:
+        with Containment():
+            result = function()
+    except Exception as error:
+        _call_in(loop, partial(_finish, done, done.set_exception, error))
+    else:
+        _call_in(loop, partial(_finish, done, done.set_result, result))
+
+
+def _finish(done: "asyncio.Future[Any]", finish: Callable[[Any], None], outcome: object) -> None:
+    if not done.done():
+        finish(outcome)
+
+
+def _call_in(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:
+    try:
+        loop.call_soon_threadsafe(function)
+    except RuntimeError:
+        # The loop has ended, and with it whoever would care.
+        return
