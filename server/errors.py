@@ -13,7 +13,8 @@ ServingError
 ├── ChatError                  `server chat` got no answer
 └── RequestError               one request; the others go on
     ├── InvalidRequestError    a field has a value that cannot be used
-    │   └── ContextLengthError the prompt does not fit the model or its KV cache
+    │   ├── ContextLengthError the prompt does not fit the model or its KV cache
+    │   └── WrongGraphError    the model's graph takes or gives other packets
     ├── ModelNotFoundError     no such model
     ├── ModelNotReadyError     the model is loading, failed to load, or is shutting down
     └── GenerationError        the engine failed while it worked on the request
@@ -42,6 +43,7 @@ __all__ = [
     "ReloadError",
     "RequestError",
     "ServingError",
+    "WrongGraphError",
     "describe_value",
     "did_you_mean",
 ]
@@ -119,6 +121,10 @@ class InvalidRequestError(RequestError):
 
 class ContextLengthError(InvalidRequestError):
     """The prompt, or the prompt and the tokens asked for, can never fit."""
+
+
+class WrongGraphError(InvalidRequestError):
+    """The model's graph does not serve the endpoint."""
 
 
 class ModelNotFoundError(RequestError):

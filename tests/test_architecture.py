@@ -207,7 +207,10 @@ LIBRARIES: dict[str, set[str]] = {
     "PIL": {"calculators.media"},
     "aiohttp": {"server.api"},
     "av": {"calculators.media"},
-    "google": {"server.graph"},
+    "google": {"server.graph", "server.api.kserve_grpc"},
+    "grpc": {"server.api.kserve_grpc"},
+    "grpc_health": {"server.api.kserve_grpc"},
+    "grpc_reflection": {"server.api.kserve_grpc"},
     "llguidance": {"calculators.guided"},
     "nncf": {"export_models.quantization"},
     "openvino": {

@@ -5,6 +5,7 @@ import errno
 import os
 import socket
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from aiohttp import web
 
@@ -15,7 +16,7 @@ from server.api.settings import HttpSettings
 from server.errors import ConfigError
 from server.models.model_manager import ModelManager
 
-__all__ = ["HttpServer", "open_sockets"]
+__all__ = ["HttpServer", "ListenFlags", "open_sockets"]
 
 BACKLOG = 1024
 # Connections that asyncio accepts in a row; it uses its `backlog` for that. When there are no file
@@ -26,22 +27,34 @@ LAST_WRITE_TIMEOUT_S = 1.0
 
 
 ADVICE = {
-    errno.EADDRINUSE: "; stop what listens there, or choose another --rest_port",
-    errno.EACCES: "; ports below 1024 need more rights, so choose a higher --rest_port",
-    errno.EADDRNOTAVAIL: "; --rest_bind_address takes an address of this machine, or 0.0.0.0",
+    errno.EADDRINUSE: "; stop what listens there, or choose another {flags.port}",
+    errno.EACCES: "; ports below 1024 need more rights, so choose a higher {flags.port}",
+    errno.EADDRNOTAVAIL: "; {flags.address} takes an address of this machine, or 0.0.0.0",
 }
+
+
+class ListenFlags(NamedTuple):
+    """The flags that error messages name."""
+
+    port: str
+    address: str
+
+
+REST_FLAGS = ListenFlags("--rest_port", "--rest_bind_address")
 
 
 class _NoSuchAddressError(ConfigError):
     """The address is not one of this machine."""
 
 
-def open_sockets(addresses: Sequence[str], port: int) -> list[socket.socket]:
+def open_sockets(
+    addresses: Sequence[str], port: int, flags: ListenFlags = REST_FLAGS
+) -> list[socket.socket]:
     """Bind every address to the same port; 0 takes a free one. Raises ConfigError."""
     sockets: list[socket.socket] = []
     try:
         for address in addresses:
-            for opened in _open_address(address, port):
+            for opened in _open_address(address, port, flags):
                 sockets.append(opened)
                 port = opened.getsockname()[1]
     except ConfigError:
@@ -51,13 +64,13 @@ def open_sockets(addresses: Sequence[str], port: int) -> list[socket.socket]:
     return sockets
 
 
-def _open_address(address: str, port: int) -> Iterator[socket.socket]:
+def _open_address(address: str, port: int, flags: ListenFlags) -> Iterator[socket.socket]:
     """Listen on all addresses of a host name; yields each socket once it is open."""
     missing: _NoSuchAddressError | None = None
     num_open = 0
-    for family, resolved in _resolve(address, port):
+    for family, resolved in _resolve(address, port, flags):
         try:
-            opened = _listen(family, resolved, port)
+            opened = _listen(family, resolved, port, flags)
         except _NoSuchAddressError as error:
             # In many containers localhost resolves to ::1 as well, which they do not have.
             missing = error
@@ -69,15 +82,17 @@ def _open_address(address: str, port: int) -> Iterator[socket.socket]:
         raise missing
 
 
-def _resolve(address: str, port: int) -> list[tuple[socket.AddressFamily, str]]:
+def _resolve(address: str, port: int, flags: ListenFlags) -> list[tuple[socket.AddressFamily, str]]:
     try:
         found = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:
-        raise ConfigError(f"--rest_bind_address {address!r}: not an address of a host") from error
+        raise ConfigError(f"{flags.address} {address!r}: not an address of a host") from error
     return [(family, str(resolved[0])) for family, _, _, _, resolved in found]
 
 
-def _listen(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
+def _listen(
+    family: socket.AddressFamily, address: str, port: int, flags: ListenFlags
+) -> socket.socket:
     opened = None
     try:
         opened = socket.socket(family, socket.SOCK_STREAM)
@@ -92,7 +107,7 @@ def _listen(family: socket.AddressFamily, address: str, port: int) -> socket.soc
         if opened is not None:
             opened.close()
         reason = os.strerror(error.errno) if error.errno else str(error)
-        reason += ADVICE.get(error.errno or 0, "")
+        reason += ADVICE.get(error.errno or 0, "").format(flags=flags)
         is_missing = error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
         error_class = _NoSuchAddressError if is_missing else ConfigError
         raise error_class(f"cannot listen on {address} port {port}: {reason}") from error

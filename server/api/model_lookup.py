@@ -4,7 +4,7 @@ from aiohttp import web
 
 from server.api.keys import MODEL_MANAGER
 from server.api.request_facts import REQUEST_FACTS
-from server.errors import InvalidRequestError
+from server.errors import WrongGraphError
 from server.graph import Graph
 from server.models.model_manager import ServedModel
 
@@ -18,11 +18,11 @@ def find_model(request: web.Request, name: str, version: str | None = None) -> S
 
 
 def graph_between(model: ServedModel, input_type: type, output_type: type) -> Graph:
-    """The model's graph, if it turns one type into the other. Raises InvalidRequestError."""
+    """The model's graph, if it turns one type into the other. Raises WrongGraphError."""
     mismatch = model.graph.find_mismatch(input_type, output_type)
     if mismatch is None:
         return model.graph
     hint = "; its folder has no graph.pbtxt" if model.is_classic else ""
-    raise InvalidRequestError(
+    raise WrongGraphError(
         f"model {model.name!r} does not serve this endpoint: its graph {mismatch}{hint}", "model"
     )

@@ -34,8 +34,12 @@ class RequestFacts:
 
     @classmethod
     def of(cls, request: web.Request) -> "RequestFacts":
-        """The facts of a request that has just come."""
-        request_id = request.headers.get(REQUEST_ID_HEADER, "")
+        """The facts of an HTTP request that has just come."""
+        return cls.named(request.headers.get(REQUEST_ID_HEADER, ""))
+
+    @classmethod
+    def named(cls, request_id: str) -> "RequestFacts":
+        """The facts of a request that has just come, with the client's id if that is usable."""
         return cls(request_id=request_id) if REQUEST_ID.fullmatch(request_id) else cls()
 
     def add(self, chunk: TextChunk) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from server.cli.export_arguments import ExportArguments, add_export_flags
+from server.cli.grpc_arguments import GrpcArguments, add_grpc_flags
 from server.cli.http_arguments import HttpArguments, add_http_flags
 from server.cli.log import LogArguments, add_log_flags
 from server.cli.model_arguments import CONFIG_NAME, ModelArguments, add_model_flags
@@ -71,6 +72,7 @@ class CommandLine:
     models: ModelArguments
     export: ExportArguments
     http: HttpArguments
+    grpc: GrpcArguments
     serving: ServingArguments
     log: LogArguments
     shell: str | None
@@ -90,6 +92,7 @@ def make_parser() -> FlagParser:
     add_model_flags(parser.add_section("models", "What to serve"))
     add_export_flags(parser.add_section("export", "How to export a model before it is served"))
     add_http_flags(parser.add_section("http", "Address, access and limits"))
+    add_grpc_flags(parser.add_section("grpc", "KServe over gRPC"))
     add_serving_flags(parser.add_section("loading", "Loading, watching and stopping models"))
     add_log_flags(parser.add_section("log", "Log"))
     _add_modes(parser.add_section("modes", "What to do instead of serving"))
@@ -124,6 +127,7 @@ def parse_command_line(arguments: Sequence[str]) -> CommandLine:
         models,
         pick(ExportArguments, namespace),
         pick(HttpArguments, namespace),
+        pick(GrpcArguments, namespace),
         pick(ServingArguments, namespace),
         pick(LogArguments, namespace),
         namespace.completion,
@@ -140,7 +144,7 @@ def _find_problem(line: CommandLine) -> str | None:
     """Why the flags cannot be used together."""
     mode, models = line.mode, line.models
     problem = line.http.find_problem() or line.export.find_problem(models, mode)
-    problem = problem or _find_unused_model_flag(line)
+    problem = problem or line.grpc.find_problem(line.http) or _find_unused_model_flag(line)
     if problem is not None or mode in ("list_calculators", "completion"):
         return problem
     if mode == "list_models":

@@ -12,17 +12,13 @@ from server.terminal.flag_parser import AddFlag, Switch
 
 __all__ = ["add_ovms_flags"]
 
-NO_GRPC = "there is no gRPC here; REST has all endpoints"
+NO_GRPC_THREADS = "one event loop takes any number of calls"
 NO_FETCHING = "no media is fetched or read here"
 NO_METRICS = "there are no metrics yet"
 NO_SPECULATION = "there is no speculative decoding yet; answers are the same without it"
 IGNORED = {
-    "--port": NO_GRPC,
-    "--grpc_bind_address": NO_GRPC,
-    "--grpc_workers": NO_GRPC,
-    "--grpc_max_threads": NO_GRPC,
-    "--grpc_memory_quota": NO_GRPC,
-    "--grpc_channel_arguments": NO_GRPC,
+    "--grpc_workers": NO_GRPC_THREADS,
+    "--grpc_max_threads": NO_GRPC_THREADS,
     "--rest_workers": "one event loop takes any number of requests; max_num_seqs of a graph limits "
     "how many are computed at once",
     "--metrics_enable": NO_METRICS,

@@ -4,14 +4,12 @@ import asyncio
 import logging
 import os
 import signal
-import socket
 import sys
 import threading
-from collections.abc import Sequence
 from types import FrameType
 
-from server.api.http_server import HttpServer, open_sockets
 from server.cli.command_line import CommandLine
+from server.cli.listeners import Listeners
 from server.cli.log import LogWriter
 from server.cli.serving_arguments import ServingArguments
 from server.cli.versions import describe_machine, describe_versions
@@ -36,7 +34,6 @@ STOP_TIMEOUT_S = 15.0
 def serve(line: CommandLine, log: LogWriter) -> int:
     """Serve until a signal comes; returns the exit status. Raises ConfigError."""
     config = line.models.load_config()
-    settings = line.http.settings()
     services = Services(
         on_progress=log.show_progress if log.shows_progress else None,
         cache_dir=line.serving.make_cache_dir(),
@@ -48,14 +45,13 @@ def serve(line: CommandLine, log: LogWriter) -> int:
         ),
     )
     manager = ModelManager(config, line.serving.drain_timeout_s, services)
-    sockets = open_sockets(line.http.rest_bind_address, line.http.rest_port)
-    http = HttpServer(manager, sockets, settings)
+    listeners = Listeners(line.http, line.grpc, manager)
     logger.info("%s; %s", describe_versions(DISTRIBUTION), describe_machine())
     exit_ = _Exit(log)
     # Not asyncio.run, which waits for worker threads at its end, however long a model still loads.
     loop = asyncio.new_event_loop()
     try:
-        loop.run_until_complete(_Server(line.serving, manager, http, sockets, exit_).run())
+        loop.run_until_complete(_Server(line.serving, manager, listeners, exit_).run())
     finally:
         loop.close()
     exit_.after(THREAD_TIMEOUT_S)
@@ -95,15 +91,13 @@ class _Server:
         self,
         arguments: ServingArguments,
         manager: ModelManager,
-        http: HttpServer,
-        sockets: Sequence[socket.socket],
+        listeners: Listeners,
         exit_: _Exit,
     ) -> None:
         self._exit = exit_
         self._drain_timeout_s = arguments.drain_timeout_s
-        self._sockets = sockets
         self._manager = manager
-        self._http = http
+        self._listeners = listeners
         self._poll_interval_s = arguments.file_system_poll_wait_seconds
         self._stop = asyncio.Event()
         self._is_stopping = False
@@ -122,13 +116,13 @@ class _Server:
                 # They have no meaning here, and would end the process in the middle of answers.
                 signal.signal(number, signal.SIG_IGN)
         # Before the models are loaded: probes need answers then.
-        await self._http.start()
-        logger.info("Listening on %s", ", ".join(self._urls()))
+        await self._listeners.start()
+        logger.info("Listening on %s", ", ".join(self._listeners.urls()))
         loading = asyncio.create_task(self._load_and_watch())
         await self._stop.wait()
         loading.cancel()
         await self._manager.close(self._drain_timeout_s)
-        await self._http.stop()
+        await self._listeners.stop()
         reloads = asyncio.create_task(self._manager.wait_for_reloads())
         _, busy = await asyncio.wait([loading, reloads], timeout=THREAD_TIMEOUT_S)
         if busy:
@@ -187,18 +181,12 @@ class _Server:
     async def _announce(self) -> None:
         num_available = len(self._manager.available_models())
         num_models = len(self._manager.served_names())
-        line = f"Serving on {' '.join(self._urls())} ({num_available} of {num_models} models)"
-        if all(url.startswith(("http://127.", "http://[::1]")) for url in self._urls()):
+        urls = " ".join(self._listeners.urls())
+        line = f"Serving on {urls} ({num_available} of {num_models} models)"
+        if self._listeners.is_local():
             line += "; only from this machine: --rest_bind_address 0.0.0.0 opens it to the network"
         # In a thread: a full pipe that nobody reads blocks.
         await asyncio.to_thread(_announce, line)
-
-    def _urls(self) -> list[str]:
-        urls = []
-        for opened in self._sockets:
-            host, port = opened.getsockname()[:2]
-            urls.append(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
-        return urls
 
 
 def _has_terminal() -> bool:

@@ -76,6 +76,16 @@ class Graph:
         return cls(name, nodes, plan.layout, plan.input, plan.output)
 
     @property
+    def input_name(self) -> str:
+        """The name of the stream at its input."""
+        return self._layout.input_name
+
+    @property
+    def output_name(self) -> str:
+        """The name of the stream at its output."""
+        return self._layout.output_name
+
+    @property
     def num_running(self) -> int:
         """How many runs are between entry and exit."""
         return len(self._runs)

@@ -88,6 +88,11 @@ def test_credentials_need_names(flag: str, capsys: pytest.CaptureFixture[str]) -
         (["--allowed_methods", "GET,P OST"], "'P OST' is not a valid name"),
         (["--allowed_headers", "a\nb"], "is not a valid name in HTTP"),
         (["--rest_port", "٣"], "not a port"),
+        (["--port", "65536"], "not a port"),
+        (["--grpc_bind_address", "a,,b"], "has an empty address"),
+        (["--grpc_memory_quota", "0"], "not a whole number from 1"),
+        (["--grpc_channel_arguments", "a=1,b"], "'b' is not NAME=VALUE"),
+        (["--grpc_channel_arguments", "a=2147483648"], "does not fit into 32 bits"),
     ],
 )
 def test_bad_values(flags: list[str], problem: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -120,6 +125,7 @@ def test_bad_values(flags: list[str], problem: str, capsys: pytest.CaptureFixtur
         (["--chat_template=x", "--config_path=x"], "--chat_template is for one model"),
         (["--chat_template=x", "--model_name=m", "--model_path=x"], "x: no such file"),
         (["--remove_from_config", "--model_name=m", "--config_path=x", "--nireq=1"], "--nireq is"),
+        (["--port=80", "--rest_port=80", "--config_path=x"], "--port and --rest_port are both 80"),
         (["--mean=1", "--config_path=x"], "--mean of OVMS cannot be used here"),
         (["--rest_wokers", "2", "--config_path=x"], "unknown flag --rest_wokers"),
         (["--source_modl", "2"], "did you mean '--source_model' or"),
@@ -135,18 +141,44 @@ def test_a_start_command_of_ovms() -> None:
     flags = ["--port", "9000", "--rest_port=8000", "--rest_workers=16", "--metrics_enable"]
     flags += ["--metrics_list", "ovms_requests_success", "--verbose_response=false"]
     line = parse("--config_path=x", *flags)
-    assert line.http.rest_port == 8000
+    assert (line.grpc.port, line.http.rest_port) == (9000, 8000)
     assert [warning.partition(":")[0] for warning in line.warnings] == [
-        "--port has no effect",
         "--rest_workers has no effect",
         "--metrics_enable has no effect",
         "--metrics_list has no effect",
     ]
 
 
+def test_the_arguments_of_kserves_runtime() -> None:
+    """github.com/kserve/kserve, config/runtimes/kserve-openvino.yaml."""
+    line = parse(
+        "--model_name=m",
+        "--model_path=/mnt/models",
+        "--port=9000",
+        "--rest_port=8080",
+        "--file_system_poll_wait_seconds=0",
+    )
+    assert line.warnings == ()
+    assert (line.grpc.port, line.http.rest_port) == (9000, 8080)
+
+
+def test_grpc_is_off_unless_asked_for() -> None:
+    assert parse("--config_path=x").grpc.port is None
+
+
+def test_the_settings_of_grpc() -> None:
+    flags = ["--grpc_memory_quota=7", "--grpc_channel_arguments", "grpc.a=1, grpc.b=x,"]
+    more = ["--request_timeout_s=3", "--access_log=off", "--api_key_protects=all"]
+    line = parse("--config_path=x", "--port=1", *flags, *more)
+    settings = line.grpc.settings(line.http.settings())
+    assert (settings.memory_quota, settings.request_timeout_s) == (7, 3)
+    assert settings.channel_arguments == {"grpc.a": 1, "grpc.b": "x"}
+    assert (settings.access_log, settings.key_scope) == (False, KeyScope.ALL)
+
+
 # All 55 server flags and the task flags of OVMS 2026.4, with a value that it takes.
 OVMS_FLAGS = """
---port=1 --rest_port=1 --grpc_bind_address=x --rest_bind_address=127.0.0.1 --grpc_workers=1
+--port=2 --rest_port=1 --grpc_bind_address=x --rest_bind_address=127.0.0.1 --grpc_workers=1
 --grpc_max_threads=1 --grpc_memory_quota=1 --grpc_channel_arguments=a=b --rest_workers=2
 --log_level=DEBUG --log_path=x --verbose_response --trace_path=x --file_system_poll_wait_seconds=0
 --custom_node_resources_cleaner_interval_seconds=1 --cache_dir=x --metrics_enable --metrics_list=x

@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import grpc
 import pytest
 from support.fakes import echo_graph, write_graph, write_repository
 from support.server_command import chat, ready_line, run, started, url_of
@@ -25,6 +26,32 @@ def test_port_in_use(tmp_path: Path) -> None:
     assert result.returncode == 1
     (line,) = result.stderr.splitlines()
     assert f"cannot listen on 127.0.0.1 port {port}: Address already in use; stop" in line
+
+
+def test_grpc_port_in_use(tmp_path: Path) -> None:
+    config = write_repository(tmp_path, {})
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        result = run("--config_path", config, "--rest_port", "0", "--port", port)
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert f"cannot listen on 127.0.0.1 port {port}: Address already in use; stop" in line
+    assert line.endswith("or choose another --port")
+
+
+def test_grpc_beside_http(tmp_path: Path) -> None:
+    """Both addresses are told; a signal ends both, although a call still runs."""
+    config = write_repository(tmp_path, {})
+    with started("--config_path", config, "--port", "0", "--drain_timeout_s", "0") as process:
+        address = re.search(r"grpc://(127\.0\.0\.1:\d+)", ready_line(process))
+        assert address is not None
+        with grpc.insecure_channel(address[1]) as channel:
+            watch = channel.unary_stream("/grpc.health.v1.Health/Watch")(b"")
+            assert next(watch) == b"\x08\x01"
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=20) == 0
+            with pytest.raises(grpc.RpcError):
+                list(watch)
 
 
 @pytest.mark.parametrize("address", ["a b", "1.2.3.4"])

@@ -1,20 +1,15 @@
 """GET /v2/models/{model}: KServe's questions about a model."""
 
-from collections.abc import Iterable
-
 from aiohttp import web
 
 from server.api.endpoint import Answer, Endpoint, error_answers, json_answer
+from server.api.inference import describe_model
 from server.api.keys import MODEL_MANAGER
 from server.api.model_lookup import find_model
 from server.models.model_manager import ServedModel
-from server.protocol.kserve.answer_schemas import KServeError, ModelMetadata, TensorMetadata
-from server.tensors import ModelSignature, TensorInfo
+from server.protocol.kserve.answer_schemas import KServeError, ModelMetadata
 
 __all__ = ["ENDPOINTS", "model_of_path"]
-
-# Of graphs without a signature, those of language models for example.
-NO_SIGNATURE = ModelSignature((), ())
 
 
 def model_of_path(request: web.Request) -> ServedModel:
@@ -24,29 +19,13 @@ def model_of_path(request: web.Request) -> ServedModel:
 
 
 async def _get_metadata(request: web.Request) -> web.Response:
-    model = model_of_path(request)
-    versions = request.app[MODEL_MANAGER].served_versions(model.name)
-    signature = model.graph.find_side_packet(ModelSignature) or NO_SIGNATURE
-    metadata = ModelMetadata(
-        name=model.name,
-        versions=[each.version for each in versions if each.is_available],
-        platform=signature.platform,
-        inputs=_describe(signature.inputs),
-        outputs=_describe(signature.outputs),
-    )
+    metadata = describe_model(request.app[MODEL_MANAGER], model_of_path(request))
     return web.json_response(text=metadata.model_dump_json())
 
 
 async def _get_ready(request: web.Request) -> web.Response:
     model_of_path(request)
     return web.Response()
-
-
-def _describe(tensors: Iterable[TensorInfo]) -> list[TensorMetadata]:
-    return [
-        TensorMetadata(name=tensor.name, datatype=tensor.datatype, shape=list(tensor.shape))
-        for tensor in tensors
-    ]
 
 
 ERRORS = error_answers(404, 503, schema=KServeError)

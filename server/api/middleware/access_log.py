@@ -9,7 +9,7 @@ from aiohttp.typedefs import Handler, Middleware
 from server.api.middleware.auth import HEALTH_PATHS
 from server.api.request_facts import REQUEST_FACTS, RequestFacts
 
-__all__ = ["access_log_middleware"]
+__all__ = ["access_log_middleware", "write_line"]
 
 logger = logging.getLogger("server.access")
 
@@ -42,15 +42,19 @@ def access_log_middleware(*, is_on: bool) -> Middleware:
 
 
 def _write(request: web.Request, status: int, facts: RequestFacts) -> None:
-    level = logging.DEBUG if _is_polled(request) else logging.INFO
+    # Only the path: a query or the user of an absolute URL may be a secret.
+    path = _harmless(request.rel_url.raw_path)
+    write_line(f"{request.method} {path} {status}", facts, is_polled=_is_polled(request))
+
+
+def write_line(start: str, facts: RequestFacts, *, is_polled: bool) -> None:
+    """Write the line of a request. `start` says what was asked, and how it ended."""
+    level = logging.DEBUG if is_polled else logging.INFO
     if logger.isEnabledFor(level):
-        # Only the path: a query or the user of an absolute URL may be a secret.
-        path = _harmless(request.rel_url.raw_path)
         members = (
             f" {name}={_harmless(str(value))}" for name, value in facts.log_members().items()
         )
-        line = f"{request.method} {path} {status}{''.join(members)}"
-        logger.log(level, "%s", line)
+        logger.log(level, "%s%s", start, "".join(members))
 
 
 def _is_polled(request: web.Request) -> bool:

@@ -4,6 +4,7 @@ OpenAI's send `Authorization: Bearer <key>`, Anthropic's `x-api-key: <key>`.
 """
 
 import hmac
+from collections.abc import Mapping
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -11,27 +12,21 @@ from aiohttp.typedefs import Handler, Middleware
 from server.api.errors import ApiError, error_response
 from server.api.settings import KeyScope
 
-__all__ = ["key_middleware"]
+__all__ = ["find_key_problem", "key_middleware"]
 
 HEALTH_PATHS = ("/health", "/v2/health/live", "/v2/health/ready")
 
 
 def key_middleware(key: str, scope: KeyScope) -> Middleware:
     """Make the middleware that refuses requests without the key."""
-    expected = key.encode()
 
     @web.middleware
     async def check_key(request: web.Request, handler: Handler) -> web.StreamResponse:
-        token = _token(request)
-        if not _needs_key(request, scope) or hmac.compare_digest(token, expected):
+        problem = find_key_problem(request.headers, key) if _needs_key(request, scope) else None
+        if problem is None:
             return await handler(request)
-        problem = "the API key is wrong" if token else "no API key was sent"
-        error = ApiError(
-            401,
-            f"{problem}; it is expected as: Authorization: Bearer <key>, or x-api-key: <key>",
-            code="invalid_api_key",
-            headers={"WWW-Authenticate": "Bearer"},
-        )
+        headers = {"WWW-Authenticate": "Bearer"}
+        error = ApiError(401, problem, code="invalid_api_key", headers=headers)
         return error_response(request, error)
 
     return check_key
@@ -46,9 +41,16 @@ def _needs_key(request: web.Request, scope: KeyScope) -> bool:
     return scope is KeyScope.ALL or request.path not in HEALTH_PATHS
 
 
-def _token(request: web.Request) -> bytes:
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+def find_key_problem(headers: Mapping[str, str], key: str) -> str | None:
+    """Say that the headers do not have the key; None where they do.
+
+    `headers` must ignore case, or have names in lower case.
+    """
+    scheme, _, token = headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer":
-        token = request.headers.get("x-api-key", "")
+        token = headers.get("x-api-key", "")
     # aiohttp decodes header bytes that are not UTF-8 in this way.
-    return token.strip().encode(errors="surrogateescape")
+    if hmac.compare_digest(token.strip().encode(errors="surrogateescape"), key.encode()):
+        return None
+    problem = "the API key is wrong" if token else "no API key was sent"
+    return f"{problem}; it is expected as: Authorization: Bearer <key>, or x-api-key: <key>"

@@ -212,7 +212,9 @@ async def test_metadata(server: Server) -> None:
         metadata = await response.json()
     assert [each["datatype"] for each in metadata["inputs"]] == list(DATATYPES)
     async with server.http.get("/v2/models/echo") as response:
-        assert (await response.json())["inputs"] == []
+        assert (await response.json())["inputs"] == [
+            {"name": "request", "datatype": "INVALID", "shape": []}
+        ]
 
 
 @pytest.mark.parametrize(

@@ -146,7 +146,7 @@ async def test_unknown_models_and_versions(server: Server) -> None:
 
 
 async def test_a_text_model_serves_no_tensors(server: Server) -> None:
-    message = await infer_error(server, {"inputs": []}, "echo")
+    message = await infer_error(server, {"inputs": []}, "echo", 412)
     assert message == (
         "model 'echo' does not serve this endpoint: its graph goes from GenerationRequest to "
         "TextChunk, not from InferRequest to InferResponse"

@@ -1,0 +1,118 @@
+"""What all calls have in common: errors as statuses, the time limit, memory, the access log."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, TypeVar
+
+import grpc
+
+from server.api.errors import api_error
+from server.api.kserve_grpc.settings import GrpcSettings
+from server.api.middleware.access_log import write_line
+from server.api.request_facts import REQUEST_ID_HEADER, RequestFacts
+from server.errors import WrongGraphError
+
+__all__ = ["Calls", "describe_error"]
+
+T = TypeVar("T")
+
+CODES: Mapping[int, grpc.StatusCode] = {
+    400: grpc.StatusCode.INVALID_ARGUMENT,
+    404: grpc.StatusCode.NOT_FOUND,
+    503: grpc.StatusCode.UNAVAILABLE,
+}
+# A client refuses an answer with more than 8 kB of metadata; the message is one of it, and each of
+# its bytes may take three.
+MAX_MESSAGE_BYTES = 2000
+# What monitoring asks every few seconds.
+POLLED = {"ServerLive", "ServerReady", "ModelReady"}
+
+
+class CallError(Exception):
+    """Ends a call with a status that no other exception stands for."""
+
+    def __init__(self, code: grpc.StatusCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Calls:
+    """The calls of a server."""
+
+    def __init__(self, settings: GrpcSettings) -> None:
+        self._settings = settings
+        self._num_bytes = 0
+
+    async def run(
+        self,
+        method: str,
+        context: Any,
+        work: Callable[[RequestFacts], Awaitable[T]],
+    ) -> T:
+        """Do the work of a call. Its exceptions end the call with a status."""
+        facts = RequestFacts.named(_request_id(context))
+        code = grpc.StatusCode.OK
+        try:
+            return await work(facts)
+        except (asyncio.CancelledError, grpc.aio.BaseError) as error:
+            # The second is what sending raises to a client that has left.
+            code, facts.error = grpc.StatusCode.CANCELLED, "client_gone"
+            raise asyncio.CancelledError from error
+        except Exception as error:
+            code, message = describe_error(error)
+            facts.error = code.name.lower()
+            await context.abort(code, message)
+            raise AssertionError("abort raises") from error
+        finally:
+            if self._settings.access_log:
+                write_line(f"GRPC {method} {code.name}", facts, is_polled=method in POLLED)
+
+    @contextmanager
+    def hold(self, num_bytes: int) -> Iterator[None]:
+        """Count the bytes of a request while it is worked on. Raises CallError above the limit."""
+        quota = self._settings.memory_quota
+        if self._num_bytes and self._num_bytes + num_bytes > quota:
+            raise CallError(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                f"the requests at work have {self._num_bytes} bytes; {num_bytes} more are above "
+                f"--grpc_memory_quota {quota}",
+            )
+        self._num_bytes += num_bytes
+        try:
+            yield
+        finally:
+            self._num_bytes -= num_bytes
+
+    @asynccontextmanager
+    async def limit(self) -> AsyncIterator[None]:
+        """Apply the time limit of a request. Raises CallError."""
+        timeout_s = self._settings.request_timeout_s
+        try:
+            async with asyncio.timeout(timeout_s or None) as limit:
+                yield
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            problem = f"the request was not finished within {timeout_s:g} s"
+            raise CallError(grpc.StatusCode.DEADLINE_EXCEEDED, problem) from error
+
+
+def describe_error(error: Exception) -> tuple[grpc.StatusCode, str]:
+    """The status for an exception. An error of the server is logged with its traceback."""
+    if isinstance(error, CallError):
+        code, message = error.code, str(error)
+    elif isinstance(error, WrongGraphError):
+        code, message = grpc.StatusCode.FAILED_PRECONDITION, str(error)
+    else:
+        described = api_error(error)
+        code = CODES.get(described.status, grpc.StatusCode.INTERNAL)
+        message = described.message
+    return code, message.encode()[:MAX_MESSAGE_BYTES].decode(errors="ignore")
+
+
+def _request_id(context: Any) -> str:
+    for name, value in context.invocation_metadata() or ():
+        if name == REQUEST_ID_HEADER.lower():
+            return str(value)
+    return ""

@@ -1,0 +1,79 @@
+"""Starts and stops the gRPC server."""
+
+import socket
+from collections.abc import Sequence
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection, reflection_pb2
+
+from server.api.kserve_grpc.health import Health
+from server.api.kserve_grpc.key_check import KeyCheck
+from server.api.kserve_grpc.messages import POOL, SERVICE
+from server.api.kserve_grpc.missing_methods import MissingMethods
+from server.api.kserve_grpc.service import InferenceService
+from server.api.kserve_grpc.settings import GrpcSettings
+from server.errors import ConfigError
+from server.models.model_manager import ModelManager
+
+__all__ = ["GrpcServer"]
+
+# Model Server's limit.
+MAX_MESSAGE_BYTES = 2**30
+# How long finished answers may still be sent after everything else has stopped.
+LAST_WRITE_TIMEOUT_S = 1.0
+HEALTH_SERVICE = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+DEFAULT_ARGUMENTS = {
+    "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
+    "grpc.max_send_message_length": MAX_MESSAGE_BYTES,
+    # Else a second server on the same port starts, and gets every other connection.
+    "grpc.so_reuseport": 0,
+}
+
+
+class GrpcServer:
+    """Serves the models of a manager."""
+
+    def __init__(
+        self,
+        manager: ModelManager,
+        sockets: Sequence[socket.socket],
+        settings: GrpcSettings | None = None,
+    ) -> None:
+        """`sockets` keep the addresses free until `start`; gRPC takes addresses, not sockets."""
+        self._manager = manager
+        self._sockets = sockets
+        self._settings = settings or GrpcSettings()
+
+    async def start(self) -> None:
+        """Start to answer calls. Raises ConfigError if an address was taken a moment ago."""
+        settings = self._settings
+        arguments = {**DEFAULT_ARGUMENTS, **settings.channel_arguments}
+        check = [] if settings.api_key is None else [KeyCheck(settings.api_key, settings.key_scope)]
+        self._server = grpc.aio.server(interceptors=check, options=list(arguments.items()))
+        self._add_services()
+        for opened in self._sockets:
+            host, port = opened.getsockname()[:2]
+            opened.close()
+            address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            try:
+                self._server.add_insecure_port(address)
+            except RuntimeError as error:
+                raise ConfigError(f"gRPC cannot listen on {address}: {error}") from error
+        await self._server.start()
+
+    async def stop(self) -> None:
+        """Stop listening and cancel the calls that still run."""
+        await self._server.stop(LAST_WRITE_TIMEOUT_S)
+
+    def _add_services(self) -> None:
+        service = InferenceService(self._manager, self._settings)
+        handlers = grpc.method_handlers_generic_handler(SERVICE, service.handlers())
+        self._server.add_generic_rpc_handlers([handlers])
+        health = Health(lambda: self._manager.is_ready, frozenset({SERVICE, HEALTH_SERVICE}))
+        health_pb2_grpc.add_HealthServicer_to_server(health, self._server)
+        POOL.AddSerializedFile(health_pb2.DESCRIPTOR.serialized_pb)
+        POOL.AddSerializedFile(reflection_pb2.DESCRIPTOR.serialized_pb)
+        names = [SERVICE, HEALTH_SERVICE, reflection.SERVICE_NAME]
+        reflection.enable_server_reflection(names, self._server, POOL)
+        self._server.add_generic_rpc_handlers([MissingMethods()])

@@ -1,0 +1,23 @@
+"""What the command line says about gRPC."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from server.api.settings import KeyScope
+
+__all__ = ["GrpcSettings"]
+
+
+@dataclass(frozen=True, slots=True)
+class GrpcSettings:
+    """`memory_quota` is how many bytes the requests may have together that are worked on.
+
+    `channel_arguments` are gRPC's own, by name. `request_timeout_s` 0 means no limit.
+    """
+
+    api_key: str | None = None
+    key_scope: KeyScope = KeyScope.CHANGES
+    request_timeout_s: float = 0.0
+    access_log: bool = True
+    memory_quota: int = 2 * 2**30
+    channel_arguments: Mapping[str, int | str] = field(default_factory=dict)

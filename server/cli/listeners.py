@@ -1,0 +1,68 @@
+"""The HTTP server and, where the command line asks for it, the gRPC server."""
+
+import socket
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from server.api.http_server import REST_FLAGS, HttpServer, ListenFlags, open_sockets
+from server.api.kserve_grpc.settings import GrpcSettings
+from server.cli.grpc_arguments import GrpcArguments
+from server.cli.http_arguments import HttpArguments
+from server.models.model_manager import ModelManager
+
+if TYPE_CHECKING:
+    from server.api.kserve_grpc.grpc_server import GrpcServer
+
+__all__ = ["Listeners"]
+
+GRPC_FLAGS = ListenFlags("--port", "--grpc_bind_address")
+
+
+class Listeners:
+    """Binds all addresses when it is made. Raises ConfigError where that fails."""
+
+    def __init__(self, http: HttpArguments, grpc: GrpcArguments, manager: ModelManager) -> None:
+        settings = http.settings()
+        rest_sockets = open_sockets(http.rest_bind_address, http.rest_port, REST_FLAGS)
+        self._http = HttpServer(manager, rest_sockets, settings)
+        self._urls = [_url("http", opened) for opened in rest_sockets]
+        self._grpc = None
+        if grpc.port is not None:
+            grpc_addresses = grpc.grpc_bind_address or http.rest_bind_address
+            grpc_sockets = open_sockets(grpc_addresses, grpc.port, GRPC_FLAGS)
+            self._urls += [_url("grpc", opened) for opened in grpc_sockets]
+            self._grpc = _grpc_server(manager, grpc_sockets, grpc.settings(settings))
+
+    async def start(self) -> None:
+        """Start to answer. Raises ConfigError if an address was taken a moment ago."""
+        await self._http.start()
+        if self._grpc is not None:
+            await self._grpc.start()
+
+    async def stop(self) -> None:
+        """Stop listening and cancel the requests that still run."""
+        if self._grpc is not None:
+            await self._grpc.stop()
+        await self._http.stop()
+
+    def urls(self) -> list[str]:
+        """Where the servers listen, HTTP first."""
+        return self._urls
+
+    def is_local(self) -> bool:
+        """Whether only this machine can ask."""
+        return all("://127." in url or "://[::1]" in url for url in self._urls)
+
+
+def _grpc_server(
+    manager: ModelManager, sockets: Sequence[socket.socket], settings: GrpcSettings
+) -> "GrpcServer":
+    # The library takes time and memory.
+    from server.api.kserve_grpc.grpc_server import GrpcServer
+
+    return GrpcServer(manager, sockets, settings)
+
+
+def _url(scheme: str, opened: socket.socket) -> str:
+    host, port = opened.getsockname()[:2]
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

@@ -1,0 +1,171 @@
+"""Keys, health, reflection, the log, and methods that are not here."""
+
+import asyncio
+import logging
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
+    ProtoReflectionDescriptorDatabase,
+)
+from support.grpc_serving import running_grpc
+from tritonclient.grpc import InferInput, service_pb2, service_pb2_grpc
+from tritonclient.grpc.aio import InferenceServerClient
+from tritonclient.utils import InferenceServerException
+
+from server.api.kserve_grpc.settings import GrpcSettings
+from server.api.settings import KeyScope
+from server.models.model_manager import ModelManager
+
+# The models are loaded once, for all tests of this folder.
+pytestmark = pytest.mark.asyncio(loop_scope="package")
+
+KEY = "secret key"
+SERVICE = "inference.GRPCInferenceService"
+
+
+class TestKey:
+    """Which calls need it."""
+
+    @pytest.fixture
+    def scope(self) -> KeyScope:
+        return KeyScope.CHANGES
+
+    @pytest.fixture
+    def settings(self, scope: KeyScope) -> GrpcSettings:
+        return GrpcSettings(api_key=KEY, key_scope=scope)
+
+    @pytest.mark.parametrize(
+        ("headers", "problem"),
+        [
+            (None, "no API key was sent"),
+            ({"authorization": "Bearer other"}, "the API key is wrong"),
+            ({"authorization": KEY}, "no API key was sent"),
+            ({"authorization": f"Bearer {KEY}"}, None),
+            ({"authorization": f"bearer {KEY}"}, None),
+            ({"x-api-key": KEY}, None),
+        ],
+    )
+    async def test_inference(
+        self, client: InferenceServerClient, headers: dict[str, str] | None, problem: str | None
+    ) -> None:
+        tensor = InferInput("x", [1], "INT8")
+        tensor.set_data_from_numpy(np.zeros(1, np.int8))
+        if problem is None:
+            await client.infer("repeat", [tensor], headers=headers)
+            return
+        with pytest.raises(InferenceServerException, match=problem) as error:
+            await client.infer("repeat", [tensor], headers=headers)
+        assert error.value.status() == "StatusCode.UNAUTHENTICATED"
+
+    async def test_streams(self, address: str) -> None:
+        async with grpc.aio.insecure_channel(address) as channel:
+            stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+            call = stub.ModelStreamInfer(iter([service_pb2.ModelInferRequest(model_name="repeat")]))
+            assert await call.code() == grpc.StatusCode.UNAUTHENTICATED
+
+    @pytest.mark.parametrize(
+        ("scope", "is_open"),
+        [
+            (KeyScope.CHANGES, (True, True, True)),
+            (KeyScope.ALL_BUT_HEALTH, (True, True, False)),
+            (KeyScope.ALL, (False, False, False)),
+        ],
+    )
+    async def test_scopes(self, address: str, is_open: tuple[bool, ...]) -> None:
+        async with grpc.aio.insecure_channel(address) as channel:
+            kserve = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+            health = health_pb2_grpc.HealthStub(channel)
+            calls = [
+                kserve.ServerReady(service_pb2.ServerReadyRequest()),
+                health.Check(health_pb2.HealthCheckRequest()),
+                kserve.ServerMetadata(service_pb2.ServerMetadataRequest()),
+            ]
+            codes = [await call.code() for call in calls]
+        expected = [grpc.StatusCode.OK if e else grpc.StatusCode.UNAUTHENTICATED for e in is_open]
+        assert codes == expected
+
+
+async def test_health(own_manager: ModelManager) -> None:
+    states = health_pb2.HealthCheckResponse
+    async with (
+        running_grpc(own_manager) as address,
+        grpc.aio.insecure_channel(address) as channel,
+    ):
+        health = health_pb2_grpc.HealthStub(channel)
+        for service in ("", SERVICE, "grpc.health.v1.Health"):
+            found = await health.Check(health_pb2.HealthCheckRequest(service=service))
+            assert found.status == states.SERVING
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await health.Check(health_pb2.HealthCheckRequest(service="other"))
+        assert error.value.code() == grpc.StatusCode.NOT_FOUND
+        watch = health.Watch(health_pb2.HealthCheckRequest())
+        assert (await watch.read()).status == states.SERVING
+        unknown = health.Watch(health_pb2.HealthCheckRequest(service="other"))
+        assert (await unknown.read()).status == states.SERVICE_UNKNOWN
+        await own_manager.close(0)
+        assert (await watch.read()).status == states.NOT_SERVING
+        assert (await health.Check(health_pb2.HealthCheckRequest())).status == states.NOT_SERVING
+
+
+def _reflect(address: str) -> tuple[set[str], Any]:
+    with grpc.insecure_channel(address) as channel:
+        database = ProtoReflectionDescriptorDatabase(channel)
+        services = set(database.get_services())
+        return services, database.FindFileContainingSymbol(SERVICE)
+
+
+async def test_reflection(address: str) -> None:
+    services, file = await asyncio.to_thread(_reflect, address)
+    assert services == {
+        SERVICE,
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1alpha.ServerReflection",
+    }
+    methods = [method.name for method in file.service[0].method]
+    assert "ModelStreamInfer" in methods
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        (f"/{SERVICE}/RepositoryIndex", "RepositoryIndex is not here; the configuration file"),
+        (f"/{SERVICE}/RepositoryModelLoad", "RepositoryModelLoad is not here"),
+        (f"/{SERVICE}/RepositoryModelUnload", "RepositoryModelUnload is not here"),
+        (f"/{SERVICE}/ModelStatistics", f"there is no method '/{SERVICE}/ModelStatistics'"),
+        (
+            "/tensorflow.serving.PredictionService/Predict",
+            "tensorflow.serving.PredictionService is not here over gRPC",
+        ),
+        ("/tensorflow.serving.ModelService/GetModelStatus", "ModelService is not here over gRPC"),
+        ("/other/Method", "there is no method '/other/Method'"),
+    ],
+)
+async def test_missing_methods(address: str, method: str, message: str) -> None:
+    async with grpc.aio.insecure_channel(address) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await channel.unary_unary(method)(b"")
+        assert error.value.code() == grpc.StatusCode.UNIMPLEMENTED
+        assert message in str(error.value.details())
+        stream = channel.unary_stream(method)(b"")
+        assert await stream.code() == grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_the_access_log(
+    client: InferenceServerClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "server.access")
+    await client.get_model_metadata("repeat", headers={"x-request-id": "mine"})
+    with pytest.raises(InferenceServerException):
+        await client.infer("nothing\n\n", [])
+    await client.is_server_ready()
+    first, second, third = (record.getMessage() for record in caplog.records)
+    assert first.startswith("GRPC ModelMetadata OK model=repeat total_ms=")
+    assert first.endswith(" id=mine")
+    assert second.startswith("GRPC ModelInfer NOT_FOUND model='nothing\\n\\n' total_ms=")
+    assert second.endswith(" error=not_found")
+    assert third.startswith("GRPC ServerReady OK ")
+    assert [record.levelname for record in caplog.records] == ["INFO", "INFO", "DEBUG"]
