@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar
 
 from calculators.inference.inference_model import (
@@ -17,11 +18,19 @@ from calculators.inference.inference_pool import InferencePool
 from calculators.inference.model_cache import with_cache_dir
 from calculators.inference.model_ports import ModelPorts
 from calculators.inference.openvino_tensors import from_openvino, to_openvino
+from calculators.inference.session_inference import (
+    SESSION,
+    SessionInference,
+    TensorNames,
+    is_session_node,
+    session_contract,
+)
 from calculators.inference.shape_options import parse_batch_size, parse_layouts, parse_shapes
+from calculators.inference.tag_names import TagName
 from calculators.llm.llm_options import parse_plugin_config
 from calculators.tags import INFER_REQUEST, INFER_RESPONSE, SIGNATURE
 from server.errors import InvalidRequestError, ModelLoadError
-from server.graph import Calculator, Contract, OpenContext, ProcessContext, UInt64
+from server.graph import Calculator, Contract, NodeConfig, OpenContext, ProcessContext, UInt64
 from server.host.openvino_errors import error_summary
 from server.payloads import InferResponse
 from server.tensors import Tensor
@@ -40,21 +49,27 @@ class OpenVINOInferenceCalculatorOptions:
     `models_path` is a model file or a folder with one. `device` "" is the first GPU, or the CPU
     where there is none; `plugin_config` is a JSON object of OpenVINO properties. `nireq` is how
     many requests run at once, 0 takes what OpenVINO advises. `shape`, `batch_size` and `layout`
-    are described in calculators.inference.shape_options.
+    are described in calculators.inference.shape_options. The others are for a node with a session:
+    which tensor of the model is behind each tag, and the order in streams of several tensors.
     """
 
     PROTO_NAME: ClassVar[str] = "mediapipe.OpenVINOInferenceCalculatorOptions"
 
-    models_path: str
+    models_path: str = ""
     device: str = ""
     plugin_config: str = ""
     nireq: UInt64 = 0
     shape: str = ""
     batch_size: str = ""
     layout: str = ""
+    tag_to_input_tensor_names: tuple[TagName, ...] = ()
+    tag_to_output_tensor_names: tuple[TagName, ...] = ()
+    input_order_list: tuple[str, ...] = ()
+    output_order_list: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.settings()
+        self.tensor_names()
         if self.nireq > MAX_NIREQ:
             raise ValueError(f"nireq is {self.nireq}; possible: 0 to {MAX_NIREQ}")
         if self.shape and parse_batch_size(self.batch_size) is not None:
@@ -70,9 +85,22 @@ class OpenVINOInferenceCalculatorOptions:
             layouts=parse_layouts(self.layout),
         )
 
+    def tensor_names(self) -> TensorNames:
+        """What a node with a session says of its streams."""
+        return TensorNames.of(
+            self.tag_to_input_tensor_names,
+            self.tag_to_output_tensor_names,
+            self.input_order_list,
+            self.output_order_list,
+        )
+
 
 class OpenVINOInferenceCalculator(Calculator[OpenVINOInferenceCalculatorOptions]):
-    """Runs a model on OpenVINO: INFER_REQUEST in, INFER_RESPONSE out."""
+    """Runs a model on OpenVINO: INFER_REQUEST in, INFER_RESPONSE out.
+
+    In OVMS's form it has the side packet SESSION, a model of the same server, instead of a model of
+    its own, and a stream for each tensor.
+    """
 
     contract = Contract(
         inputs=(INFER_REQUEST,),
@@ -82,17 +110,26 @@ class OpenVINOInferenceCalculator(Calculator[OpenVINOInferenceCalculatorOptions]
 
     def __init__(self) -> None:
         self._resources = ExitStack()
+        self._session: SessionInference | None = None
+
+    @classmethod
+    def contract_for(cls, node: NodeConfig) -> Contract:
+        """The ports of either form."""
+        return session_contract(node) if is_session_node(node) else cls.contract
 
     def check(self, cc: OpenContext) -> None:
         """Read the model; raises ModelLoadError."""
-        check_model_file(
-            find_model_file(cc.resolve(self.options.models_path)), self.options.settings()
-        )
+        if SESSION.name not in cc.ports.input_side_packets:
+            check_model_file(self._find_file(cc), self.options.settings())
 
     def open(self, cc: OpenContext) -> None:
         """Compile the model; raises ModelLoadError."""
         options = self.options
-        self._file = find_model_file(cc.resolve(options.models_path))
+        if SESSION.name in cc.ports.input_side_packets:
+            session = cc.side_packet(SESSION)
+            self._session = SessionInference(session, cc.ports, options.tensor_names())
+            return
+        self._file = self._find_file(cc)
         settings = options.settings()
         properties = with_cache_dir(settings.plugin_config, cc.cache_dir)
         compiled = compile_model_file(self._file, replace(settings, plugin_config=properties))
@@ -107,6 +144,9 @@ class OpenVINOInferenceCalculator(Calculator[OpenVINOInferenceCalculatorOptions]
 
     async def process(self, cc: ProcessContext) -> None:
         """Run the model on the tensors of one request, in parallel with other requests."""
+        if self._session is not None:
+            await self._session.process(cc)
+            return
         request = await cc.receive(INFER_REQUEST)
         for name in request.parameters:
             raise InvalidRequestError(
@@ -120,6 +160,11 @@ class OpenVINOInferenceCalculator(Calculator[OpenVINOInferenceCalculatorOptions]
     def close(self) -> None:
         """Free the model."""
         self._resources.close()
+
+    def _find_file(self, cc: OpenContext) -> Path:
+        if not self.options.models_path:
+            raise ModelLoadError("models_path must be set: a model file, or a folder with one")
+        return find_model_file(cc.resolve(self.options.models_path))
 
     def _infer(
         self, inputs: Sequence[Tensor], outputs: Sequence[tuple[str, int]], infer_request: Any

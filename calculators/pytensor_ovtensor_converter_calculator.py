@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from calculators.python_nodes.tag_names import TagName, names_by_tag
+from calculators.inference.tag_names import TagName, names_by_tag
 from server.errors import InvalidRequestError
 from server.graph import Calculator, Contract, NodeConfig, OpenContext, ProcessContext, Tag
 from server.tensors import ITEM_SIZES, Tensor

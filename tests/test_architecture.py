@@ -115,7 +115,9 @@ PACKAGE_LAYERS: dict[str, set[str]] = {
     },
     "calculators.inference": {
         "server.errors",
+        "server.graph",
         "server.host",
+        "server.payloads",
         "server.tensors",
     },
     "calculators.encoders": {
@@ -178,6 +180,7 @@ FILE_LAYERS: dict[str, set[str]] = {
     "calculators.http_llm_calculator": NODE,
     "calculators.llm_executor_calculator": NODE | {"server.engine"},
     "calculators.openvino_inference_calculator": NODE | {"server.tensors"},
+    "calculators.openvino_model_server_session_calculator": NODE,
     "calculators.output_parser_calculator": NODE,
     "calculators.pass_through_calculator": NODE,
     "calculators.python_executor_calculator": NODE | {"server.tensors"},

@@ -40,7 +40,6 @@ OVMS_CALCULATORS = {
     "ImageGenCalculator": "OVMS's image generator",
     "S2tCalculator": "OVMS's speech-to-text calculator",
     "T2sCalculator": "OVMS's text-to-speech calculator",
-    "OpenVINOModelServerSessionCalculator": "OVMS's session with another model",
     "OVMSOVCalculator": "OVMS's older inference calculator",
 }
 

@@ -104,7 +104,7 @@ def check_model_folders(graph: ValidatedGraph, base_path: Path, files: WatchedFi
     problems: dict[str, None] = {}
     for node in graph.nodes:
         path = getattr(node.options, "models_path", None)
-        if not isinstance(path, str) or node.contract is None:
+        if not isinstance(path, str) or not path or node.contract is None:
             continue
         folder = base_path / path
         problem = find_folder_problem(folder, node.contract.model_files)
