@@ -6,7 +6,9 @@ Outside it only the LLM executor calculator imports it.
 from server.engine.async_engine import AsyncLLMEngine
 from server.engine.config import EngineConfig
 from server.engine.engine import LLMEngine
+from server.engine.model.loading.graph_form import NotCausalError
 from server.engine.model.model_loader import check_loadable
+from server.engine.pooling import PooledOutput
 from server.engine.requests.generation import ChoiceOutput
 from server.engine.requests.outputs import SequenceOutput
 
@@ -15,6 +17,8 @@ __all__ = [
     "ChoiceOutput",
     "EngineConfig",
     "LLMEngine",
+    "NotCausalError",
+    "PooledOutput",
     "SequenceOutput",
     "check_loadable",
 ]

@@ -11,6 +11,7 @@ from time import monotonic
 
 from server.engine.config import EngineConfig
 from server.engine.engine import LLMEngine
+from server.engine.pooling import PooledOutput
 from server.engine.requests.generation import Generation, OutputCollector
 from server.engine.requests.outputs import SequenceOutput
 from server.engine.sequence import EngineRequest
@@ -102,11 +103,35 @@ class AsyncLLMEngine:
 
         Call `abort` when you leave the Generation before its end; after the end it is harmless.
         """
+        return self._submit(
+            self.engine.make_request(prompt_token_ids, params, priority, cache_salt, constraint)
+        )
+
+    async def pool(
+        self,
+        prompt_token_ids: Iterable[int],
+        token_ids: Iterable[int] | None = None,
+        priority: int = 0,
+        cache_salt: bytes = b"",
+    ) -> PooledOutput:
+        """The logits of `token_ids` at the end of a prompt, or the hidden state; no new tokens.
+
+        Raises what `generate` and its Generation raise. Where the caller is cancelled, the request
+        is aborted.
+        """
+        generation = self._submit(
+            self.engine.make_pooling_request(prompt_token_ids, token_ids, priority, cache_salt)
+        )
+        try:
+            (output,) = [output async for output in generation]
+        finally:
+            self.abort(generation.request.request_id)
+        assert output.pooled is not None, "a pooling request ends with its values"
+        return output.pooled
+
+    def _submit(self, request: EngineRequest) -> Generation:
         if self.failure is not None:
             raise ModelNotReadyError(self.failure)
-        request = self.engine.make_request(
-            prompt_token_ids, params, priority, cache_salt, constraint
-        )
         collector = OutputCollector(request)
         if not self._post(lambda: self._start(request, collector)):
             raise ModelNotReadyError("the model is being unloaded")

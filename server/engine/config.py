@@ -26,6 +26,8 @@ class EngineConfig:
     `cache_interval_multiplier` is for models with states, such as those of linear attention: the
     prefix cache keeps them after every so many KV blocks. 0 adapts it to the size of the states.
     `auto_tune` measures at load which properties are fastest, of those not in `plugin_config`.
+    Without `has_head` the engine loads no output head and gives hidden states only. Then the model
+    may be a decoder that was exported without a KV cache, as embedders are.
     `on_progress` is called from the loading thread with a short text and the fraction of the load
     that is done, 0 to 1; the first half belongs to tuning.
     """
@@ -42,6 +44,7 @@ class EngineConfig:
     cache_interval_multiplier: int = 0
     target_inter_token_latency_ms: int | None = None
     auto_tune: bool = False
+    has_head: bool = True
     on_progress: Callable[[str, float], None] | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:

@@ -1,7 +1,7 @@
 """The LLM engine: takes requests, and moves them all on one step at a time."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from itertools import count
@@ -19,6 +19,7 @@ from server.engine.model.verification_record import describe_verification
 from server.engine.model.warm_up import warm_up
 from server.engine.requests.limits import RequestLimits
 from server.engine.requests.outputs import SequenceOutput
+from server.engine.requests.request_factory import RequestFactory
 from server.engine.requests.request_tracker import RequestTracker
 from server.engine.scheduling.latency_target import LatencyTarget
 from server.engine.scheduling.scheduled_step import ScheduledStep
@@ -26,8 +27,7 @@ from server.engine.scheduling.scheduler import Scheduler
 from server.engine.scheduling.step_costs import StepCosts
 from server.engine.sequence import EngineRequest, Sequence
 from server.engine.stats import EngineStats
-from server.engine.token_constraint import TokenConstraint
-from server.errors import GenerationError, InvalidRequestError, ModelNotReadyError
+from server.errors import GenerationError, ModelNotReadyError
 from server.payloads import SamplingParams
 
 logger = logging.getLogger(__name__)
@@ -41,10 +41,10 @@ MAX_PROMPT_LOGITS = 2**25
 class LLMEngine:
     """Continuous batching of one model over paged attention.
 
-    Not thread-safe, except `make_request`, which only reads what is fixed at load. A step that
-    raises fails the requests in it, and the engine makes new infer requests. If the next step fails
-    as well, it loads the model anew. After a third failure in a row it refuses work until `revive`
-    succeeds; `failure` says why.
+    Not thread-safe, except `make_request` and `make_pooling_request`. A step that raises fails the
+    requests in it, and the engine makes new infer requests. If the next step fails as well, it
+    loads the model anew. After a third failure in a row it refuses work until `revive` succeeds;
+    `failure` says why.
     """
 
     def __init__(self, config: EngineConfig) -> None:
@@ -52,7 +52,6 @@ class LLMEngine:
         self.info = read_model_info(config.models_path)
         self.stats = EngineStats()
         self.failure: str | None = None
-        self._request_ids = count()
         self._arrivals = count()
         self._requests = RequestTracker(self.stats)
         self._failures_in_a_row = 0
@@ -60,7 +59,6 @@ class LLMEngine:
         self._model = TunedModel(config, self.info.max_model_len)
         config.report_progress("compiling the model", 0.5)
         model = self._model.load()
-        self._model_form = model.attention
         self._cache = plan_cache(config, model, self.info.max_model_len)
         self.num_blocks = self._cache.num_blocks
         self.info = replace(self.info, max_model_len=self._cache.max_model_len)
@@ -73,6 +71,11 @@ class LLMEngine:
             self.info.max_model_len,
             None if model.encoder is None else model.encoder.limits(self._cache.block_size),
         )
+        factory = RequestFactory(
+            self.limits, self.info.eos_token_ids, model.attention.long_after, model.head is not None
+        )
+        self.make_request = factory.make
+        self.make_pooling_request = factory.make_pooling
         self._use(model)
 
     def _use(self, model: LoadedModel) -> None:
@@ -130,50 +133,8 @@ class LLMEngine:
         """Whether any request is unfinished."""
         return self.scheduler.has_work
 
-    def make_request(
-        self,
-        prompt_token_ids: Iterable[int],
-        params: SamplingParams,
-        priority: int = 0,
-        cache_salt: bytes = b"",
-        constraint: TokenConstraint | None = None,
-    ) -> EngineRequest:
-        """Check a prompt and give it a number.
-
-        Raises ContextLengthError if it can never fit, InvalidRequestError for an unknown token id
-        or too many choices.
-        """
-        tokens = self.limits.check_prompt(prompt_token_ids)
-        self.limits.check_token_ids(params)
-        max_tokens = self.limits.resolve_max_tokens(len(tokens), params)
-        self.limits.check_prompt_logprobs(len(tokens), params)
-        if constraint is not None and params.num_beams > 1:
-            raise InvalidRequestError(
-                f"num_beams is {params.num_beams}; beam search cannot follow a grammar, a schema "
-                "or a thinking budget",
-                "num_beams",
-            )
-        long_after = self._model_form.long_after
-        if params.num_beams > 1 and long_after is not None:
-            self.limits.check_beams_stay_short(len(tokens), max_tokens, long_after)
-        can_complete = constraint is not None and constraint.can_complete
-        has_own_ends = can_complete or not params.ignore_eos
-        own_ends = self.info.eos_token_ids if has_own_ends else frozenset()
-        return EngineRequest(
-            next(self._request_ids),
-            tokens,
-            params,
-            max_tokens,
-            end_token_ids=own_ends.union(params.stop_token_ids),
-            priority=priority,
-            cache_salt=cache_salt,
-            constraint=constraint,
-            long_after=long_after,
-            has_encoder=self.limits.encoder is not None,
-        )
-
     def add(self, request: EngineRequest) -> None:
-        """Queue a request of make_request; raises ModelNotReadyError once the engine has failed."""
+        """Queue a request; raises ModelNotReadyError once the engine has failed."""
         if self.failure is not None:
             raise ModelNotReadyError(self.failure)
         sequence = self._requests.add(request, next(self._arrivals))
@@ -280,7 +241,11 @@ class LLMEngine:
         """
         self._requests.clear()
         self._reload()
-        probe = Sequence(self.make_request([0], SamplingParams(max_tokens=1)))
+        if self.config.has_head:
+            request = self.make_request([0], SamplingParams(max_tokens=1))
+        else:
+            request = self.make_pooling_request([0])
+        probe = Sequence(request)
         self.scheduler.add(probe)
         try:
             self.runner.run(self.scheduler.schedule())

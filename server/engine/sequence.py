@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from server.engine.pooling import Pooling
 from server.engine.prompt_logprobs import PromptLogprobs
 from server.engine.token_constraint import TokenConstraint
 from server.errors import RequestError
@@ -64,7 +65,8 @@ class EngineRequest:
     own, unless they are ignored, and those of `params`. Requests of a lower `priority` go first;
     `num_bypasses` counts the later requests that have started before this one. `cache_salt` is part
     of the identity of every prefix. `constraint` is at the start of an answer; every choice has a
-    copy. With `has_encoder` the prompt is no part of the text that the answer goes on with.
+    copy. With `has_encoder` the prompt is no part of the text that the answer goes on with. A
+    request with `pooling` gets that instead of an answer.
     """
 
     request_id: int
@@ -77,6 +79,7 @@ class EngineRequest:
     long_after: int | None = None
     has_encoder: bool = False
     constraint: TokenConstraint | None = None
+    pooling: Pooling | None = None
     num_cached_tokens: int = 0
     num_bypasses: int = 0
     biased_token_ids: npt.NDArray[np.int64] = field(init=False)
@@ -93,6 +96,11 @@ class EngineRequest:
         if self.params.prompt_logprobs is not None:
             num_top = self.params.prompt_logprobs
             self.prompt_logprobs = PromptLogprobs(self.prompt_token_ids, num_top)
+
+    @property
+    def needs_logits(self) -> bool:
+        """Whether the row of its last token must go through the output head."""
+        return self.pooling is None or self.pooling.token_ids is not None
 
 
 @dataclass(eq=False, slots=True)

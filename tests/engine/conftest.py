@@ -32,13 +32,17 @@ Prompts = list[list[int]]
 
 
 @functools.cache
-def _load(models_path: Path, device: str, properties: tuple[tuple[str, Any], ...]) -> LoadedModel:
-    return load_model(models_path, device, dict(properties))
+def _load(
+    models_path: Path, device: str, properties: tuple[tuple[str, Any], ...], has_head: bool
+) -> LoadedModel:
+    return load_model(models_path, device, dict(properties), has_head)
 
 
-def load_once(models_path: Path, device: str, plugin_config: dict[str, Any]) -> LoadedModel:
+def load_once(
+    models_path: Path, device: str, plugin_config: dict[str, Any], has_head: bool = True
+) -> LoadedModel:
     """A compiled model, shared by the tests: compiling takes most of the time of an engine."""
-    return _load(models_path, device, tuple(plugin_config.items()))
+    return _load(models_path, device, tuple(plugin_config.items()), has_head)
 
 
 @pytest.fixture(autouse=True)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from server.engine.engine import LLMEngine
 from server.engine.kv.kv_cache_manager import KVCacheManager
+from server.engine.pooling import PooledOutput
 from server.engine.requests.outputs import SequenceOutput
 from server.engine.sampling.logits import Logits
 from server.engine.sampling.vocab_tiles import VocabTiles
@@ -127,3 +128,19 @@ def change_config(folder: Path, **keys: Any) -> None:
     """Set keys in the config.json of a model."""
     path = folder / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **keys}))
+
+
+def pool(
+    engine: LLMEngine,
+    prompts: Iterable[Sequence[int]],
+    token_ids: Iterable[int] | None = None,
+    **fields: Any,
+) -> list[PooledOutput]:
+    """What the engine gives for the end of each prompt, all run together."""
+    requests = [engine.make_pooling_request(prompt, token_ids, **fields) for prompt in prompts]
+    for request in requests:
+        engine.add(request)
+    outputs = {output.request_id: output for output in run_to_end(engine)}
+    assert [o.error for o in outputs.values() if o.error is not None] == []
+    pooled = [outputs[request.request_id].pooled for request in requests]
+    return [one for one in pooled if one is not None]

@@ -12,9 +12,9 @@ __all__ = ["LogitsHead"]
 
 
 class LogitsHead:
-    """The infer request of a model's head; `reset` makes it."""
+    """The infer request of a model's head; `reset` makes it. A model without one gives no rows."""
 
-    _request: ov.InferRequest
+    _request: ov.InferRequest | None = None
 
     def __init__(self, model: LoadedModel) -> None:
         self._model = model
@@ -23,15 +23,19 @@ class LogitsHead:
 
     def reset(self) -> None:
         """Make a new infer request, for example after one has failed."""
-        self._request = self._model.head.create_infer_request()
+        if self._model.head is not None:
+            self._request = self._model.head.create_infer_request()
 
     def compute(self, hidden: ov.Tensor) -> Logits:
         """The logits of rows of hidden states; they are valid until the next call."""
+        if self._request is None:
+            return self.no_rows()
         self._request.set_input_tensor(hidden)
         # Without the copy of its outputs that `infer` makes by default.
         self._request.infer(share_outputs=True)
-        scales = self._rows(1, 1)[:, 0] if len(self._model.head.outputs) > 1 else None
-        values = self._rows(0, self._tiles.num * self._tiles.size)
+        has_scales = len(self._request.model_outputs) > 1
+        scales = _rows(self._request, 1, 1)[:, 0] if has_scales else None
+        values = _rows(self._request, 0, self._tiles.num * self._tiles.size)
         return Logits(values, self._model.output.vocab_size, self._tiles, scales)
 
     def no_rows(self) -> Logits:
@@ -39,7 +43,8 @@ class LogitsHead:
         none = np.empty((0, self._tiles.num * self._tiles.size), np.float32)
         return Logits(none, self._model.output.vocab_size, self._tiles)
 
-    def _rows(self, output_index: int, width: int) -> npt.NDArray[np.float32]:
-        """The rows of an output, without a copy."""
-        rows: npt.NDArray[np.float32] = self._request.get_output_tensor(output_index).data
-        return rows.reshape(-1, width)
+
+def _rows(request: ov.InferRequest, index: int, width: int) -> npt.NDArray[np.float32]:
+    """The rows of an output, without a copy."""
+    rows: npt.NDArray[np.float32] = request.get_output_tensor(index).data
+    return rows.reshape(-1, width)

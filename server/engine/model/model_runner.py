@@ -1,7 +1,7 @@
 """Runs one step: packs PagedAttention's inputs, infers, returns the logits."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
@@ -22,6 +22,10 @@ from server.engine.scheduling.scheduled_step import ScheduledStep
 from server.engine.sequence import Sequence
 from server.engine.stats import EngineStats
 
+Hidden = npt.NDArray[Any]
+
+NO_ROWS: Hidden = np.empty((0, 0), np.float32)
+
 PromptLogits = tuple[PromptLogprobs, Logits]
 """The log probabilities of a prompt so far, and the logits of its next positions."""
 
@@ -31,15 +35,17 @@ MAX_WARM_UP_ROWS = 64
 
 @dataclass(frozen=True, slots=True)
 class StepOutput:
-    """The sequences whose tokens are all computed after a step, and a row of logits for each.
+    """The sequences whose tokens are all computed after a step, and what the model gives for each.
 
-    `prompt_logits` are rows for log probabilities of prompts. All logits are valid until the next
-    step runs.
+    `hidden` [sequences, hidden size] are the rows that the output head gets, and `logits` what it
+    makes of them: none where no request of the step needs logits. `prompt_logits` are rows for log
+    probabilities of prompts. All of these are valid until the next step runs.
     """
 
     sequences: list[Sequence]
     logits: Logits
     prompt_logits: list[PromptLogits]
+    hidden: Hidden = field(default_factory=lambda: NO_ROWS)
 
 
 class ModelRunner:
@@ -124,13 +130,15 @@ class ModelRunner:
         self._set(inputs)
         packed = perf_counter()
         _infer_overlapped(self._layers, overlapped)
-        num_rows = len(inputs.complete) + sum(num for _, num in inputs.prompts)
-        logits = self._logits() if num_rows else self._head.no_rows()
+        logits = self._logits() if _needs_logits(inputs) else self._head.no_rows()
         self._stats.pack_s += packed - started
         self._stats.infer_s += perf_counter() - packed
         num_complete = len(inputs.complete)
+        hidden = self._layers.get_output_tensor(0).data
+        hidden = hidden.reshape(len(hidden), -1)[:num_complete]
         prompt_logits = split_by_prompt(logits.select(slice(num_complete, None)), inputs.prompts)
-        return StepOutput(inputs.complete, logits.select(slice(num_complete)), prompt_logits)
+        of_complete = logits.select(slice(num_complete))
+        return StepOutput(inputs.complete, of_complete, prompt_logits, hidden)
 
     def warm_up(self, num_tokens: int) -> float:
         """Run a step of this size that consists of padding; returns the seconds it took."""
@@ -178,6 +186,12 @@ def _infer_overlapped(request: ov.InferRequest, overlapped: Callable[[], None] |
             overlapped()
     finally:
         request.wait()
+
+
+def _needs_logits(inputs: StepInputs) -> bool:
+    return any(num for _, num in inputs.prompts) or any(
+        sequence.request.needs_logits for sequence in inputs.complete
+    )
 
 
 def split_by_prompt(logits: Logits, prompts: list[PromptRows]) -> list[PromptLogits]:

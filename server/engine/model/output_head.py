@@ -7,13 +7,15 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
-from server.engine.model.step_inputs import SAMPLED_ROWS_INPUT
+from server.engine.model.step_inputs import SAMPLED_ROWS_INPUT, TOKENS_INPUT
 from server.errors import ModelLoadError
 
 TILE_SIZES = (512, 256, 128, 64, 32)
 DEFAULT_TILE_SIZE = 128
 # Operations that may follow the last MatMul: bias, scaling, soft-capping.
 LOGIT_OPS = frozenset({"Add", "Convert", "Divide", "Multiply", "Reshape", "Tanh", "Transpose"})
+# Operations between token ids and the lookup of their embeddings.
+INDEX_OPS = frozenset({"Clamp", "Convert", "Reshape", "Unsqueeze"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +37,12 @@ class SplitModel:
     """A model in two parts that run one after the other.
 
     `layers` returns the hidden states of the rows in its i64 input `sampled_tokens_indices`; `head`
-    is the last matrix product and what follows it, with outputs of the form `output`.
+    is the last matrix product and what follows it, with outputs of the form `output`. It is None
+    where it was cut off.
     """
 
     layers: ov.Model
-    head: ov.Model
+    head: ov.Model | None
     output: ModelOutput
 
 
@@ -51,20 +54,60 @@ def split_model(model: ov.Model, where: Path, rows_axis: int = 0) -> SplitModel:
     another precision, and does not run in a step that samples no row. Raises ModelLoadError,
     naming `where`, if the logits do not come from a matrix product.
     """
-    names = ["logits" in port.get_names() for port in model.outputs]
-    logits = model.outputs[names.index(True) if True in names else 0]
+    logits = _find_logits(model) or model.outputs[0]
     product = _find_product(logits, where)
     hidden = product.input_value(0)
-    rows = ops.parameter([-1], dtype=ov.Type.i64, name=SAMPLED_ROWS_INPUT)
-    rows.output(0).get_tensor().set_names({SAMPLED_ROWS_INPUT})
-    gathered = ops.gather(hidden, rows, ops.constant(rows_axis, dtype=ov.Type.i64))
-    parameters = [*model.get_parameters(), rows]
-    layers = ov.Model([ops.result(gathered)], model.get_sinks(), parameters, "layers")
-    head_input = ops.parameter(gathered.get_output_partial_shape(0), gathered.get_element_type())
+    layers = _gather_rows(model, hidden, rows_axis)
+    head_input = ops.parameter(*_form_of(layers.output(0)))
     product.input(0).replace_source_output(head_input.output(0))
     head = ov.Model([logits.get_node()], [head_input], "head")
     head.validate_nodes_and_infer_types()
     return SplitModel(layers, head, _pad_last_tile(head))
+
+
+def cut_off_head(model: ov.Model, where: Path, rows_axis: int = 0) -> SplitModel:
+    """The layers alone, of a model whose output are logits, or the hidden states themselves.
+
+    Otherwise as `split_model`. Raises ModelLoadError also where no table of embeddings is found.
+    """
+    logits = _find_logits(model)
+    if logits is None:
+        hidden = model.outputs[0].get_node().input_value(0)
+    else:
+        hidden = _find_product(logits, where).input_value(0)
+    vocab_size = _num_embeddings(model, where)
+    return SplitModel(_gather_rows(model, hidden, rows_axis), None, _tiles(vocab_size))
+
+
+def _find_logits(model: ov.Model) -> ov.Output | None:
+    return next((port for port in model.outputs if "logits" in port.get_names()), None)
+
+
+def _gather_rows(model: ov.Model, hidden: ov.Output, rows_axis: int) -> ov.Model:
+    """The model up to the hidden states, of which it returns the rows of a new input."""
+    rows = ops.parameter([-1], dtype=ov.Type.i64, name=SAMPLED_ROWS_INPUT)
+    rows.output(0).get_tensor().set_names({SAMPLED_ROWS_INPUT})
+    gathered = ops.gather(hidden, rows, ops.constant(rows_axis, dtype=ov.Type.i64))
+    parameters = [*model.get_parameters(), rows]
+    return ov.Model([ops.result(gathered)], model.get_sinks(), parameters, "layers")
+
+
+def _form_of(port: ov.Output) -> tuple[ov.PartialShape, ov.Type]:
+    return port.get_partial_shape(), port.get_element_type()
+
+
+def _num_embeddings(model: ov.Model, where: Path) -> int:
+    """The number of tokens that a model has embeddings for."""
+    waiting = [port for port in model.inputs if TOKENS_INPUT in port.get_names()]
+    while waiting:
+        for target in waiting.pop().get_target_inputs():
+            reader = target.get_node()
+            table = reader.input_value(0).get_partial_shape()
+            if reader.get_type_name() == "Gather" and target.get_index() == 1 and table.is_static:
+                return int(table[0].get_length())
+            if reader.get_type_name() in INDEX_OPS:
+                waiting.append(reader.output(0))
+    raise ModelLoadError(f"{where}: no table of embeddings for {TOKENS_INPUT} was found")
 
 
 def _find_product(logits: ov.Output, where: Path) -> ov.Node:
@@ -81,12 +124,10 @@ def _find_product(logits: ov.Output, where: Path) -> ov.Node:
 
 
 def _pad_last_tile(head: ov.Model) -> ModelOutput:
-    """Choose a tile size, and pad the logits, the only output of a head, to whole tiles."""
+    """Pad the logits, the only output of a head, to whole tiles."""
     logits = head.output(0).get_node().input_value(0)
-    vocab_size = int(logits.get_partial_shape()[-1].get_length())
-    size = next((s for s in TILE_SIZES if vocab_size % s == 0), DEFAULT_TILE_SIZE)
-    num_tiles = -(-vocab_size // size)
-    num_missing = num_tiles * size - vocab_size
+    output = _tiles(int(logits.get_partial_shape()[-1].get_length()))
+    num_missing = output.num_tiles * output.tile_size - output.vocab_size
     if num_missing:
         no_ends = [0] * (logits.get_partial_shape().rank.get_length() - 1)
         begins, ends = (ops.constant([*no_ends, n], dtype=ov.Type.i64) for n in (0, num_missing))
@@ -94,4 +135,9 @@ def _pad_last_tile(head: ov.Model) -> ModelOutput:
         padded = ops.pad(logits, begins, ends, "constant", lowest)
         head.output(0).get_node().input(0).replace_source_output(padded.output(0))
         head.validate_nodes_and_infer_types()
-    return ModelOutput(vocab_size, num_tiles, size)
+    return output
+
+
+def _tiles(vocab_size: int) -> ModelOutput:
+    size = next((s for s in TILE_SIZES if vocab_size % s == 0), DEFAULT_TILE_SIZE)
+    return ModelOutput(vocab_size, -(-vocab_size // size), size)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
+from server.engine.pooling import PooledOutput
 from server.engine.prompt_logprobs import PromptLogprobs
 from server.engine.requests.outputs import SequenceOutput
 from server.engine.sequence import EngineRequest
@@ -13,7 +14,10 @@ from server.payloads import FinishReason, TokenIdLogprobs
 
 @dataclass(slots=True)
 class ChoiceOutput:
-    """New tokens of one choice: usually one, more if the reader was slower than the engine."""
+    """New tokens of one choice: usually one, more if the reader was slower than the engine.
+
+    A pooling request has one output, without tokens.
+    """
 
     index: int
     token_ids: list[int] = field(default_factory=list)
@@ -21,6 +25,7 @@ class ChoiceOutput:
     finish_reason: FinishReason | None = None
     num_cached_tokens: int = 0
     prompt_logprobs: PromptLogprobs | None = None
+    pooled: PooledOutput | None = None
 
 
 class OutputCollector:
@@ -83,6 +88,7 @@ class OutputCollector:
         choice.token_ids += output.token_ids
         if output.prompt_logprobs is not None:
             choice.prompt_logprobs = output.prompt_logprobs
+        choice.pooled = output.pooled
         choice.finish_reason = output.finish_reason
         choice.num_cached_tokens = output.num_cached_tokens
         if output.logprobs is not None:

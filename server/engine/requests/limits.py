@@ -65,7 +65,7 @@ class RequestLimits:
         )
 
     def check_token_ids(self, params: SamplingParams) -> None:
-        """Raise InvalidRequestError where a field names a token that the model does not have."""
+        """Raise InvalidRequestError where a parameter has a token id that is not known."""
         named: dict[str, Iterable[int]] = {
             "logit_bias": params.logit_bias,
             "stop_token_ids": params.stop_token_ids,
@@ -73,13 +73,17 @@ class RequestLimits:
             "bad_words": chain.from_iterable(params.bad_word_ids),
         }
         for name, token_ids in named.items():
-            for token_id in token_ids:
-                if not 0 <= token_id < self.vocab_size:
-                    raise InvalidRequestError(
-                        f"{name} has the token id {token_id}; the model knows 0 to "
-                        f"{self.vocab_size - 1}",
-                        name,
-                    )
+            self.check_known(name, token_ids)
+
+    def check_known(self, name: str, token_ids: Iterable[int]) -> None:
+        """Raise InvalidRequestError where a field has a token id that the model does not know."""
+        for token_id in token_ids:
+            if not 0 <= token_id < self.vocab_size:
+                raise InvalidRequestError(
+                    f"{name} has the token id {token_id}; the model knows 0 to "
+                    f"{self.vocab_size - 1}",
+                    name,
+                )
 
     def check_beams_stay_short(self, num_prompt: int, max_tokens: int, long_after: int) -> None:
         """Raise InvalidRequestError for beams that would change their rope factors on the way."""

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from server.engine.pooling import PooledOutput
 from server.engine.prompt_logprobs import PromptLogprobs
 from server.errors import RequestError
 from server.payloads import FinishReason, TokenIdLogprobs
@@ -9,7 +10,7 @@ from server.payloads import FinishReason, TokenIdLogprobs
 
 @dataclass(frozen=True, slots=True)
 class SequenceOutput:
-    """A new token of one choice, its end, or an error.
+    """A new token of one choice, its end, or an error; or what a pooling request has asked for.
 
     A beam search gives all tokens of a choice at once. The log probabilities of the prompt come
     with the first output of each choice.
@@ -23,3 +24,4 @@ class SequenceOutput:
     num_cached_tokens: int = 0
     prompt_logprobs: PromptLogprobs | None = None
     error: RequestError | None = None
+    pooled: PooledOutput | None = None

@@ -1,12 +1,16 @@
-"""All unfinished requests of an engine, whether their tokens are sampled or searched."""
+"""All unfinished requests of an engine: tokens are sampled or searched, prompts are pooled."""
 
 from collections.abc import Iterable
 from collections.abc import Sequence as Rows
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from server.engine.model.model_runner import StepOutput
 from server.engine.requests.beam_searches import BeamSearches, Found
 from server.engine.requests.outputs import SequenceOutput
+from server.engine.requests.pooled_prompts import PooledPrompts
 from server.engine.requests.sampled_choices import SampledChoices
 from server.engine.sampling.logprobs import gather_prompt_logprobs
 from server.engine.sampling.sampler import SampledToken, sample
@@ -18,20 +22,22 @@ from server.engine.stats import EngineStats
 
 @dataclass(frozen=True, slots=True)
 class NextTokens:
-    """What a step leads to: a token for each sampled sequence, and candidates for each beam."""
+    """What a step leads to: tokens of sampled sequences, candidates of beams, pooled values."""
 
     sequences: Rows[Sequence]
     sampled: Rows[SampledToken]
     found: Found
+    pooled: list[tuple[Sequence, npt.NDArray[np.float32]]]
 
 
 class RequestTracker:
-    """The unfinished requests, each of which is a set of sampled choices or a beam search."""
+    """The unfinished requests: sets of sampled choices, beam searches, and pooled prompts."""
 
     def __init__(self, stats: EngineStats) -> None:
         self._choices = SampledChoices(stats)
         self._searches = BeamSearches(stats)
-        self._kinds = self._choices, self._searches
+        self._pooled = PooledPrompts(stats)
+        self._kinds = self._choices, self._searches, self._pooled
 
     def __contains__(self, request_id: int) -> bool:
         return any(request_id in kind for kind in self._kinds)
@@ -39,15 +45,17 @@ class RequestTracker:
     @property
     def request_ids(self) -> set[int]:
         """The unfinished requests."""
-        return self._choices.request_ids | self._searches.request_ids
+        return {request_id for kind in self._kinds for request_id in kind.request_ids}
 
     @property
     def sequences(self) -> list[Sequence]:
         """What the scheduler has of all requests."""
-        return self._choices.sequences + self._searches.sequences
+        return [sequence for kind in self._kinds for sequence in kind.sequences]
 
     def add(self, request: EngineRequest, arrival: int) -> Sequence:
         """Begin a request; returns the sequence to schedule for it."""
+        if request.pooling is not None:
+            return self._pooled.add(request, arrival)
         if request.params.num_beams > 1:
             return self._searches.add(request, arrival)
         return self._choices.add(request, arrival)
@@ -61,6 +69,8 @@ class RequestTracker:
             self._choices.end(request_id, scheduler, index)
         elif request_id in self._searches and index is None:
             self._searches.end(request_id, scheduler)
+        elif request_id in self._pooled:
+            self._pooled.end(request_id, scheduler)
 
     def fail(
         self, request_ids: Iterable[int], reason: str, scheduler: Scheduler
@@ -78,7 +88,7 @@ class RequestTracker:
         """Take all sequences from a scheduler; returns those to add to the next one."""
         for sequence in self.sequences:
             scheduler.remove(sequence)
-        return self._choices.sequences + self._searches.collapsed()
+        return self._choices.sequences + self._searches.collapsed() + self._pooled.sequences
 
     def clear(self) -> None:
         """Forget all requests, because the scheduler and the blocks are gone."""
@@ -95,9 +105,11 @@ class RequestTracker:
             gather_prompt_logprobs(gathered, logits)
         sequences, rows = self._choices.fork(output.sequences)
         sampled = sample(output.logits, sequences, rows)
-        return NextTokens(sequences, sampled, self._searches.find_candidates(output))
+        found = self._searches.find_candidates(output)
+        return NextTokens(sequences, sampled, found, self._pooled.pool(output))
 
     def advance(self, chosen: NextTokens, scheduler: Scheduler) -> list[SequenceOutput]:
         """Move the requests on by the chosen tokens; returns what is new."""
         outputs = self._choices.advance(chosen.sequences, chosen.sampled, scheduler)
-        return outputs + self._searches.advance(chosen.found, scheduler)
+        outputs += self._searches.advance(chosen.found, scheduler)
+        return outputs + self._pooled.advance(chosen.pooled, scheduler)

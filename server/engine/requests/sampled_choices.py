@@ -80,14 +80,14 @@ class SampledChoices:
         """The sequences to sample for, with their further choices, which begin where a prompt ends.
 
         Returns the sequences and the rows of their logits, None where these are one to one. Beams
-        are left out. All choices of a prompt read the same row.
+        and pooled prompts are left out. All choices of a prompt read the same row.
         """
-        if not any(s.num_pending_forks or s.group for s in computed):
+        if not any(s.num_pending_forks or s.group or s.request.pooling for s in computed):
             return computed, None
         sequences: list[Sequence] = []
         rows: list[int] = []
         for row, parent in enumerate(computed):
-            if parent.group is not None:
+            if parent.group is not None or parent.request.pooling is not None:
                 continue
             children = [
                 Sequence(parent.request, index, parent.arrival)

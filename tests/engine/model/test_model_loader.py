@@ -11,9 +11,10 @@ import pytest
 from openvino import opset13 as ops
 from support.engine_helpers import F32
 
-from server.engine.model.model_loader import MODEL_FILE, load_model
+from server.engine.model.model_loader import load_model
 from server.engine.system.file_lease import FileLease
 from server.errors import ModelLoadError
+from server.host.model_files import MODEL_FILE
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from support.engine_helpers import change_config
 from server.engine.config import EngineConfig
 from server.engine.engine import LLMEngine
 from server.engine.kv.state_cache_manager import StateCacheManager
-from server.engine.model import model_loader
 from server.engine.model.attention import PLAIN_ATTENTION, AttentionForm
+from server.engine.model.loading import graph_form
 from server.engine.model.verification_record import read_record, write_record
 from server.engine.sequence import Sequence, StateBlocks
 from server.engine.verification import verify as verify_module
@@ -44,7 +44,7 @@ def test_a_window_that_is_wrong_is_found_where_it_begins(
                 node.input(10).replace_source_output(ops.constant(np.int32(32)).output(0))
         return PLAIN_ATTENTION
 
-    monkeypatch.setattr(model_loader, "complete_attention", cut_attention)
+    monkeypatch.setattr(graph_form, "complete_attention", cut_attention)
     found = verify(folder, lambda _: None)
     assert not found.has_passed
     assert {difference.where for difference in found.differences} == {*MODES}

@@ -22,14 +22,16 @@ def compile_parts(
     device: Device,
     plugin_config: Mapping[str, PluginValue],
     models_path: Path,
-) -> tuple[ov.CompiledModel, ov.CompiledModel]:
-    """The compiled layers and head. Raises ModelLoadError."""
+) -> tuple[ov.CompiledModel, ov.CompiledModel | None]:
+    """The compiled layers and, where there is one, head. Raises ModelLoadError."""
     properties = device.compile_properties(shared_core(), plugin_config)
     layers = compile_for(parts.layers, device, properties, models_path)
-    if device.quantizes_head(layers) and quantize_rows(parts.head):
-        # The matrix product is int8 all the same; bf16 would round the logits to 8 bits.
-        properties = {**properties, "INFERENCE_PRECISION_HINT": "f32"}
-    head = compile_for(parts.head, device, properties, models_path)
+    head = None
+    if parts.head is not None:
+        if device.quantizes_head(layers) and quantize_rows(parts.head):
+            # The matrix product is int8 all the same; bf16 would round the logits to 8 bits.
+            properties = {**properties, "INFERENCE_PRECISION_HINT": "f32"}
+        head = compile_for(parts.head, device, properties, models_path)
     # Fails for a device name that stands for several devices, such as AUTO.
     device.free_bytes()
     return layers, head

@@ -11,7 +11,7 @@ import openvino as ov
 from server.engine.kv.kv_cache_manager import KVCacheManager
 from server.engine.model.logits_head import LogitsHead
 from server.engine.model.model_loader import LoadedModel
-from server.engine.model.model_runner import StepOutput, split_by_prompt
+from server.engine.model.model_runner import NO_ROWS, StepOutput, split_by_prompt
 from server.engine.model.stateful.encoder import EncoderRequest
 from server.engine.model.stateful.sequence_state import Hidden, SequenceState
 from server.engine.model.stateful.state_form import StateForm
@@ -182,13 +182,18 @@ class StatefulRunner:
             (work.prompt, work.num_prompt_rows) for work in works if work.prompt is not None
         ]
         rows = [work.hidden[-1][-1:] for work in complete]
+        hidden = np.concatenate(rows) if rows else NO_ROWS
         for work in works:
             if work.num_prompt_rows > 0:
                 rows.append(np.concatenate(work.hidden)[: work.num_prompt_rows])
-        logits = self._logits(np.concatenate(rows)) if rows else self._head.no_rows()
+        needs_logits = len(rows) > len(complete) or any(
+            work.sequence.request.needs_logits for work in complete
+        )
+        logits = self._logits(np.concatenate(rows)) if needs_logits else self._head.no_rows()
         prompt_logits = split_by_prompt(logits.select(slice(len(complete), None)), prompts)
         sequences = [work.sequence for work in complete]
-        return StepOutput(sequences, logits.select(slice(len(complete))), prompt_logits)
+        of_complete = logits.select(slice(len(complete)))
+        return StepOutput(sequences, of_complete, prompt_logits, hidden)
 
     def _logits(self, hidden: Hidden) -> Logits:
         return self._head.compute(ov.Tensor(hidden[:, None]))

@@ -45,7 +45,8 @@ class TunedModel:
         self._tuning = Tuning(self._tuning.properties)
 
     def _load(self, properties: Mapping[str, PluginValue]) -> LoadedModel:
-        return load_model(self._config.models_path, self._config.device, properties)
+        config = self._config
+        return load_model(config.models_path, config.device, properties, config.has_head)
 
     def describe(self, model: LoadedModel) -> dict[str, Any]:
         """What operators want to know of a loaded model; it must have run a step."""
@@ -55,5 +56,7 @@ class TunedModel:
             **({"not_paged_because": model.not_paged} if model.not_paged else {}),
             "plugin_config": dict(self._config.plugin_config),
             "auto_tuned": self._tuning.properties,
-            "kernels": describe_kernels([model.layers, model.head]),
+            "kernels": describe_kernels(
+                [part for part in (model.layers, model.head) if part is not None]
+            ),
         }
