@@ -69,6 +69,13 @@ def model_f32(hf_model: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def embedders(exporters: None) -> Path:
+    """A folder for each kind of support/decoder_embedders.py."""
+    maker = Path(__file__).parent / "support" / "decoder_embedders.py"
+    return make_once("embedders", [maker], lambda to: run_python(maker, to))
+
+
+@pytest.fixture(scope="session")
 def bert_model(exporters: None) -> Path:
     """A small text classifier: its f32 IR and tokenizer in `openvino`, and `expected.npz`."""
     maker = Path(__file__).parent / "support" / "tiny_bert.py"

@@ -125,6 +125,7 @@ PACKAGE_LAYERS: dict[str, set[str]] = {
     "calculators.encoders": {
         "calculators.inference",
         "calculators.text",
+        "server.engine",
         "server.errors",
         "server.graph",
         "server.host",

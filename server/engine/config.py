@@ -16,10 +16,11 @@ PluginValue = str | int | float | bool
 class EngineConfig:
     """How one model is loaded and batched. Raises ConfigError for a value that cannot work.
 
-    `cache_size` is the KV cache in GB (2**30 bytes); 0 takes a share of the free memory.
-    `num_kv_blocks` overrides it unless it is 0. `max_num_batched_tokens` is the token budget of one
-    step, `max_num_seqs` the number of sequences that run at once. `dynamic_split_fuse` cuts prompts
-    into chunks and mixes them with decoding; without it, whole prompts run in steps of their own.
+    `cache_size` is the KV cache in GB (2**30 bytes); 0 takes a share of the free memory, at most
+    that for `max_cached_tokens`, unless that is 0. `num_kv_blocks` overrides it unless it is 0.
+    `max_num_batched_tokens` is the token budget of one step, `max_num_seqs` the number of sequences
+    that run at once. `dynamic_split_fuse` cuts prompts into chunks and mixes them with decoding;
+    without it, whole prompts run in steps of their own.
     `target_inter_token_latency_ms` limits the duration of a step that decodes: prompts are read
     in smaller chunks to meet it. 0 is no target, None is DEFAULT_TARGET_MS. Without
     `dynamic_split_fuse` there can be no target.
@@ -36,6 +37,7 @@ class EngineConfig:
     device: str = "CPU"
     plugin_config: Mapping[str, PluginValue] = field(default_factory=dict)
     cache_size: int = 0
+    max_cached_tokens: int = 0
     num_kv_blocks: int = 0
     max_num_batched_tokens: int = 256
     max_num_seqs: int = 256
@@ -50,6 +52,7 @@ class EngineConfig:
     def __post_init__(self) -> None:
         for name, lowest in (
             ("cache_size", 0),
+            ("max_cached_tokens", 0),
             ("num_kv_blocks", 0),
             ("max_num_batched_tokens", 1),
             ("max_num_seqs", 1),

@@ -12,6 +12,7 @@ from server.errors import ConfigError
     ("name", "value", "lowest"),
     [
         ("cache_size", -1, 0),
+        ("max_cached_tokens", -1, 0),
         ("num_kv_blocks", -1, 0),
         ("max_num_batched_tokens", 0, 1),
         ("max_num_seqs", 0, 1),

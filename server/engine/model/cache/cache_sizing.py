@@ -126,6 +126,8 @@ def _affordable_blocks(
         free = model.device.free_bytes()
         problem = f"{free} bytes of memory are free, too few for one KV block"
         raise ModelLoadError(f"{problem}; free some memory, or serve a smaller model")
+    if config.max_cached_tokens:
+        affordable = min(affordable, -(-config.max_cached_tokens // model.block_size))
     if max_model_len is None:
         return affordable
     # All sequences at their longest can use no more.

@@ -57,6 +57,14 @@ def test_by_default_half_of_the_free_memory_is_reserved(
     assert blocks(monkeypatch, model, 2 * GIB) == expected
 
 
+def test_a_cache_for_stated_tokens_takes_no_more_than_half_of_the_free_memory(
+    monkeypatch: pytest.MonkeyPatch, model: LoadedModel
+) -> None:
+    half = GIB // bytes_per_block(model.kv_inputs)
+    assert blocks(monkeypatch, model, 2 * GIB, 4096, max_cached_tokens=5000) == 157
+    assert blocks(monkeypatch, model, 2 * GIB, max_cached_tokens=32 * half + 1) == half
+
+
 def test_by_default_no_more_is_reserved_than_can_be_used(
     monkeypatch: pytest.MonkeyPatch, model: LoadedModel
 ) -> None:

@@ -10,19 +10,11 @@ from openvino import opset13 as ops
 from support import decoder_embedders
 from support.decoder_embedders import CAUSAL, prompts
 from support.engine_helpers import F32, change_config, pool
-from support.made_models import make_once, run_python
 
 from server.engine import EngineConfig, LLMEngine, NotCausalError, check_loadable
 from server.engine.model.attention import NotExpressibleError
 from server.engine.model.stateless.cache_states import add_cache_states
 from server.errors import InvalidRequestError
-
-
-@pytest.fixture(scope="session")
-def embedders(exporters: None) -> Path:
-    """A folder for each kind of decoder_embedders."""
-    maker = Path(decoder_embedders.__file__)
-    return make_once("embedders", [maker], lambda to: run_python(maker, to))
 
 
 @pytest.mark.parametrize("kind", CAUSAL)

@@ -1,0 +1,154 @@
+"""Decoders as encoders: the LLM engine gives the model's output at the last token of a text."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import openvino as ov
+from openvino import opset15 as ops
+
+from calculators.encoders.encoder_model import Head
+from calculators.encoders.encoder_service import EncoderRow, Vector
+from calculators.inference.inference_model import ModelSettings
+from server.engine import AsyncLLMEngine, EngineConfig, check_loadable
+from server.errors import ModelNotReadyError
+from server.host.openvino_core import shared_core
+
+__all__ = ["CausalEncoder", "QueueLimits", "check_causal_encoder"]
+
+MIN_CACHED_TOKENS = 2**15
+"""The prefix cache has at least so many tokens, and those of the longest text."""
+
+ROWS_AT_ONCE = 64
+"""So many rows are handed over before other tasks of the event loop have their turn."""
+
+# An embedding is made of one position, so it is worth 16 bits. The plugin makes bf16 of it where it
+# computes in bf16.
+CACHE_PRECISION = {"KV_CACHE_PRECISION": "f16"}
+
+
+@dataclass(frozen=True, slots=True)
+class QueueLimits:
+    """A step has at most `max_num_batched_tokens`; calls are refused while so many tokens wait."""
+
+    max_num_batched_tokens: int
+    max_queued_tokens: int
+
+
+class CausalEncoder:
+    """An EncoderService for decoders: rows are prompts to which the engine adds no tokens.
+
+    So they are read in chunks, together with those of other calls and without padding, and a
+    beginning that rows have in common is computed once. A result is the hidden state at the row's
+    last token, completed by `head` as the output of an encoder that pools itself; or, with
+    `token_ids`, the logits of these tokens.
+
+    Raises ModelLoadError: a NotCausalError for a model without a KV cache that can have none.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: ModelSettings,
+        limits: QueueLimits,
+        *,
+        max_length: int,
+        head: Head | None = None,
+        token_ids: Sequence[int] | None = None,
+        on_progress: Callable[[str, float], None] | None = None,
+    ) -> None:
+        self._token_ids = token_ids
+        self._max_queued_tokens = limits.max_queued_tokens
+        self._num_waiting_tokens = self._num_rows = self._num_tokens = self._num_cached_tokens = 0
+        self._engine = AsyncLLMEngine(
+            EngineConfig(
+                models_path=folder,
+                device=settings.device,
+                plugin_config=_properties(settings.plugin_config),
+                max_num_batched_tokens=limits.max_num_batched_tokens,
+                max_cached_tokens=max(max_length, MIN_CACHED_TOKENS),
+                enable_prefix_caching=True,
+                target_inter_token_latency_ms=0,
+                has_head=token_ids is not None,
+                on_progress=on_progress,
+            )
+        )
+        self._head = head
+        self._tail: Any = None
+
+    async def run(self, rows: Sequence[EncoderRow]) -> list[Vector]:
+        """See EncoderService.run."""
+        if self._num_waiting_tokens >= self._max_queued_tokens:
+            raise ModelNotReadyError(
+                f"the queue is full: {self._num_waiting_tokens} tokens wait for this model, and at "
+                f"most {self._max_queued_tokens} may; try again later"
+            )
+        num_tokens = sum(map(len, rows))
+        self._num_waiting_tokens += num_tokens
+        tasks: list[asyncio.Task[Vector]] = []
+        try:
+            for index, row in enumerate(rows):
+                if index % ROWS_AT_ONCE == ROWS_AT_ONCE - 1:
+                    await asyncio.sleep(0)
+                tasks.append(asyncio.create_task(self._run(row)))
+            return list(await asyncio.gather(*tasks))
+        finally:
+            self._num_waiting_tokens -= num_tokens
+            # If this was cancelled, or one of the rows has failed.
+            for task in tasks:
+                task.cancel()
+
+    def status(self) -> Mapping[str, Any]:
+        """The model, what waits and runs, and the sums since it was loaded."""
+        return {
+            **self._engine.status,
+            "max_length": self._engine.max_num_tokens,
+            "num_waiting_tokens": self._num_waiting_tokens,
+            "num_rows": self._num_rows,
+            "num_tokens": self._num_tokens,
+            "num_cached_tokens": self._num_cached_tokens,
+        }
+
+    def health(self) -> str | None:
+        """Why nothing can be run any more; None if it can."""
+        return self._engine.failure
+
+    def close(self) -> None:
+        """Wait for the running step, and free the model."""
+        self._engine.close()
+
+    async def _run(self, row: EncoderRow) -> Vector:
+        output = await self._engine.pool(row.token_ids, self._token_ids)
+        self._num_rows += 1
+        self._num_tokens += len(row)
+        self._num_cached_tokens += output.num_cached_tokens
+        return output.values if self._head is None else self._complete(output.values, self._head)
+
+    def _complete(self, values: Vector, head: Head) -> Vector:
+        if self._tail is None:
+            self._tail = _compile_tail(head, len(values))
+        self._tail.infer({0: values[None]})
+        completed: Vector = self._tail.get_output_tensor(0).data[0].copy()
+        return completed
+
+
+def check_causal_encoder(folder: Path, settings: ModelSettings, *, has_head: bool) -> None:
+    """Do all of CausalEncoder that needs no compilation. Raises ModelLoadError as it does."""
+    check_loadable(folder, settings.device, _properties(settings.plugin_config), has_head)
+
+
+def _properties(plugin_config: Mapping[str, Any]) -> dict[str, Any]:
+    """Without streams: a step computes all rows at once, and needs all threads for it."""
+    streams = ("NUM_STREAMS", "PERFORMANCE_HINT", "PERFORMANCE_HINT_NUM_REQUESTS")
+    kept = {name: value for name, value in plugin_config.items() if name not in streams}
+    return {**CACHE_PRECISION, **kept}
+
+
+def _compile_tail(head: Head, size: int) -> Any:
+    """What follows the pooling: f32[rows, size] in, f32[rows, size of the result] out."""
+    pooled = ops.parameter([-1, size], ov.Type.f32)
+    tail = head(ov.Model([ops.result(pooled)], [pooled], "tail"))
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
+    return shared_core().compile_model(tail, "CPU", settings).create_infer_request()
