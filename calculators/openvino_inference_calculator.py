@@ -1,5 +1,6 @@
 """The node that runs a model of any kind: named tensors in, named tensors out."""
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -152,7 +153,10 @@ class OpenVINOInferenceCalculator(Calculator[OpenVINOInferenceCalculatorOptions]
             raise InvalidRequestError(
                 f"the parameter {name[:100]!r} is unknown to this model", "parameters"
             )
-        inputs = self._ports.sort_inputs(request.inputs)
+        tensors: Sequence[Tensor] = request.inputs
+        if self._ports.has_images(tensors):
+            tensors = await asyncio.to_thread(self._ports.decode_images, tensors)
+        inputs = self._ports.sort_inputs(tensors)
         outputs = self._ports.find_outputs(request.outputs)
         response = await self._pool.run(partial(self._infer, inputs, outputs))
         await cc.send(INFER_RESPONSE, response)

@@ -212,7 +212,7 @@ FILE_LAYERS: dict[str, set[str]] = {
 
 # Heavy libraries, and the only places that may import them.
 LIBRARIES: dict[str, set[str]] = {
-    "PIL": {"calculators.media"},
+    "PIL": {"calculators.inference.images", "calculators.media"},
     "aiohttp": {"server.api"},
     "av": {"calculators.media"},
     "google": {"server.graph", "server.api.kserve_grpc"},

@@ -6,6 +6,7 @@ from typing import Any
 
 import openvino as ov
 
+from calculators.inference.images import decode_images
 from calculators.inference.openvino_tensors import datatype_of
 from server.errors import InvalidRequestError, ModelLoadError, did_you_mean
 from server.tensors import ModelSignature, Tensor, TensorInfo
@@ -24,12 +25,16 @@ def names_of(port: Any) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """An input or output of a model; `shape` is OpenVINO's, with the bounds of its dimensions."""
+    """An input or output of a model; `shape` is OpenVINO's, with the bounds of its dimensions.
+
+    `layout` is OpenVINO's, too: [N,H,W,C], or [...] where nothing is known.
+    """
 
     index: int
     names: Sequence[str]
     info: TensorInfo
     shape: Any
+    layout: str
 
     @classmethod
     def of(cls, index: int, port: Any) -> "Port":
@@ -45,7 +50,12 @@ class Port:
         lengths: tuple[int, ...] = (-1,)
         if shape.rank.is_static:
             lengths = tuple(d.get_length() if d.is_static else -1 for d in shape)
-        return cls(index, names, TensorInfo(names[0], datatype, lengths), shape)
+        layout = str(ov.layout_helpers.get_layout(port))
+        return cls(index, names, TensorInfo(names[0], datatype, lengths), shape, layout)
+
+    def takes_as_image(self, tensor: Tensor) -> bool:
+        """Whether a tensor can only be encoded images for this input."""
+        return tensor.datatype == "BYTES" and self.info.datatype != "BYTES"
 
     def check(self, tensor: Tensor) -> None:
         """Raise InvalidRequestError for a tensor that does not fit this input."""
@@ -90,6 +100,19 @@ class ModelPorts:
             tuple(port.info for port in self.inputs), tuple(port.info for port in self.outputs)
         )
 
+    def has_images(self, tensors: Sequence[Tensor]) -> bool:
+        """Whether some tensors are encoded images."""
+        return any(
+            tensor.name in port.names and port.takes_as_image(tensor)
+            for tensor in tensors
+            for port in self.inputs
+        )
+
+    def decode_images(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """The tensors, with pixels instead of encoded images; takes long. Raises
+        InvalidRequestError."""
+        return [self._decode(tensor) for tensor in tensors]
+
     def sort_inputs(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """The tensors in the order of the inputs. Raises InvalidRequestError."""
         found: dict[int, Tensor] = {}
@@ -103,6 +126,12 @@ class ModelPorts:
         if missing:
             raise InvalidRequestError(f"inputs that are missing: {', '.join(missing)}", "inputs")
         return [found[port.index] for port in self.inputs]
+
+    def _decode(self, tensor: Tensor) -> Tensor:
+        port = _find(self.inputs, tensor.name, "input")
+        if not port.takes_as_image(tensor):
+            return tensor
+        return decode_images(tensor, port.info, port.shape, port.layout)
 
     def find_outputs(self, names: Sequence[str]) -> list[tuple[str, int]]:
         """Name and index of the outputs with these names, or of all if there are none.

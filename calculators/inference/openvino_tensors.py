@@ -9,7 +9,7 @@ import openvino as ov
 
 from server.tensors import Tensor, join_elements
 
-__all__ = ["datatype_of", "from_openvino", "to_openvino"]
+__all__ = ["datatype_of", "from_openvino", "numpy_type", "to_openvino"]
 
 _TYPES: Mapping[str, ov.Type] = MappingProxyType(
     {
@@ -34,6 +34,11 @@ _TYPES: Mapping[str, ov.Type] = MappingProxyType(
 def datatype_of(element_type: ov.Type) -> str | None:
     """KServe's name of an OpenVINO type; None for a type that KServe does not have."""
     return next((name for name, known in _TYPES.items() if known == element_type), None)
+
+
+def numpy_type(datatype: str) -> Any:
+    """numpy's type of a datatype; not for BYTES and BF16."""
+    return np.dtype(_TYPES[datatype].to_dtype())
 
 
 def to_openvino(tensor: Tensor) -> Any:

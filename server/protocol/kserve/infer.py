@@ -94,7 +94,11 @@ def parse_infer(body: bytes, header_length: str | None, *, in_thread: bool = Fal
     document = parse_json_object(body[:json_end], in_thread=in_thread)
     fields = validate_fields(InferFields, document, FieldRules({}))
     rest = _BinaryData(memoryview(body)[json_end:])
-    inputs = [_tensor(tensor, rest, f"inputs[{i}]") for i, tensor in enumerate(fields.inputs)]
+    is_only = len(fields.inputs) == 1
+    inputs = [
+        _tensor(tensor, rest, f"inputs[{i}]", is_only=is_only)
+        for i, tensor in enumerate(fields.inputs)
+    ]
     rest.check_empty()
     parameters = dict(fields.parameters)
     is_binary_default = parameters.pop("binary_data_output", False)
@@ -130,6 +134,9 @@ class _BinaryData:
         self._position += size
         return self._data[self._position - size : self._position]
 
+    def take_all(self) -> memoryview:
+        return self.take(len(self._data) - self._position, "")
+
     def check_empty(self) -> None:
         rest = len(self._data) - self._position
         if rest:
@@ -150,13 +157,13 @@ def _json_end(header_length: str | None, num_bytes: int) -> int:
     return int(header_length)
 
 
-def _tensor(fields: InputFields, rest: _BinaryData, where: str) -> Tensor:
+def _tensor(fields: InputFields, rest: _BinaryData, where: str, *, is_only: bool) -> Tensor:
     size = fields.parameters.binary_data_size
     if fields.data is not None and size is not None:
         raise InvalidRequestError(f"{where} has both data and binary_data_size", "inputs")
     data: bytes | memoryview
     if fields.data is None:
-        data = _binary_data(fields, rest, where)
+        data = _binary_data(fields, rest, where, is_only=is_only)
     else:
         values = expect(list, fields.data, f"{where}.data")
         data = data_of_values(fields.datatype, fields.shape, values, f"{where}.data")
@@ -166,13 +173,18 @@ def _tensor(fields: InputFields, rest: _BinaryData, where: str) -> Tensor:
         raise InvalidRequestError(f"{where} ({fields.name[:100]!r}): {error}", "inputs") from error
 
 
-def _binary_data(fields: InputFields, rest: _BinaryData, where: str) -> memoryview:
+def _binary_data(
+    fields: InputFields, rest: _BinaryData, where: str, *, is_only: bool
+) -> memoryview:
     size = fields.parameters.binary_data_size
     if size is None:
-        # OVMS's shortcut: shape and datatype determine the size, except for texts.
-        if not (rest.is_there and fields.datatype in ITEM_SIZES):
+        # OVMS's shortcut: shape and datatype determine the size; texts and images are all there is.
+        is_known = fields.datatype in ITEM_SIZES
+        if not (rest.is_there and (is_known or is_only)):
             problem = f"{where} has neither data nor parameters.binary_data_size"
             raise InvalidRequestError(problem, "inputs")
+        if not is_known:
+            return rest.take_all()
         size = math.prod(fields.shape) * ITEM_SIZES[fields.datatype]
     return rest.take(size, where)
 
