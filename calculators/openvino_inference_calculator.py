@@ -2,13 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+from calculators.inference.batch_tensors import check_can_batch
+from calculators.inference.dynamic_batcher import BatchLimits, DynamicBatcher
 from calculators.inference.inference_model import (
     ModelSettings,
     check_model_file,
@@ -39,6 +41,8 @@ from server.tensors import Tensor
 __all__ = ["OpenVINOInferenceCalculator", "OpenVINOInferenceCalculatorOptions"]
 
 MAX_NIREQ = 1024
+MAX_BATCH_SIZE = 2**16
+MAX_QUEUE_DELAY_MS = 60_000
 
 logger = logging.getLogger(__name__)
 
@@ -50,8 +54,13 @@ class OpenVINOInferenceCalculatorOptions:
     `models_path` is a model file or a folder with one. `device` "" is the first GPU, or the CPU
     where there is none; `plugin_config` is a JSON object of OpenVINO properties. `nireq` is how
     many requests run at once, 0 takes what OpenVINO advises. `shape`, `batch_size` and `layout`
-    are described in calculators.inference.shape_options. The others are for a node with a session:
-    which tensor of the model is behind each tag, and the order in streams of several tensors.
+    are described in calculators.inference.shape_options.
+
+    With `max_batch_size`, requests that wait at the same time run together, with as many rows at
+    most; the first of them waits `max_queue_delay_ms` for others.
+
+    The rest is for a node with a session: which tensor of the model is behind each tag, and the
+    order in streams of several tensors.
     """
 
     PROTO_NAME: ClassVar[str] = "mediapipe.OpenVINOInferenceCalculatorOptions"
@@ -63,6 +72,8 @@ class OpenVINOInferenceCalculatorOptions:
     shape: str = ""
     batch_size: str = ""
     layout: str = ""
+    max_batch_size: UInt64 = 0
+    max_queue_delay_ms: UInt64 = 0
     tag_to_input_tensor_names: tuple[TagName, ...] = ()
     tag_to_output_tensor_names: tuple[TagName, ...] = ()
     input_order_list: tuple[str, ...] = ()
@@ -73,6 +84,14 @@ class OpenVINOInferenceCalculatorOptions:
         self.tensor_names()
         if self.nireq > MAX_NIREQ:
             raise ValueError(f"nireq is {self.nireq}; possible: 0 to {MAX_NIREQ}")
+        for name, value, limit in (
+            ("max_batch_size", self.max_batch_size, MAX_BATCH_SIZE),
+            ("max_queue_delay_ms", self.max_queue_delay_ms, MAX_QUEUE_DELAY_MS),
+        ):
+            if value > limit:
+                raise ValueError(f"{name} is {value}; possible: 0 to {limit}")
+        if self.max_queue_delay_ms and not self.max_batch_size:
+            raise ValueError("max_queue_delay_ms needs max_batch_size")
         if self.shape and parse_batch_size(self.batch_size) is not None:
             raise ValueError("shape and batch_size are both there; possible: one of them")
 
@@ -112,6 +131,7 @@ class OpenVINOInferenceCalculator(Calculator[OpenVINOInferenceCalculatorOptions]
     def __init__(self) -> None:
         self._resources = ExitStack()
         self._session: SessionInference | None = None
+        self._batcher: DynamicBatcher | None = None
 
     @classmethod
     def contract_for(cls, node: NodeConfig) -> Contract:
@@ -121,7 +141,9 @@ class OpenVINOInferenceCalculator(Calculator[OpenVINOInferenceCalculatorOptions]
     def check(self, cc: OpenContext) -> None:
         """Read the model; raises ModelLoadError."""
         if SESSION.name not in cc.ports.input_side_packets:
-            check_model_file(self._find_file(cc), self.options.settings())
+            file = self._find_file(cc)
+            model = check_model_file(file, self.options.settings())
+            self._make_ports(file, model, lambda: bool(model.get_sinks()))
 
     def open(self, cc: OpenContext) -> None:
         """Compile the model; raises ModelLoadError."""
@@ -134,13 +156,13 @@ class OpenVINOInferenceCalculator(Calculator[OpenVINOInferenceCalculatorOptions]
         settings = options.settings()
         properties = with_cache_dir(settings.plugin_config, cc.cache_dir)
         compiled = compile_model_file(self._file, replace(settings, plugin_config=properties))
-        try:
-            self._ports = ModelPorts(compiled)
-        except ModelLoadError as error:
-            raise ModelLoadError(f"{self._file}: {error}") from error
         num_requests = options.nireq or compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
         self._pool = InferencePool(compiled, num_requests, cc.node_name)
         self._resources.callback(self._pool.close)
+        self._ports = self._make_ports(self._file, compiled, self._pool.has_state)
+        if options.max_batch_size:
+            limits = BatchLimits(options.max_batch_size, options.max_queue_delay_ms / 1000)
+            self._batcher = DynamicBatcher(self._pool, num_requests, self._infer, limits)
         cc.set_side_packet(SIGNATURE, self._ports.signature)
 
     async def process(self, cc: ProcessContext) -> None:
@@ -158,12 +180,29 @@ class OpenVINOInferenceCalculator(Calculator[OpenVINOInferenceCalculatorOptions]
             tensors = await asyncio.to_thread(self._ports.decode_images, tensors)
         inputs = self._ports.sort_inputs(tensors)
         outputs = self._ports.find_outputs(request.outputs)
-        response = await self._pool.run(partial(self._infer, inputs, outputs))
+        if self._batcher is not None:
+            response = await self._batcher.run(inputs, outputs)
+        else:
+            response = await self._pool.run(partial(self._infer, inputs, outputs))
         await cc.send(INFER_RESPONSE, response)
+
+    def status(self) -> Mapping[str, object]:
+        """What the batches did."""
+        return {} if self._batcher is None else self._batcher.status()
 
     def close(self) -> None:
         """Free the model."""
         self._resources.close()
+
+    def _make_ports(self, file: Path, model: Any, has_state: Callable[[], bool]) -> ModelPorts:
+        """Describe a model, compiled or not, and check that it can do what the options ask for."""
+        try:
+            ports = ModelPorts(model)
+            if self.options.max_batch_size:
+                check_can_batch(ports, self.options.max_batch_size, has_state=has_state())
+        except ModelLoadError as error:
+            raise ModelLoadError(f"{file}: {error}") from error
+        return ports
 
     def _find_file(self, cc: OpenContext) -> Path:
         if not self.options.models_path:

@@ -60,10 +60,13 @@ def check_device(device: str) -> None:
         raise ModelLoadError(problem)
 
 
-def check_model_file(file: Path, settings: ModelSettings) -> None:
-    """Do all of `compile_model_file` that needs no compilation. Raises ModelLoadError."""
+def check_model_file(file: Path, settings: ModelSettings) -> Any:
+    """Do all of `compile_model_file` that needs no compilation, and return the model.
+
+    Raises ModelLoadError.
+    """
     check_device(settings.device)
-    read_model_file(file, settings, is_mapped=True)
+    return read_model_file(file, settings, is_mapped=True)
 
 
 def compile_model_file(file: Path, settings: ModelSettings) -> Any:

@@ -35,6 +35,14 @@ class InferencePool:
             job.cancel()
             raise
 
+    def has_state(self) -> bool:
+        """Whether the model remembers something from one inference to the next."""
+        request = self.take()
+        try:
+            return bool(request.query_state())
+        finally:
+            self.give_back(request)
+
     def take(self) -> Any:
         """Take an idle infer request or make one; there are no more than threads."""
         try:

@@ -21,6 +21,9 @@ CONFIG_NAME = "config.json"
 CLASSIC_FLAGS = {
     "--batch_size": "Batch size of the model's inputs: 4, 1:4 or auto.",
     "--layout": 'Layout of the inputs: NHWC:NCHW, or {"input": "NHWC:NCHW"}.',
+    "--max_batch_size": "Most rows of requests that run together, as one inference (default: 0, "
+    "each on its own).",
+    "--max_queue_delay_ms": "Milliseconds that a request waits for others to run together with.",
     "--model_version_policy": 'Versions to serve: {"latest": {"num_versions": 2}}, {"specific": '
     '{"versions": [1, 3]}} or {"all": {}}.',
     "--nireq": "Number of requests that run at the same time.",

@@ -36,6 +36,8 @@ REFUSED_KEYS: Mapping[str, str] = {
 CLASSIC_MODEL_KEYS = (
     "batch_size",
     "layout",
+    "max_batch_size",
+    "max_queue_delay_ms",
     "model_version_policy",
     "nireq",
     "plugin_config",
@@ -90,6 +92,8 @@ class ClassicConfig:
     shape: str = ""
     batch_size: str = ""
     layout: str = ""
+    max_batch_size: int = 0
+    max_queue_delay_ms: int = 0
     task: str = ""
     version_policy: VersionPolicy = field(default_factory=VersionPolicy)
     problems: tuple[str, ...] = ()
@@ -104,6 +108,8 @@ class ClassicConfig:
             "shape": ("shape", _tensor_texts),
             "batch_size": ("batch_size", _batch_size),
             "layout": ("layout", _tensor_texts),
+            "max_batch_size": ("max_batch_size", _count),
+            "max_queue_delay_ms": ("max_queue_delay_ms", _count),
             "task": ("task", _task),
             "model_version_policy": ("version_policy", VersionPolicy.parse),
         }

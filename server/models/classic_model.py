@@ -70,6 +70,8 @@ def classic_graph(model: ModelConfig) -> GraphConfig:
         "shape": classic.shape,
         "batch_size": classic.batch_size,
         "layout": classic.layout,
+        "max_batch_size": classic.max_batch_size,
+        "max_queue_delay_ms": classic.max_queue_delay_ms,
     }
     given = [name for name, value in tensor_options.items() if value]
     if task is None and not given:
