@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from types import FrameType, ModuleType
 from typing import TYPE_CHECKING, NoReturn
@@ -28,13 +29,19 @@ Tasks: {names}. export_model TASK --help shows the flags of a task.
 Example:
   export_model text_generation --source_model Qwen/Qwen3-8B --weight-format int4
 """
-OVMS_TASKS = (
+# The modules of this package with these names.
+TASKS = (
+    "text_generation",
     "embeddings_ov",
     "rerank_ov",
     "image_generation",
     "text2speech",
     "speech2text",
 )
+
+
+# OVMS's layouts of several models, which it gave up.
+OLDER_TASKS = ("embeddings", "rerank")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -69,10 +76,9 @@ def _parse(
     arguments: Sequence[str],
 ) -> tuple[ModuleType, argparse.ArgumentParser, argparse.Namespace]:
     """The task, its parser, and the values of its flags."""
-    from export_models import text_generation
     from export_models.arguments import make_parser
 
-    tasks = {"text_generation": text_generation}
+    tasks = {name: import_module(f"export_models.{name}") for name in TASKS}
     parsers = {}
     for name, module in tasks.items():
         usage = f"export_model {name} --source_model MODEL [FLAGS]"
@@ -102,8 +108,8 @@ def _answer_without_task(arguments: Sequence[str], parsers: Mapping[str, "FlagPa
         print(completion_script(values.completion, parser, parsers))
         parser.exit()
     task = leftovers[0] if leftovers else ""
-    if task in OVMS_TASKS:
-        parser.error(f"OVMS's task {task!r} is not here yet; here: {names}")
+    if task in OLDER_TASKS:
+        parser.error(f"OVMS's older task {task!r} is not here; use {task}_ov")
     if not task or task.startswith("-"):
         parser.refuse_unknown(leftovers)
         parser.error(f"no task is given; possible: {names}")

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from export_models.model_files import find_missing_part
 from export_models.staging import Staging, stage
 from server.errors import ExportError
 from server.graph import parse_graph_config
@@ -13,6 +12,8 @@ from server.host.atomic_files import write_atomically
 __all__ = ["ModelFolder", "check_model_name"]
 
 GRAPH_FILE = "graph.pbtxt"
+# An image pipeline has its models in folders.
+WRITTEN_FILES = ("openvino_*", "*/openvino_*", GRAPH_FILE)
 MAX_PART_BYTES = 200
 
 
@@ -48,13 +49,9 @@ class ModelFolder:
         if self.path.exists() and not self.path.is_dir():
             raise ExportError(f"{self.path}: is a file; the model {name!r} needs a folder there")
 
-    def find_missing_part(self) -> str | None:
-        """The first missing or cut file, or None for a complete model."""
-        return find_missing_part(self.path)
-
     def has_model(self) -> bool:
         """Whether an export wrote files here, complete or not."""
-        return any(any(self.path.glob(pattern)) for pattern in ("openvino_*", GRAPH_FILE))
+        return any(any(self.path.glob(pattern)) for pattern in WRITTEN_FILES)
 
     def is_occupied(self) -> bool:
         """Whether the folder holds files that no export wrote and none may replace."""

@@ -3,18 +3,20 @@
 import enum
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from server.errors import ExportError
 from server.host.model_files import MODEL_FILE, has_encoder
+from server.models.model_signs import ModelSigns
 
 __all__ = ["Source", "SourceKind", "find_source", "read_config"]
 
 HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
 READY_ORGANISATION = "OpenVINO/"
 VISION_MODEL_FILE = "openvino_language_model.xml"
-WEIGHTS = ("*.safetensors", "*.bin", "*.pt")
+WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.pth")
 TOKENIZERS = ("token*", "vocab*", "*.model", "*.tiktoken")
 
 
@@ -75,22 +77,35 @@ def find_source(text: str) -> Source:
 
 
 def _folder_source(text: str, folder: Path) -> Source:
-    if (folder / MODEL_FILE).exists() or has_encoder(folder):
+    signs = ModelSigns(folder)
+    is_pipeline = signs.is_diffusion_pipeline()
+    if (
+        (folder / MODEL_FILE).exists()
+        or has_encoder(folder)
+        or (is_pipeline and signs.has_ir_parts())
+    ):
         return Source(text, SourceKind.OPENVINO_FOLDER, folder)
     if (folder / VISION_MODEL_FILE).exists():
         raise ExportError(f"{folder}: vision models are not supported yet")
-    _check_checkpoint(folder)
+    if is_pipeline:
+        _check_weights(folder, [f"*/{pattern}" for pattern in WEIGHTS])
+    else:
+        _check_checkpoint(folder, is_speaker=signs.speaks())
     return Source(text, SourceKind.CHECKPOINT_FOLDER, folder)
 
 
-def _check_checkpoint(folder: Path) -> None:
+def _check_weights(folder: Path, patterns: Sequence[str]) -> None:
+    if not _has_any(folder, patterns):
+        raise ExportError(f"{folder}: no weights; found none of {', '.join(patterns)}")
+
+
+def _check_checkpoint(folder: Path, *, is_speaker: bool) -> None:
     config = read_config(folder)
-    if "model_type" not in config:
+    if "model_type" not in config and not is_speaker:
         raise ExportError(f"{folder}/config.json: no model_type; it does not describe a model")
-    if not _has_any(folder, WEIGHTS):
-        raise ExportError(f"{folder}: no weights; found none of {', '.join(WEIGHTS)}")
+    _check_weights(folder, WEIGHTS)
     _check_shards(folder)
-    if not _has_any(folder, TOKENIZERS):
+    if not is_speaker and not _has_any(folder, TOKENIZERS):
         # transformers would invent an empty tokenizer, and the model would answer nonsense.
         raise ExportError(f"{folder}: no tokenizer; found none of {', '.join(TOKENIZERS)}")
 
@@ -138,5 +153,5 @@ def read_config(folder: Path) -> dict[str, object]:
     return config
 
 
-def _has_any(folder: Path, patterns: tuple[str, ...]) -> bool:
+def _has_any(folder: Path, patterns: Sequence[str]) -> bool:
     return any(item.is_file() for pattern in patterns for item in folder.glob(pattern))

@@ -1,35 +1,44 @@
 """The task text_generation: export a language model for chat and completions."""
 
 import argparse
-import os
-from dataclasses import dataclass
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from calculators.output_parsers import NO_PARSER, find_parser_problems, parser_names
-from export_models.arguments import (
-    CommonOptions,
-    UnsupportedFlag,
-    add_common_flags,
-    common_options,
-)
-from export_models.converter import Converter
+from export_models.arguments import UnsupportedFlag, add_common_flags, common_options
+from export_models.conversion.converter import Converter, carry_files
+from export_models.export_run import Export
 from export_models.graph_text import TextGenerationGraph
-from export_models.model_files import find_missing_part
-from export_models.model_repository import ModelFolder, check_model_name
-from export_models.progress import Progress
-from export_models.quantization.calibration_file import read_calibration_file
-from export_models.quantization.weight_formats import resolve_weight_format
-from export_models.source import Source, SourceKind, find_source
+from export_models.quantization.calibration_file import CalibrationSample, read_calibration_file
+from export_models.quantization.weight_formats import weight_flags
+from export_models.source import Source
+from export_models.staging import Staging
 from export_models.tunings import find_tunings
 from export_models.verification.verify_model import ModelVerifier
 from server.errors import ExportError
-from server.models.config_file import ConfigFile
+from server.host.model_files import DETOKENIZER_FILE, TOKENIZER_FILE, model_files
+from server.models.tasks import TEXT_GENERATION
 from server.terminal.export_help import EXPORT_HELP
 from server.terminal.flag_parser import FlagParser, Switch, boolean
 from server.terminal.flag_values import at_least
 
 __all__ = ["add_flags", "run"]
 
+TASK = "text-generation-with-past"
+ENCODER_DECODER_TASK = "text2text-generation-with-past"
+FULL_QUANTIZATION = Path(__file__).with_name("quantization") / "full_quantization.py"
+HALF_PRECISION = FULL_QUANTIZATION.with_name("half_precision.py")
+# Full quantization starts from fp16: more digits would only take disk space.
+FORMAT_TO_QUANTIZE = "fp16"
+# Files of a checkpoint that the server reads unchanged.
+CARRIED_FILES = (
+    "chat_template.jinja",
+    "chat_template.json",
+    "generation_config.json",
+    "tokenizer_config.json",
+)
 PIPELINE_TYPES = ("LM", "LM_CB", "AUTO")
 QUANT_MODES = ("int8",)
 MAX_SAMPLES = 128
@@ -117,7 +126,7 @@ def run(parser: FlagParser, values: argparse.Namespace) -> None:
     if problems:
         parser.error("; ".join(f"--{problem}" for problem in problems))
     _check_quant_mode(parser, values)
-    _Export(common_options(parser, values), values, Progress()).run()
+    _Export(common_options(parser, values), values).run()
 
 
 def _check_quant_mode(parser: FlagParser, values: argparse.Namespace) -> None:
@@ -127,106 +136,75 @@ def _check_quant_mode(parser: FlagParser, values: argparse.Namespace) -> None:
         parser.error("--calibration_file: is for --quant_mode, which is not given")
 
 
-@dataclass(frozen=True)
-class _Export:
-    """One run: source -> model folder -> graph.pbtxt -> config.json, cheap checks first."""
+class _Export(Export):
+    task = TEXT_GENERATION
+    # The converter says whether an encoder or a classifier generates text.
+    sources = frozenset({"text_generation", "embeddings", "rerank"})
 
-    options: CommonOptions
-    values: argparse.Namespace
-    progress: Progress
+    def model_files(self, folder: Path) -> Sequence[str]:
+        return (*model_files(folder), TOKENIZER_FILE, DETOKENIZER_FILE)
 
-    def run(self) -> None:
-        source = find_source(self.options.source_model)
-        name = source.model_name if self.options.model_name is None else self.options.model_name
-        check_model_name(name)
-        folder = ModelFolder(self.options.model_repository_path, name)
-        config = None if self.options.no_config_file else ConfigFile(self.options.config_file_path)
-        if config is not None:
-            config.check()
+    def check_source(self, source: Source) -> None:
+        super().check_source(source)
         if self.values.quant_mode and source.is_openvino:
             raise ExportError(
                 f"{source.text}: is an OpenVINO model already; --quant_mode needs the Hugging Face "
                 "model that it was made of"
             )
-        if source.kind is SourceKind.OPENVINO_FOLDER:
-            self._use_in_place(source, folder)
-        elif self._is_exported(source, folder):
-            self._report(f"{folder.path} exists already; --overwrite_models converts it again")
-            self._write_graph(folder, "./", folder.path)
-        else:
-            self._convert(source, folder)
-        verifier = ModelVerifier(self.progress, self.options.trust_remote_code)
-        if not self.options.no_verify:
-            is_in_place = source.kind is SourceKind.OPENVINO_FOLDER
-            verifier.verify((source.folder if is_in_place else None) or folder.path, source)
-        if config is None:
-            self._report(f"{name!r} is in {folder.path}")
-            return
-        config.add(name, folder.path)
-        self._report(f"{name!r} is in {folder.path} and listed in {self.options.config_file_path}")
-        refusal = verifier.find_refusal(name, folder.path)
-        if refusal is not None:
-            print(f"warning: the server refuses it: {refusal}")
-            return
-        print(f"serve it: server --config_path {self.options.config_file_path}")
-        print(f"chat with it: server chat {folder.path}")
 
-    def _use_in_place(self, source: Source, folder: ModelFolder) -> None:
-        assert source.folder is not None
-        problem = find_missing_part(source.folder)
-        if problem:
+    def convert(self, converter: Converter, source: Source, staging: Staging) -> None:
+        has_encoder = bool(converter.read_config(source, staging).get("is_encoder_decoder"))
+        quant_mode, calibration_file = self.values.quant_mode, self.values.calibration_file
+        if has_encoder and quant_mode:
             raise ExportError(
-                f"{source.folder}: {problem}; a tokenizer is made by: convert_tokenizer "
-                f"<its Hugging Face model> --with-detokenizer -o {source.folder}"
+                f"{source.text}: is an encoder-decoder model, which --quant_mode cannot quantize; "
+                "use --weight-format int8"
             )
-        self._report(f"{source.folder} is an OpenVINO model already and is used where it is")
-        self._write_graph(folder, _models_path(source.folder, folder), source.folder)
+        calibration: Sequence[CalibrationSample] = ()
+        if calibration_file:
+            calibration = read_calibration_file(calibration_file, MAX_SAMPLES)
+        weight_format = FORMAT_TO_QUANTIZE if quant_mode else self.weight_format
+        self.report(f"converting {source.text} to OpenVINO, {weight_format} weights")
+        flags = [*weight_flags(weight_format), *(() if quant_mode else converter.extra_params)]
+        task = ENCODER_DECODER_TASK if has_encoder else TASK
+        converter.convert_model(source, staging, task, flags)
+        if weight_format == "fp16":
+            converter.run([str(HALF_PRECISION), str(staging.model_folder)], source, staging)
+        if not (staging.model_folder / DETOKENIZER_FILE).exists():
+            converter.convert_tokenizer(source, staging)
+        if source.folder:
+            carry_files(source.folder, staging.model_folder, CARRIED_FILES)
+        if quant_mode:
+            self._quantize(converter, source, staging, calibration)
 
-    def _is_exported(self, source: Source, folder: ModelFolder) -> bool:
-        """Whether the conversion can be skipped. Raises ExportError for a folder of other files."""
-        if source.folder == folder.path:
-            raise ExportError(
-                f"{folder.path}: is the source and would be replaced by the export; "
-                "give another --model_name or --model_repository_path"
-            )
-        if self.options.overwrite_models:
-            return False
-        if folder.is_occupied():
-            raise ExportError(
-                f"{folder.path}: holds files that no export wrote; give another --model_name, "
-                "or --overwrite_models to replace them"
-            )
-        problem = folder.find_missing_part()
-        if problem and folder.has_model():
-            self._report(f"{folder.path} is not complete and is exported again: {problem}")
-        return not problem
-
-    def _convert(self, source: Source, folder: ModelFolder) -> None:
-        options = self.options
-        calibration_file = self.values.calibration_file
-        converter = Converter(
-            resolve_weight_format(
-                options.weight_format, options.target_device, options.extra_quantization_params
-            ),
-            self.progress,
-            options.extra_quantization_params,
-            self.values.quant_mode,
-            read_calibration_file(calibration_file, MAX_SAMPLES) if calibration_file else (),
-            options.trust_remote_code,
-            options.verbose,
-        )
-        with folder.stage() as staging:
-            converter.convert(source, staging)
-            self._write_graph(folder, "./", staging.model_folder, staging.model_folder)
-            staging.commit()
-
-    def _write_graph(
-        self, folder: ModelFolder, models_path: str, model: Path, to: Path | None = None
+    def _quantize(
+        self,
+        converter: Converter,
+        source: Source,
+        staging: Staging,
+        calibration: Sequence[CalibrationSample],
     ) -> None:
+        origin = "the calibration file" if calibration else "the model's own generations"
+        self.report(f"quantizing weights and activations to int8, measured on {origin}")
+        command = [str(FULL_QUANTIZATION), str(staging.model_folder), *converter.extra_params]
+        command += ["--trust-remote-code"] if converter.trust_remote_code else []
+        if calibration:
+            samples = staging.temporary_folder / "samples.json"
+            samples.write_text(json.dumps([asdict(sample) for sample in calibration]))
+            command += ["--samples", str(samples)]
+        converter.run(command, source, staging)
+
+    def verify(self, folder: Path, source: Source) -> None:
+        ModelVerifier(self.progress, self.options.trust_remote_code).verify(folder, source)
+
+    def next_steps(self, folder: Path) -> Sequence[str]:
+        return (f"chat with it: server chat {folder}",)
+
+    def graph_text(self, models_path: str, model: Path) -> str:
         values = self.values
         graph = TextGenerationGraph(
             models_path=models_path,
-            plugin_config=self._plugin_config(model),
+            plugin_config=self._properties(model),
             enable_prefix_caching=values.enable_prefix_caching,
             cache_size=values.cache_size,
             cache_interval_multiplier=values.cache_interval_multiplier,
@@ -239,34 +217,19 @@ class _Export:
             reasoning_parser=values.reasoning_parser,
             enable_tool_guided_generation=values.enable_tool_guided_generation or None,
         )
-        if folder.write_graph(graph.text(), to):
-            self._report("graph.pbtxt was different; the old one is kept as graph.pbtxt.bak")
+        return graph.text()
 
-    def _plugin_config(self, model: Path) -> dict[str, object]:
-        config: dict[str, object] = {}
+    def _properties(self, model: Path) -> dict[str, object]:
+        chosen: dict[str, object] = {}
         if self.values.kv_cache_precision:
-            config["KV_CACHE_PRECISION"] = self.values.kv_cache_precision
-        if self.options.ov_cache_dir:
-            config["CACHE_DIR"] = self.options.ov_cache_dir
+            chosen["KV_CACHE_PRECISION"] = self.values.kv_cache_precision
         if "HETERO" in self.options.target_device:
-            config["MODEL_DISTRIBUTION_POLICY"] = "PIPELINE_PARALLEL"
+            chosen["MODEL_DISTRIBUTION_POLICY"] = "PIPELINE_PARALLEL"
         for tuning in find_tunings(model, self.options.target_device):
             if tuning.name not in self.options.plugin_config:
-                config[tuning.name] = tuning.value
-                self._report(f"plugin_config gets {tuning.name} {tuning.value}: {tuning.reason}")
-        return {**config, **self.options.plugin_config}
-
-    def _report(self, text: str) -> None:
-        self.progress.step(text)
-
-
-def _models_path(source: Path, folder: ModelFolder) -> str:
-    """The path of the model for graph.pbtxt: relative, if both can be moved together."""
-    if source == folder.path:
-        return "./"
-    if source.is_relative_to(folder.repository.resolve()):
-        return Path(os.path.relpath(source, folder.path)).as_posix()
-    return source.as_posix()
+                chosen[tuning.name] = tuning.value
+                self.report(f"plugin_config gets {tuning.name} {tuning.value}: {tuning.reason}")
+        return self.plugin_config(**chosen)
 
 
 def _pipeline_type(text: str) -> str:

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 from server.host.cpu_features import has_int8_amx
 from server.host.model_files import text_model_file
 
-__all__ = ["Tuning", "find_tunings"]
+__all__ = ["Tuning", "find_tunings", "weight_precision"]
 
 FOUR_BITS = frozenset({"i4", "u4", "nf4"})
 # More columns than any layer has: each group of the dynamic quantisation is a whole row then.
@@ -42,6 +42,15 @@ def find_tunings(model_folder: Path, device: str) -> list[Tuning]:
     num_matrices = _count_matrices(text_model_file(model_folder))
     is_int8 = num_matrices["i8"] > 0 and not FOUR_BITS & num_matrices.keys()
     return [FUSED_MLP] if is_int8 else []
+
+
+def weight_precision(xml: Path) -> int:
+    """The bits of the coarsest weights in a model's file: 4, 8, 16 or 32."""
+    found = _count_matrices(xml).keys()
+    for bits, types in ((4, FOUR_BITS), (8, {"i8", "u8"}), (16, {"f16", "bf16"})):
+        if types & found:
+            return bits
+    return 32
 
 
 def _count_matrices(xml: Path) -> Counter[str]:

@@ -36,6 +36,11 @@ def resolve_weight_format(
     return "int8_sym" if device == "CPU" and has_int8_amx() else "int8_asym"
 
 
-def weight_flags(weight_format: str) -> tuple[str, ...]:
-    """The flags of optimum's command line for this format."""
+def weight_flags(weight_format: str, *, is_text: bool = True) -> tuple[str, ...]:
+    """The flags of optimum's command line for this format.
+
+    Models of sound and images have no rotary positions that fp16 must not round.
+    """
+    if weight_format == "fp16" and not is_text:
+        return ("--weight-format", "fp16")
     return FLAGS.get(weight_format, ("--weight-format", weight_format))

@@ -27,34 +27,39 @@ REWRITTEN = "openvino_tokenizers, of a rewritten tokenizer.json"
 SENTENCEPIECE = "openvino_tokenizers, by its SentencePiece backend"
 
 
-def load_tokenizer(source: str, options: dict[str, Any]) -> Any:
-    """The source's tokenizer, with the padding that optimum sets for text generation."""
+def load_tokenizer(source: str, options: dict[str, Any], *, is_generator: bool = True) -> Any:
+    """The source's tokenizer; for text generation with the padding that optimum sets."""
     auto: Any = transformers.AutoTokenizer
     tokenizer = auto.from_pretrained(source, **options)
-    tokenizer.padding_side = tokenizer.truncation_side = "left"
+    if is_generator:
+        tokenizer.padding_side = tokenizer.truncation_side = "left"
     return tokenizer
 
 
-def conversions(tokenizer: Any) -> Iterator[tuple[str, Conversion]]:
-    """Each way to convert: its name, and a function that fills a folder and may raise anything."""
-    yield USUAL, lambda folder: _convert(tokenizer, folder)
+def conversions(tokenizer: Any, **options: Any) -> Iterator[tuple[str, Conversion]]:
+    """Each way to convert: its name, and a function that fills a folder and may raise anything.
+
+    `options` are more arguments of openvino_tokenizers' `convert_tokenizer`.
+    """
+    yield USUAL, lambda folder: _convert(tokenizer, folder, **options)
     backend = getattr(tokenizer, "backend_tokenizer", None)
     state = {} if backend is None else json.loads(backend.to_str())
     if _rewrite(state):
         rewritten = copy.deepcopy(tokenizer)
         make: Any = type(backend)
         rewritten._tokenizer = make.from_str(json.dumps(state))
-        yield REWRITTEN, lambda folder: _convert(rewritten, folder)
+        yield REWRITTEN, lambda folder: _convert(rewritten, folder, **options)
     if is_sentencepiece_model(tokenizer):
-        yield SENTENCEPIECE, lambda folder: _convert(tokenizer, folder, is_sentencepiece=True)
+        sentencepiece = {"use_sentencepiece_backend": True, **options}
+        yield SENTENCEPIECE, lambda folder: _convert(tokenizer, folder, **sentencepiece)
 
 
-def _convert(tokenizer: Any, folder: Path, is_sentencepiece: bool = False) -> None:
-    encoder, decoder = convert_tokenizer(
-        tokenizer, with_detokenizer=True, use_sentencepiece_backend=is_sentencepiece
-    )
+def _convert(tokenizer: Any, folder: Path, with_detokenizer: bool = True, **options: Any) -> None:
+    converted = convert_tokenizer(tokenizer, with_detokenizer=with_detokenizer, **options)
+    encoder, decoder = converted if with_detokenizer else (converted, None)
     ov.save_model(encoder, folder / TOKENIZER_FILE)
-    ov.save_model(decoder, folder / DETOKENIZER_FILE)
+    if decoder is not None:
+        ov.save_model(decoder, folder / DETOKENIZER_FILE)
 
 
 def _rewrite(state: dict[str, Any]) -> bool:
@@ -100,10 +105,20 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("source")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--trust-remote-code", action="store_true")
+    # Of models that read texts and write none: the source's padding, no detokenizer.
+    parser.add_argument("--whole-texts", action="store_true")
+    parser.add_argument("--without-special-tokens", action="store_true")
+    parser.add_argument("--max-length", type=int)
     values = parser.parse_args(arguments)
-    tokenizer = load_tokenizer(values.source, {"trust_remote_code": values.trust_remote_code})
+    remote = {"trust_remote_code": values.trust_remote_code}
+    tokenizer = load_tokenizer(values.source, remote, is_generator=not values.whole_texts)
+    if values.max_length is not None:
+        tokenizer.model_max_length = values.max_length
+    options: dict[str, Any] = {"with_detokenizer": False} if values.whole_texts else {}
+    if values.without_special_tokens:
+        options["add_special_tokens"] = False
     errors = []
-    for _, convert in conversions(tokenizer):
+    for _, convert in conversions(tokenizer, **options):
         try:
             convert(values.folder)
         except Exception as error:  # whatever openvino_tokenizers raises

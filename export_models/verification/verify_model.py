@@ -5,13 +5,13 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from export_models.conversion.tool import ToolResult, run_tool
 from export_models.progress import Progress
 from export_models.source import Source, SourceKind
-from export_models.tool import ToolResult, run_tool
 from server.errors import ExportError
 from server.host.model_files import RECORD_FILE
 
-__all__ = ["ModelVerifier"]
+__all__ = ["ModelVerifier", "find_refusal"]
 
 ENGINE_SIDE = "server.engine.verification"
 SOURCE_SIDE = "export_models.verification.ask_source"
@@ -43,18 +43,6 @@ class ModelVerifier:
             "is not listed; --no_verify lists it all the same"
         )
 
-    def find_refusal(self, name: str, folder: Path) -> str | None:
-        """Why the server would not load what lies in a folder with its graph; None if it would."""
-        command = ["-m", "server", "--check", "--model_name", name, "--model_path", str(folder)]
-        result = run_tool(command, {}, lambda _: None)
-        if result.return_code == 0:
-            return None
-        lines = [line for line in result.log.splitlines() if line.startswith(f"{name}: ")]
-        if not lines:
-            return f"see {result.log_path}"
-        result.log_path.unlink(missing_ok=True)
-        return lines[0]
-
     def _ask_source(self, folder: Path, source: Source, exchange: Path) -> None:
         prepared = self._run([ENGINE_SIDE, str(folder), str(exchange), "--prompts"], {})
         if prepared.return_code != 0:
@@ -77,6 +65,19 @@ class ModelVerifier:
         for line in output.splitlines():
             self.progress.step(line)
         self.progress.heartbeat("verifying the model", 1.0)
+
+
+def find_refusal(name: str, folder: Path) -> str | None:
+    """Why the server would not load what lies in a folder with its graph; None if it would."""
+    command = ["-m", "server", "--check", "--model_name", name, "--model_path", str(folder)]
+    result = run_tool(command, {}, lambda _: None)
+    if result.return_code == 0:
+        return None
+    lines = [line for line in result.log.splitlines() if line.startswith(f"{name}: ")]
+    if not lines:
+        return f"see {result.log_path}"
+    result.log_path.unlink(missing_ok=True)
+    return lines[0]
 
 
 def _write_note(exchange: Path, reason: str) -> None:

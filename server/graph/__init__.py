@@ -17,7 +17,7 @@ from server.graph.stream import EndOfStream, InputStream, OutputStream, StreamCl
 from server.graph.subgraph import Subgraph
 from server.graph.text.options import UInt64
 from server.graph.text.parser import load_graph_config, parse_graph_config
-from server.graph.text.writer import write_graph_config
+from server.graph.text.writer import quote, write_graph_config
 from server.graph.validation.validation import ValidatedGraph, validate
 
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "list_plugins",
     "load_graph_config",
     "parse_graph_config",
+    "quote",
     "validate",
     "write_graph_config",
 ]

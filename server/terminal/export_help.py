@@ -1,6 +1,6 @@
 """The flags that `server` and `export_model` have in common, with their help."""
 
-__all__ = ["EXPORT_HELP", "NO_VERIFY_HELP"]
+__all__ = ["EXPORT_HELP", "NO_VERIFY_HELP", "TASK_HELP"]
 
 NO_VERIFY_HELP = (
     "Do not compare the exported model with its source and its PagedAttention form, nor its "
@@ -37,4 +37,27 @@ EXPORT_HELP = {
     "--enable_tool_guided_generation": "Make tool calls follow the schemas of the tools' "
     "parameters, by constrained decoding: true or false (default: false).",
     "--max_prompt_len": "Longest prompt, for NPU only. NPU is not supported yet.",
+}
+
+TASK_HELP = {
+    "--num_streams": "Number of requests or batches that OpenVINO computes at the same time.",
+    "--pooling": "How a text's vector is made of those of its tokens: CLS, LAST or MEAN (default: "
+    "what the model's 1_Pooling/config.json says, else CLS).",
+    "--max_allowed_chunks": "Most pieces of documents in a request (default: 10000).",
+    "--resolution": "Sizes of images that are possible, WxH, separated by blanks. With a single "
+    "one the model is compiled for that size.",
+    "--guidance_scale": "Guidance scale that the model is compiled for, with --resolution.",
+    "--num_images_per_prompt": "Number of images of a request that the model is compiled for, with "
+    "--resolution.",
+    "--max_resolution": "Largest size of an image, WxH (default: 4096x4096).",
+    "--default_resolution": "Size of images whose request names none, WxH (default: the model's).",
+    "--max_num_images_per_prompt": "Most images of a request (default: 10).",
+    "--default_num_inference_steps": "Steps of requests that name no number (default: 50).",
+    "--max_num_inference_steps": "Most steps of a request (default: 100).",
+    "--source_loras": "LoRA adapters, separated by commas: alias=org/repo, alias=org/repo@file, a "
+    "URL or a file, each with :alpha if it is not 1. alias=@first:0.7+@second:0.5 is a mixture of "
+    "others.",
+    "--model_type": "Kind of the model: speecht5 or kokoro (default: what its config.json says).",
+    "--vocoder": "Model that makes sound of SpeechT5's spectrograms: a Hugging Face id, such as "
+    "microsoft/speecht5_hifigan, or a folder.",
 }

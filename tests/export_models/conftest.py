@@ -2,18 +2,19 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from export_models.conversion.tool import ToolResult
 from export_models.export_model import main
-from export_models.tool import ToolResult
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "export_models" / "export_model.py"
 
+TEXT_PARTS = ("openvino_model", "openvino_tokenizer", "openvino_detokenizer")
 HIDDEN, MLP, KV, NUM_LAYERS = 64, 128, 32, 2
 CHAT_TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant:"
 
@@ -123,9 +124,10 @@ def make_model() -> Callable[..., Path]:
     `matrix` are attributes of its one constant.
     """
 
-    def make(folder: Path, matrix: str = "") -> Path:
+    def make(folder: Path, matrix: str = "", parts: Sequence[str] = TEXT_PARTS) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
-        for part in ("openvino_model", "openvino_tokenizer", "openvino_detokenizer"):
+        for part in parts:
+            (folder / part).parent.mkdir(exist_ok=True)
             data = f'<layer type="Const"><data offset="8" size="8" {matrix}/></layer>'
             (folder / f"{part}.xml").write_text(f"<net><layers>{data}</layers></net>")
             (folder / f"{part}.bin").write_bytes(bytes(16))
@@ -170,10 +172,11 @@ class FakeConverter:
 @pytest.fixture
 def converter(monkeypatch: pytest.MonkeyPatch, make_model: Callable[..., Path]) -> FakeConverter:
     fake = FakeConverter(make_model)
-    monkeypatch.setattr("export_models.converter.run_tool", fake)
+    monkeypatch.setattr("export_models.conversion.converter.run_tool", fake)
     # What it makes are empty files.
-    for name in ("verify", "find_refusal"):
-        monkeypatch.setattr(f"export_models.text_generation.ModelVerifier.{name}", lambda *_: None)
+    monkeypatch.setattr("export_models.text_generation.ModelVerifier.verify", lambda *_: None)
+    monkeypatch.setattr("export_models.text_encoders.EncoderVerifier.verify", lambda *_: None)
+    monkeypatch.setattr("export_models.export_run.find_refusal", lambda *_: None)
     return fake
 
 

@@ -53,7 +53,7 @@ def _import_all() -> None:
     import torch
     import transformers.activations  # noqa: F401
 
-    from export_models.more_architectures import register
+    from export_models.conversion.more_architectures import register
 
     register()
     # nncf makes its own the class of loggers, which lacks what others call.

@@ -8,13 +8,14 @@ import argparse
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
-from export_models import text_generation
 from export_models.arguments import make_parser as make_export_parser
+from export_models.export_model import TASKS as EXPORT_TASKS
 from server.cli.chat.chat_command import make_parser as make_chat_parser
 from server.cli.command_line import make_parser as make_server_parser
 from server.cli.ovms_flags import REFUSED, TASK_FLAGS
@@ -29,6 +30,8 @@ from server.terminal.flag_parser import FlagParser
 DOCS = Path(__file__).parents[2] / "docs"
 SECTION = re.compile(r"(<!-- begin: ([\w ]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 MISSING = "(not written yet)"
+# Of flags that every task of the export has.
+NUM_COMMON_SECTIONS = 3
 KINDS = {bool: "boolean", dict: "object", str: "string"}
 
 GENERATION: Mapping[str, tuple[type[BaseModel], FieldRules]] = {
@@ -60,17 +63,17 @@ def chat_flags() -> set[str]:
 
 
 def export_flags() -> set[str]:
-    """Every flag of `export_model text_generation`."""
-    return _flags_of(_export_parser())
+    """Every flag of `export_model`, of any task."""
+    return {flag for task in EXPORT_TASKS for flag in _flags_of(_export_parser(task))}
 
 
 def _flags_of(parser: FlagParser) -> set[str]:
     return {flag for action in parser._actions for flag in action.option_strings}
 
 
-def _export_parser() -> FlagParser:
-    parser = make_export_parser("export_model text_generation", "", "")
-    text_generation.add_flags(parser)
+def _export_parser(task: str) -> FlagParser:
+    parser = make_export_parser(f"export_model {task}", "", "")
+    import_module(f"export_models.{task}").add_flags(parser)
     return parser
 
 
@@ -88,10 +91,18 @@ def chat_flag_table() -> Iterator[str]:
 
 
 def export_flag_tables() -> Iterator[str]:
-    for section in _export_parser().sections.values():
-        yield f"### {section.title}\n"
-        yield from _flag_table(section._group_actions)
-        yield ""
+    known: set[str] = set()
+    for task in EXPORT_TASKS:
+        for name, section in _export_parser(task).sections.items():
+            if name in known:  # the sections of all tasks come first
+                continue
+            if len(known) >= NUM_COMMON_SECTIONS:
+                yield f"### {task}: {section.title}\n"
+            else:
+                known.add(name)
+                yield f"### {section.title}\n"
+            yield from _flag_table(section._group_actions)
+            yield ""
 
 
 def ovms_flag_tables() -> Iterator[str]:

@@ -8,7 +8,7 @@ from server.graph.config import GraphConfig, NodeConfig
 from server.graph.contract import NodeType
 from server.graph.text.options import proto_name
 
-__all__ = ["write_graph_config"]
+__all__ = ["quote", "write_graph_config"]
 
 
 def write_graph_config(config: GraphConfig, options: Mapping[str, object]) -> str:
@@ -26,8 +26,8 @@ def write_graph_config(config: GraphConfig, options: Mapping[str, object]) -> st
 
 
 def _node(node: NodeConfig, options: Mapping[str, object]) -> Iterator[str]:
-    yield f"  name: {_quote(node.name)}"
-    yield f"  calculator: {_quote(node.calculator_name)}"
+    yield f"  name: {quote(node.name)}"
+    yield f"  calculator: {quote(node.calculator_name)}"
     for field in ("input_stream", "input_side_packet", "output_stream", "output_side_packet"):
         for line in _ports(field, getattr(node, f"{field}s")):
             yield f"  {line}"
@@ -48,7 +48,7 @@ def _node(node: NodeConfig, options: Mapping[str, object]) -> Iterator[str]:
 
 
 def _ports(field: str, ports: tuple[str, ...]) -> list[str]:
-    return [f"{field}: {_quote(port)}" for port in ports]
+    return [f"{field}: {quote(port)}" for port in ports]
 
 
 def _value(value: object) -> str:
@@ -56,10 +56,11 @@ def _value(value: object) -> str:
         return value.name
     if isinstance(value, bool):
         return str(value).lower()
-    return _quote(value) if isinstance(value, str) else str(value)
+    return quote(value) if isinstance(value, str) else str(value)
 
 
-def _quote(text: str) -> str:
+def quote(text: str) -> str:
+    """A string as the text of a graph has it."""
     # JSON reads best in single quotes.
     quote = "'" if {'"', "{"} & {*text} else '"'
     escaped = text.replace("\\", "\\\\").replace(quote, f"\\{quote}").replace("\n", "\\n")

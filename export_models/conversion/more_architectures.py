@@ -4,10 +4,13 @@ Their attention and caches are like those of others that it knows. tests/model_z
 with transformers.
 """
 
+import argparse
+import sys
 import types
 from typing import Any
 
 import torch
+import transformers
 from optimum.commands.optimum_cli import main
 from optimum.exporters.openvino.model_configs import (
     Gemma2OpenVINOConfig,
@@ -17,6 +20,10 @@ from optimum.exporters.openvino.model_configs import (
 )
 from optimum.exporters.openvino.model_patcher import OVDecoderModelPatcher
 from optimum.exporters.openvino.utils import ONNX_SUPPORTED_ARCHITECTURES
+
+from export_models.conversion.encoder_architectures import TASKS as ENCODER_TASKS
+from export_models.conversion.encoder_architectures import register_encoders
+from export_models.conversion.nomic_bert import register_nomic_bert
 
 __all__ = ["register"]
 
@@ -86,6 +93,22 @@ def _run_experts(
     return result.type(hidden.dtype)
 
 
+def _register_encoder(arguments: list[str]) -> None:
+    """Look at the source where the command line is one for an encoder."""
+    parser = argparse.ArgumentParser(prog="optimum-cli", add_help=False, allow_abbrev=False)
+    parser.add_argument("--model")
+    parser.add_argument("--task")
+    parser.add_argument("--trust-remote-code", action="store_true")
+    values, _ = parser.parse_known_args(arguments)
+    if values.task in ENCODER_TASKS:
+        register_nomic_bert()
+        auto: Any = transformers.AutoConfig
+        config = auto.from_pretrained(values.model, trust_remote_code=values.trust_remote_code)
+        is_bidirectional = bool(getattr(config, "use_bidirectional_attention", False))
+        register_encoders(config.model_type, is_bidirectional=is_bidirectional)
+
+
 if __name__ == "__main__":
     register()
+    _register_encoder(sys.argv)
     main()

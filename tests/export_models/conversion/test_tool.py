@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from export_models.conversion.tool import run_tool
 from export_models.progress import Progress
-from export_models.tool import run_tool
 
 
 def test_output_is_followed_and_kept_in_the_result() -> None:
@@ -46,7 +46,7 @@ def test_a_long_step_shows_that_it_runs(
 # In a process of its own: hooks of a fork stay, and other tests have threads that run native code.
 SIGNAL_AT_FORK = """
 import os, signal
-from export_models.tool import run_tool
+from export_models.conversion.tool import run_tool
 
 hooks = {"armed": True}
 

@@ -4,8 +4,8 @@ import re
 import signal
 from importlib.metadata import version
 
+from export_models.conversion.tool import ToolResult
 from export_models.source import Source
-from export_models.tool import ToolResult
 from server.host.openvino_errors import error_summary
 
 __all__ = ["explain_failure", "find_random_weights"]

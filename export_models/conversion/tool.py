@@ -18,7 +18,7 @@ __all__ = ["ToolResult", "run_tool"]
 POLL_S = 0.1
 PR_SET_PDEATHSIG = 1
 # Where our own packages are: a script that is run from a checkout has no other way to find them.
-PACKAGES = str(Path(__file__).resolve().parents[1])
+PACKAGES = str(Path(__file__).resolve().parents[2])
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from export_models.converter_failures import explain_failure, find_random_weights
+from export_models.conversion.failures import explain_failure, find_random_weights
+from export_models.conversion.tool import ToolResult
 from export_models.source import Source, SourceKind
-from export_models.tool import ToolResult
 
 SOURCE = Source("org/model", SourceKind.CHECKPOINT_HUB)
 TRACEBACK = "Traceback (most recent call last):\n  File x\n"
