@@ -14,6 +14,7 @@ from server.api.endpoints import (
     raw,
     status,
     stored_responses,
+    tensorflow,
     tokenization,
 )
 from server.api.endpoints.openapi import openapi_endpoint
@@ -38,6 +39,7 @@ __all__ = ["create_app"]
 # Raw graphs last: they match every path that is left.
 ENDPOINTS = (
     *status.ENDPOINTS,
+    *tensorflow.ENDPOINTS,
     *models.ENDPOINTS,
     *generation.ENDPOINTS,
     *stored_responses.ENDPOINTS,

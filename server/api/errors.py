@@ -1,4 +1,4 @@
-"""Exceptions -> OpenAI's error object, KServe's or Anthropic's.
+"""Exceptions -> the error of OpenAI's API, KServe's, TensorFlow Serving's or Anthropic's.
 
 The HTTP status of every error is chosen here.
 """
@@ -12,7 +12,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from server.api.missing_endpoints import describe_missing
-from server.api.paths import clean_path, is_anthropic
+from server.api.paths import clean_path, is_anthropic, is_tensorflow
 from server.api.request_facts import REQUEST_FACTS
 from server.errors import (
     ConfigError,
@@ -151,7 +151,7 @@ def error_response(request: web.Request, error: ApiError) -> web.Response:
 
 
 def _error_body(request: web.Request, error: ApiError) -> Mapping[str, Any]:
-    if f"{clean_path(request.path)}/".startswith("/v2/"):
+    if f"{clean_path(request.path)}/".startswith("/v2/") or is_tensorflow(request.path):
         return {"error": error.message}
     if is_anthropic(request.path):
         body = error_message(error.status, error.message)

@@ -16,10 +16,8 @@ OVMS_ENDPOINTS = (
     "rerank",
 )
 PATHS = frozenset({"/metrics", *(f"{p}/{name}" for p in PREFIXES for name in OVMS_ENDPOINTS)})
-# TensorFlow Serving's REST API, which OVMS had as well: tensorflow.org/tfx/serving/api_rest.
-TENSORFLOW = re.compile(
-    r"/v1/models/([^/:]+)(?:/versions/\d+)?(?::(?:predict|classify|regress)|/metadata)"
-)
+# The part of TensorFlow Serving's REST API that OVMS never had.
+TENSORFLOW = re.compile(r"/v1/models/.+:(classify|regress)")
 
 
 def describe_missing(path: str) -> str | None:
@@ -29,8 +27,4 @@ def describe_missing(path: str) -> str | None:
     found = TENSORFLOW.fullmatch(path)
     if found is None:
         return None
-    name = found[1][:100]
-    return (
-        f"TensorFlow Serving's API is not here; GET /v2/models/{name} describes the model, "
-        f"and /v2/models/{name}/infer takes tensors"
-    )
+    return f"TensorFlow Serving's :{found[1]} is not here; :predict is"

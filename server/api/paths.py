@@ -5,8 +5,12 @@ from functools import wraps
 
 from aiohttp import web
 
-__all__ = ["clean_path", "ignore_extra_slashes", "is_anthropic"]
+__all__ = ["clean_path", "ignore_extra_slashes", "is_anthropic", "is_tensorflow"]
 
+# The answers to GET /v1/models/{name} have OpenAI's form.
+TENSORFLOW_PATH = re.compile(
+    "/v1/models/.+(:(predict|classify|regress)|/metadata|/(versions|labels)/[^/]+)$"
+)
 ANTHROPIC_PATH = re.compile("(/v3/v1|/v3|/v1)/messages(/|$)")
 
 
@@ -18,6 +22,11 @@ def clean_path(path: str) -> str:
 def is_anthropic(path: str) -> bool:
     """Whether a path belongs to Anthropic's Messages API."""
     return ANTHROPIC_PATH.match(clean_path(path)) is not None
+
+
+def is_tensorflow(path: str) -> bool:
+    """Whether a path belongs to TensorFlow Serving's API."""
+    return TENSORFLOW_PATH.match(clean_path(path)) is not None
 
 
 def ignore_extra_slashes(router: web.UrlDispatcher) -> None:

@@ -16,11 +16,14 @@ MAX_MARKS = 1_000_000
 MAX_COMMAS = 4_000_000
 
 
-def parse_json_object(body: bytes, *, in_thread: bool = False) -> dict[str, Any]:
+def parse_json_object(
+    body: bytes, *, in_thread: bool = False, allows_nan: bool = False
+) -> dict[str, Any]:
     """Parse a request body. Raises InvalidRequestError for anything but a sane JSON object.
 
     `in_thread` lets other threads run meanwhile, but is slower: json.loads only releases the
-    interpreter where it calls a Python function, here for every number.
+    interpreter where it calls a Python function, here for every number. `allows_nan` also takes
+    NaN, Infinity and -Infinity, which are not JSON.
     """
     if not body.strip():
         raise InvalidRequestError("the request has no body; it must be a JSON object")
@@ -28,7 +31,7 @@ def parse_json_object(body: bytes, *, in_thread: bool = False) -> dict[str, Any]
     try:
         value = json.loads(
             body.removeprefix(BOM_UTF8).decode(),
-            parse_constant=_refuse_constant,
+            parse_constant=None if allows_nan else _refuse_constant,
             parse_int=_to_int if in_thread else None,
             parse_float=_to_float if in_thread else None,
         )

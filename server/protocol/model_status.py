@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, RootModel
 
-__all__ = ["ModelStatuses"]
+__all__ = ["ModelStatus", "ModelStatuses", "VersionStatus"]
 
 
 class VersionStatusCode(BaseModel):

@@ -324,10 +324,6 @@ async def test_graph_and_endpoint_that_do_not_fit(
         ("POST", "/v3/v1/audio/speech", "OVMS's endpoint /v3/v1/audio/speech is not here yet"),
         ("GET", "/v3/images/generations", "/v3/images/generations is not here yet"),
         ("GET", "/metrics", "OVMS's endpoint /metrics is not here yet"),
-        ("POST", "/v1/models/m:predict", "/v2/models/m/infer takes tensors"),
-        ("POST", "/v1/models/m/versions/1:classify", "/v2/models/m/infer takes tensors"),
-        ("GET", "/v1/models/m/metadata", "GET /v2/models/m describes the model"),
-        ("GET", "/v1/models/m/versions/1/metadata", "GET /v2/models/m describes the model"),
     ],
 )
 @pytest.mark.parametrize("model", ["echo", "nobody", None])

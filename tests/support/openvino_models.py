@@ -58,6 +58,24 @@ def identity_model() -> ov.Model:
     return _model(inputs, **outputs)
 
 
+def half_plus_three_model() -> ov.Model:
+    """x / 2 + 3, TensorFlow Serving's example."""
+    x = ops.parameter([-1], np.float32, name="x")
+    return _model([x], y=ops.add(ops.multiply(x, np.float32(0.5)), np.float32(3)))
+
+
+def sensor_model() -> ov.Model:
+    """The inputs of an example of TensorFlow Serving's, which come out with one more dimension."""
+    inputs = [
+        ops.parameter([-1], ov.Type.string, name="tag"),
+        ops.parameter([-1, 5], np.float32, name="signal"),
+        ops.parameter([-1, 2, 2], np.int32, name="sensor"),
+    ]
+    names = ("tag_bytes", "signals", "sensors")
+    outputs = {name: ops.unsqueeze(each, [1]) for name, each in zip(names, inputs, strict=True)}
+    return _model(inputs, **outputs)
+
+
 def image_model() -> ov.Model:
     """Images of [1, 3, 4, 5]: each channel multiplied by its number."""
     image = ops.parameter([1, 3, 4, 5], np.float32, name="image")

@@ -30,7 +30,9 @@ class ServerProcess:
         assert process.stdout is not None
         line = process.stdout.readline()
         assert line.startswith(READY), "".join(self.log)
-        self.url = line.removeprefix(READY).split()[0]
+        self.url, *others = (word for word in line.split() if "://" in word)
+        # Where there is --port.
+        self.grpc_address = "".join(others[:1]).removeprefix("grpc://")
 
     def _read_log(self) -> None:
         assert self.process.stderr is not None

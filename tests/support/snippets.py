@@ -20,6 +20,7 @@ from support.documents import Block
 from support.server_process import ROOT, ServerProcess, server_process
 
 ADDRESS = "127.0.0.1:8000"
+GRPC_ADDRESS = "127.0.0.1:9000"
 TIMEOUT_S = 120
 PICTURES = ("mermaid",)
 
@@ -52,8 +53,8 @@ def start(command: str, folder: Path) -> Iterator[ServerProcess]:
     assert words.pop(0) == "server", command
     environment["PYTHONPATH"] = str(ROOT)
     # A later flag wins.
-    port = ["--rest_port", "0"]
-    with server_process(*words, *port, cwd=folder, env=environment) as server:
+    ports = ["--rest_port", "0", *(["--port", "0"] if "--port" in words else [])]
+    with server_process(*words, *ports, cwd=folder, env=environment) as server:
         for name, found in server.get("/v1/config")[1].items():
             assert found["model_version_status"][0]["state"] == "AVAILABLE", f"{name}: {found}"
         yield server
@@ -150,6 +151,7 @@ class PageRun:
         """With the address of the server that runs."""
         if self._server is None:
             return text
+        text = text.replace(GRPC_ADDRESS, self._server.grpc_address or GRPC_ADDRESS)
         return text.replace(ADDRESS, self._server.url.removeprefix("http://"))
 
     def _public(self, text: str) -> str:

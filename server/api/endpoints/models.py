@@ -4,14 +4,12 @@ from aiohttp import web
 
 from server.api.endpoint import Endpoint, error_answers, json_answer
 from server.api.keys import MODEL_MANAGER
-from server.api.missing_endpoints import describe_missing
 from server.api.model_lookup import find_model
-from server.errors import ModelNotFoundError
-from server.models.model_manager import ServedModel
+from server.models.model_manager import ModelManager, ServedModel
 from server.payloads import ModelLimits
-from server.protocol.openai.answer_schemas import Model, ModelList
+from server.protocol.openai.answer_schemas import Model, ModelList, ModelWithVersions
 
-__all__ = ["ENDPOINTS"]
+__all__ = ["ENDPOINTS", "versions_of"]
 
 
 async def _list_models(request: web.Request) -> web.Response:
@@ -23,19 +21,23 @@ async def _list_models(request: web.Request) -> web.Response:
 
 async def _get_model(request: web.Request) -> web.Response:
     """One model; its name may hold slashes."""
-    try:
-        model = find_model(request, request.match_info["id"])
-    except ModelNotFoundError as error:
-        if describe_missing(request.path) is None:
-            raise
-        raise web.HTTPNotFound from error
-    return web.json_response(text=_describe(model).model_dump_json())
+    model = find_model(request, request.match_info["id"])
+    versions = versions_of(request.app[MODEL_MANAGER], model.name)
+    return web.json_response({**_describe(model).model_dump(), "model_version_status": versions})
 
 
 def _describe(model: ServedModel) -> Model:
     limits = model.graph.find_side_packet(ModelLimits)
     max_model_len = None if limits is None else limits.max_model_len
     return Model(id=model.name, created=model.created, max_model_len=max_model_len)
+
+
+def versions_of(manager: ModelManager, name: str) -> list[dict[str, object]]:
+    """The state of every version of a model, as TensorFlow Serving tells it."""
+    statuses = [model.status() for model in manager.served_versions(name)]
+    for status in statuses:
+        status.pop("nodes", None)
+    return statuses
 
 
 ENDPOINTS = (
@@ -52,7 +54,7 @@ ENDPOINTS = (
         "/models/{id:.+}",
         _get_model,
         "One model",
-        json_answer("OpenAI's model object", Model) | error_answers(404, 503),
+        json_answer("OpenAI's model object", ModelWithVersions) | error_answers(404, 503),
         is_prefixed=True,
     ),
 )

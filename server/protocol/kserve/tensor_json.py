@@ -11,7 +11,7 @@ from typing import Any
 from server.errors import InvalidRequestError, describe_value
 from server.tensors import Tensor, join_elements
 
-__all__ = ["data_of_values", "json_values"]
+__all__ = ["CODES", "data_of_values", "json_values", "leaves"]
 
 # struct's letters. BF16 has none, and no form in JSON either.
 CODES: Mapping[str, str] = {
@@ -52,7 +52,7 @@ def data_of_values(datatype: str, shape: Sequence[int], values: Sequence[Any], w
             f"{where} cannot hold {datatype[:20]}; possible: {possible}, or binary data", "inputs"
         )
     parts = []
-    for values_of_leaf in _leaves(values, shape, where):
+    for values_of_leaf in leaves(values, shape, where):
         for start in range(0, len(values_of_leaf), SLICE):
             parts.append(_pack(datatype, values_of_leaf[start : start + SLICE], where))
     return b"".join(parts)
@@ -93,7 +93,8 @@ def _needs_binary(problem: str) -> InvalidRequestError:
     return InvalidRequestError(f"{problem}, {hint}", "outputs")
 
 
-def _leaves(values: Sequence[Any], shape: Sequence[int], where: str) -> Iterator[Sequence[Any]]:
+def leaves(values: Sequence[Any], shape: Sequence[int], where: str) -> Iterator[Sequence[Any]]:
+    """The lists without lists in them. Raises InvalidRequestError if they are not like `shape`."""
     if not (values and isinstance(values[0], list)):
         yield values
         return
@@ -111,7 +112,7 @@ def _leaves(values: Sequence[Any], shape: Sequence[int], where: str) -> Iterator
             raise InvalidRequestError(
                 f"{where} has a list of {len(inner)} where its shape says {shape[1]}", "inputs"
             )
-        yield from _leaves(inner, shape[1:], where)
+        yield from leaves(inner, shape[1:], where)
 
 
 def _pack(datatype: str, values: Sequence[Any], where: str) -> bytes:

@@ -6,8 +6,9 @@ from pydantic import BaseModel
 
 from server.host.version import DISTRIBUTION
 from server.payloads import FinishReason
+from server.protocol.model_status import VersionStatus
 
-__all__ = ["ChatCompletion", "Completion", "ErrorAnswer", "Model", "ModelList"]
+__all__ = ["ChatCompletion", "Completion", "ErrorAnswer", "Model", "ModelList", "ModelWithVersions"]
 
 
 class ErrorObject(BaseModel):
@@ -35,6 +36,12 @@ class Model(BaseModel):
     created: int
     max_model_len: int | None
     owned_by: str = DISTRIBUTION
+
+
+class ModelWithVersions(Model):
+    """OpenAI's model object, with TensorFlow Serving's status: both have the same path."""
+
+    model_version_status: list[VersionStatus]
 
 
 class ModelList(BaseModel):

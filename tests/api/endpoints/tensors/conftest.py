@@ -8,8 +8,10 @@ import pytest
 from support.fakes import echo_graph, write_graph
 from support.openvino_models import (
     add_model,
+    half_plus_three_model,
     identity_model,
     logarithm_model,
+    sensor_model,
     slow_model,
     write_inference_graph,
 )
@@ -23,6 +25,8 @@ MODELS = {
     "org/identity": identity_model,
     "log": logarithm_model,
     "slow": slow_model,
+    "half_plus_three": half_plus_three_model,
+    "org/sensors": sensor_model,
 }
 
 
