@@ -8,6 +8,8 @@ from server.payloads import (
     InferRequest,
     InferResponse,
     ModelLimits,
+    ScoringRequest,
+    ScoringResponse,
     TextChunk,
     TokenChunk,
     TokenizedPrompt,
@@ -22,6 +24,8 @@ __all__ = [
     "INFER_RESPONSE",
     "MODEL_LIMITS",
     "PROMPT",
+    "SCORING_REQUEST",
+    "SCORING_RESPONSE",
     "SIGNATURE",
     "TEXT",
     "TOKENS",
@@ -33,6 +37,10 @@ PROMPT = Tag("PROMPT", TokenizedPrompt)
 TOKENS = Tag("TOKENS", TokenChunk)
 TEXT = Tag("TEXT", TextChunk)
 MODEL_LIMITS = Tag("MODEL_LIMITS", ModelLimits, optional=True)
+
+# Texts to score or to classify; the names are Model Server's.
+SCORING_REQUEST = Tag("REQUEST_PAYLOAD", ScoringRequest)
+SCORING_RESPONSE = Tag("RESPONSE_PAYLOAD", ScoringResponse)
 
 # Tensors in, tensors out.
 INFER_REQUEST = Tag("INFER_REQUEST", InferRequest)

@@ -85,3 +85,10 @@ def bert_model(exporters: None) -> Path:
         export_f32("text-classification", to / "source", to / "openvino")
 
     return make_once("bert", [maker], make)
+
+
+@pytest.fixture(scope="session")
+def rankers(exporters: None) -> Path:
+    """Small rerankers and classifiers of several kinds; see support.tiny_rankers."""
+    maker = Path(__file__).parent / "support" / "tiny_rankers.py"
+    return make_once("rankers", [maker], lambda to: run_python(maker, to))

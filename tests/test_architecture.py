@@ -111,7 +111,7 @@ PACKAGE_LAYERS: dict[str, set[str]] = {
     "calculators.llm": {"server.errors", "server.graph", "server.payloads"},
     "calculators.rerank": {
         "calculators.chat_template",
-        "calculators.text",
+        "calculators.encoders",
         "server.errors",
         "server.payloads",
     },
@@ -192,6 +192,7 @@ FILE_LAYERS: dict[str, set[str]] = {
     "calculators.python_executor_calculator": NODE | {"server.tensors"},
     "calculators.pytensor_ovtensor_converter_calculator": NODE | {"server.tensors"},
     "calculators.tensor_streams_calculators": NODE | {"server.tensors"},
+    "calculators.rerank_calculator_ov": NODE,
     "calculators.tags": {"server.graph", "server.payloads", "server.tensors"},
     "calculators.tokenizer_calculator": NODE,
     "export_models": set(),

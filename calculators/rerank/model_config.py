@@ -63,6 +63,12 @@ class ModelConfig:
         return length
 
     @property
+    def pad_token_id(self) -> int:
+        """The token that rows are filled up with; 0 where the file does not say it."""
+        pad = self.members.get("pad_token_id")
+        return pad if isinstance(pad, int) and pad >= 0 else 0
+
+    @property
     def score_activation(self) -> Activation:
         """What sentence-transformers' CrossEncoder applies to the number of a single label."""
         own = self.members.get("sentence_transformers")

@@ -17,6 +17,8 @@ NO_TEMPLATE = "none"
 """The value of a template option that switches templates off."""
 
 MAX_RENDER_TIME_S = 30.0
+# Stands for a document; no text has it, as noncharacters are for such uses.
+MARK = "\ufdd0document\ufdd1"
 
 # The prompt of Qwen3-Reranker's model card, with the roles of vLLM's templates for rerankers
 # (examples/pooling/score/template). Jinja drops the last newline.
@@ -75,6 +77,19 @@ class RerankTemplate:
             raise InvalidRequestError(
                 f"the reranker's template cannot show this query and document: {error}", "documents"
             ) from error
+
+    def around(self, query: str, instruction: str | None = None) -> tuple[str, str]:
+        """The text before the document, and the text after it.
+
+        Raises InvalidRequestError for a template that does not show the document exactly once.
+        """
+        parts = self.render(query, MARK, instruction).split(MARK)
+        if len(parts) != 2:
+            raise InvalidRequestError(
+                "the reranker's template does not show the document once, so it cannot be cut",
+                "documents",
+            )
+        return parts[0], parts[1]
 
 
 def _message(role: str, content: str) -> Mapping[str, Any]:

@@ -8,6 +8,7 @@ import openvino as ov
 from openvino import opset15 as ops
 
 from calculators.inference.openvino_ir import InferRequestPool, find_ops, read_tokenizer_ir
+from calculators.text.white_space import single_spaces, splits_at_white_space
 from server.errors import InvalidRequestError, ModelLoadError
 from server.host.model_files import TOKENIZER_FILE
 
@@ -23,7 +24,8 @@ class TextEncoder:
     An exported tokenizer always adds its special tokens; it may pad, and cut long texts silently.
     Here one compiled model gives two results: the tokens of the tokenization step, and those with
     the special tokens that the CombineSegments step adds. SentencePiece operations add special
-    tokens themselves: they are counted once and cut off.
+    tokens themselves: they are counted once and cut off. White space that the tokenizer would drop
+    is dropped before.
     """
 
     def __init__(self, models_path: Path) -> None:
@@ -36,6 +38,7 @@ class TextEncoder:
                 f"{path}: has inputs of type {inputs or 'none'}; a tokenizer for text generation "
                 "has one input of type string"
             )
+        self._has_words_only = splits_at_white_space(models_path)
         self._has_segments = bool(find_ops(model, "CombineSegments"))
         outputs = _ragged_outputs(model, path) if self._has_segments else _dense_outputs(model)
         self._requests = InferRequestPool(_with_byte_input(model, outputs))
@@ -45,7 +48,7 @@ class TextEncoder:
 
     def encode(self, text: str, add_special_tokens: bool) -> tuple[int, ...]:
         """Return the token ids; raises InvalidRequestError for half of a surrogate pair."""
-        raw = _to_utf8(text)
+        raw = _to_utf8(single_spaces(text) if self._has_words_only else text)
         with self._requests.borrow() as request:
             request.infer([_ZERO, np.array([len(raw)], np.int32), np.frombuffer(raw, np.uint8)])
             if self._has_segments:

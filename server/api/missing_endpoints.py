@@ -13,7 +13,6 @@ OVMS_ENDPOINTS = (
     "embeddings",
     "images/edits",
     "images/generations",
-    "rerank",
 )
 PATHS = frozenset({"/metrics", *(f"{p}/{name}" for p in PREFIXES for name in OVMS_ENDPOINTS)})
 # The part of TensorFlow Serving's REST API that OVMS never had.

@@ -320,7 +320,6 @@ async def test_graph_and_endpoint_that_do_not_fit(
     ("method", "path", "problem"),
     [
         ("POST", "/v3/embeddings", "OVMS's endpoint /v3/embeddings is not here yet"),
-        ("POST", "/v1/rerank", "OVMS's endpoint /v1/rerank is not here yet"),
         ("POST", "/v3/v1/audio/speech", "OVMS's endpoint /v3/v1/audio/speech is not here yet"),
         ("GET", "/v3/images/generations", "/v3/images/generations is not here yet"),
         ("GET", "/metrics", "OVMS's endpoint /metrics is not here yet"),

@@ -14,6 +14,7 @@ from support.reference_tables import DOCS, MISSING, export_flags, rewrite, serve
 from calculators.llm.llm_options import _UNSUPPORTED, LLMCalculatorOptions
 from calculators.output_parser_calculator import OutputParserCalculatorOptions
 from calculators.output_parsers.registry import aliases, parser_names
+from calculators.rerank_calculator_ov import RerankCalculatorOVOptions
 from calculators.tokenizer_calculator import TokenizerCalculatorOptions
 from server.api.app import ENDPOINTS
 from server.engine.config import DEFAULT_TARGET_MS
@@ -21,6 +22,7 @@ from server.models.classic_config import CLASSIC_MODEL_KEYS
 from server.models.config import GRAPH_KEYS, TOP_LEVEL_KEYS
 from server.payloads import SamplingParams
 from server.protocol.anthropic.messages import RULES, MessageFields
+from server.protocol.scoring.rerank import RerankFields
 
 CONFIGURATION = DOCS / "configuration.md"
 API = DOCS / "api.md"
@@ -70,6 +72,8 @@ def test_every_option_of_the_llm_node_is_documented() -> None:
 def test_every_option_of_the_other_nodes_is_documented() -> None:
     parsers = defaults_of(OutputParserCalculatorOptions)
     assert defaults_in(CONFIGURATION, "### Output parsers") == parsers
+    rerank = defaults_of(RerankCalculatorOVOptions)
+    assert defaults_in(DOCS / "rerank.md", "## The node") == rerank
     tokenizer = defaults_of(TokenizerCalculatorOptions)
     assert defaults_in(CONFIGURATION, "### Options of the tokenizer node") == tokenizer
 
@@ -104,6 +108,11 @@ def test_every_endpoint_is_documented() -> None:
 def test_every_field_of_anthropics_messages_is_documented() -> None:
     documented = names_in(API, "## Anthropic's Messages API")
     assert documented == {*MessageFields.model_fields, *RULES.rules}
+
+
+def test_every_field_of_rerank_is_documented() -> None:
+    documented = names_in(DOCS / "rerank.md", "## Rerank")
+    assert documented == {*RerankFields.model_fields} - {"model"}
 
 
 def plain_path(path: str) -> str:

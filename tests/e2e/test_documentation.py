@@ -30,9 +30,15 @@ def servers() -> Iterator[Servers]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_the_blocks_of_a_page_work(
-    page: Path, servers: Servers, chat_model: Path, bert_model: Path, tmp_path: Path
+    page: Path,
+    servers: Servers,
+    chat_model: Path,
+    bert_model: Path,
+    rankers: Path,
+    tmp_path: Path,
 ) -> None:
-    make_project(tmp_path, {"tiny_chat": chat_model, "classifier/1": bert_model / "openvino"})
+    models = {"tiny_chat": chat_model, "classifier/1": bert_model / "openvino"}
+    make_project(tmp_path, {**models, "reranker": rankers / "bert" / "openvino"})
     run = PageRun(tmp_path, servers)
     try:
         for block in blocks(page):

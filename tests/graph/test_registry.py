@@ -173,5 +173,5 @@ def test_a_calculator_of_ovms_that_is_missing_is_named(name: str, what: str) -> 
 
 
 def test_a_third_party_can_add_a_calculator_that_ovms_has(register) -> None:
-    register(RerankCalculatorOV="support.graph_fakes:Upper")
-    assert resolve_calculator("RerankCalculatorOV", Path()) is fakes.Upper
+    register(RerankCalculator="support.graph_fakes:Upper")
+    assert resolve_calculator("RerankCalculator", Path()) is fakes.Upper

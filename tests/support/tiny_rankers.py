@@ -6,6 +6,7 @@ CrossEncoder for PAIRS, and for the classifiers what transformers' pipeline says
 """
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ DOCUMENTS = [
     "",
     "Grüße aus Köln, čeština, ελληνικά",
     "日本語のテキスト 😀👍🏽 emoji",
-    "numbers 123 4567 " * 8,
+    "numbers 123 4567 " * 3,
     "   leading and trailing spaces  ",
+    "two\nlines\n\nof \t foxes\n",
     "fox",
 ]
 TEXTS = ["The quick brown fox", "", "Grüße aus Köln 😀", "lazy dog " * 12]
@@ -37,7 +39,15 @@ CLASSIFIERS = ("single_label", "multi_label", "regression")
 
 def make_tokenizer(kind: str) -> Any:
     """A tokenizer as this kind of model has it, trained on few words."""
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+    from tokenizers import (
+        Regex,
+        Tokenizer,
+        decoders,
+        models,
+        normalizers,
+        pre_tokenizers,
+        processors,
+    )
     from tokenizers import trainers as trainer
     from transformers import PreTrainedTokenizerFast
 
@@ -64,8 +74,16 @@ def make_tokenizer(kind: str) -> Any:
         )
     elif kind in ("xlm_roberta", "deberta"):
         tokenizer = Tokenizer(models.Unigram())
-        tokenizer.normalizer = normalizers.NFKC()
-        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+        several_blanks = normalizers.Replace(Regex(" {2,}"), " ")
+        steps = [normalizers.NFKC(), several_blanks]
+        metaspace = pre_tokenizers.Metaspace()
+        tokenizer.pre_tokenizer = metaspace
+        if kind == "xlm_roberta":
+            splits = [pre_tokenizers.WhitespaceSplit(), metaspace]
+            tokenizer.pre_tokenizer = pre_tokenizers.Sequence(splits)
+        else:
+            steps.insert(0, normalizers.Strip())
+        tokenizer.normalizer = normalizers.Sequence(steps)
         tokenizer.decoder = decoders.Metaspace()
         teacher = trainer.UnigramTrainer(
             vocab_size=300,
@@ -104,7 +122,10 @@ def make_tokenizer(kind: str) -> Any:
     if kind in ("bert", "deberta"):
         inputs.append("token_type_ids")
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, model_max_length=128, model_input_names=inputs, **names
+        tokenizer_object=tokenizer,
+        model_max_length=512 if kind == "qwen3" else 128,
+        model_input_names=inputs,
+        **names,
     )
 
 
@@ -164,10 +185,43 @@ def make_model(kind: str, tokenizer: Any, num_labels: int = 1, **config: Any) ->
 
 
 def export(source: Path, to: Path) -> None:
-    """Convert to an f32 IR with optimum, tokenizer included."""
-    from optimum.exporters.openvino import main_export
+    """Convert to an f32 IR with optimum, or with OpenVINO where optimum does not know the model.
 
-    main_export(str(source), output=to, task="text-classification", device="cpu")
+    The tokenizer adds special tokens or, as in an export for Model Server, does not.
+    """
+    import openvino as ov
+    from openvino_tokenizers import convert_tokenizer
+    from optimum.exporters.openvino import main_export
+    from transformers import AutoTokenizer
+
+    kind = source.parent.name
+    if kind == "modernbert":
+        convert_modernbert(source, to)
+    else:
+        main_export(str(source), output=to, task="text-classification", device="cpu")
+    tokenizer = AutoTokenizer.from_pretrained(source)
+    adds = kind not in ("bert", "roberta")
+    ir = convert_tokenizer(tokenizer, add_special_tokens=adds)
+    ov.save_model(ir, to / "openvino_tokenizer.xml")
+
+
+def convert_modernbert(source: Path, to: Path) -> None:
+    """Trace it, with OpenVINO alone."""
+    import openvino as ov
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    model = AutoModelForSequenceClassification.from_pretrained(
+        source, attn_implementation="eager"
+    ).eval()
+    texts = ["a b", "fox"]
+    inputs = dict(AutoTokenizer.from_pretrained(source)(texts, padding=True, return_tensors="pt"))
+    shapes = {name: [-1, -1] for name in inputs}
+    ir = ov.convert_model(model, example_input=inputs, input=shapes)
+    for name, port in zip(inputs, ir.inputs, strict=True):
+        port.get_tensor().set_names({name})
+    ir.outputs[0].get_tensor().set_names({"logits"})
+    shutil.copytree(source, to, ignore=shutil.ignore_patterns("*.safetensors"))
+    ov.save_model(ir, to / "openvino_model.xml", compress_to_fp16=False)
 
 
 def make_ranker(kind: str, folder: Path) -> None:
@@ -201,26 +255,36 @@ def qwen3_pair(query: str, document: str) -> tuple[str, str]:
     )
 
 
-def make_classifier(problem: str, folder: Path) -> None:
-    """A model with labels, and what transformers' pipeline says."""
-    from transformers import pipeline
-
+def make_classifiers(folder: Path) -> None:
+    """A model with labels, one without, and what transformers' pipeline says for each problem."""
     tokenizer = make_tokenizer("bert")
-    source = folder / problem / "source"
-    names = {0: "bad", 1: "so-so", 2: "good"}
-    labels = {"problem_type": None if problem == "single_label" else problem}
-    if problem == "multi_label":
-        labels = {"problem_type": "multi_label_classification"}
-    number = 1 if problem == "regression" else 3
-    model = make_model("bert", tokenizer, number, **labels)
-    if number == 3:
-        model.config.id2label = names
-        model.config.label2id = {name: i for i, name in names.items()}
+    source = folder / "single_label" / "source"
+    model = make_model("bert", tokenizer, 3)
+    model.config.id2label = {0: "bad", 1: "so-so", 2: "good"}
+    model.config.label2id = {"bad": 0, "so-so": 1, "good": 2}
     model.save_pretrained(source)
     tokenizer.save_pretrained(source)
-    export(source, folder / problem / "openvino")
+    export(source, folder / "single_label" / "openvino")
+    copy_as("multi_label_classification", folder / "single_label", folder / "multi_label")
+    copy_as("regression", folder / "bert", folder / "regression")
+    for problem in CLASSIFIERS:
+        write(folder / problem, {"answers": ask_pipeline(folder / problem / "source")})
+
+
+def copy_as(problem: str, model: Path, to: Path) -> None:
+    """The same model for another problem."""
+    shutil.copytree(model, to)
+    for path in to.glob("*/config.json"):
+        config = {**json.loads(path.read_text()), "problem_type": problem}
+        path.write_text(json.dumps(config))
+
+
+def ask_pipeline(source: Path) -> list[Any]:
+    """All labels of each of TEXTS, with their scores."""
+    from transformers import pipeline
+
     classify = pipeline("text-classification", model=str(source), device="cpu", top_k=None)
-    write(folder / problem, {"answers": [classify(text) for text in TEXTS]})
+    return [classify([text])[0] for text in TEXTS]
 
 
 def write(folder: Path, expected: Any) -> None:
@@ -235,8 +299,7 @@ def make(folder: Path) -> None:
     torch.set_num_threads(1)
     for kind in KINDS:
         make_ranker(kind, folder)
-    for problem in CLASSIFIERS:
-        make_classifier(problem, folder)
+    make_classifiers(folder)
 
 
 if __name__ == "__main__":

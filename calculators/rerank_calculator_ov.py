@@ -1,0 +1,182 @@
+"""The node of rerankers and classifiers: pairs or texts in, scores or labels out."""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import ClassVar
+
+from calculators.encoders.encoder_batcher import EncoderBatcher
+from calculators.encoders.encoder_model import EncoderModel, check_encoder
+from calculators.encoders.heads import logits_head
+from calculators.inference.inference_model import ModelSettings
+from calculators.inference.model_cache import with_cache_dir
+from calculators.inference.openvino_ir import read_tokenizer_ir
+from calculators.llm.llm_options import parse_plugin_config
+from calculators.rerank.model_config import ModelConfig, read_model_config
+from calculators.rerank.pair_rows import PairEncoder
+from calculators.rerank.rerank_template import RerankTemplate, load_rerank_template
+from calculators.rerank.scores import activate, best_scores
+from calculators.rerank.text_rows import TextRowEncoder
+from calculators.rerank.token_template import load_templates
+from calculators.tags import MODEL_LIMITS, SCORING_REQUEST, SCORING_RESPONSE
+from calculators.text.text_encoder import TextEncoder
+from server.graph import Calculator, Contract, OpenContext, ProcessContext, Tag, UInt64
+from server.host.model_files import MODEL_FILE, TOKENIZER_FILE
+from server.payloads import (
+    ClassifyRequest,
+    ModelLimits,
+    RerankRequest,
+    ScoringResponse,
+)
+
+__all__ = ["RerankCalculatorOV", "RerankCalculatorOVOptions"]
+
+# Model Server's number; other templates have fewer special tokens.
+NUMBER_OF_SPECIAL_TOKENS = 4
+TOKEN_BUDGET = 4096
+MAX_QUEUED_TOKENS = 16_000_000
+
+
+@dataclass(frozen=True)
+class RerankCalculatorOVOptions:
+    """Which model, and how it runs; raises ValueError for what cannot be done.
+
+    `models_path` is the model's folder. A request has at most `max_allowed_chunks` rows.
+    `max_position_embeddings` is the most tokens of a row; without it, config.json says it.
+    `target_device` "" is the first GPU, or the CPU where there is none; `plugin_config` is a JSON
+    object of OpenVINO properties. `chat_template`, which Model Server does not have, is for
+    rerankers that are language models: a Jinja file with the roles query and document, or "none";
+    "" takes the template that the folder has or the model is known for.
+    """
+
+    PROTO_NAME: ClassVar[str] = "mediapipe.RerankCalculatorOVOptions"
+
+    models_path: str
+    max_allowed_chunks: UInt64 = 10000
+    max_position_embeddings: UInt64 | None = None
+    target_device: str = ""
+    plugin_config: str = ""
+    chat_template: str = ""
+
+    def __post_init__(self) -> None:
+        parse_plugin_config(self.plugin_config)
+        if self.max_allowed_chunks == 0:
+            raise ValueError("max_allowed_chunks is 0; it must be at least 1")
+        if self.max_position_embeddings is not None:
+            check_length(self.max_position_embeddings)
+
+
+class RerankCalculatorOV(Calculator[RerankCalculatorOVOptions]):
+    """Scores pairs of texts, and classifies texts: REQUEST_PAYLOAD in, RESPONSE_PAYLOAD out.
+
+    Model Server's graphs name its side packet; it is accepted and not used.
+    """
+
+    contract = Contract(
+        inputs=(SCORING_REQUEST,),
+        outputs=(SCORING_RESPONSE,),
+        input_side_packets=(Tag("RERANK_NODE_RESOURCES", object, optional=True),),
+        output_side_packets=(MODEL_LIMITS,),
+        model_files=(MODEL_FILE, TOKENIZER_FILE),
+    )
+
+    def __init__(self) -> None:
+        self._resources = ExitStack()
+
+    def check(self, cc: OpenContext) -> None:
+        """Read the files; raises ModelLoadError."""
+        folder = cc.resolve(self.options.models_path)
+        config = read_model_config(folder)
+        read_tokenizer_ir(folder / TOKENIZER_FILE, "the tokenizer")
+        self._load_prompt(cc, folder, config)
+        check_encoder(folder, self.options.target_device, logits_head)
+
+    def open(self, cc: OpenContext) -> None:
+        """Load tokenizer, templates and model; raises ModelLoadError."""
+        options = self.options
+        folder = cc.resolve(options.models_path)
+        self._config = read_model_config(folder)
+        max_length = options.max_position_embeddings or self._config.max_positions
+        check_length(max_length)
+        encode = partial(TextEncoder(folder).encode, add_special_tokens=False)
+        templates = load_templates(folder, self._config, encode)
+        self._prompt = self._load_prompt(cc, folder, self._config)
+        self._pairs = PairEncoder(
+            encode, templates.pair, self._prompt, max_length, options.max_allowed_chunks
+        )
+        self._texts = TextRowEncoder(
+            encode, templates.single, max_length, options.max_allowed_chunks
+        )
+        properties = with_cache_dir(parse_plugin_config(options.plugin_config), cc.cache_dir)
+        model = EncoderModel(
+            folder,
+            ModelSettings(device=options.target_device, plugin_config=properties),
+            logits_head,
+            max_length=max_length,
+            pad_token_id=self._config.pad_token_id,
+        )
+        self._batcher = EncoderBatcher(model, cc.node_name, TOKEN_BUDGET, MAX_QUEUED_TOKENS)
+        self._resources.callback(self._batcher.close)
+        cc.set_side_packet(MODEL_LIMITS, ModelLimits(max_length))
+
+    async def process(self, cc: ProcessContext) -> None:
+        """Score the pairs, or classify the texts, of one request."""
+        request = await cc.receive(SCORING_REQUEST)
+        if isinstance(request, RerankRequest):
+            response = await self._score(request)
+        else:
+            assert isinstance(request, ClassifyRequest)
+            response = await self._classify(request)
+        await cc.send(SCORING_RESPONSE, response)
+
+    def close(self) -> None:
+        """Free the model."""
+        self._resources.close()
+
+    def status(self) -> Mapping[str, object]:
+        """The batches, and the template in use."""
+        template = {} if self._prompt is None else {"template": self._prompt.origin}
+        return {**self._batcher.status(), **template}
+
+    def health(self) -> str | None:
+        """Why the device cannot be used any more; None if it can."""
+        return self._batcher.health()
+
+    def _load_prompt(
+        self, cc: OpenContext, folder: Path, config: ModelConfig
+    ) -> RerankTemplate | None:
+        option = self.options.chat_template
+        return load_rerank_template(folder, config, option, cc.resolve(option) if option else None)
+
+    async def _score(self, request: RerankRequest) -> ScoringResponse:
+        plan = await asyncio.to_thread(self._pairs.plan, request)
+        logits = await self._batcher.run(plan.rows)
+        scores = best_scores(logits, plan.owners, len(request.pairs))
+        activation = "sigmoid" if request.is_probability else self._config.score_activation
+        if request.use_activation is not None:
+            activation = "sigmoid" if request.use_activation else "none"
+        values = activate(scores, activation).tolist()
+        return ScoringResponse(tuple((value,) for value in values), sum(map(len, plan.rows)))
+
+    async def _classify(self, request: ClassifyRequest) -> ScoringResponse:
+        rows = await asyncio.to_thread(self._texts.rows, request)
+        logits = await self._batcher.run(rows)
+        num_labels = len(logits[0])
+        activation = self._config.class_activation(num_labels)
+        if request.use_activation is False:
+            activation = "none"
+        values = (tuple(activate(row, activation).tolist()) for row in logits)
+        labels = self._config.labels(num_labels)
+        return ScoringResponse(tuple(values), sum(map(len, rows)), labels)
+
+
+def check_length(max_length: int) -> None:
+    """Raise ValueError for rows that are too short for two texts."""
+    if max_length <= 2 * NUMBER_OF_SPECIAL_TOKENS:
+        raise ValueError(
+            f"max_position_embeddings is {max_length}; max_position_embeddings should be larger "
+            f"than 2 * NUMBER_OF_SPECIAL_TOKENS, which is {2 * NUMBER_OF_SPECIAL_TOKENS}"
+        )

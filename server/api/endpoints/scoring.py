@@ -1,0 +1,130 @@
+"""POST rerank, score and classify: parse the request, run the graph, write its answer."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+from pydantic import BaseModel
+
+from server.api.body import read_json
+from server.api.endpoint import Endpoint, error_answers, json_answer, json_body
+from server.api.model_lookup import find_model, graph_between
+from server.api.unknown_fields import UNKNOWN_FIELD_POLICY
+from server.errors import GenerationError
+from server.graph import Graph
+from server.payloads import ScoringRequest, ScoringResponse
+from server.protocol.kserve.answer_schemas import KServeError
+from server.protocol.openai.answer_schemas import ErrorAnswer
+from server.protocol.scoring.classify import (
+    ClassifyAnswer,
+    ClassifyCall,
+    ClassifyFields,
+    parse_classify,
+)
+from server.protocol.scoring.rerank import RerankAnswer, RerankCall, RerankFields, parse_rerank
+from server.protocol.scoring.score import ScoreAnswer, ScoreCall, ScoreFields, parse_score
+
+__all__ = ["ENDPOINTS"]
+
+
+def _rerank_handler(*, returns_documents: bool, api_version: str) -> Handler:
+    async def handle(request: web.Request) -> web.Response:
+        call = parse_rerank(await read_json(request), returns_documents=returns_documents)
+        response = await _run(request, call)
+        return await _answer(partial(call.answer, response, api_version))
+
+    return handle
+
+
+async def _score(request: web.Request) -> web.Response:
+    call = parse_score(await read_json(request))
+    response = await _run(request, call)
+    return await _answer(partial(call.answer, response))
+
+
+async def _classify(request: web.Request) -> web.Response:
+    call = parse_classify(await read_json(request))
+    response = await _run(request, call)
+    return await _answer(partial(call.answer, response))
+
+
+async def _run(
+    request: web.Request, call: RerankCall | ScoreCall | ClassifyCall
+) -> ScoringResponse:
+    request.app[UNKNOWN_FIELD_POLICY].apply(request, call.unknown_fields)
+    graph = graph_between(find_model(request, call.model), ScoringRequest, ScoringResponse)
+    return await _only_packet(graph, call.request)
+
+
+async def _only_packet(graph: Graph, packet: ScoringRequest) -> ScoringResponse:
+    async with graph.start_run(packet) as run:
+        async for response in run:
+            assert isinstance(response, ScoringResponse)
+            return response
+    raise GenerationError("the graph ended without an answer")
+
+
+async def _answer(make_body: Callable[[], bytes]) -> web.Response:
+    # In a thread, as there may be ten thousand documents.
+    body = await asyncio.to_thread(make_body)
+    return web.Response(body=body, content_type="application/json")
+
+
+def _endpoint(
+    path: str,
+    handler: Handler,
+    summary: str,
+    fields: type[BaseModel],
+    answer: type[BaseModel],
+    *,
+    is_prefixed: bool,
+) -> Endpoint:
+    error = KServeError if path.startswith("/v2/") else ErrorAnswer
+    return Endpoint(
+        "POST",
+        path,
+        handler,
+        summary,
+        json_answer("The answer", answer) | error_answers(400, 404, 413, 500, 503, schema=error),
+        body=json_body(fields),
+        is_prefixed=is_prefixed,
+    )
+
+
+def _endpoints() -> Iterator[Endpoint]:
+    # Model Server and Cohere return documents only when asked to, Jina and vLLM by default.
+    for path, is_prefixed, returns_documents, api_version in (
+        ("/rerank", True, False, "1"),
+        ("/v2/rerank", False, False, "2"),
+        ("/rerank", False, True, "1"),
+    ):
+        yield _endpoint(
+            path,
+            _rerank_handler(returns_documents=returns_documents, api_version=api_version),
+            "Put documents into the order of their relevance to a query",
+            RerankFields,
+            RerankAnswer,
+            is_prefixed=is_prefixed,
+        )
+    for is_prefixed in (True, False):
+        yield _endpoint(
+            "/score",
+            _score,
+            "Score pairs of texts",
+            ScoreFields,
+            ScoreAnswer,
+            is_prefixed=is_prefixed,
+        )
+        yield _endpoint(
+            "/classify",
+            _classify,
+            "Classify texts",
+            ClassifyFields,
+            ClassifyAnswer,
+            is_prefixed=is_prefixed,
+        )
+
+
+ENDPOINTS = tuple(_endpoints())

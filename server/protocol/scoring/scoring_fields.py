@@ -1,0 +1,92 @@
+"""What the three endpoints that score texts have in common."""
+
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from server.errors import InvalidRequestError
+from server.payloads import ScoringResponse
+from server.protocol.field_rules import Alias, Hint, Refused, Rule
+from server.protocol.refusal import expect
+
+__all__ = [
+    "SHARED",
+    "Count",
+    "ScoringFields",
+    "ScoringUsage",
+    "as_list",
+    "list_head",
+    "make_id",
+    "usage",
+]
+
+MAX_COUNT = 2**31 - 1
+Count = Annotated[int, Field(ge=1)]
+
+SHARED: Mapping[str, Rule] = {
+    "activation": Alias("use_activation"),
+    "cache_salt": Hint("no request sees what another one computed", str),
+    "mm_processor_kwargs": Hint("only texts are served", dict),
+    "padding": Refused("padding never changes an answer here", ("do_not_pad",)),
+    "priority": Hint("all requests take turns"),
+    "request_id": Hint("the server makes an id for each answer (vLLM)", str),
+    "truncation_side": Refused("a long text can only be cut at its end", ("right",)),
+    "user": Hint("names the caller", str),
+}
+
+
+class ScoringFields(BaseModel):
+    """The fields that all of them take; null and missing are the same."""
+
+    model_config = ConfigDict(strict=True, extra="allow", frozen=True, allow_inf_nan=False)
+
+    model: str
+    use_activation: bool | None = None
+    truncate_prompt_tokens: int | None = Field(None, ge=-1, le=MAX_COUNT)
+
+    def limit(self) -> int | None:
+        """The value of `truncate_prompt_tokens`. Raises InvalidRequestError for 0."""
+        if self.truncate_prompt_tokens == 0:
+            name = "truncate_prompt_tokens"
+            raise InvalidRequestError(f"{name} is 0; it must be at least 1, or -1", name)
+        return self.truncate_prompt_tokens
+
+
+class ScoringUsage(BaseModel):
+    """The tokens that the model read."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+def usage(response: ScoringResponse) -> dict[str, int]:
+    """The members of ScoringUsage."""
+    return {"prompt_tokens": response.num_tokens, "total_tokens": response.num_tokens}
+
+
+def make_id(prefix: str) -> str:
+    """The id of a new answer."""
+    return f"{prefix}-{uuid.uuid4().hex}"
+
+
+def list_head(prefix: str, model: str) -> dict[str, Any]:
+    """The first members of vLLM's lists."""
+    return {
+        "id": make_id(prefix),
+        "object": "list",
+        "created": int(time.time()),
+        "model": model,
+    }
+
+
+def as_list(value: object, name: str) -> Sequence[str]:
+    """A text, or several, as several. Raises InvalidRequestError for anything else."""
+    texts = value if isinstance(value, list) else [value]
+    if not texts:
+        raise InvalidRequestError(f"{name} is an empty list", name)
+    if value is not texts:
+        return [expect(str, value, name)]
+    return [expect(str, text, f"{name}[{i}]") for i, text in enumerate(texts)]

@@ -1,0 +1,189 @@
+"""Scores and labels, compared with sentence-transformers and transformers."""
+
+import asyncio
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.tiny_rankers import CLASSIFIERS, DOCUMENTS, KINDS, QUERY, TEXTS, qwen3_pair
+
+from calculators.rerank_calculator_ov import RerankCalculatorOV, RerankCalculatorOVOptions
+from server.errors import ContextLengthError, InvalidRequestError, ModelLoadError
+from server.graph.testing import CalculatorRunner
+from server.payloads import ClassifyRequest, RerankRequest, ScoringRequest, ScoringResponse
+
+Opener = Callable[..., CalculatorRunner]
+
+# A CPU that can would compute in bfloat16.
+F32 = '{"INFERENCE_PRECISION_HINT": "f32"}'
+PAIRS = tuple((QUERY, document) for document in DOCUMENTS)
+
+
+@pytest.fixture
+def opened(rankers: Path) -> Iterator[Opener]:
+    """Open the calculator on a kind of model, or on a folder, with options."""
+    runners = []
+
+    def start(model: str | Path, **options: Any) -> CalculatorRunner:
+        folder = rankers / model / "openvino" if isinstance(model, str) else model
+        values = {"target_device": "CPU", "plugin_config": F32, **options}
+        runner = CalculatorRunner(
+            RerankCalculatorOV, RerankCalculatorOVOptions(str(folder), **values)
+        )
+        runners.append(runner)
+        runner.open()
+        return runner
+
+    yield start
+    for runner in runners:
+        runner.close()
+
+
+async def ask(runner: CalculatorRunner, request: ScoringRequest) -> ScoringResponse:
+    (response,) = (await runner.run({"REQUEST_PAYLOAD": [request]}))["RESPONSE_PAYLOAD"]
+    assert isinstance(response, ScoringResponse)
+    return response
+
+
+async def scores(runner: CalculatorRunner, request: RerankRequest) -> list[float]:
+    return [row[0] for row in (await ask(runner, request)).rows]
+
+
+def expected(rankers: Path, kind: str) -> Any:
+    return json.loads((rankers / kind / "expected.json").read_text())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_scores_are_those_of_cross_encoder(opened: Opener, rankers: Path, kind: str) -> None:
+    found = await scores(opened(kind), RerankRequest(pairs=PAIRS))
+    wanted = expected(rankers, kind)["scores"]
+    assert found == pytest.approx(wanted, abs=1e-4, rel=1e-3)
+    places = range(len(found))
+    assert sorted(places, key=found.__getitem__) == sorted(places, key=wanted.__getitem__)
+
+
+@pytest.mark.parametrize("problem", CLASSIFIERS)
+async def test_classes_are_those_of_the_pipeline(
+    opened: Opener, rankers: Path, problem: str
+) -> None:
+    response = await ask(opened(problem), ClassifyRequest(inputs=tuple(TEXTS)))
+    for row, answer in zip(response.rows, expected(rankers, problem)["answers"], strict=True):
+        wanted = {label["label"]: label["score"] for label in answer}
+        found = dict(zip(response.labels, row, strict=True))
+        assert found == pytest.approx(wanted, abs=1e-4)
+
+
+async def test_pairs_in_one_batch_get_what_they_get_alone(opened: Opener) -> None:
+    for kind in ("bert", "qwen3"):
+        runner = opened(kind)
+        together = await scores(runner, RerankRequest(pairs=PAIRS))
+        alone = [await scores(runner, RerankRequest(pairs=(pair,))) for pair in PAIRS]
+        assert together == pytest.approx([score for (score,) in alone], abs=1e-5)
+        at_once = [scores(runner, RerankRequest(pairs=PAIRS)) for _ in range(4)]
+        assert await asyncio.gather(*at_once) == [pytest.approx(together, abs=1e-5)] * 4
+
+
+async def test_a_long_document_has_the_score_of_its_best_chunk(opened: Opener) -> None:
+    runner = opened("bert", max_position_embeddings=16)
+    document = "the quick brown fox jumps over the lazy dog and sees no other fox " * 4
+    request = RerankRequest(pairs=(("fox", document),))
+    whole = await ask(runner, request)
+    assert whole.num_tokens > 16
+    (first,) = await scores(runner, replace(request, max_chunks_per_doc=1))
+    cut = await ask(runner, replace(request, truncate_prompt_tokens=-1))
+    assert cut.num_tokens == 16
+    assert cut.rows == ((pytest.approx(first, abs=1e-5),),)
+    assert whole.rows[0][0] > first
+
+
+async def test_the_activation_is_the_files_or_the_requests(
+    opened: Opener, rankers: Path, tmp_path: Path
+) -> None:
+    (probability,) = await scores(opened("bert"), RerankRequest(pairs=PAIRS[:1]))
+    folder = tmp_path / "identity"
+    shutil.copytree(rankers / "bert" / "openvino", folder)
+    config = json.loads((folder / "config.json").read_text())
+    identity = {"activation_fn": "torch.nn.modules.linear.Identity"}
+    (folder / "config.json").write_text(json.dumps({**config, "sentence_transformers": identity}))
+    runner = opened(folder)
+    request = RerankRequest(pairs=PAIRS[:1], is_probability=False)
+    (logit,) = await scores(runner, request)
+    assert await scores(runner, replace(request, use_activation=False)) == [logit]
+    for other in (replace(request, is_probability=True), replace(request, use_activation=True)):
+        assert await scores(runner, other) == [pytest.approx(probability, abs=1e-6)]
+    plain = ClassifyRequest(inputs=("fox",), use_activation=False)
+    (row,) = (await ask(opened("single_label"), plain)).rows
+    assert sum(row) != pytest.approx(1)
+
+
+async def test_rerankers_with_a_template_show_the_instruction(
+    opened: Opener, rankers: Path
+) -> None:
+    runner = opened("qwen3")
+    assert runner.calculator.status()["template"] == "Qwen3-Reranker"
+    with_template = await scores(runner, RerankRequest(pairs=PAIRS))
+    other = await scores(runner, RerankRequest(pairs=PAIRS, instruction="Find a fox"))
+    assert other != pytest.approx(with_template, rel=1e-3)
+    # Without it, the client can write the whole prompt itself.
+    plain = opened("qwen3", chat_template="none")
+    written = tuple(qwen3_pair(*pair) for pair in PAIRS)
+    assert await scores(plain, RerankRequest(pairs=written)) == pytest.approx(with_template)
+    assert "template" not in plain.calculator.status()
+    with pytest.raises(InvalidRequestError, match="no template that shows one"):
+        await scores(plain, RerankRequest(pairs=PAIRS, instruction="Find a fox"))
+
+
+async def test_prompts_that_are_too_long_are_refused_or_cut(opened: Opener) -> None:
+    runner = opened("qwen3")
+    request = RerankRequest(pairs=((QUERY, "fox " * 1000),))
+    with pytest.raises(ContextLengthError, match="exceeds the model context of 512"):
+        await scores(runner, request)
+    cut = await ask(runner, replace(request, truncate_prompt_tokens=-1))
+    assert cut.num_tokens == 512
+    short = await ask(runner, replace(request, max_tokens_per_doc=5))
+    none = await ask(runner, replace(request, pairs=((QUERY, ""),)))
+    assert short.num_tokens == none.num_tokens + 5
+
+
+async def test_requests_that_cannot_be_served_are_refused(opened: Opener) -> None:
+    runner = opened("bert", max_allowed_chunks=3)
+    with pytest.raises(InvalidRequestError, match="Number of documents exceeds max_allowed_chunks"):
+        await scores(runner, RerankRequest(pairs=PAIRS))
+    with pytest.raises(InvalidRequestError, match=r"after chunking limit: 3; actual: [4-9]"):
+        await scores(runner, RerankRequest(pairs=(("a", "fox " * 500),)))
+    with pytest.raises(InvalidRequestError, match="input has 4 texts; at most 3"):
+        await ask(runner, ClassifyRequest(inputs=("a",) * 4))
+    with pytest.raises(ContextLengthError, match="longer than allowed 128"):
+        await ask(runner, ClassifyRequest(inputs=("fox " * 500,)))
+    cut = ClassifyRequest(inputs=("fox " * 500, (5,) * 500), truncate_prompt_tokens=-1)
+    assert (await ask(runner, cut)).num_tokens == 256
+    with pytest.raises(InvalidRequestError, match="token id 99999 is unknown to the model"):
+        await ask(runner, ClassifyRequest(inputs=((99999,),)))
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"max_position_embeddings": 8}, r"larger than 2 \* NUMBER_OF_SPECIAL_TOKENS"),
+        ({"max_allowed_chunks": 0}, "max_allowed_chunks is 0"),
+        ({"plugin_config": "{"}, "plugin_config is not JSON"),
+    ],
+)
+def test_options_that_cannot_be_used_are_refused(options: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        RerankCalculatorOVOptions("model", **options)
+
+
+@pytest.mark.parametrize("missing", ["openvino_tokenizer.xml", "openvino_model.xml"])
+def test_a_folder_without_its_files_is_refused(rankers: Path, tmp_path: Path, missing: str) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(rankers / "bert" / "openvino", folder)
+    (folder / missing).unlink()
+    runner = CalculatorRunner(RerankCalculatorOV, RerankCalculatorOVOptions(str(folder)))
+    with pytest.raises(ModelLoadError, match=missing):
+        runner.open()
+    runner.close()
