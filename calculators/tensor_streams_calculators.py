@@ -14,10 +14,6 @@ from server.tensors import ModelSignature, Tensor, TensorInfo
 
 __all__ = ["TensorInputsCalculator", "TensorOutputsCalculator"]
 
-# What OVMS calls the number of a set of outputs in a stream of answers.
-TIMESTAMP = "OVMS_MP_TIMESTAMP"
-MAX_TIMESTAMP = 2**62
-
 INPUT_NAMES: Tag[tuple[Any, ...]] = Tag("INPUT_NAMES", tuple)
 
 
@@ -83,7 +79,7 @@ class TensorOutputsCalculator(Calculator):
         request = await cc.receive(INFER_REQUEST)
         wanted = self._wanted(request)
         if request.is_streamed:
-            await self._stream(cc, request, wanted)
+            await self._stream(cc, wanted)
         else:
             await self._answer(cc, wanted)
 
@@ -114,20 +110,16 @@ class TensorOutputsCalculator(Calculator):
         outputs = (_named(found[name], name) for name in wanted)
         await cc.send(INFER_RESPONSE, InferResponse(tuple(outputs)))
 
-    async def _stream(
-        self, cc: ProcessContext, request: InferRequest, wanted: Mapping[str, Tag[Tensor]]
-    ) -> None:
-        """Answer with each tensor as it comes, and with the number of its set."""
-        start = _start(request)
+    async def _stream(self, cc: ProcessContext, wanted: Mapping[str, Tag[Tensor]]) -> None:
+        """Answer with each tensor as it comes."""
 
         async def pass_on(name: str, tag: Tag[Tensor]) -> None:
-            number = 0
+            step = 0
             async for tensor in cc.input(tag):
-                number = max(number, step_of(tensor))
-                parameters = {TIMESTAMP: start + number}
-                answer = InferResponse((_named(tensor, name),), parameters)
-                await cc.send(INFER_RESPONSE, answer)
-                number += 1
+                # Of a Python node the number of its set, of others the number in their stream.
+                step = max(step, step_of(tensor))
+                await cc.send(INFER_RESPONSE, InferResponse((_named(tensor, name),), step))
+                step += 1
 
         async with asyncio.TaskGroup() as group:
             for name, tag in wanted.items():
@@ -148,13 +140,3 @@ def _describe(names: Iterable[str]) -> tuple[TensorInfo, ...]:
 def _named(tensor: Tensor, name: str) -> Tensor:
     """The tensor under the name of its stream."""
     return tensor if tensor.name == name else replace(tensor, name=name)
-
-
-def _start(request: InferRequest) -> int:
-    start = request.parameters.get(TIMESTAMP, 0)
-    if isinstance(start, bool) or not isinstance(start, int) or not 0 <= start < MAX_TIMESTAMP:
-        raise InvalidRequestError(
-            f"the parameter {TIMESTAMP} is {str(start)[:40]!r}; it must be a number from 0",
-            "parameters",
-        )
-    return start

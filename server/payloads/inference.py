@@ -26,7 +26,10 @@ class InferRequest:
 
 @dataclass(frozen=True, slots=True)
 class InferResponse:
-    """The tensors that the model returned, and what the protocol says of the answer itself."""
+    """The tensors that the model returned.
+
+    In a stream of answers, those with the same `step` belong together.
+    """
 
     outputs: tuple[Tensor, ...]
-    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    step: int = 0

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -160,9 +161,10 @@ class _StreamedRequest:
         self._id = call.id
         model, graph = self._find_graph(call, self._facts)
         timestamp = time.time_ns() // 1000 if call.timestamp is None else call.timestamp
-        async with graph.start_run(call.request) as run:
+        async with graph.start_run(replace(call.request, is_streamed=True)) as run:
             async for response in run:
-                render = partial(render_stream_infer, call, response, model.version, timestamp)
+                time_of_set = timestamp + response.step
+                render = partial(render_stream_infer, call, response, model.version, time_of_set)
                 await self._context.write(await off_event_loop(render, _num_bytes(response)))
 
     async def fail(self, error: Exception) -> None:

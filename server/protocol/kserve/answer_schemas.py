@@ -52,5 +52,4 @@ class InferAnswer(BaseModel):
     model_name: str
     model_version: str
     id: str | None = None
-    parameters: dict[str, bool | int | float | str] | None = None
     outputs: list[OutputTensor]

@@ -19,8 +19,6 @@ def render_infer(
     head: dict[str, Any] = {"model_name": model_name, "model_version": model_version}
     if call.id is not None:
         head["id"] = call.id
-    if response.parameters:
-        head["parameters"] = dict(response.parameters)
     binary = [tensor.data for tensor in response.outputs if call.is_binary(tensor.name)]
     parts = [json_bytes(head)[:-1], b',"outputs":[']
     for i, tensor in enumerate(response.outputs):
