@@ -1,0 +1,9 @@
+"""Answers a text in capitals."""
+
+from pyovms import Tensor
+
+
+class OvmsPythonModel:
+    def execute(self, inputs):
+        text = bytes(inputs[0]).decode()
+        return [Tensor("uppercase", text.upper().encode())]
