@@ -82,6 +82,11 @@ class AsyncLLMEngine:
         return self.engine.limits.vocab_size
 
     @property
+    def num_logits(self) -> int:
+        """Logits at each position: as many as tokens, or as the labels of a classifier."""
+        return self.engine.limits.num_logits
+
+    @property
     def eos_token_ids(self) -> frozenset[int]:
         """The tokens that end an answer."""
         return self.engine.info.eos_token_ids

@@ -7,6 +7,8 @@ from functools import partial
 from itertools import count
 from time import perf_counter
 
+import numpy as np
+
 from server.engine.config import EngineConfig
 from server.engine.model.cache.cache_plan import plan_cache
 from server.engine.model.load_report import describe_states, report_load
@@ -65,6 +67,7 @@ class LLMEngine:
         self.config = replace(config, max_num_seqs=self._cache.max_num_seqs)
         self.limits = RequestLimits.of(
             self.config,
+            model.num_embeddings or model.output.vocab_size,
             model.output.vocab_size,
             self.num_blocks,
             self._cache.block_size,
@@ -241,11 +244,7 @@ class LLMEngine:
         """
         self._requests.clear()
         self._reload()
-        if self.config.has_head:
-            request = self.make_request([0], SamplingParams(max_tokens=1))
-        else:
-            request = self.make_pooling_request([0])
-        probe = Sequence(request)
+        probe = Sequence(EngineRequest(-1, np.zeros(1, np.int64), SamplingParams(), 1))
         self.scheduler.add(probe)
         try:
             self.runner.run(self.scheduler.schedule())

@@ -2,7 +2,8 @@
 
 `python decoder_embedders.py FOLDER` writes, for each kind, FOLDER/<kind>/source as transformers has
 it, FOLDER/<kind>/openvino as optimum exports it for the task feature-extraction, and
-FOLDER/<kind>/expected.npy: the hidden state at the last token of each of `prompts()`.
+FOLDER/<kind>/expected.npy: the hidden state at the last token of each of `prompts()`. CLASSIFIER is
+one more, exported for text-classification; its `expected` are its scores.
 """
 
 import sys
@@ -36,6 +37,7 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
 """All but the last are causal: a token sees itself and earlier ones, in every second layer of
 gemma2 those of a window."""
 
+CLASSIFIER = "classifier"
 CAUSAL = [kind for kind in KINDS if kind != "bidirectional"]
 
 
@@ -50,7 +52,6 @@ def make(folder: Path) -> None:
     """Write all kinds."""
     import torch
     import transformers
-    from optimum.exporters.openvino import main_export
 
     torch.set_num_threads(1)
     for kind, (family, more) in KINDS.items():
@@ -62,13 +63,36 @@ def make(folder: Path) -> None:
         with torch.no_grad():
             states = [model(torch.tensor([p])).last_hidden_state[0, -1] for p in prompts()]
         np.save(folder / kind / "expected.npy", torch.stack(states).numpy())
-        main_export(
-            str(source),
-            folder / kind / "openvino",
-            task="feature-extraction",
-            library_name="transformers",
-            convert_tokenizer=False,
-        )
+        export(folder / kind, "feature-extraction")
+    make_classifier(folder / CLASSIFIER)
+
+
+def make_classifier(folder: Path) -> None:
+    """A Qwen3 with two scores of the last token, as rerankers are converted for classification."""
+    import torch
+    from transformers import Qwen3Config, Qwen3ForSequenceClassification
+
+    torch.manual_seed(0)
+    config = Qwen3Config(**SIZES, num_labels=2, pad_token_id=0)
+    model = Qwen3ForSequenceClassification(config).eval()
+    model.save_pretrained(folder / "source")
+    with torch.no_grad():
+        scores = [model(torch.tensor([prompt])).logits[0] for prompt in prompts()]
+    np.save(folder / "expected.npy", torch.stack(scores).numpy())
+    export(folder, "text-classification")
+
+
+def export(folder: Path, task: str) -> None:
+    """Convert `folder`/source as optimum does for a task."""
+    from optimum.exporters.openvino import main_export
+
+    main_export(
+        str(folder / "source"),
+        folder / "openvino",
+        task=task,
+        library_name="transformers",
+        convert_tokenizer=False,
+    )
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ class LoadedModel:
     `state_tables` are those of a PagedAttention model with convolutions or linear attention.
     `states` is None for a PagedAttention model. Another one runs as it was exported, with states
     instead of `kv_inputs`; `not_paged` says why. With an `encoder`, the rest is the decoder. `head`
-    is None where it was not asked for.
+    is None where it was not asked for. `num_embeddings` is that of SplitModel.
     """
 
     layers: ov.CompiledModel
@@ -51,6 +51,7 @@ class LoadedModel:
     device: Device
     attention: AttentionForm
     state_tables: tuple[CacheInput, ...] = ()
+    num_embeddings: int | None = None
     weights_lease: FileLease | None = None
     states: StateForm | None = None
     not_paged: str | None = None
@@ -130,6 +131,7 @@ def _load_paged(
         kv_inputs=inputs,
         block_size=block_size,
         output=form.parts.output,
+        num_embeddings=form.parts.num_embeddings,
         has_position_ids=any("position_ids" in port.get_names() for port in layers.inputs),
         device=device,
         attention=attention,
@@ -159,6 +161,7 @@ def _load_stateful(
         kv_inputs=(),
         block_size=0,
         output=form.parts.output,
+        num_embeddings=form.parts.num_embeddings,
         has_position_ids="position_ids" in states.inputs,
         device=device,
         attention=AttentionForm(long_after=longrope_switch(config)),

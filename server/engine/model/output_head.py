@@ -38,12 +38,14 @@ class SplitModel:
 
     `layers` returns the hidden states of the rows in its i64 input `sampled_tokens_indices`; `head`
     is the last matrix product and what follows it, with outputs of the form `output`. It is None
-    where it was cut off.
+    where it was cut off. `num_embeddings` is set where the logits are not those of the tokens that
+    the model reads, because it is a classifier, or has no head.
     """
 
     layers: ov.Model
     head: ov.Model | None
     output: ModelOutput
+    num_embeddings: int | None = None
 
 
 def split_model(model: ov.Model, where: Path, rows_axis: int = 0) -> SplitModel:
@@ -75,8 +77,9 @@ def cut_off_head(model: ov.Model, where: Path, rows_axis: int = 0) -> SplitModel
         hidden = model.outputs[0].get_node().input_value(0)
     else:
         hidden = _find_product(logits, where).input_value(0)
-    vocab_size = _num_embeddings(model, where)
-    return SplitModel(_gather_rows(model, hidden, rows_axis), None, _tiles(vocab_size))
+    num_tokens = num_embeddings(model, where)
+    layers = _gather_rows(model, hidden, rows_axis)
+    return SplitModel(layers, None, _tiles(num_tokens), num_tokens)
 
 
 def _find_logits(model: ov.Model) -> ov.Output | None:
@@ -96,8 +99,8 @@ def _form_of(port: ov.Output) -> tuple[ov.PartialShape, ov.Type]:
     return port.get_partial_shape(), port.get_element_type()
 
 
-def _num_embeddings(model: ov.Model, where: Path) -> int:
-    """The number of tokens that a model has embeddings for."""
+def num_embeddings(model: ov.Model, where: Path) -> int:
+    """The number of tokens that a model has embeddings for. Raises ModelLoadError."""
     waiting = [port for port in model.inputs if TOKENS_INPUT in port.get_names()]
     while waiting:
         for target in waiting.pop().get_target_inputs():

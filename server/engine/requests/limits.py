@@ -20,6 +20,9 @@ MAX_PROMPT_LOGPROBS = 2**20
 class RequestLimits:
     """The limits of one engine, fixed at load.
 
+    The model reads `vocab_size` tokens, and has `num_logits` logits: as many, unless it is a
+    classifier.
+
     `max_num_tokens` limits prompt and answer of one sequence together; `limited_by` says what sets
     that limit. The KV cache holds `num_kv_tokens` in blocks of `block_size`; the last token of an
     answer needs none. `max_num_prompt_tokens` is None where prompts may be cut into chunks.
@@ -27,6 +30,7 @@ class RequestLimits:
     """
 
     vocab_size: int
+    num_logits: int
     num_kv_tokens: int
     max_num_tokens: int
     limited_by: str
@@ -40,6 +44,7 @@ class RequestLimits:
         cls,
         config: EngineConfig,
         vocab_size: int,
+        num_logits: int,
         num_blocks: int,
         block_size: int,
         context: int | None,
@@ -55,6 +60,7 @@ class RequestLimits:
         ]
         return cls(
             vocab_size=vocab_size,
+            num_logits=num_logits,
             num_kv_tokens=capacity - 1,
             max_num_tokens=min(capacity, context or capacity),
             limited_by="the model's context" if is_context_shorter else "the KV cache (cache_size)",
@@ -73,17 +79,13 @@ class RequestLimits:
             "bad_words": chain.from_iterable(params.bad_word_ids),
         }
         for name, token_ids in named.items():
-            self.check_known(name, token_ids)
-
-    def check_known(self, name: str, token_ids: Iterable[int]) -> None:
-        """Raise InvalidRequestError where a field has a token id that the model does not know."""
-        for token_id in token_ids:
-            if not 0 <= token_id < self.vocab_size:
-                raise InvalidRequestError(
-                    f"{name} has the token id {token_id}; the model knows 0 to "
-                    f"{self.vocab_size - 1}",
-                    name,
-                )
+            for token_id in token_ids:
+                if not 0 <= token_id < self.vocab_size:
+                    raise InvalidRequestError(
+                        f"{name} has the token id {token_id}; the model knows 0 to "
+                        f"{self.vocab_size - 1}",
+                        name,
+                    )
 
     def check_beams_stay_short(self, num_prompt: int, max_tokens: int, long_after: int) -> None:
         """Raise InvalidRequestError for beams that would change their rope factors on the way."""

@@ -44,6 +44,7 @@ class RequestFactory:
         or too many choices.
         """
         self._check_head()
+        self._check_generates()
         tokens = self.limits.check_prompt(prompt_token_ids)
         self.limits.check_token_ids(params)
         max_tokens = self.limits.resolve_max_tokens(len(tokens), params)
@@ -95,7 +96,13 @@ class RequestFactory:
         if token_ids is not None:
             self._check_head()
             named = np.fromiter(token_ids, np.int64)
-            self.limits.check_known("token_ids", named.tolist())
+            unknown = named[(named < 0) | (named >= self.limits.num_logits)]
+            if len(unknown):
+                raise InvalidRequestError(
+                    f"token_ids has {int(unknown[0])}; the model has logits of 0 to "
+                    f"{self.limits.num_logits - 1}",
+                    "token_ids",
+                )
         return EngineRequest(
             next(self._numbers),
             tokens,
@@ -106,6 +113,13 @@ class RequestFactory:
             pooling=Pooling(named),
             long_after=self.long_after,
         )
+
+    def _check_generates(self) -> None:
+        if self.limits.num_logits < self.limits.vocab_size:
+            raise InvalidRequestError(
+                f"this model is a classifier with {self.limits.num_logits} scores; it gives no "
+                "tokens"
+            )
 
     def _check_head(self) -> None:
         if not self.has_head:

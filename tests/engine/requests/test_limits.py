@@ -7,6 +7,7 @@ from server.errors import InvalidRequestError
 
 LIMITS = RequestLimits(
     vocab_size=100,
+    num_logits=100,
     num_kv_tokens=1000,
     max_num_tokens=1000,
     limited_by="the model's context",

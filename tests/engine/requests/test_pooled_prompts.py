@@ -150,7 +150,7 @@ def test_a_prompt_may_fill_the_context_and_no_more(
         ([], None, "the prompt has no tokens"),
         ([1, -1], None, "token id -1"),
         ([1, 2**70], None, "beyond 64 bits"),
-        ([1], [2, 10**6], "token_ids has the token id 1000000"),
+        ([1], [2, 10**6], "token_ids has 1000000"),
     ],
 )
 def test_what_cannot_be_asked_is_refused(

@@ -1,6 +1,6 @@
 """Reads the graph of a model and brings it into the form in which it runs: layers, and a head."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import openvino as ov
@@ -15,7 +15,12 @@ from server.engine.model.attention import (
 )
 from server.engine.model.loading.files import read_graph
 from server.engine.model.model_info import config_layers, read_config, read_model_info
-from server.engine.model.output_head import SplitModel, cut_off_head, split_model
+from server.engine.model.output_head import (
+    SplitModel,
+    cut_off_head,
+    num_embeddings,
+    split_model,
+)
 from server.engine.model.state_inputs import STATE_INPUTS
 from server.engine.model.stateful.state_form import StateForm, read_state_form
 from server.engine.model.stateless.cache_states import add_cache_states, has_cache_states
@@ -60,17 +65,23 @@ class GraphForm:
 def read_form(models_path: Path, is_mapped: PluginValue, has_head: bool) -> GraphForm:
     """Read a model, transform it to PagedAttention form if it has one, and split it.
 
-    Without `has_head` its output head is cut off, and it may be a decoder that was exported without
-    a KV cache; a NotCausalError says that it is none. Raises ModelLoadError.
+    Without `has_head` its output head is cut off. It may be a decoder that was exported without a
+    KV cache: an embedder, or a classifier, whose head gives its scores. Raises ModelLoadError: a
+    NotCausalError for another model without a KV cache.
     """
     xml = text_model_file(models_path)
     split = split_model if has_head else cut_off_head
     model = read_graph(xml, is_mapped)
     if has_encoder(models_path):
         reason = "its prompts go to an encoder"
-    elif not has_head and not has_cache_states(model):
+    elif not has_cache_states(model):
+        is_classifier = model.outputs[0].get_partial_shape().rank == 2
         model, attention = _with_cache(model, models_path)
-        return GraphForm(split(model, xml), attention)
+        num_tokens = num_embeddings(model, xml)
+        parts = split(model, xml)
+        if is_classifier:
+            parts = replace(parts, num_embeddings=num_tokens)
+        return GraphForm(parts, attention)
     else:
         try:
             attention = _transform(model, models_path)
@@ -92,7 +103,8 @@ def _with_cache(model: ov.Model, models_path: Path) -> tuple[ov.Model, Attention
         return model, _transform(model, models_path)
     except (NotExpressibleError, ModelLoadError) as error:
         raise NotCausalError(
-            f"{models_path / MODEL_FILE} has no KV cache, and cannot be given one: {error}"
+            f"{models_path / MODEL_FILE}: not a stateful language model: it has no states, and "
+            f"cannot be given any: {error}"
         ) from error
 
 

@@ -55,6 +55,7 @@ def add_cache_states(model: ov.Model, config: Mapping[str, Any]) -> ov.Model:
     ]
     others = [beams, *([positions] if counts else [])]
     result = ops.result(output_port(model))
+    result.output(0).set_names(model.outputs[0].get_names())
     parameters = [*model.get_parameters(), *others]
     return ov.Model([result], sinks, parameters, model.get_friendly_name())
 

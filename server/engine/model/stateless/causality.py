@@ -29,14 +29,39 @@ KEPT, HIGHEST_MASKED = 0.0, -1e4
 
 
 def output_port(model: ov.Model) -> ov.Output:
-    """What computes the hidden states [texts, tokens, size], the first output of three dimensions.
+    """What computes [texts, tokens, size]: hidden states, or the scores of a classifier.
 
-    Raises NotExpressibleError where there is none.
+    A classifier gives the scores of the last token alone; this is before it chooses them. Raises
+    NotExpressibleError where there is neither.
     """
-    for port in model.outputs:
-        if port.get_partial_shape().rank == 3:
-            return port.get_node().input_value(0)
-    raise NotExpressibleError("it has no output of three dimensions")
+    sources = [port.get_node().input_value(0) for port in model.outputs]
+    found = next((port for port in sources if port.get_partial_shape().rank == 3), None)
+    if found is not None:
+        return found
+    choice = _find_choice(model)
+    if choice is None:
+        raise NotExpressibleError("it has no output of three dimensions")
+    return _through(choice.input_value(0), ("Reshape",))
+
+
+def _find_choice(model: ov.Model) -> ov.Node | None:
+    """The node by which a classifier chooses a token of each text, from [texts * tokens, size]."""
+    if len(model.outputs) != 1:
+        return None
+    chosen = _through(model.outputs[0].get_node().input_value(0), ("Convert", "Reshape", "Squeeze"))
+    node = chosen.get_node()
+    if node.get_type_name() != "Gather":
+        return None
+    product = _through(node.input_value(0), ("Reshape",))
+    is_product = product.get_node().get_type_name() in ("MatMul", "Add")
+    return node if is_product and product.get_partial_shape().rank == 3 else None
+
+
+def _through(port: ov.Output, kinds: tuple[str, ...]) -> ov.Output:
+    """The value before these operations."""
+    while port.get_node().get_type_name() in kinds:
+        port = port.get_node().input_value(0)
+    return port
 
 
 def count_positions(model: ov.Model) -> list[ov.Output]:
@@ -72,6 +97,7 @@ def check_causality(model: ov.Model, config: Mapping[str, Any]) -> None:
         raise NotExpressibleError(f"it may mix positions by {', '.join(mixing)}")
     if any("attention_mask" in port.get_names() for node in live for port in node.outputs()):
         raise NotExpressibleError("it reads attention_mask for more than masks")
+    _check_choice(model, config)
     attentions = [node for node in model.get_ordered_ops() if node.get_type_name() == ATTENTION]
     if not attentions:
         raise NotExpressibleError(f"it has no {ATTENTION}")
@@ -119,6 +145,18 @@ def _is_count(sources: list[ov.Output]) -> bool:
     return any(port.get_node().get_type_name() == "Range" for port in sources)
 
 
+def _check_choice(model: ov.Model, config: Mapping[str, Any]) -> None:
+    """A classifier must choose the last token, which has seen all others."""
+    choice = _find_choice(model)
+    if choice is None:
+        return
+    # It takes the last token that is no padding.
+    token_id = 1 if config.get("pad_token_id") == 0 else 0
+    (found,) = _evaluate(model, [choice.input_value(1)], FEW_TOKENS, token_id)
+    if found.reshape(-1).tolist() != [FEW_TOKENS - 1]:
+        raise NotExpressibleError("it does not choose the last token of a text")
+
+
 def _check_masks(model: ov.Model, attentions: list[ov.Node], windows: list[int]) -> None:
     for num_tokens in {FEW_TOKENS, *(window + FEW_TOKENS for window in windows if window)}:
         masks = _masks(model, attentions, num_tokens)
@@ -151,8 +189,10 @@ def _key(port: ov.Output) -> tuple[str, int]:
     return port.get_node().get_name(), port.get_index()
 
 
-def _evaluate(model: ov.Model, ports: list[ov.Output], num_tokens: int) -> list[npt.NDArray[Any]]:
-    """What the graph computes at some places for one text without padding."""
+def _evaluate(
+    model: ov.Model, ports: list[ov.Output], num_tokens: int, token_id: int = 0
+) -> list[npt.NDArray[Any]]:
+    """What the graph computes at some places for one text without padding, of equal tokens."""
     if not ports:
         return []
     results = [ops.result(port) for port in ports]
@@ -160,7 +200,7 @@ def _evaluate(model: ov.Model, ports: list[ov.Output], num_tokens: int) -> list[
     settings = {"INFERENCE_PRECISION_HINT": "f32"}
     request = shared_core().compile_model(part, "CPU", settings).create_infer_request()
     text = {
-        "input_ids": np.zeros((1, num_tokens), np.int64),
+        "input_ids": np.full((1, num_tokens), token_id, np.int64),
         "attention_mask": np.ones((1, num_tokens), np.int64),
         "position_ids": np.arange(num_tokens, dtype=np.int64)[None],
     }

@@ -8,13 +8,14 @@ import openvino as ov
 import pytest
 from openvino import opset13 as ops
 from support import decoder_embedders
-from support.decoder_embedders import CAUSAL, prompts
+from support.decoder_embedders import CAUSAL, CLASSIFIER, prompts
 from support.engine_helpers import F32, change_config, pool
 
 from server.engine import EngineConfig, LLMEngine, NotCausalError, check_loadable
 from server.engine.model.attention import NotExpressibleError
 from server.engine.model.stateless.cache_states import add_cache_states
 from server.errors import InvalidRequestError
+from server.payloads import SamplingParams
 
 
 @pytest.mark.parametrize("kind", CAUSAL)
@@ -43,6 +44,39 @@ def test_hidden_states_are_those_of_transformers(embedders: Path, kind: str) -> 
     with pytest.raises(InvalidRequestError, match="the model knows 0 to 319"):
         engine.make_pooling_request([320])
     engine.close()
+
+
+def test_scores_of_a_classifier_are_those_of_transformers(embedders: Path) -> None:
+    config = EngineConfig(
+        embedders / CLASSIFIER / "openvino",
+        plugin_config=F32,
+        num_kv_blocks=100,
+        max_num_batched_tokens=64,
+        enable_prefix_caching=True,
+    )
+    engine = LLMEngine(config)
+    expected = np.load(embedders / CLASSIFIER / "expected.npy")
+    for _ in range(2):
+        found = np.stack([output.values for output in pool(engine, prompts(), [0, 1])])
+        assert np.allclose(found, expected, atol=1e-4)
+    with pytest.raises(InvalidRequestError, match="has logits of 0 to 1"):
+        engine.make_pooling_request([3], [2])
+    with pytest.raises(InvalidRequestError, match="a classifier with 2 scores"):
+        engine.make_request([3], SamplingParams())
+    engine.close()
+
+
+def test_a_classifier_that_takes_another_token_is_refused(embedders: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(embedders / CLASSIFIER / "openvino", tmp_path / "model"))
+    graph = folder / "openvino_model.xml"
+    # What counts as padding: with another token id, the first token is the last that is none.
+    model = ov.Core().read_model(graph)
+    compared = next(n for n in model.get_ordered_ops() if n.get_type_name() == "NotEqual")
+    compared.input(1).replace_source_output(ops.constant(np.full((1, 1), 1, np.int64)).output(0))
+    (folder / "openvino_model.bin").unlink()
+    ov.save_model(model, folder / "openvino_model.xml", compress_to_fp16=False)
+    with pytest.raises(NotCausalError, match="does not choose the last token"):
+        check_loadable(folder, "CPU", {})
 
 
 def test_an_embedder_that_sees_later_tokens_is_refused(embedders: Path, bert_model: Path) -> None:
