@@ -92,3 +92,25 @@ def rankers(exporters: None) -> Path:
     """Small rerankers and classifiers of several kinds; see support.tiny_rankers."""
     maker = Path(__file__).parent / "support" / "tiny_rankers.py"
     return make_once("rankers", [maker], lambda to: run_python(maker, to))
+
+
+def sd_model(exporters: None) -> Path:
+    """A tiny random Stable Diffusion 1.5 in f32, and its form of diffusers in `../source`."""
+    return make_pipeline("sd")
+
+
+@pytest.fixture(scope="session", params=["sdxl", "flux"])
+def large_pipeline(exporters: None, request: pytest.FixtureRequest) -> Path:
+    """Tiny random pipelines of the other shapes; each takes half a minute to make."""
+    return make_pipeline(request.param)
+
+
+def make_pipeline(kind: str) -> Path:
+    """One of the pipelines of support/tiny_diffusion.py as OpenVINO has it."""
+    maker = Path(__file__).parent / "support" / "tiny_diffusion.py"
+
+    def make(to: Path) -> None:
+        run_python(maker, kind, to / "source")
+        export_f32("text-to-image", to / "source", to / "openvino")
+
+    return make_once(kind, [maker], make) / "openvino"

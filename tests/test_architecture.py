@@ -131,6 +131,13 @@ PACKAGE_LAYERS: dict[str, set[str]] = {
         "server.host",
         "server.payloads",
     },
+    "calculators.media": {
+        "calculators.llm",
+        "server.errors",
+        "server.graph",
+        "server.host",
+        "server.payloads",
+    },
     "calculators.python_nodes": {
         "server.errors",
         "server.graph",
@@ -184,6 +191,7 @@ FILE_LAYERS: dict[str, set[str]] = {
     "calculators": set(),
     "calculators.detokenizer_calculator": NODE,
     "calculators.http_llm_calculator": NODE,
+    "calculators.image_gen_calculator": NODE,
     "calculators.llm_executor_calculator": NODE | {"server.engine"},
     "calculators.openvino_inference_calculator": NODE | {"server.tensors"},
     "calculators.openvino_model_server_session_calculator": NODE,

@@ -8,6 +8,7 @@ from aiohttp.typedefs import Middleware
 from server.api.endpoint import add_routes
 from server.api.endpoints import (
     generation,
+    images,
     infer,
     model_metadata,
     models,
@@ -46,6 +47,7 @@ ENDPOINTS = (
     *stored_responses.ENDPOINTS,
     *scoring.ENDPOINTS,
     *tokenization.ENDPOINTS,
+    *images.ENDPOINTS,
     *infer.ENDPOINTS,
     *model_metadata.ENDPOINTS,
     *raw.ENDPOINTS,

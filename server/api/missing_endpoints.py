@@ -11,8 +11,6 @@ OVMS_ENDPOINTS = (
     "audio/transcriptions",
     "audio/translations",
     "embeddings",
-    "images/edits",
-    "images/generations",
 )
 PATHS = frozenset({"/metrics", *(f"{p}/{name}" for p in PREFIXES for name in OVMS_ENDPOINTS)})
 # The part of TensorFlow Serving's REST API that OVMS never had.

@@ -12,6 +12,7 @@ from server.graph.plugins import PluginGroup, PluginInfo, UnknownPluginError, li
 from server.graph.registry import calculator_file, list_calculators
 from server.graph.run import GraphRun
 from server.graph.servables import Servables
+from server.graph.served_names import ServedNames
 from server.graph.services import Services
 from server.graph.stream import EndOfStream, InputStream, OutputStream, StreamClosed
 from server.graph.subgraph import Subgraph
@@ -35,6 +36,7 @@ __all__ = [
     "PluginInfo",
     "ProcessContext",
     "Servables",
+    "ServedNames",
     "Services",
     "StreamClosed",
     "Subgraph",

@@ -86,6 +86,7 @@ class ModelManager:
     def get(self, name: str, version: str | None = None) -> ServedModel:
         """The model of that name, ready to serve: this version, or the highest one that is ready.
 
+        The name may be one that a graph offers, such as an adapter's.
         Raises ModelNotFoundError, ModelNotReadyError.
         """
         model = self._find(name, version)
@@ -265,7 +266,7 @@ class ModelManager:
 
     def _find(self, name: str, version: str | None) -> ServedModel:
         """This version; without one, the highest that can serve, or else the highest."""
-        models = self.served_versions(name)
+        models = self.served_versions(name) or self._models_offering(name)
         if not models:
             raise ModelNotFoundError(self._why_unknown(name))
         if version is None:
@@ -278,10 +279,17 @@ class ModelManager:
         problem = f"model {name!r} has no version {version[:100]!r}; versions: {versions}"
         raise ModelNotFoundError(problem)
 
+    def _models_offering(self, name: str) -> Sequence[ServedModel]:
+        """The versions of the first model that has this name besides its own."""
+        for model in self._models.values():
+            if name in model.more_names:
+                return [m for m in self.served_versions(model.name) if name in m.more_names]
+        return ()
+
     def _why_unknown(self, name: str) -> str:
         # A client's name may be of any length.
         problem = f"there is no model {name[:100]!r}"
         if any(name == removed for removed, _ in self._removed):
             return f"{problem} any more; it was removed from the configuration"
-        names = self.served_names()
+        names = [*self.served_names(), *(n for m in self._models.values() for n in m.more_names)]
         return problem + (did_you_mean(name, names) or f"; models: {', '.join(names) or 'none'}")

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from server.errors import ServingError
-from server.graph import Graph, Services
+from server.graph import Graph, ServedNames, Services
 from server.graph.opening import in_thread
 from server.models.config import ModelConfig
 from server.models.model_loading import CheckedModel, check_model
@@ -47,6 +47,14 @@ class ServedModel:
         """The loaded graph; only for models that `ModelManager.get` returned."""
         assert self._graph is not None, f"model {self.name} is not loaded"
         return self._graph
+
+    @property
+    def more_names(self) -> tuple[str, ...]:
+        """Names beside the configured one that requests may give while the model can serve."""
+        if self._graph is None or not self.is_available:
+            return ()
+        found = self._graph.find_side_packet(ServedNames)
+        return () if found is None else found.names
 
     @property
     def is_classic(self) -> bool:

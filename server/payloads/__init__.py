@@ -20,6 +20,7 @@ from server.payloads.generation import (
     GenerationRequest,
     ReasoningEffort,
 )
+from server.payloads.images import ImageRequest, ImageResponse, ImageSize
 from server.payloads.inference import InferRequest, InferResponse
 from server.payloads.raw_http import HttpRequestPayload, HttpResponsePayload
 from server.payloads.scoring import (
@@ -41,6 +42,9 @@ __all__ = [
     "GenerationRequest",
     "HttpRequestPayload",
     "HttpResponsePayload",
+    "ImageRequest",
+    "ImageResponse",
+    "ImageSize",
     "InferRequest",
     "InferResponse",
     "LoadOptions",

@@ -14,22 +14,32 @@ __all__ = ["ENDPOINTS", "versions_of"]
 
 async def _list_models(request: web.Request) -> web.Response:
     """The models that can serve now."""
-    models = request.app[MODEL_MANAGER].available_models()
-    listed = ModelList(data=[_describe(model) for model in models])
-    return web.json_response(text=listed.model_dump_json())
+    manager = request.app[MODEL_MANAGER]
+    listed = {}
+    for model in manager.available_models():
+        listed[model.name] = _describe(model, model.name)
+    for model in manager.available_models():
+        for name in model.more_names:
+            listed.setdefault(name, _describe(model, name))
+    answer = ModelList(data=list(listed.values()))
+    return web.json_response(text=answer.model_dump_json())
 
 
 async def _get_model(request: web.Request) -> web.Response:
     """One model; its name may hold slashes."""
-    model = find_model(request, request.match_info["id"])
+    name = request.match_info["id"]
+    model = find_model(request, name)
     versions = versions_of(request.app[MODEL_MANAGER], model.name)
-    return web.json_response({**_describe(model).model_dump(), "model_version_status": versions})
+    described = _describe(model, name).model_dump()
+    return web.json_response({**described, "model_version_status": versions})
 
 
-def _describe(model: ServedModel) -> Model:
+def _describe(model: ServedModel, name: str) -> Model:
+    """The model under one of its names; one that its graph offers has the model as its parent."""
     limits = model.graph.find_side_packet(ModelLimits)
     max_model_len = None if limits is None else limits.max_model_len
-    return Model(id=model.name, created=model.created, max_model_len=max_model_len)
+    parent = None if name == model.name else model.name
+    return Model(id=name, created=model.created, max_model_len=max_model_len, parent=parent)
 
 
 def versions_of(manager: ModelManager, name: str) -> list[dict[str, object]]:

@@ -27,14 +27,16 @@ class ErrorAnswer(BaseModel):
 
 
 class Model(BaseModel):
-    """A model that can serve. `created` is when it was loaded; `max_model_len`, as vLLM has it, is
-    the most tokens of prompt and answer together, null where the graph does not say it.
+    """A model that can serve. `created` is when it was loaded. As vLLM has them: `max_model_len` is
+    the most tokens of prompt and answer together, null where the graph does not say it, and
+    `parent` the model that an adapter belongs to, null for a model itself.
     """
 
     id: str
     object: Literal["model"] = "model"
     created: int
     max_model_len: int | None
+    parent: str | None = None
     owned_by: str = DISTRIBUTION
 
 
