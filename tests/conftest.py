@@ -94,6 +94,7 @@ def rankers(exporters: None) -> Path:
     return make_once("rankers", [maker], lambda to: run_python(maker, to))
 
 
+@pytest.fixture(scope="session")
 def sd_model(exporters: None) -> Path:
     """A tiny random Stable Diffusion 1.5 in f32, and its form of diffusers in `../source`."""
     return make_pipeline("sd")

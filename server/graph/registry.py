@@ -36,7 +36,6 @@ OVMS_CALCULATORS = {
     "EmbeddingsCalculator": "OVMS's older embeddings calculator",
     "EmbeddingsCalculatorOV": "OVMS's embeddings calculator",
     "RerankCalculator": "OVMS's older reranker",
-    "ImageGenCalculator": "OVMS's image generator",
     "S2tCalculator": "OVMS's speech-to-text calculator",
     "T2sCalculator": "OVMS's text-to-speech calculator",
     "OVMSOVCalculator": "OVMS's older inference calculator",
