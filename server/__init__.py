@@ -1,14 +1,32 @@
 """A graph-configured model server: graphs of calculators, an LLM engine, an HTTP front.
 
-`LLM` is the door for Python code that needs no server.
+`LLM` and the classes of other tasks are the door for Python code that needs no server.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from server.llm import LLM, ChatOptions, CompletionOutput, RequestOutput, SamplingParams
+    from server.llm import (
+        LLM,
+        ChatOptions,
+        Classification,
+        CompletionOutput,
+        RankedDocument,
+        RequestOutput,
+        RerankModel,
+        SamplingParams,
+    )
 
-__all__ = ["LLM", "ChatOptions", "CompletionOutput", "RequestOutput", "SamplingParams"]
+__all__ = [
+    "LLM",
+    "ChatOptions",
+    "Classification",
+    "CompletionOutput",
+    "RankedDocument",
+    "RequestOutput",
+    "RerankModel",
+    "SamplingParams",
+]
 
 
 def __getattr__(name: str) -> Any:

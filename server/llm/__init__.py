@@ -2,6 +2,16 @@
 
 from server.llm.llm import LLM
 from server.llm.outputs import CompletionOutput, RequestOutput
+from server.llm.rerank_model import Classification, RankedDocument, RerankModel
 from server.payloads import ChatOptions, SamplingParams
 
-__all__ = ["LLM", "ChatOptions", "CompletionOutput", "RequestOutput", "SamplingParams"]
+__all__ = [
+    "LLM",
+    "ChatOptions",
+    "Classification",
+    "CompletionOutput",
+    "RankedDocument",
+    "RequestOutput",
+    "RerankModel",
+    "SamplingParams",
+]
