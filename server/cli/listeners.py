@@ -1,5 +1,6 @@
 """The HTTP server and, where the command line asks for it, the gRPC server."""
 
+import os
 import socket
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -57,6 +58,8 @@ class Listeners:
 def _grpc_server(
     manager: ModelManager, sockets: Sequence[socket.socket], settings: GrpcSettings
 ) -> "GrpcServer":
+    # Else it writes a line to the log of each process that is started.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
     # The library takes time and memory.
     from server.api.kserve_grpc.grpc_server import GrpcServer
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton
 from numpy.testing import assert_allclose
 from support.server_process import ServerProcess, server_process
@@ -39,7 +40,7 @@ def server(bert_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     ]
     config = {"model_config_list": [{"config": entry} for entry in entries]}
     (folder / "config.json").write_text(json.dumps(config))
-    with server_process("--config_path", folder) as process:
+    with server_process("--config_path", folder, "--port", "0") as process:
         yield process
 
 
@@ -131,3 +132,45 @@ def test_errors_are_read(client: Any, expected: dict[str, Any]) -> None:
         client.infer("bert", tensors(expected, binary=True), request_compression_algorithm="gzip")
     with pytest.raises(InferenceServerException, match="'sequence_id' is unknown"):
         client.infer("bert", tensors(expected, binary=True), sequence_id=7)
+
+
+@pytest.fixture
+def grpc_client(server: ServerProcess) -> Iterator[Any]:
+    with triton_grpc.InferenceServerClient(server.grpc_address) as client:
+        yield client
+
+
+def grpc_tensors(arrays: dict[str, Any]) -> list[Any]:
+    inputs = []
+    for name in INPUTS:
+        tensor = triton_grpc.InferInput(name, arrays[name].shape, "INT64")
+        tensor.set_data_from_numpy(arrays[name].astype(np.int64))
+        inputs.append(tensor)
+    return inputs
+
+
+def test_the_same_logits_over_grpc(grpc_client: Any, expected: dict[str, Any]) -> None:
+    metadata = grpc_client.get_model_metadata("bert")
+    assert {tensor.name for tensor in metadata.inputs} == set(INPUTS)
+    result = grpc_client.infer("bert", grpc_tensors(expected), model_version="1")
+    assert_allclose(result.as_numpy("logits"), expected["logits"], rtol=1e-4, atol=1e-4)
+
+
+def test_a_stream_over_grpc(grpc_client: Any, expected: dict[str, Any]) -> None:
+    """NVIDIA's client reads the stream in a thread of its own."""
+    answers: list[Any] = []
+    grpc_client.start_stream(lambda result, error: answers.append(error or result))
+    for _ in range(5):
+        grpc_client.async_stream_infer("bert", grpc_tensors(expected))
+    grpc_client.stop_stream()
+    assert len(answers) == 5
+    for each in answers:
+        assert_allclose(each.as_numpy("logits"), expected["logits"], rtol=1e-4, atol=1e-4)
+
+
+def test_texts_over_grpc(grpc_client: Any, expected: dict[str, Any]) -> None:
+    name = grpc_client.get_model_metadata("tokenizer").inputs[0].name
+    texts = triton_grpc.InferInput(name, [len(TEXTS)], "BYTES")
+    texts.set_data_from_numpy(np.array(TEXTS, dtype=object))
+    result = grpc_client.infer("tokenizer", [texts])
+    assert result.as_numpy("input_ids").tolist() == expected["input_ids"].tolist()

@@ -67,7 +67,7 @@ def _model_of_path(request: web.Request) -> ServedModel:
 def _signature(model: ServedModel) -> ModelSignature:
     tensor_graph(model)
     signature = signature_of(model)
-    if signature is None:
+    if signature is None or any(info.datatype == "INVALID" for info in signature.inputs):
         raise InvalidRequestError(
             f"the graph of model {model.name!r} does not know the types of its inputs, which "
             f"JSON does not say; POST /v2/models/{model.name}/infer takes tensors with types"

@@ -33,6 +33,8 @@ CONTENTS: Mapping[str, str] = {
 }
 RAW_OUTPUT_CONTENTS = 6
 INFER_RESPONSE = 2
+# protobuf lets no other request go on while it parses, and each value becomes a Python object.
+MAX_TYPED_BYTES = 2**26
 # Model Server's name for the time of a packet in a stream.
 TIMESTAMP = "OVMS_MP_TIMESTAMP"
 
@@ -58,6 +60,12 @@ class InferCall:
 def parse_infer(data: bytes) -> InferCall:
     """Parse a ModelInferRequest. Its tensors are views of `data`. Raises InvalidRequestError."""
     parts = split_request(data)
+    if len(parts.message) > MAX_TYPED_BYTES:
+        raise InvalidRequestError(
+            f"contents and names take {len(parts.message)} bytes; possible: {MAX_TYPED_BYTES}, and "
+            "any number in raw_input_contents",
+            "inputs",
+        )
     try:
         message = ModelInferRequest.FromString(parts.message)
     except DecodeError as error:

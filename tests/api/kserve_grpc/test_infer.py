@@ -132,8 +132,16 @@ async def test_wrong_contents(
     address: str, datatype: str, fields: dict[str, Any], message: str
 ) -> None:
     found = await error_of(address, request_of("identity", **{datatype: fields}))
-    assert found.startswith("inputs[0]")
+    assert found.startswith(("inputs[0]", "input 'bytes'"))
     assert message in found
+
+
+async def test_typed_contents_have_a_limit(address: str) -> None:
+    async with grpc.aio.insecure_channel(
+        address, [("grpc.max_send_message_length", -1)]
+    ) as channel:
+        with pytest.raises(grpc.aio.AioRpcError, match="any number in raw_input_contents"):
+            await channel.unary_unary(METHOD)(b"\x0a\x80\x80\x80\x20" + b"m" * 2**26)
 
 
 async def test_wrong_raw_contents(address: str) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from google.protobuf.message import DecodeError
 from grpc_tools import protoc
 from tritonclient.grpc import service_pb2
 
@@ -69,19 +70,24 @@ def test_too_many_fields() -> None:
 
 
 def test_any_bytes_are_split_or_refused() -> None:
-    """What protobuf can parse is split without a loss; anything may be refused."""
+    """What is split is what protobuf finds, if it can parse the bytes."""
     randomness = random.Random(5)
     request_class = message_class("ModelInferRequest")
     request = request_class(model_name="model", id="id", raw_input_contents=[b"abc", b"defg"])
     request.inputs.add(name="a", datatype="FP32", shape=[1, 2])
     valid = request.SerializeToString()
+    num_parsed = 0
     for _ in range(2000):
         data = bytearray(valid[: randomness.randrange(len(valid) + 1)])
         for _ in range(randomness.randrange(4)):
             data.insert(randomness.randrange(len(data) + 1), randomness.randrange(256))
         try:
             parts = split_request(bytes(data))
-        except InvalidRequestError:
+            expected = request_class.FromString(bytes(data))
+        except (InvalidRequestError, DecodeError):
             continue
-        size = len(parts.message) + sum(len(raw) + 2 for raw in parts.raw_contents)
-        assert size <= len(data)
+        num_parsed += 1
+        assert [bytes(raw) for raw in parts.raw_contents] == list(expected.raw_input_contents)
+        del expected.raw_input_contents[:]
+        assert request_class.FromString(parts.message) == expected
+    assert num_parsed > 50

@@ -3,22 +3,36 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import grpc
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
-from tritonclient.grpc import InferInput, service_pb2, service_pb2_grpc
+from support.grpc_serving import running_grpc
+from support.python_graphs import LOOP, python_graph, python_node, write_graph
+from tritonclient.grpc import InferInput, InferRequestedOutput, service_pb2, service_pb2_grpc
 from tritonclient.grpc.aio import InferenceServerClient
 
 from server.api.kserve_grpc.settings import GrpcSettings
+from server.models.config import load_config
 from server.models.model_manager import ModelManager
 
 # The models are loaded once, for all tests of this folder.
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 TIMESTAMP = "OVMS_MP_TIMESTAMP"
+COUNT = """
+import numpy as np
+from pyovms import Tensor
+
+class OvmsPythonModel:
+    def execute(self, inputs):
+        for number in range(int(np.array(inputs[0])[0])):
+            yield [Tensor("number", np.array([number], np.int32))]
+        yield [Tensor("end", b"")]
+"""
 
 
 def request_of(number: float, model: str = "repeat", **parameters: int) -> dict[str, Any]:
@@ -88,6 +102,41 @@ async def test_timestamps(client: InferenceServerClient) -> None:
     found = [result.get_response().parameters[TIMESTAMP].int64_param for result in results]
     assert found[:2] == [7, 7]
     assert now <= found[2] <= now + 60_000_000
+
+
+async def test_a_timestamp_that_is_none(client: InferenceServerClient) -> None:
+    [error] = await ask(client, {**request_of(1), "parameters": {TIMESTAMP: "soon"}})
+    assert error.message() == f"the parameter {TIMESTAMP} must be int64_param"
+
+
+async def test_a_python_node_streams_what_it_yields(tmp_path: Path) -> None:
+    """A graph of Model Server's with a generator and two outputs."""
+    node = python_node("node", "INPUT:limit", "NUMBER:number END:end", more=LOOP)
+    outputs = "OVMS_PY_TENSOR_1:number OVMS_PY_TENSOR_2:end"
+    write_graph(
+        tmp_path / "count", python_graph("OVMS_PY_TENSOR:limit", outputs, node), model=COUNT
+    )
+    (tmp_path / "config.json").write_text('{"model_config_list": [{"config": {"name": "count"}}]}')
+    manager = ModelManager(load_config(tmp_path))
+    await manager.load_all()
+    limit = InferInput("limit", [1], "INT32")
+    limit.set_data_from_numpy(np.array([3], np.int32))
+    request = {"model_name": "count", "inputs": [limit], "parameters": {TIMESTAMP: 7}}
+    async with running_grpc(manager) as address, InferenceServerClient(address) as client:
+        results = await ask(client, request)
+        unary = await client.infer("count", [limit], outputs=[InferRequestedOutput("number")])
+    await manager.close(0)
+    responses = [result.get_response() for result in results]
+    names = [response.outputs[0].name for response in responses]
+    times = [response.parameters[TIMESTAMP].int64_param for response in responses]
+    assert list(zip(names, times, strict=True)) == [
+        ("number", 7),
+        ("number", 8),
+        ("number", 9),
+        ("end", 10),
+    ]
+    assert [result.as_numpy("number").tolist() for result in results[:3]] == [[0], [1], [2]]
+    assert unary.as_numpy("number").tolist() == [0]
 
 
 async def test_a_classic_model_can_be_streamed_too(client: InferenceServerClient) -> None:
