@@ -47,6 +47,8 @@ class _Export(TextEncoderExport):
     # Many embedders are language models, and some are published as one.
     sources = frozenset({"embeddings", "text_generation", "rerank"})
     optimum_task = "feature-extraction"
+    # BERT's, which embedders do not use; many of them are published without its weights.
+    unused_module = "pooler"
 
     def graph_text(self, models_path: str, model: Path) -> str:
         values = self.values

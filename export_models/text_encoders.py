@@ -31,6 +31,8 @@ class TextEncoderExport(Export):
     """A model of one file that computes something of whole texts, with its tokenizer."""
 
     optimum_task: str
+    # A module of the source whose output is not exported.
+    unused_module = ""
 
     def model_files(self, folder: Path) -> Sequence[str]:
         return (MODEL_FILE, TOKENIZER_FILE)
@@ -43,7 +45,9 @@ class TextEncoderExport(Export):
         self.report(f"converting {source.text} to OpenVINO, {self.weight_format} weights")
         flags = [*weight_flags(self.weight_format), *converter.extra_params]
         flags += ["--disable-convert-tokenizer"]
-        converter.convert_model(source, staging, self.optimum_task, flags)
+        converter.convert_model(
+            source, staging, self.optimum_task, flags, unused=self.unused_module
+        )
         model = staging.model_folder
         if self.weight_format == "fp16":
             converter.run([str(HALF_PRECISION), str(model)], source, staging)

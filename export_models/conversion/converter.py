@@ -71,11 +71,15 @@ class Converter:
         task: str,
         flags: Sequence[str],
         library: str = "transformers",
+        unused: str = "",
     ) -> None:
-        """Convert the model for optimum's `task`; `flags` are more of its flags."""
+        """Convert the model for optimum's `task`; `flags` are more of its flags.
+
+        The checkpoint may lack the weights of the module `unused`.
+        """
         command = [*OPTIMUM, f"--model={source.location}", "--library", library, "--task", task]
         command += [*flags, *self._remote_code_flag]
-        self.run([*command, str(staging.model_folder)], source, staging)
+        self.run([*command, str(staging.model_folder)], source, staging, unused)
 
     def convert_tokenizer(
         self, source: Source, staging: Staging, flags: Sequence[str] = ()
@@ -99,7 +103,9 @@ class Converter:
         self.run(command, source, staging)
         return folder
 
-    def run(self, command: Sequence[str], source: Source, staging: Staging) -> None:
+    def run(
+        self, command: Sequence[str], source: Source, staging: Staging, unused: str = ""
+    ) -> None:
         """Run `python command...`, which converts the source."""
         try:
             result = run_tool(command, self._environment(source, staging), _Follower(self))
@@ -108,7 +114,7 @@ class Converter:
         if result.return_code != 0:
             reason = explain_failure(result, source)
             raise ExportError(f"{reason} (the converter's output is in {result.log_path})")
-        if missing := find_random_weights(result.log):
+        if missing := find_random_weights(result.log, unused):
             raise ExportError(
                 f"{source.text}: the checkpoint lacks weights that its architecture has, and "
                 f"random numbers would take their places: {missing}"

@@ -99,11 +99,16 @@ def explain_failure(result: ToolResult, source: Source) -> str:
     )
 
 
-def find_random_weights(log: str) -> str | None:
-    """The weights that the checkpoint lacks and that were made up; None where all were there."""
+def find_random_weights(log: str, unused: str = "") -> str | None:
+    """The weights that the checkpoint lacks and that were made up; None where all were there.
+
+    Those of the module `unused` do not count: nothing that is exported depends on it.
+    """
     match = RANDOM_WEIGHTS.search(log)
     names = re.findall(r"'([^']+)'", match[1]) if match else []
     missing = [name for name in names if not name.endswith(COMPUTED)]
+    if unused:
+        missing = [name for name in missing if unused not in name.split(".")]
     return _shorten(", ".join(missing)) or None
 
 

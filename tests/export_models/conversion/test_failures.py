@@ -109,6 +109,14 @@ def test_weights_that_the_checkpoint_lacks() -> None:
     assert find_random_weights("all is well") is None
 
 
+def test_weights_of_a_module_that_is_not_exported_may_be_missing() -> None:
+    log = (
+        "Some weights of X were not initialized from the model checkpoint at a and are newly "
+        "initialized: ['pooler.dense.bias', 'bert.pooler.dense.weight', 'my_pooler.weight']\nYou"
+    )
+    assert find_random_weights(log, "pooler") == "my_pooler.weight"
+
+
 def test_a_warning_before_the_failure_does_not_explain_it() -> None:
     log = f"ModuleNotFoundError: No module named 'flash'\n{'x' * 3000}\n{TRACEBACK}ValueError: no"
     assert explain_failure(ToolResult(1, log, Path("log")), SOURCE) == "org/model: ValueError: no"
