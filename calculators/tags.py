@@ -2,6 +2,8 @@
 
 from server.graph import Tag
 from server.payloads import (
+    EmbeddingRequest,
+    EmbeddingResponse,
     GenerationRequest,
     HttpRequestPayload,
     HttpResponsePayload,
@@ -11,12 +13,15 @@ from server.payloads import (
     ScoringRequest,
     ScoringResponse,
     TextChunk,
+    TextTokenizer,
     TokenChunk,
     TokenizedPrompt,
 )
 from server.tensors import ModelSignature
 
 __all__ = [
+    "EMBEDDING_REQUEST",
+    "EMBEDDING_RESPONSE",
     "GENERATION_REQUEST",
     "HTTP_REQUEST_PAYLOAD",
     "HTTP_RESPONSE_PAYLOAD",
@@ -28,6 +33,7 @@ __all__ = [
     "SCORING_RESPONSE",
     "SIGNATURE",
     "TEXT",
+    "TEXT_TOKENIZER",
     "TOKENS",
 ]
 
@@ -41,6 +47,10 @@ MODEL_LIMITS = Tag("MODEL_LIMITS", ModelLimits, optional=True)
 # Texts to score or to classify; the names are Model Server's.
 SCORING_REQUEST = Tag("REQUEST_PAYLOAD", ScoringRequest)
 SCORING_RESPONSE = Tag("RESPONSE_PAYLOAD", ScoringResponse)
+# Texts in, vectors out; the names are Model Server's.
+EMBEDDING_REQUEST = Tag("REQUEST_PAYLOAD", EmbeddingRequest)
+EMBEDDING_RESPONSE = Tag("RESPONSE_PAYLOAD", EmbeddingResponse)
+TEXT_TOKENIZER = Tag[TextTokenizer]("TOKENIZER", TextTokenizer, optional=True)  # type: ignore[type-abstract]
 
 # Tensors in, tensors out.
 INFER_REQUEST = Tag("INFER_REQUEST", InferRequest)

@@ -115,3 +115,10 @@ def make_pipeline(kind: str) -> Path:
         export_f32("text-to-image", to / "source", to / "openvino")
 
     return make_once(kind, [maker], make) / "openvino"
+
+
+@pytest.fixture(scope="session")
+def tiny_encoders(exporters: None) -> Path:
+    """Text encoders of several kinds; see support/tiny_encoders.py."""
+    maker = Path(__file__).parent / "support" / "tiny_encoders.py"
+    return make_once("encoders", [maker], lambda to: run_python(maker, to))

@@ -122,6 +122,13 @@ PACKAGE_LAYERS: dict[str, set[str]] = {
         "server.payloads",
         "server.tensors",
     },
+    "calculators.embeddings": {
+        "calculators.encoders",
+        "calculators.text",
+        "server.errors",
+        "server.host",
+        "server.payloads",
+    },
     "calculators.encoders": {
         "calculators.inference",
         "calculators.text",
@@ -190,6 +197,7 @@ FILE_LAYERS: dict[str, set[str]] = {
     "server.engine": {"server.engine"},
     "calculators": set(),
     "calculators.detokenizer_calculator": NODE,
+    "calculators.embeddings_calculator_ov": NODE,
     "calculators.http_llm_calculator": NODE,
     "calculators.image_gen_calculator": NODE,
     "calculators.llm_executor_calculator": NODE | {"server.engine"},

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from calculators.encoders.batch_planning import plan_batches
 from calculators.encoders.encoder_service import EncoderRow, Vector
 from calculators.encoders.row_queue import Call, QueuedRow, RowQueue
-from server.errors import InvalidRequestError, ModelNotReadyError
+from server.errors import ContextLengthError, InvalidRequestError, ModelNotReadyError
 
 __all__ = ["BatchRunner", "EncoderBatcher"]
 
@@ -21,6 +21,7 @@ class BatchRunner(Protocol):
     num_streams: int
     max_length: int
     vocab_size: int | None
+    gives_tokens: bool
 
     def infer(self, rows: Sequence[EncoderRow]) -> Sequence[Vector | Exception]:
         """Run one batch; each row gets its output, or why it has none."""
@@ -98,7 +99,7 @@ class EncoderBatcher:
         if self._is_closed:
             raise ModelNotReadyError("the model was closed")
         for row in rows:
-            check_row(row, self._model.max_length, self._model.vocab_size)
+            _check_row(row, self._model)
         if self._queue.num_tokens >= self._max_queued_tokens:
             raise ModelNotReadyError(
                 f"the queue is full: {self._queue.num_tokens} tokens wait for this model, and "
@@ -163,14 +164,19 @@ class EncoderBatcher:
         self._start_batches()
 
 
-def check_row(row: EncoderRow, max_length: int, vocab_size: int | None) -> None:
+def _check_row(row: EncoderRow, model: BatchRunner) -> None:
     """Raise InvalidRequestError for a row that the model cannot take."""
     if not row.token_ids:
         raise InvalidRequestError("a text has no tokens, so there is nothing to compute")
-    if len(row) > max_length:
-        raise InvalidRequestError(f"Input length {len(row)} longer than allowed {max_length}")
-    smallest, largest = min(row.token_ids), max(row.token_ids)
+    if len(row) > model.max_length:
+        problem = f"Input length {len(row)} longer than allowed {model.max_length}"
+        raise ContextLengthError(problem)
+    smallest, largest, vocab_size = min(row.token_ids), max(row.token_ids), model.vocab_size
     if smallest < 0 or (vocab_size is not None and largest >= vocab_size):
         wrong = smallest if smallest < 0 else largest
         possible = "at least 0" if vocab_size is None else f"from 0 to {vocab_size - 1}"
         raise InvalidRequestError(f"token id {wrong} is unknown to the model; possible: {possible}")
+    if row.of_tokens and not model.gives_tokens:
+        raise InvalidRequestError(
+            "this model has no vectors of single tokens: it pools them itself"
+        )

@@ -31,9 +31,10 @@ logger = logging.getLogger(__name__)
 INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
 
 Head = Callable[[Any], Any]
-"""Completes a model that was read: ov.Model -> ov.Model with one output, a row for each text.
+"""Completes a model that was read: ov.Model -> ov.Model whose output has a row for each text.
 
-Raises ValueError for a model that it cannot complete.
+A second output may have a vector for each token. Raises ValueError for a model that it cannot
+complete.
 """
 
 
@@ -71,9 +72,9 @@ def check_encoder(folder: Path, device: str, head: Head) -> None:
 class EncoderModel:
     """A compiled encoder; as many threads as it has streams may infer at a time.
 
-    The head's output is [rows, ...]; what belongs to a row is its result. Rows are padded on the
-    right with `pad_token_id`, and results do not depend on it. `max_length` is the most tokens of a
-    row. Raises ModelLoadError.
+    The head's first output is [rows, ...]; what belongs to a row is its result. Rows are padded on
+    the right with `pad_token_id`, and results do not depend on it. `max_length` is the most tokens
+    of a row. `gives_tokens` says whether there are vectors of tokens. Raises ModelLoadError.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class EncoderModel:
         self._pad_token_id = min(pad_token_id, (self.vocab_size or pad_token_id + 1) - 1)
         self._compiled = compile_model(model, self._file, settings)
         self._types = [port.get_element_type().to_dtype() for port in self._compiled.inputs]
+        self.gives_tokens = len(self._compiled.outputs) > 1
         self.num_streams = max(1, self._property("OPTIMAL_NUMBER_OF_INFER_REQUESTS", 1))
         self._idle: list[Any] = []
         self._lock = threading.Lock()
@@ -140,7 +142,11 @@ class EncoderModel:
             request.set_input_tensor(index, _tensor(inputs[name], self._types[index]))
         request.start_async()
         request.wait()
-        outputs = request.get_output_tensor(0).data[: len(rows)].astype(np.float32)
+        outputs = list(request.get_output_tensor(0).data[: len(rows)].astype(np.float32))
+        for index, row in enumerate(rows):
+            if row.of_tokens:
+                tokens = request.get_output_tensor(1).data[index, : len(row)]
+                outputs[index] = tokens.astype(np.float32)
         with self._lock:
             self._idle.append(request)
         return [_checked(output) for output in outputs]

@@ -16,11 +16,13 @@ Vector = npt.NDArray[np.float32]
 class EncoderRow:
     """One text, or a pair of texts, as the model reads it: special tokens included, not padded.
 
-    `token_type_ids`, as many as `token_ids`, are all 0 if they are None.
+    `token_type_ids`, as many as `token_ids`, are all 0 if they are None. With `of_tokens` the
+    output is a vector for each token, [tokens, size].
     """
 
     token_ids: Sequence[int]
     token_type_ids: Sequence[int] | None = None
+    of_tokens: bool = False
 
     def __len__(self) -> int:
         return len(self.token_ids)

@@ -11,7 +11,15 @@ from openvino import opset15 as ops
 
 from calculators.encoders.encoder_service import Vector
 
-__all__ = ["DenseLayer", "Pooling", "add_tail", "logits_head", "pooled_head", "token_output"]
+__all__ = [
+    "ACTIVATIONS",
+    "DenseLayer",
+    "Pooling",
+    "add_tail",
+    "logits_head",
+    "pooled_head",
+    "token_output",
+]
 
 
 class Pooling(IntEnum):
@@ -47,14 +55,23 @@ ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
 def pooled_head(
     model: Any, pooling: Pooling, layers: Sequence[DenseLayer], *, normalize: bool
 ) -> Any:
-    """The model with one output, [rows, size]: one vector for each text.
+    """The model with the output [rows, size], one vector for each text, and [rows, tokens, size].
 
-    The vectors are pooled unless the model does that itself. Raises ValueError.
+    If the model pools itself, its vectors are taken as they are but for their norm, and there is no
+    second output. Raises ValueError.
     """
-    vectors = token_output(model)
-    if len(vectors.get_partial_shape()) == 3:
-        vectors = _pool(vectors, _mask(model), pooling)
-    return _with_output(model, add_tail(vectors, layers, normalize=normalize))
+    tokens = token_output(model)
+    if len(tokens.get_partial_shape()) == 2:
+        return _with_outputs(model, add_tail(tokens, (), normalize=normalize))
+    pooled = _pool(tokens, _mask(model), pooling)
+    return _with_outputs(model, add_tail(pooled, layers, normalize=normalize), tokens)
+
+
+def tail_head(model: Any, layers: Sequence[DenseLayer], *, normalize: bool) -> Any:
+    """What follows the pooling, behind a model whose output is pooled vectors: [rows, size]."""
+    (output,) = model.outputs
+    pooled = output.get_node().input_value(0)
+    return _with_outputs(model, add_tail(pooled, layers, normalize=normalize))
 
 
 def logits_head(model: Any) -> Any:
@@ -64,7 +81,7 @@ def logits_head(model: Any) -> Any:
         raise ValueError(
             f"the outputs are {_describe_outputs(model)}; a classifier has one of 2 dimensions"
         )
-    return _with_output(model, logits[0].get_node().input_value(0))
+    return _with_outputs(model, logits[0].get_node().input_value(0))
 
 
 def token_output(model: Any) -> Any:
@@ -121,10 +138,9 @@ def _mask(model: Any) -> Any:
     raise ValueError("there is no input attention_mask, so padding cannot be told from tokens")
 
 
-def _with_output(model: Any, output: Any) -> Any:
-    result = ops.result(output)
-    result.output(0).set_names({"embedding"})
-    return ov.Model([result], model.get_parameters(), model.get_friendly_name())
+def _with_outputs(model: Any, *outputs: Any) -> Any:
+    results = [ops.result(output) for output in outputs]
+    return ov.Model(results, model.get_parameters(), model.get_friendly_name())
 
 
 def _rank(output: Any) -> int | None:

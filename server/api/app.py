@@ -7,6 +7,7 @@ from aiohttp.typedefs import Middleware
 
 from server.api.endpoint import add_routes
 from server.api.endpoints import (
+    embeddings,
     generation,
     images,
     infer,
@@ -48,6 +49,7 @@ ENDPOINTS = (
     *scoring.ENDPOINTS,
     *tokenization.ENDPOINTS,
     *images.ENDPOINTS,
+    *embeddings.ENDPOINTS,
     *infer.ENDPOINTS,
     *model_metadata.ENDPOINTS,
     *raw.ENDPOINTS,

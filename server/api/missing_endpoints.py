@@ -10,7 +10,6 @@ OVMS_ENDPOINTS = (
     "audio/speech",
     "audio/transcriptions",
     "audio/translations",
-    "embeddings",
 )
 PATHS = frozenset({"/metrics", *(f"{p}/{name}" for p in PREFIXES for name in OVMS_ENDPOINTS)})
 # The part of TensorFlow Serving's REST API that OVMS never had.

@@ -22,6 +22,7 @@ class RequestFacts:
     """Filled in by the handlers. `last_chunks` has the newest chunk of each choice.
 
     `request_id` is the client's, from the header X-Request-Id, or else a new one.
+    `num_input_tokens` is what a model read that answers with no text.
     """
 
     request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -30,6 +31,7 @@ class RequestFacts:
     model: str | None = None
     error: str | None = None
     num_choices: int = 1
+    num_input_tokens: int | None = None
     last_chunks: dict[int, TextChunk] = field(default_factory=dict)
 
     @classmethod
@@ -57,6 +59,8 @@ class RequestFacts:
         known: dict[str, object] = {}
         if self.model is not None:
             known["model"] = self.model
+        if self.num_input_tokens is not None:
+            known["in"] = self.num_input_tokens
         if self.last_chunks:
             usage = self.usage()
             known["in"] = usage["prompt_tokens"]

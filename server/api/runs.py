@@ -1,16 +1,29 @@
-"""The graph runs behind one HTTP request: one for each prompt."""
+"""The graph runs behind one HTTP request: one for each prompt, or a single one."""
 
 import asyncio
 import dataclasses
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
+from typing import TypeVar
 
+from server.errors import GenerationError
 from server.graph import Graph
 from server.payloads import GenerationRequest, TextChunk
 
-__all__ = ["start_runs"]
+__all__ = ["run_once", "start_runs"]
+
+T = TypeVar("T")
 
 QUEUE_SIZE = 16
+
+
+async def run_once(graph: Graph, packet: object, kind: type[T]) -> T:
+    """The only packet, of this kind, that the graph answers with. Raises GenerationError."""
+    async with graph.start_run(packet) as run:
+        async for response in run:
+            assert isinstance(response, kind)
+            return response
+    raise GenerationError("the graph ended without an answer")
 
 
 def start_runs(

@@ -34,7 +34,6 @@ ENTRY_POINT_GROUP = "server.calculators"
 # What Model Server's graphs may name and this server does not have.
 OVMS_CALCULATORS = {
     "EmbeddingsCalculator": "OVMS's older embeddings calculator",
-    "EmbeddingsCalculatorOV": "OVMS's embeddings calculator",
     "RerankCalculator": "OVMS's older reranker",
     "S2tCalculator": "OVMS's speech-to-text calculator",
     "T2sCalculator": "OVMS's text-to-speech calculator",

@@ -1,5 +1,6 @@
 """Models without a server, for offline work: one class for each task, on LoadedModel."""
 
+from server.llm.embedding_model import EmbeddingModel
 from server.llm.llm import LLM
 from server.llm.outputs import CompletionOutput, RequestOutput
 from server.llm.rerank_model import Classification, RankedDocument, RerankModel
@@ -10,6 +11,7 @@ __all__ = [
     "ChatOptions",
     "Classification",
     "CompletionOutput",
+    "EmbeddingModel",
     "RankedDocument",
     "RequestOutput",
     "RerankModel",

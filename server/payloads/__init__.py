@@ -12,6 +12,7 @@ from server.payloads.chunks import (
     TokenLogprobs,
     ToolCallDelta,
 )
+from server.payloads.embeddings import Embedding, EmbeddingRequest, EmbeddingResponse
 from server.payloads.generation import (
     REASONING_EFFORTS,
     AnswerFormat,
@@ -38,6 +39,9 @@ __all__ = [
     "AnswerKind",
     "ChatOptions",
     "ClassifyRequest",
+    "Embedding",
+    "EmbeddingRequest",
+    "EmbeddingResponse",
     "FinishReason",
     "GenerationRequest",
     "HttpRequestPayload",

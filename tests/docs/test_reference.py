@@ -11,6 +11,7 @@ from support.documents import HEADING, ROOT, code_words, prose, table_rows
 from support.imports import arrows, modules
 from support.reference_tables import DOCS, MISSING, export_flags, rewrite, server_flags
 
+from calculators.embeddings_calculator_ov import EmbeddingsCalculatorOVOptions
 from calculators.llm.llm_options import _UNSUPPORTED, LLMCalculatorOptions
 from calculators.output_parser_calculator import OutputParserCalculatorOptions
 from calculators.output_parsers.registry import aliases, parser_names
@@ -22,6 +23,7 @@ from server.models.classic_config import CLASSIC_MODEL_KEYS
 from server.models.config import GRAPH_KEYS, TOP_LEVEL_KEYS
 from server.payloads import SamplingParams
 from server.protocol.anthropic.messages import RULES, MessageFields
+from server.protocol.embeddings.embeddings import EmbeddingFields
 from server.protocol.scoring.rerank import RerankFields
 
 CONFIGURATION = DOCS / "configuration.md"
@@ -72,6 +74,8 @@ def test_every_option_of_the_llm_node_is_documented() -> None:
 def test_every_option_of_the_other_nodes_is_documented() -> None:
     parsers = defaults_of(OutputParserCalculatorOptions)
     assert defaults_in(CONFIGURATION, "### Output parsers") == parsers
+    embeddings = defaults_of(EmbeddingsCalculatorOVOptions)
+    assert defaults_in(DOCS / "embeddings.md", "## The node") == embeddings
     rerank = defaults_of(RerankCalculatorOVOptions)
     assert defaults_in(DOCS / "rerank.md", "## The node") == rerank
     tokenizer = defaults_of(TokenizerCalculatorOptions)
@@ -108,6 +112,11 @@ def test_every_endpoint_is_documented() -> None:
 def test_every_field_of_anthropics_messages_is_documented() -> None:
     documented = names_in(API, "## Anthropic's Messages API")
     assert documented == {*MessageFields.model_fields, *RULES.rules}
+
+
+def test_every_field_of_embeddings_is_documented() -> None:
+    documented = names_in(DOCS / "embeddings.md", "## Request fields")
+    assert documented == {*EmbeddingFields.model_fields} - {"model"}
 
 
 def test_every_field_of_rerank_is_documented() -> None:

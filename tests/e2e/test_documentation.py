@@ -35,10 +35,16 @@ def test_the_blocks_of_a_page_work(
     chat_model: Path,
     bert_model: Path,
     rankers: Path,
+    tiny_encoders: Path,
     tmp_path: Path,
 ) -> None:
-    models = {"tiny_chat": chat_model, "classifier/1": bert_model / "openvino"}
-    make_project(tmp_path, {**models, "reranker": rankers / "bert" / "openvino"})
+    models = {
+        "tiny_chat": chat_model,
+        "classifier/1": bert_model / "openvino",
+        "reranker": rankers / "bert" / "openvino",
+        "embedder": tiny_encoders / "bert" / "openvino",
+    }
+    make_project(tmp_path, models)
     run = PageRun(tmp_path, servers)
     try:
         for block in blocks(page):

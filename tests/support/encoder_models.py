@@ -64,6 +64,7 @@ class CountingModel:
         self.num_streams = num_streams
         self.max_length = 512
         self.vocab_size: int | None = 1000
+        self.gives_tokens = False
         self.batches: list[list[EncoderRow]] = []
         self.release = threading.Event()
         self.release.set()

@@ -29,7 +29,14 @@ __all__ = ["ENDPOINTS"]
 NOT_RAW = r"(?:v1/)?(?:models|config)(?:/|$)"
 
 # Suggested when a path is misspelt.
-KNOWN_ENDPOINTS = ("chat/completions", "completions", "detokenize", "responses", "tokenize")
+KNOWN_ENDPOINTS = (
+    "chat/completions",
+    "completions",
+    "detokenize",
+    "embeddings",
+    "responses",
+    "tokenize",
+)
 
 
 async def _handle_raw(request: web.Request) -> web.StreamResponse:

@@ -14,12 +14,12 @@ from support.engine_helpers import F32
 
 from calculators.encoders.causal_encoder import CausalEncoder, QueueLimits, check_causal_encoder
 from calculators.encoders.encoder_service import EncoderRow
-from calculators.encoders.heads import DenseLayer, Pooling, pooled_head
+from calculators.encoders.heads import DenseLayer, tail_head
 from calculators.inference.inference_model import ModelSettings
 from server.engine import NotCausalError
 from server.errors import InvalidRequestError, ModelNotReadyError
 
-NORMALIZED = partial(pooled_head, pooling=Pooling.LAST, layers=(), normalize=True)
+NORMALIZED = partial(tail_head, layers=(), normalize=True)
 TEXTS = [EncoderRow(tuple(prompt)) for prompt in prompts()]
 # Model Server's exporter writes the streams.
 PROPERTIES = {"INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": "2"}
@@ -67,7 +67,7 @@ async def test_vectors_are_those_of_transformers(embedders: Path, kind: str) -> 
 async def test_a_layer_after_the_pooling_is_applied(embedders: Path) -> None:
     weights = np.random.default_rng(0).normal(size=(5, 64)).astype(np.float32)
     layer = DenseLayer(weights, np.ones(5, np.float32), "Tanh")
-    head = partial(pooled_head, pooling=Pooling.LAST, layers=(layer,), normalize=False)
+    head = partial(tail_head, layers=(layer,), normalize=False)
     expected = np.tanh(np.load(embedders / "llama" / "expected.npy") @ weights.T + 1)
     folder = embedders / "llama" / "openvino"
     async with encoder_of(folder, properties=F32, head=head) as encoder:

@@ -151,6 +151,7 @@ async def test_a_failed_inference_fails_its_callers_only() -> None:
         (EncoderRow((1,) * 513), "Input length 513 longer than allowed 512"),
         (EncoderRow((1, -1)), "token id -1 is unknown to the model; possible: from 0 to 999"),
         (EncoderRow((1, 1000)), "token id 1000 is unknown to the model"),
+        (EncoderRow((1,), of_tokens=True), "this model has no vectors of single tokens"),
     ],
 )
 async def test_rows_that_the_model_cannot_take(row: EncoderRow, message: str) -> None:

@@ -27,6 +27,23 @@ def test_ids_equal_those_of_transformers(model, text, add_special_tokens):
     assert list(TextEncoder(model.path).encode(text, add_special_tokens)) == expected
 
 
+@pytest.mark.parametrize("add_special_tokens", [False, True])
+def test_many_texts_at_once_are_as_one_by_one(model, sentencepiece_op, add_special_tokens):
+    texts = [*TEXTS.values(), *TEXTS.values()]
+    for path in (model.path, sentencepiece_op):
+        encoder = TextEncoder(path)
+        one_by_one = [encoder.encode(text, add_special_tokens) for text in texts]
+        assert encoder.encode_many(texts, add_special_tokens) == one_by_one
+
+
+def test_special_tokens_around_a_text(word_piece, metaspace, byte_level, sentencepiece_op):
+    cls, sep = word_piece.hf.cls_token_id, word_piece.hf.sep_token_id
+    assert TextEncoder(word_piece.path).special_tokens() == ((cls,), (sep,))
+    assert TextEncoder(metaspace.path).special_tokens() == ((1,), ())
+    assert TextEncoder(byte_level.path).special_tokens() == ((), ())
+    assert TextEncoder(sentencepiece_op).special_tokens() == ((1,), ())
+
+
 def test_special_tokens_are_added_on_request_only(metaspace, word_piece):
     assert TextEncoder(metaspace.path).encode("Hello", True)[0] == metaspace.hf.bos_token_id
     bare = TextEncoder(word_piece.path).encode("Hello", False)

@@ -1,0 +1,175 @@
+"""Make text encoders with random weights, as sentence-transformers stores them, and their IRs.
+
+`python tiny_encoders.py FOLDER` writes, for each of KINDS, `source` as sentence-transformers has
+it, `openvino` as an export does, and `expected.npz`: sentence-transformers' vectors of TEXTS.
+"""
+
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+TEXTS = [
+    "",
+    "the fox sees a bear !",
+    "not good",
+    "the bear hears the fox and sees a good fox and not the bear " * 3,
+    "a fox, a béar: 北京?",
+]
+SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+WORDS = [*"abcdefghijklmnopqrstuvwxyz!,.:?", "the", "fox", "bear", "sees", "hears", "good", "and"]
+WIDE = 0.3
+SIZES = {
+    "vocab_size": 300,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    # The default makes all weights so small that every text gets nearly the same vector.
+    "initializer_range": WIDE,
+}
+
+
+def _word_piece(folder: Path) -> Any:
+    from transformers import BertTokenizerFast
+
+    vocab = [*SPECIAL_TOKENS, *WORDS, *(f"##{letter}" for letter in WORDS[:26])]
+    (folder / "vocab.txt").write_text("\n".join(vocab))
+    return BertTokenizerFast(str(folder / "vocab.txt"), model_max_length=64)
+
+
+def _byte_level(folder: Path, *, bos: str, eos: str, pad: str, adds_bos: bool = True) -> Any:
+    """A byte-level BPE tokenizer as RoBERTa's, MPNet's or Qwen's; the special tokens come first."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    special = list(dict.fromkeys((bos, pad, eos, "<unk>", "<mask>")))
+    vocab = {token: i for i, token in enumerate(special)}
+    for letter in sorted(pre_tokenizers.ByteLevel.alphabet()):
+        vocab[letter] = len(vocab)
+    tokenizer = Tokenizer(models.BPE(vocab, [], unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    template = f"{bos} $A {eos}" if adds_bos else f"$A {eos}"
+    tokens = [(token, vocab[token]) for token in dict.fromkeys((bos, eos))]
+    tokenizer.post_processor = processors.TemplateProcessing(single=template, special_tokens=tokens)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token=bos,
+        eos_token=eos,
+        pad_token=pad,
+        unk_token="<unk>",
+        mask_token="<mask>",
+        cls_token=bos,
+        sep_token=eos,
+        padding_side="right" if adds_bos else "left",
+        model_max_length=64,
+        model_input_names=["input_ids", "attention_mask"],
+    )
+
+
+def _roberta_like(folder: Path) -> Any:
+    return _byte_level(folder, bos="<s>", eos="</s>", pad="<pad>")
+
+
+def _qwen_like(folder: Path) -> Any:
+    return _byte_level(
+        folder, bos="<|im_start|>", eos="<|endoftext|>", pad="<|endoftext|>", adds_bos=False
+    )
+
+
+def _bert() -> Any:
+    from transformers import BertConfig, BertModel
+
+    return BertModel(BertConfig(**SIZES, max_position_embeddings=64))
+
+
+def _roberta() -> Any:
+    from transformers import RobertaConfig, RobertaModel
+
+    return RobertaModel(RobertaConfig(**SIZES, max_position_embeddings=66, pad_token_id=1))
+
+
+def _xlm_roberta() -> Any:
+    from transformers import XLMRobertaConfig, XLMRobertaModel
+
+    return XLMRobertaModel(XLMRobertaConfig(**SIZES, max_position_embeddings=66, pad_token_id=1))
+
+
+def _mpnet() -> Any:
+    from transformers import MPNetConfig, MPNetModel
+
+    return MPNetModel(MPNetConfig(**SIZES, max_position_embeddings=66, pad_token_id=1))
+
+
+def _qwen3() -> Any:
+    from transformers import Qwen3Config, Qwen3Model
+
+    return Qwen3Model(
+        Qwen3Config(**SIZES, num_key_value_heads=1, head_dim=16, max_position_embeddings=64)
+    )
+
+
+# Name -> model, tokenizer, pooling, sizes of dense layers.
+KINDS: dict[str, tuple[Callable[[], Any], Callable[[Path], Any], str, tuple[int, ...]]] = {
+    "bert": (_bert, _word_piece, "mean", ()),
+    "roberta": (_roberta, _roberta_like, "mean", ()),
+    "xlm-roberta": (_xlm_roberta, _roberta_like, "cls", ()),
+    "mpnet": (_mpnet, _roberta_like, "mean", ()),
+    "qwen3": (_qwen3, _qwen_like, "lasttoken", (48, 24)),
+}
+
+
+def make(kind: str, folder: Path) -> None:
+    """Write one kind."""
+    import numpy as np
+    import torch
+    from sentence_transformers import SentenceTransformer, models
+
+    make_model, make_tokenizer, pooling, dense = KINDS[kind]
+    plain, source = folder / "plain", folder / "source"
+    plain.mkdir(parents=True)
+    torch.manual_seed(0)
+    make_model().save_pretrained(plain)
+    make_tokenizer(plain).save_pretrained(plain)
+    transformer = models.Transformer(str(plain))
+    modules: list[Any] = [transformer, models.Pooling(32, pooling)]
+    size = 32
+    for number in dense:
+        layer = models.Dense(size, number, bias=False, activation_function=torch.nn.Identity())
+        modules.append(layer)
+        size = number
+    modules.append(models.Normalize())
+    prompts = {"query": "Instruct: see\nQuery:", "document": ""}
+    model = SentenceTransformer(modules=modules, prompts=prompts, device="cpu")
+    model.save(str(source), create_model_card=False)
+    vectors = [model.encode(text) for text in TEXTS]
+    queries = [model.encode(text, prompt_name="query") for text in TEXTS]
+    np.savez(folder / "expected.npz", vectors=vectors, queries=queries)
+    export(source, folder / "openvino")
+    shutil.rmtree(plain)
+
+
+def export(source: Path, folder: Path) -> None:
+    """Convert the transformer and its tokenizer; copy sentence-transformers' own files."""
+    import openvino as ov
+    from openvino_tokenizers import convert_tokenizer
+    from optimum.exporters.openvino import main_export
+    from transformers import AutoTokenizer
+
+    main_export(str(source), folder, task="feature-extraction", library_name="transformers")
+    tokenizers = convert_tokenizer(AutoTokenizer.from_pretrained(source), with_detokenizer=True)
+    for name, tokenizer in zip(("tokenizer", "detokenizer"), tokenizers, strict=True):
+        ov.save_model(tokenizer, folder / f"openvino_{name}.xml")
+    for path in source.rglob("*"):
+        name = path.relative_to(source)
+        is_own = len(name.parts) > 1 or "sentence" in path.name or path.name == "modules.json"
+        if path.is_file() and is_own:
+            (folder / name).parent.mkdir(exist_ok=True)
+            shutil.copy(path, folder / name)
+
+
+if __name__ == "__main__":
+    for name in KINDS:
+        make(name, Path(sys.argv[1]) / name)
