@@ -35,7 +35,7 @@ def tensor_graph(model: ServedModel) -> Graph:
 
 async def infer_once(graph: Graph, request: InferRequest) -> InferResponse:
     """Run the graph; returns its first answer."""
-    async with graph.start_run(request) as run:
+    async with graph.start_run(request, request.parameters) as run:
         async for response in run:
             assert isinstance(response, InferResponse)
             return response

@@ -3,16 +3,17 @@
 import asyncio
 import json
 import logging
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from server.errors import ModelNotReadyError
+from server.errors import InvalidRequestError, ModelNotReadyError
 from server.graph.config import GraphConfig
 from server.graph.containment import Containment
 from server.graph.contract import Tag
 from server.graph.opening import NodeOpener, close_nodes, in_thread
-from server.graph.run import GraphRun, OpenedNode, StreamLayout
+from server.graph.run import NO_PARAMETERS, GraphRun, OpenedNode, StreamLayout
 from server.graph.services import Services
 from server.graph.validation.validation import ValidatedGraph, validate
 
@@ -107,12 +108,17 @@ class Graph:
             f"not from {input_type.__name__} to {output_type.__name__}"
         )
 
-    def start_run(self, packet: object) -> GraphRun:
+    def start_run(
+        self, packet: object, parameters: Mapping[str, object] = NO_PARAMETERS
+    ) -> GraphRun:
         """Return a run that takes `packet` at the graph's input; it starts when it is entered.
 
-        Raises ModelNotReadyError while the graph closes.
+        `parameters` of the request become the side packets that graph.pbtxt lists at its border.
+        Raises ModelNotReadyError while the graph closes, and InvalidRequestError for parameters
+        that are missing or have another type.
         """
         self._refuse_when_closing()
+        self._check_parameters(parameters)
         if not isinstance(packet, self.input.type):
             raise TypeError(
                 f"graph {self.name!r} takes {self.input.type.__name__}, not {type(packet).__name__}"
@@ -122,6 +128,7 @@ class Graph:
             self._nodes,
             self._layout,
             packet,
+            parameters,
             on_start=self._note_start,
             on_end=self._note_end,
         )
@@ -170,6 +177,21 @@ class Graph:
                 await asyncio.gather(*(run.stop(error) for run in tuple(self._runs)))
             finally:
                 await close_nodes(self._nodes, self.name)
+
+    def _check_parameters(self, parameters: Mapping[str, object]) -> None:
+        for name, tag in self._layout.request_packets.items():
+            if name not in parameters:
+                if not tag.optional:
+                    raise InvalidRequestError(
+                        f"the parameter {name!r} is missing; it is a {tag.type.__name__}",
+                        "parameters",
+                    )
+            elif type(parameters[name]) is not tag.type:
+                found = type(parameters[name]).__name__
+                raise InvalidRequestError(
+                    f"the parameter {name!r} is a {found}; it must be a {tag.type.__name__}",
+                    "parameters",
+                )
 
     async def _drain(self, timeout_s: float) -> None:
         if not self._runs or timeout_s <= 0:

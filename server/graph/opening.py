@@ -70,6 +70,7 @@ class NodeOpener:
                 ports.outputs,
                 side_packets,
                 cc.output_side_packets,
+                node.request_packets,
             )
         )
         for tag in contract.output_side_packets:

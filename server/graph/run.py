@@ -5,12 +5,13 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from server.graph.calculator import Calculator
 from server.graph.containment import Containment
 from server.graph.context import ProcessContext
-from server.graph.contract import Contract
+from server.graph.contract import Contract, Tag
 from server.graph.stream import EndOfStream, InputStream, OutputStream, StreamClosed
 
 __all__ = ["GraphRun", "NodeRun", "OpenedNode", "StreamLayout", "node_error"]
@@ -21,12 +22,17 @@ logger = logging.getLogger(__name__)
 # that ignores its cancellation must not delay a client or a shutdown.
 STOP_TIMEOUT_S = 10.0
 
+NO_PARAMETERS: Mapping[str, Any] = MappingProxyType({})
+
 NORMAL_ENDS = (StreamClosed, EndOfStream)
 
 
 @dataclass(frozen=True)
 class OpenedNode:
-    """A node of a loaded graph; the maps go from tag name to stream name, or to value."""
+    """A node of a loaded graph; the maps go from tag name to stream name, or to value.
+
+    `request_packets` are the side packets that each request brings: tag name -> parameter.
+    """
 
     name: str
     calculator: Calculator[Any]
@@ -35,23 +41,36 @@ class OpenedNode:
     outputs: Mapping[str, str]
     side_packets: Mapping[str, Any]
     output_side_packets: Mapping[str, Any] = field(default_factory=dict)
+    request_packets: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class StreamLayout:
-    """The streams of a graph: their packet types, their capacity, and which are the borders."""
+    """The streams of a graph: their packet types, their capacity, and which are the borders.
+
+    `request_packets` are the side packets that requests bring, by the name of the parameter.
+    """
 
     packet_types: Mapping[str, type]
     capacity: int
     input_name: str
     output_name: str
+    request_packets: Mapping[str, Tag[Any]] = field(default_factory=dict)
 
 
 class NodeRun:
     """One node in a run."""
 
-    def __init__(self, node: OpenedNode) -> None:
+    def __init__(self, node: OpenedNode, parameters: Mapping[str, Any] = NO_PARAMETERS) -> None:
         self.node = node
+        self.side_packets = node.side_packets
+        if node.request_packets:
+            found = {
+                tag: parameters[name]
+                for tag, name in node.request_packets.items()
+                if name in parameters
+            }
+            self.side_packets = {**node.side_packets, **found}
         self.inputs: dict[str, InputStream[Any]] = {}
         self.outputs: dict[str, OutputStream[Any]] = {}
         self.num_wanted_outputs = 0
@@ -64,7 +83,7 @@ class NodeRun:
         return ProcessContext(
             node.name,
             node.contract,
-            node.side_packets,
+            self.side_packets,
             inputs=self.inputs,
             outputs=self.outputs,
         )
@@ -100,6 +119,7 @@ class GraphRun:
         nodes: Sequence[OpenedNode],
         layout: StreamLayout,
         packet: object,
+        parameters: Mapping[str, Any],
         *,
         on_start: Callable[["GraphRun"], None],
         on_end: Callable[["GraphRun"], None],
@@ -109,7 +129,7 @@ class GraphRun:
         self._packet = packet
         self._on_start = on_start
         self._on_end = on_end
-        self._nodes = [NodeRun(node) for node in nodes]
+        self._nodes = [NodeRun(node, parameters) for node in nodes]
         self._output = InputStream[Any](f"the output of graph {graph_name!r}", layout.capacity)
         self._error: BaseException | None = None
         self._num_active = 0

@@ -152,6 +152,32 @@ output_stream: "out"
 {session("session", "ad")}
 {inference("session", "x:in", "sum:out")}
 """
+SCALE = """
+import numpy as np
+from server.graph import Calculator, Contract, Tag
+from server.tensors import Tensor
+
+IN, OUT, FACTOR = Tag("IN", Tensor), Tag("OUT", Tensor), Tag("FACTOR", int)
+
+class ScaleCalculator(Calculator):
+    contract = Contract(inputs=(IN,), outputs=(OUT,), input_side_packets=(FACTOR,))
+
+    async def process(self, cc):
+        tensor = await cc.receive(IN)
+        data = np.frombuffer(tensor.data, np.float32) * np.float32(cc.side_packet(FACTOR))
+        await cc.send(OUT, Tensor("scaled", "FP32", tensor.shape, data.tobytes()))
+"""
+PARAMETER = """
+input_stream: "OVTENSOR:in"
+output_stream: "OVTENSOR:out"
+input_side_packet: "FACTOR:factor"
+node {
+  calculator: "./scale.py:ScaleCalculator"
+  input_side_packet: "FACTOR:factor"
+  input_stream: "IN:in"
+  output_stream: "OUT:out"
+}
+"""
 GRAPHS = {
     "two_models": TWO_MODELS,
     "one_pair": ONE_PAIR,
@@ -159,6 +185,7 @@ GRAPHS = {
     "converted": CONVERTED,
     "circle": IN_A_CIRCLE,
     "unknown": UNKNOWN,
+    "parameter": PARAMETER,
 }
 
 
@@ -170,6 +197,7 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
         (tmp_path / name).mkdir()
         (tmp_path / name / "graph.pbtxt").write_text(graph)
     (tmp_path / "converted" / "model.py").write_text(HANDLER)
+    (tmp_path / "parameter" / "scale.py").write_text(SCALE)
     (tmp_path / "add" / "1").mkdir(parents=True)
     write_model(tmp_path / "add" / "1", add_model(), "adder")
     (tmp_path / "config.json").write_text(json.dumps({"model_config_list": entries}))
@@ -216,3 +244,12 @@ async def test_metadata_has_the_names_only(server: Server) -> None:
     names = [(each["name"], each["datatype"], each["shape"]) for each in metadata["inputs"]]
     assert names == [("in1", "INVALID", []), ("in2", "INVALID", [])]
     assert [each["name"] for each in metadata["outputs"]] == ["out"]
+
+
+async def test_parameters_of_requests_are_side_packets(server: Server) -> None:
+    body = {"inputs": [row("in", 1, 2)], "parameters": {"factor": 3, "other": "ignored"}}
+    answer = await infer_ok(server, body, "parameter")
+    assert answer["outputs"] == [row("out", 3, 6)]
+    body["parameters"] = {"factor": "3"}
+    error = await infer_error(server, body, "parameter")
+    assert error == "the parameter 'factor' is a str; it must be a int"

@@ -161,7 +161,8 @@ class _StreamedRequest:
         self._id = call.id
         model, graph = self._find_graph(call, self._facts)
         timestamp = time.time_ns() // 1000 if call.timestamp is None else call.timestamp
-        async with graph.start_run(replace(call.request, is_streamed=True)) as run:
+        request = replace(call.request, is_streamed=True)
+        async with graph.start_run(request, request.parameters) as run:
             async for response in run:
                 time_of_set = timestamp + response.step
                 render = partial(render_stream_infer, call, response, model.version, time_of_set)

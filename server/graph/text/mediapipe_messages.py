@@ -103,7 +103,8 @@ class Node:
 class CalculatorGraphConfig:
     """A graph that is served has one input stream and one output stream.
 
-    Its side packets are supplied by nobody; calculators that have them as optional do without.
+    Its input side packets are parameters of requests, where a node takes a str, int, float or bool.
+    Others are supplied by nobody; calculators that have them as optional do without.
     `max_queue_size` is how many packets a reader of a stream holds before the writer waits; 0 is
     the default, 16, and -1 practically no bound.
     """

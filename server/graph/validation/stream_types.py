@@ -1,7 +1,7 @@
 """The type that each stream of a graph carries, and whether its readers accept it."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from server.graph.calculator import Calculator
@@ -15,7 +15,8 @@ class CheckedNode:
     """A node whose ports and options fit its calculator's contract.
 
     `calculator_class` and `contract` are None for a node that already has a problem: its
-    connections still count, its types do not.
+    connections still count, its types do not. `request_packets` are the input side packets that
+    each request brings: tag name -> parameter.
     """
 
     name: str
@@ -24,6 +25,7 @@ class CheckedNode:
     contract: Contract | None
     options: object
     ports: NodePorts
+    request_packets: Mapping[str, str] = field(default_factory=dict)
 
 
 def find_tag(tags: Iterable[Tag[Any]], name: str) -> Tag[Any]:

@@ -1,6 +1,6 @@
 """Connects the checked nodes of a graph: producers, readers, types, and the order to open them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +8,7 @@ from server.graph.config import DEFAULT_MAX_QUEUE_SIZE, GraphConfig, Port
 from server.graph.contract import Tag
 from server.graph.plugins import close_names
 from server.graph.run import StreamLayout
+from server.graph.validation.request_packets import find_request_packets, with_request_packets
 from server.graph.validation.stream_types import CheckedNode, StreamTypes, find_tag
 
 __all__ = ["ValidatedGraph", "wire"]
@@ -35,7 +36,8 @@ def wire(
     border_output = _border(config.output_streams, "output_stream", problems)
     capacity = _capacity(config, problems)
     _check_streams(nodes, border_input, border_output, problems)
-    _check_side_packets(nodes, problems)
+    request_packets = find_request_packets(config, nodes, problems)
+    _check_side_packets(nodes, request_packets, problems)
     stream_edges = _edges(nodes, lambda node: (node.ports.inputs, node.ports.outputs))
     packet_edges = _edges(
         nodes, lambda node: (node.ports.input_side_packets, node.ports.output_side_packets)
@@ -57,10 +59,12 @@ def wire(
         name: types.carried(name)
         for name in (border_input.name, *(s for node in nodes for s in node.ports.outputs.values()))
     }
-    layout = StreamLayout(packet_types, capacity, border_input.name, border_output.name)
+    layout = StreamLayout(
+        packet_types, capacity, border_input.name, border_output.name, request_packets
+    )
     rank = {name: place for place, name in enumerate(_sorted(nodes, stream_edges, {}))}
     order = _sorted(nodes, packet_edges, rank)
-    by_name = {node.name: node for node in nodes}
+    by_name = {node.name: with_request_packets(node, request_packets) for node in nodes}
     return ValidatedGraph(
         tuple(by_name[name] for name in order),
         layout,
@@ -124,7 +128,9 @@ def _check_streams(
         )
 
 
-def _check_side_packets(nodes: Sequence[CheckedNode], problems: list[str]) -> None:
+def _check_side_packets(
+    nodes: Sequence[CheckedNode], request_packets: Collection[str], problems: list[str]
+) -> None:
     producers: dict[str, list[str]] = {}
     produced: dict[str, Tag[Any]] = {}
     for node in nodes:
@@ -138,6 +144,8 @@ def _check_side_packets(nodes: Sequence[CheckedNode], problems: list[str]) -> No
             wanted = None
             if node.contract is not None:
                 wanted = find_tag(node.contract.input_side_packets, tag)
+            if name in request_packets:
+                continue
             if name not in producers:
                 # OVMS provides its resources itself (LLM_NODE_RESOURCES:llm). Calculators for
                 # OVMS's graphs have these tags as optional.

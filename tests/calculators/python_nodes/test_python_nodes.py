@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import struct
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,12 @@ from support.infer_calls import infer_error, infer_ok, post_binary, tensor
 from support.python_graphs import LOOP, python_graph, python_node, serving, write_graph
 from support.serving import Server
 
+from server.errors import ModelLoadError
 from server.graph import Graph
+from server.models.config import single_model_config
+from server.models.model_loading import check_model
 from server.models.model_manager import ModelManager
+from server.models.watched_files import WatchedFiles
 from server.payloads import InferRequest, InferResponse
 from server.tensors import Tensor
 
@@ -344,6 +349,20 @@ async def test_a_handler_that_cannot_be_loaded(tmp_path: Path, handler: str, tex
     write_graph(tmp_path / "bad", UPPERCASE_GRAPH, model=handler)
     async with serving(tmp_path, "bad") as server:
         assert text in status_reason(server.manager, "bad")
+
+
+@pytest.mark.parametrize(
+    ("handlers", "text"),
+    [
+        ({}, "model.py cannot be read"),
+        ({"model": "def ("}, "model.py: invalid syntax (model.py, line 1)"),
+    ],
+)
+def test_a_check_reads_the_handler(tmp_path: Path, handlers: dict[str, str], text: str) -> None:
+    write_graph(tmp_path / "bad", UPPERCASE_GRAPH, **handlers)
+    (model,) = single_model_config("bad", tmp_path / "bad").models
+    with pytest.raises(ModelLoadError, match=re.escape(text)):
+        check_model(model, WatchedFiles()).check_files()
 
 
 async def test_a_missing_handler(tmp_path: Path) -> None:
