@@ -157,7 +157,12 @@ PACKAGE_LAYERS: dict[str, set[str]] = {
         "server.payloads",
     },
     "calculators.output_parsers": {"server.errors", "server.graph", "server.payloads"},
-    "export_models.conversion": {"export_models", "server.errors", "server.host"},
+    "export_models.conversion": {
+        "export_models",
+        "server.errors",
+        "server.host",
+        "server.models",
+    },
     "export_models.quantization": {"server.errors", "server.host"},
     "export_models.tokenizer": {"calculators", "server.errors", "server.host"},
     "export_models.verification": {"export_models", "server.errors", "server.host"},

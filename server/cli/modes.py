@@ -5,13 +5,13 @@ from pathlib import Path
 from server.cli.chat.chat_command import make_parser as make_chat_parser
 from server.cli.check import check_models
 from server.cli.command_line import CommandLine, make_parser
+from server.cli.export_task import find_export_task
 from server.cli.exporter import run_exporter, run_verification
 from server.cli.model_arguments import CONFIG_NAME, ModelArguments
 from server.errors import ConfigError
 from server.graph import list_calculators, list_plugins
 from server.models.config_file import ConfigFile
 from server.models.model_repository import list_models
-from server.models.tasks import TASKS, TEXT_GENERATION
 from server.terminal.completion import completion_script
 
 __all__ = ["run_mode"]
@@ -38,20 +38,18 @@ def run_mode(line: CommandLine) -> int | None:
         case "remove_from_config":
             _remove_from_config(models)
         case "configure":
-            run_exporter(_export_task(models), line.export.graph_command(models))
+            task = find_export_task(models)
+            run_exporter(task.export, line.export.graph_command(models, task))
         case "check":
             return check_models(models.load_config())
         case "verify":
             return run_verification(models.served_path)
         case mode:
             if models.source_model is not None:
-                run_exporter(_export_task(models), line.export.command(models))
+                task = find_export_task(models)
+                run_exporter(task.export, line.export.command(models, task))
             return 0 if mode == "pull" else None
     return 0
-
-
-def _export_task(models: ModelArguments) -> str:
-    return TASKS[models.task].export if models.task else TEXT_GENERATION.export
 
 
 def _add_to_config(models: ModelArguments) -> None:

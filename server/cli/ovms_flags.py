@@ -44,23 +44,7 @@ REFUSED = {
     "--color_format": NO_PREPROCESSING,
     "--precision": NO_PREPROCESSING,
     "--gguf_filename": "GGUF files cannot be exported; name the Hugging Face model they came from",
-    "--source_loras": "LoRA adapters are not supported yet",
-}
-TASK_FLAGS = {
-    "embeddings": ("--normalize", "--truncate", "--pooling", "--max_length"),
-    "rerank": ("--max_allowed_chunks",),
-    "image_generation": (
-        "--resolution",
-        "--max_resolution",
-        "--default_resolution",
-        "--num_images_per_prompt",
-        "--guidance_scale",
-        "--max_num_images_per_prompt",
-        "--default_num_inference_steps",
-        "--max_num_inference_steps",
-    ),
-    "text2speech": ("--model_type", "--vocoder"),
-    "embeddings, rerank, image_generation, text2speech or speech2text": ("--num_streams",),
+    "--max_length": "--truncate cuts texts at the length that the model allows",
 }
 
 
@@ -71,9 +55,6 @@ def add_ovms_flags(add: AddFlag) -> None:
         add(flag, action=action, help=f"No effect: {reason}.")
     for flag, reason in REFUSED.items():
         add(flag, action=_RefusedFlag, reason=reason)
-    for task, flags in TASK_FLAGS.items():
-        for flag in flags:
-            add(flag, action=_RefusedFlag, reason=f"OVMS's task {task} is not here yet")
 
 
 def _warn(namespace: argparse.Namespace, flag: argparse.Action) -> None:

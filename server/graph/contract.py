@@ -26,7 +26,8 @@ class Tag(Generic[T]):
     """A typed port of a calculator: `name` is what stands before the colon in graph.pbtxt.
 
     An empty name is a port without a tag (`input_stream: "text"`). The type `object` is any type:
-    if a node has exactly one `object` input and one `object` output, both carry the same type.
+    if a node has exactly one `object` input and one `object` output, both carry the same type, and
+    so do an `object` input and output of the same tag.
     """
 
     name: str

@@ -25,6 +25,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 DEFAULT_GRAPH_NAME = "graph.pbtxt"
+SUBCONFIG_NAME = "subconfig.json"
 
 GRAPH_KEYS = ("name", "base_path", "graph_path", "subconfig")
 MODEL_LISTS = ("model_config_list", "mediapipe_config_list")
@@ -100,17 +101,18 @@ class ModelConfig:
 class ServerConfig:
     """Every model to serve, in the order of the file, each name once.
 
-    `path` is the file; None where the command line named the model.
+    `path` is the file; None where the command line named the model. `subconfigs` are the files
+    beside graphs that were read, too.
     """
 
     models: tuple[ModelConfig, ...]
     path: Path | None = None
+    subconfigs: tuple[Path, ...] = ()
 
 
 def load_config(path: Path) -> ServerConfig:
     """Read a configuration file, or the one in a folder. Raises ConfigError."""
-    file, document = read_document(path)
-    return _ConfigReader(file).read(document)
+    return _ConfigReader(*read_document(path)).read()
 
 
 def single_model_config(
@@ -156,12 +158,22 @@ def _model(name: str, base_path: Path, graph_path: str | None, *, is_graph: bool
 class _ConfigReader:
     """Turns the parsed document into a ServerConfig; every error names its place in the file."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, document: object) -> None:
         self._file = file
+        self._document = document
         self._models: dict[str, ModelConfig] = {}
+        self._named_subconfigs: list[tuple[ModelConfig, str, str]] = []
+        self._subconfigs: list[Path] = []
 
-    def read(self, document: object) -> ServerConfig:
-        top = self._mapping(document, "")
+    def models(self) -> Sequence[ModelConfig]:
+        """Only those of model_config_list, without further files beside them."""
+        top = self._mapping(self._document, "")
+        self._refuse_unknown(top, "", TOP_LEVEL_KEYS)
+        self._read_model_config_list(self._list(top, "model_config_list"))
+        return tuple(self._models.values())
+
+    def read(self) -> ServerConfig:
+        top = self._mapping(self._document, "")
         self._refuse_unknown(top, "", TOP_LEVEL_KEYS)
         for key, reason in REFUSED_LISTS.items():
             if self._list(top, key):
@@ -173,7 +185,9 @@ class _ConfigReader:
             logger.warning("%s: monitoring has no effect: there are no metrics yet", self._file)
         self._read_model_config_list(self._list(top, "model_config_list"))
         self._read_mediapipe_config_list(self._list(top, "mediapipe_config_list"))
-        return ServerConfig(tuple(self._models.values()), self._file)
+        for model, name, where in self._named_subconfigs:
+            self._read_subconfig(model, name, where)
+        return ServerConfig(tuple(self._models.values()), self._file, tuple(self._subconfigs))
 
     def _read_model_config_list(self, entries: Sequence[object]) -> None:
         for i, entry in enumerate(entries):
@@ -204,9 +218,6 @@ class _ConfigReader:
         name = self._string(config, "name", where)
         if not name:
             self._fail(f"{where}.name", "is empty")
-        if self._string(config, "subconfig", where):
-            # It lists models for OVMS's own calculators, which are not here.
-            logger.warning("%s: %s: no effect on a graph: subconfig", self._file, where)
         # Without base_path: the folder with the model's name next to the file.
         folder = self._string(config, "base_path", where) or name
         if REMOTE.match(folder):
@@ -219,9 +230,28 @@ class _ConfigReader:
             model = replace(model, classic=ClassicConfig.parse(config))
         except ValueError as error:
             self._fail(f"{where}.{error}", "")
-        if name in self._models:
-            logger.warning("%s: %s: %r is listed twice; the first is used", self._file, where, name)
-        return self._models.setdefault(name, model)
+        self._note_model(model, where)
+        self._named_subconfigs.append((model, self._string(config, "subconfig", where), where))
+        return self._models[name]
+
+    def _note_model(self, model: ModelConfig, where: str) -> None:
+        if model.name in self._models:
+            problem = "is listed twice; the first is used"
+            logger.warning("%s: %s: %r %s", self._file, where, model.name, problem)
+        self._models.setdefault(model.name, model)
+
+    def _read_subconfig(self, model: ModelConfig, name: str, where: str) -> None:
+        """Add the models that a file beside a graph lists; OVMS's graphs use them in sessions."""
+        file = model.base_path / (name or SUBCONFIG_NAME)
+        if not _is_file(file):
+            if name:
+                logger.warning("%s: %s: subconfig: there is no file %s", self._file, where, file)
+            return
+        if not (model.is_graph or model.find_graph()):
+            return
+        self._subconfigs.append(file)
+        for each in _ConfigReader(*read_document(file)).models():
+            self._note_model(each, f"{where}: subconfig")
 
     def _mapping(self, value: object, where: str) -> Mapping[str, Any]:
         if not isinstance(value, dict):

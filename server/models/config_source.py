@@ -49,6 +49,8 @@ class ConfigSource:
                     raise
                 time.sleep(PAUSE_S)
             else:
+                for subconfig in self._config.subconfigs:
+                    files.add(subconfig)
                 self._files = files
                 break
 
@@ -56,6 +58,8 @@ class ConfigSource:
         files = WatchedFiles()
         if self._config.path is not None:
             files.add(self._config.path)
+        for subconfig in self._config.subconfigs:
+            files.add(subconfig)
         return files
 
 

@@ -13,7 +13,19 @@ from server.errors import did_you_mean
 from server.host.model_files import DETOKENIZER_FILE, MODEL_FILE, TOKENIZER_FILE
 from server.models.model_signs import ModelSigns
 
-__all__ = ["TASKS", "TEXT_GENERATION", "Task", "find_source_task", "find_task", "task_named"]
+__all__ = [
+    "EMBEDDINGS",
+    "IMAGE_GENERATION",
+    "RERANK",
+    "SPEECH_TO_TEXT",
+    "TASKS",
+    "TEXT_GENERATION",
+    "TEXT_TO_SPEECH",
+    "Task",
+    "find_source_task",
+    "find_task",
+    "task_named",
+]
 
 HTTP_TAGS = ("HTTP_REQUEST_PAYLOAD", "HTTP_RESPONSE_PAYLOAD")
 TAGS = ("REQUEST_PAYLOAD", "RESPONSE_PAYLOAD")

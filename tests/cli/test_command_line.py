@@ -9,6 +9,7 @@ from support.command_lines import parse, problem_of
 from server.api.settings import CorsSettings, HttpSettings, KeyScope
 from server.errors import ConfigError
 from server.models.classic_config import ClassicConfig, VersionPolicy
+from server.models.tasks import TEXT_GENERATION
 
 
 @pytest.fixture(autouse=True)
@@ -116,7 +117,9 @@ def test_bad_values(flags: list[str], problem: str, capsys: pytest.CaptureFixtur
         (["--source_model=x", "--task=embedding"], "'embedding' is unknown; did you mean 'embeddi"),
         (["--source_model=x", "--task=x"], "'x' is unknown; possible: speech2text, text2speech, "),
         (["--task=rerank", "--config_path=x"], "--task is for one model"),
-        (["--max_allowed_chunks=2"], "OVMS's task rerank is not here yet"),
+        (["--max_allowed_chunks=2", "--config_path=x"], "--max_allowed_chunks is for an export"),
+        (["--truncate", "--config_path=x"], "--truncate is for an export"),
+        (["--normalize=perhaps"], "'perhaps' is neither true nor false"),
         (["--model_name=m"], "--model_name needs --model_path"),
         (["--model_repository_path=r", "--model_path=x"], "--model_path needs --model_name"),
         (["--shape", "1,2", "--config_path=x"], "--shape is for one model"),
@@ -200,17 +203,25 @@ OVMS_EXPORT_FLAGS = """
 --max_prompt_len=1 --cache_interval_multiplier=2 --kv_cache_precision=u8 --model_name=m
 --target_device=CPU
 """
+OVMS_TASK_FLAGS = """
+--source_model=a/b --model_repository_path=x --task=embeddings --num_streams=1 --normalize=true
+--truncate=false --pooling=CLS --max_allowed_chunks=1 --resolution=64x64 --max_resolution=64x64
+--default_resolution=64x64 --num_images_per_prompt=1 --guidance_scale=1
+--max_num_images_per_prompt=1 --default_num_inference_steps=1 --max_num_inference_steps=1
+--source_loras=a=b/c --model_type=kokoro --vocoder=x
+"""
 
 
 @pytest.mark.parametrize(
-    "flags", ["--config_path=x --list_models=false", OVMS_MODEL_FLAGS, OVMS_EXPORT_FLAGS]
+    "flags",
+    ["--config_path=x --list_models=false", OVMS_MODEL_FLAGS, OVMS_EXPORT_FLAGS, OVMS_TASK_FLAGS],
 )
 def test_the_flags_of_ovms_are_known(flags: str) -> None:
     parse(*flags.split(), *OVMS_FLAGS.split())
 
 
 @pytest.mark.parametrize(
-    "flag", ["--mean=1", "--scale=1", "--color_format=RGB", "--precision=fp16", "--vocoder=x"]
+    "flag", ["--mean=1", "--scale=1", "--color_format=RGB", "--precision=fp16", "--max_length=9"]
 )
 def test_a_flag_without_which_answers_would_be_wrong(
     flag: str, capsys: pytest.CaptureFixture[str]
@@ -262,7 +273,7 @@ def test_what_the_exporter_is_told(tmp_path: Path) -> None:
         *["--dynamic_split_fuse=false", "--overwrite_models", "--pull"],
         "--target_device=GPU",
     )
-    assert arguments.export.command(arguments.models) == [
+    assert arguments.export.command(arguments.models, TEXT_GENERATION) == [
         "--source_model=org/m",
         "--model_name=org/m",
         f"--model_repository_path={tmp_path}",
@@ -270,9 +281,9 @@ def test_what_the_exporter_is_told(tmp_path: Path) -> None:
         "--weight-format=int4",
         "--cache_size=2",
         "--tool_parser=hermes3",
+        "--disable_dynamic_split_fuse",
         "--target_device=GPU",
         "--overwrite_models",
-        "--disable_dynamic_split_fuse",
     ]
     assert arguments.models.served_path == tmp_path / "org/m"
 

@@ -10,6 +10,7 @@ from support.server_command import chat, ready_line, run, started, url_of
 from support.terminal import terminal
 
 from server.models.bundled import find_bundled_model
+from server.models.tasks import TEXT_GENERATION
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +62,7 @@ def test_a_model_to_export(source: str, hf_model: Path, tmp_path: Path) -> None:
     assert line.models.source_model == source
     name = source if source == "org/m" else hf_model.name
     assert line.models.served_path == Path("models") / name
-    assert "--weight-format=int4" in line.export.command(line.models)
+    assert "--weight-format=int4" in line.export.command(line.models, TEXT_GENERATION)
     (note,) = line.notes
     assert f"exported to models/{name} first" in note
 

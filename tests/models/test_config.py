@@ -80,8 +80,51 @@ def test_both_lists_are_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -
     assert (first.name, first.is_graph) == ("a/b", False)
     assert (second.name, second.is_graph, second.base_path) == ("c", True, tmp_path / "d")
     assert caplog.messages[0].endswith(
-        "model_config_list[0].config: no effect on a graph: subconfig"
+        f"model_config_list[0].config: subconfig: there is no file {tmp_path}/a/b/s.json"
     )
+
+
+def test_models_that_are_listed_beside_a_graph(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name, listed in (("one", "dummy1"), ("two", "dummy2")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "graph.pbtxt").touch()
+        entry = {"name": listed, "base_path": listed, "shape": "(1,10)"}
+        config = {
+            "model_config_list": [{"config": entry}],
+            "mediapipe_config_list": [{"name": "x"}],
+        }
+        write(tmp_path / name, config)
+    (tmp_path / "one" / "config.json").rename(tmp_path / "one" / "subconfig.json")
+    (tmp_path / "two" / "config.json").rename(tmp_path / "two" / "mine.json")
+    config = {
+        "model_config_list": [
+            {"config": {"name": "one"}},
+            {"config": {"name": "two", "subconfig": "mine.json"}},
+            {"config": {"name": "dummy2", "base_path": "elsewhere"}},
+        ]
+    }
+    found = load_config(write(tmp_path, config))
+    assert [(model.name, model.base_path) for model in found.models] == [
+        ("one", tmp_path / "one"),
+        ("two", tmp_path / "two"),
+        ("dummy2", tmp_path / "elsewhere"),
+        ("dummy1", tmp_path / "one" / "dummy1"),
+    ]
+    assert found.models[3].classic.shape == "(1,10)"
+    assert found.subconfigs == (tmp_path / "one" / "subconfig.json", tmp_path / "two" / "mine.json")
+    assert "'dummy2' is listed twice" in caplog.text
+    (tmp_path / "one" / "subconfig.json").write_text("{")
+    with pytest.raises(ConfigError, match="one/subconfig.json: not JSON"):
+        load_config(tmp_path / "config.json")
+
+
+def test_a_graph_that_lists_itself(tmp_path: Path) -> None:
+    (tmp_path / "graph.pbtxt").touch()
+    path = write(tmp_path, one_model(base_path=str(tmp_path)))
+    (tmp_path / "subconfig.json").write_bytes(path.read_bytes())
+    assert len(load_config(path).models) == 1
 
 
 def test_first_of_two_equal_names_is_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -18,7 +18,7 @@ from export_models.arguments import make_parser as make_export_parser
 from export_models.export_model import TASKS as EXPORT_TASKS
 from server.cli.chat.chat_command import make_parser as make_chat_parser
 from server.cli.command_line import make_parser as make_server_parser
-from server.cli.ovms_flags import REFUSED, TASK_FLAGS
+from server.cli.ovms_flags import REFUSED
 from server.protocol.field_rules import EMPTY, Alias, FieldRules, Hint, Refused, Rule
 from server.protocol.field_table import CHAT, COMPLETIONS, REPEATED, RESPONSES, TOKENIZE
 from server.protocol.openai.chat_completions import ChatCompletionFields
@@ -116,9 +116,6 @@ def ovms_flag_tables() -> Iterator[str]:
     yield "| flag | why it is refused |"
     yield "|---|---|"
     yield from (f"| `{flag}` | {reason} |" for flag, reason in REFUSED.items())
-    for task, flags in TASK_FLAGS.items():
-        names = ", ".join(f"`{flag}`" for flag in flags)
-        yield f"| {names} | OVMS's task {task} is not here yet |"
 
 
 def _flag_table(actions: Sequence[argparse.Action]) -> Iterator[str]:

@@ -34,7 +34,7 @@ def find_tag(tags: Iterable[Tag[Any]], name: str) -> Tag[Any]:
 
 
 class StreamTypes:
-    """The types of the streams; both streams of a pass-through node have one type.
+    """The types of the streams; both streams that a pass-through node joins have one type.
 
     A stream that no node writes, the graph's input, has the narrowest type of its readers.
     """
@@ -82,8 +82,12 @@ class StreamTypes:
             return
         inputs = _untyped(node.contract.inputs, node.ports.inputs)
         outputs = _untyped(node.contract.outputs, node.ports.outputs)
-        if len(inputs) == len(outputs) == 1 and self._root(inputs[0]) != self._root(outputs[0]):
-            self._joined[self._root(outputs[0])] = self._root(inputs[0])
+        pairs = [(inputs[tag], outputs[tag]) for tag in inputs if tag in outputs]
+        if len(inputs) == len(outputs) == 1:
+            pairs = list(zip(inputs.values(), outputs.values(), strict=True))
+        for source, target in pairs:
+            if self._root(source) != self._root(target):
+                self._joined[self._root(target)] = self._root(source)
 
     def _note(self, node: CheckedNode) -> None:
         if node.contract is None:
@@ -106,5 +110,5 @@ class StreamTypes:
         return stream
 
 
-def _untyped(tags: Iterable[Tag[Any]], ports: Mapping[str, str]) -> list[str]:
-    return [name for tag, name in ports.items() if find_tag(tags, tag).type is object]
+def _untyped(tags: Iterable[Tag[Any]], ports: Mapping[str, str]) -> Mapping[str, str]:
+    return {tag: name for tag, name in ports.items() if find_tag(tags, tag).type is object}
