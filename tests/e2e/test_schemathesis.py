@@ -7,7 +7,7 @@ from pathlib import Path
 from support.server_process import ServerProcess
 
 # The other prefixes have the same handlers.
-OTHER_PREFIXES = "^/(v1/(?!config)|v3/v1/)"
+OTHER_PREFIXES = r"^/(v1/(?!config|models/\{name\})|v3/v1/)"
 # A request that satisfies the schema may still be refused, as a schema cannot say everything. And
 # Allow lists the methods of all routes of a path, those of raw graphs too.
 OTHER_CHECKS = "positive_data_acceptance,allow_header_conformance"

@@ -52,10 +52,7 @@ class GrpcServer:
         check = [] if settings.api_key is None else [KeyCheck(settings.api_key, settings.key_scope)]
         self._server = grpc.aio.server(interceptors=check, options=list(arguments.items()))
         self._add_services()
-        for opened in self._sockets:
-            host, port = opened.getsockname()[:2]
-            opened.close()
-            address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        for address in self._free_addresses():
             try:
                 self._server.add_insecure_port(address)
             except RuntimeError as error:
@@ -65,6 +62,18 @@ class GrpcServer:
     async def stop(self) -> None:
         """Stop listening and cancel the calls that still run."""
         await self._server.stop(LAST_WRITE_TIMEOUT_S)
+
+    def _free_addresses(self) -> list[str]:
+        """Close the sockets; returns their addresses."""
+        addresses: dict[str, int] = {}
+        for opened in self._sockets:
+            host, port = opened.getsockname()[:2]
+            addresses[host] = port
+            opened.close()
+        if "::" in addresses:
+            # gRPC listens to IPv4 there as well.
+            addresses.pop("0.0.0.0", None)
+        return [f"[{h}]:{p}" if ":" in h else f"{h}:{p}" for h, p in addresses.items()]
 
     def _add_services(self) -> None:
         service = InferenceService(self._manager, self._settings)

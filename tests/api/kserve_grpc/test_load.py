@@ -138,6 +138,18 @@ async def test_an_address_that_was_taken_meanwhile(manager: ModelManager, addres
         await GrpcServer(manager, [kept]).start()
 
 
+@pytest.mark.parametrize("hosts", [["0.0.0.0", "::"], ["::", "0.0.0.0"], ["127.0.0.1", "::1"]])
+async def test_several_addresses(manager: ModelManager, hosts: list[str]) -> None:
+    sockets = open_sockets(hosts, 0)
+    port = sockets[0].getsockname()[1]
+    server = GrpcServer(manager, sockets)
+    await server.start()
+    for host in ("127.0.0.1", "[::1]"):
+        async with InferenceServerClient(f"{host}:{port}") as client:
+            assert await client.is_server_live()
+    await server.stop()
+
+
 async def test_two_servers_cannot_share_a_port(address: str) -> None:
     with pytest.raises(ConfigError, match="choose another --rest_port"):
         open_sockets(["127.0.0.1"], int(address.rpartition(":")[2]))
