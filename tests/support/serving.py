@@ -52,9 +52,9 @@ class Server:
             assert response.status == 200
             return await response.text()
 
-    async def until_running(self, count: int) -> None:
-        """Wait until that many requests are in the graph of the model `echo`."""
-        graph = self.manager.get("echo").graph
+    async def until_running(self, count: int, name: str = "echo") -> None:
+        """Wait until that many requests are in the graph of a model."""
+        graph = self.manager.get(name).graph
         async with asyncio.timeout(10):
             while graph.num_running != count:  # noqa: ASYNC110 - nothing tells of it
                 await asyncio.sleep(0.01)
