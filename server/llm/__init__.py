@@ -1,6 +1,7 @@
 """Models without a server, for offline work: one class for each task, on LoadedModel."""
 
 from server.llm.embedding_model import EmbeddingModel
+from server.llm.image_model import ImageModel
 from server.llm.llm import LLM
 from server.llm.outputs import CompletionOutput, RequestOutput
 from server.llm.rerank_model import Classification, RankedDocument, RerankModel
@@ -12,6 +13,7 @@ __all__ = [
     "Classification",
     "CompletionOutput",
     "EmbeddingModel",
+    "ImageModel",
     "RankedDocument",
     "RequestOutput",
     "RerankModel",

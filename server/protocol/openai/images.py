@@ -20,6 +20,7 @@ __all__ = [
     "EDIT_SCHEMA",
     "GENERATION_SCHEMA",
     "ImageAnswer",
+    "make_request",
     "parse_edit",
     "parse_generation",
     "render_images",
@@ -106,7 +107,7 @@ def parse_generation(fields: Mapping[str, Any]) -> ImageRequest:
     }
     if "prompt" not in values:
         raise InvalidRequestError("prompt field is missing in JSON body", "prompt")
-    return _make_request(values)
+    return make_request(values)
 
 
 def parse_edit(form: MultipartForm) -> ImageRequest:
@@ -129,7 +130,7 @@ def parse_edit(form: MultipartForm) -> ImageRequest:
             "Image field is missing in multipart body: image must be a file", "image"
         )
     mask = form.only_file("mask").content if "mask" in {*form.files, *form.texts} else b""
-    return _make_request(values, image=images[0].content, mask=mask or None)
+    return make_request(values, image=images[0].content, mask=mask or None)
 
 
 def render_images(response: ImageResponse, created: int) -> bytes:
@@ -138,7 +139,9 @@ def render_images(response: ImageResponse, created: int) -> bytes:
     return json_bytes({"created": created, "data": data})
 
 
-def _make_request(values: Mapping[str, Any], **files: Any) -> ImageRequest:
+def make_request(values: Mapping[str, Any], **files: Any) -> ImageRequest:
+    """The request of these fields and files. Raises InvalidRequestError for unusable values."""
+    _check_names(values, FIELDS)
     checked = {name: _CHECKS[name](name, value) for name, value in values.items()}
     if "model" not in checked:
         raise InvalidRequestError("model is missing", "model")
