@@ -36,6 +36,7 @@ def test_the_blocks_of_a_page_work(
     bert_model: Path,
     rankers: Path,
     tiny_encoders: Path,
+    sd_model: Path,
     tmp_path: Path,
 ) -> None:
     models = {
@@ -43,6 +44,7 @@ def test_the_blocks_of_a_page_work(
         "classifier/1": bert_model / "openvino",
         "reranker": rankers / "bert" / "openvino",
         "embedder": tiny_encoders / "bert" / "openvino",
+        "painter": sd_model,
     }
     make_project(tmp_path, models)
     run = PageRun(tmp_path, servers)
