@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 import pytest_asyncio
 from support.serving import Server, running_server
@@ -41,14 +42,20 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def server(rankers: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server]:
-    """`reranker` and `labels`, from graph.pbtxt files; `bare`, a folder without one."""
+async def server(
+    rankers: Path, tiny_encoders: Path, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Server]:
+    """`reranker`, `labels` and `vectors` have a graph.pbtxt; `bare` is a folder without one."""
     folder = tmp_path_factory.mktemp("repository")
     entries = []
-    for name, kind in (("reranker", "xlm_roberta"), ("labels", "single_label")):
+    vectors_graph = GRAPH.replace("Rerank", "Embeddings").replace("RERANK", "EMBEDDINGS")
+    for name, graph, model in (
+        ("reranker", GRAPH, rankers / "xlm_roberta"),
+        ("labels", GRAPH, rankers / "single_label"),
+        ("vectors", vectors_graph, tiny_encoders / "bert"),
+    ):
         (folder / name).mkdir()
-        graph = GRAPH.format(folder=rankers / kind / "openvino")
-        (folder / name / "graph.pbtxt").write_text(graph)
+        (folder / name / "graph.pbtxt").write_text(graph.format(folder=model / "openvino"))
         entries.append({"config": {"name": name, "base_path": name}})
     entries.append({"config": {"name": "bare", "base_path": str(rankers / "bert" / "openvino")}})
     path = folder / "config.json"
@@ -126,6 +133,27 @@ async def test_scores_keep_the_order_of_the_request(
     status, answer = await server.post(path, body)
     assert status == 200
     assert [item["score"] for item in answer["data"]] == pytest.approx(expected, abs=1e-4)
+
+
+async def test_a_model_that_embeds_texts_scores_by_cosine(
+    server: Server, tiny_encoders: Path
+) -> None:
+    from support.tiny_encoders import TEXTS as EMBEDDED
+
+    with np.load(tiny_encoders / "bert" / "expected.npz") as arrays:
+        vectors = arrays["vectors"]
+    vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    expected = (vectors @ vectors[1]).tolist()
+    body = {"model": "vectors", "text_1": EMBEDDED[1], "text_2": EMBEDDED}
+    status, answer = await server.post("/score", body)
+    assert status == 200
+    assert [item["score"] for item in answer["data"]] == pytest.approx(expected, abs=1e-4)
+    body = {"model": "vectors", "query": EMBEDDED[1], "documents": EMBEDDED}
+    status, answer = await server.post("/v1/rerank", body)
+    assert [item["index"] for item in answer["results"]] == ranking(expected)
+    status, answer = await server.post("/classify", {"model": "vectors", "input": "a"})
+    assert status == 400
+    assert "does not serve this endpoint" in answer["error"]["message"]
 
 
 async def test_texts_are_classified(server: Server, rankers: Path) -> None:

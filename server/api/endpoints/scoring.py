@@ -11,10 +11,16 @@ from pydantic import BaseModel
 from server.api.body import read_json
 from server.api.endpoint import Endpoint, error_answers, json_answer, json_body
 from server.api.model_lookup import find_model, graph_between
+from server.api.request_facts import REQUEST_FACTS
+from server.api.runs import run_once
 from server.api.unknown_fields import UNKNOWN_FIELD_POLICY
-from server.errors import GenerationError
-from server.graph import Graph
-from server.payloads import ScoringRequest, ScoringResponse
+from server.models.model_manager import ServedModel
+from server.payloads import (
+    EmbeddingRequest,
+    EmbeddingResponse,
+    ScoringRequest,
+    ScoringResponse,
+)
 from server.protocol.kserve.answer_schemas import KServeError
 from server.protocol.openai.answer_schemas import ErrorAnswer
 from server.protocol.scoring.classify import (
@@ -25,6 +31,7 @@ from server.protocol.scoring.classify import (
 )
 from server.protocol.scoring.rerank import RerankAnswer, RerankCall, RerankFields, parse_rerank
 from server.protocol.scoring.score import ScoreAnswer, ScoreCall, ScoreFields, parse_score
+from server.protocol.scoring.similarity import cosine_scores, embedding_request
 
 __all__ = ["ENDPOINTS"]
 
@@ -32,7 +39,7 @@ __all__ = ["ENDPOINTS"]
 def _rerank_handler(*, returns_documents: bool, api_version: str) -> Handler:
     async def handle(request: web.Request) -> web.Response:
         call = parse_rerank(await read_json(request), returns_documents=returns_documents)
-        response = await _run(request, call)
+        response = await _score_pairs(request, call)
         return await _answer(partial(call.answer, response, api_version))
 
     return handle
@@ -40,30 +47,36 @@ def _rerank_handler(*, returns_documents: bool, api_version: str) -> Handler:
 
 async def _score(request: web.Request) -> web.Response:
     call = parse_score(await read_json(request))
-    response = await _run(request, call)
+    response = await _score_pairs(request, call)
     return await _answer(partial(call.answer, response))
 
 
 async def _classify(request: web.Request) -> web.Response:
     call = parse_classify(await read_json(request))
-    response = await _run(request, call)
+    model = _find_model(request, call)
+    graph = graph_between(model, ScoringRequest, ScoringResponse)
+    response = await run_once(graph, call.request, ScoringResponse)
+    request[REQUEST_FACTS].num_input_tokens = response.num_tokens
     return await _answer(partial(call.answer, response))
 
 
-async def _run(
-    request: web.Request, call: RerankCall | ScoreCall | ClassifyCall
-) -> ScoringResponse:
+async def _score_pairs(request: web.Request, call: RerankCall | ScoreCall) -> ScoringResponse:
+    """Run a reranker, or a model that embeds texts."""
+    model = _find_model(request, call)
+    if model.graph.find_mismatch(EmbeddingRequest, EmbeddingResponse) is None:
+        packet = embedding_request(call.request)
+        vectors = await run_once(model.graph, packet, EmbeddingResponse)
+        response = await asyncio.to_thread(cosine_scores, call.request, vectors)
+    else:
+        graph = graph_between(model, ScoringRequest, ScoringResponse)
+        response = await run_once(graph, call.request, ScoringResponse)
+    request[REQUEST_FACTS].num_input_tokens = response.num_tokens
+    return response
+
+
+def _find_model(request: web.Request, call: RerankCall | ScoreCall | ClassifyCall) -> ServedModel:
     request.app[UNKNOWN_FIELD_POLICY].apply(request, call.unknown_fields)
-    graph = graph_between(find_model(request, call.model), ScoringRequest, ScoringResponse)
-    return await _only_packet(graph, call.request)
-
-
-async def _only_packet(graph: Graph, packet: ScoringRequest) -> ScoringResponse:
-    async with graph.start_run(packet) as run:
-        async for response in run:
-            assert isinstance(response, ScoringResponse)
-            return response
-    raise GenerationError("the graph ended without an answer")
+    return find_model(request, call.model)
 
 
 async def _answer(make_body: Callable[[], bytes]) -> web.Response:
