@@ -4,7 +4,7 @@ https://github.com/openvinotoolkit/model_server/blob/main/docs/mediapipe.md
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from calculators.inference.model_session import ModelSession
@@ -119,4 +119,8 @@ def _names_of(tag: Tag[Any], by_tag: Mapping[str, str], order: Sequence[str]) ->
 
 
 def _renamed(tensor: Tensor, name: str) -> Tensor:
-    return replace(tensor, name=name)
+    """A tensor for the model, whose shape and datatype describe its data."""
+    try:
+        return Tensor(name, tensor.datatype, tensor.shape, tensor.data)
+    except ValueError as error:
+        raise InvalidRequestError(f"tensor {tensor.name!r}: {error}") from error

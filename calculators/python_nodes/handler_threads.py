@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, TypeVar
 
+from server.errors import ModelNotReadyError
 from server.graph.containment import Containment
 
 __all__ = ["HandlerThread", "HandlerThreads"]
@@ -17,6 +18,8 @@ T = TypeVar("T")
 Job = Callable[[], None]
 
 MAX_THREADS = 64
+# Runs that wait for a thread. More would wait for minutes.
+MAX_WAITING = 1024
 
 
 class HandlerThread:
@@ -54,17 +57,27 @@ class HandlerThread:
 
 
 class HandlerThreads:
-    """At most MAX_THREADS at a time; those who want more wait in order."""
+    """At most MAX_THREADS at a time; at most MAX_WAITING others wait, in order."""
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._threads: set[HandlerThread] = set()
         self._free = asyncio.Semaphore(MAX_THREADS)
+        self._num_waiting = 0
 
     @asynccontextmanager
     async def take(self) -> AsyncIterator[HandlerThread]:
-        """A thread for the block. Its place is free when its last job has ended."""
-        await self._free.acquire()
+        """A thread for the block. Its place is free when its last job has ended.
+
+        Raises ModelNotReadyError if too many wait already.
+        """
+        if self._num_waiting >= MAX_WAITING:
+            raise ModelNotReadyError(f"{MAX_WAITING} requests wait for node {self._name!r}")
+        self._num_waiting += 1
+        try:
+            await self._free.acquire()
+        finally:
+            self._num_waiting -= 1
         thread = HandlerThread(self._name)
         self._threads.add(thread)
         release = partial(_call_in, asyncio.get_running_loop(), partial(self._release, thread))

@@ -78,6 +78,9 @@ def json_values(tensor: Tensor) -> Iterator[bytes]:
         raise _needs_binary(f"{where} has datatype {tensor.datatype}")
     code, step = CODES[tensor.datatype], SLICE * struct.calcsize(CODES[tensor.datatype])
     view = memoryview(tensor.data)
+    if len(view) != tensor.num_elements * struct.calcsize(f"<{code}"):
+        # A Python node labels its data as it likes.
+        raise _needs_binary(f"{where} has data that its shape and datatype do not describe")
     for start in range(0, len(view), step):
         piece = view[start : start + step]
         values = struct.unpack(f"<{len(piece) // struct.calcsize(code)}{code}", piece)

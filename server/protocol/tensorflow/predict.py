@@ -114,14 +114,16 @@ def _tensor(info: TensorInfo, value: Any, field: str) -> Tensor:
     where = f"{field}: {info.name}"
     shape = _shape(value)
     values = value if isinstance(value, list) else [value]
-    if info.datatype == "BYTES":
+    # Bytes for an input of numbers are encoded images.
+    datatype = "BYTES" if _is_binary(_first_element(value)) else info.datatype
+    if datatype == "BYTES":
         data = join_elements(
             _element(element, where) for leaf in leaves(values, shape, where) for element in leaf
         )
     else:
-        data = data_of_values(info.datatype, shape, values, where)
+        data = data_of_values(datatype, shape, values, where)
     try:
-        return Tensor(info.name, info.datatype, shape, data)
+        return Tensor(info.name, datatype, shape, data)
     except ValueError as error:
         raise InvalidRequestError(f"{where}: {error}", field) from error
 
@@ -133,6 +135,12 @@ def _shape(value: Any) -> tuple[int, ...]:
         shape.append(len(value))
         value = value[0] if value else None
     return tuple(shape)
+
+
+def _first_element(value: Any) -> Any:
+    while isinstance(value, list):
+        value = value[0] if value else None
+    return value
 
 
 def _is_binary(value: Any) -> bool:

@@ -198,6 +198,10 @@ async def test_images_over_rest(tmp_path: Path) -> None:
         text = base64.b64encode(image).decode()
         call = {"inputs": [tensor("image", [text], [1], "BYTES")]}
         answer = await infer_ok(server, call, "bytes")
+        rows = {"instances": [{"b64": text}, {"b64": text}]}
+        status, predicted = await server.post("/v1/models/bytes:predict", rows)
+        assert status == 200, predicted
+    assert np.array_equal(predicted["predictions"], [decoded(image)] * 2)
     expected = decoded(image).ravel().tolist()
     assert json.loads(body)["outputs"][0]["data"] == expected
     assert answer["outputs"][0]["data"] == expected

@@ -13,6 +13,7 @@ from support.infer_calls import infer_error, infer_ok, post_binary, tensor
 from support.python_graphs import LOOP, python_graph, python_node, serving, write_graph
 from support.serving import Server
 
+from calculators.python_nodes import handler_threads
 from server.errors import ModelLoadError
 from server.graph import Graph
 from server.models.config import single_model_config
@@ -236,7 +237,8 @@ class OvmsPythonModel:
         if what == "yield":
             return iter([[Tensor("out", b"a")], 5])
         return {"none": None, "text": ["a"], "name": [Tensor("ou", b"")],
-                "good": [Tensor("out", b"fine")], "empty": []}[what]
+                "good": [Tensor("out", b"fine")], "empty": [],
+                "label": [Tensor("out", b"abc", datatype="FP32")]}[what]
 """
 
 
@@ -252,6 +254,7 @@ class OvmsPythonModel:
         ("name", "it returned a tensor 'ou'; did you mean 'out'?"),
         ("empty", "the graph gave nothing for the outputs: out"),
         ("unknown", "KeyError: 'unknown'"),
+        ("label", "output 'out' has data that its shape and datatype do not describe"),
     ],
 )
 async def test_a_failure_is_the_error_of_its_request(failing: Server, what: str, text: str) -> None:
@@ -295,6 +298,20 @@ async def test_execute_runs_beside_the_event_loop(tmp_path: Path) -> None:
         assert not any(call.done() for call in calls)
         await asyncio.gather(*calls)
         assert asyncio.get_running_loop().time() - start < 3
+
+
+async def test_the_queue_of_a_node_has_an_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handler_threads, "MAX_THREADS", 1)
+    monkeypatch.setattr(handler_threads, "MAX_WAITING", 2)
+    write_graph(tmp_path / "slow", UPPERCASE_GRAPH, model=SLOW)
+    async with serving(tmp_path, "slow") as server:
+        body = {"inputs": [tensor("text", ["a"], [1], "BYTES")]}
+        calls = [server.post("/v2/models/slow/infer", body) for _ in range(5)]
+        answers = await asyncio.gather(*calls)
+    assert sorted(status for status, _ in answers) == [200, 200, 200, 503, 503]
+    assert {"error": "2 requests wait for node 'pythonNode'"} in [answer for _, answer in answers]
 
 
 WORD = """
