@@ -8,9 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
-from calculators.encoders.encoder_batcher import EncoderBatcher
-from calculators.encoders.encoder_model import EncoderModel, check_encoder
-from calculators.encoders.heads import logits_head
 from calculators.inference.inference_model import ModelSettings
 from calculators.inference.model_cache import with_cache_dir
 from calculators.inference.openvino_ir import read_tokenizer_ir
@@ -19,6 +16,7 @@ from calculators.rerank.model_config import ModelConfig, read_model_config
 from calculators.rerank.pair_rows import PairEncoder
 from calculators.rerank.rerank_template import RerankTemplate, load_rerank_template
 from calculators.rerank.scores import activate, best_scores
+from calculators.rerank.scoring_service import ScoringSetup
 from calculators.rerank.text_rows import TextRowEncoder
 from calculators.rerank.token_template import load_templates
 from calculators.tags import MODEL_LIMITS, SCORING_REQUEST, SCORING_RESPONSE
@@ -36,8 +34,6 @@ __all__ = ["RerankCalculatorOV", "RerankCalculatorOVOptions"]
 
 # Model Server's number; other templates have fewer special tokens.
 NUMBER_OF_SPECIAL_TOKENS = 4
-TOKEN_BUDGET = 4096
-MAX_QUEUED_TOKENS = 16_000_000
 
 
 @dataclass(frozen=True)
@@ -92,7 +88,7 @@ class RerankCalculatorOV(Calculator[RerankCalculatorOVOptions]):
         config = read_model_config(folder)
         read_tokenizer_ir(folder / TOKENIZER_FILE, "the tokenizer")
         self._load_prompt(cc, folder, config)
-        check_encoder(folder, self.options.target_device, logits_head)
+        self._read_setup(cc, config).check()
 
     def open(self, cc: OpenContext) -> None:
         """Load tokenizer, templates and model; raises ModelLoadError."""
@@ -101,7 +97,8 @@ class RerankCalculatorOV(Calculator[RerankCalculatorOVOptions]):
         self._config = read_model_config(folder)
         max_length = options.max_position_embeddings or self._config.max_positions
         check_length(max_length)
-        encode = partial(TextEncoder(folder).encode, add_special_tokens=False)
+        setup = self._read_setup(cc, self._config)
+        encode = setup.encode
         templates = load_templates(folder, self._config, encode)
         self._prompt = self._load_prompt(cc, folder, self._config)
         self._pairs = PairEncoder(
@@ -110,16 +107,8 @@ class RerankCalculatorOV(Calculator[RerankCalculatorOVOptions]):
         self._texts = TextRowEncoder(
             encode, templates.single, max_length, options.max_allowed_chunks
         )
-        properties = with_cache_dir(parse_plugin_config(options.plugin_config), cc.cache_dir)
-        model = EncoderModel(
-            folder,
-            ModelSettings(device=options.target_device, plugin_config=properties),
-            logits_head,
-            max_length=max_length,
-            pad_token_id=self._config.pad_token_id,
-        )
-        self._batcher = EncoderBatcher(model, cc.node_name, TOKEN_BUDGET, MAX_QUEUED_TOKENS)
-        self._resources.callback(self._batcher.close)
+        self._service = setup.open(cc.node_name, max_length, cc.progress)
+        self._resources.callback(self._service.close)
         cc.set_side_packet(MODEL_LIMITS, ModelLimits(max_length))
 
     async def process(self, cc: ProcessContext) -> None:
@@ -139,11 +128,19 @@ class RerankCalculatorOV(Calculator[RerankCalculatorOVOptions]):
     def status(self) -> Mapping[str, object]:
         """The batches, and the template in use."""
         template = {} if self._prompt is None else {"template": self._prompt.origin}
-        return {**self._batcher.status(), **template}
+        return {**self._service.status(), **template}
 
     def health(self) -> str | None:
         """Why the device cannot be used any more; None if it can."""
-        return self._batcher.health()
+        return self._service.health()
+
+    def _read_setup(self, cc: OpenContext, config: ModelConfig) -> ScoringSetup:
+        options = self.options
+        folder = cc.resolve(options.models_path)
+        properties = with_cache_dir(parse_plugin_config(options.plugin_config), cc.cache_dir)
+        encode = partial(TextEncoder(folder).encode, add_special_tokens=False)
+        settings = ModelSettings(device=options.target_device, plugin_config=properties)
+        return ScoringSetup(folder, config, settings, encode)
 
     def _load_prompt(
         self, cc: OpenContext, folder: Path, config: ModelConfig
@@ -153,7 +150,7 @@ class RerankCalculatorOV(Calculator[RerankCalculatorOVOptions]):
 
     async def _score(self, request: RerankRequest) -> ScoringResponse:
         plan = await asyncio.to_thread(self._pairs.plan, request)
-        logits = await self._batcher.run(plan.rows)
+        logits = await self._service.run(plan.rows)
         scores = best_scores(logits, plan.owners, len(request.pairs))
         activation = "sigmoid" if request.is_probability else self._config.score_activation
         if request.use_activation is not None:
@@ -163,7 +160,7 @@ class RerankCalculatorOV(Calculator[RerankCalculatorOVOptions]):
 
     async def _classify(self, request: ClassifyRequest) -> ScoringResponse:
         rows = await asyncio.to_thread(self._texts.rows, request)
-        logits = await self._batcher.run(rows)
+        logits = await self._service.run(rows)
         num_labels = len(logits[0])
         activation = self._config.class_activation(num_labels)
         if request.use_activation is False:

@@ -24,9 +24,7 @@ MIN_CACHED_TOKENS = 2**15
 ROWS_AT_ONCE = 64
 """So many rows are handed over before other tasks of the event loop have their turn."""
 
-# An embedding is made of one position, so it is worth 16 bits. The plugin makes bf16 of it where it
-# computes in bf16.
-CACHE_PRECISION = {"KV_CACHE_PRECISION": "f16"}
+PRECISION, CACHE_PRECISION = "INFERENCE_PRECISION_HINT", "KV_CACHE_PRECISION"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +40,8 @@ class CausalEncoder:
 
     So they are read in chunks, together with those of other calls and without padding, and a
     beginning that rows have in common is computed once. A result is the hidden state at the row's
-    last token, completed by `head` as the output of an encoder that pools itself; or, with
-    `token_ids`, the logits of these tokens.
+    last token; with `has_logits` it is the logits there, of `token_ids` or, without these, of a
+    classifier's labels. `head` completes it like the output of a model that pools itself.
 
     Raises ModelLoadError: a NotCausalError for a model without a KV cache that can have none.
     """
@@ -56,10 +54,10 @@ class CausalEncoder:
         *,
         max_length: int,
         head: Head | None = None,
+        has_logits: bool = False,
         token_ids: Sequence[int] | None = None,
         on_progress: Callable[[str, float], None] | None = None,
     ) -> None:
-        self._token_ids = token_ids
         self._max_queued_tokens = limits.max_queued_tokens
         self._num_waiting_tokens = self._num_rows = self._num_tokens = self._num_cached_tokens = 0
         self._engine = AsyncLLMEngine(
@@ -71,10 +69,13 @@ class CausalEncoder:
                 max_cached_tokens=max(max_length, MIN_CACHED_TOKENS),
                 enable_prefix_caching=True,
                 target_inter_token_latency_ms=0,
-                has_head=token_ids is not None,
+                has_head=has_logits,
                 on_progress=on_progress,
             )
         )
+        self._token_ids = token_ids
+        if has_logits and token_ids is None:
+            self._token_ids = range(self._engine.num_logits)
         self._head = head
         self._tail: Any = None
 
@@ -140,10 +141,15 @@ def check_causal_encoder(folder: Path, settings: ModelSettings, *, has_head: boo
 
 
 def _properties(plugin_config: Mapping[str, Any]) -> dict[str, Any]:
-    """Without streams: a step computes all rows at once, and needs all threads for it."""
+    """Without streams: a step computes all rows at once, and needs all threads for it.
+
+    The whole text is read from the cache, so that has 16 bits, or 32 where f32 is asked for.
+    """
     streams = ("NUM_STREAMS", "PERFORMANCE_HINT", "PERFORMANCE_HINT_NUM_REQUESTS")
     kept = {name: value for name, value in plugin_config.items() if name not in streams}
-    return {**CACHE_PRECISION, **kept}
+    # The plugin makes bf16 of f16 where it computes in bf16.
+    cache = "f32" if str(plugin_config.get(PRECISION)).lower() == "f32" else "f16"
+    return {CACHE_PRECISION: cache, **kept}
 
 
 def _compile_tail(head: Head, size: int) -> Any:

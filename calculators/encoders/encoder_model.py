@@ -24,7 +24,7 @@ from server.errors import GenerationError, ModelLoadError
 from server.host.model_files import MODEL_FILE
 from server.host.openvino_errors import error_summary
 
-__all__ = ["EncoderModel", "Head", "check_encoder", "read_encoder"]
+__all__ = ["EncoderModel", "Head", "check_encoder", "generates_text", "read_encoder"]
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +36,14 @@ Head = Callable[[Any], Any]
 A second output may have a vector for each token. Raises ValueError for a model that it cannot
 complete.
 """
+
+
+def generates_text(folder: Path) -> bool:
+    """Whether a model was exported to generate text: it has a KV cache of its own."""
+    try:
+        return b'"beam_idx"' in (folder / MODEL_FILE).read_bytes()
+    except OSError:
+        return False
 
 
 def read_encoder(folder: Path, *, is_mapped: Any = True) -> Any:

@@ -16,6 +16,7 @@ __all__ = [
     "DenseLayer",
     "Pooling",
     "add_tail",
+    "log_odds_head",
     "logits_head",
     "pooled_head",
     "token_output",
@@ -82,6 +83,17 @@ def logits_head(model: Any) -> Any:
             f"the outputs are {_describe_outputs(model)}; a classifier has one of 2 dimensions"
         )
     return _with_outputs(model, logits[0].get_node().input_value(0))
+
+
+def log_odds_head(model: Any) -> Any:
+    """Behind the logits of one or two tokens, [rows, tokens]: the first less the second, [rows, 1].
+
+    Its sigmoid is the probability of the first token, if there are no others.
+    """
+    (output,) = model.outputs
+    logits = output.get_node().input_value(0)
+    weights = np.array([[1], [-1]], np.float32)[: logits.get_partial_shape()[1].get_length()]
+    return _with_outputs(model, ops.matmul(logits, ops.constant(weights), False, False))
 
 
 def token_output(model: Any) -> Any:

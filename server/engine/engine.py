@@ -57,10 +57,12 @@ class LLMEngine:
         self._arrivals = count()
         self._requests = RequestTracker(self.stats)
         self._failures_in_a_row = 0
-        self._verification = describe_verification(config.models_path)
         self._model = TunedModel(config, self.info.max_model_len)
         config.report_progress("compiling the model", 0.5)
         model = self._model.load()
+        # Verification compares tokens.
+        gives_tokens = model.num_embeddings is None
+        self._verification = describe_verification(config.models_path) if gives_tokens else None
         self._cache = plan_cache(config, model, self.info.max_model_len)
         self.num_blocks = self._cache.num_blocks
         self.info = replace(self.info, max_model_len=self._cache.max_model_len)

@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.tiny_rankers import CLASSIFIERS, DOCUMENTS, KINDS, QUERY, TEXTS, qwen3_pair
+from support.tiny_rankers import (
+    CLASSIFIERS,
+    DOCUMENTS,
+    GENERATOR,
+    KINDS,
+    QUERY,
+    TEXTS,
+    qwen3_pair,
+)
 
 from calculators.rerank_calculator_ov import RerankCalculatorOV, RerankCalculatorOVOptions
 from server.errors import ContextLengthError, InvalidRequestError, ModelLoadError
@@ -64,6 +72,54 @@ async def test_scores_are_those_of_cross_encoder(opened: Opener, rankers: Path, 
     assert found == pytest.approx(wanted, abs=1e-4, rel=1e-3)
     places = range(len(found))
     assert sorted(places, key=found.__getitem__) == sorted(places, key=wanted.__getitem__)
+
+
+async def test_a_model_that_generates_text_answers_yes_or_no(
+    opened: Opener, rankers: Path, tmp_path: Path
+) -> None:
+    wanted = expected(rankers, GENERATOR)["scores"]
+    runner = opened(GENERATOR)
+    alone = [await scores(runner, RerankRequest(pairs=(pair,))) for pair in PAIRS]
+    assert [score for (score,) in alone] == pytest.approx(wanted, abs=1e-4)
+    requests = (scores(runner, RerankRequest(pairs=PAIRS)) for _ in range(5))
+    assert await asyncio.gather(*requests) == [pytest.approx(wanted, abs=1e-4)] * 5
+    status = runner.calculator.status()
+    assert status["paged"]
+    # Of the prompts, all but the document is the same.
+    assert status["num_cached_tokens"] > 0.8 * status["num_tokens"]
+    # As sentence-transformers says it: by two tokens, or one.
+    folder = Path(shutil.copytree(rankers / GENERATOR / "openvino", tmp_path / "model"))
+    (folder / "1_LogitScore").mkdir()
+    score = {"type": "sentence_transformers.x.LogitScore", "path": "1_LogitScore"}
+    (folder / "modules.json").write_text(json.dumps([score]))
+    tokens = {"true_token_id": 7, "false_token_id": None}
+    (folder / "1_LogitScore" / "config.json").write_text(json.dumps(tokens))
+    request = RerankRequest(pairs=PAIRS, use_activation=False)
+    one = await scores(opened(folder), request)
+    tokens = {"true_token_id": 7, "false_token_id": 9}
+    (folder / "1_LogitScore" / "config.json").write_text(json.dumps(tokens))
+    two = await scores(opened(folder), request)
+    assert one != pytest.approx(two, abs=1e-3)
+    (folder / "1_LogitScore" / "config.json").write_text("{}")
+    with pytest.raises(ModelLoadError, match="true_token_id None"):
+        opened(folder)
+
+
+async def test_a_generating_model_without_known_answers_is_refused(
+    opened: Opener, rankers: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(rankers / GENERATOR / "openvino", tmp_path / "model"))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "model_type": "llama"}))
+    with pytest.raises(ModelLoadError, match="nothing says by which tokens it scores"):
+        opened(folder)
+
+
+async def test_a_decoder_that_classifies_shares_prompts(opened: Opener) -> None:
+    runner = opened("qwen3")
+    await scores(runner, RerankRequest(pairs=PAIRS))
+    assert runner.calculator.status()["num_cached_tokens"] > 0
+    assert "num_cached_tokens" not in opened("bert").calculator.status()
 
 
 @pytest.mark.parametrize("problem", CLASSIFIERS)

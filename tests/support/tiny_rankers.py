@@ -255,6 +255,48 @@ def qwen3_pair(query: str, document: str) -> tuple[str, str]:
     )
 
 
+GENERATOR = "qwen3_generator"
+
+
+def make_generator(folder: Path) -> None:
+    """A Qwen3-Reranker as it is published: it generates text, and answers yes or no."""
+    import openvino as ov
+    import torch
+    import transformers as t
+    from openvino_tokenizers import convert_tokenizer
+    from optimum.exporters.openvino import main_export
+
+    tokenizer = make_tokenizer("qwen3")
+    tokenizer.add_tokens(["yes", "no"])
+    tokenizer.padding_side = "left"
+    sizes = {**SIZES, "vocab_size": len(tokenizer), "max_position_embeddings": 512}
+    torch.manual_seed(0)
+    config = t.Qwen3Config(**sizes, num_key_value_heads=1, head_dim=16)
+    model = t.Qwen3ForCausalLM(config).eval()
+    source, to = folder / GENERATOR / "source", folder / GENERATOR / "openvino"
+    model.save_pretrained(source)
+    tokenizer.save_pretrained(source)
+    main_export(str(source), output=to, task="text-generation-with-past", device="cpu")
+    ir = convert_tokenizer(tokenizer, add_special_tokens=False)
+    ov.save_model(ir, to / "openvino_tokenizer.xml")
+    pairs = [(QUERY, document) for document in DOCUMENTS]
+    write(folder / GENERATOR, {"scores": qwen3_probabilities(model, tokenizer, pairs)})
+
+
+def qwen3_probabilities(model: Any, tokenizer: Any, pairs: list[tuple[str, str]]) -> list[float]:
+    """As the model card of Qwen3-Reranker computes them."""
+    import torch
+
+    texts = ["".join(qwen3_pair(*pair)) for pair in pairs]
+    inputs = tokenizer(texts, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        logits = model(**inputs).logits[:, -1, :]
+    true, false = (logits[:, tokenizer.convert_tokens_to_ids(word)] for word in ("yes", "no"))
+    both = torch.log_softmax(torch.stack([false, true], dim=1), dim=1)
+    found: list[float] = both[:, 1].exp().tolist()
+    return found
+
+
 def make_classifiers(folder: Path) -> None:
     """A model with labels, one without, and what transformers' pipeline says for each problem."""
     tokenizer = make_tokenizer("bert")
@@ -299,6 +341,7 @@ def make(folder: Path) -> None:
     torch.set_num_threads(1)
     for kind in KINDS:
         make_ranker(kind, folder)
+    make_generator(folder)
     make_classifiers(folder)
 
 

@@ -101,8 +101,9 @@ def check_loadable(
     # Fails for a device name that stands for several devices.
     find_device(device).free_bytes()
     read_model_info(models_path)
-    describe_verification(models_path)
-    read_form(models_path, plugin_config.get("ENABLE_MMAP", True), has_head)
+    form = read_form(models_path, plugin_config.get("ENABLE_MMAP", True), has_head)
+    if form.parts.num_embeddings is None:
+        describe_verification(models_path)
     if has_encoder(models_path):
         read_graph(models_path / ENCODER_FILE, is_mapped=True)
         read_prefix(models_path)

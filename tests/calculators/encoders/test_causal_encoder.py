@@ -75,7 +75,7 @@ async def test_a_layer_after_the_pooling_is_applied(embedders: Path) -> None:
 
 
 async def test_logits_of_tokens(model_f32: Path) -> None:
-    async with encoder_of(model_f32, token_ids=(7, 9)) as encoder:
+    async with encoder_of(model_f32, has_logits=True, token_ids=(7, 9)) as encoder:
         (logits,) = await encoder.run([EncoderRow((5, 6))])
     assert logits.shape == (2,)
 
