@@ -112,6 +112,7 @@ PACKAGE_LAYERS: dict[str, set[str]] = {
     "calculators.rerank": {
         "calculators.chat_template",
         "calculators.encoders",
+        "calculators.inference",
         "server.engine",
         "server.errors",
         "server.payloads",
