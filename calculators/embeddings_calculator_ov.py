@@ -9,12 +9,12 @@ from typing import ClassVar
 
 import numpy as np
 
+from calculators.embeddings.embedding_service import EmbeddingModel
 from calculators.embeddings.embedding_setup import EmbeddingSetup
 from calculators.embeddings.prompts import PLACE
 from calculators.embeddings.text_rows import InputRows, TextRows
 from calculators.embeddings.vectors import Tail, joined_mean, normalized, shortened
-from calculators.encoders.encoder_batcher import EncoderBatcher
-from calculators.encoders.encoder_model import EncoderModel, check_encoder
+from calculators.encoders.causal_encoder import QueueLimits
 from calculators.encoders.encoder_service import EncoderService, Vector
 from calculators.encoders.heads import Pooling
 from calculators.inference.inference_model import ModelSettings
@@ -93,7 +93,7 @@ class EmbeddingsCalculatorOV(Calculator[EmbeddingsCalculatorOVOptions]):
         folder = cc.resolve(self.options.models_path)
         setup = self._read_setup(cc)
         read_tokenizer_ir(folder / TOKENIZER_FILE, "the tokenizer")
-        check_encoder(folder, self.options.target_device, setup.head(has_tail=True))
+        self._model(cc, setup).check()
 
     def open(self, cc: OpenContext) -> None:
         """Load the tokenizer and compile the model; raises ModelLoadError."""
@@ -151,23 +151,19 @@ class EmbeddingsCalculatorOV(Calculator[EmbeddingsCalculatorOVOptions]):
             )
         return setup
 
-    def _open_service(self, cc: OpenContext) -> EncoderService:
+    def _model(self, cc: OpenContext, setup: EmbeddingSetup) -> EmbeddingModel:
         options = self.options
-        plugin_config = parse_plugin_config(options.plugin_config)
-        config = self._setup.config
+        properties = with_cache_dir(parse_plugin_config(options.plugin_config), cc.cache_dir)
+        settings = ModelSettings(options.target_device, properties)
         # Chunks are joined before the tail.
+        has_tail = not options.late_chunking
+        return EmbeddingModel(cc.resolve(options.models_path), setup, settings, has_tail)
+
+    def _open_service(self, cc: OpenContext) -> EncoderService:
         self._tail: Tail | None = None
-        model = EncoderModel(
-            cc.resolve(options.models_path),
-            ModelSettings(options.target_device, with_cache_dir(plugin_config, cc.cache_dir)),
-            self._setup.head(has_tail=not options.late_chunking),
-            max_length=config.max_length,
-            pad_token_id=config.pad_token_id,
-            vocab_size=config.vocab_size,
-        )
-        return EncoderBatcher(
-            model, cc.node_name, options.max_num_batched_tokens, options.max_queued_tokens
-        )
+        options = self.options
+        limits = QueueLimits(options.max_num_batched_tokens, options.max_queued_tokens)
+        return self._model(cc, self._setup).open(cc.node_name, limits, cc.progress)
 
     def _respond(
         self, request: EmbeddingRequest, inputs: Sequence[InputRows], vectors: Sequence[Vector]

@@ -126,7 +126,9 @@ PACKAGE_LAYERS: dict[str, set[str]] = {
     },
     "calculators.embeddings": {
         "calculators.encoders",
+        "calculators.inference",
         "calculators.text",
+        "server.engine",
         "server.errors",
         "server.host",
         "server.payloads",

@@ -13,7 +13,7 @@ from calculators.encoders.encoder_model import Head
 from calculators.encoders.encoder_service import EncoderRow, Vector
 from calculators.inference.inference_model import ModelSettings
 from server.engine import AsyncLLMEngine, EngineConfig, check_loadable
-from server.errors import ModelNotReadyError
+from server.errors import InvalidRequestError, ModelNotReadyError
 from server.host.openvino_core import shared_core
 
 __all__ = ["CausalEncoder", "QueueLimits", "check_causal_encoder"]
@@ -81,6 +81,11 @@ class CausalEncoder:
 
     async def run(self, rows: Sequence[EncoderRow]) -> list[Vector]:
         """See EncoderService.run."""
+        if any(row.of_tokens for row in rows):
+            raise InvalidRequestError(
+                "this model has no vectors of single tokens: it is a decoder, of which the engine "
+                "keeps the output at the last token only"
+            )
         if self._num_waiting_tokens >= self._max_queued_tokens:
             raise ModelNotReadyError(
                 f"the queue is full: {self._num_waiting_tokens} tokens wait for this model, and at "

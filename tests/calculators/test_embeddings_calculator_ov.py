@@ -13,6 +13,7 @@ import pytest
 from openvino import opset15 as ops
 from support.encoder_models import write_encoder
 from support.tiny_encoders import KINDS, TEXTS
+from support.tiny_rankers import GENERATOR
 
 from calculators.embeddings_calculator_ov import (
     EmbeddingsCalculatorOV,
@@ -94,6 +95,32 @@ async def test_concurrent_requests_share_inferences(bert: Path) -> None:
     assert (status["num_rows"], status["num_batches"]) == (64, 1)
     assert (status["pooling"], status["device"]) == ("MEAN", "CPU")
     runner.close()
+
+
+async def test_a_decoder_runs_in_the_engine_with_a_prefix_cache(tiny_encoders: Path) -> None:
+    expected = np.load(tiny_encoders / "qwen3" / "expected.npz")["queries"]
+    runner = runner_of(tiny_encoders / "qwen3" / "openvino", max_num_batched_tokens=16)
+    for _ in range(2):
+        calls = (embed(runner, text, prompt_name="query", truncation="end") for text in TEXTS * 4)
+        found = [vector for (vector,) in await asyncio.gather(*calls)]
+        assert min(map(cosine, found, [*expected] * 4)) > 0.99999
+    status: Any = runner.calculator.status()
+    assert status["paged"]
+    assert status["num_cached_tokens"] > status["num_tokens"] / 2
+    with pytest.raises(InvalidRequestError, match="no vectors of single tokens"):
+        await embed(runner, "a", of_tokens=True)
+    runner.close()
+
+
+async def test_a_model_that_generates_text_embeds_by_its_last_token(rankers: Path) -> None:
+    folder = rankers / GENERATOR / "openvino"
+    runner = runner_of(folder, pooling=Pooling.LAST)
+    (vector,) = await embed(runner, "fox")
+    assert (len(vector), np.linalg.norm(vector)) == (32, pytest.approx(1, abs=1e-5))
+    assert (runner.calculator.status()["num_rows"]) == 1
+    runner.close()
+    with pytest.raises(ModelLoadError, match="the pooling is MEAN, but the model was exported to"):
+        runner_of(folder, pooling=Pooling.MEAN)
 
 
 async def test_token_ids_are_used_unchanged(bert: Path) -> None:
