@@ -17,6 +17,9 @@ if TYPE_CHECKING:
         RequestOutput,
         RerankModel,
         SamplingParams,
+        SpeechModel,
+        Transcript,
+        VoiceModel,
     )
 
 __all__ = [
@@ -30,6 +33,9 @@ __all__ = [
     "RequestOutput",
     "RerankModel",
     "SamplingParams",
+    "SpeechModel",
+    "Transcript",
+    "VoiceModel",
 ]
 
 

@@ -122,3 +122,10 @@ def tiny_encoders(exporters: None) -> Path:
     """Text encoders of several kinds; see support/tiny_encoders.py."""
     maker = Path(__file__).parent / "support" / "tiny_encoders.py"
     return make_once("encoders", [maker], lambda to: run_python(maker, to))
+
+
+@pytest.fixture(scope="session")
+def speech_models(exporters: None) -> Path:
+    """A folder with the IRs `whisper` and `speecht5`, and in `source` what they were made of."""
+    maker = Path(__file__).parent / "support" / "tiny_speech.py"
+    return make_once("speech", [maker], lambda to: run_python(maker, to))

@@ -218,6 +218,8 @@ FILE_LAYERS: dict[str, set[str]] = {
     "calculators.pytensor_ovtensor_converter_calculator": NODE | {"server.tensors"},
     "calculators.tensor_streams_calculators": NODE | {"server.tensors"},
     "calculators.rerank_calculator_ov": NODE,
+    "calculators.s2t_calculator": NODE,
+    "calculators.t2s_calculator": NODE,
     "calculators.tags": {"server.graph", "server.payloads", "server.tensors"},
     "calculators.tokenizer_calculator": NODE,
     "export_models": set(),

@@ -2,16 +2,9 @@
 
 import re
 
-from server.api.endpoint import PREFIXES
-
 __all__ = ["describe_missing"]
 
-OVMS_ENDPOINTS = (
-    "audio/speech",
-    "audio/transcriptions",
-    "audio/translations",
-)
-PATHS = frozenset({"/metrics", *(f"{p}/{name}" for p in PREFIXES for name in OVMS_ENDPOINTS)})
+PATHS = frozenset({"/metrics"})
 # The part of TensorFlow Serving's REST API that OVMS never had.
 TENSORFLOW = re.compile(r"/v1/models/.+:(classify|regress)")
 

@@ -35,8 +35,6 @@ ENTRY_POINT_GROUP = "server.calculators"
 OVMS_CALCULATORS = {
     "EmbeddingsCalculator": "OVMS's older embeddings calculator",
     "RerankCalculator": "OVMS's older reranker",
-    "S2tCalculator": "OVMS's speech-to-text calculator",
-    "T2sCalculator": "OVMS's text-to-speech calculator",
     "OVMSOVCalculator": "OVMS's older inference calculator",
 }
 

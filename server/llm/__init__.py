@@ -5,7 +5,9 @@ from server.llm.image_model import ImageModel
 from server.llm.llm import LLM
 from server.llm.outputs import CompletionOutput, RequestOutput
 from server.llm.rerank_model import Classification, RankedDocument, RerankModel
-from server.payloads import ChatOptions, SamplingParams
+from server.llm.speech_model import SpeechModel
+from server.llm.voice_model import VoiceModel
+from server.payloads import ChatOptions, SamplingParams, Transcript
 
 __all__ = [
     "LLM",
@@ -18,4 +20,7 @@ __all__ = [
     "RequestOutput",
     "RerankModel",
     "SamplingParams",
+    "SpeechModel",
+    "Transcript",
+    "VoiceModel",
 ]

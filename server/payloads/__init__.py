@@ -31,12 +31,25 @@ from server.payloads.scoring import (
     ScoringResponse,
 )
 from server.payloads.services import LoadOptions, ModelLimits, TextTokenizer, TokenizerInfo
+from server.payloads.speech import (
+    AUDIO_FORMATS,
+    AudioFormat,
+    SpeechAudio,
+    SpeechRequest,
+    Transcript,
+    TranscriptChunk,
+    TranscriptionRequest,
+    TranscriptSegment,
+    TranscriptWord,
+)
 from server.sampling_params import SamplingFields, SamplingParams
 
 __all__ = [
+    "AUDIO_FORMATS",
     "REASONING_EFFORTS",
     "AnswerFormat",
     "AnswerKind",
+    "AudioFormat",
     "ChatOptions",
     "ClassifyRequest",
     "Embedding",
@@ -59,6 +72,8 @@ __all__ = [
     "SamplingParams",
     "ScoringRequest",
     "ScoringResponse",
+    "SpeechAudio",
+    "SpeechRequest",
     "TextChunk",
     "TextTokenizer",
     "TokenChunk",
@@ -67,4 +82,9 @@ __all__ = [
     "TokenizedPrompt",
     "TokenizerInfo",
     "ToolCallDelta",
+    "Transcript",
+    "TranscriptChunk",
+    "TranscriptSegment",
+    "TranscriptWord",
+    "TranscriptionRequest",
 ]

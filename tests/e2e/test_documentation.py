@@ -37,6 +37,7 @@ def test_the_blocks_of_a_page_work(
     rankers: Path,
     tiny_encoders: Path,
     sd_model: Path,
+    speech_models: Path,
     tmp_path: Path,
 ) -> None:
     models = {
@@ -45,6 +46,8 @@ def test_the_blocks_of_a_page_work(
         "reranker": rankers / "bert" / "openvino",
         "embedder": tiny_encoders / "bert" / "openvino",
         "painter": sd_model,
+        "voice": speech_models / "speecht5",
+        "whisper": speech_models / "whisper",
     }
     make_project(tmp_path, models)
     run = PageRun(tmp_path, servers)

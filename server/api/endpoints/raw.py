@@ -9,7 +9,6 @@ from server.api.body import read_body
 from server.api.endpoint import Answer, Endpoint, error_answers
 from server.api.errors import ClientGoneError, api_error
 from server.api.keys import MODEL_MANAGER
-from server.api.missing_endpoints import describe_missing
 from server.api.model_lookup import find_model
 from server.errors import (
     GenerationError,
@@ -30,6 +29,9 @@ NOT_RAW = r"(?:v1/)?(?:models|config)(?:/|$)"
 
 # Suggested when a path is misspelt.
 KNOWN_ENDPOINTS = (
+    "audio/speech",
+    "audio/transcriptions",
+    "audio/translations",
     "chat/completions",
     "completions",
     "detokenize",
@@ -43,12 +45,7 @@ async def _handle_raw(request: web.Request) -> web.StreamResponse:
     """Run the graph that `model` in a JSON body names, or else the path."""
     body = await read_body(request)
     endpoint = request.match_info["endpoint"]
-    try:
-        graph = _find_graph(request, endpoint, body)
-    except (InvalidRequestError, ModelNotFoundError) as error:
-        if describe_missing(request.path) is None:
-            raise
-        raise web.HTTPNotFound from error
+    graph = _find_graph(request, endpoint, body)
     payload = HttpRequestPayload(
         method=request.method,
         path=request.path,

@@ -1,0 +1,108 @@
+"""openvino-genai's pipeline for speech generation, as this server uses it."""
+
+import logging
+from collections.abc import Mapping
+from math import prod
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import numpy as np
+
+from calculators.media.audio_encoding import encode_audio
+from calculators.media.libraries import media_libraries
+from calculators.media.model_folder import check_model_folder, open_pipeline
+from server.errors import InvalidRequestError, ModelLoadError
+from server.host.openvino_errors import error_summary
+from server.payloads import SpeechAudio, SpeechRequest
+
+__all__ = ["Speaker", "check_speaker"]
+
+logger = logging.getLogger(__name__)
+
+# Clients that must send a voice can send this one, for the model's own.
+DEFAULT_VOICE = "default"
+
+
+def check_speaker(folder: Path, device: str, voices: Mapping[str, Path]) -> None:
+    """Raise ModelLoadError if the folder holds no model, or a voice has no file."""
+    check_model_folder(folder, (), device)
+    if not any(folder.glob("openvino_*.xml")):
+        raise ModelLoadError(f"{folder}: no model in it; possible: files openvino_*.xml")
+    for name, path in voices.items():
+        if not path.is_file():
+            problem = "Requested voice speaker embeddings file does not exist"
+            raise ModelLoadError(f"voice {name!r}: {problem}: {path}")
+
+
+class Speaker:
+    """A loaded model and its voices; not for several threads at once. Raises ModelLoadError.
+
+    The file of a voice has the numbers of one speaker embedding: little-endian float32, nothing
+    else.
+    """
+
+    def __init__(
+        self, folder: Path, device: str, properties: Mapping[str, Any], voices: Mapping[str, Path]
+    ) -> None:
+        check_speaker(folder, device, voices)
+        with media_libraries():
+            import openvino_genai
+        self._pipeline: Any = open_pipeline(
+            openvino_genai.Text2SpeechPipeline, folder, device, properties
+        )
+        shape = tuple(self._pipeline.get_speaker_embedding_shape())
+        self._voices = {name: _read_voice(name, path, shape) for name, path in voices.items()}
+
+    def close(self) -> None:
+        """Free the model."""
+        self._pipeline = None
+
+    def speak(self, request: SpeechRequest, cancelled: Event) -> SpeechAudio:
+        """Speak a text. Nothing can end the generation once it runs.
+
+        Raises InvalidRequestError for a voice that is not there, and for a text that the model
+        cannot speak.
+        """
+        voice = self._voice(request.voice)
+        settings: dict[str, Any] = {"speed": request.speed}
+        if request.language is not None:
+            settings["language"] = request.language
+        if cancelled.is_set():
+            return SpeechAudio(b"", request.audio_format)
+        try:
+            results = self._pipeline.generate(request.text, voice, **settings)
+        except RuntimeError as error:
+            # Nearly always a text that is too long for the model.
+            reason = error_summary(error)
+            logger.warning("Speech failed: %s", reason)
+            raise InvalidRequestError(
+                f"the model cannot speak this text of {len(request.text)} characters; it may be "
+                f"too long: {reason}",
+                "input",
+            ) from error
+        samples = np.array(results.speeches[0].data, dtype=np.float32).ravel()
+        content = encode_audio(samples, results.output_sample_rate, request.audio_format)
+        return SpeechAudio(content, request.audio_format)
+
+    def _voice(self, name: str | None) -> Any:
+        if name in self._voices:
+            return self._voices[name]
+        if name is None or name == DEFAULT_VOICE:
+            return None
+        possible = ", ".join((*self._voices, DEFAULT_VOICE))
+        raise InvalidRequestError(
+            f"Requested voice {name[:100]!r} not found in available voices: {possible}", "voice"
+        )
+
+
+def _read_voice(name: str, path: Path, shape: tuple[int, ...]) -> Any:
+    import openvino
+
+    data = path.read_bytes()
+    if len(data) != 4 * prod(shape):
+        raise ModelLoadError(
+            f"voice {name!r}: {path} has {len(data)} bytes; the model takes {prod(shape)} numbers "
+            "of 4 bytes (float32)"
+        )
+    return openvino.Tensor(np.frombuffer(data, dtype="<f4").reshape(shape).copy())

@@ -1,0 +1,134 @@
+"""openvino-genai's pipeline for speech recognition, as this server uses it."""
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+from calculators.media.audio_decoding import Samples, decode_audio
+from calculators.media.libraries import media_libraries
+from calculators.media.model_folder import check_model_folder, open_pipeline
+from server.errors import InvalidRequestError
+from server.host.openvino_errors import error_summary
+from server.payloads import (
+    Transcript,
+    TranscriptionRequest,
+    TranscriptSegment,
+    TranscriptWord,
+)
+
+__all__ = ["Transcriber", "check_transcriber"]
+
+logger = logging.getLogger(__name__)
+
+RATE = 16_000
+FILES = ("openvino_tokenizer.xml", "openvino_detokenizer.xml")
+
+
+def check_transcriber(folder: Path, device: str) -> None:
+    """Raise ModelLoadError if the folder holds no model that a Transcriber could load."""
+    check_model_folder(folder, FILES, device)
+
+
+class Transcriber:
+    """A loaded model; not for several threads at once. Raises ModelLoadError.
+
+    `with_words` loads it such that words can have times, which makes it slower.
+    """
+
+    def __init__(
+        self, folder: Path, device: str, properties: Mapping[str, Any], *, with_words: bool
+    ) -> None:
+        check_transcriber(folder, device)
+        with media_libraries():
+            import openvino_genai
+        self._status = openvino_genai.StreamingStatus
+        self._pipeline: Any = open_pipeline(
+            openvino_genai.ASRPipeline,
+            folder,
+            device,
+            {**properties, "word_timestamps": with_words},
+        )
+        config = self._pipeline.get_generation_config()
+        self._languages = frozenset(name.strip("<|>") for name in config.lang_to_id)
+        self._is_multilingual = config.is_multilingual
+
+    def close(self) -> None:
+        """Free the model."""
+        self._pipeline = None
+
+    def transcribe(
+        self,
+        request: TranscriptionRequest,
+        cancelled: Event,
+        on_text: Callable[[str], None] | None = None,
+    ) -> Transcript:
+        """Transcribe a file; `on_text` gets the text piece by piece.
+
+        A transcript that is cancelled ends early. Raises InvalidRequestError for audio or a field
+        that the model cannot take.
+        """
+        settings = self._settings(request)
+        samples = decode_audio(request.audio, RATE, cancelled.is_set)
+
+        def on_piece(text: str) -> Any:
+            if cancelled.is_set():
+                return self._status.CANCEL
+            if on_text is not None:
+                on_text(text)
+            return self._status.RUNNING
+
+        if cancelled.is_set():
+            return Transcript("", samples.duration_s)
+        try:
+            results = self._pipeline.generate(samples, streamer=on_piece, **settings)
+        except RuntimeError as error:
+            # The model is loaded and the audio decoded: it is the request that does not fit.
+            reason = error_summary(error)
+            logger.warning("A transcription failed: %s", reason)
+            raise InvalidRequestError(f"the model cannot serve this request: {reason}") from error
+        return _transcript(results, samples)
+
+    def _settings(self, request: TranscriptionRequest) -> dict[str, Any]:
+        """The request as fields of openvino-genai's generation config."""
+        settings: dict[str, Any] = {
+            "return_timestamps": request.with_segments,
+            "word_timestamps": request.with_words,
+        }
+        if request.temperature > 0:
+            settings |= {"do_sample": True, "temperature": request.temperature}
+        if request.prompt:
+            settings["initial_prompt"] = request.prompt
+        if request.language is not None:
+            settings |= self._language(request.language)
+        if self._languages:
+            settings["task"] = "translate" if request.translates else "transcribe"
+        elif request.translates:
+            raise InvalidRequestError("this model cannot translate; it is not multilingual")
+        return settings
+
+    def _language(self, language: str) -> dict[str, str]:
+        if self._languages and language not in self._languages:
+            possible = ", ".join(sorted(self._languages))
+            raise InvalidRequestError(
+                f"Invalid language code. This model does not know {language!r}; "
+                f"possible: {possible}",
+                "language",
+            )
+        if self._languages:
+            return {"language": f"<|{language}|>"}
+        # A model of English alone takes no language, others than Whisper take names.
+        return {"language": language} if self._is_multilingual else {}
+
+
+def _transcript(results: Any, samples: Samples) -> Transcript:
+    segments = results.chunks[0] if results.chunks else ()
+    words = results.words[0] if results.words else ()
+    return Transcript(
+        text=results.texts[0],
+        duration_s=samples.duration_s,
+        language=results.languages[0] if results.languages else None,
+        segments=tuple(TranscriptSegment(s.text, s.start_ts, s.end_ts) for s in segments),
+        words=tuple(TranscriptWord(w.text, w.start_ts, w.end_ts) for w in words),
+    )

@@ -1,0 +1,119 @@
+"""The node that writes down speech, named and configured as OpenVINO Model Server's."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
+
+from calculators.inference.model_cache import with_cache_dir
+from calculators.llm.llm_options import parse_plugin_config
+from calculators.media.pipeline_queue import PipelineQueue
+from calculators.media.transcriber import Transcriber, check_transcriber
+from server.errors import InvalidRequestError
+from server.graph import Calculator, Contract, OpenContext, ProcessContext, Tag, UInt64
+from server.payloads import Transcript, TranscriptChunk, TranscriptionRequest
+
+__all__ = ["S2tCalculator", "S2tCalculatorOptions"]
+
+REQUEST = Tag("HTTP_REQUEST_PAYLOAD", TranscriptionRequest)
+RESPONSE = Tag("HTTP_RESPONSE_PAYLOAD", TranscriptChunk)
+
+
+@dataclass(frozen=True)
+class S2tCalculatorOptions:
+    """Which model, and how it runs; raises ValueError for what cannot be understood.
+
+    `target_device` "" is the first GPU, or the CPU where there is none; `plugin_config` is a JSON
+    object of OpenVINO properties. Words get times only with `enable_word_timestamps`. At most
+    `max_waiting` requests wait while one is served; it is no option of Model Server's.
+    """
+
+    PROTO_NAME: ClassVar[str] = "mediapipe.S2tCalculatorOptions"
+
+    models_path: str
+    target_device: str = ""
+    plugin_config: str = ""
+    enable_word_timestamps: bool = False
+    max_waiting: UInt64 = 64
+
+    def __post_init__(self) -> None:
+        parse_plugin_config(self.plugin_config)
+
+
+class S2tCalculator(Calculator[S2tCalculatorOptions]):
+    """Speech to text with openvino-genai's pipeline: Whisper and the other models it knows."""
+
+    contract = Contract(
+        inputs=(REQUEST,),
+        outputs=(RESPONSE,),
+        input_side_packets=(Tag("STT_NODE_RESOURCES", object, optional=True),),
+    )
+
+    def __init__(self) -> None:
+        self._resources = ExitStack()
+
+    def check(self, cc: OpenContext) -> None:
+        """Look for the files and the libraries; raises ModelLoadError."""
+        check_transcriber(cc.resolve(self.options.models_path), self.options.target_device)
+
+    def open(self, cc: OpenContext) -> None:
+        """Load the model; raises ModelLoadError."""
+        options = self.options
+        properties = with_cache_dir(parse_plugin_config(options.plugin_config), cc.cache_dir)
+        self._transcriber = Transcriber(
+            cc.resolve(options.models_path),
+            options.target_device,
+            properties,
+            with_words=options.enable_word_timestamps,
+        )
+        self._resources.callback(self._transcriber.close)
+        self._queue = PipelineQueue(cc.node_name, options.max_waiting)
+        self._resources.callback(self._queue.close)
+
+    async def process(self, cc: ProcessContext) -> None:
+        """Transcribe one file; leaving early ends the generation at its next token."""
+        request = await cc.receive(REQUEST)
+        if request.with_words and not self.options.enable_word_timestamps:
+            raise InvalidRequestError(
+                "Word timestamps not supported for this model: its graph does not set "
+                "enable_word_timestamps",
+                "timestamp_granularities",
+            )
+        loop = asyncio.get_running_loop()
+        # Bounded by the length of a transcript. None is its end.
+        pieces = asyncio.Queue[str | None]()
+
+        def send(text: str) -> None:
+            loop.call_soon_threadsafe(pieces.put_nowait, text)
+
+        job = asyncio.create_task(self._run(request, send, pieces))
+        try:
+            while (text := await pieces.get()) is not None:
+                await cc.send(RESPONSE, TranscriptChunk(delta=text))
+            await cc.send(RESPONSE, TranscriptChunk(transcript=await job))
+        finally:
+            job.cancel()
+            await asyncio.gather(job, return_exceptions=True)
+
+    def close(self) -> None:
+        """Wait for what runs, and free the model."""
+        self._resources.close()
+
+    def status(self) -> Mapping[str, object]:
+        """The length of the queue."""
+        return self._queue.status()
+
+    async def _run(
+        self,
+        request: TranscriptionRequest,
+        send: Callable[[str], None],
+        pieces: asyncio.Queue[str | None],
+    ) -> Transcript:
+        on_text = send if request.stream else None
+        work = partial(self._transcriber.transcribe, request, on_text=on_text)
+        try:
+            return await self._queue.run(work)
+        finally:
+            pieces.put_nowait(None)

@@ -1,0 +1,113 @@
+"""The node that speaks texts, named and configured as OpenVINO Model Server's."""
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
+
+from calculators.inference.model_cache import with_cache_dir
+from calculators.llm.llm_options import parse_plugin_config
+from calculators.media.pipeline_queue import PipelineQueue
+from calculators.media.speaker import Speaker, check_speaker
+from server.errors import InvalidRequestError
+from server.graph import Calculator, Contract, OpenContext, ProcessContext, Tag, UInt64
+from server.payloads import SpeechAudio, SpeechRequest
+
+__all__ = ["T2sCalculator", "T2sCalculatorOptions", "VoiceOptions"]
+
+REQUEST = Tag("HTTP_REQUEST_PAYLOAD", SpeechRequest)
+RESPONSE = Tag("HTTP_RESPONSE_PAYLOAD", SpeechAudio)
+
+
+@dataclass(frozen=True)
+class VoiceOptions:
+    """A voice: a file with the float32 numbers that describe a speaker to the model."""
+
+    PROTO_NAME: ClassVar[str] = "mediapipe.T2sCalculatorOptions.SpeakerEmbeddings"
+
+    name: str
+    path: str
+
+
+@dataclass(frozen=True)
+class T2sCalculatorOptions:
+    """Which model, and how it runs; raises ValueError for what cannot be understood.
+
+    `target_device` "" is the first GPU, or the CPU where there is none; `plugin_config` is a JSON
+    object of OpenVINO properties. At most `max_waiting` requests wait while one is served; it is no
+    option of Model Server's.
+    """
+
+    PROTO_NAME: ClassVar[str] = "mediapipe.T2sCalculatorOptions"
+
+    models_path: str
+    target_device: str = ""
+    plugin_config: str = ""
+    voices: tuple[VoiceOptions, ...] = ()
+    speed_min: float = 0.25
+    speed_max: float = 4.0
+    max_waiting: UInt64 = 64
+
+    def __post_init__(self) -> None:
+        parse_plugin_config(self.plugin_config)
+        names = [voice.name for voice in self.voices]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"several voices are named {', '.join(repeated)}")
+        if not 0 < self.speed_min <= self.speed_max:
+            found = f"speed_min is {self.speed_min} and speed_max {self.speed_max}"
+            raise ValueError(f"{found}; possible: 0 < speed_min <= speed_max")
+
+
+class T2sCalculator(Calculator[T2sCalculatorOptions]):
+    """Text to speech with openvino-genai's pipeline: SpeechT5, Kokoro."""
+
+    contract = Contract(
+        inputs=(REQUEST,),
+        outputs=(RESPONSE,),
+        input_side_packets=(Tag("TTS_NODE_RESOURCES", object, optional=True),),
+    )
+
+    def __init__(self) -> None:
+        self._resources = ExitStack()
+
+    def check(self, cc: OpenContext) -> None:
+        """Look for the files and the libraries; raises ModelLoadError."""
+        options = self.options
+        voices = {voice.name: cc.resolve(voice.path) for voice in options.voices}
+        check_speaker(cc.resolve(options.models_path), options.target_device, voices)
+
+    def open(self, cc: OpenContext) -> None:
+        """Load the model and the voices; raises ModelLoadError."""
+        options = self.options
+        self._speaker = Speaker(
+            cc.resolve(options.models_path),
+            options.target_device,
+            with_cache_dir(parse_plugin_config(options.plugin_config), cc.cache_dir),
+            {voice.name: cc.resolve(voice.path) for voice in options.voices},
+        )
+        self._resources.callback(self._speaker.close)
+        self._queue = PipelineQueue(cc.node_name, options.max_waiting)
+        self._resources.callback(self._queue.close)
+
+    async def process(self, cc: ProcessContext) -> None:
+        """Speak one text."""
+        request = await cc.receive(REQUEST)
+        low, high = self.options.speed_min, self.options.speed_max
+        if not low <= request.speed <= high:
+            raise InvalidRequestError(
+                f"speed must be between speed_min ({low:g}) and speed_max ({high:g}), "
+                f"found {request.speed:g}",
+                "speed",
+            )
+
+        await cc.send(RESPONSE, await self._queue.run(partial(self._speaker.speak, request)))
+
+    def close(self) -> None:
+        """Wait for what runs, and free the model."""
+        self._resources.close()
+
+    def status(self) -> Mapping[str, object]:
+        """The length of the queue."""
+        return self._queue.status()

@@ -1,0 +1,67 @@
+"""Many uploads at once, a full queue, and clients that leave."""
+
+import asyncio
+import time
+
+import openai
+import pytest
+from openai import AsyncOpenAI
+from support.serving import Server
+from support.wav_files import wav
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def transcribe(client: AsyncOpenAI, seconds: float, model: str = "whisper") -> str:
+    answer = await client.audio.transcriptions.create(
+        model=model, file=("a.wav", wav(seconds)), language="en"
+    )
+    return answer.text
+
+
+async def test_uploads_of_many_clients(client: AsyncOpenAI) -> None:
+    lengths = [2 + i % 4 for i in range(20)]
+    alone = {seconds: await transcribe(client, seconds) for seconds in set(lengths)}
+    together = await asyncio.gather(*(transcribe(client, seconds) for seconds in lengths))
+    assert together == [alone[seconds] for seconds in lengths]
+
+
+async def test_a_full_queue(client: AsyncOpenAI) -> None:
+    # One is served, and one may wait.
+    answers = await asyncio.gather(
+        *(transcribe(client, 60, "no-words") for _ in range(6)), return_exceptions=True
+    )
+    refused = [answer for answer in answers if isinstance(answer, openai.InternalServerError)]
+    assert 1 <= len(refused) <= 4
+    assert all(error.status_code == 503 for error in refused)
+    assert all(error.response.headers["Retry-After"] for error in refused)
+    assert "requests wait for this model already" in str(refused[0])
+    assert len([answer for answer in answers if isinstance(answer, str)]) == 6 - len(refused)
+
+
+async def test_others_are_served_meanwhile(server: Server, client: AsyncOpenAI) -> None:
+    wav(300)  # takes long to make
+    upload = asyncio.create_task(transcribe(client, 300))
+    slowest = 0.0
+    while not upload.done():
+        start = time.monotonic()
+        async with server.http.get("/v2/health/live") as response:
+            assert response.status == 200
+        slowest = max(slowest, time.monotonic() - start)
+        await asyncio.sleep(0.01)
+    assert await upload
+    assert slowest < 1.5
+
+
+async def test_a_client_that_leaves(server: Server, client: AsyncOpenAI) -> None:
+    stream = await client.audio.transcriptions.create(
+        model="whisper", file=("a.wav", wav(300)), stream=True
+    )
+    await anext(aiter(stream))
+    await stream.close()
+    # Much sooner than the rest of the recording would take.
+    assert await transcribe(client, 2)
+    graph = server.manager.get("whisper").graph
+    async with asyncio.timeout(10):
+        while graph.num_running:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.01)

@@ -1,0 +1,90 @@
+"""Text to speech with a real pipeline, through the real openai client."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openai
+import pytest
+import soundfile
+from openai import AsyncOpenAI
+from support.serving import Server
+
+from server.payloads import AUDIO_FORMATS
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+TEXT = "The fox runs"
+
+
+@pytest.fixture(scope="module")
+def pipeline(speech_models: Path) -> Any:
+    """The library without the server."""
+    import openvino_genai
+
+    return openvino_genai.Text2SpeechPipeline(speech_models / "speecht5", "CPU")
+
+
+def samples(content: bytes) -> Any:
+    read, rate = soundfile.read(io.BytesIO(content), dtype="float32")
+    assert rate == 16_000
+    return read
+
+
+async def test_as_the_library_itself(
+    client: AsyncOpenAI, pipeline: Any, speech_repository: Path
+) -> None:
+    import openvino
+
+    spoken = []
+    for voice in ("default", "ann", "bob"):
+        embedding = None
+        if voice != "default":
+            numbers = np.fromfile(speech_repository / "speech" / f"{voice}.bin", dtype="<f4")
+            embedding = openvino.Tensor(numbers.reshape(1, 512))
+        expected = pipeline.generate(TEXT, embedding).speeches[0].data.ravel()
+        answer = await client.audio.speech.create(model="speech", input=TEXT, voice=voice)
+        assert answer.response.headers["Content-Type"] == "audio/wav"
+        np.testing.assert_allclose(samples(answer.content), expected, atol=2**-14)
+        spoken.append(answer.content)
+    assert len(set(spoken)) == 3
+
+
+async def test_the_formats(client: AsyncOpenAI) -> None:
+    types = ("mpeg", "ogg", "aac", "flac", "wav", "pcm")
+    for audio_format, content_type in zip(AUDIO_FORMATS, types, strict=True):
+        answer = await client.audio.speech.create(
+            model="speech", input=TEXT, voice="ann", response_format=audio_format
+        )
+        assert answer.response.headers["Content-Type"] == f"audio/{content_type}"
+        assert len(answer.content) > 1000
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"voice": "eve"}, "Requested voice 'eve' not found in available voices: ann, bob"),
+        ({"speed": 3.5}, "speed must be between speed_min (0.25) and speed_max (3), found 3.5"),
+        ({"model": "whisper"}, "does not serve this endpoint"),
+        ({"stream_format": "sse"}, "streaming is not supported"),
+    ],
+)
+async def test_what_is_refused(server: Server, fields: dict[str, Any], problem: str) -> None:
+    body = {"model": "speech", "input": TEXT, **fields}
+    status, answer = await server.post("/v3/audio/speech", body)
+    assert status == 400
+    assert problem in answer["error"]["message"]
+
+
+@pytest.mark.parametrize("text", ["日本語 🦊", "\n"])
+async def test_texts_that_the_model_does_not_know(client: AsyncOpenAI, text: str) -> None:
+    answer = await client.audio.speech.create(model="speech", input=text, voice="default")
+    assert len(samples(answer.content)) > 0
+
+
+async def test_a_text_that_is_too_long(client: AsyncOpenAI) -> None:
+    with pytest.raises(openai.BadRequestError, match="at most 4096 characters"):
+        await client.audio.speech.create(model="speech", input="a" * 5000, voice="ann")
+    with pytest.raises(openai.BadRequestError, match="this text of 1000 characters; it may be too"):
+        await client.audio.speech.create(model="speech", input="a" * 1000, voice="ann")
