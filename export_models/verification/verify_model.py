@@ -73,11 +73,13 @@ def find_refusal(name: str, folder: Path) -> str | None:
     result = run_tool(command, {}, lambda _: None)
     if result.return_code == 0:
         return None
-    lines = [line for line in result.log.splitlines() if line.startswith(f"{name}: ")]
-    if not lines:
+    _, start, rest = result.log.partition(f"\n{name}: ")
+    if not result.log.startswith(f"{name}: ") and not start:
         return f"see {result.log_path}"
     result.log_path.unlink(missing_ok=True)
-    return lines[0]
+    # What is wrong with a graph has several lines; the last one counts the models.
+    reason = f"{name}: {rest}" if start else result.log
+    return " ".join(line.strip() for line in reason.splitlines()[:-1])
 
 
 def _write_note(exchange: Path, reason: str) -> None:

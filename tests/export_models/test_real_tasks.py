@@ -1,0 +1,58 @@
+"""Exports for the other tasks with the real tools, and what the server then answers."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.tiny_rankers import DOCUMENTS, QUERY
+
+from export_models.model_files import find_missing_part
+from server import RerankModel
+from server.cli.check import check_models
+from server.models.config import load_config
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = ROOT / "export_models" / "export_model.py"
+
+F32 = {"INFERENCE_PRECISION_HINT": "f32"}
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def export_task(tmp_path: Path) -> Run:
+    """Run the script as a user does, in a folder of its own."""
+
+    def run(task: str, source: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(SCRIPT), task, "--source_model", str(source)]
+        command += ["--model_name", "m", *flags]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    return run
+
+
+def test_a_reranker(export_task: Run, rankers: Path, tmp_path: Path) -> None:
+    folder = rankers / "modernbert"
+    result = export_task("rerank_ov", folder / "source", "--weight-format", "fp32")
+    assert result.returncode == 0, result.stderr
+    assert "compared with its source in torch: scores differ by at most 0.0000" in result.stdout
+    assert "warning" not in result.stdout
+    expected = json.loads((folder / "expected.json").read_text())["scores"]
+    with RerankModel(tmp_path / "models" / "m", plugin_config=F32) as model:
+        found = {ranked.index: ranked.score for ranked in model.rerank(QUERY, DOCUMENTS)}
+    assert [found[i] for i in range(len(DOCUMENTS))] == pytest.approx(expected, abs=1e-4)
+
+
+def test_an_image_pipeline(export_task: Run, sd_model: Path, tmp_path: Path) -> None:
+    result = export_task("image_generation", sd_model.parent / "source", "--weight-format", "fp16")
+    assert result.returncode == 0, result.stderr
+    assert "warning" not in result.stdout
+    model = tmp_path / "models" / "m"
+    parts = ("unet", "text_encoder", "vae_decoder")
+    assert find_missing_part(model, [f"{part}/openvino_model.xml" for part in parts]) is None
+    assert (model / "tokenizer" / "openvino_tokenizer.xml").is_file()
+    (model / "graph.pbtxt").unlink()
+    assert check_models(load_config(tmp_path / "config.json")) == 0, "its files say what it is for"
