@@ -1,10 +1,11 @@
 """OpenVINO Model Server's Python nodes: a class in a file of the user's."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from functools import partial
+from typing import Any, ClassVar, TypeVar
 
 from calculators.python_nodes.handler_file import check_handler, describe_failure, load_handler
 from calculators.python_nodes.handler_threads import HandlerThread, HandlerThreads
@@ -29,6 +30,10 @@ LOOPBACK = "LOOPBACK"
 # How long an unloaded node waits for handlers that still work.
 STOP_TIMEOUT_S = 10.0
 END = object()
+
+T = TypeVar("T")
+Packets = Sequence[tuple[Tag[Tensor], PythonPacket]]
+"""The tensors that `execute` returned, each with the output that it goes to."""
 
 logger = logging.getLogger(__name__)
 
@@ -134,25 +139,38 @@ class PythonExecutorCalculator(Calculator[PythonExecutorCalculatorOptions]):
         self, cc: ProcessContext, thread: HandlerThread, inputs: Sequence[Tensor]
     ) -> None:
         step = max(map(step_of, inputs))
-        result = await self._call(thread, lambda: self._model.execute([*map(to_python, inputs)]))
+        result = await self._call(thread, partial(self._start, inputs, step))
         if not isinstance(result, Iterator):
-            await self._send(cc, self._packets(result, step))
+            await self._send(cc, result)
             return
         try:
-            while (found := await self._call(thread, lambda: next(result, END))) is not END:
-                await self._send(cc, self._packets(found, step))
+            while (
+                packets := await self._call(thread, partial(self._next, result, step))
+            ) is not None:
+                await self._send(cc, packets)
                 step += 1
         finally:
             # In its thread, after the step that may still run there.
-            thread.submit(lambda: self._close(result))
+            thread.submit(partial(self._close, result))
 
-    async def _call(self, thread: HandlerThread, function: Any) -> Any:
+    async def _call(self, thread: HandlerThread, function: Callable[[], T]) -> T:
         try:
             return await thread.run(function)
+        except InvalidRequestError:
+            raise
         except Exception as error:
             raise self._failure(describe_failure(error, self._file), error) from error
 
-    def _packets(self, result: object, step: int) -> Sequence[tuple[Tag[Tensor], PythonPacket]]:
+    def _start(self, inputs: Sequence[Tensor], step: int) -> Iterator[object] | Packets:
+        """Execute the model; in its thread, as is what copies data."""
+        result = self._model.execute([*map(to_python, inputs)])
+        return result if isinstance(result, Iterator) else self._packets(result, step)
+
+    def _next(self, generator: Iterator[object], step: int) -> Packets | None:
+        found = next(generator, END)
+        return None if found is END else self._packets(found, step)
+
+    def _packets(self, result: object, step: int) -> Packets:
         """The output of each tensor that `execute` returned, and its packet."""
         if not isinstance(result, list):
             found = type(result).__name__
@@ -172,9 +190,7 @@ class PythonExecutorCalculator(Calculator[PythonExecutorCalculatorOptions]):
             packets.append((tag, from_python(tensor, step)))
         return packets
 
-    async def _send(
-        self, cc: ProcessContext, packets: Sequence[tuple[Tag[Tensor], PythonPacket]]
-    ) -> None:
+    async def _send(self, cc: ProcessContext, packets: Packets) -> None:
         for tag, packet in packets:
             # An output that nobody reads any more; the run is stopped when that is so of all.
             with suppress(StreamClosed):

@@ -14,7 +14,7 @@ from support.python_graphs import LOOP, python_graph, python_node, serving, writ
 from support.serving import Server
 
 from calculators.python_nodes import handler_threads
-from server.errors import ModelLoadError
+from server.errors import InvalidRequestError, ModelLoadError
 from server.graph import Graph
 from server.models.config import single_model_config
 from server.models.model_loading import check_model
@@ -214,6 +214,33 @@ async def test_names_orders_and_labels(tmp_path: Path) -> None:
         ):
             assert text in await infer_error(server, {"inputs": inputs}, "two")
     assert (tmp_path / "two" / "finalized.txt").read_text() == "yes"
+
+
+PARTIAL = """
+from pyovms import Tensor
+
+class OvmsPythonModel:
+    def execute(self, inputs):
+        yield []
+        for tensor in inputs:
+            yield [Tensor("name", tensor.name.encode())]
+            yield []
+"""
+
+
+async def test_a_part_of_the_inputs_and_no_outputs(tmp_path: Path) -> None:
+    node = python_node("n", "A:a B:b", "OUT:name")
+    graph = python_graph("OVMS_PY_TENSOR:a OVMS_PY_TENSOR1:b", "OVMS_PY_TENSOR:name", node)
+    write_graph(tmp_path / "partial", graph, model=PARTIAL)
+    async with serving(tmp_path, "partial") as server:
+        loaded = server.manager.get("partial").graph
+        for names in (["b"], ["b", "a"]):
+            tensors = tuple(number(name, 1) for name in names)
+            answers = await packets_of(loaded, InferRequest(tensors, is_streamed=True))
+            found = [(a.step, bytes(a.outputs[0].data).decode()) for a in answers]
+            assert found == [(1 + 2 * i, name) for i, name in enumerate(sorted(names))]
+        with pytest.raises(InvalidRequestError, match="inputs that are missing: a, b"):
+            await packets_of(loaded, InferRequest((), is_streamed=True))
 
 
 FAILING = """
