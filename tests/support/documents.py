@@ -12,6 +12,7 @@ PAGES = (
     *sorted((ROOT / "docs").glob("*.md")),
     ROOT / "configs" / "README.md",
     ROOT / "demos" / "clients" / "README.md",
+    ROOT / "demos" / "embeddings" / "README.md",
     ROOT / "demos" / "tensors" / "README.md",
 )
 """The pages of which every fenced block is run, or says why it is not."""

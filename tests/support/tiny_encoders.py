@@ -4,6 +4,7 @@
 it, `openvino` as an export does, and `expected.npz`: sentence-transformers' vectors of TEXTS.
 """
 
+import json
 import shutil
 import sys
 from collections.abc import Callable
@@ -79,6 +80,10 @@ def _qwen_like(folder: Path) -> Any:
     )
 
 
+def _gemma_like(folder: Path) -> Any:
+    return _byte_level(folder, bos="<bos>", eos="<eos>", pad="<pad>")
+
+
 def _bert() -> Any:
     from transformers import BertConfig, BertModel
 
@@ -111,13 +116,36 @@ def _qwen3() -> Any:
     )
 
 
+def _modernbert() -> Any:
+    from transformers import ModernBertConfig, ModernBertModel
+
+    config = ModernBertConfig(
+        **SIZES, initializer_cutoff_factor=3, max_position_embeddings=64, local_attention=16,
+        global_attn_every_n_layers=2, pad_token_id=1, bos_token_id=0, eos_token_id=2,
+        cls_token_id=0, sep_token_id=2, attn_implementation="eager", reference_compile=False,
+    )  # fmt: skip
+    return ModernBertModel(config)
+
+
+def _gemma3() -> Any:
+    from transformers import Gemma3TextConfig, Gemma3TextModel
+
+    config = Gemma3TextConfig(
+        **SIZES, num_key_value_heads=1, head_dim=16, max_position_embeddings=64, sliding_window=16,
+        layer_types=["sliding_attention", "full_attention"], use_bidirectional_attention=True,
+    )  # fmt: skip
+    return Gemma3TextModel(config)
+
+
 # Name -> model, tokenizer, pooling, sizes of dense layers.
 KINDS: dict[str, tuple[Callable[[], Any], Callable[[Path], Any], str, tuple[int, ...]]] = {
     "bert": (_bert, _word_piece, "mean", ()),
     "roberta": (_roberta, _roberta_like, "mean", ()),
     "xlm-roberta": (_xlm_roberta, _roberta_like, "cls", ()),
     "mpnet": (_mpnet, _roberta_like, "mean", ()),
-    "qwen3": (_qwen3, _qwen_like, "lasttoken", (48, 24)),
+    "modernbert": (_modernbert, _roberta_like, "cls", ()),
+    "qwen3": (_qwen3, _qwen_like, "lasttoken", ()),
+    "gemma3": (_gemma3, _gemma_like, "mean", (48, 24)),
 }
 
 
@@ -132,6 +160,7 @@ def make(kind: str, folder: Path) -> None:
     plain.mkdir(parents=True)
     torch.manual_seed(0)
     make_model().save_pretrained(plain)
+    _restore_window(plain)
     make_tokenizer(plain).save_pretrained(plain)
     transformer = models.Transformer(str(plain))
     modules: list[Any] = [transformer, models.Pooling(32, pooling)]
@@ -144,6 +173,7 @@ def make(kind: str, folder: Path) -> None:
     prompts = {"query": "Instruct: see\nQuery:", "document": ""}
     model = SentenceTransformer(modules=modules, prompts=prompts, device="cpu")
     model.save(str(source), create_model_card=False)
+    _restore_window(source)
     vectors = [model.encode(text) for text in TEXTS]
     queries = [model.encode(text, prompt_name="query") for text in TEXTS]
     np.savez(folder / "expected.npz", vectors=vectors, queries=queries)
@@ -151,13 +181,26 @@ def make(kind: str, folder: Path) -> None:
     shutil.rmtree(plain)
 
 
+def _restore_window(folder: Path) -> None:
+    """Gemma 3's configuration halves its window whenever it is loaded, and saves the half."""
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    if config.get("use_bidirectional_attention"):
+        path.write_text(json.dumps({**config, "sliding_window": 16}))
+
+
 def export(source: Path, folder: Path) -> None:
     """Convert the transformer and its tokenizer; copy sentence-transformers' own files."""
     import openvino as ov
     from openvino_tokenizers import convert_tokenizer
     from optimum.exporters.openvino import main_export
-    from transformers import AutoTokenizer
+    from transformers import AutoConfig, AutoTokenizer
 
+    from export_models.conversion.encoder_architectures import register_encoders
+
+    config = AutoConfig.from_pretrained(source)
+    is_bidirectional = bool(getattr(config, "use_bidirectional_attention", False))
+    register_encoders(config.model_type, is_bidirectional=is_bidirectional)
     main_export(str(source), folder, task="feature-extraction", library_name="transformers")
     tokenizers = convert_tokenizer(AutoTokenizer.from_pretrained(source), with_detokenizer=True)
     for name, tokenizer in zip(("tokenizer", "detokenizer"), tokenizers, strict=True):
