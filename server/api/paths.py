@@ -9,7 +9,7 @@ __all__ = ["clean_path", "ignore_extra_slashes", "is_anthropic", "is_tensorflow"
 
 # The answers to GET /v1/models/{name} have OpenAI's form.
 TENSORFLOW_PATH = re.compile(
-    "/v1/models/.+(:(predict|classify|regress)|/metadata|/(versions|labels)/[^/]+)$"
+    "/v1/models/.+(:(predict|classify|regress)|/metadata|/(versions|labels)/[^/]+)$", re.DOTALL
 )
 ANTHROPIC_PATH = re.compile("(/v3/v1|/v3|/v1)/messages(/|$)")
 

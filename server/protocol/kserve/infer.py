@@ -66,8 +66,8 @@ class InferFields(_Fields):
 
     id: str | None = None
     inputs: Annotated[list[InputFields], Field(max_length=MAX_TENSORS)]
-    outputs: Annotated[list[OutputFields], Field(max_length=MAX_TENSORS)] = []
-    parameters: dict[str, Parameter] = {}
+    outputs: Annotated[list[OutputFields], Field(max_length=MAX_TENSORS)] | None = None
+    parameters: dict[str, Parameter] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +100,14 @@ def parse_infer(body: bytes, header_length: str | None, *, in_thread: bool = Fal
         for i, tensor in enumerate(fields.inputs)
     ]
     rest.check_empty()
-    parameters = dict(fields.parameters)
+    parameters = dict(fields.parameters or {})
     is_binary_default = parameters.pop("binary_data_output", False)
     return InferCall(
         InferRequest(tuple(inputs), _output_names(fields), parameters),
         fields.id,
         {
             output.name: output.parameters.binary_data
-            for output in fields.outputs
+            for output in fields.outputs or ()
             if output.parameters.binary_data is not None
         },
         expect(bool, is_binary_default, "parameters.binary_data_output"),
@@ -190,7 +190,7 @@ def _binary_data(
 
 
 def _output_names(fields: InferFields) -> tuple[str, ...]:
-    names = [output.name for output in fields.outputs]
+    names = [output.name for output in fields.outputs or ()]
     for i, name in enumerate(names):
         if name in names[:i]:
             raise InvalidRequestError(f"outputs[{i}] is there twice: {name[:100]!r}", "outputs")

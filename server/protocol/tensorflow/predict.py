@@ -27,7 +27,7 @@ class PredictFields(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
-    signature_name: str = ""
+    signature_name: str | None = None
     instances: list[Any] | None = None
     inputs: Any = None
 
@@ -50,7 +50,7 @@ def read_predict(body: bytes, *, in_thread: bool = False) -> PredictFields:
     if (fields.instances is None) == (fields.inputs is None):
         found = "neither" if fields.inputs is None else "both"
         raise InvalidRequestError(f"one of instances and inputs must be there, found {found}")
-    if fields.signature_name not in ("", SIGNATURE_NAME):
+    if fields.signature_name not in (None, "", SIGNATURE_NAME):
         raise InvalidRequestError(
             f"there is no signature {fields.signature_name[:100]!r}; possible: {SIGNATURE_NAME}",
             "signature_name",

@@ -83,6 +83,8 @@ def test_texts() -> None:
 
 
 def test_what_json_cannot_hold() -> None:
+    with pytest.raises(InvalidRequestError, match="inputs: x cannot hold BF16; possible: "):
+        parse({"inputs": [1]}, TensorInfo("x", "BF16", (-1,)))
     with pytest.raises(InvalidRequestError, match="BF16, which JSON cannot hold"):
         render(Tensor("t", "BF16", (1,), b"12"))
 

@@ -1,17 +1,16 @@
 """A server of small OpenVINO models."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
+import openvino as ov
 import pytest
 from support.fakes import echo_graph, write_graph
 from support.openvino_models import (
     add_model,
-    half_plus_three_model,
     identity_model,
     logarithm_model,
-    sensor_model,
     slow_model,
     write_inference_graph,
 )
@@ -25,18 +24,24 @@ MODELS = {
     "org/identity": identity_model,
     "log": logarithm_model,
     "slow": slow_model,
-    "half_plus_three": half_plus_three_model,
-    "org/sensors": sensor_model,
 }
 
 
 @pytest.fixture(scope="module")
-def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def models() -> Mapping[str, Callable[[], ov.Model]]:
+    """What a file may override: each test loads all of them."""
+    return MODELS
+
+
+@pytest.fixture(scope="module")
+def repository(
+    models: Mapping[str, Callable[[], ov.Model]], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     folder = tmp_path_factory.mktemp("infer")
-    for name, make in MODELS.items():
+    for name, make in models.items():
         write_inference_graph(folder / name, make(), "nireq: 1" if name == "slow" else "")
     write_graph(folder / "echo", echo_graph())
-    entries = [{"config": {"name": name}} for name in (*MODELS, "echo")]
+    entries = [{"config": {"name": name}} for name in (*models, "echo")]
     (folder / "config.json").write_text(json.dumps({"model_config_list": entries}))
     return folder
 

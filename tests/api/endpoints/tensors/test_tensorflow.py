@@ -4,13 +4,26 @@ https://www.tensorflow.org/tfx/serving/api_rest
 """
 
 import base64
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import openai
+import openvino as ov
 import pytest
+from support.openvino_models import add_model, half_plus_three_model, sensor_model
 from support.serving import Server
 
+MODELS = {
+    "add": add_model,
+    "half_plus_three": half_plus_three_model,
+    "org/sensors": sensor_model,
+}
 FOO, BAR = "Zm9v", "YmFy"
+
+
+@pytest.fixture(scope="module")
+def models() -> Mapping[str, Callable[[], ov.Model]]:
+    return MODELS
 
 
 async def predict(server: Server, body: Any, model: str = "half_plus_three") -> Any:
@@ -182,8 +195,3 @@ async def test_a_large_request(server: Server) -> None:
     """It is read and written in a thread."""
     answer = await predict(server, {"instances": list(range(100_000))})
     assert answer["predictions"] == [number / 2 + 3 for number in range(100_000)]
-
-
-async def test_a_model_with_what_json_cannot_hold(server: Server) -> None:
-    found = await error_of(server, {"inputs": {"bf16": [[1]]}}, "org/identity")
-    assert found.startswith("inputs: bf16 cannot hold BF16; possible: ")
