@@ -8,6 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
+
+from calculators.encoders.causal_encoder import QueueLimits
 from calculators.inference.inference_model import ModelSettings
 from calculators.inference.model_cache import with_cache_dir
 from calculators.inference.openvino_ir import read_tokenizer_ir
@@ -19,12 +22,13 @@ from calculators.rerank.scores import activate, best_scores
 from calculators.rerank.scoring_service import ScoringSetup
 from calculators.rerank.text_rows import TextRowEncoder
 from calculators.rerank.token_template import load_templates
-from calculators.tags import MODEL_LIMITS, SCORING_REQUEST, SCORING_RESPONSE
-from calculators.text.text_encoder import TextEncoder
+from calculators.tags import MODEL_LIMITS, SCORING_REQUEST, SCORING_RESPONSE, TEXT_TOKENIZER
+from calculators.text.encoding_tokenizer import EncodingTokenizer
 from server.graph import Calculator, Contract, OpenContext, ProcessContext, Tag, UInt64
 from server.host.model_files import MODEL_FILE, TOKENIZER_FILE
 from server.payloads import (
     ClassifyRequest,
+    LoadOptions,
     ModelLimits,
     RerankRequest,
     ScoringResponse,
@@ -43,9 +47,11 @@ class RerankCalculatorOVOptions:
     `models_path` is the model's folder. A request has at most `max_allowed_chunks` rows.
     `max_position_embeddings` is the most tokens of a row; without it, config.json says it.
     `target_device` "" is the first GPU, or the CPU where there is none; `plugin_config` is a JSON
-    object of OpenVINO properties. `chat_template`, which Model Server does not have, is for
-    rerankers that are language models: a Jinja file with the roles query and document, or "none";
-    "" takes the template that the folder has or the model is known for.
+    object of OpenVINO properties.
+    The others are not Model Server's. `chat_template` is for rerankers that are language models: a
+    Jinja file with the roles query and document, or "none"; "" takes the template that the folder
+    has or the model is known for. An inference has at most `max_num_batched_tokens`, padding
+    included. Requests are refused while `max_queued_tokens` wait.
     """
 
     PROTO_NAME: ClassVar[str] = "mediapipe.RerankCalculatorOVOptions"
@@ -56,11 +62,14 @@ class RerankCalculatorOVOptions:
     target_device: str = ""
     plugin_config: str = ""
     chat_template: str = ""
+    max_num_batched_tokens: UInt64 = 2048
+    max_queued_tokens: UInt64 = 1_000_000
 
     def __post_init__(self) -> None:
         parse_plugin_config(self.plugin_config)
-        if self.max_allowed_chunks == 0:
-            raise ValueError("max_allowed_chunks is 0; it must be at least 1")
+        for name in ("max_allowed_chunks", "max_num_batched_tokens", "max_queued_tokens"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is 0; it must be at least 1")
         if self.max_position_embeddings is not None:
             check_length(self.max_position_embeddings)
 
@@ -75,7 +84,7 @@ class RerankCalculatorOV(Calculator[RerankCalculatorOVOptions]):
         inputs=(SCORING_REQUEST,),
         outputs=(SCORING_RESPONSE,),
         input_side_packets=(Tag("RERANK_NODE_RESOURCES", object, optional=True),),
-        output_side_packets=(MODEL_LIMITS,),
+        output_side_packets=(TEXT_TOKENIZER, MODEL_LIMITS),
         model_files=(MODEL_FILE, TOKENIZER_FILE),
     )
 
@@ -94,21 +103,20 @@ class RerankCalculatorOV(Calculator[RerankCalculatorOVOptions]):
         """Load tokenizer, templates and model; raises ModelLoadError."""
         options = self.options
         folder = cc.resolve(options.models_path)
-        self._config = read_model_config(folder)
-        max_length = options.max_position_embeddings or self._config.max_positions
+        self._config = config = read_model_config(folder)
+        max_length = options.max_position_embeddings or config.max_positions
         check_length(max_length)
-        setup = self._read_setup(cc, self._config)
-        encode = setup.encode
-        templates = load_templates(folder, self._config, encode)
-        self._prompt = self._load_prompt(cc, folder, self._config)
-        self._pairs = PairEncoder(
-            encode, templates.pair, self._prompt, max_length, options.max_allowed_chunks
-        )
-        self._texts = TextRowEncoder(
-            encode, templates.single, max_length, options.max_allowed_chunks
-        )
-        self._service = setup.open(cc.node_name, max_length, cc.progress)
+        setup = self._read_setup(cc, config)
+        encode_many = partial(setup.tokenizer.encode_many, add_special_tokens=False)
+        templates = load_templates(folder, config, setup.encode)
+        self._prompt = self._load_prompt(cc, folder, config)
+        max_rows = options.max_allowed_chunks
+        self._pairs = PairEncoder(encode_many, templates.pair, self._prompt, max_length, max_rows)
+        self._texts = TextRowEncoder(encode_many, templates.single, max_length, max_rows)
+        limits = QueueLimits(options.max_num_batched_tokens, options.max_queued_tokens)
+        self._service = setup.open(cc.node_name, max_length, limits, cc.progress)
         self._resources.callback(self._service.close)
+        cc.set_side_packet(TEXT_TOKENIZER, setup.tokenizer)
         cc.set_side_packet(MODEL_LIMITS, ModelLimits(max_length))
 
     async def process(self, cc: ProcessContext) -> None:
@@ -138,14 +146,14 @@ class RerankCalculatorOV(Calculator[RerankCalculatorOVOptions]):
         options = self.options
         folder = cc.resolve(options.models_path)
         properties = with_cache_dir(parse_plugin_config(options.plugin_config), cc.cache_dir)
-        encode = partial(TextEncoder(folder).encode, add_special_tokens=False)
-        settings = ModelSettings(device=options.target_device, plugin_config=properties)
-        return ScoringSetup(folder, config, settings, encode)
+        settings = ModelSettings(options.target_device, properties)
+        tokenizer = EncodingTokenizer(folder, config.vocab_size, config.pad_token_id)
+        return ScoringSetup(folder, config, settings, tokenizer)
 
     def _load_prompt(
         self, cc: OpenContext, folder: Path, config: ModelConfig
     ) -> RerankTemplate | None:
-        option = self.options.chat_template
+        option = str(cc.service(LoadOptions).chat_template or self.options.chat_template)
         return load_rerank_template(folder, config, option, cc.resolve(option) if option else None)
 
     async def _score(self, request: RerankRequest) -> ScoringResponse:
@@ -165,9 +173,9 @@ class RerankCalculatorOV(Calculator[RerankCalculatorOVOptions]):
         activation = self._config.class_activation(num_labels)
         if request.use_activation is False:
             activation = "none"
-        values = (tuple(activate(row, activation).tolist()) for row in logits)
+        values = activate(np.stack(logits), activation).tolist()
         labels = self._config.labels(num_labels)
-        return ScoringResponse(tuple(values), sum(map(len, rows)), labels)
+        return ScoringResponse(tuple(map(tuple, values)), sum(map(len, rows)), labels)
 
 
 def check_length(max_length: int) -> None:

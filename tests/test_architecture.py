@@ -113,6 +113,7 @@ PACKAGE_LAYERS: dict[str, set[str]] = {
         "calculators.chat_template",
         "calculators.encoders",
         "calculators.inference",
+        "calculators.text",
         "server.engine",
         "server.errors",
         "server.payloads",

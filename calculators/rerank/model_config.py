@@ -63,6 +63,12 @@ class ModelConfig:
         return length
 
     @property
+    def vocab_size(self) -> int | None:
+        """How many token ids there are; None where the file does not say it."""
+        size = self.members.get("vocab_size")
+        return size if isinstance(size, int) else None
+
+    @property
     def pad_token_id(self) -> int:
         """The token that rows are filled up with; 0 where the file does not say it."""
         pad = self.members.get("pad_token_id")

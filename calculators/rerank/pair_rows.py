@@ -1,6 +1,6 @@
 """Pairs of a query and a document -> rows of tokens that fit the model."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -10,13 +10,15 @@ from calculators.rerank.token_template import TokenTemplate
 from server.errors import ContextLengthError, InvalidRequestError
 from server.payloads import RerankRequest
 
-__all__ = ["PairEncoder", "RowPlan"]
+__all__ = ["MAX_CHARACTERS", "EncodeMany", "PairEncoder", "RowPlan"]
 
 # Of all texts of a request together: they are in memory as tokens before they are counted.
 MAX_CHARACTERS = 64_000_000
 
-Encode = Callable[[str], Sequence[int]]
-"""Token ids of a text, without the special tokens around it."""
+TEXTS_AT_ONCE = 256
+
+EncodeMany = Callable[[Sequence[str]], Sequence[Sequence[int]]]
+"""Token ids of each text, without the special tokens around it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class PairEncoder:
     of a row, special tokens included, and `max_chunks` the most rows of a request.
     """
 
-    encode: Encode
+    encode_many: EncodeMany
     template: TokenTemplate
     prompt: RerankTemplate | None
     max_length: int
@@ -45,16 +47,9 @@ class PairEncoder:
     def plan(self, request: RerankRequest) -> RowPlan:
         """Make the rows. Raises InvalidRequestError in Model Server's words."""
         self._check(request)
-        # Most requests repeat one query.
-        encode_query = lru_cache(maxsize=16)(self.encode)
         plan = RowPlan([], [])
         num_chunks = 0
-        for index, (query, document) in enumerate(request.pairs):
-            if self.prompt is not None:
-                rows = [self._prompt_row(self.prompt, query, document, request)]
-            else:
-                tokens = self.encode(document)[: request.max_tokens_per_doc]
-                rows = self._pair_rows(encode_query(query), tokens, request)
+        for index, rows in enumerate(self._rows_of_pairs(request)):
             num_chunks += len(rows)
             # What is too much is counted and not kept.
             if num_chunks <= self.max_chunks:
@@ -67,6 +62,24 @@ class PairEncoder:
                 "documents",
             )
         return plan
+
+    def _rows_of_pairs(self, request: RerankRequest) -> Iterator[list[EncoderRow]]:
+        # Most requests repeat one query.
+        encode_query = lru_cache(maxsize=16)(self._encode)
+        for start in range(0, len(request.pairs), TEXTS_AT_ONCE):
+            pairs = request.pairs[start : start + TEXTS_AT_ONCE]
+            if self.prompt is None:
+                documents = self.encode_many([document for _, document in pairs])
+                for (query, _), tokens in zip(pairs, documents, strict=True):
+                    document = tokens[: request.max_tokens_per_doc]
+                    yield self._pair_rows(encode_query(query), document, request)
+            else:
+                texts = [self.prompt.render(*pair, request.instruction) for pair in pairs]
+                for pair, tokens in zip(pairs, self.encode_many(texts), strict=True):
+                    yield [self._prompt_row(self.prompt, pair, tokens, request)]
+
+    def _encode(self, text: str) -> Sequence[int]:
+        return self.encode_many([text])[0]
 
     def _check(self, request: RerankRequest) -> None:
         num_pairs = len(request.pairs)
@@ -110,17 +123,21 @@ class PairEncoder:
         return [self.template.fill(query, document[start : start + size]) for start in starts]
 
     def _prompt_row(
-        self, prompt: RerankTemplate, query: str, document: str, request: RerankRequest
+        self,
+        prompt: RerankTemplate,
+        pair: tuple[str, str],
+        tokens: Sequence[int],
+        request: RerankRequest,
     ) -> EncoderRow:
-        tokens = self.encode(prompt.render(query, document, request.instruction))
         limit, of_document = self._limit(request), request.max_tokens_per_doc
         if of_document is not None or (limit is not None and len(tokens) > limit):
+            query, document = pair
             before, after = prompt.around(query, request.instruction)
-            end = self.encode(after)
+            end = self._encode(after)
             room = [] if limit is None else [limit - len(end)]
             if of_document is not None:
-                room.append(len(self.encode(before)) + of_document)
-            head = self.encode(before + document)
+                room.append(len(self._encode(before)) + of_document)
+            head = self._encode(before + document)
             if len(head) > min(room):
                 tokens = [*head[: max(min(room), 0)], *end]
         if len(tokens) > self.max_length:

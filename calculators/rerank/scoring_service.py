@@ -12,20 +12,15 @@ from calculators.encoders.heads import log_odds_head, logits_head
 from calculators.inference.inference_model import ModelSettings
 from calculators.rerank.answer_tokens import read_answer_tokens
 from calculators.rerank.model_config import ModelConfig
+from calculators.text.encoding_tokenizer import EncodingTokenizer
 from server.engine import NotCausalError
 
 __all__ = ["ScoringSetup"]
 
-TOKEN_BUDGET = 4096
-STEP_TOKEN_BUDGET = 512
-"""Of a step of the LLM engine, in which nothing is padded."""
-
-MAX_QUEUED_TOKENS = 16_000_000
-
 
 @dataclass(frozen=True)
 class ScoringSetup:
-    """A model folder, and what is known of it. `encode` gives the tokens of a text.
+    """A model folder, and what is known of it.
 
     The results of a row are the logits of its labels. A model that generates text has one: how much
     likelier it answers yes than no.
@@ -34,7 +29,11 @@ class ScoringSetup:
     folder: Path
     config: ModelConfig
     settings: ModelSettings
-    encode: Callable[[str], Sequence[int]]
+    tokenizer: EncodingTokenizer
+
+    def encode(self, text: str) -> Sequence[int]:
+        """The tokens of a text, without special tokens around it."""
+        return self.tokenizer.encode(text, add_special_tokens=False)
 
     def check(self) -> None:
         """Do all of `open` that needs no compilation. Raises ModelLoadError."""
@@ -47,7 +46,11 @@ class ScoringSetup:
             check_encoder(self.folder, self.settings.device, logits_head)
 
     def open(
-        self, name: str, max_length: int, on_progress: Callable[[str, float], None]
+        self,
+        name: str,
+        max_length: int,
+        limits: QueueLimits,
+        on_progress: Callable[[str, float], None],
     ) -> EncoderService:
         """Compile the model. Raises ModelLoadError."""
         answers = None
@@ -57,7 +60,7 @@ class ScoringSetup:
             return CausalEncoder(
                 self.folder,
                 self.settings,
-                QueueLimits(STEP_TOKEN_BUDGET, MAX_QUEUED_TOKENS),
+                limits,
                 max_length=max_length,
                 head=None if answers is None else log_odds_head,
                 token_ids=None if answers is None else answers.token_ids,
@@ -72,4 +75,6 @@ class ScoringSetup:
                 max_length=max_length,
                 pad_token_id=self.config.pad_token_id,
             )
-            return EncoderBatcher(model, name, TOKEN_BUDGET, MAX_QUEUED_TOKENS)
+            return EncoderBatcher(
+                model, name, limits.max_num_batched_tokens, limits.max_queued_tokens
+            )

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from calculators.encoders.encoder_service import EncoderRow
-from calculators.rerank.pair_rows import MAX_CHARACTERS, Encode
-from calculators.rerank.token_template import TokenTemplate
+from calculators.rerank.pair_rows import MAX_CHARACTERS, EncodeMany
+from calculators.rerank.token_template import PLAIN, TokenTemplate
 from server.errors import ContextLengthError, InvalidRequestError
 from server.payloads import ClassifyRequest
 
@@ -18,7 +18,7 @@ class TextRowEncoder:
     rows of a request.
     """
 
-    encode: Encode
+    encode_many: EncodeMany
     template: TokenTemplate
     max_length: int
     max_rows: int
@@ -36,15 +36,21 @@ class TextRowEncoder:
                 f"input has {num_characters} characters; at most {MAX_CHARACTERS} are possible",
                 "input",
             )
-        return [self._row(text, request, i) for i, text in enumerate(request.inputs)]
+        texts = [text for text in request.inputs if isinstance(text, str)]
+        encoded = iter(self.encode_many(texts))
+        return [
+            self._row(next(encoded) if isinstance(text, str) else text, request, index)
+            for index, text in enumerate(request.inputs)
+        ]
 
-    def _row(self, text: str | tuple[int, ...], request: ClassifyRequest, index: int) -> EncoderRow:
-        limit = self.max_length
-        if request.truncate_prompt_tokens not in (None, -1):
-            limit = min(limit, request.truncate_prompt_tokens or 0)
-        row = self._fill(text, request, None)
-        if len(row) > limit and request.truncate_prompt_tokens is not None:
-            row = self._fill(text, request, limit)
+    def _row(self, tokens: Sequence[int], request: ClassifyRequest, index: int) -> EncoderRow:
+        wanted = request.truncate_prompt_tokens
+        limit = self.max_length if wanted in (None, -1) else min(wanted or 0, self.max_length)
+        has_template = request.add_special_tokens and isinstance(request.inputs[index], str)
+        template = self.template if has_template else PLAIN.single
+        row = template.fill(tokens)
+        if len(row) > limit and wanted is not None:
+            row = template.fill(tokens[: max(limit - template.num_special, 0)])
         if len(row) > limit:
             raise ContextLengthError(
                 f"Input length {len(row)} longer than allowed {limit}: input {index} has that many "
@@ -54,13 +60,3 @@ class TextRowEncoder:
         if not len(row):
             raise InvalidRequestError(f"input {index} has no tokens", "input")
         return row
-
-    def _fill(
-        self, text: str | tuple[int, ...], request: ClassifyRequest, limit: int | None
-    ) -> EncoderRow:
-        tokens: Sequence[int] = text if isinstance(text, tuple) else self.encode(text)
-        if isinstance(text, tuple) or not request.add_special_tokens:
-            return EncoderRow(tokens[:limit])
-        if limit is not None:
-            limit = max(limit - self.template.num_special, 0)
-        return self.template.fill(tokens[:limit])

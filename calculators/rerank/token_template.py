@@ -11,7 +11,7 @@ from calculators.encoders.encoder_service import EncoderRow
 from calculators.rerank.model_config import ModelConfig
 from server.errors import ModelLoadError
 
-__all__ = ["Piece", "TextTemplates", "TokenTemplate", "load_templates"]
+__all__ = ["PLAIN", "Piece", "TextTemplates", "TokenTemplate", "load_templates"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,15 @@ from support.tiny_rankers import (
 
 from calculators.rerank_calculator_ov import RerankCalculatorOV, RerankCalculatorOVOptions
 from server.errors import ContextLengthError, InvalidRequestError, ModelLoadError
+from server.graph import OpenContext, Services
 from server.graph.testing import CalculatorRunner
-from server.payloads import ClassifyRequest, RerankRequest, ScoringRequest, ScoringResponse
+from server.payloads import (
+    ClassifyRequest,
+    LoadOptions,
+    RerankRequest,
+    ScoringRequest,
+    ScoringResponse,
+)
 
 Opener = Callable[..., CalculatorRunner]
 
@@ -242,4 +249,46 @@ def test_a_folder_without_its_files_is_refused(rankers: Path, tmp_path: Path, mi
     runner = CalculatorRunner(RerankCalculatorOV, RerankCalculatorOVOptions(str(folder)))
     with pytest.raises(ModelLoadError, match=missing):
         runner.open()
+    runner.close()
+
+
+async def test_the_node_offers_its_tokenizer_and_limit(opened: Opener) -> None:
+    runner = opened("bert", max_position_embeddings=64)
+    tokenizer = runner.output_side_packets["TOKENIZER"]
+    # As in Model Server, special tokens are the node's.
+    assert len(tokenizer.encode("fox", add_special_tokens=True)) == 1
+    assert runner.output_side_packets["MODEL_LIMITS"].max_model_len == 64
+
+
+def test_check_finds_what_open_would_raise(rankers: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(rankers / "bert" / "openvino", tmp_path / "model"))
+    calculator = RerankCalculatorOV()
+    context = OpenContext("node", calculator.contract, {}, tmp_path)
+    calculator.options = RerankCalculatorOVOptions("model", target_device="CPU")
+    calculator.check(context)
+    calculator.options = replace(calculator.options, chat_template="missing.jinja")
+    with pytest.raises(ModelLoadError, match=r"missing\.jinja"):
+        calculator.check(context)
+    calculator.options = replace(calculator.options, chat_template="", target_device="TPU")
+    with pytest.raises(ModelLoadError, match="TPU"):
+        calculator.check(context)
+    (folder / "config.json").write_text("{")
+    with pytest.raises(ModelLoadError, match=r"config\.json"):
+        calculator.check(context)
+    calculator.close()
+
+
+async def test_the_servers_own_template_comes_first(rankers: Path, tmp_path: Path) -> None:
+    file = tmp_path / "server.jinja"
+    file.write_text("{{ messages[-1].content }}")
+    options = RerankCalculatorOVOptions(
+        str(rankers / "qwen3" / "openvino"), target_device="CPU", chat_template="none"
+    )
+    services = Services(extras=(LoadOptions(chat_template=file),))
+    runner = CalculatorRunner(RerankCalculatorOV, options, services=services)
+    runner.open()
+    assert runner.calculator.status()["template"] == str(file)
+    response = await ask(runner, RerankRequest(pairs=(("fox", "a dog"),)))
+    alone = await ask(runner, ClassifyRequest(inputs=("a dog",)))
+    assert response.num_tokens == alone.num_tokens
     runner.close()

@@ -1,4 +1,5 @@
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -12,16 +13,16 @@ from server.payloads import RerankRequest
 BERT = TokenTemplate((Piece((101,)), Piece("A"), Piece((102,)), Piece("B", 1), Piece((102,), 1)))
 
 
-def encode(text: str) -> list[int]:
+def encode_many(texts: Sequence[str]) -> list[list[int]]:
     """Each word is the number of a token."""
-    return [int(word) for word in text.split()]
+    return [[int(word) for word in text.split()] for text in texts]
 
 
 def numbers(count: int) -> str:
     return " ".join(map(str, range(1, count + 1)))
 
 
-PAIRS = PairEncoder(encode, BERT, None, max_length=10, max_chunks=4)
+PAIRS = PairEncoder(encode_many, BERT, None, max_length=10, max_chunks=4)
 
 
 def rows(request: RerankRequest, encoder: PairEncoder = PAIRS) -> list[list[int]]:
@@ -66,7 +67,7 @@ def test_too_many_rows_are_refused_in_model_servers_words() -> None:
     # Half of 9 positions for the query, 4 for special tokens: nothing is left.
     wide = TokenTemplate((Piece((101,) * 5), Piece("A"), Piece("B")))
     with pytest.raises(InvalidRequestError, match="no space left for chunks"):
-        PairEncoder(encode, wide, None, 9, 4).plan(RerankRequest(pairs=((numbers(9), "1"),)))
+        PairEncoder(encode_many, wide, None, 9, 4).plan(RerankRequest(pairs=((numbers(9), "1"),)))
 
 
 def test_a_huge_text_is_refused_before_it_is_encoded() -> None:
@@ -90,7 +91,7 @@ def test_truncation_is_that_of_transformers(exporters: None) -> None:
 
 
 PROMPT = RerankTemplate("1 2 {{ messages[-2].content }} 3 {{ messages[-1].content }} 4", {}, "")
-PROMPTS = PairEncoder(encode, BERT, PROMPT, max_length=10, max_chunks=4)
+PROMPTS = PairEncoder(encode_many, BERT, PROMPT, max_length=10, max_chunks=4)
 
 
 def test_prompts_are_cut_before_their_end() -> None:
