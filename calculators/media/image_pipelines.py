@@ -1,6 +1,6 @@
 """The pipelines of openvino-genai on one set of models: from text, from an image, with a mask."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +10,30 @@ import openvino_genai
 
 from calculators.media.image_files import Pixels
 from calculators.media.image_options import ImageGenCalculatorOptions
-from calculators.media.pipeline_folder import pipeline_class
+from calculators.media.pipeline_folder import (
+    SCHEDULER_FILE,
+    VAE_DECODER,
+    VAE_ENCODER,
+    pipeline_class,
+)
 from server.errors import GenerationError, InvalidRequestError, ModelLoadError
 from server.host.openvino_errors import error_summary
 
 __all__ = ["ImagePipelines"]
 
 DEFAULT_GUIDANCE_SCALE = 7.5
+# Of these, openvino-genai 2026.4 makes one pipeline of another; with others it crashes the process.
+RELATED = (
+    "StableDiffusionPipeline",
+    "StableDiffusionXLPipeline",
+    "LatentConsistencyModelPipeline",
+)
+FLUX = "FluxPipeline"
 # Models that were trained for masks only have inputs that the other pipelines do not fill.
 MASK_ONLY = ("Inpaint", "Fill")
+
+Pipelines = tuple[Any, Any, Any]
+"""For a text, an image, and an image with a mask; None for what the model cannot do."""
 
 
 class ImagePipelines:
@@ -30,22 +45,22 @@ class ImagePipelines:
     def __init__(
         self, folder: Path, options: ImageGenCalculatorOptions, properties: Mapping[str, Any]
     ) -> None:
+        class_name = pipeline_class(folder)
+        is_fixed = options.static_size is not None or bool(options.lora_adapters)
         try:
-            base = _load_base(folder)
-            size = options.static_size
-            if size is not None:
-                base.reshape(
-                    options.num_images_per_prompt or 1,
-                    size.height,
-                    size.width,
-                    DEFAULT_GUIDANCE_SCALE
-                    if options.guidance_scale is None
-                    else options.guidance_scale,
-                )
-            base.compile(*options.devices, **properties)
+            if class_name in RELATED:
+                base = _prepare(_load_base(folder), options, properties)
+                self._text, self._image, self._mask = _relatives_of(base)
+            elif class_name == FLUX and not is_fixed:
+                self._text, self._image, self._mask = _flux_of_parts(folder, options, properties)
+            elif any(word in class_name for word in MASK_ONLY):
+                base = _prepare(openvino_genai.InpaintingPipeline(folder), options, properties)
+                self._text, self._image, self._mask = None, None, base
+            else:
+                base = _prepare(openvino_genai.Text2ImagePipeline(folder), options, properties)
+                self._text, self._image, self._mask = base, None, None
         except RuntimeError as error:
             raise ModelLoadError(f"{folder}: {error_summary(error)}") from error
-        self._text, self._image, self._mask = _derive(base, pipeline_class(folder))
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -106,15 +121,46 @@ def _load_base(folder: Path) -> Any:
         return openvino_genai.Text2ImagePipeline(folder)
 
 
-def _derive(base: Any, class_name: str) -> Iterator[Any]:
-    """The pipelines for text, image, and image with mask; None for what the model cannot do."""
-    kinds = (openvino_genai.Text2ImagePipeline, openvino_genai.Image2ImagePipeline)
-    is_mask_only = any(word in class_name for word in MASK_ONLY)
-    for kind in kinds:
-        if isinstance(base, kind):
-            yield base
-        elif is_mask_only or isinstance(base, openvino_genai.Text2ImagePipeline):
-            yield None
-        else:
-            yield kind(base)
-    yield base if isinstance(base, openvino_genai.InpaintingPipeline) else None
+def _prepare(
+    pipeline: Any, options: ImageGenCalculatorOptions, properties: Mapping[str, Any]
+) -> Any:
+    """Compile the models."""
+    size, scale = options.static_size, options.guidance_scale
+    if size is not None:
+        scale = DEFAULT_GUIDANCE_SCALE if scale is None else scale
+        pipeline.reshape(options.num_images_per_prompt or 1, size.height, size.width, scale)
+    pipeline.compile(*options.devices, **properties)
+    return pipeline
+
+
+def _relatives_of(base: Any) -> Pipelines:
+    if isinstance(base, openvino_genai.Text2ImagePipeline):
+        return base, None, None
+    text = openvino_genai.Text2ImagePipeline(base)
+    if isinstance(base, openvino_genai.Image2ImagePipeline):
+        return text, base, None
+    return text, openvino_genai.Image2ImagePipeline(base), base
+
+
+def _flux_of_parts(
+    folder: Path, options: ImageGenCalculatorOptions, properties: Mapping[str, Any]
+) -> Pipelines:
+    """Flux's pipelines, which cannot be made of each other, but can share their models."""
+    text_device, denoise_device, vae_device = options.devices
+    has_encoder = (folder / VAE_ENCODER).is_dir()
+    vae_folders = [folder / VAE_ENCODER] * has_encoder + [folder / VAE_DECODER]
+    parts = (
+        openvino_genai.Scheduler.from_config(folder / "scheduler" / SCHEDULER_FILE),
+        openvino_genai.CLIPTextModel(folder / "text_encoder"),
+        openvino_genai.T5EncoderModel(folder / "text_encoder_2"),
+        openvino_genai.FluxTransformer2DModel(folder / "transformer"),
+        openvino_genai.AutoencoderKL(*vae_folders),
+    )
+    devices = (text_device, text_device, denoise_device, vae_device)
+    for model, device in zip(parts[1:], devices, strict=True):
+        model.compile(device, **properties)
+    text = openvino_genai.Text2ImagePipeline.flux(*parts)
+    if not has_encoder:
+        return text, None, None
+    image = openvino_genai.Image2ImagePipeline.flux(*parts)
+    return text, image, openvino_genai.InpaintingPipeline.flux(*parts)

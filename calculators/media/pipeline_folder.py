@@ -8,7 +8,14 @@ from typing import Any
 from server.errors import ModelLoadError
 from server.host.model_files import MODEL_FILE, TOKENIZER_FILE
 
-__all__ = ["INDEX_FILE", "check_pipeline_folder", "pipeline_class", "pipeline_parts"]
+__all__ = [
+    "SCHEDULER_FILE",
+    "VAE_DECODER",
+    "VAE_ENCODER",
+    "check_pipeline_folder",
+    "pipeline_class",
+    "pipeline_parts",
+]
 
 INDEX_FILE = "model_index.json"
 MODEL_PARTS = ("text_encoder", "text_encoder_2", "text_encoder_3", "transformer", "unet")

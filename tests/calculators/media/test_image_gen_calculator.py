@@ -188,9 +188,15 @@ async def test_a_model_without_vae_encoder_makes_images_of_texts_only(
 
 async def test_the_other_shapes_of_pipelines(large_pipeline: Path) -> None:
     runner = open_runner(large_pipeline)
-    pipeline = openvino_genai.Text2ImagePipeline(large_pipeline, "CPU")
+    pipeline: Any = openvino_genai.Text2ImagePipeline(large_pipeline, "CPU")
     expected = pipeline.generate("cat", **SETTINGS)
     assert np.array_equal(await make(runner), expected.data)
-    image = file_of(picture())
-    assert (await make(runner, image=image, strength=0.7)).shape == (1, 64, 64, 3)
+    pipeline = openvino_genai.Image2ImagePipeline(large_pipeline, "CPU")
+    image, settings = picture(), {**SETTINGS, "strength": 0.7}
+    expected = pipeline.generate("cat", tensor_of(image), **settings)
+    assert np.array_equal(await make(runner, image=file_of(image), strength=0.7), expected.data)
+    pipeline = openvino_genai.InpaintingPipeline(large_pipeline, "CPU")
+    expected = pipeline.generate("cat", tensor_of(image), tensor_of(half_mask()), **settings)
+    files = {"image": file_of(image), "mask": file_of(half_mask())}
+    assert np.array_equal(await make(runner, strength=0.7, **files), expected.data)
     runner.calculator.close()
