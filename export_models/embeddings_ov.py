@@ -5,7 +5,10 @@ import json
 from pathlib import Path
 
 from export_models.arguments import add_common_flags, common_options
+from export_models.conversion.converter import Converter
 from export_models.graph_text import EnumName, node_graph
+from export_models.source import Source
+from export_models.staging import Staging
 from export_models.text_encoders import TextEncoderExport
 from server.models.tasks import EMBEDDINGS
 from server.terminal.export_help import TASK_HELP
@@ -46,9 +49,11 @@ class _Export(TextEncoderExport):
     task = EMBEDDINGS
     # Many embedders are language models, and some are published as one.
     sources = frozenset({"embeddings", "text_generation", "rerank"})
-    optimum_task = "feature-extraction"
     # BERT's, which embedders do not use; many of them are published without its weights.
     unused_module = "pooler"
+
+    def find_optimum_task(self, converter: Converter, source: Source, staging: Staging) -> str:
+        return "feature-extraction"
 
     def graph_text(self, models_path: str, model: Path) -> str:
         values = self.values

@@ -1,6 +1,7 @@
 """What the exports of embedders and rerankers have in common."""
 
 import json
+from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,14 +31,17 @@ HUB_PATTERNS = ("config.json", *SENTENCE_TRANSFORMERS_FILES, "[0-9]_*/*")
 class TextEncoderExport(Export):
     """A model of one file that computes something of whole texts, with its tokenizer."""
 
-    optimum_task: str
     # A module of the source whose output is not exported.
     unused_module = ""
+
+    @abstractmethod
+    def find_optimum_task(self, converter: Converter, source: Source, staging: Staging) -> str:
+        """What optimum-intel is to make of the source. Raises ExportError."""
 
     def model_files(self, folder: Path) -> Sequence[str]:
         return (MODEL_FILE, TOKENIZER_FILE)
 
-    def tokenizer_flags(self) -> Sequence[str]:
+    def tokenizer_flags(self, optimum_task: str) -> Sequence[str]:
         """Flags for the conversion of the tokenizer; see export_models/tokenizer/conversion.py."""
         return ("--whole-texts",)
 
@@ -45,13 +49,12 @@ class TextEncoderExport(Export):
         self.report(f"converting {source.text} to OpenVINO, {self.weight_format} weights")
         flags = [*weight_flags(self.weight_format), *converter.extra_params]
         flags += ["--disable-convert-tokenizer"]
-        converter.convert_model(
-            source, staging, self.optimum_task, flags, unused=self.unused_module
-        )
+        task = self.find_optimum_task(converter, source, staging)
+        converter.convert_model(source, staging, task, flags, unused=self.unused_module)
         model = staging.model_folder
         if self.weight_format == "fp16":
             converter.run([str(HALF_PRECISION), str(model)], source, staging)
-        converter.convert_tokenizer(source, staging, self.tokenizer_flags())
+        converter.convert_tokenizer(source, staging, self.tokenizer_flags(task))
         folder = converter.fetch(source, staging, HUB_PATTERNS)
         carry_files(folder, model, (*SENTENCE_TRANSFORMERS_FILES, *_module_folders(folder)))
 

@@ -235,6 +235,14 @@ def test_the_command_of_the_converter(run: Run, converter: Any, task: str, comma
     assert "--trust-remote-code" in found
 
 
+def test_a_reranker_that_generates_text_stays_one(run: Run, converter: Any) -> None:
+    code, printed = run("rerank_ov", architectures=["Qwen3ForCausalLM"])
+    assert code == 0, printed
+    assert "--task text-generation-with-past" in " ".join(converter.commands[0])
+    assert "--without-special-tokens" not in converter.commands[1]
+    assert 'calculator: "RerankCalculatorOV"' in graph_of()
+
+
 def test_how_a_tokenizer_is_converted(run: Run, converter: Any) -> None:
     run("rerank_ov", "--max_doc_length", 99)
     command = converter.commands[1]
