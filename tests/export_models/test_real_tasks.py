@@ -56,3 +56,29 @@ def test_an_image_pipeline(export_task: Run, sd_model: Path, tmp_path: Path) -> 
     assert (model / "tokenizer" / "openvino_tokenizer.xml").is_file()
     (model / "graph.pbtxt").unlink()
     assert check_models(load_config(tmp_path / "config.json")) == 0, "its files say what it is for"
+
+
+def test_a_model_that_hears(export_task: Run, speech_models: Path, tmp_path: Path) -> None:
+    source = speech_models / "source" / "whisper"
+    result = export_task("speech2text", source, "--weight-format", "fp32")
+    assert result.returncode == 0, result.stderr
+    assert "warning" not in result.stdout, "the server takes it"
+    model = tmp_path / "models" / "m"
+    for name in ("preprocessor_config.json", "generation_config.json"):
+        assert (model / name).is_file()
+    (model / "graph.pbtxt").unlink()
+    assert check_models(load_config(tmp_path / "config.json")) == 0, "its files say what it is for"
+
+
+def test_a_model_that_speaks(export_task: Run, speech_models: Path, tmp_path: Path) -> None:
+    source = speech_models / "source" / "speecht5"
+    voice = tmp_path / "anna.bin"
+    voice.write_bytes(bytes(512 * 4))
+    result = export_task(
+        *("text2speech", source, "--vocoder", str(source / "vocoder"), "--weight-format", "fp32"),
+        *("--speaker_name", "anna", "--speaker_path", str(voice)),
+    )
+    assert result.returncode == 0, result.stderr
+    assert "warning" not in result.stdout, "the server takes it, with the voice"
+    (tmp_path / "models" / "m" / "graph.pbtxt").unlink()
+    assert check_models(load_config(tmp_path / "config.json")) == 0, "its files say what it is for"
