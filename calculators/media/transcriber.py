@@ -118,8 +118,14 @@ class Transcriber:
             )
         if self._languages:
             return {"language": f"<|{language}|>"}
-        # A model of English alone takes no language, others than Whisper take names.
-        return {"language": language} if self._is_multilingual else {}
+        if self._is_multilingual:
+            # Models other than Whisper.
+            return {"language": language}
+        if language != "en":
+            raise InvalidRequestError(
+                "Invalid language code. This model knows only English (en)", "language"
+            )
+        return {}
 
 
 def _transcript(results: Any, samples: Samples) -> Transcript:

@@ -1,5 +1,8 @@
 """Whisper without a server: cancelled, and what cannot be loaded."""
 
+import json
+import shutil
+import sys
 from pathlib import Path
 from threading import Event
 
@@ -7,8 +10,8 @@ import pytest
 from support.wav_files import wav
 
 from calculators.media.speaker import Speaker
-from calculators.media.transcriber import Transcriber
-from server.errors import ModelLoadError
+from calculators.media.transcriber import Transcriber, check_transcriber
+from server.errors import InvalidRequestError, ModelLoadError
 from server.payloads import TranscriptionRequest
 
 
@@ -70,3 +73,28 @@ def test_a_voice_that_cannot_be_loaded(
         voice.write_bytes(content)
     with pytest.raises(ModelLoadError, match=problem):
         Speaker(speech_models / "speecht5", "CPU", {}, {"ann": voice})
+
+
+@pytest.mark.parametrize("name", ["av", "openvino_genai"])
+def test_an_install_without_the_libraries(
+    name: str, speech_models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ModelLoadError, match=rf"{name}.*: pip install '\.\[media\]'"):
+        check_transcriber(speech_models / "whisper", "CPU")
+
+
+def test_a_model_of_english_alone(speech_models: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "english"
+    shutil.copytree(speech_models / "whisper", folder)
+    path = folder / "generation_config.json"
+    config = json.loads(path.read_text())
+    del config["lang_to_id"], config["task_to_id"]
+    path.write_text(json.dumps({**config, "is_multilingual": False}))
+    model = Transcriber(folder, "CPU", {}, with_words=False)
+    assert model.transcribe(TranscriptionRequest(wav(3)), Event()).text
+    assert model.transcribe(TranscriptionRequest(wav(3), language="en"), Event()).text
+    with pytest.raises(InvalidRequestError, match="knows only English"):
+        model.transcribe(TranscriptionRequest(wav(3), language="de"), Event())
+    with pytest.raises(InvalidRequestError, match="cannot translate"):
+        model.transcribe(TranscriptionRequest(wav(3), translates=True), Event())
