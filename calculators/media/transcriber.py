@@ -53,6 +53,8 @@ class Transcriber:
         config = self._pipeline.get_generation_config()
         self._languages = frozenset(name.strip("<|>") for name in config.lang_to_id)
         self._is_multilingual = config.is_multilingual
+        # Whisper's own: half of the context is for the transcript.
+        self._max_prompt_tokens = config.max_length // 2 - 1
 
     def close(self) -> None:
         """Free the model."""
@@ -99,7 +101,7 @@ class Transcriber:
         if request.temperature > 0:
             settings |= {"do_sample": True, "temperature": request.temperature}
         if request.prompt:
-            settings["initial_prompt"] = request.prompt
+            settings["initial_prompt"] = self._prompt(request.prompt)
         if request.language is not None:
             settings |= self._language(request.language)
         if self._languages:
@@ -107,6 +109,16 @@ class Transcriber:
         elif request.translates:
             raise InvalidRequestError("this model cannot translate; it is not multilingual")
         return settings
+
+    def _prompt(self, text: str) -> str:
+        """The end of a prompt that is too long, as OpenAI's models read no more."""
+        tokenizer = self._pipeline.get_tokenizer()
+        tokens = tokenizer.encode(text, add_special_tokens=False).input_ids.data[0]
+        if len(tokens) <= self._max_prompt_tokens:
+            return text
+        kept: str = tokenizer.decode(tokens[-self._max_prompt_tokens :].tolist())
+        # The cut may go through a character.
+        return kept.lstrip("\ufffd")
 
     def _language(self, language: str) -> dict[str, str]:
         if self._languages and language not in self._languages:

@@ -38,6 +38,17 @@ def test_a_cancelled_transcript_ends_early(transcriber: Transcriber, seconds: in
     assert len(part.text) < len(whole.text)
 
 
+@pytest.mark.parametrize(("letter", "num_kept"), [("x", 44), ("é", 22)])
+def test_of_a_long_prompt_the_end_is_read(
+    transcriber: Transcriber, letter: str, num_kept: int
+) -> None:
+    def text(prompt: str) -> str:
+        request = TranscriptionRequest(wav(3), language="en", prompt=prompt)
+        return transcriber.transcribe(request, Event()).text
+
+    assert text("a" + letter * 5000) == text(letter * num_kept) != text("")
+
+
 def test_nothing_runs_for_one_that_was_cancelled_before(transcriber: Transcriber) -> None:
     cancelled = Event()
     cancelled.set()
