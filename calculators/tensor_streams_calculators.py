@@ -1,7 +1,7 @@
 """The borders of graphs in OpenVINO Model Server's form, which have a stream for each tensor."""
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -83,26 +83,28 @@ class TensorOutputsCalculator(Calculator):
         else:
             await self._answer(cc, wanted)
 
-    def _wanted(self, request: InferRequest) -> Mapping[str, Tag[Tensor]]:
+    def _wanted(self, request: InferRequest) -> Sequence[str]:
         for name in request.outputs:
             _check_name("output", name, self._tags)
-        return {name: self._tags[name] for name in request.outputs or self._tags}
+        return request.outputs or tuple(self._tags)
 
-    async def _answer(self, cc: ProcessContext, wanted: Mapping[str, Tag[Tensor]]) -> None:
+    async def _answer(self, cc: ProcessContext, wanted: Sequence[str]) -> None:
         """Answer with the first tensor of each output."""
         found: dict[str, Tensor] = {}
         readers: list[asyncio.Task[None]] = []
 
         async def read(name: str, tag: Tag[Tensor]) -> None:
-            # To the end: a node that waits for room in this stream could not write into another.
+            # To the end, and if it is not wanted: a node that waits for room in this stream could
+            # not write into another.
             async for tensor in cc.input(tag):
-                found.setdefault(name, tensor)
+                if name in wanted:
+                    found.setdefault(name, tensor)
                 if len(found) == len(wanted):
                     for reader in readers:
                         reader.cancel()
 
         async with asyncio.TaskGroup() as group:
-            readers += (group.create_task(read(*output)) for output in wanted.items())
+            readers += (group.create_task(read(*output)) for output in self._tags.items())
         missing = [name for name in wanted if name not in found]
         if missing:
             names = ", ".join(missing)
@@ -110,7 +112,7 @@ class TensorOutputsCalculator(Calculator):
         outputs = (_named(found[name], name) for name in wanted)
         await cc.send(INFER_RESPONSE, InferResponse(tuple(outputs)))
 
-    async def _stream(self, cc: ProcessContext, wanted: Mapping[str, Tag[Tensor]]) -> None:
+    async def _stream(self, cc: ProcessContext, wanted: Sequence[str]) -> None:
         """Answer with each tensor as it comes."""
 
         async def pass_on(name: str, tag: Tag[Tensor]) -> None:
@@ -118,11 +120,12 @@ class TensorOutputsCalculator(Calculator):
             async for tensor in cc.input(tag):
                 # Of a Python node the number of its set, of others the number in their stream.
                 step = max(step, step_of(tensor))
-                await cc.send(INFER_RESPONSE, InferResponse((_named(tensor, name),), step))
+                if name in wanted:
+                    await cc.send(INFER_RESPONSE, InferResponse((_named(tensor, name),), step))
                 step += 1
 
         async with asyncio.TaskGroup() as group:
-            for name, tag in wanted.items():
+            for name, tag in self._tags.items():
                 group.create_task(pass_on(name, tag))
 
 

@@ -129,6 +129,13 @@ async def test_one_answer_has_the_first_of_each_output(tmp_path: Path) -> None:
         body["inputs"] = [tensor("limit", [0], [1], "INT32")]
         error = await infer_error(server, body, "counter")
         assert error == "the graph gave nothing for the outputs: number"
+        # Outputs that are not wanted must not hold up the others.
+        body["inputs"] = [tensor("limit", [50], [1], "INT32")]
+        answer = await infer_ok(server, {**body, "outputs": [{"name": "end"}]}, "counter")
+        assert [output["name"] for output in answer["outputs"]] == ["end"]
+        graph = server.manager.get("counter").graph
+        request = InferRequest((number("limit", 50),), ("end",), is_streamed=True)
+        assert [packet.step for packet in await packets_of(graph, request)] == [50]
         # A wanted output is there long before the end.
         body = {**body, "inputs": [tensor("limit", [10**9], [1], "INT32")]}
         answer = await infer_ok(server, {**body, "outputs": [{"name": "number"}]}, "counter")
