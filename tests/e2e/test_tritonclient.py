@@ -134,6 +134,21 @@ def test_errors_are_read(client: Any, expected: dict[str, Any]) -> None:
         client.infer("bert", tensors(expected, binary=True), sequence_id=7)
 
 
+def test_the_arguments_of_kserves_runtime(bert_model: Path) -> None:
+    """github.com/kserve/kserve, config/runtimes/kserve-openvino.yaml; with free ports."""
+    folder = bert_model / "openvino"
+    flags = ["--model_name=classifier", f"--model_path={folder}"]
+    flags += ["--port=0", "--rest_port=0", "--file_system_poll_wait_seconds=0"]
+    with (
+        server_process(*flags) as server,
+        triton_grpc.InferenceServerClient(server.grpc_address) as client,
+    ):
+        assert client.is_server_ready()
+        assert client.is_model_ready("classifier")
+        status, _ = server.get("/v2/models/classifier/ready")
+        assert status == 200
+
+
 @pytest.fixture
 def grpc_client(server: ServerProcess) -> Iterator[Any]:
     with triton_grpc.InferenceServerClient(server.grpc_address) as client:

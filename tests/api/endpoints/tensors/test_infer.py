@@ -191,6 +191,15 @@ node {
         body = {"inputs": add_inputs(), "parameters": {"scale": 10}, "outputs": [{"name": "sum"}]}
         answer = await infer_ok(server, body, "m")
         assert answer["outputs"][0]["data"] == [110.0, 220.0, 335.0]
+        inputs = [
+            {"name": n, "shape": [1, 3], "datatype": "FP32", "parameters": {"binary_data_size": 12}}
+            for n in "xy"
+        ]
+        head = {"inputs": inputs, "parameters": {"scale": 10, "binary_data_output": True}}
+        head["outputs"] = [{"name": "sum"}]
+        sent = struct.pack("<6f", 1, 2, 3, 4, 5, 6)
+        status, headers, data = await post_binary(server, head, sent, "m")
+        assert (status, data[int(headers[HEADER]) :]) == (200, struct.pack("<3f", 50, 70, 90))
         async with server.http.get("/v2/models/m") as response:
             assert len((await response.json())["inputs"]) == 2
 
