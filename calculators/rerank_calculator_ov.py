@@ -11,6 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from calculators.encoders.causal_encoder import QueueLimits
+from calculators.encoders.encoder_config import EncoderConfig
 from calculators.inference.inference_model import ModelSettings
 from calculators.inference.model_cache import with_cache_dir
 from calculators.inference.openvino_ir import read_tokenizer_ir
@@ -38,6 +39,7 @@ __all__ = ["RerankCalculatorOV", "RerankCalculatorOVOptions"]
 
 # Model Server's number; other templates have fewer special tokens.
 NUMBER_OF_SPECIAL_TOKENS = 4
+DEFAULT_MAX_LENGTH = 512
 
 
 @dataclass(frozen=True)
@@ -104,9 +106,8 @@ class RerankCalculatorOV(Calculator[RerankCalculatorOVOptions]):
         options = self.options
         folder = cc.resolve(options.models_path)
         self._config = config = read_model_config(folder)
-        max_length = options.max_position_embeddings or config.max_positions
-        check_length(max_length)
         setup = self._read_setup(cc, config)
+        max_length = setup.max_length
         encode_many = partial(setup.tokenizer.encode_many, add_special_tokens=False)
         templates = load_templates(folder, config, setup.encode)
         self._prompt = self._load_prompt(cc, folder, config)
@@ -114,7 +115,7 @@ class RerankCalculatorOV(Calculator[RerankCalculatorOVOptions]):
         self._pairs = PairEncoder(encode_many, templates.pair, self._prompt, max_length, max_rows)
         self._texts = TextRowEncoder(encode_many, templates.single, max_length, max_rows)
         limits = QueueLimits(options.max_num_batched_tokens, options.max_queued_tokens)
-        self._service = setup.open(cc.node_name, max_length, limits, cc.progress)
+        self._service = setup.open(cc.node_name, limits, cc.progress)
         self._resources.callback(self._service.close)
         cc.set_side_packet(TEXT_TOKENIZER, setup.tokenizer)
         cc.set_side_packet(MODEL_LIMITS, ModelLimits(max_length))
@@ -147,8 +148,11 @@ class RerankCalculatorOV(Calculator[RerankCalculatorOVOptions]):
         folder = cc.resolve(options.models_path)
         properties = with_cache_dir(parse_plugin_config(options.plugin_config), cc.cache_dir)
         settings = ModelSettings(options.target_device, properties)
-        tokenizer = EncodingTokenizer(folder, config.vocab_size, config.pad_token_id)
-        return ScoringSetup(folder, config, settings, tokenizer)
+        encoder = EncoderConfig.read(folder, DEFAULT_MAX_LENGTH)
+        max_length = options.max_position_embeddings or encoder.max_length
+        check_length(max_length)
+        tokenizer = EncodingTokenizer(folder, encoder.vocab_size, encoder.pad_token_id)
+        return ScoringSetup(folder, config, settings, tokenizer, max_length)
 
     def _load_prompt(
         self, cc: OpenContext, folder: Path, config: ModelConfig

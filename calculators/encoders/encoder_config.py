@@ -51,8 +51,11 @@ class EncoderConfig:
     is_causal: bool
 
     @classmethod
-    def read(cls, folder: Path) -> "EncoderConfig":
-        """Read them; a file that is not there says nothing. Raises ModelLoadError."""
+    def read(cls, folder: Path, default_max_length: int = DEFAULT_MAX_LENGTH) -> "EncoderConfig":
+        """Read them; a file that is not there says nothing. Raises ModelLoadError.
+
+        `default_max_length` is taken if config.json names no length.
+        """
         config = read_json(folder / "config.json")
         sentence = read_json(folder / "sentence_bert_config.json")
         tokenizer = read_json(folder / "tokenizer_config.json")
@@ -61,7 +64,7 @@ class EncoderConfig:
             pad_token_id = _pad_token_of_tokenizer(tokenizer)
         architectures = config.get("architectures")
         return cls(
-            max_length=_max_length(config, sentence, tokenizer, pad_token_id),
+            max_length=_max_length(config, sentence, tokenizer, pad_token_id, default_max_length),
             pad_token_id=pad_token_id,
             vocab_size=_natural(config.get("vocab_size")),
             is_causal="ForCausalLM" in str(architectures)
@@ -98,6 +101,7 @@ def _max_length(
     sentence: Mapping[str, Any],
     tokenizer: Mapping[str, Any],
     pad_token_id: int,
+    default_max_length: int,
 ) -> int:
     """As Model Server and sentence-transformers have it: the smallest of what the files say."""
     lengths = [_natural(config.get(key)) for key in LENGTH_KEYS]
@@ -105,7 +109,7 @@ def _max_length(
     if of_config is not None:
         of_config -= _num_reserved(str(config.get("model_type")), of_config, pad_token_id)
     known = [
-        of_config or DEFAULT_MAX_LENGTH,
+        of_config or default_max_length,
         _natural(sentence.get("max_seq_length")),
         # Very large where the tokenizer's authors did not know it.
         _natural(tokenizer.get("model_max_length")) if of_config else None,

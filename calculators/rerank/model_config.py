@@ -12,21 +12,6 @@ __all__ = ["Activation", "ModelConfig", "read_model_config"]
 
 Activation = Literal["none", "sigmoid", "softmax"]
 
-DEFAULT_MAX_POSITIONS = 512
-LENGTH_NAMES = ("max_position_embeddings", "n_positions", "seq_len", "seq_length", "n_ctx")
-# In these models the position of the first token is the id of the padding token plus one.
-OFFSET_POSITIONS = (
-    "camembert",
-    "data2vec-text",
-    "ibert",
-    "longformer",
-    "mpnet",
-    "roberta",
-    "roberta-prelayernorm",
-    "xlm-roberta",
-    "xlm-roberta-xl",
-    "xmod",
-)
 IDENTITY = "torch.nn.modules.linear.Identity"
 
 
@@ -50,29 +35,6 @@ class ModelConfig:
         names = self.members.get("id2label")
         known = names if isinstance(names, dict) else {}
         return tuple(str(known.get(str(i), f"LABEL_{i}")) for i in range(number))
-
-    @property
-    def max_positions(self) -> int:
-        """The most tokens of a row; 512 where the file does not say it."""
-        found = (self.members.get(name) for name in LENGTH_NAMES)
-        length = next((n for n in found if isinstance(n, int) and n > 0), DEFAULT_MAX_POSITIONS)
-        if self.members.get("model_type") in OFFSET_POSITIONS:
-            # RoBERTa has 514 positions for 512 tokens.
-            pad = self.members.get("pad_token_id")
-            length -= 1 + (pad if isinstance(pad, int) else 1)
-        return length
-
-    @property
-    def vocab_size(self) -> int | None:
-        """How many token ids there are; None where the file does not say it."""
-        size = self.members.get("vocab_size")
-        return size if isinstance(size, int) else None
-
-    @property
-    def pad_token_id(self) -> int:
-        """The token that rows are filled up with; 0 where the file does not say it."""
-        pad = self.members.get("pad_token_id")
-        return pad if isinstance(pad, int) and pad >= 0 else 0
 
     @property
     def score_activation(self) -> Activation:

@@ -20,7 +20,7 @@ __all__ = ["ScoringSetup"]
 
 @dataclass(frozen=True)
 class ScoringSetup:
-    """A model folder, and what is known of it.
+    """A model folder, and what is known of it. A row has at most `max_length` tokens.
 
     The results of a row are the logits of its labels. A model that generates text has one: how much
     likelier it answers yes than no.
@@ -30,6 +30,7 @@ class ScoringSetup:
     config: ModelConfig
     settings: ModelSettings
     tokenizer: EncodingTokenizer
+    max_length: int
 
     def encode(self, text: str) -> Sequence[int]:
         """The tokens of a text, without special tokens around it."""
@@ -48,7 +49,6 @@ class ScoringSetup:
     def open(
         self,
         name: str,
-        max_length: int,
         limits: QueueLimits,
         on_progress: Callable[[str, float], None],
     ) -> EncoderService:
@@ -61,7 +61,7 @@ class ScoringSetup:
                 self.folder,
                 self.settings,
                 limits,
-                max_length=max_length,
+                max_length=self.max_length,
                 head=None if answers is None else log_odds_head,
                 token_ids=None if answers is None else answers.token_ids,
                 has_logits=True,
@@ -72,8 +72,8 @@ class ScoringSetup:
                 self.folder,
                 self.settings,
                 logits_head,
-                max_length=max_length,
-                pad_token_id=self.config.pad_token_id,
+                max_length=self.max_length,
+                pad_token_id=self.tokenizer.info().pad_token_id or 0,
             )
             return EncoderBatcher(
                 model, name, limits.max_num_batched_tokens, limits.max_queued_tokens

@@ -260,6 +260,18 @@ async def test_the_node_offers_its_tokenizer_and_limit(opened: Opener) -> None:
     assert runner.output_side_packets["MODEL_LIMITS"].max_model_len == 64
 
 
+async def test_the_length_of_a_row_is_that_of_the_files(
+    opened: Opener, rankers: Path, tmp_path: Path
+) -> None:
+    # It has 130 positions, of which two are never used.
+    assert opened("roberta").output_side_packets["MODEL_LIMITS"].max_model_len == 128
+    folder = Path(shutil.copytree(rankers / "bert" / "openvino", tmp_path / "model"))
+    config = json.loads((folder / "config.json").read_text())
+    del config["max_position_embeddings"]
+    (folder / "config.json").write_text(json.dumps(config))
+    assert opened(folder).output_side_packets["MODEL_LIMITS"].max_model_len == 512
+
+
 def test_check_finds_what_open_would_raise(rankers: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(rankers / "bert" / "openvino", tmp_path / "model"))
     calculator = RerankCalculatorOV()

@@ -1,26 +1,10 @@
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from calculators.rerank.model_config import ModelConfig, read_model_config
 from server.errors import ModelLoadError
-
-
-@pytest.mark.parametrize(
-    ("members", "expected"),
-    [
-        ({}, 512),
-        ({"max_position_embeddings": 8192, "model_type": "modernbert"}, 8192),
-        ({"n_positions": 1024}, 1024),
-        ({"max_position_embeddings": 514, "model_type": "roberta", "pad_token_id": 1}, 512),
-        ({"max_position_embeddings": 514, "model_type": "mpnet"}, 512),
-        ({"max_position_embeddings": "many"}, 512),
-    ],
-)
-def test_the_most_tokens_of_a_row(members: dict[str, Any], expected: int) -> None:
-    assert ModelConfig(members).max_positions == expected
 
 
 def test_labels_have_the_names_of_the_file() -> None:
@@ -61,8 +45,8 @@ def test_activations_of_rerankers() -> None:
 def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     assert read_model_config(tmp_path).members == {}
     path = tmp_path / "config.json"
-    path.write_text(json.dumps({"pad_token_id": 3}))
-    assert read_model_config(tmp_path).pad_token_id == 3
+    path.write_text(json.dumps({"num_labels": 3}))
+    assert read_model_config(tmp_path).num_labels == 3
     for content in ("{", "[]"):
         path.write_text(content)
         with pytest.raises(ModelLoadError, match=r"config\.json: "):
