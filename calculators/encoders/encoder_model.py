@@ -128,10 +128,11 @@ class EncoderModel:
     def status(self) -> Mapping[str, Any]:
         """The device and its streams."""
         devices = self._property("EXECUTION_DEVICES", [])
+        precision = self._property("INFERENCE_PRECISION_HINT", None)
         return {
             "device": ", ".join(map(str, devices)),
             "num_streams": self.num_streams,
-            "inference_precision": str(self._property("INFERENCE_PRECISION_HINT", "")),
+            "inference_precision": None if precision is None else precision.get_type_name(),
         }
 
     def health(self) -> str | None:

@@ -94,6 +94,7 @@ async def test_concurrent_requests_share_inferences(bert: Path) -> None:
     status: Any = runner.calculator.status()
     assert (status["num_rows"], status["num_batches"]) == (64, 1)
     assert (status["pooling"], status["device"]) == ("MEAN", "CPU")
+    assert status["inference_precision"] == "f32"
     runner.close()
 
 
