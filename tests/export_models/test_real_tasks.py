@@ -1,6 +1,7 @@
 """Exports for the other tasks with the real tools, and what the server then answers."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from support.tiny_rankers import DOCUMENTS, QUERY
 from export_models.model_files import find_missing_part
 from server import RerankModel
 from server.cli.check import check_models
-from server.models.config import load_config
+from server.models.config import load_config, single_model_config
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "export_models" / "export_model.py"
@@ -82,3 +83,15 @@ def test_a_model_that_speaks(export_task: Run, speech_models: Path, tmp_path: Pa
     assert "warning" not in result.stdout, "the server takes it, with the voice"
     (tmp_path / "models" / "m" / "graph.pbtxt").unlink()
     assert check_models(load_config(tmp_path / "config.json")) == 0, "its files say what it is for"
+
+
+def test_the_graph_alone(rankers: Path, tmp_path: Path) -> None:
+    model = Path(shutil.copytree(rankers / "bert" / "openvino", tmp_path / "m"))
+    command = [sys.executable, "-m", "server", "--configure", "--model_path", str(model)]
+    flags = ["--model_name", "m", "--max_allowed_chunks", "5", "--num_streams", "2"]
+    subprocess.run([*command, *flags], cwd=ROOT, check=True)
+    text = (model / "graph.pbtxt").read_text()
+    assert "RerankCalculatorOV" in text, "the files say what the model is for"
+    assert "max_allowed_chunks: 5" in text
+    assert """plugin_config: '{"NUM_STREAMS": "2"}'""" in text
+    assert check_models(single_model_config("m", model)) == 0
