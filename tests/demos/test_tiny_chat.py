@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import random
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import corpus
+import pairs
 import pytest
 import template
 
@@ -126,3 +128,17 @@ def test_known_answers(question: str, tokenizer: Any, model: Any) -> None:
     answer = output[0, inputs["input_ids"].shape[1] :]
     assert answer[-1] == tokenizer.convert_tokens_to_ids(template.IM_END)
     assert tokenizer.decode(answer, skip_special_tokens=True) == KNOWN[question]
+
+
+def test_pairs_of_the_encoders_keep_to_their_side_of_the_split() -> None:
+    rng = random.Random(3)
+    trained = {pairs.draw(rng, held=False).key for _ in range(5000)}
+    held = [pairs.draw(rng, held=True) for _ in range(300)]
+    assert trained.isdisjoint(pair.key for pair in held)
+    places = [pair for pair in held if pair.key.startswith("report|")]
+    assert places
+    for pair in places:
+        city = pair.subject.partition("|")[2]
+        assert city in pair.question
+        assert city in pair.document
+        assert city in pair.sibling
