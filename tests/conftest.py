@@ -100,7 +100,7 @@ def sd_model(exporters: None) -> Path:
     return make_pipeline("sd")
 
 
-@pytest.fixture(scope="session", params=["sdxl", "flux"])
+@pytest.fixture(scope="session", params=["sdxl", "sd3", "flux"])
 def large_pipeline(exporters: None, request: pytest.FixtureRequest) -> Path:
     """Tiny random pipelines of the other shapes; each takes half a minute to make."""
     return make_pipeline(request.param)

@@ -15,6 +15,7 @@ from calculators.media.pipeline_folder import (
     VAE_DECODER,
     VAE_ENCODER,
     pipeline_class,
+    pipeline_parts,
 )
 from server.errors import GenerationError, InvalidRequestError, ModelLoadError
 from server.host.openvino_errors import error_summary
@@ -28,7 +29,8 @@ RELATED = (
     "StableDiffusionXLPipeline",
     "LatentConsistencyModelPipeline",
 )
-FLUX = "FluxPipeline"
+# Those are built of their models instead.
+FLUX, SD3 = "FluxPipeline", "StableDiffusion3Pipeline"
 # Models that were trained for masks only have inputs that the other pipelines do not fill.
 MASK_ONLY = ("Inpaint", "Fill")
 
@@ -51,8 +53,11 @@ class ImagePipelines:
             if class_name in RELATED:
                 base = _prepare(_load_base(folder), options, properties)
                 self._text, self._image, self._mask = _relatives_of(base)
-            elif class_name == FLUX and not is_fixed:
-                self._text, self._image, self._mask = _flux_of_parts(folder, options, properties)
+            elif class_name in (FLUX, SD3) and not is_fixed:
+                parts = _load_parts(folder, class_name, options, properties)
+                self._text, self._image, self._mask = _pipelines_of(
+                    parts, class_name, has_encoder=(folder / VAE_ENCODER).is_dir()
+                )
             elif any(word in class_name for word in MASK_ONLY):
                 base = _prepare(openvino_genai.InpaintingPipeline(folder), options, properties)
                 self._text, self._image, self._mask = None, None, base
@@ -142,25 +147,39 @@ def _relatives_of(base: Any) -> Pipelines:
     return text, openvino_genai.Image2ImagePipeline(base), base
 
 
-def _flux_of_parts(
-    folder: Path, options: ImageGenCalculatorOptions, properties: Mapping[str, Any]
-) -> Pipelines:
-    """Flux's pipelines, which cannot be made of each other, but can share their models."""
-    text_device, denoise_device, vae_device = options.devices
-    has_encoder = (folder / VAE_ENCODER).is_dir()
-    vae_folders = [folder / VAE_ENCODER] * has_encoder + [folder / VAE_DECODER]
-    parts = (
-        openvino_genai.Scheduler.from_config(folder / "scheduler" / SCHEDULER_FILE),
-        openvino_genai.CLIPTextModel(folder / "text_encoder"),
-        openvino_genai.T5EncoderModel(folder / "text_encoder_2"),
-        openvino_genai.FluxTransformer2DModel(folder / "transformer"),
-        openvino_genai.AutoencoderKL(*vae_folders),
+def _load_parts(
+    folder: Path, class_name: str, options: ImageGenCalculatorOptions, properties: Mapping[str, Any]
+) -> Sequence[Any]:
+    """The scheduler and the compiled models of Flux or Stable Diffusion 3, in genai's order."""
+    genai = openvino_genai
+    if class_name == FLUX:
+        encoders = [genai.CLIPTextModel(folder / "text_encoder")]
+        t5, denoiser = "text_encoder_2", genai.FluxTransformer2DModel(folder / "transformer")
+    else:
+        names = ("text_encoder", "text_encoder_2")
+        encoders = [genai.CLIPTextModelWithProjection(folder / name) for name in names]
+        t5, denoiser = "text_encoder_3", genai.SD3Transformer2DModel(folder / "transformer")
+    # Stable Diffusion 3 can do without it.
+    if t5 in pipeline_parts(folder):
+        encoders.append(genai.T5EncoderModel(folder / t5))
+    vae = genai.AutoencoderKL(
+        *(f for f in (folder / VAE_ENCODER, folder / VAE_DECODER) if f.is_dir())
     )
-    devices = (text_device, text_device, denoise_device, vae_device)
-    for model, device in zip(parts[1:], devices, strict=True):
-        model.compile(device, **properties)
-    text = openvino_genai.Text2ImagePipeline.flux(*parts)
+    text_device, denoise_device, vae_device = options.devices
+    for encoder in encoders:
+        encoder.compile(text_device, **properties)
+    denoiser.compile(denoise_device, **properties)
+    vae.compile(vae_device, **properties)
+    scheduler = genai.Scheduler.from_config(folder / "scheduler" / SCHEDULER_FILE)
+    return scheduler, *encoders, denoiser, vae
+
+
+def _pipelines_of(parts: Sequence[Any], class_name: str, *, has_encoder: bool) -> Pipelines:
+    """Without a VAE encoder there are images of texts only."""
+    maker = "flux" if class_name == FLUX else "stable_diffusion_3"
+    text = getattr(openvino_genai.Text2ImagePipeline, maker)(*parts)
     if not has_encoder:
         return text, None, None
-    image = openvino_genai.Image2ImagePipeline.flux(*parts)
-    return text, image, openvino_genai.InpaintingPipeline.flux(*parts)
+    kinds = (openvino_genai.Image2ImagePipeline, openvino_genai.InpaintingPipeline)
+    image, mask = (getattr(kind, maker)(*parts) for kind in kinds)
+    return text, image, mask

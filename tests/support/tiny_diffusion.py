@@ -16,6 +16,8 @@ from diffusers import (
     FlowMatchEulerDiscreteScheduler,
     FluxPipeline,
     FluxTransformer2DModel,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
@@ -173,7 +175,42 @@ def flux(folder: Path) -> FluxPipeline:
     )
 
 
-MAKERS = {"sd": stable_diffusion, "sdxl": stable_diffusion_xl, "flux": flux}
+def stable_diffusion_3(folder: Path) -> StableDiffusion3Pipeline:
+    """A transformer with three text encoders."""
+    tokenizer = clip_tokenizer(folder / "tokens")
+    t5 = T5Config(d_model=WIDTH, d_kv=8, d_ff=37, num_layers=2, num_heads=4)
+    transformer = SD3Transformer2DModel(
+        sample_size=8,
+        patch_size=1,
+        in_channels=4,
+        num_layers=2,
+        attention_head_dim=8,
+        num_attention_heads=4,
+        caption_projection_dim=WIDTH,
+        joint_attention_dim=WIDTH,
+        pooled_projection_dim=2 * WIDTH,
+        out_channels=4,
+        pos_embed_max_size=64,
+    )
+    return StableDiffusion3Pipeline(
+        transformer=transformer,
+        scheduler=FlowMatchEulerDiscreteScheduler(),
+        vae=vae(4, use_quant_conv=False, use_post_quant_conv=False, shift_factor=0.1),
+        text_encoder=clip(CLIPTextModelWithProjection, tokenizer),
+        tokenizer=tokenizer,
+        text_encoder_2=clip(CLIPTextModelWithProjection, tokenizer),
+        tokenizer_2=tokenizer,
+        text_encoder_3=T5EncoderModel(t5),
+        tokenizer_3=t5_tokenizer(),
+    )
+
+
+MAKERS = {
+    "sd": stable_diffusion,
+    "sdxl": stable_diffusion_xl,
+    "sd3": stable_diffusion_3,
+    "flux": flux,
+}
 
 
 def main(kind: str, folder: Path) -> None:

@@ -186,7 +186,7 @@ async def test_a_model_without_vae_encoder_makes_images_of_texts_only(
     runner.calculator.close()
 
 
-async def test_the_other_shapes_of_pipelines(large_pipeline: Path) -> None:
+async def test_the_other_shapes_of_pipelines(large_pipeline: Path, tmp_path: Path) -> None:
     runner = open_runner(large_pipeline)
     pipeline: Any = openvino_genai.Text2ImagePipeline(large_pipeline, "CPU")
     expected = pipeline.generate("cat", **SETTINGS)
@@ -199,4 +199,10 @@ async def test_the_other_shapes_of_pipelines(large_pipeline: Path) -> None:
     expected = pipeline.generate("cat", tensor_of(image), tensor_of(half_mask()), **settings)
     files = {"image": file_of(image), "mask": file_of(half_mask())}
     assert np.array_equal(await make(runner, strength=0.7, **files), expected.data)
+    runner.calculator.close()
+    shutil.copytree(large_pipeline, tmp_path, dirs_exist_ok=True)
+    shutil.rmtree(tmp_path / "vae_encoder")
+    runner = open_runner(tmp_path)
+    assert runner.calculator.status()["makes_images_of"] == ["text"]
+    assert (await make(runner)).shape == (1, 64, 64, 3)
     runner.calculator.close()
