@@ -167,6 +167,15 @@ async def test_texts_are_classified(server: Server, rankers: Path) -> None:
         assert item["num_classes"] == 3
 
 
+async def test_the_tokenizer_of_a_reranker_is_served(server: Server) -> None:
+    status, answer = await server.post("/v3/tokenize", {"model": "bare", "text": ["fox", ""]})
+    assert status == 200
+    # As exported for Model Server: special tokens are not the tokenizer's.
+    assert [len(tokens) for tokens in answer["tokens"]] == [1, 0]
+    async with server.http.get("/v3/models/bare") as response:
+        assert (await response.json())["max_model_len"] == 128
+
+
 async def test_a_folder_without_graph_is_recognised(server: Server) -> None:
     body = {"model": "bare", "query": QUERY, "documents": DOCUMENTS}
     status, answer = await server.post("/v3/rerank", body)
