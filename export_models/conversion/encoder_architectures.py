@@ -64,11 +64,15 @@ class Gemma3EncoderConfig(EncoderConfig):
     _MODEL_PATCHER = BidirectionalPatcher
 
 
+# Optimum-intel's exporter for these expects a model with an output head.
+NEED_A_HEAD = frozenset({"mistral"})
+
+
 def register_encoders(model_type: str, *, is_bidirectional: bool) -> None:
     """Let optimum-intel export this architecture as an encoder, if it does not by itself."""
     if is_bidirectional and model_type == "gemma3_text":
         _register(model_type, Gemma3EncoderConfig)
-    elif model_type not in TasksManager._SUPPORTED_MODEL_TYPE:
+    elif model_type in NEED_A_HEAD or model_type not in TasksManager._SUPPORTED_MODEL_TYPE:
         _register(model_type, EncoderConfig)
 
 

@@ -31,11 +31,12 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen3": ("Qwen3", {}),
     "qwen2": ("Qwen2", {}),
     "llama": ("Llama", {}),
+    "mistral": ("Mistral", {"sliding_window": WINDOW}),
     "gemma2": ("Gemma2", GEMMA),
     "bidirectional": ("Gemma3Text", {**GEMMA, "use_bidirectional_attention": True}),
 }
-"""All but the last are causal: a token sees itself and earlier ones, in every second layer of
-gemma2 those of a window."""
+"""All but the last are causal: a token sees itself and earlier ones, in mistral and in every second
+layer of gemma2 those of a window."""
 
 CLASSIFIER = "classifier"
 CAUSAL = [kind for kind in KINDS if kind != "bidirectional"]
@@ -53,6 +54,9 @@ def make(folder: Path) -> None:
     import torch
     import transformers
 
+    from export_models.conversion.encoder_architectures import register_encoders
+
+    register_encoders("mistral", is_bidirectional=False)
     torch.set_num_threads(1)
     for kind, (family, more) in KINDS.items():
         torch.manual_seed(0)

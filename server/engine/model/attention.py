@@ -77,16 +77,19 @@ class NotExpressibleError(Exception):
     """PagedAttention cannot do what the model needs; the message says what that is."""
 
 
-def complete_attention(model: ov.Model, config: Config) -> AttentionForm:
+def complete_attention(
+    model: ov.Model, config: Config, *, sets_windows: bool = False
+) -> AttentionForm:
     """Give a model the attention that config.json asks for and the transformed graph lacks.
 
+    With `sets_windows` all windows are those of config.json, which the masks were compared with.
     Then compare all of it with config.json. Raises NotExpressibleError for a model that needs more.
     Raises ModelLoadError for a decoder without its encoder, for a graph that differs from
     config.json, and for a config.json that does not say what its kind needs.
     """
     text_config = config_layers(config)[-1]
     try:
-        _complete_layers(model, config)
+        _complete_layers(model, config, sets_windows)
         form = _complete(model, text_config)
         limits = (form.context_limit, context_length(config))
         context = min((length for length in limits if length is not None), default=None)
@@ -124,7 +127,7 @@ def _complete(model: ov.Model, config: Config) -> AttentionForm:
     return AttentionForm(chunk_size, long_after, min(limits, default=None))
 
 
-def _complete_layers(model: ov.Model, config: Config) -> None:
+def _complete_layers(model: ov.Model, config: Config, sets_windows: bool) -> None:
     if config.get("is_encoder_decoder"):
         raise ModelLoadError(
             "config.json says is_encoder_decoder, but the folder holds only a decoder; "
@@ -142,7 +145,7 @@ def _complete_layers(model: ov.Model, config: Config) -> None:
                     f"config.json asks for ALiBi, which the graph of a {model_type!r} model loses "
                     "in its PagedAttention form"
                 )
-    if model_type in LOSE_WINDOWS:
+    if sets_windows or model_type in LOSE_WINDOWS:
         layers = declared_layers(config, len(operations))
         for operation in operations:
             if window := layers[layer_of(operation)].window:

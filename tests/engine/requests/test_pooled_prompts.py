@@ -121,7 +121,7 @@ def test_a_model_without_a_paged_form_gives_them_too(
     from server.engine.model.model_loader import load_model
     from server.engine.model.tuning import tuned_model
 
-    def has_none(*_: Any) -> None:
+    def has_none(*_: Any, **__: Any) -> None:
         raise NotExpressibleError("the test says so")
 
     monkeypatch.setattr(graph_form, "_transform", has_none)

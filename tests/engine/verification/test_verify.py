@@ -38,7 +38,7 @@ def test_a_good_model_passes_in_every_mode(model_f32: Path) -> None:
 def test_a_window_that_is_wrong_is_found_where_it_begins(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def cut_attention(model: ov.Model, config: object) -> AttentionForm:
+    def cut_attention(model: ov.Model, *_: object, **__: object) -> AttentionForm:
         for node in model.get_ordered_ops():
             if node.get_type_name() == "PagedAttentionExtension":
                 node.input(10).replace_source_output(ops.constant(np.int32(32)).output(0))

@@ -100,7 +100,7 @@ def _with_cache(model: ov.Model, models_path: Path) -> tuple[ov.Model, Attention
     config = config_layers(read_config(models_path / "config.json"))[-1]
     try:
         model = add_cache_states(model, config)
-        return model, _transform(model, models_path)
+        return model, _transform(model, models_path, sets_windows=True)
     except (NotExpressibleError, ModelLoadError) as error:
         raise NotCausalError(
             f"{models_path / MODEL_FILE}: not a stateful language model: it has no states, and "
@@ -117,7 +117,7 @@ def _read_states(model: ov.Model, models_path: Path, reason: str) -> StateForm:
         raise ModelLoadError(f"{text_model_file(models_path)}: {error} ({reason})") from error
 
 
-def _transform(model: ov.Model, models_path: Path) -> AttentionForm:
+def _transform(model: ov.Model, models_path: Path, *, sets_windows: bool = False) -> AttentionForm:
     """Bring a model into its PagedAttention form. Raises NotExpressibleError if it has none."""
     try:
         paged_attention_transformation(model)
@@ -131,7 +131,8 @@ def _transform(model: ov.Model, models_path: Path) -> AttentionForm:
     if unknown:
         raise NotExpressibleError(f"its PagedAttention form needs the inputs {', '.join(unknown)}")
     try:
-        attention = complete_attention(model, read_config(models_path / "config.json"))
+        config = read_config(models_path / "config.json")
+        attention = complete_attention(model, config, sets_windows=sets_windows)
     except ModelLoadError as error:
         raise ModelLoadError(f"{models_path / MODEL_FILE}: {error}") from error
     limit, context = attention.context_limit, read_model_info(models_path).max_model_len
