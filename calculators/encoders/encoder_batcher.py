@@ -1,6 +1,7 @@
 """Batches the rows of many requests for one encoder."""
 
 import asyncio
+import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -114,12 +115,20 @@ class EncoderBatcher:
 
     def _start_batches(self) -> None:
         self._is_woken = False
+        if self._is_closed:
+            self._refuse_waiting()
         while self._num_idle and (batch := self._next_batch()):
             self._num_idle -= 1
             work = asyncio.get_running_loop().run_in_executor(
                 self._threads, self._model.infer, [queued.row for queued in batch]
             )
             work.add_done_callback(partial(self._finish, batch))
+
+    def _refuse_waiting(self) -> None:
+        planned = [queued for batch in self._planned for queued in batch]
+        self._planned.clear()
+        for queued in (*planned, *self._queue.take(sys.maxsize)):
+            queued.call.finish(queued.index, ModelNotReadyError("the model was closed"))
 
     def _next_batch(self) -> list[QueuedRow]:
         """Empty if nothing waits."""

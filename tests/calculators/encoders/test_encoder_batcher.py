@@ -186,6 +186,19 @@ async def test_status_counts() -> None:
         assert status["device"] == "none"
 
 
+async def test_closing_refuses_what_waits() -> None:
+    model = CountingModel()
+    batcher = EncoderBatcher(model, "test", 64, 100_000)
+    async with busy(batcher, model):
+        waiting = asyncio.create_task(batcher.run(rows_of(*[32] * 10)))
+        await asyncio.sleep(0)
+        closing = asyncio.create_task(asyncio.to_thread(batcher.close))
+        await asyncio.sleep(0.05)
+    with pytest.raises(ModelNotReadyError, match="the model was closed"):
+        await waiting
+    await closing
+
+
 async def test_a_closed_batcher_refuses() -> None:
     model = CountingModel()
     async with batcher_of(model) as batcher:
