@@ -21,6 +21,9 @@ __all__ = ["CausalEncoder", "QueueLimits", "check_causal_encoder"]
 MIN_CACHED_TOKENS = 2**15
 """The prefix cache has at least so many tokens, and those of the longest text."""
 
+MAX_STEP_TOKENS = 512
+"""Larger steps compute no more tokens per second, and a short text waits longer for its turn."""
+
 ROWS_AT_ONCE = 64
 """So many rows are handed over before other tasks of the event loop have their turn."""
 
@@ -29,7 +32,10 @@ PRECISION, CACHE_PRECISION = "INFERENCE_PRECISION_HINT", "KV_CACHE_PRECISION"
 
 @dataclass(frozen=True, slots=True)
 class QueueLimits:
-    """A step has at most `max_num_batched_tokens`; calls are refused while so many tokens wait."""
+    """A step has at most `max_num_batched_tokens`, or MAX_STEP_TOKENS if these are fewer.
+
+    Calls are refused while `max_queued_tokens` wait.
+    """
 
     max_num_batched_tokens: int
     max_queued_tokens: int
@@ -65,7 +71,7 @@ class CausalEncoder:
                 models_path=folder,
                 device=settings.device,
                 plugin_config=_properties(settings.plugin_config),
-                max_num_batched_tokens=limits.max_num_batched_tokens,
+                max_num_batched_tokens=min(limits.max_num_batched_tokens, MAX_STEP_TOKENS),
                 max_cached_tokens=max(max_length, MIN_CACHED_TOKENS),
                 enable_prefix_caching=True,
                 target_inter_token_latency_ms=0,
