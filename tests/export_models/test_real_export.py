@@ -21,6 +21,7 @@ from export_models.model_files import find_missing_part
 from server.engine.model.model_loader import load_model
 from server.host.cpu_features import has_int8_amx
 from server.models.config import load_config
+from server.models.model_folder import LLM_FILES
 
 NUM_LAYERS = 2  # of the checkpoint
 SCRIPT = Path(__file__).resolve().parents[2] / "export_models" / "export_model.py"
@@ -59,7 +60,7 @@ def test_export_int8(run_export, checkpoint: Path, tmp_path: Path, layer_types) 
     assert result.stderr == ""
     assert "compressing the weights" in result.stdout
     model = tmp_path / "models" / "tiny"
-    assert find_missing_part(model) is None
+    assert find_missing_part(model, LLM_FILES) is None
     assert 'KV_CACHE_PRECISION": "u8"' in (model / "graph.pbtxt").read_text()
     assert "role" in (model / "chat_template.jinja").read_text()
     assert json.loads((model / "generation_config.json").read_text())["max_new_tokens"] == 7
@@ -118,7 +119,7 @@ def test_extra_parameters_reach_the_converter(run_export, checkpoint: Path, tmp_
     )
     assert result.returncode == 0, result.stderr
     model = tmp_path / "models" / "org" / "int4"
-    assert find_missing_part(model) is None
+    assert find_missing_part(model, LLM_FILES) is None
     text = (model / "openvino_model.xml").read_text()
     assert 'element_type="u4"' in text or 'element_type="i4"' in text
 
@@ -134,7 +135,7 @@ def test_export_quantises_activations(run_export, checkpoint: Path, tmp_path, la
     )
     assert result.returncode == 0, result.stderr
     model = tmp_path / "models" / "tiny"
-    assert find_missing_part(model) is None
+    assert find_missing_part(model, LLM_FILES) is None
     config = json.loads((model / "openvino_config.json").read_text())["quantization_config"]
     assert (config["bits"], config["num_samples"]) == (8, 2)
     assert not list(model.glob("quantized*"))
@@ -293,6 +294,6 @@ def test_openvino_model_of_the_hub_is_downloaded(
     result = run_export("--source_model", "OpenVINO/ready", "--no_verify")
     assert result.returncode == 0, result.stderr
     model = tmp_path / "models" / "OpenVINO" / "ready"
-    assert find_missing_part(model) is None
+    assert find_missing_part(model, LLM_FILES) is None
     assert (model / "graph.pbtxt").is_file()
     assert not (model / ".cache").exists()
