@@ -1,16 +1,21 @@
 """What somebody meets first: the demo, and the model that the package brings along."""
 
 import filecmp
+import json
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import urllib.request
 import zipfile
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import bundle
@@ -83,10 +88,17 @@ def test_the_wheel_is_small_and_has_the_bundled_model(wheel: Path) -> None:
 WITHOUT_EXTRAS = """
 import sys
 
+EXTRAS = {"torch", "transformers", "optimum", "nncf", "tokenizers", "safetensors"}
+EXTRAS |= {"av", "openvino_genai", "PIL", "numba", "scipy", "pandas"}
+# Without --port.
+ONLY_IF_NEEDED = {"grpc", "grpc_health", "grpc_reflection"}
+
 class Refuse:
     def find_spec(self, name, path=None, target=None):
-        if name in {"torch", "transformers", "optimum", "nncf", "tokenizers", "safetensors"}:
+        if name in EXTRAS:
             sys.exit(f"{name} is imported, which is not installed with the package")
+        if name in ONLY_IF_NEEDED:
+            sys.exit(f"{name} is imported, which nothing here needs")
 
 sys.meta_path.insert(0, Refuse())
 import server
@@ -97,24 +109,65 @@ sys.exit(main())
 """
 
 
-def test_the_installed_package_answers_without_the_exporters_libraries(
-    wheel: Path, tmp_path: Path
-) -> None:
-    installed = tmp_path / "installed"
-    flags = ["--quiet", "--no-deps", "--target", str(installed)]
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder into which the package is installed, without what it depends on."""
+    folder = tmp_path_factory.mktemp("installed")
+    flags = ["--quiet", "--no-deps", "--target", str(folder)]
     subprocess.run([sys.executable, "-m", "pip", "install", *flags, str(wheel)], check=True)
-    place = {"cwd": tmp_path, "env": {**os.environ, "PYTHONPATH": str(installed)}, "text": True}
+    return folder
+
+
+@contextmanager
+def without_extras(
+    installed: Path, place: Path, *arguments: object
+) -> Iterator[tuple[str, Callable[..., str]]]:
+    """A server of the installed package; its URL, and a function that runs further commands."""
+    options: dict[str, Any] = {
+        "cwd": place,
+        "env": {**os.environ, "PYTHONPATH": str(installed)},
+        "text": True,
+    }
     command = [sys.executable, "-c", WITHOUT_EXTRAS]
-    with subprocess.Popen(
-        [*command, "tiny_chat", "--rest_port", "0"], stdout=subprocess.PIPE, **place
-    ) as server:
+
+    def run(*arguments: str) -> str:
+        return subprocess.run(
+            [*command, *arguments], capture_output=True, check=True, **options
+        ).stdout
+
+    flags = [*map(str, arguments), "--rest_port", "0"]
+    with subprocess.Popen([*command, *flags], stdout=subprocess.PIPE, **options) as server:
         assert server.stdout is not None
-        url = server.stdout.readline().removeprefix("Serving on ").split()[0]
-        chat = [*command, "chat", "--url", url, "-q", QUESTIONS[0]]
-        answer = subprocess.run(chat, capture_output=True, check=True, **place)
-        assert "Madrid" in answer.stdout
+        yield server.stdout.readline().removeprefix("Serving on ").split()[0], run
         server.send_signal(signal.SIGTERM)
         assert server.wait(timeout=60) == 0
+
+
+def test_the_installed_package_answers_without_the_libraries_of_extras(
+    installed: Path, tmp_path: Path
+) -> None:
+    with without_extras(installed, tmp_path, "tiny_chat") as (url, run):
+        assert "Madrid" in run("chat", "--url", url, "-q", QUESTIONS[0])
+
+
+def test_so_do_embedders_and_rerankers(installed: Path, tmp_path: Path) -> None:
+    bundled = installed / "server" / "bundled_models"
+    names = ("tiny_embedder", "tiny_reranker")
+    entries = [{"config": {"name": name, "base_path": str(bundled / name)}} for name in names]
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"model_config_list": entries}))
+    with without_extras(installed, tmp_path, "--config_path", config) as (url, _):
+        embedding = {"model": "tiny_embedder", "input": "A cow says moo."}
+        assert len(post(f"{url}/v3/embeddings", embedding)["data"]) == 1
+        documents = {"query": "What does a cow say?", "documents": ["Moo.", "A cow says moo."]}
+        ranking = post(f"{url}/v3/rerank", {"model": "tiny_reranker", **documents})
+        assert ranking["results"][0]["index"] == 1
+
+
+def post(url: str, body: Any) -> Any:
+    request = urllib.request.Request(url, json.dumps(body).encode())
+    with urllib.request.urlopen(request, timeout=60) as response:
+        return json.load(response)
 
 
 def test_the_demo_shows_an_answer_and_keeps_serving() -> None:

@@ -1,0 +1,104 @@
+"""One server with a model of every task: as `export_model` lists them, asked all at once."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from support import server_command
+from support.every_task import (
+    EXPORTS,
+    Asker,
+    asking,
+    resident_bytes,
+    wait_until_available,
+    write_repository,
+)
+from support.server_process import ServerProcess, server_process
+
+MAX_RESIDENT_BYTES = 8 * 10**9
+
+
+@pytest.fixture(scope="module")
+def config(speech_models: Path, sd_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_repository(tmp_path_factory.mktemp("tasks"), speech_models, sd_model)
+
+
+@pytest.fixture(scope="module")
+def server(config: Path) -> Iterator[ServerProcess]:
+    # Only requests load models again.
+    arguments = ("--config_path", config, "--file_system_poll_wait_seconds", "0")
+    with server_process(*arguments, "--port", "0") as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def asker(server: ServerProcess, speech_models: Path) -> Asker:
+    return Asker(server, speech_models)
+
+
+def test_all_are_right_at_once(server: ServerProcess, asker: Asker) -> None:
+    wait_until_available(server)
+    with ThreadPoolExecutor(14) as pool:
+        answers = [pool.submit(ask) for ask in (*asker.requests.values(),) * 2]
+        for answer in answers:
+            answer.result(timeout=60)
+    assert resident_bytes(server.process.pid) < MAX_RESIDENT_BYTES
+
+
+def test_the_check_finds_nothing(config: Path) -> None:
+    checked = server_command.run("--check", "--config_path", config)
+    assert checked.returncode == 0, checked.stdout
+    assert checked.stdout.endswith("7 model(s), 0 with problems\n")
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+def test_one_is_loaded_again_while_the_others_answer(
+    name: str, config: Path, server: ServerProcess, asker: Asker
+) -> None:
+    graph = config.parent / "models" / name / "graph.pbtxt"
+    with ExitStack() as others:
+        for other, ask in asker.requests.items():
+            if other != name:
+                others.enter_context(asking(ask))
+        graph.write_text(graph.read_text() + "\n# changed\n")
+        status, answer = server.post("/v1/config/reload", {})
+        assert status == 201, answer
+        wait_until_available(server)
+    asker.requests[name]()
+
+
+@pytest.mark.parametrize("is_named", [False, True])
+def test_folders_without_a_graph(
+    is_named: bool, config: Path, speech_models: Path, tmp_path: Path
+) -> None:
+    """Their files say what they are for, or `task` in the config does."""
+    copy = shutil.copytree(config.parent, tmp_path / "tasks") / config.name
+    listed = json.loads(copy.read_text())
+    for entry in (each["config"] for each in listed["model_config_list"]):
+        task, _ = EXPORTS.get(entry["name"], ("", ()))
+        if task:
+            (copy.parent / "models" / entry["name"] / "graph.pbtxt").unlink()
+            entry["plugin_config"] = {"INFERENCE_PRECISION_HINT": "f32"}
+            if is_named:
+                entry["task"] = task.removesuffix("_ov")
+    copy.write_text(json.dumps(listed))
+    with server_process("--config_path", copy, "--port", "0") as server:
+        wait_until_available(server)
+        for ask in Asker(server, speech_models, voice="default").requests.values():
+            ask()
+
+
+def test_it_ends_while_all_are_asked(server: ServerProcess, asker: Asker) -> None:
+    """The last test: it ends the server of the others."""
+    wait_until_available(server)
+    with ThreadPoolExecutor(7) as pool:
+        answers = [pool.submit(ask) for ask in asker.requests.values()]
+        assert server.stop() == 0, "".join(server.log)
+    # A request that came too late was refused; the others have their right answers.
+    failures = [failure for answer in answers if (failure := answer.exception())]
+    assert not any(isinstance(failure, AssertionError) for failure in failures), failures
+    assert "Traceback" not in "".join(server.log)
