@@ -27,7 +27,10 @@ MAX_RATE = 768_000
 # OpenAI's limit as well. The feature extraction needs a little more than nothing.
 MIN_SECONDS = 0.1
 # Model Server's sentence, with the other formats.
-INVALID = "Received input file is not valid wav nor mp3 audio file, nor flac, ogg, m4a or webm"
+INVALID = (
+    "File parsing fails: Received input file is not valid wav nor mp3 audio file, nor flac, ogg, "
+    "m4a or webm"
+)
 
 
 class Samples:

@@ -19,10 +19,13 @@ MAX_PARTS = 200
 # Outside the contents of parts: headers, and what may stand before the first boundary.
 MAX_LINES = 10_000
 MAX_TEXT_BYTES = 2**20
+# What is no text is a file, though its part has no filename.
+FILE_TYPES = ("application/octet-stream", "audio/", "image/", "video/")
 CHUNK_BYTES = 2**16
 MAX_NAME_CHARACTERS = 255
-# RFC 7578, 4.7 deprecates encodings of parts; these three leave the bytes as they are.
-PLAIN_ENCODINGS = frozenset({"binary", "8bit", "7bit"})
+# RFC 7578, 4.7 deprecates encodings of parts. Clients that still name quoted-printable send the
+# bytes as they are, as with the other three.
+PLAIN_ENCODINGS = frozenset({"binary", "8bit", "7bit", "quoted-printable"})
 
 
 async def read_form(request: web.Request) -> MultipartForm:
@@ -63,10 +66,11 @@ async def _read_parts(reader: MultipartReader, form: MultipartForm) -> None:
         if encoding.lower() not in PLAIN_ENCODINGS:
             problem = f"Content-Transfer-Encoding {encoding[:MAX_NAME_CHARACTERS]!r}"
             raise InvalidRequestError(f"{name}: {problem} is not supported", name)
-        if filename is None:
+        content_type = part.headers.get("Content-Type", "").lower()
+        if filename is None and not content_type.startswith(FILE_TYPES):
             form.texts.setdefault(name, []).append(await _read_text(part, name))
         else:
-            form.files.setdefault(name, []).append(await _read_file(part, filename))
+            form.files.setdefault(name, []).append(await _read_file(part, filename or ""))
 
 
 def _names(part: BodyPartReader) -> tuple[str, str | None]:

@@ -10,7 +10,10 @@ __all__ = ["MultipartForm", "UploadedFile"]
 
 @dataclass(frozen=True, slots=True)
 class UploadedFile:
-    """A file of a form. The client chose `filename` and `content_type`, which may be wrong."""
+    """A file of a form. The client chose `filename` and `content_type`, which may be wrong.
+
+    Without a filename it is "".
+    """
 
     filename: str
     content_type: str
@@ -28,7 +31,8 @@ class MultipartForm:
         """The texts as the fields of a request, for a pydantic model that converts strings.
 
         `lists` are the fields that have a list; they may be written `name` or `name[]`, and be
-        repeated. An empty text means that its field is not set, since forms send all their fields.
+        repeated. An empty text means that its field is not set, since forms send all their fields;
+        an empty `name[]` is an empty item.
         Raises InvalidRequestError for another field that is repeated.
         """
         fields: dict[str, str | list[str]] = {}
@@ -36,7 +40,8 @@ class MultipartForm:
             name = written.removesuffix("[]")
             filled = [text for text in texts if text]
             if name in lists:
-                fields[name] = [*fields.get(name, ()), *filled]
+                items = filled if name == written else texts
+                fields[name] = [*fields.get(name, ()), *items]
             elif len(texts) > 1:
                 raise InvalidRequestError(
                     f"{written} is there {len(texts)} times; it can only be there once", written
@@ -53,7 +58,7 @@ class MultipartForm:
         if files:
             problem = f"{name} has {len(files)} files; it must have one"
         elif name in self.texts:
-            problem = f"{name} is a text; it must be a file, a part with a filename"
+            problem = f"{name} is a text; it must be a file, a part with a filename or a type"
         else:
             problem = f"{name} is missing; it must be a file{did_you_mean(name, self.files)}"
         raise InvalidRequestError(problem, name)

@@ -17,6 +17,7 @@ from server.protocol.token_rows import cut_tokens, pad_tokens
 
 __all__ = [
     "NO_RULES",
+    "SENTENCES",
     "DetokenizeFields",
     "Detokenized",
     "TokenizeFields",
@@ -49,6 +50,16 @@ FORMS: Mapping[str, frozenset[str]] = {
 COMMON_FIELDS = frozenset({"model", "add_special_tokens"})
 
 NO_RULES = FieldRules({})
+
+# Model Server's words, for validate_fields; its clients may look for them.
+SENTENCES: Mapping[str, str] = {
+    "max_length": "max_length should be unsigned integer",
+    "max_length greater_than_equal": "max_length should be greater than 0",
+    "max_length less_than_equal": f"max_length exceeds the allowed limit of {MAX_TOKENS}",
+    "pad_to_max_length": "pad_to_max_length should be boolean",
+    "add_special_tokens": "add_special_tokens should be boolean",
+    "padding_side": "padding_side should be either left or right",
+}
 
 Length = Annotated[int, Field(ge=1, le=MAX_TOKENS)]
 TokenId = Annotated[int, Field(ge=0, le=2**31 - 1)]
@@ -147,10 +158,12 @@ class TokenizeFields(TokenizerFields):
     def _form(self) -> str:
         """The field with the input; refuses fields that do not go with it."""
         forms = [form for form in FORMS if form in self.model_fields_set]
-        if len(forms) != 1:
-            found = " and ".join(forms) or "none of them"
-            problem = f"exactly one of {', '.join(FORMS)} is needed, found {found}"
-            raise InvalidRequestError(problem, forms[-1] if forms else "text")
+        if not forms:
+            problem = f"text field is required, or one of {', '.join(list(FORMS)[1:])}"
+            raise InvalidRequestError(problem, "text")
+        if len(forms) > 1:
+            problem = f"exactly one of {', '.join(FORMS)} is needed, found {' and '.join(forms)}"
+            raise InvalidRequestError(problem, forms[-1])
         (form,) = forms
         known_set = self.model_fields_set & type(self).model_fields.keys()
         for name in sorted(known_set - FORMS[form] - COMMON_FIELDS - {form}):
@@ -237,14 +250,14 @@ def _parse_texts(text: object) -> list[str]:
     if isinstance(text, str):
         return check_size([text], "text")
     if not isinstance(text, list):
-        refuse_value("text", "must be a string or a list of them", text)
+        refuse_value("text", "should be string or array of strings", text)
     if not text:
-        raise InvalidRequestError("text is an empty list", "text")
+        raise InvalidRequestError("text array should not be empty", "text")
     if len(text) > MAX_TEXTS:
         problem = f"text has {len(text)} texts; at most {MAX_TEXTS} are possible"
         raise InvalidRequestError(problem, "text")
     for i, item in enumerate(text):
-        expect(str, item, f"text[{i}]")
+        expect(str, item, f"text must be homogeneous: text[{i}]" if i else "text[0]", "text")
     return check_size(text, "text")
 
 

@@ -7,7 +7,7 @@ from typing import Any, NoReturn, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from server.errors import InvalidRequestError, did_you_mean
+from server.errors import InvalidRequestError, describe_value, did_you_mean
 from server.protocol.field_rules import MAX_NAME_CHARACTERS, FieldRules
 from server.protocol.refusal import refuse_value
 
@@ -33,15 +33,25 @@ EXPECTED = {
 }
 
 MAX_FIELDS = 1000
+NO_SENTENCES: Mapping[str, str] = {}
 
 
-def validate_fields(model: type[ModelT], fields: Mapping[str, Any], rules: FieldRules) -> ModelT:
-    """Build the pydantic model of a request. Raises InvalidRequestError for the first problem."""
+def validate_fields(
+    model: type[ModelT],
+    fields: Mapping[str, Any],
+    rules: FieldRules,
+    sentences: Mapping[str, str] = NO_SENTENCES,
+) -> ModelT:
+    """Build the pydantic model of a request. Raises InvalidRequestError for the first problem.
+
+    `sentences` are what another server says of a wrong field, by the name of the field, or by name
+    and pydantic's type of error: "max_length int_type".
+    """
     _check_num_fields(fields)
     try:
         return model.model_validate(rules.apply(fields))
     except ValidationError as error:
-        _refuse(error.errors(include_url=False)[0], model)
+        _refuse(error.errors(include_url=False)[0], model, sentences)
 
 
 def _check_num_fields(fields: Mapping[str, Any]) -> None:
@@ -52,8 +62,14 @@ def _check_num_fields(fields: Mapping[str, Any]) -> None:
             raise InvalidRequestError(problem, None if value is fields else where)
 
 
-def _refuse(problem: ErrorDetails, model: type[BaseModel]) -> NoReturn:
+def _refuse(
+    problem: ErrorDetails, model: type[BaseModel], sentences: Mapping[str, str]
+) -> NoReturn:
     where = ".".join(str(part) for part in problem["loc"])[:MAX_NAME_CHARACTERS]
+    sentence = sentences.get(f"{where} {problem['type']}", sentences.get(where))
+    if sentence is not None:
+        found = describe_value(problem["input"])
+        raise InvalidRequestError(f"{sentence}, found {found}", where)
     if problem["type"] == "extra_forbidden":
         hint = did_you_mean(where, sorted(model.model_fields))
         raise InvalidRequestError(f"unknown field {where!r}{hint}", where)

@@ -100,6 +100,20 @@ async def test_a_name_in_other_forms(client: Client) -> None:
     )
 
 
+async def test_a_file_without_a_filename(client: Client) -> None:
+    """As the tests of OpenVINO Model Server send it, with an encoding that they do not use."""
+    raw = (
+        NAME,
+        "Content-Type: application/octet-stream",
+        "Content-Transfer-Encoding: Quoted-Printable",
+    )
+    body = part(*raw, content="=%") + part(NAME, "Content-Type: application/json") + "--xyz--"
+    assert await post(client, body.encode().replace(b"%", b"\xff")) == (
+        200,
+        {"texts": {"a": ["1"]}, "files": {"a": [["", "application/octet-stream", 2, "3dff"]]}},
+    )
+
+
 async def test_an_empty_form(client: Client) -> None:
     assert await post(client, "--xyz--\r\n") == (200, {"texts": {}, "files": {}})
 

@@ -22,6 +22,7 @@ from server.protocol.field_table import TOKENIZE
 from server.protocol.json_text import json_bytes
 from server.protocol.tokenization import (
     NO_RULES,
+    SENTENCES,
     Detokenized,
     DetokenizeFields,
     Tokenized,
@@ -37,7 +38,7 @@ __all__ = ["ENDPOINTS"]
 
 def _handler(kind: type[TokenizerFields], rules: FieldRules) -> Handler:
     async def handle(request: web.Request) -> web.Response:
-        fields = validate_fields(kind, await read_json(request), rules)
+        fields = validate_fields(kind, await read_json(request), rules, SENTENCES)
         request.app[UNKNOWN_FIELD_POLICY].apply(request, rules.unknown_fields(fields))
         return await _answer(request, fields)
 

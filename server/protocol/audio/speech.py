@@ -45,7 +45,7 @@ class SpeechFields(BaseModel):
     )
 
     model: str
-    input: str = Field(min_length=1, max_length=MAX_CHARACTERS)
+    input: str = Field(max_length=MAX_CHARACTERS)
     voice: str | None = None
     language: str | None = Field(None, max_length=100)
     speed: float = Field(1.0, gt=0, allow_inf_nan=False)
@@ -63,10 +63,10 @@ class SpeechCall:
 
 def parse_speech(body: Mapping[str, Any]) -> SpeechCall:
     """Parse a request body. Raises InvalidRequestError."""
-    text = body.get("input")
     # The sentences of Model Server.
-    if text is None:
+    if "input" not in body:
         raise InvalidRequestError("input field is missing in JSON body", "input")
+    text = body["input"]
     if not isinstance(text, str):
         problem = f"input field is not a string, found {describe_value(text)}"
         raise InvalidRequestError(problem, "input")

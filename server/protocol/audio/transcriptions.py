@@ -28,6 +28,8 @@ __all__ = [
 ]
 
 LISTS = ("include", "known_speaker_names", "known_speaker_references", "timestamp_granularities")
+# Model Server's; OpenAI's is 1.
+MAX_TEMPERATURE = 2.0
 LANGUAGE = re.compile("[A-Za-z]{2,3}")
 
 NO_SPEAKERS = "the models do not tell speakers apart"
@@ -46,15 +48,15 @@ TRANSLATIONS = FieldRules({"stream": ONLY_TRANSCRIBED, "user": Hint("names the c
 
 
 def _check_temperature(found: object) -> float:
+    shown = repr(str(found)[:40])
     try:
         temperature = float(str(found))
-    except ValueError:
-        temperature = -1.0
-    if not 0 <= temperature <= 1:
-        raise InvalidRequestError(
-            f"Invalid temperature type. It must be a number from 0 to 1, found {str(found)[:40]!r}",
-            "temperature",
-        )
+    except ValueError as error:
+        problem = f"Invalid temperature type. It must be a number, found {shown}"
+        raise InvalidRequestError(problem, "temperature") from error
+    if not 0 <= temperature <= MAX_TEMPERATURE:
+        problem = f"Temperature out of range(0.0, {MAX_TEMPERATURE}), found {shown}"
+        raise InvalidRequestError(problem, "temperature")
     return temperature
 
 
@@ -89,7 +91,9 @@ class TranslationFields(BaseModel):
     model: str
     prompt: str = ""
     response_format: TranscriptFormat = "json"
-    temperature: Annotated[float, BeforeValidator(_check_temperature)] = Field(0.0, ge=0, le=1)
+    temperature: Annotated[float, BeforeValidator(_check_temperature)] = Field(
+        0.0, ge=0, le=MAX_TEMPERATURE
+    )
 
 
 class TranscriptionFields(TranslationFields):

@@ -69,7 +69,7 @@ def parse_inputs(value: object) -> tuple[str | tuple[int, ...], ...]:
         return (value,)
     if not isinstance(value, list):
         found = describe_value(value)
-        problem = f"Input should be string, array of strings or array of integers, found {found}"
+        problem = f"input should be string, array of strings or array of integers, found {found}"
         raise InvalidRequestError(problem, "input")
     if not value:
         raise InvalidRequestError("input is empty: input array should not be empty", "input")
@@ -81,10 +81,9 @@ def parse_inputs(value: object) -> tuple[str | tuple[int, ...], ...]:
     if kinds == {list}:
         return tuple(_token_ids(ids, f"input[{i}]") for i, ids in enumerate(_within_limit(value)))
     wrong = next((item for item in value if type(item) is not type(value[0])), value[0])
-    found = describe_value(wrong)
     raise InvalidRequestError(
-        "input must be homogeneous: Input should be string, array of strings or array of "
-        f"integers, or array of such arrays; found {found} in it",
+        "input must be homogeneous: every element in input array should be string, or every one "
+        f"int, or every one an array of int; found {describe_value(wrong)}",
         "input",
     )
 

@@ -109,9 +109,13 @@ class _OpenAICall(EmbeddingCall):
 
 def parse_embeddings(body: Mapping[str, Any]) -> EmbeddingCall:
     """Parse a request body. Raises InvalidRequestError."""
+    if "input" not in body:
+        raise InvalidRequestError("input field is required", "input")
+    # Null as well gets the sentence that says what is possible.
+    inputs = parse_inputs(body["input"])
     fields = validate_fields(EmbeddingFields, body, EMBEDDINGS)
     request = EmbeddingRequest(
-        inputs=parse_inputs(fields.input),
+        inputs=inputs,
         dimensions=fields.dimensions,
         max_tokens=parse_limit(fields.truncate_prompt_tokens),
         instruction=fields.instruction,

@@ -58,9 +58,11 @@ NAME_IN_ERRORS = {
     "n": "num_images_per_prompt/n",
     "num_images_per_prompt": "num_images_per_prompt/n",
 }
-# OpenAI's schema lets all others be null.
 REQUIRED = ("model", "prompt")
+# OpenAI's schema lets them be null; Model Server refuses null everywhere.
+NULLABLE = ("n", "size", "response_format")
 INTEGER = re.compile(r"[+-]?[0-9]{1,20}")
+FLOAT = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?", re.ASCII)
 MAX_SHOWN = 100
 MAX_FLOAT = 1e6
 
@@ -103,7 +105,7 @@ def parse_generation(fields: Mapping[str, Any]) -> ImageRequest:
     """The request in a JSON object. Raises InvalidRequestError."""
     _check_names(fields, (*FIELDS, *UNUSED))
     values = {
-        n: v for n, v in fields.items() if n not in UNUSED and (v is not None or n in REQUIRED)
+        n: v for n, v in fields.items() if n not in UNUSED and not (v is None and n in NULLABLE)
     }
     if "prompt" not in values:
         raise InvalidRequestError("prompt field is missing in JSON body", "prompt")
@@ -189,11 +191,8 @@ def _from_text(name: str, text: str) -> object:
     """The value of a field of a form; a text that is none is left for the check to refuse."""
     if name in INTEGERS and INTEGER.fullmatch(text):
         return int(text)
-    if name in FLOATS:
-        try:
-            return float(text)
-        except ValueError:
-            return text
+    if name in FLOATS and FLOAT.fullmatch(text):
+        return float(text)
     if name == ALPHAS:
         try:
             return json.loads(text)

@@ -34,6 +34,7 @@ RERANK = FieldRules(
     }
 )
 
+REQUIRED = ("query", "documents")
 # Model Server's words; its clients may look for them.
 WRONG_TYPES: Mapping[str, tuple[type, str]] = {
     "query": (str, "query is not a string"),
@@ -166,13 +167,19 @@ def parse_rerank(body: Mapping[str, Any], *, returns_documents: bool) -> RerankC
 
 
 def _check_types(body: Mapping[str, Any]) -> None:
-    for name in ("query", "documents"):
-        if body.get(name) is None:
+    for name in REQUIRED:
+        if name not in body:
             raise InvalidRequestError(f"{name} field is missing in request", name)
     for name, (kind, problem) in WRONG_TYPES.items():
         value = body.get(name)
-        if value is not None and (not isinstance(value, kind) or type(value) is bool is not kind):
+        if value is None and name not in REQUIRED:
+            continue
+        if not isinstance(value, kind) or type(value) is bool is not kind:
             raise InvalidRequestError(f"{problem}, found {describe_value(value)}", name)
+    for name in body.get("rank_fields") or ():
+        if not isinstance(name, str):
+            problem = f"rank_fields array element is not a string, found {describe_value(name)}"
+            raise InvalidRequestError(problem, "rank_fields")
 
 
 def _texts(documents: Sequence[Any], rank_fields: Sequence[str]) -> list[str]:

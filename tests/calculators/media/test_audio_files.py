@@ -61,7 +61,7 @@ def test_other_formats(container: str) -> None:
     ("content", "problem"),
     [
         (b"", "the file is empty"),
-        (b"hello", "Received input file is not valid wav nor mp3 audio file"),
+        (b"hello", "File parsing fails: Received input file is not valid wav nor mp3 audio file"),
         (bytes(1000), "not valid"),
         (np.random.default_rng(0).bytes(20_000), "not valid"),
         (PLAYLIST, "not valid"),

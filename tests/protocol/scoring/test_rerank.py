@@ -80,9 +80,9 @@ def test_the_other_fields_reach_the_model() -> None:
 @pytest.mark.parametrize(
     ("fields", "problem"),
     [
-        ({"query": None}, "query field is missing in request"),
+        ({"query": None}, "query is not a string, found null"),
         ({"query": 1}, "query is not a string, found the number 1"),
-        ({"documents": None}, "documents field is missing in request"),
+        ({"documents": None}, "documents is not an array, found null"),
         ({"documents": "a"}, "documents is not an array, found the string 'a'"),
         ({"documents": {"text": "a"}}, "documents is not an array, found an object"),
         ({"documents": []}, "documents is an empty list"),
@@ -99,7 +99,7 @@ def test_the_other_fields_reach_the_model() -> None:
         ({"top_n": True}, "top_n accepts integer values, found true"),
         ({"top_n": -1}, "top_n must be at least 0, found the number -1"),
         ({"rank_fields": "text"}, "rank_fields is not an array"),
-        ({"rank_fields": [1]}, "rank_fields.0 must be a string"),
+        ({"rank_fields": [1]}, "rank_fields array element is not a string"),
         ({"return_documents": 1}, "return_documents accepts boolean values"),
         ({"return_documents": "yes"}, "return_documents accepts boolean values"),
         ({"max_chunks_per_doc": "1"}, "max_chunks_per_doc accepts integer values"),
