@@ -4,24 +4,24 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import partial
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from calculators.inference.model_cache import with_cache_dir
 from calculators.llm.llm_options import parse_plugin_config
+from calculators.media.adapter_weights import AdapterWeights
+from calculators.media.image_limits import ImageLimits
 from calculators.media.image_options import ImageGenCalculatorOptions
+from calculators.media.libraries import check_media_libraries
 from calculators.media.lora_file import check_lora_file
 from calculators.media.pipeline_folder import check_pipeline_folder, pipeline_parts
+from calculators.media.pipeline_process import PipelineProcess
 from calculators.media.pipeline_queue import PipelineQueue
+from calculators.media.worker import Serve
 from server.errors import ModelLoadError
 from server.graph import Calculator, Contract, OpenContext, ProcessContext, ServedNames, Tag
 from server.host.openvino_core import find_device_problem
-from server.host.version import DISTRIBUTION
 from server.payloads import ImageRequest, ImageResponse
-
-if TYPE_CHECKING:
-    from calculators.media.image_maker import ImageMaker
 
 __all__ = ["ImageGenCalculator"]
 
@@ -45,11 +45,10 @@ class ImageGenCalculator(Calculator[ImageGenCalculatorOptions]):
 
     def __init__(self) -> None:
         self._resources = ExitStack()
-        self._maker: ImageMaker | None = None
 
     def check(self, cc: OpenContext) -> None:
         """Look for the pipeline's files and read those of adapters. Raises ModelLoadError."""
-        _check_libraries()
+        check_media_libraries("openvino_genai", "PIL")
         check_pipeline_folder(self._folder(cc))
         for path in self._adapter_paths(cc).values():
             check_lora_file(path)
@@ -58,36 +57,54 @@ class ImageGenCalculator(Calculator[ImageGenCalculatorOptions]):
                 raise ModelLoadError(problem)
 
     def open(self, cc: OpenContext) -> None:
-        """Load the pipelines. Raises ModelLoadError."""
+        """Load the pipelines in a process of their own. Raises ModelLoadError."""
         self.check(cc)
-        # Only here, as it imports the libraries of the extra [media].
-        from calculators.media.image_maker import ImageMaker
-
         options = self.options
         properties = with_cache_dir(parse_plugin_config(options.plugin_config), cc.cache_dir)
-        self._maker = ImageMaker(options, self._folder(cc), self._adapter_paths(cc), properties)
-        cc.set_side_packet(SERVED_NAMES, ServedNames(self._maker.adapter_names))
+        folder, adapter_paths = self._folder(cc), self._adapter_paths(cc)
+        load = partial(_load, options, folder, adapter_paths, properties)
+        self._limits = ImageLimits(options)
+        self._weights = AdapterWeights(options)
+        self._process = PipelineProcess(load, cc.node_name)
+        self._resources.callback(self._process.close)
+        cc.set_side_packet(SERVED_NAMES, ServedNames(self._weights.names))
         self._queue = PipelineQueue(cc.node_name)
         self._resources.callback(self._queue.close)
 
     async def process(self, cc: ProcessContext) -> None:
         """Make the images of one request; leaving early ends the run at its next step."""
         request = await cc.receive(IMAGE_REQUEST)
-        maker = self._maker
-        assert maker is not None
         # What is wrong with an uploaded file is told before the request waits.
-        await asyncio.to_thread(maker.check, request)
-        images = await self._queue.run(partial(maker.make, request))
-        await cc.send(IMAGE_RESPONSE, ImageResponse(await asyncio.to_thread(maker.encode, images)))
+        await asyncio.to_thread(self._check_request, request)
+        images = await self._queue.run(partial(self._process.run, request))
+        await cc.send(IMAGE_RESPONSE, ImageResponse(images))
 
     def close(self) -> None:
-        """Wait for the run that ends, and free the models."""
+        """Wait for the run that ends, and end the process."""
         self._resources.close()
-        self._maker = None
 
     def status(self) -> Mapping[str, object]:
-        """What images can be made of, the adapters, and how many requests run and wait."""
-        return {} if self._maker is None else {**self._maker.status(), **self._queue.status()}
+        """What images can be made of, the adapters, the length of the queue, and the process."""
+        return {**self._process.status(), **self._weights.status(), **self._queue.status()}
+
+    def health(self) -> str | None:
+        """Why the process that runs the model is not there; None if it is."""
+        return self._process.health()
+
+    def _check_request(self, request: ImageRequest) -> None:
+        """Raise InvalidRequestError for what can be known before the request waits."""
+        # Only here, as it imports a library of the extra [media].
+        from calculators.media.image_files import read_size
+
+        self._weights.of(request.model, request.lora_alphas)
+        arguments = self._limits.arguments(request)
+        max_pixels = self._limits.max_pixels
+        if request.mask is not None:
+            read_size(request.mask, "mask", max_pixels)
+        if request.image is not None:
+            size = read_size(request.image, "image", max_pixels)
+            if request.mask is None and not {"width", "height"} & arguments.keys():
+                self._limits.check_output(size)
 
     def _folder(self, cc: OpenContext) -> Path:
         folder = cc.resolve(self.options.models_path)
@@ -99,10 +116,16 @@ class ImageGenCalculator(Calculator[ImageGenCalculatorOptions]):
         return {adapter.alias: cc.resolve(adapter.path) for adapter in self.options.lora_adapters}
 
 
-def _check_libraries() -> None:
-    for name in ("openvino_genai", "PIL"):
-        try:
-            import_module(name)
-        except ImportError as error:
-            remedy = f"pip install '{DISTRIBUTION}[media]'"
-            raise ModelLoadError(f"images need the extra [media]: {remedy} ({error})") from error
+def _load(
+    options: ImageGenCalculatorOptions,
+    folder: Path,
+    adapter_paths: Mapping[str, Path],
+    properties: Mapping[str, Any],
+) -> tuple[Serve, Mapping[str, object]]:
+    """What the process of the pipelines starts with. Raises ModelLoadError."""
+    # Only there, as it imports openvino-genai.
+    from calculators.media.image_maker import ImageMaker
+
+    maker = ImageMaker(options, folder, adapter_paths, properties)
+    facts = {"makes_images_of": list(maker.kinds)}
+    return lambda request, cancelled, _: maker.make(request, cancelled), facts

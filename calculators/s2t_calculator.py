@@ -9,8 +9,9 @@ from typing import ClassVar
 
 from calculators.inference.model_cache import with_cache_dir
 from calculators.llm.llm_options import parse_plugin_config
+from calculators.media.pipeline_process import PipelineProcess
 from calculators.media.pipeline_queue import PipelineQueue
-from calculators.media.transcriber import Transcriber, check_transcriber
+from calculators.media.transcriber import check_transcriber, load_transcriber
 from server.errors import InvalidRequestError
 from server.graph import Calculator, Contract, OpenContext, ProcessContext, Tag, UInt64
 from server.payloads import Transcript, TranscriptChunk, TranscriptionRequest
@@ -59,16 +60,19 @@ class S2tCalculator(Calculator[S2tCalculatorOptions]):
         check_transcriber(cc.resolve(self.options.models_path), self.options.target_device)
 
     def open(self, cc: OpenContext) -> None:
-        """Load the model; raises ModelLoadError."""
+        """Load the model in a process of its own; raises ModelLoadError."""
+        self.check(cc)
         options = self.options
         properties = with_cache_dir(parse_plugin_config(options.plugin_config), cc.cache_dir)
-        self._transcriber = Transcriber(
+        load = partial(
+            load_transcriber,
             cc.resolve(options.models_path),
             options.target_device,
             properties,
             with_words=options.enable_word_timestamps,
         )
-        self._resources.callback(self._transcriber.close)
+        self._process = PipelineProcess(load, cc.node_name)
+        self._resources.callback(self._process.close)
         self._queue = PipelineQueue(cc.node_name, options.max_waiting)
         self._resources.callback(self._queue.close)
 
@@ -98,12 +102,16 @@ class S2tCalculator(Calculator[S2tCalculatorOptions]):
             await asyncio.gather(job, return_exceptions=True)
 
     def close(self) -> None:
-        """Wait for what runs, and free the model."""
+        """Wait for what runs, and end the process."""
         self._resources.close()
 
     def status(self) -> Mapping[str, object]:
-        """The length of the queue."""
-        return self._queue.status()
+        """The length of the queue, and the process that runs the model."""
+        return {**self._queue.status(), **self._process.status()}
+
+    def health(self) -> str | None:
+        """Why the process that runs the model is not there; None if it is."""
+        return self._process.health()
 
     async def _run(
         self,
@@ -111,9 +119,9 @@ class S2tCalculator(Calculator[S2tCalculatorOptions]):
         send: Callable[[str], None],
         pieces: asyncio.Queue[str | None],
     ) -> Transcript:
-        on_text = send if request.stream else None
-        work = partial(self._transcriber.transcribe, request, on_text=on_text)
+        work = partial(self._process.run, request, on_piece=send)
         try:
-            return await self._queue.run(work)
+            transcript: Transcript = await self._queue.run(work)
+            return transcript
         finally:
             pieces.put_nowait(None)

@@ -8,8 +8,9 @@ from typing import ClassVar
 
 from calculators.inference.model_cache import with_cache_dir
 from calculators.llm.llm_options import parse_plugin_config
+from calculators.media.pipeline_process import PipelineProcess
 from calculators.media.pipeline_queue import PipelineQueue
-from calculators.media.speaker import Speaker, check_speaker
+from calculators.media.speaker import check_speaker, load_speaker
 from server.errors import InvalidRequestError
 from server.graph import Calculator, Contract, OpenContext, ProcessContext, Tag, UInt64
 from server.payloads import SpeechAudio, SpeechRequest
@@ -79,15 +80,18 @@ class T2sCalculator(Calculator[T2sCalculatorOptions]):
         check_speaker(cc.resolve(options.models_path), options.target_device, voices)
 
     def open(self, cc: OpenContext) -> None:
-        """Load the model and the voices; raises ModelLoadError."""
+        """Load the model and the voices in a process of their own; raises ModelLoadError."""
         options = self.options
-        self._speaker = Speaker(
+        self.check(cc)
+        load = partial(
+            load_speaker,
             cc.resolve(options.models_path),
             options.target_device,
             with_cache_dir(parse_plugin_config(options.plugin_config), cc.cache_dir),
             {voice.name: cc.resolve(voice.path) for voice in options.voices},
         )
-        self._resources.callback(self._speaker.close)
+        self._process = PipelineProcess(load, cc.node_name)
+        self._resources.callback(self._process.close)
         self._queue = PipelineQueue(cc.node_name, options.max_waiting)
         self._resources.callback(self._queue.close)
 
@@ -102,12 +106,16 @@ class T2sCalculator(Calculator[T2sCalculatorOptions]):
                 "speed",
             )
 
-        await cc.send(RESPONSE, await self._queue.run(partial(self._speaker.speak, request)))
+        await cc.send(RESPONSE, await self._queue.run(partial(self._process.run, request)))
 
     def close(self) -> None:
-        """Wait for what runs, and free the model."""
+        """Wait for what runs, and end the process."""
         self._resources.close()
 
     def status(self) -> Mapping[str, object]:
-        """The length of the queue."""
-        return self._queue.status()
+        """The length of the queue, and the process that runs the model."""
+        return {**self._queue.status(), **self._process.status()}
+
+    def health(self) -> str | None:
+        """Why the process that runs the model is not there; None if it is."""
+        return self._process.health()

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from calculators.media.libraries import media_libraries
 from server.errors import InvalidRequestError
 
 __all__ = ["Samples", "decode_audio"]
@@ -62,8 +61,8 @@ def decode_audio(content: bytes, rate: int, is_cancelled: Callable[[], bool]) ->
     A file that breaks off is decoded as far as it goes. Stops early if `is_cancelled`. Raises
     InvalidRequestError.
     """
-    with media_libraries():
-        import av
+    import av
+
     if not content:
         raise _refusal("the file is empty")
     values = array("f")

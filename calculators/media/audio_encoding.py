@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from calculators.media.libraries import media_libraries
 from server.payloads import AudioFormat
 
 __all__ = ["encode_audio"]
@@ -42,8 +41,8 @@ def encode_audio(samples: Samples, rate: int, audio_format: AudioFormat) -> byte
 
     The file has `rate` samples per second, or the first rate that its encoder takes.
     """
-    with media_libraries():
-        import av
+    import av
+
     encoding = ENCODINGS[audio_format]
     is_possible = not encoding.rates or rate in encoding.rates
     file_rate = rate if is_possible else encoding.rates[0]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from calculators.media.image_adapters import ImageAdapters
-from calculators.media.image_files import Pixels, decode_image, decode_mask, encode_png, read_size
+from calculators.media.image_files import Pixels, decode_image, decode_mask, encode_png
 from calculators.media.image_limits import ImageLimits
 from calculators.media.image_options import ImageGenCalculatorOptions
 from calculators.media.image_pipelines import ImagePipelines
@@ -37,23 +37,12 @@ class ImageMaker:
         )
 
     @property
-    def adapter_names(self) -> tuple[str, ...]:
-        """The names of the adapters, which requests may give as their model."""
-        return self._adapters.names
+    def kinds(self) -> tuple[str, ...]:
+        """What images can be made of."""
+        return self._pipelines.kinds
 
-    def check(self, request: ImageRequest) -> None:
-        """Raise InvalidRequestError for what can be known before the request waits."""
-        arguments = self._arguments(request)
-        max_pixels = self._limits.max_pixels
-        if request.mask is not None:
-            read_size(request.mask, "mask", max_pixels)
-        if request.image is not None:
-            size = read_size(request.image, "image", max_pixels)
-            if request.mask is None and not {"width", "height"} & arguments.keys():
-                self._limits.check_output(size)
-
-    def make(self, request: ImageRequest, cancelled: threading.Event) -> tuple[Pixels, ...]:
-        """The images, each [height, width, 3]; they are of no use once `cancelled` is set.
+    def make(self, request: ImageRequest, cancelled: threading.Event) -> tuple[bytes, ...]:
+        """The images as PNG files; they are of no use once `cancelled` is set.
 
         Raises InvalidRequestError for what the model cannot do, and for broken files.
         """
@@ -70,15 +59,7 @@ class ImageMaker:
             if made is None:
                 raise GenerationError("the pipeline ended without images")
             images.extend(made)
-        return tuple(images)
-
-    def encode(self, images: tuple[Pixels, ...]) -> tuple[bytes, ...]:
-        """A PNG file of each image."""
         return encode_png(images)
-
-    def status(self) -> Mapping[str, object]:
-        """What images can be made of, and the adapters."""
-        return {"makes_images_of": list(self._pipelines.kinds), **self._adapters.status()}
 
     def _arguments(self, request: ImageRequest) -> dict[str, Any]:
         adapters = self._adapters.arguments(request.model, request.lora_alphas)

@@ -1,19 +1,18 @@
 """The libraries of the extra `[media]`, which the serving install does without."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from importlib.util import find_spec
 
 from server.errors import ModelLoadError
+from server.host.version import DISTRIBUTION
 
-__all__ = ["media_libraries"]
+__all__ = ["check_media_libraries"]
 
 
-@contextmanager
-def media_libraries() -> Iterator[None]:
-    """What stands around the imports; raises ModelLoadError where a library is not installed."""
-    try:
-        yield
-    except ImportError as error:
-        raise ModelLoadError(
-            f"speech and images need the Python package {error.name!r}: pip install '.[media]'"
-        ) from error
+def check_media_libraries(*names: str) -> None:
+    """Raise ModelLoadError if one is not installed; none is imported."""
+    for name in names:
+        if find_spec(name) is None:
+            raise ModelLoadError(
+                f"speech and images need the Python package {name!r} of the extra [media]: "
+                f"pip install '{DISTRIBUTION}[media]'"
+            )

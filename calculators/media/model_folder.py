@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from calculators.media.libraries import media_libraries
+from calculators.media.libraries import check_media_libraries
 from server.errors import ModelLoadError
 from server.host.openvino_core import default_device, find_device_problem
 from server.host.openvino_errors import error_summary
@@ -16,9 +16,7 @@ T = TypeVar("T")
 
 def check_model_folder(folder: Path, files: tuple[str, ...], device: str) -> None:
     """Raise ModelLoadError if a library, one of the files or the device is missing."""
-    with media_libraries():
-        import av  # noqa: F401
-        import openvino_genai  # noqa: F401
+    check_media_libraries("av", "openvino_genai")
     if not folder.is_dir():
         raise ModelLoadError(f"{folder}: no such folder")
     missing = [name for name in files if not (folder / name).is_file()]

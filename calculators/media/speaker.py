@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from calculators.media.audio_encoding import encode_audio
-from calculators.media.libraries import media_libraries
 from calculators.media.model_folder import check_model_folder, open_pipeline
+from calculators.media.worker import Serve
 from server.errors import InvalidRequestError, ModelLoadError
 from server.host.openvino_errors import error_summary
 from server.payloads import SpeechAudio, SpeechRequest
 
-__all__ = ["Speaker", "check_speaker"]
+__all__ = ["Speaker", "check_speaker", "load_speaker"]
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +35,14 @@ def check_speaker(folder: Path, device: str, voices: Mapping[str, Path]) -> None
             raise ModelLoadError(f"voice {name!r}: {problem}: {path}")
 
 
+def load_speaker(
+    folder: Path, device: str, properties: Mapping[str, Any], voices: Mapping[str, Path]
+) -> tuple[Serve, Mapping[str, object]]:
+    """What the process of a Speaker starts with. Raises ModelLoadError."""
+    speaker = Speaker(folder, device, properties, voices)
+    return lambda request, cancelled, _: speaker.speak(request, cancelled), {}
+
+
 class Speaker:
     """A loaded model and its voices; not for several threads at once. Raises ModelLoadError.
 
@@ -46,17 +54,13 @@ class Speaker:
         self, folder: Path, device: str, properties: Mapping[str, Any], voices: Mapping[str, Path]
     ) -> None:
         check_speaker(folder, device, voices)
-        with media_libraries():
-            import openvino_genai
+        import openvino_genai
+
         self._pipeline: Any = open_pipeline(
             openvino_genai.Text2SpeechPipeline, folder, device, properties
         )
         shape = tuple(self._pipeline.get_speaker_embedding_shape())
         self._voices = {name: _read_voice(name, path, shape) for name, path in voices.items()}
-
-    def close(self) -> None:
-        """Free the model."""
-        self._pipeline = None
 
     def speak(self, request: SpeechRequest, cancelled: Event) -> SpeechAudio:
         """Speak a text. Nothing can end the generation once it runs.

@@ -7,8 +7,8 @@ from threading import Event
 from typing import Any
 
 from calculators.media.audio_decoding import Samples, decode_audio
-from calculators.media.libraries import media_libraries
 from calculators.media.model_folder import check_model_folder, open_pipeline
+from calculators.media.worker import Serve
 from server.errors import InvalidRequestError
 from server.host.openvino_errors import error_summary
 from server.payloads import (
@@ -18,7 +18,7 @@ from server.payloads import (
     TranscriptWord,
 )
 
-__all__ = ["Transcriber", "check_transcriber"]
+__all__ = ["Transcriber", "check_transcriber", "load_transcriber"]
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +31,13 @@ def check_transcriber(folder: Path, device: str) -> None:
     check_model_folder(folder, FILES, device)
 
 
+def load_transcriber(
+    folder: Path, device: str, properties: Mapping[str, Any], *, with_words: bool
+) -> tuple[Serve, Mapping[str, object]]:
+    """What the process of a Transcriber starts with. Raises ModelLoadError."""
+    return Transcriber(folder, device, properties, with_words=with_words).transcribe, {}
+
+
 class Transcriber:
     """A loaded model; not for several threads at once. Raises ModelLoadError.
 
@@ -41,8 +48,8 @@ class Transcriber:
         self, folder: Path, device: str, properties: Mapping[str, Any], *, with_words: bool
     ) -> None:
         check_transcriber(folder, device)
-        with media_libraries():
-            import openvino_genai
+        import openvino_genai
+
         self._status = openvino_genai.StreamingStatus
         self._pipeline: Any = open_pipeline(
             openvino_genai.ASRPipeline,
@@ -56,17 +63,13 @@ class Transcriber:
         # Whisper's own: half of the context is for the transcript.
         self._max_prompt_tokens = config.max_length // 2 - 1
 
-    def close(self) -> None:
-        """Free the model."""
-        self._pipeline = None
-
     def transcribe(
         self,
         request: TranscriptionRequest,
         cancelled: Event,
         on_text: Callable[[str], None] | None = None,
     ) -> Transcript:
-        """Transcribe a file; `on_text` gets the text piece by piece.
+        """Transcribe a file; `on_text` gets the text piece by piece if `request.stream`.
 
         A transcript that is cancelled ends early. Raises InvalidRequestError for audio or a field
         that the model cannot take.
@@ -77,7 +80,7 @@ class Transcriber:
         def on_piece(text: str) -> Any:
             if cancelled.is_set():
                 return self._status.CANCEL
-            if on_text is not None:
+            if on_text is not None and request.stream:
                 on_text(text)
             return self._status.RUNNING
 

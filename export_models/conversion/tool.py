@@ -1,8 +1,6 @@
 """Runs a converter as its own process, with its output in a log file."""
 
-import ctypes
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -11,14 +9,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from server.host.child_processes import end_with_parent, python_path
 from server.host.signals import release_signals, signals_held_back
 
 __all__ = ["ToolResult", "run_tool"]
 
 POLL_S = 0.1
-PR_SET_PDEATHSIG = 1
-# Where our own packages are: a script that is run from a checkout has no other way to find them.
-PACKAGES = str(Path(__file__).resolve().parents[2])
 
 
 @dataclass(frozen=True)
@@ -64,7 +60,7 @@ def _start(
             stderr=subprocess.STDOUT,
             env={
                 **os.environ,
-                "PYTHONPATH": _python_path(),
+                "PYTHONPATH": python_path(),
                 "PYTHONUNBUFFERED": "1",
                 **environment,
             },
@@ -73,10 +69,6 @@ def _start(
             preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509
         )
     return process, Path(output.name)
-
-
-def _python_path() -> str:
-    return os.pathsep.join(filter(None, [PACKAGES, os.environ.get("PYTHONPATH")]))
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -101,4 +93,4 @@ def _follow(
 def _die_with_parent() -> None:
     """Runs in the tool: a parent that is killed cannot end the tool itself."""
     release_signals()
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    end_with_parent()

@@ -1,6 +1,5 @@
 """A server for one chat: it starts before, and ends with it."""
 
-import ctypes
 import signal
 import subprocess
 import sys
@@ -9,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from server.errors import ChatError
+from server.host.child_processes import end_with_parent
 from server.host.signals import release_signals, signals_held_back
 
 __all__ = ["own_server"]
@@ -16,7 +16,6 @@ __all__ = ["own_server"]
 READY = "Serving on "
 # It has nobody else to serve, and a load cannot be interrupted.
 STOP_TIMEOUT_S = 2.0
-PR_SET_PDEATHSIG = 1
 
 
 @contextmanager
@@ -59,4 +58,4 @@ def _stop(process: subprocess.Popen[str]) -> None:
 def _prepare() -> None:
     """Runs in the server: a chat that is killed cannot stop it."""
     release_signals()
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    end_with_parent(signal.SIGTERM)

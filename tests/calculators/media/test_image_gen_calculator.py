@@ -159,7 +159,7 @@ async def test_without_the_extra_the_error_names_it(
     sd_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "openvino_genai", None)
-    with pytest.raises(ModelLoadError, match=r"images need the extra \[media\]: pip install"):
+    with pytest.raises(ModelLoadError, match=r"genai' of the extra \[media\]: pip install"):
         open_runner(sd_model)
 
 

@@ -91,7 +91,7 @@ def test_an_install_without_the_libraries(
     name: str, speech_models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(ModelLoadError, match=rf"{name}.*: pip install '\.\[media\]'"):
+    with pytest.raises(ModelLoadError, match=rf"{name}.* \[media\]: pip install"):
         check_transcriber(speech_models / "whisper", "CPU")
 
 
