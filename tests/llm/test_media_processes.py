@@ -25,7 +25,7 @@ assert models[0].transcribe(audio, language="en").text
 if len(models) > 1:
     assert models[1].speak("The fox runs")
     [image] = models[2].generate("a cat", size="64x64", num_inference_steps=1)
-    models[2].edit("a dog", image, size="64x64", num_inference_steps=1)
+    models[2].edit("a dog", image, strength=1.0, num_inference_steps=1)
 print({"openvino_genai", "av"} & set(sys.modules), flush=True)
 time.sleep(600)
 """
