@@ -9,14 +9,15 @@ from typing import ClassVar
 
 import numpy as np
 
-from calculators.embeddings.embedding_service import EmbeddingModel
+from calculators.embeddings.embedder_loader import EmbedderLoader
 from calculators.embeddings.embedding_setup import EmbeddingSetup
 from calculators.embeddings.prompts import PLACE
 from calculators.embeddings.text_rows import InputRows, TextRows
-from calculators.embeddings.vectors import Tail, joined_mean, normalized, shortened
+from calculators.embeddings.vectors import joined_mean, normalized, shortened
 from calculators.encoders.causal_encoder import QueueLimits
 from calculators.encoders.encoder_service import EncoderService, Vector
 from calculators.encoders.heads import Pooling
+from calculators.encoders.tail import Tail
 from calculators.inference.inference_model import ModelSettings
 from calculators.inference.model_cache import with_cache_dir
 from calculators.inference.openvino_ir import read_tokenizer_ir
@@ -93,7 +94,7 @@ class EmbeddingsCalculatorOV(Calculator[EmbeddingsCalculatorOVOptions]):
         folder = cc.resolve(self.options.models_path)
         setup = self._read_setup(cc)
         read_tokenizer_ir(folder / TOKENIZER_FILE, "the tokenizer")
-        self._model(cc, setup).check()
+        self._loader(cc, setup).check()
 
     def open(self, cc: OpenContext) -> None:
         """Load the tokenizer and compile the model; raises ModelLoadError."""
@@ -151,19 +152,19 @@ class EmbeddingsCalculatorOV(Calculator[EmbeddingsCalculatorOVOptions]):
             )
         return setup
 
-    def _model(self, cc: OpenContext, setup: EmbeddingSetup) -> EmbeddingModel:
+    def _loader(self, cc: OpenContext, setup: EmbeddingSetup) -> EmbedderLoader:
         options = self.options
         properties = with_cache_dir(parse_plugin_config(options.plugin_config), cc.cache_dir)
         settings = ModelSettings(options.target_device, properties)
         # Chunks are joined before the tail.
         has_tail = not options.late_chunking
-        return EmbeddingModel(cc.resolve(options.models_path), setup, settings, has_tail)
+        return EmbedderLoader(cc.resolve(options.models_path), setup, settings, has_tail)
 
     def _open_service(self, cc: OpenContext) -> EncoderService:
         self._tail: Tail | None = None
         options = self.options
         limits = QueueLimits(options.max_num_batched_tokens, options.max_queued_tokens)
-        return self._model(cc, self._setup).open(cc.node_name, limits, cc.progress)
+        return self._loader(cc, self._setup).open(cc.node_name, limits, cc.progress)
 
     def _respond(
         self, request: EmbeddingRequest, inputs: Sequence[InputRows], vectors: Sequence[Vector]
@@ -190,8 +191,7 @@ class EmbeddingsCalculatorOV(Calculator[EmbeddingsCalculatorOVOptions]):
             for found in inputs
         ]
         if self._tail is None:
-            size = pooled[0].shape[-1]
-            self._tail = Tail(size, self._setup.layers, normalize=self._setup.normalize)
+            self._tail = Tail(self._setup.tail, pooled[0].shape[-1])
         return self._tail.apply(pooled)
 
 

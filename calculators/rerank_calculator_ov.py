@@ -19,8 +19,8 @@ from calculators.llm.llm_options import parse_plugin_config
 from calculators.rerank.model_config import ModelConfig, read_model_config
 from calculators.rerank.pair_rows import PairEncoder
 from calculators.rerank.rerank_template import RerankTemplate, load_rerank_template
+from calculators.rerank.scorer_loader import ScorerLoader
 from calculators.rerank.scores import activate, best_scores
-from calculators.rerank.scoring_service import ScoringSetup
 from calculators.rerank.text_rows import TextRowEncoder
 from calculators.rerank.token_template import load_templates
 from calculators.tags import MODEL_LIMITS, SCORING_REQUEST, SCORING_RESPONSE, TEXT_TOKENIZER
@@ -143,7 +143,7 @@ class RerankCalculatorOV(Calculator[RerankCalculatorOVOptions]):
         """Why the device cannot be used any more; None if it can."""
         return self._service.health()
 
-    def _read_setup(self, cc: OpenContext, config: ModelConfig) -> ScoringSetup:
+    def _read_setup(self, cc: OpenContext, config: ModelConfig) -> ScorerLoader:
         options = self.options
         folder = cc.resolve(options.models_path)
         properties = with_cache_dir(parse_plugin_config(options.plugin_config), cc.cache_dir)
@@ -152,7 +152,7 @@ class RerankCalculatorOV(Calculator[RerankCalculatorOVOptions]):
         max_length = options.max_position_embeddings or encoder.max_length
         check_length(max_length)
         tokenizer = EncodingTokenizer(folder, encoder.vocab_size, encoder.pad_token_id)
-        return ScoringSetup(folder, config, settings, tokenizer, max_length)
+        return ScorerLoader(folder, config, settings, tokenizer, max_length)
 
     def _load_prompt(
         self, cc: OpenContext, folder: Path, config: ModelConfig

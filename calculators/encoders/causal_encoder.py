@@ -6,33 +6,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import openvino as ov
-from openvino import opset15 as ops
-
 from calculators.encoders.encoder_model import Head
-from calculators.encoders.encoder_service import EncoderRow, Vector
+from calculators.encoders.encoder_service import EncoderRow, Vector, check_queue
+from calculators.encoders.tail import Tail
 from calculators.inference.inference_model import ModelSettings
 from server.engine import AsyncLLMEngine, EngineConfig, check_loadable
-from server.errors import InvalidRequestError, ModelNotReadyError
-from server.host.openvino_core import shared_core
+from server.errors import InvalidRequestError
 
 __all__ = ["CausalEncoder", "QueueLimits", "check_causal_encoder"]
 
 MIN_CACHED_TOKENS = 2**15
-"""The prefix cache has at least so many tokens, and those of the longest text."""
+"""The smallest prefix cache; a model with longer texts gets one for its longest text."""
 
 MAX_STEP_TOKENS = 512
 """Larger steps compute no more tokens per second, and a short text waits longer for its turn."""
 
 ROWS_AT_ONCE = 64
-"""So many rows are handed over before other tasks of the event loop have their turn."""
+"""After handing over so many rows, other tasks of the event loop have their turn."""
 
 PRECISION, CACHE_PRECISION = "INFERENCE_PRECISION_HINT", "KV_CACHE_PRECISION"
 
 
 @dataclass(frozen=True, slots=True)
 class QueueLimits:
-    """A step has at most `max_num_batched_tokens`, or MAX_STEP_TOKENS if these are fewer.
+    """An inference has at most `max_num_batched_tokens`, padding included.
 
     Calls are refused while `max_queued_tokens` wait.
     """
@@ -45,9 +42,12 @@ class CausalEncoder:
     """An EncoderService for decoders: rows are prompts to which the engine adds no tokens.
 
     So they are read in chunks, together with those of other calls and without padding, and a
-    beginning that rows have in common is computed once. A result is the hidden state at the row's
-    last token; with `has_logits` it is the logits there, of `token_ids` or, without these, of a
-    classifier's labels. `head` completes it like the output of a model that pools itself.
+    beginning that rows have in common is computed once. A step has at most MAX_STEP_TOKENS, or
+    `limits.max_num_batched_tokens` if that is less.
+
+    A result is the hidden state at the row's last token, f32[size]. With `has_logits` it is the
+    logits at that token: those of `token_ids`, or of a classifier's labels if it is None. `head`
+    then computes the final result, as it does for a model that pools itself.
 
     Raises ModelLoadError: a NotCausalError for a model without a KV cache that can have none.
     """
@@ -83,7 +83,7 @@ class CausalEncoder:
         if has_logits and token_ids is None:
             self._token_ids = range(self._engine.num_logits)
         self._head = head
-        self._tail: Any = None
+        self._tail: Tail | None = None
 
     async def run(self, rows: Sequence[EncoderRow]) -> list[Vector]:
         """See EncoderService.run."""
@@ -92,11 +92,7 @@ class CausalEncoder:
                 "this model has no vectors of single tokens: it is a decoder, of which the engine "
                 "keeps the output at the last token only"
             )
-        if self._num_waiting_tokens >= self._max_queued_tokens:
-            raise ModelNotReadyError(
-                f"the queue is full: {self._num_waiting_tokens} tokens wait for this model, and at "
-                f"most {self._max_queued_tokens} may; try again later"
-            )
+        check_queue(self._num_waiting_tokens, self._max_queued_tokens)
         num_tokens = sum(map(len, rows))
         self._num_waiting_tokens += num_tokens
         tasks: list[asyncio.Task[Vector]] = []
@@ -140,10 +136,8 @@ class CausalEncoder:
 
     def _complete(self, values: Vector, head: Head) -> Vector:
         if self._tail is None:
-            self._tail = _compile_tail(head, len(values))
-        self._tail.infer({0: values[None]})
-        completed: Vector = self._tail.get_output_tensor(0).data[0].copy()
-        return completed
+            self._tail = Tail(head, len(values))
+        return self._tail.apply([values])[0]
 
 
 def check_causal_encoder(folder: Path, settings: ModelSettings, *, has_head: bool) -> None:
@@ -152,20 +146,13 @@ def check_causal_encoder(folder: Path, settings: ModelSettings, *, has_head: boo
 
 
 def _properties(plugin_config: Mapping[str, Any]) -> dict[str, Any]:
-    """Without streams: a step computes all rows at once, and needs all threads for it.
+    """Drop NUM_STREAMS and its like: a step computes all rows at once, and needs all threads.
 
-    The whole text is read from the cache, so that has 16 bits, or 32 where f32 is asked for.
+    Attention reads the whole text from the KV cache, so a cache of 8 bits would cost precision: it
+    gets 16 bits, or 32 where f32 is asked for.
     """
     streams = ("NUM_STREAMS", "PERFORMANCE_HINT", "PERFORMANCE_HINT_NUM_REQUESTS")
     kept = {name: value for name, value in plugin_config.items() if name not in streams}
     # The plugin makes bf16 of f16 where it computes in bf16.
     cache = "f32" if str(plugin_config.get(PRECISION)).lower() == "f32" else "f16"
     return {CACHE_PRECISION: cache, **kept}
-
-
-def _compile_tail(head: Head, size: int) -> Any:
-    """What follows the pooling: f32[rows, size] in, f32[rows, size of the result] out."""
-    pooled = ops.parameter([-1, size], ov.Type.f32)
-    tail = head(ov.Model([ops.result(pooled)], [pooled], "tail"))
-    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
-    return shared_core().compile_model(tail, "CPU", settings).create_infer_request()

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from calculators.encoders.batch_planning import plan_batches
-from calculators.encoders.encoder_service import EncoderRow, Vector
+from calculators.encoders.encoder_service import EncoderRow, Vector, check_queue
 from calculators.encoders.row_queue import Call, QueuedRow, RowQueue
 from server.errors import ContextLengthError, InvalidRequestError, ModelNotReadyError
 
@@ -101,11 +101,7 @@ class EncoderBatcher:
             raise ModelNotReadyError("the model was closed")
         for row in rows:
             _check_row(row, self._model)
-        if self._queue.num_tokens >= self._max_queued_tokens:
-            raise ModelNotReadyError(
-                f"the queue is full: {self._queue.num_tokens} tokens wait for this model, and "
-                f"at most {self._max_queued_tokens} may; try again later"
-            )
+        check_queue(self._queue.num_tokens, self._max_queued_tokens)
 
     def _wake(self) -> None:
         """Start batches after the tasks that are ready now: some of them may bring more rows."""
@@ -131,7 +127,7 @@ class EncoderBatcher:
             queued.call.finish(queued.index, ModelNotReadyError("the model was closed"))
 
     def _next_batch(self) -> list[QueuedRow]:
-        """Empty if nothing waits."""
+        """The rows of the next inference that are still wanted; empty if nothing waits."""
         while True:
             if not self._planned:
                 self._plan()

@@ -1,4 +1,4 @@
-"""What turns rows of token ids into vectors, and its rows."""
+"""The interface of what turns rows of token ids into vectors."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["EncoderRow", "EncoderService", "Vector"]
+from server.errors import ModelNotReadyError
+
+__all__ = ["EncoderRow", "EncoderService", "Vector", "check_queue"]
 
 Vector = npt.NDArray[np.float32]
 
@@ -48,3 +50,12 @@ class EncoderService(Protocol):
 
     def close(self) -> None:
         """Wait for what runs, and free the model."""
+
+
+def check_queue(num_waiting_tokens: int, max_queued_tokens: int) -> None:
+    """Raise ModelNotReadyError if so many tokens wait that no further call may."""
+    if num_waiting_tokens >= max_queued_tokens:
+        raise ModelNotReadyError(
+            f"the queue is full: {num_waiting_tokens} tokens wait for this model, and at most "
+            f"{max_queued_tokens} may; try again later"
+        )

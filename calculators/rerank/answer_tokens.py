@@ -1,11 +1,11 @@
 """The tokens by which a reranker that generates text answers: those of yes and no, for example."""
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from calculators.encoders.encoder_config import read_json, read_json_list
 from calculators.rerank.model_config import ModelConfig
 from server.errors import ModelLoadError
 
@@ -62,17 +62,8 @@ def read_answer_tokens(
     return AnswerTokens(found[0][0], found[1][0])
 
 
-def _read_logit_score(folder: Path) -> dict[str, Any] | None:
-    modules = _read(folder / "modules.json")
-    for module in modules if isinstance(modules, list) else []:
+def _read_logit_score(folder: Path) -> Mapping[str, Any] | None:
+    for module in read_json_list(folder / "modules.json"):
         if isinstance(module, dict) and str(module.get("type")).endswith(".LogitScore"):
-            found = _read(folder / str(module.get("path", "")) / "config.json")
-            return found if isinstance(found, dict) else {}
+            return read_json(folder / str(module.get("path", "")) / "config.json")
     return None
-
-
-def _read(path: Path) -> object:
-    try:
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelLoadError(f"{path}: cannot be read as JSON: {error}") from error

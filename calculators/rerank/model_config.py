@@ -1,12 +1,11 @@
 """What config.json says of a model that scores or classifies."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from server.errors import ModelLoadError
+from calculators.encoders.encoder_config import read_json
 
 __all__ = ["Activation", "ModelConfig", "read_model_config"]
 
@@ -56,11 +55,4 @@ class ModelConfig:
 
 def read_model_config(models_path: Path) -> ModelConfig:
     """Read config.json of a model folder. Raises ModelLoadError."""
-    path = models_path / "config.json"
-    try:
-        members = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelLoadError(f"{path}: cannot be read: {error}") from error
-    if not isinstance(members, dict):
-        raise ModelLoadError(f"{path}: holds a {type(members).__name__}; it must be an object")
-    return ModelConfig(members)
+    return ModelConfig(read_json(models_path / "config.json"))

@@ -101,8 +101,8 @@ def load_rerank_template(
 ) -> RerankTemplate | None:
     """The template of a reranker's folder; None for a model that takes a plain pair of texts.
 
-    `option` is the node's template option: "" looks into the
-    folder, "none" is no template; any other value names `file`. Raises ModelLoadError.
+    `option` is the node's template option: "" looks into the folder, "none" is no template, and any
+    other value names `file`. Raises ModelLoadError.
     """
     if option == NO_TEMPLATE:
         return None

@@ -14,11 +14,11 @@ from calculators.inference.inference_model import ModelSettings
 from server.engine import NotCausalError
 from server.errors import ModelLoadError
 
-__all__ = ["EmbeddingModel"]
+__all__ = ["EmbedderLoader"]
 
 
 @dataclass(frozen=True)
-class EmbeddingModel:
+class EmbedderLoader:
     """A model folder, and how its vectors are made.
 
     The engine reads a decoder with LAST pooling in parts, and keeps beginnings of texts in its

@@ -15,15 +15,15 @@ from calculators.rerank.model_config import ModelConfig
 from calculators.text.encoding_tokenizer import EncodingTokenizer
 from server.engine import NotCausalError
 
-__all__ = ["ScoringSetup"]
+__all__ = ["ScorerLoader"]
 
 
 @dataclass(frozen=True)
-class ScoringSetup:
+class ScorerLoader:
     """A model folder, and what is known of it. A row has at most `max_length` tokens.
 
-    The results of a row are the logits of its labels. A model that generates text has one: how much
-    likelier it answers yes than no.
+    The result of a row is f32[labels], the logits of its labels. A model that generates text has
+    one: the logit of its answer yes, less that of no.
     """
 
     folder: Path
