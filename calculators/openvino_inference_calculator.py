@@ -172,9 +172,10 @@ class OpenVINOInferenceCalculator(Calculator[OpenVINOInferenceCalculatorOptions]
             return
         request = await cc.receive(INFER_REQUEST)
         for name in request.parameters:
-            raise InvalidRequestError(
-                f"the parameter {name[:100]!r} is unknown to this model", "parameters"
-            )
+            # All others are ignored, as by Model Server.
+            if name.startswith("sequence_"):
+                problem = f"the parameter {name[:100]!r} is unknown to this model, which has"
+                raise InvalidRequestError(f"{problem} no sequences", "parameters")
         tensors: Sequence[Tensor] = request.inputs
         if self._ports.has_images(tensors):
             tensors = await asyncio.to_thread(self._ports.decode_images, tensors)

@@ -11,6 +11,7 @@ from server.api.inference import (
     off_event_loop,
     tensor_graph,
 )
+from server.api.unknown_fields import UNKNOWN_FIELD_POLICY
 from server.errors import WrongGraphError
 from server.protocol.kserve.answer_schemas import InferAnswer, KServeError
 from server.protocol.kserve.infer import InferFields, parse_infer
@@ -28,6 +29,7 @@ async def _infer(request: web.Request) -> web.Response:
     call = await off_event_loop(
         lambda: parse_infer(body, header_length, in_thread=in_thread), len(body)
     )
+    request.app[UNKNOWN_FIELD_POLICY].apply(request, call.unknown_fields)
     # Only now: the model may be replaced while a large body is parsed.
     model = model_of_path(request)
     try:

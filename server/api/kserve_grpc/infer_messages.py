@@ -10,6 +10,7 @@ from server.api.kserve_grpc.messages import message_class
 from server.api.kserve_grpc.wire import Buffer, bytes_field, split_request
 from server.errors import InvalidRequestError
 from server.payloads import InferRequest, InferResponse
+from server.protocol.kserve.parameters import refuse_parameters
 from server.protocol.kserve.tensor_json import data_of_values
 from server.tensors import Tensor, join_elements
 
@@ -142,10 +143,7 @@ def _check_num_tensors(message: Any, num_raw: int) -> None:
 
 
 def _input(tensor: Any, raw: memoryview | None, where: str) -> Tensor:
-    for name in _parameters(tensor.parameters, f"{where}.parameters"):
-        # A hint of some clients, which says what the message says anyway.
-        if name != "binary_data_size":
-            raise _unknown_parameter(name, where)
+    refuse_parameters(_parameters(tensor.parameters, f"{where}.parameters"), where)
     data = _contents(tensor, where) if raw is None else raw
     try:
         return Tensor(tensor.name, tensor.datatype, tuple(tensor.shape), data)
@@ -174,9 +172,7 @@ def _output_names(outputs: Any) -> tuple[str, ...]:
     names: list[str] = []
     for index, output in enumerate(outputs):
         where = f"outputs[{index}]"
-        for name in _parameters(output.parameters, f"{where}.parameters"):
-            if name != "binary_data":
-                raise _unknown_parameter(name, where)
+        refuse_parameters(_parameters(output.parameters, f"{where}.parameters"), where)
         if output.name in names:
             raise InvalidRequestError(f"{where} is there twice: {output.name[:100]!r}", "outputs")
         names.append(output.name)
@@ -191,8 +187,3 @@ def _parameters(parameters: Any, where: str) -> dict[str, bool | int | float | s
             raise InvalidRequestError(f"{where}: {name[:100]!r} has no value", "parameters")
         values[name] = getattr(parameter, kind)
     return values
-
-
-def _unknown_parameter(name: str, where: str) -> InvalidRequestError:
-    hint = "; shared memory is not supported" if name.startswith("shared_memory") else ""
-    return InvalidRequestError(f"{where} has the unknown parameter {name[:100]!r}{hint}", where)

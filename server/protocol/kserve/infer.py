@@ -12,8 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from server.errors import InvalidRequestError
 from server.payloads import InferRequest
-from server.protocol.field_rules import FieldRules
+from server.protocol.field_rules import MAX_NAME_CHARACTERS, FieldRules, UnknownFields
 from server.protocol.json_body import parse_json_object
+from server.protocol.kserve.parameters import refuse_parameters
 from server.protocol.kserve.tensor_json import data_of_values
 from server.protocol.refusal import expect
 from server.protocol.validation import validate_fields
@@ -32,7 +33,13 @@ class _Fields(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class InputParameters(_Fields):
+class _TensorParameters(_Fields):
+    model_config = ConfigDict(extra="allow")
+
+    __pydantic_extra__: dict[str, Parameter] = Field(init=False)
+
+
+class InputParameters(_TensorParameters):
     """`binary_data_size` says how many bytes after the JSON are the tensor's data."""
 
     binary_data_size: ByteCount | None = None
@@ -48,7 +55,7 @@ class InputFields(_Fields):
     parameters: InputParameters = InputParameters()
 
 
-class OutputParameters(_Fields):
+class OutputParameters(_TensorParameters):
     """`binary_data` asks for the data as bytes after the JSON."""
 
     binary_data: bool | None = None
@@ -78,6 +85,7 @@ class InferCall:
     id: str | None
     binary_outputs: Mapping[str, bool]
     is_binary_default: bool
+    unknown_fields: UnknownFields
 
     def is_binary(self, output: str) -> bool:
         """Whether the client wants this output as bytes."""
@@ -110,8 +118,23 @@ def parse_infer(body: bytes, header_length: str | None, *, in_thread: bool = Fal
             for output in fields.outputs or ()
             if output.parameters.binary_data is not None
         },
-        expect(bool, is_binary_default, "parameters.binary_data_output"),
+        # A number asks for nothing, as in Model Server.
+        is_binary_default is True,
+        _unknown_parameters(fields),
     )
+
+
+def _unknown_parameters(fields: InferFields) -> UnknownFields:
+    parameters: dict[str, _TensorParameters] = {
+        **{f"inputs[{i}]": tensor.parameters for i, tensor in enumerate(fields.inputs)},
+        **{f"outputs[{i}]": tensor.parameters for i, tensor in enumerate(fields.outputs or ())},
+    }
+    names: list[str] = []
+    for where, given in parameters.items():
+        found = given.model_extra or {}
+        refuse_parameters(found, where)
+        names += [f"{where}.parameters.{name}"[:MAX_NAME_CHARACTERS] for name in found]
+    return UnknownFields(tuple(names), {"binary_data", "binary_data_size"})
 
 
 class _BinaryData:

@@ -47,6 +47,19 @@ async def test_chosen_outputs_come_in_the_order_of_the_request(server: Server) -
     assert [output["name"] for output in answer["outputs"]] == ["product"]
 
 
+async def test_parameters_that_no_model_knows(server: Server) -> None:
+    """As OpenVINO Model Server takes them, and those of tensors are named in the answer."""
+    note: dict[str, Any] = {"text": "value", "number": 5, "flag": True}
+    body = {
+        "inputs": [{**each, "parameters": note} for each in add_inputs()],
+        "outputs": [{"name": "sum", "parameters": {"flag": 1}}],
+        "parameters": {"binary_data_output": 1, **note},
+    }
+    async with server.http.post("/v2/models/add/infer", json=body) as response:
+        assert (await response.json())["outputs"] == [tensor("sum", [11.0, 22.0, 33.5], [1, 3])]
+        assert "inputs[0].parameters.text" in response.headers["X-Ignored-Fields"]
+
+
 def identity_inputs() -> list[dict[str, Any]]:
     values: dict[str, list[Any]] = {name: [3, 7] for name in DATATYPES}
     # The CPU plugin computes in 32 bits where a model has 64.
