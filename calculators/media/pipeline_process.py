@@ -255,7 +255,12 @@ class _Child:
         """What the process sends, until it ends."""
         with suppress(EOFError, OSError):
             while True:
-                yield self._connection.recv()
+                kind, value = self._connection.recv()
+                if kind == "log":
+                    name, level, text = value
+                    logging.getLogger(name).log(level, "%s", text)
+                else:
+                    yield kind, value
 
     def kill(self) -> None:
         """End the process without waiting for it."""

@@ -85,6 +85,17 @@ def test_results_pieces_and_errors(process: PipelineProcess) -> None:
     assert process.health() is None
 
 
+def test_the_log_is_that_of_the_server(
+    process: PipelineProcess, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(GenerationError):
+        run(process, "bug")
+    [record] = caplog.records
+    assert (record.name, record.levelname) == ("calculators.media.worker", "ERROR")
+    assert "in serve" in record.message
+    assert record.message.endswith("ZeroDivisionError: a bug")
+
+
 def test_a_crash_fails_its_request_alone(process: PipelineProcess) -> None:
     for number in range(pipeline_process.MAX_VAIN_STARTS + 1):
         first = pid_of(process)

@@ -1,5 +1,6 @@
 """Text to speech with a real pipeline, through the real openai client."""
 
+import asyncio
 import io
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import soundfile
 from openai import AsyncOpenAI
 from support.serving import Server
 
+from calculators.media import pipeline_process
 from server.payloads import AUDIO_FORMATS
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -88,3 +90,25 @@ async def test_a_text_that_is_too_long(client: AsyncOpenAI) -> None:
         await client.audio.speech.create(model="speech", input="a" * 5000, voice="ann")
     with pytest.raises(openai.BadRequestError, match="this text of 1000 characters; it may be too"):
         await client.audio.speech.create(model="speech", input="a" * 1000, voice="ann")
+
+
+async def test_a_client_that_leaves(
+    server: Server, client: AsyncOpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library cannot end a speech: its process is killed, and others do not notice."""
+    monkeypatch.setattr(pipeline_process, "GRACE_S", 0.0)
+    graph = server.manager.get("speech").graph
+
+    def node() -> Any:
+        [status] = graph.status().values()
+        return status
+
+    before = node()
+    speech = asyncio.create_task(
+        client.audio.speech.create(model="speech", input="a" * 200, voice="ann")
+    )
+    await server.until_running(1, "speech")
+    speech.cancel()
+    assert await client.audio.speech.create(model="speech", input=TEXT, voice="ann")
+    assert node()["restarts"] == before["restarts"] + 1
+    assert node()["pid"] != before["pid"]
