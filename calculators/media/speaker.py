@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 # Clients that must send a voice can send this one, for the model's own.
 DEFAULT_VOICE = "default"
+# A folder in the model's, with a file NAME.bin for each voice, as Kokoro's models have it.
+VOICES_FOLDER = "voices"
 
 
 def check_speaker(folder: Path, device: str, voices: Mapping[str, Path]) -> None:
@@ -47,7 +49,8 @@ class Speaker:
     """A loaded model and its voices; not for several threads at once. Raises ModelLoadError.
 
     The file of a voice has the numbers of one speaker embedding: little-endian float32, nothing
-    else.
+    else. `voices` are in addition to those in the model's folder, of which unusable ones are left
+    out.
     """
 
     def __init__(
@@ -60,7 +63,10 @@ class Speaker:
             openvino_genai.Text2SpeechPipeline, folder, device, properties
         )
         shape = tuple(self._pipeline.get_speaker_embedding_shape())
-        self._voices = {name: _read_voice(name, path, shape) for name, path in voices.items()}
+        self._voices = {
+            **_voices_of_model(folder / VOICES_FOLDER, shape),
+            **{name: _read_voice(name, path, shape) for name, path in voices.items()},
+        }
 
     def speak(self, request: SpeechRequest, cancelled: Event) -> SpeechAudio:
         """Speak a text. Nothing can end the generation once it runs.
@@ -98,6 +104,16 @@ class Speaker:
         raise InvalidRequestError(
             f"Requested voice {name[:100]!r} not found in available voices: {possible}", "voice"
         )
+
+
+def _voices_of_model(folder: Path, shape: tuple[int, ...]) -> Mapping[str, Any]:
+    voices = {}
+    for path in sorted(folder.glob("*.bin")):
+        try:
+            voices[path.stem] = _read_voice(path.stem, path, shape)
+        except (ModelLoadError, OSError) as error:
+            logger.warning("Left out a voice of the model: %s", error)
+    return voices
 
 
 def _read_voice(name: str, path: Path, shape: tuple[int, ...]) -> Any:

@@ -1,5 +1,6 @@
 """A server with a tiny Whisper and a tiny SpeechT5."""
 
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -24,15 +25,22 @@ VOICES = """voices: [
 @pytest.fixture(scope="session")
 def speech_repository(speech_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("speech")
+    models = folder / "models"
+    shutil.copytree(speech_models / "speecht5", models / "speecht5")
     graphs = {
         "whisper": transcriber_graph(speech_models),
         "no-words": transcriber_graph(speech_models, "max_waiting: 1", words="false"),
-        "speech": speaker_graph(speech_models, VOICES),
+        "speech": speaker_graph(models, VOICES),
     }
     write_repository(folder, graphs)
-    for number, name in enumerate(["ann", "bob"]):
+    # Of `ann` the graph has another one.
+    beside = models / "speecht5" / "voices"
+    beside.mkdir()
+    (beside / "broken.bin").write_bytes(b"12345")
+    places = [folder / "speech" / "ann", folder / "speech" / "bob", beside / "ann", beside / "cat"]
+    for number, path in enumerate(places):
         embedding = np.random.default_rng(number).normal(size=512)
-        embedding.astype("<f4").tofile(folder / "speech" / f"{name}.bin")
+        embedding.astype("<f4").tofile(path.with_suffix(".bin"))
     return folder
 
 
