@@ -71,9 +71,11 @@ class GenaiEmbedder:
         return asdict(self)
 
 
-def vllm_embedder(python: Path | None, source: Path) -> VllmContender:
+def vllm_embedder(python: Path | None, source: Path, *, is_decoder: bool) -> VllmContender:
     """`vllm serve` as a pooling server."""
-    return VllmContender(python, source, flags=("--runner", "pooling"))
+    # It does not start with a prefix cache for an encoder.
+    flags = () if is_decoder else ("--no-enable-prefix-caching",)
+    return VllmContender(python, source, flags=("--runner", "pooling", *flags))
 
 
 class EncoderProcess(ContenderProcess):

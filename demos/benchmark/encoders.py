@@ -172,7 +172,7 @@ def find_contenders(args: argparse.Namespace) -> list[Contender]:
             GenaiEmbedder(model, shape.pooling, num, f"openvino-genai, {num} streams")
             for num in args.num_streams
         ),
-        vllm_embedder(args.vllm_python, source),
+        vllm_embedder(args.vllm_python, source, is_decoder=bool(shape.num_kv_heads)),
     ]
     present: list[Contender] = [EmbeddingServer(model)]
     for contender in others:
