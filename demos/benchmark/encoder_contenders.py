@@ -71,11 +71,17 @@ class GenaiEmbedder:
         return asdict(self)
 
 
-def vllm_embedder(python: Path | None, source: Path, *, is_decoder: bool) -> VllmContender:
+class VllmEmbedder(VllmContender):
     """`vllm serve` as a pooling server."""
+
+    dialect = OpenAIDialect("/v1/embeddings")
+
+
+def vllm_embedder(python: Path | None, source: Path, *, is_decoder: bool) -> VllmEmbedder:
+    """vLLM for an encoder, or for a decoder that embeds."""
     # It does not start with a prefix cache for an encoder.
     flags = () if is_decoder else ("--no-enable-prefix-caching",)
-    return VllmContender(python, source, flags=("--runner", "pooling", *flags))
+    return VllmEmbedder(python, source, flags=("--runner", "pooling", *flags))
 
 
 class EncoderProcess(ContenderProcess):
