@@ -58,7 +58,7 @@ class EmbeddingsCalculatorOVOptions:
     truncate: bool = False
     late_chunking: bool = False
     instruction_template: str = ""
-    max_num_batched_tokens: UInt64 = 2048
+    max_num_batched_tokens: UInt64 = 1024
     max_queued_tokens: UInt64 = 1_000_000
 
     def __post_init__(self) -> None:

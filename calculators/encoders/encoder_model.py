@@ -4,6 +4,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from calculators.inference.inference_model import (
 from calculators.inference.openvino_ir import find_ops
 from server.errors import GenerationError, ModelLoadError
 from server.host.model_files import MODEL_FILE
+from server.host.openvino_core import default_device
 from server.host.openvino_errors import error_summary
 
 __all__ = ["EncoderModel", "Head", "check_encoder", "generates_text", "read_encoder"]
@@ -29,6 +31,10 @@ __all__ = ["EncoderModel", "Head", "check_encoder", "generates_text", "read_enco
 logger = logging.getLogger(__name__)
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
+# Where weights are int8, the CPU rounds activations to int8 in groups of so many values. With 32,
+# OpenVINO's default, BERT-base took 1.27 times as long on a CPU with AVX-512. Vectors lose little:
+# their cosine with those in f32 fell from 0.99978 to 0.99976.
+CPU_PROPERTIES = {"DYNAMIC_QUANTIZATION_GROUP_SIZE": "128"}
 
 Head = Callable[[Any], Any]
 """Completes a model that was read: ov.Model -> ov.Model whose output has a row for each text.
@@ -104,7 +110,7 @@ class EncoderModel:
         self.vocab_size = min(known, default=None)
         self.max_length = max_length
         self._pad_token_id = min(pad_token_id, (self.vocab_size or pad_token_id + 1) - 1)
-        self._compiled = compile_model(model, self._file, settings)
+        self._compiled = compile_model(model, self._file, _with_defaults(settings))
         self._types = [port.get_element_type().to_dtype() for port in self._compiled.inputs]
         self.gives_tokens = len(self._compiled.outputs) > 1
         self.num_streams = max(1, self._property("OPTIMAL_NUMBER_OF_INFER_REQUESTS", 1))
@@ -196,6 +202,13 @@ class EncoderModel:
         with suppress(RuntimeError):
             return self._compiled.get_property(name)
         return default
+
+
+def _with_defaults(settings: ModelSettings) -> ModelSettings:
+    """The settings with CPU_PROPERTIES, where the model runs there and names no others."""
+    if (settings.device or default_device()) != "CPU":
+        return settings
+    return replace(settings, plugin_config={**CPU_PROPERTIES, **settings.plugin_config})
 
 
 def _completed(folder: Path, model: Any, head: Head) -> Any:

@@ -16,6 +16,7 @@ from calculators.encoders.heads import DenseLayer, Pooling, logits_head, pooled_
 from calculators.inference.inference_model import ModelSettings
 from server.errors import GenerationError, ModelLoadError
 
+GROUP_SIZE = "DYNAMIC_QUANTIZATION_GROUP_SIZE"
 F32 = ModelSettings("CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 ROWS = [EncoderRow(tuple(range(1, n))) for n in (2, 4, 12, 20)]
 
@@ -152,3 +153,11 @@ def test_a_model_without_the_output_of_its_task(folder: Path) -> None:
         open_encoder(folder, logits_head)
     with pytest.raises(ModelLoadError, match="no TPU here"):
         check_encoder(folder, "TPU", head_of(Pooling.CLS))
+
+
+@pytest.mark.parametrize(("properties", "size"), [({}, 128), ({GROUP_SIZE: "32"}, 32)])
+def test_the_group_size_of_the_cpu(folder: Path, properties: Any, size: int) -> None:
+    settings = ModelSettings("CPU", properties)
+    model = EncoderModel(folder, settings, head_of(Pooling.CLS), max_length=NUM_POSITIONS)
+    assert model._compiled.get_property(GROUP_SIZE) == size
+    model.close()
