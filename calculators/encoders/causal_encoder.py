@@ -11,7 +11,8 @@ from calculators.encoders.encoder_service import EncoderRow, Vector, check_queue
 from calculators.encoders.tail import Tail
 from calculators.inference.inference_model import ModelSettings
 from server.engine import AsyncLLMEngine, EngineConfig, check_loadable
-from server.errors import InvalidRequestError
+from server.errors import InvalidRequestError, ModelLoadError
+from server.host.model_files import has_encoder
 
 __all__ = ["CausalEncoder", "QueueLimits", "check_causal_encoder"]
 
@@ -64,6 +65,7 @@ class CausalEncoder:
         token_ids: Sequence[int] | None = None,
         on_progress: Callable[[str, float], None] | None = None,
     ) -> None:
+        _check_is_decoder(folder)
         self._max_queued_tokens = limits.max_queued_tokens
         self._num_waiting_tokens = self._num_rows = self._num_tokens = self._num_cached_tokens = 0
         self._engine = AsyncLLMEngine(
@@ -142,7 +144,16 @@ class CausalEncoder:
 
 def check_causal_encoder(folder: Path, settings: ModelSettings, *, has_head: bool) -> None:
     """Do all of CausalEncoder that needs no compilation. Raises ModelLoadError as it does."""
+    _check_is_decoder(folder)
     check_loadable(folder, settings.device, _properties(settings.plugin_config), has_head)
+
+
+def _check_is_decoder(folder: Path) -> None:
+    if has_encoder(folder):
+        raise ModelLoadError(
+            f"{folder}: its prompts go to an encoder; only a decoder alone gives hidden states and "
+            "logits at the end of a text"
+        )
 
 
 def _properties(plugin_config: Mapping[str, Any]) -> dict[str, Any]:

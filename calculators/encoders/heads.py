@@ -104,6 +104,8 @@ def token_output(model: Any) -> Any:
     outputs = [output.get_node().input_value(0) for output in model.outputs]
     found = [output for output in outputs if _rank(output) == 3]
     if not found and len(outputs) == 1 and _rank(outputs[0]) == 2:
+        if "logits" in model.outputs[0].get_names():
+            raise ValueError("the output is logits: it is a classifier, which gives no vectors")
         found = outputs
     if not found:
         raise ValueError(

@@ -1,10 +1,10 @@
 """The folder of an image pipeline, as diffusers lays it out and optimum-intel exports it."""
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from calculators.media.model_folder import read_object
 from server.errors import ModelLoadError
 from server.host.model_files import MODEL_FILE, TOKENIZER_FILE
 
@@ -49,13 +49,8 @@ def check_pipeline_folder(folder: Path) -> None:
 
 def _read_index(folder: Path) -> Mapping[str, Any]:
     path = folder / INDEX_FILE
-    try:
-        index = json.loads(path.read_bytes())
-    except OSError as error:
-        raise ModelLoadError(f"{path}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise ModelLoadError(f"{path}: it is no JSON: {error}") from error
-    if not isinstance(index, dict) or not isinstance(index.get("_class_name"), str):
+    index = read_object(path)
+    if not isinstance(index.get("_class_name"), str):
         raise ModelLoadError(f"{path}: it names no _class_name of a pipeline")
     return index
 

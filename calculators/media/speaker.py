@@ -13,6 +13,7 @@ from calculators.media.audio_encoding import encode_audio
 from calculators.media.model_folder import check_model_folder, open_pipeline
 from calculators.media.worker import Serve
 from server.errors import InvalidRequestError, ModelLoadError
+from server.host.model_files import DECODER_FILE, ENCODER_FILE, TOKENIZER_FILE
 from server.host.openvino_errors import error_summary
 from server.payloads import SpeechAudio, SpeechRequest
 
@@ -20,6 +21,15 @@ __all__ = ["Speaker", "check_speaker", "load_speaker"]
 
 logger = logging.getLogger(__name__)
 
+PARTS = {
+    "speecht5": (
+        TOKENIZER_FILE,
+        ENCODER_FILE,
+        DECODER_FILE,
+        "openvino_postnet.xml",
+        "openvino_vocoder.xml",
+    )
+}
 # Clients that must send a voice can send this one, for the model's own.
 DEFAULT_VOICE = "default"
 # A folder in the model's, with a file NAME.bin for each voice, as Kokoro's models have it.
@@ -28,7 +38,7 @@ VOICES_FOLDER = "voices"
 
 def check_speaker(folder: Path, device: str, voices: Mapping[str, Path]) -> None:
     """Raise ModelLoadError if the folder holds no model, or a voice has no file."""
-    check_model_folder(folder, (), device)
+    check_model_folder(folder, device, (), PARTS)
     if not any(folder.glob("openvino_*.xml")):
         raise ModelLoadError(f"{folder}: no model in it; possible: files openvino_*.xml")
     for name, path in voices.items():

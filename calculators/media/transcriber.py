@@ -10,6 +10,12 @@ from calculators.media.audio_decoding import Samples, decode_audio
 from calculators.media.model_folder import check_model_folder, open_pipeline
 from calculators.media.worker import Serve
 from server.errors import InvalidRequestError
+from server.host.model_files import (
+    DECODER_FILE,
+    DETOKENIZER_FILE,
+    ENCODER_FILE,
+    TOKENIZER_FILE,
+)
 from server.host.openvino_errors import error_summary
 from server.payloads import (
     Transcript,
@@ -23,12 +29,13 @@ __all__ = ["Transcriber", "check_transcriber", "load_transcriber"]
 logger = logging.getLogger(__name__)
 
 RATE = 16_000
-FILES = ("openvino_tokenizer.xml", "openvino_detokenizer.xml")
+FILES = (TOKENIZER_FILE, DETOKENIZER_FILE)
+PARTS = {"whisper": (ENCODER_FILE, DECODER_FILE)}
 
 
 def check_transcriber(folder: Path, device: str) -> None:
     """Raise ModelLoadError if the folder holds no model that a Transcriber could load."""
-    check_model_folder(folder, FILES, device)
+    check_model_folder(folder, device, FILES, PARTS)
 
 
 def load_transcriber(

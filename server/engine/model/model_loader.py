@@ -12,7 +12,7 @@ from server.engine.kv.kv_cache import CacheInput, cache_inputs, state_tables
 from server.engine.model.attention import AttentionForm
 from server.engine.model.device import Device, find_device
 from server.engine.model.loading.compilation import compile_parts
-from server.engine.model.loading.files import check_files, lease_weights, read_graph
+from server.engine.model.loading.files import check_files, lease_weights
 from server.engine.model.loading.graph_form import GraphForm, read_form
 from server.engine.model.model_info import (
     config_layers,
@@ -21,12 +21,12 @@ from server.engine.model.model_info import (
     read_model_info,
 )
 from server.engine.model.output_head import ModelOutput
-from server.engine.model.stateful.encoder import Encoder, load_encoder, read_prefix
+from server.engine.model.stateful.encoder import Encoder, load_encoder, read_encoder, read_prefix
 from server.engine.model.stateful.state_form import StateForm
 from server.engine.model.verification_record import describe_verification
 from server.engine.system.file_lease import FileLease
 from server.errors import ModelLoadError
-from server.host.model_files import ENCODER_FILE, has_encoder
+from server.host.model_files import has_encoder
 from server.host.openvino_core import find_device_problem
 
 logger = logging.getLogger(__name__)
@@ -105,7 +105,7 @@ def check_loadable(
     if form.parts.num_embeddings is None:
         describe_verification(models_path)
     if has_encoder(models_path):
-        read_graph(models_path / ENCODER_FILE, is_mapped=True)
+        read_encoder(models_path, is_mapped=True)
         read_prefix(models_path)
 
 

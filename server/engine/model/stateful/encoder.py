@@ -18,7 +18,14 @@ from server.errors import ModelLoadError
 from server.host.model_files import ENCODER_FILE
 from server.host.openvino_core import shared_core
 
-__all__ = ["Encoder", "EncoderLimits", "EncoderRequest", "load_encoder", "read_prefix"]
+__all__ = [
+    "Encoder",
+    "EncoderLimits",
+    "EncoderRequest",
+    "load_encoder",
+    "read_encoder",
+    "read_prefix",
+]
 
 Ints = npt.NDArray[np.int64]
 
@@ -72,10 +79,23 @@ def load_encoder(
     """Read and compile the encoder in a folder. Raises ModelLoadError."""
     prefix = read_prefix(models_path)
     # The lease is on the decoder's weights alone.
-    model = read_graph(models_path / ENCODER_FILE, is_mapped=False)
+    model = read_encoder(models_path, is_mapped=False)
     properties = device.compile_properties(shared_core(), plugin_config)
     compiled = compile_for(model, device, properties, models_path)
     return Encoder(compiled, prefix, _most_positions(read_config(models_path / "config.json")))
+
+
+def read_encoder(models_path: Path, *, is_mapped: bool) -> ov.Model:
+    """Read the encoder in a folder. Raises ModelLoadError for one that reads no tokens."""
+    xml = models_path / ENCODER_FILE
+    model = read_graph(xml, is_mapped=is_mapped)
+    names = [port.get_any_name() for port in model.inputs]
+    if not any("input_ids" in port.get_names() for port in model.inputs):
+        raise ModelLoadError(
+            f"{xml}: has the inputs {', '.join(names)}; the encoder of a model that generates text "
+            "has input_ids"
+        )
+    return model
 
 
 def read_prefix(models_path: Path) -> tuple[int, ...]:
