@@ -28,7 +28,9 @@ def check_model_folder(
     check_media_libraries("av", "openvino_genai")
     if not folder.is_dir():
         raise ModelLoadError(f"{folder}: no such folder")
-    needed = {*files, *parts.get(str(read_object(folder / CONFIG_FILE).get("model_type")), ())}
+    needed = {CONFIG_FILE, *files}
+    if (folder / CONFIG_FILE).is_file():
+        needed |= {*parts.get(str(read_object(folder / CONFIG_FILE).get("model_type")), ())}
     needed |= {path.with_suffix(".bin").name for path in folder.glob("openvino_*.xml")}
     missing = sorted(name for name in needed if not (folder / name).is_file())
     if missing:

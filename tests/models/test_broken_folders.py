@@ -71,7 +71,7 @@ def test_a_missing_file_is_named(check: Check, model: str, task: str, file: str)
         ("embedder", "text_generation", "openvino_detokenizer.xml: no such file"),
         ("speecht5", "text_generation", "not a stateful language model"),
         ("embedder", "speech2text", "openvino_detokenizer.xml missing"),
-        ("painter", "text2speech", "config.json: No such file"),
+        ("painter", "text2speech", "config.json missing"),
     ],
 )
 def test_a_wrong_task_is_explained(check: Check, model: str, task: str, problem: str) -> None:

@@ -168,9 +168,10 @@ def test_a_missing_part_is_named(sd_model: Path, tmp_path: Path) -> None:
     (tmp_path / "vae_decoder" / "openvino_model.bin").unlink()
     with pytest.raises(ModelLoadError, match=r"vae_decoder/openvino_model.bin: no such file"):
         open_runner(tmp_path)
-    (tmp_path / "model_index.json").write_text("[]")
-    with pytest.raises(ModelLoadError, match="model_index.json: it names no _class_name"):
-        open_runner(tmp_path)
+    for text, problem in (("[]", "it holds no JSON object"), ("{}", "it names no _class_name")):
+        (tmp_path / "model_index.json").write_text(text)
+        with pytest.raises(ModelLoadError, match=f"model_index.json: {problem}"):
+            open_runner(tmp_path)
 
 
 async def test_a_model_without_vae_encoder_makes_images_of_texts_only(
