@@ -1,4 +1,4 @@
-"""Make images of a text, or change one, with OpenAI's client and a running server.
+"""Make images from a text, or change one, with OpenAI's client and a running server.
 
 draw.py --model painter "a cat in a garden" cat.png
 draw.py --model painter --edit cat.png --mask mask.png "a dog in a garden" dog.png

@@ -1,7 +1,6 @@
 """Embeddings without a server."""
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -10,7 +9,6 @@ import numpy.typing as npt
 from server.llm.graph_source import GraphKind
 from server.llm.loaded_model import LoadedModel
 from server.llm.prompts import checked_prompt, is_token_ids
-from server.models.default_graph import task_graph
 from server.models.tasks import EMBEDDINGS
 from server.payloads import EmbeddingRequest, EmbeddingResponse
 
@@ -23,13 +21,7 @@ class EmbeddingModel(LoadedModel):
     Options are those of the node, for example `pooling="MEAN"` or `normalize_embeddings=False`.
     """
 
-    kind = GraphKind(
-        "embedding model",
-        EmbeddingRequest,
-        EmbeddingResponse,
-        EMBEDDINGS.files,
-        partial(task_graph, EMBEDDINGS),
-    )
+    kind = GraphKind("embedding model", EMBEDDINGS, EmbeddingRequest, EmbeddingResponse)
 
     def embed(
         self,

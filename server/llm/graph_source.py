@@ -1,7 +1,7 @@
 """The graph that a Python class runs: the one of the model folder, or a default graph."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,24 +10,24 @@ from server.errors import ModelLoadError
 from server.graph import Graph, GraphConfig, load_graph_config
 from server.models.bundled import find_bundled_model
 from server.models.config import DEFAULT_GRAPH_NAME
+from server.models.default_graph import task_graph
 from server.models.model_folder import find_folder_problem
+from server.models.tasks import Task
 
 __all__ = ["GraphKind", "find_graph", "load_graph"]
 
 
 @dataclass(frozen=True, slots=True)
 class GraphKind:
-    """What the graph of a Python class must be, and the graph of a folder that has none.
+    """What the graph of a Python class must be.
 
-    `name` is for messages, such as "LLM". `default_graph` makes a graph of the folder's name and
-    the options; it reads `files`, of which each .xml has a .bin beside it.
+    `name` is for messages, such as "LLM". A folder without a graph gets the default one of `task`.
     """
 
     name: str
+    task: Task
     input_type: type
     output_type: type
-    files: Sequence[str]
-    default_graph: Callable[[str, Mapping[str, Any]], GraphConfig]
 
 
 async def load_graph(path: Path, options: Mapping[str, Any], kind: GraphKind) -> Graph:
@@ -56,10 +56,10 @@ def find_graph(path: Path, options: Mapping[str, Any], kind: GraphKind) -> tuple
     graph_path = path if path.is_file() else path / DEFAULT_GRAPH_NAME
     if graph_path.is_file():
         return replace(load_graph_config(graph_path), options=values), graph_path.parent
-    problem = find_folder_problem(path, kind.files)
+    problem = find_folder_problem(path, kind.task.files)
     if problem is not None:
         raise ModelLoadError(problem)
-    return kind.default_graph(str(path), values), path
+    return task_graph(kind.task, str(path), values), path
 
 
 def _option_value(name: str, value: Any) -> Any:

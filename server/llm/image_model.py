@@ -1,14 +1,12 @@
 """Images without a server."""
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 from server.llm.graph_source import GraphKind
 from server.llm.loaded_model import LoadedModel
-from server.models.default_graph import task_graph
-from server.models.tasks import IMAGE_GENERATION as TASK
+from server.models.tasks import IMAGE_GENERATION
 from server.payloads import ImageRequest, ImageResponse
 from server.protocol.openai.images import make_request
 
@@ -23,12 +21,10 @@ class ImageModel(LoadedModel):
     `num_inference_steps=20`. `adapter` is the alias of a LoRA adapter.
     """
 
-    kind = GraphKind(
-        "image pipeline", ImageRequest, ImageResponse, TASK.files, partial(task_graph, TASK)
-    )
+    kind = GraphKind("image pipeline", IMAGE_GENERATION, ImageRequest, ImageResponse)
 
     def generate(self, prompt: str, *, adapter: str = "", **settings: Any) -> list[bytes]:
-        """Make images of a text; returns PNG files. Raises InvalidRequestError."""
+        """Make images from a text; returns PNG files. Raises InvalidRequestError."""
         return self._make(prompt, adapter, settings)
 
     def edit(

@@ -20,8 +20,7 @@ from server.llm.prompts import (
     sampling_fields,
     stop_strings,
 )
-from server.models.default_graph import llm_graph
-from server.models.model_folder import LLM_FILES
+from server.models.tasks import TEXT_GENERATION
 from server.payloads import ChatOptions, GenerationRequest, SamplingParams, TextChunk
 
 __all__ = ["LLM"]
@@ -38,7 +37,7 @@ class LLM(LoadedModel):
     Raises ModelLoadError, or the GraphError or ConfigError that tells what is wrong.
     """
 
-    kind = GraphKind("LLM", GenerationRequest, TextChunk, LLM_FILES, llm_graph)
+    kind = GraphKind("LLM", TEXT_GENERATION, GenerationRequest, TextChunk)
 
     def __init__(self, model_path: str | Path, **options: Any) -> None:
         self._numbers = count()

@@ -2,18 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from server.errors import InvalidRequestError
 from server.llm.graph_source import GraphKind
 from server.llm.loaded_model import LoadedModel
-from server.models.default_graph import task_graph
-from server.models.tasks import task_named
+from server.models.tasks import RERANK
 from server.payloads import ClassifyRequest, RerankRequest, ScoringRequest, ScoringResponse
 
 __all__ = ["Classification", "RankedDocument", "RerankModel"]
-
-TASK = task_named("rerank")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +35,7 @@ class RerankModel(LoadedModel):
     `model_path`, `options` and the errors are those of LoadedModel.
     """
 
-    kind = GraphKind(
-        "reranker", ScoringRequest, ScoringResponse, TASK.files, partial(task_graph, TASK)
-    )
+    kind = GraphKind("reranker", RERANK, ScoringRequest, ScoringResponse)
 
     def rerank(
         self,

@@ -1,12 +1,9 @@
 """Recordings to text, without a server."""
 
-from functools import partial
 from pathlib import Path
-from typing import ClassVar
 
 from server.llm.graph_source import GraphKind
 from server.llm.loaded_model import LoadedModel
-from server.models.default_graph import task_graph
 from server.models.tasks import SPEECH_TO_TEXT
 from server.payloads import Transcript, TranscriptChunk, TranscriptionRequest
 
@@ -22,13 +19,7 @@ class SpeechModel(LoadedModel):
     Calls of several threads wait for each other.
     """
 
-    kind: ClassVar[GraphKind] = GraphKind(
-        name="speech model",
-        input_type=TranscriptionRequest,
-        output_type=TranscriptChunk,
-        files=SPEECH_TO_TEXT.files,
-        default_graph=partial(task_graph, SPEECH_TO_TEXT),
-    )
+    kind = GraphKind("speech model", SPEECH_TO_TEXT, TranscriptionRequest, TranscriptChunk)
 
     def transcribe(
         self,

@@ -1,12 +1,8 @@
 """Text to recordings, without a server."""
 
-from functools import partial
-from typing import ClassVar
-
 from server.errors import InvalidRequestError
 from server.llm.graph_source import GraphKind
 from server.llm.loaded_model import LoadedModel
-from server.models.default_graph import task_graph
 from server.models.tasks import TEXT_TO_SPEECH
 from server.payloads import AUDIO_FORMATS, AudioFormat, SpeechAudio, SpeechRequest
 
@@ -19,13 +15,7 @@ class VoiceModel(LoadedModel):
     Calls of several threads wait for each other.
     """
 
-    kind: ClassVar[GraphKind] = GraphKind(
-        name="voice model",
-        input_type=SpeechRequest,
-        output_type=SpeechAudio,
-        files=TEXT_TO_SPEECH.files,
-        default_graph=partial(task_graph, TEXT_TO_SPEECH),
-    )
+    kind = GraphKind("voice model", TEXT_TO_SPEECH, SpeechRequest, SpeechAudio)
 
     def speak(
         self,

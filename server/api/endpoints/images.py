@@ -11,7 +11,8 @@ from server.api.body import read_json
 from server.api.endpoint import Endpoint, error_answers, json_answer
 from server.api.model_lookup import find_model, graph_between
 from server.api.multipart import read_form
-from server.errors import GenerationError, InvalidRequestError
+from server.api.runs import run_once
+from server.errors import InvalidRequestError
 from server.payloads import ImageRequest, ImageResponse
 from server.protocol.openai.images import (
     EDIT_SCHEMA,
@@ -42,12 +43,10 @@ async def _refuse_variations(request: web.Request) -> NoReturn:
 
 async def _answer(request: web.Request, call: ImageRequest) -> web.Response:
     graph = graph_between(find_model(request, call.model), ImageRequest, ImageResponse)
-    async with graph.start_run(call) as run:
-        async for response in run:
-            # In a thread, as images are large.
-            body = await asyncio.to_thread(render_images, response, int(time.time()))
-            return web.Response(body=body, content_type="application/json")
-    raise GenerationError("the graph ended without images")
+    response = await run_once(graph, call, ImageResponse)
+    # In a thread, as images are large.
+    body = await asyncio.to_thread(render_images, response, int(time.time()))
+    return web.Response(body=body, content_type="application/json")
 
 
 def _endpoint(path: str, handler: Any, summary: str, body: Mapping[str, Any]) -> Endpoint:
@@ -66,7 +65,7 @@ ENDPOINTS = (
     _endpoint(
         "/images/generations",
         _generate,
-        "Make images of a text",
+        "Make images from a text",
         {"application/json": GENERATION_SCHEMA},
     ),
     _endpoint(

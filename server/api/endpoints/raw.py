@@ -33,10 +33,18 @@ KNOWN_ENDPOINTS = (
     "audio/transcriptions",
     "audio/translations",
     "chat/completions",
+    "classify",
     "completions",
     "detokenize",
+    "embed",
     "embeddings",
+    "images/edits",
+    "images/generations",
+    "messages",
+    "pooling",
+    "rerank",
     "responses",
+    "score",
     "tokenize",
 )
 

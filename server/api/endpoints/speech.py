@@ -12,6 +12,7 @@ from server.api.endpoint import Answer, Endpoint, error_answers, json_body
 from server.api.errors import ClientGoneError, api_error
 from server.api.model_lookup import find_model, graph_between
 from server.api.multipart import read_form
+from server.api.runs import run_once
 from server.api.sse import EventStream
 from server.api.unknown_fields import UNKNOWN_FIELD_POLICY
 from server.errors import GenerationError
@@ -85,11 +86,8 @@ async def _speak(request: web.Request) -> web.Response:
     call = parse_speech(await read_json(request))
     request.app[UNKNOWN_FIELD_POLICY].apply(request, call.unknown_fields)
     graph = graph_between(find_model(request, call.model), SpeechRequest, SpeechAudio)
-    async with graph.start_run(call.request) as answers:
-        async for audio in answers:
-            content_type = AUDIO_TYPES[audio.audio_format]
-            return web.Response(body=audio.content, content_type=content_type)
-    raise GenerationError("the graph ended without an answer")
+    audio = await run_once(graph, call.request, SpeechAudio)
+    return web.Response(body=audio.content, content_type=AUDIO_TYPES[audio.audio_format])
 
 
 def _form_schema(fields: type[BaseModel]) -> dict[str, Any]:

@@ -12,21 +12,21 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from server.errors import InvalidRequestError, describe_value
 from server.payloads import Embedding, EmbeddingRequest, EmbeddingResponse
-from server.protocol.embeddings.embedding_call import CALL_HINTS, EmbeddingCall, parse_limit
+from server.protocol.embeddings.embedding_call import EmbeddingCall
 from server.protocol.embeddings.numbers import FORMS, as_floats
 from server.protocol.field_rules import FieldRules, Refused
 from server.protocol.json_text import json_bytes
 from server.protocol.refusal import expect, refuse_value
+from server.protocol.text_fields import MAX_COUNT, TEXT_HINTS, parse_limit
 from server.protocol.validation import validate_fields
 
 __all__ = ["EMBED", "EmbedAnswer", "EmbedFields", "parse_embed"]
 
 MAX_TEXTS = 100_000
-MAX_COUNT = 2**31 - 1
 
 EMBED = FieldRules(
     {
-        **{name: rule for name, rule in CALL_HINTS.items() if name != "user"},
+        **{name: rule for name, rule in TEXT_HINTS.items() if name != "user"},
         "images": Refused("only texts are served", ([],)),
     }
 )

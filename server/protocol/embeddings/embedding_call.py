@@ -1,7 +1,7 @@
 """A parsed request for embeddings, and its inputs."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -9,32 +9,17 @@ from pydantic import WithJsonSchema
 
 from server.errors import InvalidRequestError, describe_value
 from server.payloads import EmbeddingRequest, EmbeddingResponse
-from server.protocol.field_rules import NO_FIELDS, Hint, Rule, UnknownFields
+from server.protocol.field_rules import NO_FIELDS, UnknownFields
+from server.protocol.text_fields import MAX_TOKEN_ID, TOKEN_IDS
 
 __all__ = [
-    "CALL_HINTS",
     "EmbeddingCall",
     "Inputs",
     "parse_inputs",
-    "parse_limit",
 ]
 
-MAX_TOKEN_ID = 2**31 - 1
 MAX_INPUTS = 100_000
 
-CALL_HINTS: Mapping[str, Rule] = {
-    "cache_salt": Hint("no request sees what another one computed", str),
-    "mm_processor_kwargs": Hint("only texts are served", dict),
-    "priority": Hint("all requests take turns"),
-    "request_id": Hint("the server makes an id for each answer (vLLM)", str),
-    "user": Hint("names the caller", str),
-}
-
-_TOKEN_IDS = {
-    "type": "array",
-    "minItems": 1,
-    "items": {"type": "integer", "minimum": 0, "maximum": MAX_TOKEN_ID},
-}
 Inputs = Annotated[
     Any,
     WithJsonSchema(
@@ -42,8 +27,8 @@ Inputs = Annotated[
             "anyOf": [
                 {"type": "string"},
                 {"type": "array", "minItems": 1, "items": {"type": "string"}},
-                _TOKEN_IDS,
-                {"type": "array", "minItems": 1, "items": _TOKEN_IDS},
+                TOKEN_IDS,
+                {"type": "array", "minItems": 1, "items": TOKEN_IDS},
             ]
         }
     ),
@@ -86,14 +71,6 @@ def parse_inputs(value: object) -> tuple[str | tuple[int, ...], ...]:
         f"int, or every one an array of int; found {describe_value(wrong)}",
         "input",
     )
-
-
-def parse_limit(value: int | None) -> int | None:
-    """`truncate_prompt_tokens`. Raises InvalidRequestError for 0."""
-    if value == 0:
-        name = "truncate_prompt_tokens"
-        raise InvalidRequestError(f"{name} is 0; it must be at least 1, or -1", name)
-    return value
 
 
 def _within_limit(inputs: Sequence[Any]) -> Sequence[Any]:

@@ -9,15 +9,14 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from server.errors import InvalidRequestError, describe_value
 from server.payloads import EmbeddingRequest, EmbeddingResponse
 from server.protocol.embeddings.embedding_call import (
-    CALL_HINTS,
     EmbeddingCall,
     Inputs,
     parse_inputs,
-    parse_limit,
 )
 from server.protocol.embeddings.numbers import as_base64, as_floats
 from server.protocol.field_rules import FieldRules, Refused
 from server.protocol.json_text import json_string
+from server.protocol.text_fields import MAX_COUNT, TEXT_HINTS, parse_limit
 from server.protocol.validation import validate_fields
 
 __all__ = [
@@ -30,11 +29,9 @@ __all__ = [
     "usage_json",
 ]
 
-MAX_COUNT = 2**31 - 1
-
 EMBEDDINGS = FieldRules(
     {
-        **CALL_HINTS,
+        **TEXT_HINTS,
         "add_special_tokens": Refused("send token ids as the input", (True,)),
         "embed_dtype": Refused("numbers are 32-bit floats", ("float32",)),
         "endianness": Refused("bytes are little-endian", ("native", "little")),

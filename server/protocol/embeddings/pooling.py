@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, WithJsonSchema
 
 from server.errors import InvalidRequestError, describe_value
 from server.payloads import EmbeddingRequest, EmbeddingResponse
-from server.protocol.embeddings.embedding_call import EmbeddingCall, parse_inputs, parse_limit
+from server.protocol.embeddings.embedding_call import EmbeddingCall, parse_inputs
 from server.protocol.embeddings.embeddings import (
     EMBEDDINGS,
     EmbeddingFields,
@@ -21,6 +21,7 @@ from server.protocol.embeddings.embeddings import (
 from server.protocol.embeddings.numbers import as_base64, as_floats, as_matrix
 from server.protocol.field_rules import FieldRules
 from server.protocol.json_text import json_string
+from server.protocol.text_fields import parse_limit
 from server.protocol.validation import validate_fields
 
 __all__ = ["POOLING", "PoolingFields", "PoolingList", "parse_pooling"]

@@ -18,19 +18,13 @@ from server.protocol.scoring.scoring_fields import (
     list_head,
     usage,
 )
+from server.protocol.text_fields import MAX_TOKEN_ID, TOKEN_IDS
 from server.protocol.validation import validate_fields
 
 __all__ = ["CLASSIFY", "ClassifyAnswer", "ClassifyCall", "ClassifyFields", "parse_classify"]
 
 CLASSIFY = FieldRules({**SHARED, "messages": Refused("send a text as `input`", ([],))})
 
-MAX_TOKEN_ID = 2**31 - 1
-
-TOKEN_IDS = {
-    "type": "array",
-    "minItems": 1,
-    "items": {"type": "integer", "minimum": 0, "maximum": MAX_TOKEN_ID},
-}
 Input = Annotated[
     Any,
     WithJsonSchema(

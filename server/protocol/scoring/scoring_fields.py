@@ -9,8 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from server.errors import InvalidRequestError
 from server.payloads import ScoringResponse
-from server.protocol.field_rules import Alias, Hint, Refused, Rule
+from server.protocol.field_rules import Alias, Refused, Rule
 from server.protocol.refusal import expect
+from server.protocol.text_fields import MAX_COUNT, TEXT_HINTS, parse_limit
 
 __all__ = [
     "SHARED",
@@ -23,18 +24,13 @@ __all__ = [
     "usage",
 ]
 
-MAX_COUNT = 2**31 - 1
 Count = Annotated[int, Field(ge=1)]
 
 SHARED: Mapping[str, Rule] = {
+    **TEXT_HINTS,
     "activation": Alias("use_activation"),
-    "cache_salt": Hint("no request sees what another one computed", str),
-    "mm_processor_kwargs": Hint("only texts are served", dict),
     "padding": Refused("padding never changes an answer here", ("do_not_pad",)),
-    "priority": Hint("all requests take turns"),
-    "request_id": Hint("the server makes an id for each answer (vLLM)", str),
     "truncation_side": Refused("a long text can only be cut at its end", ("right",)),
-    "user": Hint("names the caller", str),
 }
 
 
@@ -49,10 +45,7 @@ class ScoringFields(BaseModel):
 
     def limit(self) -> int | None:
         """The value of `truncate_prompt_tokens`. Raises InvalidRequestError for 0."""
-        if self.truncate_prompt_tokens == 0:
-            name = "truncate_prompt_tokens"
-            raise InvalidRequestError(f"{name} is 0; it must be at least 1, or -1", name)
-        return self.truncate_prompt_tokens
+        return parse_limit(self.truncate_prompt_tokens)
 
 
 class ScoringUsage(BaseModel):
