@@ -14,7 +14,7 @@ import numpy as np
 
 from server.errors import InvalidRequestError
 
-__all__ = ["Samples", "decode_audio"]
+__all__ = ["decode_audio"]
 
 FORMATS = "aac,aiff,amr,flac,matroska,mov,mp3,ogg,wav,w64"
 # Model Server's variable. It bounds the samples, 4 bytes each, and so the memory they take.
@@ -32,34 +32,11 @@ INVALID = (
 )
 
 
-class Samples:
-    """Samples of one channel from -1 to 1, as the sequence of floats that openvino-genai takes.
-
-    Its conversion asks for them one by one and holds the interpreter all the while. As each call
-    runs Python code here, other threads get their turns in a conversion of a long recording.
-    """
-
-    def __init__(self, values: "array[float]", rate: int) -> None:
-        self.values = values
-        self.rate = rate
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    def __getitem__(self, index: int) -> float:
-        return self.values[index]
-
-    @property
-    def duration_s(self) -> float:
-        """How long the recording is."""
-        return len(self.values) / self.rate
-
-
-def decode_audio(content: bytes, rate: int, is_cancelled: Callable[[], bool]) -> Samples:
+def decode_audio(content: bytes, rate: int, is_cancelled: Callable[[], bool]) -> "array[float]":
     """Decode a file, mix its channels and resample it to `rate` samples per second.
 
-    A file that breaks off is decoded as far as it goes. Stops early if `is_cancelled`. Raises
-    InvalidRequestError.
+    The samples are float32 from -1 to 1. A file that breaks off is decoded as far as it goes.
+    Stops early if `is_cancelled`. Raises InvalidRequestError.
     """
     import av
 
@@ -82,7 +59,7 @@ def decode_audio(content: bytes, rate: int, is_cancelled: Callable[[], bool]) ->
     if len(values) < MIN_SECONDS * rate and not is_cancelled():
         found = f"{len(values) / rate:.3f} s of audio"
         raise _refusal(f"the file has {found}; it must have at least {MIN_SECONDS} s")
-    return Samples(values, rate)
+    return values
 
 
 def _frames(content: bytes, rate: int) -> Iterator[Any]:

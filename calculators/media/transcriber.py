@@ -6,7 +6,7 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from calculators.media.audio_decoding import Samples, decode_audio
+from calculators.media.audio_decoding import decode_audio
 from calculators.media.model_folder import check_model_folder, open_pipeline
 from calculators.media.worker import Serve
 from server.errors import InvalidRequestError
@@ -83,6 +83,7 @@ class Transcriber:
         """
         settings = self._settings(request)
         samples = decode_audio(request.audio, RATE, cancelled.is_set)
+        duration_s = len(samples) / RATE
 
         def on_piece(text: str) -> Any:
             if cancelled.is_set():
@@ -92,7 +93,7 @@ class Transcriber:
             return self._status.RUNNING
 
         if cancelled.is_set():
-            return Transcript("", samples.duration_s)
+            return Transcript("", duration_s)
         try:
             results = self._pipeline.generate(samples, streamer=on_piece, **settings)
         except RuntimeError as error:
@@ -100,7 +101,7 @@ class Transcriber:
             reason = error_summary(error)
             logger.warning("A transcription failed: %s", reason)
             raise InvalidRequestError(f"the model cannot serve this request: {reason}") from error
-        return _transcript(results, samples)
+        return _transcript(results, duration_s)
 
     def _settings(self, request: TranscriptionRequest) -> dict[str, Any]:
         """The request as fields of openvino-genai's generation config."""
@@ -150,12 +151,12 @@ class Transcriber:
         return {}
 
 
-def _transcript(results: Any, samples: Samples) -> Transcript:
+def _transcript(results: Any, duration_s: float) -> Transcript:
     segments = results.chunks[0] if results.chunks else ()
     words = results.words[0] if results.words else ()
     return Transcript(
         text=results.texts[0],
-        duration_s=samples.duration_s,
+        duration_s=duration_s,
         language=results.languages[0] if results.languages else None,
         segments=tuple(TranscriptSegment(s.text, s.start_ts, s.end_ts) for s in segments),
         words=tuple(TranscriptWord(w.text, w.start_ts, w.end_ts) for w in words),
