@@ -1,4 +1,4 @@
-"""How a model's folder and the options of its node make texts to vectors."""
+"""What a model's folder and the options of its node say about how texts become vectors."""
 
 import logging
 from collections.abc import Sequence
@@ -56,7 +56,7 @@ class EmbeddingSetup:
         return add
 
     def tail(self, model: Any) -> Any:
-        """A head for what pools by itself, such as a decoder's state at the last token."""
+        """A head for vectors that are pooled already, such as a decoder's last state."""
         return tail_head(model, self.layers, normalize=self.normalize)
 
     def prompt_of(self, request: EmbeddingRequest) -> str:

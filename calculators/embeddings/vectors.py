@@ -1,4 +1,4 @@
-"""What happens to vectors behind the batches: chunks joined, numbers cut off, norms."""
+"""What happens to vectors after the inference: chunks are joined, vectors cut and normalised."""
 
 from collections.abc import Sequence
 

@@ -15,8 +15,8 @@ Logits = npt.NDArray[np.float32]
 def best_scores(logits: Sequence[Logits], owners: Sequence[int], num_pairs: int) -> Logits:
     """The best number of each pair's rows, f32[pairs].
 
-    It is the second label of a model that has two or more, else the only one. Each item of `logits`
-    is f32[labels].
+    The number of a row is that of its second label if the model has several labels, else its only
+    one. Each item of `logits` is f32[labels]; `owners` has the index of the pair of each row.
     """
     table = np.stack(logits)
     best = np.full(num_pairs, -np.inf, np.float32)

@@ -22,8 +22,8 @@ CODES: Mapping[int, grpc.StatusCode] = {
     404: grpc.StatusCode.NOT_FOUND,
     503: grpc.StatusCode.UNAVAILABLE,
 }
-# A client refuses an answer with more than 8 kB of metadata; the message is one of it, and each of
-# its bytes may take three.
+# A client refuses an answer with more than 8 kB of metadata. The error's message is part of them,
+# and each of its bytes may be escaped with three.
 MAX_MESSAGE_BYTES = 2000
 # What monitoring asks every few seconds.
 POLLED = {"ServerLive", "ServerReady", "ModelReady"}

@@ -11,7 +11,7 @@ from server.api.settings import KeyScope
 
 __all__ = ["KeyCheck"]
 
-# What HTTP has a POST for.
+# What KeyScope.CHANGES protects; over HTTP these calls are POST requests.
 CHANGES = frozenset({f"/{SERVICE}/ModelInfer", f"/{SERVICE}/ModelStreamInfer"})
 HEALTH = (f"/{SERVICE}/ServerLive", f"/{SERVICE}/ServerReady", "/grpc.health.v1.Health/")
 

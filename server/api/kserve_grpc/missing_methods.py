@@ -12,7 +12,7 @@ MAX_NAME_CHARACTERS = 200
 
 
 class MissingMethods(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types
-    """Comes after the services that are here."""
+    """Answers calls to methods that no other service has; it must be registered last."""
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
         """What gRPC calls for a method that no other service has."""

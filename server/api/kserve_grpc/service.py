@@ -41,7 +41,10 @@ LOOKUP_ERRORS = (ModelNotFoundError, ModelNotReadyError, WrongGraphError)
 
 
 class InferenceService:
-    """Its methods. gRPC hands over messages as bytes, so that tensors can be views of them."""
+    """The methods of the service.
+
+    They get and return messages as bytes, so that tensors can be views of them.
+    """
 
     def __init__(self, manager: ModelManager, settings: GrpcSettings) -> None:
         self._manager = manager
@@ -115,8 +118,8 @@ class InferenceService:
     async def _model_stream_infer(self, requests: AsyncIterator[bytes], context: Any) -> None:
         """Answer one request after the other, each with all that its run yields.
 
-        As in Model Server, a first request for a model that cannot be asked ends the stream. Any
-        other failure is an answer, and the stream goes on.
+        As in Model Server, the stream ends if the first request names a model that is missing, not
+        ready or takes no tensors. Any other failure is an answer, and the stream goes on.
         """
 
         async def work(facts: RequestFacts) -> None:

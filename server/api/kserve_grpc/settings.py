@@ -10,7 +10,7 @@ __all__ = ["GrpcSettings"]
 
 @dataclass(frozen=True, slots=True)
 class GrpcSettings:
-    """`memory_quota` is how many bytes the requests may have together that are worked on.
+    """`memory_quota` is the most bytes of all requests that are worked on at the same time.
 
     `channel_arguments` are gRPC's own, by name. `request_timeout_s` 0 means no limit.
     """
