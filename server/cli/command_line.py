@@ -22,7 +22,7 @@ __all__ = ["CommandLine", "make_parser", "parse_command_line"]
 EX_USAGE = 64
 USAGE = """server [MODEL] [FLAGS]
        server chat [MODEL] [FLAGS]"""
-DESCRIPTION = """Serve language models and other models over HTTP, with the OpenAI API and more.
+DESCRIPTION = """Serve models of text, embeddings, reranking, speech and images over HTTP and gRPC.
 
 MODEL is the folder of a model, a Hugging Face id (org/name), or tiny_chat, a small model that comes
 with this package. A Hugging Face model is exported to OpenVINO first. `server chat` opens a chat in
