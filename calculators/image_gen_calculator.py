@@ -127,5 +127,5 @@ def _load(
     from calculators.media.image_maker import ImageMaker
 
     maker = ImageMaker(options, folder, adapter_paths, properties)
-    facts = {"makes_images_of": list(maker.kinds)}
+    facts = {"inputs": list(maker.kinds)}
     return lambda request, cancelled, _: maker.make(request, cancelled), facts

@@ -3,7 +3,6 @@
 from importlib.util import find_spec
 
 from server.errors import ModelLoadError
-from server.host.version import DISTRIBUTION
 
 __all__ = ["check_media_libraries"]
 
@@ -14,5 +13,5 @@ def check_media_libraries(*names: str) -> None:
         if find_spec(name) is None:
             raise ModelLoadError(
                 f"speech and images need the Python package {name!r} of the extra [media]: "
-                f"pip install '{DISTRIBUTION}[media]'"
+                "pip install '.[media]'"
             )

@@ -28,7 +28,7 @@ POLL_S = 0.05
 # earlier, at their next token or step, and keep the loaded model.
 GRACE_S = 10.0
 # So many times in a row a process may end without having served a request.
-MAX_VAIN_STARTS = 3
+MAX_UNUSED_STARTS = 3
 
 Inbox = SimpleQueue[tuple[str, Any]]
 
@@ -51,7 +51,7 @@ class PipelineProcess:
         self._failure: str | None = None
         self._load_error: Exception | None = None
         self._num_restarts = 0
-        self._num_vain_starts = 0
+        self._num_unused_starts = 0
         # What the request that runs gets from the child.
         self._inbox: Inbox | None = None
         # The child ends with the thread that started it, so this one starts every child.
@@ -186,7 +186,7 @@ class PipelineProcess:
             break
         for kind, value in messages:
             if kind != "piece":
-                self._num_vain_starts = 0
+                self._num_unused_starts = 0
             if (inbox := self._inbox) is not None:
                 inbox.put((kind, value))
         return None
@@ -202,7 +202,7 @@ class PipelineProcess:
                 self._is_over = True
             elif not self._is_over:
                 is_vain = inbox is None and not was_killed
-                self._num_vain_starts = self._num_vain_starts + 1 if is_vain else 0
+                self._num_unused_starts = self._num_unused_starts + 1 if is_vain else 0
                 problem = self._plan_restart(problem)
                 # After a request that was cancelled, others only wait.
                 if self._is_over or not was_killed:
@@ -211,13 +211,13 @@ class PipelineProcess:
             if inbox is not None:
                 inbox.put(("error", GenerationError(problem)))
             self._changed.notify_all()
-            self._changed.wait_for(lambda: self._is_over, timeout=self._num_vain_starts)
+            self._changed.wait_for(lambda: self._is_over, timeout=self._num_unused_starts)
 
     def _plan_restart(self, problem: str) -> str:
         """Returns the problem, and what is done about it."""
-        if self._num_vain_starts >= MAX_VAIN_STARTS:
+        if self._num_unused_starts >= MAX_UNUSED_STARTS:
             self._is_over = True
-            return f"{problem}; it is not started again: it ended {MAX_VAIN_STARTS} times unused"
+            return f"{problem}; it is not started again: it ended {MAX_UNUSED_STARTS} times unused"
         self._num_restarts += 1
         return f"{problem}; it is started again"
 

@@ -174,13 +174,13 @@ def test_a_missing_part_is_named(sd_model: Path, tmp_path: Path) -> None:
             open_runner(tmp_path)
 
 
-async def test_a_model_without_vae_encoder_makes_images_of_texts_only(
+async def test_a_model_without_vae_encoder_inputs_texts_only(
     sd_model: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(sd_model, tmp_path, dirs_exist_ok=True)
     shutil.rmtree(tmp_path / "vae_encoder")
     runner = open_runner(tmp_path)
-    assert runner.calculator.status()["makes_images_of"] == ["text"]
+    assert runner.calculator.status()["inputs"] == ["text"]
     assert (await make(runner)).shape == (1, 64, 64, 3)
     with pytest.raises(InvalidRequestError, match="Image-to-image pipeline is not available"):
         await make(runner, image=file_of(picture()))
@@ -204,6 +204,6 @@ async def test_the_other_shapes_of_pipelines(large_pipeline: Path, tmp_path: Pat
     shutil.copytree(large_pipeline, tmp_path, dirs_exist_ok=True)
     shutil.rmtree(tmp_path / "vae_encoder")
     runner = open_runner(tmp_path)
-    assert runner.calculator.status()["makes_images_of"] == ["text"]
+    assert runner.calculator.status()["inputs"] == ["text"]
     assert (await make(runner)).shape == (1, 64, 64, 3)
     runner.calculator.close()

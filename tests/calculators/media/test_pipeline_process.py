@@ -97,7 +97,7 @@ def test_the_log_is_that_of_the_server(
 
 
 def test_a_crash_fails_its_request_alone(process: PipelineProcess) -> None:
-    for number in range(pipeline_process.MAX_VAIN_STARTS + 1):
+    for number in range(pipeline_process.MAX_UNUSED_STARTS + 1):
         first = pid_of(process)
         with pytest.raises(GenerationError, match="signal SIGSEGV; it is started again"):
             run(process, "crash")
@@ -117,7 +117,7 @@ def test_a_process_that_is_killed_while_nothing_runs(process: PipelineProcess) -
 
 
 def test_crashes_at_start_have_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline_process, "MAX_VAIN_STARTS", 1)
+    monkeypatch.setattr(pipeline_process, "MAX_UNUSED_STARTS", 1)
     with opened(partial(child_pipelines.load_once, tmp_path / "marker")) as process:
         with pytest.raises(GenerationError, match="SIGSEGV"):
             run(process, "crash")
