@@ -1,5 +1,6 @@
 """openvino-genai's pipeline for speech generation, as this server uses it."""
 
+import json
 import logging
 from collections.abc import Mapping
 from math import prod
@@ -11,6 +12,7 @@ import numpy as np
 
 from calculators.media.audio_encoding import encode_audio
 from calculators.media.model_folder import check_model_folder, open_pipeline
+from calculators.media.text_pieces import split_text
 from calculators.media.worker import Serve
 from server.errors import InvalidRequestError, ModelLoadError
 from server.host.model_files import DECODER_FILE, ENCODER_FILE, TOKENIZER_FILE
@@ -72,6 +74,7 @@ class Speaker:
         self._pipeline: Any = open_pipeline(
             openvino_genai.Text2SpeechPipeline, folder, device, properties
         )
+        self._max_characters = _max_characters(folder)
         shape = tuple(self._pipeline.get_speaker_embedding_shape())
         self._voices = {
             **_voices_of_model(folder / VOICES_FOLDER, shape),
@@ -79,31 +82,41 @@ class Speaker:
         }
 
     def speak(self, request: SpeechRequest, cancelled: Event) -> SpeechAudio:
-        """Speak a text. Nothing can end the generation once it runs.
+        """Speak a text; one that is too long for the model in pieces, one after the other.
 
-        Raises InvalidRequestError for a voice that is not there, and for a text that the model
-        cannot speak.
+        Ends early between two pieces if `cancelled`. Raises InvalidRequestError for a voice that is
+        not there, and for a text that the model cannot speak.
         """
         voice = self._voice(request.voice)
         settings: dict[str, Any] = {"speed": request.speed}
         if request.language is not None:
             settings["language"] = request.language
-        if cancelled.is_set():
-            return SpeechAudio(b"", request.audio_format)
+        samples, rate = [], 0
+        for piece in self._pieces(request.text):
+            if cancelled.is_set():
+                return SpeechAudio(b"", request.audio_format)
+            results = self._generate(piece, voice, settings)
+            samples.append(np.array(results.speeches[0].data, dtype=np.float32).ravel())
+            rate = results.output_sample_rate
+        content = encode_audio(np.concatenate(samples), rate, request.audio_format)
+        return SpeechAudio(content, request.audio_format)
+
+    def _pieces(self, text: str) -> list[str]:
+        most = self._max_characters
+        # A text that fits is left as it is, blanks included.
+        return [text] if most is None or len(text) <= most else split_text(text, most) or [text]
+
+    def _generate(self, text: str, voice: Any, settings: Mapping[str, Any]) -> Any:
         try:
-            results = self._pipeline.generate(request.text, voice, **settings)
+            return self._pipeline.generate(text, voice, **settings)
         except RuntimeError as error:
-            # Nearly always a text that is too long for the model.
             reason = error_summary(error)
             logger.warning("Speech failed: %s", reason)
             raise InvalidRequestError(
-                f"the model cannot speak this text of {len(request.text)} characters; it may be "
+                f"the model cannot speak this text of {len(text)} characters; it may be "
                 f"too long: {reason}",
                 "input",
             ) from error
-        samples = np.array(results.speeches[0].data, dtype=np.float32).ravel()
-        content = encode_audio(samples, results.output_sample_rate, request.audio_format)
-        return SpeechAudio(content, request.audio_format)
 
     def _voice(self, name: str | None) -> Any:
         if name in self._voices:
@@ -114,6 +127,17 @@ class Speaker:
         raise InvalidRequestError(
             f"Requested voice {name[:100]!r} not found in available voices: {possible}", "voice"
         )
+
+
+def _max_characters(folder: Path) -> int | None:
+    """The longest text of a model whose tokens are characters; None where no file says it."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        positions = config.get("max_text_positions")
+    except (OSError, ValueError, AttributeError):
+        return None
+    # Two positions are for what the tokenizer adds.
+    return positions - 2 if isinstance(positions, int) and positions > 2 else None
 
 
 def _voices_of_model(folder: Path, shape: tuple[int, ...]) -> Mapping[str, Any]:

@@ -3,6 +3,7 @@
 import asyncio
 import io
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,9 @@ from openai import AsyncOpenAI
 from support.serving import Server
 
 from calculators.media import pipeline_process
-from server.payloads import AUDIO_FORMATS
+from calculators.media.speaker import Speaker
+from server.errors import InvalidRequestError
+from server.payloads import AUDIO_FORMATS, SpeechRequest
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -90,8 +93,29 @@ async def test_texts_that_the_model_does_not_know(client: AsyncOpenAI, text: str
 async def test_a_text_that_is_too_long(client: AsyncOpenAI) -> None:
     with pytest.raises(openai.BadRequestError, match="at most 4096 characters"):
         await client.audio.speech.create(model="speech", input="a" * 5000, voice="ann")
-    with pytest.raises(openai.BadRequestError, match="this text of 1000 characters; it may be too"):
-        await client.audio.speech.create(model="speech", input="a" * 1000, voice="ann")
+
+
+async def test_a_text_that_is_too_long_for_the_model(
+    speech_models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is spoken in pieces."""
+    import openvino_genai
+
+    folder, f32 = speech_models / "speecht5", {"INFERENCE_PRECISION_HINT": "f32"}
+    pipeline = openvino_genai.Text2SpeechPipeline(folder, "CPU", **f32)
+    speaker = Speaker(folder, "CPU", f32, {})
+    assert speaker._max_characters == 448
+    monkeypatch.setattr(speaker, "_max_characters", 6)
+    spoken = speaker.speak(SpeechRequest("The fox runs."), Event())
+    pieces = []
+    for piece in ("The", "fox", "runs."):
+        result = pipeline.generate(piece, None)
+        # A copy: the memory is the result's.
+        pieces.append(result.speeches[0].data.ravel().copy())
+    np.testing.assert_allclose(samples(spoken.content), np.concatenate(pieces), atol=2**-14)
+    monkeypatch.setattr(speaker, "_max_characters", None)
+    with pytest.raises(InvalidRequestError, match="this text of 1000 characters; it may be too"):
+        speaker.speak(SpeechRequest("a" * 1000), Event())
 
 
 async def test_a_client_that_leaves(
