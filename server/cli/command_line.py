@@ -165,6 +165,7 @@ def _find_unused_model_flag(line: CommandLine) -> str | None:
     if not (models.source_model or mode == "configure"):
         flags += ["--target_device"] if models.target_device is not None else []
         flags += ["--task"] if models.task is not None else []
+        flags += [flag for flag, _ in models.task_flags]
     if not flags:
         return None
     return f"{flags[0]} is for one model: it needs MODEL, or --model_name and --model_path"

@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from server.cli.model_arguments import ModelArguments
-from server.cli.task_flags import TaskFlags, add_task_flags, exporter_flags
+from server.cli.task_flags import GRAPH_FLAGS, TaskFlags, add_task_flags, exporter_flags
 from server.models.tasks import Task
 from server.terminal.export_help import NO_VERIFY_HELP
 from server.terminal.flag_parser import AddFlag, Switch
 
 __all__ = ["ExportArguments", "add_export_flags"]
+
+# Where a model without a graph is read, or noted: its flags have an effect.
+GRAPH_MODES = (None, "check", "add_to_config")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +51,9 @@ class ExportArguments:
             return None if models.repository else "--source_model needs --model_repository_path"
         if mode == "pull" or self.overwrite_models:
             return "--pull and --overwrite_models need --source_model"
-        if self.task_flags:
-            flag, _ = self.task_flags[0]
-            return f"{flag} is for an export: it needs --source_model or --configure"
+        for flag, _ in self.task_flags:
+            if flag not in GRAPH_FLAGS or mode not in GRAPH_MODES:
+                return f"{flag} is for an export: it needs --source_model or --configure"
         return None
 
     def _command(

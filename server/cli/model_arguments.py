@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from server.cli.task_flags import TaskFlags, graph_keys
 from server.models.config import ServerConfig, load_config, single_model_config
 from server.models.tasks import TASKS, task_named
 from server.terminal.flag_parser import AddFlag
@@ -36,7 +37,8 @@ CLASSIC_FLAGS = {
 class ModelArguments:
     """The models to serve: a configuration file, or one model.
 
-    `model_keys` are keys of an entry in config.json, for a model without a graph.
+    `model_keys` are keys of an entry in config.json, for a model without a graph. So is what
+    `task_flags` say, unless the model is exported first.
     """
 
     config_path: Path | None = None
@@ -48,6 +50,7 @@ class ModelArguments:
     target_device: str | None = None
     chat_template: Path | None = None
     model_keys: Mapping[str, Any] | None = None
+    task_flags: TaskFlags = ()
 
     def load_config(self) -> ServerConfig:
         """Read the configuration. Raises ConfigError."""
@@ -72,10 +75,17 @@ class ModelArguments:
 
     @property
     def entry_keys(self) -> Mapping[str, Any]:
-        """What the flags say about a model without a graph, as keys of an entry in config.json."""
+        """What the flags say about a model without a graph, as keys of an entry in config.json.
+
+        Raises ConfigError.
+        """
         named = {"target_device": self.target_device, "task": self.task}
         given = {key: value for key, value in named.items() if value is not None}
-        return {**(self.model_keys or {}), **given}
+        keys = {**(self.model_keys or {}), **given}
+        if self.source_model is not None or not self.task_flags:
+            return keys
+        config = single_model_config(self.served_name, self.served_path)
+        return graph_keys(self.task_flags, config, keys)
 
     @property
     def template_path(self) -> Path | None:

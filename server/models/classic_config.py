@@ -40,12 +40,20 @@ CLASSIC_MODEL_KEYS = (
     "max_queue_delay_ms",
     "model_version_policy",
     "nireq",
+    "options",
     "plugin_config",
     "shape",
     "target_device",
     "task",
     *REFUSED_KEYS,
 )
+# Options of a task's node that have a key of their own in an entry.
+KEYS_OF_OPTIONS = {
+    "device": "target_device",
+    "models_path": "base_path",
+    "plugin_config": "plugin_config",
+    "target_device": "target_device",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +90,9 @@ class VersionPolicy:
 class ClassicConfig:
     """How a classic model is served: OpenVINOInferenceCalculator has options of the same names.
 
-    `task` is what the model is for; empty where its files say it. `problems` are the keys that ask
-    for what is not here, each with the reason.
+    `task` is what the model is for; empty where its files say it. `options` are those of the node
+    of its task, a JSON object; empty without any. `problems` are the keys that ask for what is not
+    here, each with the reason.
     """
 
     device: str = ""
@@ -95,6 +104,7 @@ class ClassicConfig:
     max_batch_size: int = 0
     max_queue_delay_ms: int = 0
     task: str = ""
+    options: str = ""
     version_policy: VersionPolicy = field(default_factory=VersionPolicy)
     problems: tuple[str, ...] = ()
 
@@ -111,6 +121,7 @@ class ClassicConfig:
             "max_batch_size": ("max_batch_size", _count),
             "max_queue_delay_ms": ("max_queue_delay_ms", _count),
             "task": ("task", _task),
+            "options": ("options", _options),
             "model_version_policy": ("version_policy", VersionPolicy.parse),
         }
         fields: dict[str, Any] = {}
@@ -160,6 +171,16 @@ def _plugin_config(value: object) -> str:
     if not isinstance(value, dict):
         raise ValueError(f"must be an object, found {describe_value(value)}")
     return _as_json(value)
+
+
+def _options(value: object) -> str:
+    """An object; its names and values are the calculator's business."""
+    text = _plugin_config(value)
+    assert isinstance(value, dict)
+    for name, key in KEYS_OF_OPTIONS.items():
+        if name in value:
+            raise ValueError(f"cannot hold {name}; the key {key} of the entry says it")
+    return text if value else ""
 
 
 def _tensor_texts(value: object) -> str:

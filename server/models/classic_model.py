@@ -1,5 +1,6 @@
 """Models without a graph: the versions to serve, and the graph that serves each of them."""
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -54,7 +55,8 @@ def classic_graph(model: ModelConfig) -> GraphConfig:
     """The graph of one node that serves a version. Raises ModelLoadError where nothing can.
 
     The node is that of the task, which the configuration names or the files show, or else the one
-    that takes tensors. Only a model that takes tensors has a shape, a layout or a batch size.
+    that takes tensors. Only a model that takes tensors has a shape, a layout or a batch size, and
+    only one of a task has `options`.
     """
     folder, classic = model.model_folder, model.classic
     assert folder is not None
@@ -77,6 +79,8 @@ def classic_graph(model: ModelConfig) -> GraphConfig:
     if task is None and not given:
         task = find_task(folder)
     if task is None:
+        if classic.options:
+            raise ModelLoadError("options is for a model of a task; this one takes tensors")
         options = {"device": classic.device, "plugin_config": classic.plugin_config}
         return tensor_graph(source_name, {**options, **tensor_options})
     if given:
@@ -84,5 +88,6 @@ def classic_graph(model: ModelConfig) -> GraphConfig:
     problem = find_folder_problem(folder, task.files)
     if problem is not None:
         raise ModelLoadError(problem)
-    options = {task.device_option: classic.device, "plugin_config": classic.plugin_config}
-    return task_graph(task, source_name, {name: value for name, value in options.items() if value})
+    named = {task.device_option: classic.device, "plugin_config": classic.plugin_config}
+    options = {name: value for name, value in named.items() if value}
+    return task_graph(task, source_name, {**options, **json.loads(classic.options or "{}")})

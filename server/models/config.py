@@ -200,7 +200,8 @@ class _ConfigReader:
             config = self._mapping(wrapper["config"], where)
             self._refuse_unknown(config, where, (*GRAPH_KEYS, *CLASSIC_MODEL_KEYS))
             model = self._add_model(config, where, is_graph=False)
-            unused = sorted(config.keys() & set(CLASSIC_MODEL_KEYS))
+            # With options a graph is not loaded at all; they are no key of OVMS's.
+            unused = sorted(config.keys() & set(CLASSIC_MODEL_KEYS) - {"options"})
             if unused and model.find_graph():
                 keys = ", ".join(unused)
                 logger.warning("%s: %s: no effect on a graph: %s", self._file, where, keys)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from server.errors import ModelLoadError
 from server.graph import (
     Graph,
     GraphConfig,
@@ -93,6 +94,8 @@ def _read_graph(config: ModelConfig, files: WatchedFiles) -> tuple[GraphConfig, 
     for candidate in config.graph_candidates():
         files.add(candidate)
     path = config.require_graph()
+    if config.classic.options:
+        raise ModelLoadError(f"options is for a model without a graph; set them in {path}")
     graph_config = load_graph_config(path)
     for node in graph_config.nodes:
         file = calculator_file(node.calculator_name, path.parent)

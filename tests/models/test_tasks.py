@@ -6,14 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.fakes import echo_graph, write_graph
 
-from server.errors import ConfigError, ModelLoadError
-from server.graph import GraphConfig
+from server.errors import ConfigError, GraphValidationError, ModelLoadError
+from server.graph import GraphConfig, validate
 from server.models.classic_model import classic_graph, find_versions
-from server.models.config import load_config, single_model_config
+from server.models.config import ModelConfig, load_config, single_model_config
 from server.models.model_folder import FolderKind, kind_of
+from server.models.model_loading import check_model
 from server.models.model_repository import list_models
 from server.models.tasks import TASKS, find_source_task, find_task
+from server.models.watched_files import WatchedFiles
 
 ENCODER = '<net name="input_ids" names="last_hidden_state"/>'
 LLM = '<net name="beam_idx" names="logits"/>'
@@ -151,6 +154,57 @@ def test_the_graph_of_a_task(name: str, node: tuple[str, str], tmp_path: Path) -
         options["enable_prefix_caching"] = True
     assert graph.options == options
     assert "plugin_config" in graph_of(folder, task=name, plugin_config={"A": 1}).options
+
+
+def test_options_of_a_task(tmp_path: Path) -> None:
+    folder = write(tmp_path / "m", *TEXT, xml=ENCODER, config=BERT)
+    keys = {"options": {"pooling": "LAST"}, "target_device": "GPU", "plugin_config": {"A": 1}}
+    assert graph_of(folder, **keys).options == {
+        "models_path": "./",
+        "pooling": "LAST",
+        "target_device": "GPU",
+        "plugin_config": '{"A": 1}',
+    }
+    with pytest.raises(ModelLoadError, match="options is for a model of a task; this one takes"):
+        graph_of(folder, **keys, nireq=2)
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"poling": "LAST"}, "no node has an option 'poling'; did you mean 'pooling'"),
+        ({"pooling": "LST"}, "pooling cannot be set to 'LST': .*did you mean 'LAST'"),
+        ({"truncate": "x"}, "truncate cannot be set to 'x'"),
+        ({"max_queued_tokens": 0}, "max_queued_tokens is 0; it must be at least 1"),
+    ],
+)
+def test_bad_options_of_a_task(options: dict[str, Any], problem: str, tmp_path: Path) -> None:
+    folder = write(tmp_path, *TEXT, xml=ENCODER, config=BERT)
+    with pytest.raises(GraphValidationError, match=problem):
+        validate(graph_of(folder, options=options), folder)
+
+
+def test_options_in_a_configuration(tmp_path: Path) -> None:
+    file = tmp_path / "config.json"
+
+    def read(options: object) -> ModelConfig:
+        entry = {"config": {"name": "m", "options": options}}
+        file.write_text(json.dumps({"model_config_list": [entry]}))
+        (model,) = find_versions(load_config(file)).models
+        return model
+
+    for options, problem in {
+        "CLS": "must be an object, found the string 'CLS'",
+        ("CLS",): "must be an object, found a list",
+    }.items():
+        with pytest.raises(ConfigError, match=f"config.options {problem}"):
+            read(options)
+    with pytest.raises(ConfigError, match="options cannot hold device; the key target_device of"):
+        read({"device": "GPU"})
+    graph = write_graph(tmp_path / "m", echo_graph())
+    with pytest.raises(ModelLoadError, match=f"without a graph; set them in {graph}"):
+        check_model(read({"pooling": "LAST"}), WatchedFiles())
+    check_model(read({}), WatchedFiles())
 
 
 def test_no_device_is_no_option(tmp_path: Path) -> None:

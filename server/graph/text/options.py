@@ -170,7 +170,10 @@ def _override(message: Message, values: Mapping[str, Any]) -> None:
             update = type(message)(**{name: values[name]})
         except (TypeError, ValueError) as error:
             found = f"{values[name]!r}"[:100]
-            raise OptionsError([(None, f"{name} cannot be set to {found}: {error}")]) from error
+            enum = message.DESCRIPTOR.fields_by_name[name].enum_type
+            hint = f"; {close_names(str(values[name]), enum.values_by_name)}" if enum else ""
+            problem = f"{name} cannot be set to {found}: {error}{hint}"
+            raise OptionsError([(None, problem)]) from error
         message.ClearField(name)
         message.MergeFrom(update)
 

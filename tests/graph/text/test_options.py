@@ -228,3 +228,8 @@ def test_an_override_of_the_wrong_type_is_named(overrides: dict[str, Any]) -> No
     (name,) = overrides
     with pytest.raises(OptionsError, match=f"{name} cannot be set to"):
         make_options(LlmOptions, None, {"models_path": "a", **overrides})
+
+
+def test_an_override_of_a_choice_says_what_is_possible() -> None:
+    with pytest.raises(OptionsError, match="set to 'NO': .*; possible: 'LM', 'LM_CB'"):
+        make_options(LlmOptions, None, {"models_path": "a", "pipeline_type": "NO"})
