@@ -10,47 +10,10 @@ from support.infer_calls import infer_error, infer_ok, tensor
 from support.openvino_models import add_model, write_model
 from support.python_graphs import python_node
 from support.serving import Server, running_server
+from support.session_graphs import inference, named, session
 
 from server.models.config import load_config
 from server.models.model_manager import ModelManager
-
-
-def session(packet: str, model: str, version: str = "") -> str:
-    wanted = f'servable_version: "{version}"' if version else ""
-    return f"""
-node {{
-  calculator: "OpenVINOModelServerSessionCalculator"
-  output_side_packet: "SESSION:{packet}"
-  node_options: {{
-    [type.googleapis.com / mediapipe.OpenVINOModelServerSessionCalculatorOptions]: {{
-      servable_name: "{model}" {wanted}
-    }}
-  }}
-}}
-"""
-
-
-def inference(packet: str, inputs: str, outputs: str, options: str = "") -> str:
-    ports = [f'input_stream: "{port}"' for port in inputs.split()]
-    ports += [f'output_stream: "{port}"' for port in outputs.split()]
-    return f"""
-node {{
-  calculator: "OpenVINOInferenceCalculator"
-  input_side_packet: "SESSION:{packet}"
-  {" ".join(ports)}
-  node_options: {{
-    [type.googleapis.com / mediapipe.OpenVINOInferenceCalculatorOptions]: {{ {options} }}
-  }}
-}}
-"""
-
-
-def named(kind: str, **names: str) -> str:
-    return " ".join(
-        f'tag_to_{kind}_tensor_names {{ key: "{tag}" value: "{name}" }}'
-        for tag, name in names.items()
-    )
-
 
 TWO_MODELS = f"""
 input_stream: "in1"
