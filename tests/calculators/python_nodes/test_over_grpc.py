@@ -1,10 +1,12 @@
 """Python nodes behind KServe over gRPC, with the calls of OVMS's demo clients."""
 
+import io
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 from support.grpc_serving import running_grpc
 from support.python_graphs import LOOP, python_graph, python_node, serving, write_graph
 from tritonclient.grpc import InferInput
@@ -36,6 +38,38 @@ WRITER_GRAPH = python_graph(
         "OUTPUT:completion END_SIGNAL:end_signal TOKEN_COUNT:token_count",
         more=LOOP,
     ),
+)
+# As OVMS's demo of Stable Diffusion: a thread of the handler's own makes the images.
+PAINTER = """
+import io
+import threading
+from queue import Queue
+
+from PIL import Image
+from pyovms import Tensor
+
+class OvmsPythonModel:
+    def execute(self, inputs):
+        size = len(bytes(inputs[0]).decode())
+        images = Queue()
+
+        def paint():
+            for step in range(3):
+                file = io.BytesIO()
+                Image.new("RGB", (size, 8), (step, 0, 0)).save(file, format="PNG")
+                images.put((file.getvalue(), step == 2))
+
+        threading.Thread(target=paint).start()
+        finished = False
+        while not finished:
+            image, finished = images.get()
+            yield [Tensor("image", image)]
+        yield [Tensor("end_signal", "".encode())]
+"""
+PAINTER_GRAPH = python_graph(
+    "OVMS_PY_TENSOR:text",
+    "OVMS_PY_TENSOR_A:image OVMS_PY_TENSOR_B:end_signal",
+    python_node("pythonNode", "INPUT:text", "OUTPUT:image END_SIGNAL:end_signal", more=LOOP),
 )
 LENGTHS = """
 import numpy as np
@@ -120,3 +154,27 @@ async def test_a_generator_answers_in_a_stream(tmp_path: Path) -> None:
             (start + 4, "end_signal", b""),
         ]
     assert unary.get_response().raw_output_contents[0] == b"\2\0\0\0a0\2\0\0\0b0"
+
+
+async def test_images_of_a_thread_in_a_stream(tmp_path: Path) -> None:
+    write_graph(tmp_path / "painter", PAINTER_GRAPH, model=PAINTER)
+
+    async def requests() -> AsyncIterator[dict[str, Any]]:
+        yield {"model_name": "painter", "inputs": [raw("text", "BYTES", [3], b"cat")]}
+
+    async with (
+        serving(tmp_path, "painter") as server,
+        running_grpc(server.manager) as address,
+        InferenceServerClient(address) as client,
+    ):
+        found = []
+        async for result, error in client.stream_infer(requests()):
+            assert error is None
+            response = result.get_response()
+            found.append((response.outputs[0].name, response.raw_output_contents[0]))
+    *images, end = found
+    assert end == ("end_signal", b"")
+    assert [name for name, _ in images] == ["image"] * 3
+    for step, (_, data) in enumerate(images):
+        image = Image.open(io.BytesIO(data))
+        assert (image.size, image.getpixel((0, 0))) == ((3, 8), (step, 0, 0))
