@@ -1,6 +1,7 @@
 """What a model is for that is about to be exported: what was said, or what its files show."""
 
 import logging
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,8 @@ __all__ = ["find_export_task"]
 
 logger = logging.getLogger(__name__)
 
+# An id of the Hub, as export_models/source.py has it.
+HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
 LOOK_UP = "export_models.conversion.hub_task"
 LOOK_UP_TIMEOUT_S = 120
 
@@ -27,6 +30,9 @@ def find_export_task(models: ModelArguments) -> Task:
     source = Path(models.source_model).expanduser()
     if source.is_dir():
         return find_task(source) or find_source_task(source)
+    if not HUB_ID.fullmatch(models.source_model):
+        # A folder that is not there: the export says so.
+        return TEXT_GENERATION
     return _look_up(models.source_model)
 
 

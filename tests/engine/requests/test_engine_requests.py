@@ -35,13 +35,24 @@ def test_the_context_of_the_model_limits_too(
         engine.make_request(prompts[11], params(7))
 
 
+def let_answers_end(monkeypatch: pytest.MonkeyPatch, *token_ids: int) -> None:
+    """Engines that are made after this take these tokens for the ends of answers."""
+    monkeypatch.setattr(
+        "server.engine.engine.read_model_info",
+        lambda path: replace(read_model_info(path), eos_token_ids=frozenset(token_ids)),
+    )
+
+
 def test_an_end_token_ends_the_answer_unless_ignored(
-    make_engine: MakeEngine, prompts: Prompts, greedy: Prompts
+    make_engine: MakeEngine,
+    prompts: Prompts,
+    greedy: Prompts,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    engine = make_engine()
     answer = greedy[15]
     end = answer[6]
-    engine.info = replace(engine.info, eos_token_ids=frozenset({end}))
+    let_answers_end(monkeypatch, end)
+    engine = make_engine()
     (request,) = start(engine, [prompts[15]], params(ignore_eos=False))
     outputs = run_to_end(engine)
     assert tokens_of(outputs, request) == answer[: answer.index(end) + 1]
@@ -66,12 +77,16 @@ def test_stop_token_ids_end_an_answer_also_where_the_models_own_are_ignored(
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_an_answer_has_at_least_min_tokens(
-    make_engine: MakeEngine, prompts: Prompts, temperature: float
+    make_engine: MakeEngine,
+    prompts: Prompts,
+    temperature: float,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    engine = make_engine()
     # Every other token would end it.
-    ends = frozenset(range(0, engine.limits.vocab_size, 2))
-    engine.info = replace(engine.info, eos_token_ids=ends)
+    ends = frozenset(range(0, 2048, 2))
+    let_answers_end(monkeypatch, *ends)
+    engine = make_engine()
+    assert engine.limits.vocab_size == 2048
     for num_min in (0, 1, 5):
         asked = params(
             24, temperature=temperature, seed=1, min_tokens=num_min, ignore_eos=False, n=3
