@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import NoReturn
 
 from export_models.quantization.weight_formats import WEIGHT_FORMATS
-from server.terminal.export_help import EXPORT_HELP, NO_VERIFY_HELP
-from server.terminal.flag_parser import FlagParser, HelpFlag, pick
-from server.terminal.flag_values import device
+from server.terminal.export_help import EXPORT_HELP, NO_VERIFY_HELP, TASK_HELP
+from server.terminal.flag_parser import AddFlag, FlagParser, HelpFlag, pick
+from server.terminal.flag_values import at_least, device
 
 __all__ = [
     "CommonOptions",
     "UnsupportedFlag",
     "add_common_flags",
+    "add_num_streams",
     "common_options",
     "make_parser",
 ]
@@ -150,6 +151,17 @@ def _add_serving_flags(parser: FlagParser) -> None:
         default={},
         metavar="JSON",
         help="OpenVINO properties. They take precedence over those that the export chooses.",
+    )
+
+
+def add_num_streams(add: AddFlag, default: int, meaning: str) -> None:
+    """Add the flag --num_streams; the least value is the default."""
+    add(
+        "--num_streams",
+        type=at_least(default),
+        default=default,
+        metavar="NUMBER",
+        help=f"{TASK_HELP['--num_streams']} {meaning} (default: {default}).",
     )
 
 

@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from export_models.arguments import add_common_flags, common_options
+from export_models.arguments import add_common_flags, add_num_streams, common_options
 from export_models.conversion.converter import Converter
 from export_models.graph_text import EnumName, node_graph
 from export_models.source import Source
@@ -13,7 +13,6 @@ from export_models.text_encoders import TextEncoderExport
 from server.models.tasks import EMBEDDINGS
 from server.terminal.export_help import TASK_HELP
 from server.terminal.flag_parser import FlagParser
-from server.terminal.flag_values import at_least
 
 __all__ = ["add_flags", "run"]
 
@@ -31,13 +30,7 @@ def add_flags(parser: FlagParser) -> None:
         action="store_true",
         help="Cut texts that are too long for the model, instead of refusing them.",
     )
-    add(
-        "--num_streams",
-        type=at_least(1),
-        default=1,
-        metavar="NUMBER",
-        help=f"{TASK_HELP['--num_streams']} Use at least 2 with two CPU sockets (default: 1).",
-    )
+    add_num_streams(add, 1, "Use at least 2 with two CPU sockets")
 
 
 def run(parser: FlagParser, values: argparse.Namespace) -> None:

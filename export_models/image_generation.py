@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from export_models.arguments import add_common_flags, common_options
+from export_models.arguments import add_common_flags, add_num_streams, common_options
 from export_models.conversion.converter import Converter, require_package
 from export_models.conversion.failures import explain_failure
 from export_models.conversion.tool import run_tool
@@ -52,13 +52,7 @@ def add_flags(parser: FlagParser) -> None:
     for name in COUNTS:
         add(f"--{name}", type=at_least(0), default=0, metavar="NUMBER", help=TASK_HELP[f"--{name}"])
     add("--source_loras", type=_loras, metavar="ADAPTERS", help=TASK_HELP["--source_loras"])
-    add(
-        "--num_streams",
-        type=at_least(0),
-        default=0,
-        metavar="NUMBER",
-        help=f"{TASK_HELP['--num_streams']} 0 is OpenVINO's choice (default: 0).",
-    )
+    add_num_streams(add, 0, "0 is OpenVINO's choice")
 
 
 def run(parser: FlagParser, values: argparse.Namespace) -> None:

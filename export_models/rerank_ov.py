@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from export_models.arguments import add_common_flags, common_options
+from export_models.arguments import add_common_flags, add_num_streams, common_options
 from export_models.conversion.converter import Converter
 from export_models.graph_text import node_graph
 from export_models.source import Source
@@ -41,13 +41,7 @@ def add_flags(parser: FlagParser) -> None:
         metavar="NUMBER",
         help=TASK_HELP["--max_allowed_chunks"],
     )
-    add(
-        "--num_streams",
-        type=at_least(1),
-        default=1,
-        metavar="NUMBER",
-        help=f"{TASK_HELP['--num_streams']} Use at least 2 with two CPU sockets (default: 1).",
-    )
+    add_num_streams(add, 1, "Use at least 2 with two CPU sockets")
 
 
 def run(parser: FlagParser, values: argparse.Namespace) -> None:

@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from export_models.arguments import add_common_flags, common_options
+from export_models.arguments import add_common_flags, add_num_streams, common_options
 from export_models.conversion.converter import Converter, carry_files
 from export_models.export_run import Export
 from export_models.graph_text import node_graph
@@ -19,9 +19,7 @@ from server.host.model_files import (
     TOKENIZER_FILE,
 )
 from server.models.tasks import SPEECH_TO_TEXT
-from server.terminal.export_help import TASK_HELP
 from server.terminal.flag_parser import FlagParser
-from server.terminal.flag_values import at_least
 
 __all__ = ["add_flags", "run"]
 
@@ -34,13 +32,7 @@ def add_flags(parser: FlagParser) -> None:
     """Add the flags of this task."""
     add_common_flags(parser)
     add = parser.add_section("speech", "How speech is written down")
-    add(
-        "--num_streams",
-        type=at_least(0),
-        default=0,
-        metavar="NUMBER",
-        help=f"{TASK_HELP['--num_streams']} 0 means 1 (default: 0).",
-    )
+    add_num_streams(add, 0, "0 means 1")
     add(
         "--enable_word_timestamps",
         action="store_true",

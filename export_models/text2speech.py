@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from export_models.arguments import add_common_flags, common_options
+from export_models.arguments import add_common_flags, add_num_streams, common_options
 from export_models.conversion.converter import Converter, carry_files, require_package
 from export_models.export_run import Export
 from export_models.graph_text import node_graph
@@ -18,7 +18,6 @@ from server.host.model_files import DECODER_FILE, ENCODER_FILE, MODEL_FILE, TOKE
 from server.models.tasks import TEXT_TO_SPEECH
 from server.terminal.export_help import TASK_HELP
 from server.terminal.flag_parser import FlagParser
-from server.terminal.flag_values import at_least
 
 __all__ = ["add_flags", "run"]
 
@@ -54,13 +53,7 @@ def add_flags(parser: FlagParser) -> None:
         help="A voice of SpeechT5: a file of 512 numbers, f32. It is copied into the model's "
         "folder.",
     )
-    add(
-        "--num_streams",
-        type=at_least(0),
-        default=0,
-        metavar="NUMBER",
-        help=f"{TASK_HELP['--num_streams']} 0 means 1 (default: 0).",
-    )
+    add_num_streams(add, 0, "0 means 1")
 
 
 def run(parser: FlagParser, values: argparse.Namespace) -> None:

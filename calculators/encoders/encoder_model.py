@@ -33,7 +33,8 @@ logger = logging.getLogger(__name__)
 INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
 # Where weights are int8, the CPU rounds activations to int8 in groups of so many values. With 32,
 # OpenVINO's default, BERT-base took 1.27 times as long on a CPU with AVX-512. Vectors lose little:
-# their cosine with those in f32 fell from 0.99978 to 0.99976.
+# their cosine with those in f32 fell from 0.99978 to 0.99976. In bf16 on a CPU with AMX nothing is
+# rounded so, and the property has no effect (OpenVINO's source; not measured).
 CPU_PROPERTIES = {"DYNAMIC_QUANTIZATION_GROUP_SIZE": "128"}
 
 Head = Callable[[Any], Any]

@@ -31,7 +31,7 @@ exported and run in every way that could change its answers:
   through the prefix cache. The last run has so few KV blocks that a sequence is preempted. A cell
   is the number of greedy tokens, of 200, that are those of transformers.
 - **n > 1**: two choices for each prompt, sampled with a seed. A token is right if the first choice
-  has the token of a separate run, and if its log probability in both choices is that of the same
+  has the token of a separate run. Its log probability in both choices must be that of the same
   text read as a prompt. Models with an encoder make one choice at a time.
 - **prompt logprobs**: the largest difference of a prompt token's log probability from
   transformers' in fp32; right below 0.001. Where an encoder reads the prompt, it is of the answer.

@@ -7,10 +7,10 @@
         replacement: str = "***"
         max_words: UInt64 = 100                                # refuses negative numbers
 
-A field is a str, int, float, bool, Enum (by the names of its members), another such dataclass, a
-list[...] or tuple[..., ...] of one of these, or `X | None`. `__post_init__` may raise ValueError;
-its message becomes a problem of the graph. Every class gets descriptors of its own, so that two
-plug-ins may use the same type name.
+A field is a str, int, float, bool, Enum (by the names of its members) or another such dataclass. It
+may be a list[...] or tuple[..., ...] of one of these, or `X | None`. `__post_init__` may raise
+ValueError; its message becomes a problem of the graph. Every class gets descriptors of its own, so
+that two plug-ins may use the same type name.
 """
 
 import dataclasses

@@ -27,9 +27,10 @@ class ErrorAnswer(BaseModel):
 
 
 class Model(BaseModel):
-    """A model that can serve. `created` is when it was loaded. As vLLM has them: `max_model_len` is
-    the most tokens of prompt and answer together, null where the graph does not say it, and
-    `parent` the model that an adapter belongs to, null for a model itself.
+    """A model that can serve. `created` is when it was loaded.
+
+    As in vLLM, `max_model_len` is the most tokens of prompt and answer together; null where the
+    graph does not say it. `parent` is the model that an adapter belongs to; null for a model.
     """
 
     id: str
