@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from calculators.encoders.encoder_model import Head
+from calculators.encoders.encoder_model import Head, with_cpu_properties
 from calculators.encoders.encoder_service import EncoderRow, Vector, check_queue
 from calculators.encoders.tail import Tail
 from calculators.inference.inference_model import ModelSettings
@@ -72,7 +72,7 @@ class CausalEncoder:
             EngineConfig(
                 models_path=folder,
                 device=settings.device,
-                plugin_config=_properties(settings.plugin_config),
+                plugin_config=_properties(settings),
                 max_num_batched_tokens=min(limits.max_num_batched_tokens, MAX_STEP_TOKENS),
                 max_cached_tokens=max(max_length, MIN_CACHED_TOKENS),
                 enable_prefix_caching=True,
@@ -145,7 +145,7 @@ class CausalEncoder:
 def check_causal_encoder(folder: Path, settings: ModelSettings, *, has_head: bool) -> None:
     """Do all of CausalEncoder that needs no compilation. Raises ModelLoadError as it does."""
     _check_is_decoder(folder)
-    check_loadable(folder, settings.device, _properties(settings.plugin_config), has_head)
+    check_loadable(folder, settings.device, _properties(settings), has_head)
 
 
 def _check_is_decoder(folder: Path) -> None:
@@ -156,12 +156,13 @@ def _check_is_decoder(folder: Path) -> None:
         )
 
 
-def _properties(plugin_config: Mapping[str, Any]) -> dict[str, Any]:
+def _properties(settings: ModelSettings) -> dict[str, Any]:
     """Drop NUM_STREAMS and its like: a step computes all rows at once, and needs all threads.
 
     Attention reads the whole text from the KV cache, so a cache of 8 bits would cost precision: it
     gets 16 bits, or 32 where f32 is asked for.
     """
+    plugin_config = with_cpu_properties(settings).plugin_config
     streams = ("NUM_STREAMS", "PERFORMANCE_HINT", "PERFORMANCE_HINT_NUM_REQUESTS")
     kept = {name: value for name, value in plugin_config.items() if name not in streams}
     # The plugin makes bf16 of f16 where it computes in bf16.
