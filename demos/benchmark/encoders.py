@@ -137,12 +137,14 @@ async def measure(
         processes = [EncoderProcess(one) for one in contenders]
         for process in processes:
             stack.push_async_callback(process.stop)
-            await process.start()
+            with process.turn():
+                await process.start()
             log(f"{process.name}: ready after {process.ready_s:.1f} s")
         for index in range(args.rounds + 1):
             texts = make_texts(args.tokens, args.shared_tokens, args.requests, seed=index)
             for process in processes:
-                figures = await measure_round(process, texts, args.clients)
+                with process.turn():
+                    figures = await measure_round(process, texts, args.clients)
                 log(f"round {index}, {process.name}: {figures['requests_per_s']:.1f} requests/s")
                 if index:
                     measured[process.name].append(figures)
