@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
+from server.api.clients.address import client_of_address
 from server.payloads import TextChunk
 from server.protocol.generation_call import Usage, usage_of
 
@@ -21,10 +22,12 @@ REQUEST_ID = re.compile("[!-~]{1,128}")
 class RequestFacts:
     """Filled in by the handlers. `last_chunks` has the newest chunk of each choice.
 
-    `request_id` is the client's, from the header X-Request-Id, or else a new one.
+    `client` is who asks: the name of the API key, or else the address; no header that anybody can
+    set. `request_id` is the client's, from the header X-Request-Id, or else a new one.
     `num_input_tokens` is what a model read that answers with no text.
     """
 
+    client: str
     request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     start_s: float = field(default_factory=time.monotonic)
     first_chunk_s: float | None = None
@@ -37,12 +40,15 @@ class RequestFacts:
     @classmethod
     def of(cls, request: web.Request) -> "RequestFacts":
         """The facts of an HTTP request that has just come."""
-        return cls.named(request.headers.get(REQUEST_ID_HEADER, ""))
+        client = client_of_address(request.remote)
+        return cls.named(request.headers.get(REQUEST_ID_HEADER, ""), client)
 
     @classmethod
-    def named(cls, request_id: str) -> "RequestFacts":
+    def named(cls, request_id: str, client: str) -> "RequestFacts":
         """The facts of a request that has just come, with the client's id if that is usable."""
-        return cls(request_id=request_id) if REQUEST_ID.fullmatch(request_id) else cls()
+        if REQUEST_ID.fullmatch(request_id):
+            return cls(client, request_id)
+        return cls(client)
 
     def add(self, chunk: TextChunk) -> None:
         """Count a chunk."""

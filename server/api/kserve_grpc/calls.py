@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import grpc
 
+from server.api.clients.address import client_of_grpc_peer
 from server.api.errors import api_error
 from server.api.kserve_grpc.settings import GrpcSettings
 from server.api.middleware.access_log import write_line
@@ -51,7 +52,7 @@ class Calls:
         work: Callable[[RequestFacts], Awaitable[T]],
     ) -> T:
         """Do the work of a call. Its exceptions end the call with a status."""
-        facts = RequestFacts.named(_request_id(context))
+        facts = RequestFacts.named(_request_id(context), client_of_grpc_peer(context.peer()))
         code = grpc.StatusCode.OK
         try:
             return await work(facts)
