@@ -11,6 +11,7 @@ from server.api.endpoints import (
     generation,
     images,
     infer,
+    metrics,
     model_metadata,
     models,
     raw,
@@ -43,6 +44,7 @@ __all__ = ["create_app"]
 # Raw graphs last: they match every path that is left.
 ENDPOINTS = (
     *status.ENDPOINTS,
+    *metrics.ENDPOINTS,
     *tensorflow.ENDPOINTS,
     *models.ENDPOINTS,
     *generation.ENDPOINTS,

@@ -1,18 +1,15 @@
-"""Endpoints of OVMS that are not here yet; a request to one is answered with its name."""
+"""Endpoints of TensorFlow Serving that are not here; a request to one is answered with its name."""
 
 import re
 
 __all__ = ["describe_missing"]
 
-PATHS = frozenset({"/metrics"})
 # The part of TensorFlow Serving's REST API that OVMS never had.
 TENSORFLOW = re.compile(r"/v1/models/.+:(classify|regress)")
 
 
 def describe_missing(path: str) -> str | None:
-    """What to answer on a path of OVMS that is not here; None for any other path."""
-    if path in PATHS:
-        return f"OVMS's endpoint {path} is not here yet"
+    """What to answer on a path that is not here; None for any other path."""
     found = TENSORFLOW.fullmatch(path)
     if found is None:
         return None

@@ -14,7 +14,7 @@ __all__ = ["add_ovms_flags"]
 
 NO_GRPC_THREADS = "one event loop takes any number of calls"
 NO_FETCHING = "no media is fetched or read here"
-NO_METRICS = "there are no metrics yet"
+NO_METRICS = "GET /metrics always answers, with all metrics"
 NO_SPECULATION = "there is no speculative decoding yet; answers are the same without it"
 IGNORED = {
     "--grpc_workers": NO_GRPC_THREADS,

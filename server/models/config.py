@@ -182,7 +182,7 @@ class _ConfigReader:
             self._fail("model_config_list", 'is missing; the least is {"model_config_list": []}')
         if "monitoring" in top:
             self._mapping(top["monitoring"], "monitoring")
-            logger.warning("%s: monitoring has no effect: there are no metrics yet", self._file)
+            logger.warning("%s: monitoring has no effect: GET /metrics always answers", self._file)
         self._read_model_config_list(self._list(top, "model_config_list"))
         self._read_mediapipe_config_list(self._list(top, "mediapipe_config_list"))
         for model, name, where in self._named_subconfigs:

@@ -317,14 +317,6 @@ async def test_graph_and_endpoint_that_do_not_fit(
     assert problem in answer["error"]["message"]
 
 
-async def test_an_endpoint_that_is_not_here_yet(server: Server) -> None:
-    async with server.http.get("/metrics") as response:
-        assert response.status == 404
-        error = (await response.json())["error"]
-    assert error["message"] == "OVMS's endpoint /metrics is not here yet"
-    assert (error["type"], error["code"]) == ("invalid_request_error", "not_here_yet")
-
-
 async def test_node_that_becomes_sick(tmp_path: Path) -> None:
     config = write_repository(tmp_path, {"echo": echo_graph(sick_file="sick")})
     manager = ModelManager(load_config(config))

@@ -1,0 +1,49 @@
+"""The counters and gauges of this process, in Prometheus's form. Who counts something adds it here:
+
+    REJECTIONS = counter("vllm:admission_rejections", "Requests that were refused", "reason")
+    REJECTIONS.labels("max_num_queued_reqs").inc()
+
+A gauge whose value is kept elsewhere reads it by `gauge(...).set_function(read)`; `read` is called
+in a thread of its own, and must neither wait nor lock.
+"""
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    ProcessCollector,
+    disable_created_metrics,
+)
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.registry import Collector
+
+__all__ = ["METRICS_CONTENT_TYPE", "add_collector", "counter", "gauge", "render_metrics"]
+
+METRICS_CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+
+_REGISTRY = CollectorRegistry()
+
+# Else each counter has a second series with the time of its start.
+disable_created_metrics()  # type: ignore[no-untyped-call]  # the library lacks its type
+# Memory, processor time, open files and the time of the start, named as all exporters name them.
+ProcessCollector(registry=_REGISTRY)
+
+
+def counter(name: str, description: str, *labels: str) -> Counter:
+    """A new counter; the text form adds `_total` to its name."""
+    return Counter(name, description, labels, registry=_REGISTRY)
+
+
+def gauge(name: str, description: str, *labels: str) -> Gauge:
+    """A new gauge."""
+    return Gauge(name, description, labels, registry=_REGISTRY)
+
+
+def add_collector(collector: Collector) -> None:
+    """Add metrics that are made when somebody asks; `collect` must neither wait nor lock."""
+    _REGISTRY.register(collector)
+
+
+def render_metrics() -> bytes:
+    """All metrics as text. It may take milliseconds, so it has no place on an event loop."""
+    return generate_latest(_REGISTRY)
