@@ -103,13 +103,16 @@ class AsyncLLMEngine:
         priority: int = 0,
         cache_salt: bytes = b"",
         constraint: TokenConstraint | None = None,
+        client: str = "",
     ) -> Generation:
         """Start a request; raises InvalidRequestError, ContextLengthError or ModelNotReadyError.
 
         Call `abort` when you leave the Generation before its end; after the end it is harmless.
         """
         return self._submit(
-            self.engine.make_request(prompt_token_ids, params, priority, cache_salt, constraint)
+            self.engine.make_request(
+                prompt_token_ids, params, priority, cache_salt, constraint, client
+            )
         )
 
     async def pool(
@@ -118,6 +121,7 @@ class AsyncLLMEngine:
         token_ids: Iterable[int] | None = None,
         priority: int = 0,
         cache_salt: bytes = b"",
+        client: str = "",
     ) -> PooledOutput:
         """The logits of `token_ids` at the end of a prompt, or the hidden state; no new tokens.
 
@@ -125,7 +129,9 @@ class AsyncLLMEngine:
         is aborted.
         """
         generation = self._submit(
-            self.engine.make_pooling_request(prompt_token_ids, token_ids, priority, cache_salt)
+            self.engine.make_pooling_request(
+                prompt_token_ids, token_ids, priority, cache_salt, client
+            )
         )
         try:
             (output,) = [output async for output in generation]

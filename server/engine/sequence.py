@@ -63,10 +63,11 @@ class EngineRequest:
 
     `max_tokens` is how many tokens each choice may add. `end_token_ids` end a choice: the model's
     own, unless they are ignored, and those of `params`. Requests of a lower `priority` go first;
-    `num_bypasses` counts the later requests that have started before this one. `cache_salt` is part
-    of the identity of every prefix. `constraint` is at the start of an answer; every choice has a
-    copy. With `has_encoder` the prompt is no part of the text that the answer goes on with. A
-    request with `pooling` gets that instead of an answer.
+    with the same one, each `client` has a fair share. `num_bypasses` counts the later requests that
+    have started before this one. `cache_salt` is part of the identity of every prefix.
+    `constraint` is at the start of an answer; every choice has a copy. With `has_encoder` the
+    prompt is no part of the text that the answer goes on with. A request with `pooling` gets that
+    instead of an answer.
     """
 
     request_id: int
@@ -75,6 +76,7 @@ class EngineRequest:
     max_tokens: int
     end_token_ids: frozenset[int] = frozenset()
     priority: int = 0
+    client: str = ""
     cache_salt: bytes = b""
     long_after: int | None = None
     has_encoder: bool = False
@@ -151,6 +153,7 @@ class Sequence:
     tokens reach `num_tokens` gets one more token by sampling. The first sequence of a request reads
     the prompt for all its choices; the `num_pending_forks` others fork at the first token. The
     sequences of a beam search have a `group`; which choices they are is known at its end.
+    Its client was charged for `num_charged_tokens`.
     `mask` is what the constraint forbids as the next token, computed in the step that leads to it;
     `error` is why that failed.
     """
@@ -166,6 +169,7 @@ class Sequence:
         "has_started",
         "index",
         "mask",
+        "num_charged_tokens",
         "num_computed_tokens",
         "num_pending_forks",
         "num_prompt_tokens",
@@ -187,6 +191,7 @@ class Sequence:
         self.num_prompt_tokens = len(request.prompt_token_ids)
         self.uses_long_rope = self.is_long
         self.num_computed_tokens = 0
+        self.num_charged_tokens = 0
         self.block_table = GrowableArray(np.int32)
         self.states: StateBlocks | None = None
         self.num_registered_blocks = 0

@@ -55,6 +55,7 @@ def make_request(
     max_tokens: int = 4,
     priority: int = 0,
     cache_salt: bytes = b"",
+    client: str = "",
     **params: Any,
 ) -> EngineRequest:
     """A request that no engine has checked."""
@@ -64,6 +65,7 @@ def make_request(
         SamplingParams(**params),
         max_tokens,
         priority=priority,
+        client=client,
         cache_salt=cache_salt,
     )
 

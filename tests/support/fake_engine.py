@@ -59,6 +59,7 @@ class FakeEngine:
         n: int = 1,
         priority: int = 0,
         prompt_logprobs: int | None = None,
+        client: str = "",
     ) -> Sequence:
         return self.add_prompt(
             range(num_prompt_tokens),
@@ -66,6 +67,7 @@ class FakeEngine:
             n=n,
             priority=priority,
             prompt_logprobs=prompt_logprobs,
+            client=client,
         )
 
     def add_prompt(self, tokens: Iterable[int], max_tokens: int = 1, **fields: Any) -> Sequence:

@@ -37,6 +37,7 @@ class RequestFactory:
         priority: int = 0,
         cache_salt: bytes = b"",
         constraint: TokenConstraint | None = None,
+        client: str = "",
     ) -> EngineRequest:
         """A request for new tokens.
 
@@ -67,6 +68,7 @@ class RequestFactory:
             max_tokens,
             end_token_ids=own_ends.union(params.stop_token_ids),
             priority=priority,
+            client=client,
             cache_salt=cache_salt,
             constraint=constraint,
             long_after=self.long_after,
@@ -79,6 +81,7 @@ class RequestFactory:
         token_ids: Iterable[int] | None = None,
         priority: int = 0,
         cache_salt: bytes = b"",
+        client: str = "",
     ) -> EngineRequest:
         """A request for the logits of `token_ids` at the end of a prompt, or the hidden state.
 
@@ -109,6 +112,7 @@ class RequestFactory:
             POOLING_PARAMS,
             0,
             priority=priority,
+            client=client,
             cache_salt=cache_salt,
             pooling=Pooling(named),
             long_after=self.long_after,

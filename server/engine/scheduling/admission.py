@@ -1,13 +1,15 @@
 """Decides which waiting sequences start in a step."""
 
 from bisect import insort
+from operator import itemgetter
 
 from server.engine.kv.kv_cache_manager import KVCacheManager
 from server.engine.scheduling.bypass_counts import is_overdue
 from server.engine.scheduling.prefix_sharing import PrefixSharing
 from server.engine.scheduling.scheduled_step import ScheduledStep
 from server.engine.scheduling.step_limits import StepLimits
-from server.engine.scheduling.waiting_queue import Turn, Waiter, WaitingQueue
+from server.engine.scheduling.waiter import Turn, Waiter
+from server.engine.scheduling.waiting_queue import WaitingQueue, turn_of
 from server.engine.sequence import Sequence, SequenceStatus
 from server.engine.stats import EngineStats
 
@@ -37,7 +39,7 @@ class Admission:
         self._waiting = WaitingQueue(kv)
         self._sharing = PrefixSharing(kv.sharing_size, kv.enable_prefix_caching)
         self._is_open = False
-        self._num_skipped = 0
+        self._best_priority = 0
         self._num_free_seats = 0
         # Blocks that each running prompt still needs.
         self._promised: dict[Sequence, int] = {}
@@ -58,9 +60,16 @@ class Admission:
         self._waiting.remove(sequence)
         self._sharing.forget(sequence)
 
-    def num_awaited_tokens(self, reader: Sequence) -> int | None:
-        """Tokens until the shortest prompt that waits for a reader is read; None if none waits."""
-        return self._sharing.num_awaited_tokens(reader)
+    def charge(self, sequence: Sequence) -> None:
+        """Count what was computed for a running sequence that stops."""
+        self._waiting.charge(sequence)
+
+    def turns(self, readers: list[Sequence]) -> list[tuple[Turn, Sequence]]:
+        """Running prompts in their turn, after `begin`."""
+        if len(readers) > 1 and not self._is_open:
+            self._waiting.settle(self._running)
+        self._best_priority = self._waiting.best_priority(readers)
+        return sorted(((self._turn(reader), reader) for reader in readers), key=itemgetter(0))
 
     def open(self) -> None:
         """Let sequences start in the next step."""
@@ -81,7 +90,6 @@ class Admission:
         if not self._is_open:
             return
         self._update_waiting()
-        self._num_skipped = 0
         self._promised.clear()
         self._num_promised = len(self._running)
         for sequence in self._running:
@@ -107,8 +115,8 @@ class Admission:
     def start_before(self, turn: Turn | None, step: ScheduledStep) -> None:
         """Start sequences whose turn comes before the given one; all if it is None."""
         while self._is_open and not self._limits.is_full(step):
-            waiter = self._waiting.at(self._num_skipped)
-            if waiter is None or (turn is not None and waiter.turn > turn):
+            waiter = self._waiting.first()
+            if waiter is None or (turn is not None and self._rank(waiter) > turn):
                 return
             self._is_open = self._admit(waiter, step)
 
@@ -122,7 +130,7 @@ class Admission:
         if not self._waiting or is_full or num_free_seats <= 0:
             return True
         self._update_waiting()
-        waiter = self._waiting.at(0)
+        waiter = self._waiting.first()
         if waiter is None or _num_seats(waiter.sequence) > num_free_seats:
             return True
         num_blocks = self._waiting.num_free_blocks_needed(waiter)
@@ -133,6 +141,17 @@ class Admission:
         for sequence in self._sharing.release():
             self._waiting.put_back(sequence)
         self._waiting.refresh()
+        self._waiting.settle(self._running)
+
+    def _turn(self, reader: Sequence) -> Turn:
+        """The turn of a running prompt: an earlier one if a short prompt waits for its prefix."""
+        num_left = reader.num_uncomputed_tokens
+        num_awaited = self._sharing.num_awaited_tokens(reader)
+        turn = turn_of(reader, num_left if num_awaited is None else min(num_left, num_awaited))
+        return self._waiting.rank(reader, turn, self._best_priority)
+
+    def _rank(self, waiter: Waiter) -> Turn:
+        return self._waiting.rank(waiter.sequence, waiter.turn, self._best_priority)
 
     def _count_free_seats(self) -> int:
         return self._max_num_seqs - sum(map(_num_seats, self._running))
@@ -141,7 +160,7 @@ class Admission:
         """Start a waiting sequence; False if neither it nor a later one may start in this step."""
         sequence = waiter.sequence
         if self._limits.chunk_size(sequence, step) == 0:
-            self._num_skipped += 1
+            self._waiting.set_aside(waiter)
             return True
         num_cached = self._waiting.num_cached_tokens(waiter)
         if not is_overdue(sequence) and self._sharing.wait(sequence, num_cached):
@@ -174,7 +193,7 @@ class Admission:
         num_blocks = self._kv.num_blocks_missing(sequence, sequence.num_uncomputed_tokens)
         if not (self._fits(sequence, num_blocks) and self._kv.allocate(sequence, num_new)):
             return False
-        self._start(sequence)
+        self._start(sequence, num_new)
         step.add(sequence, num_new)
         return True
 
@@ -186,8 +205,10 @@ class Admission:
         num_blocks += sequence.num_pending_forks
         return not self._running or num_blocks + self._num_promised <= self._kv.num_free_blocks
 
-    def _start(self, sequence: Sequence) -> None:
-        self._waiting.start(sequence)
+    def _start(self, sequence: Sequence, num_new: int) -> None:
+        # A prefix that was cached is free.
+        sequence.num_charged_tokens = max(sequence.num_charged_tokens, sequence.num_computed_tokens)
+        self._waiting.start(sequence, num_new)
         self._sharing.forget(sequence)
         sequence.status = SequenceStatus.RUNNING
         # A preempted sequence finds blocks that it has computed itself; they do not count.

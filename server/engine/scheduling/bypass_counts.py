@@ -1,4 +1,8 @@
-"""Counts how many later requests have started before each waiting one."""
+"""Counts how many later requests have started before each waiting one.
+
+Those of other clients count if they have a better priority. With the same one they do not: which
+client goes first is decided by what each has had.
+"""
 
 import numpy as np
 
@@ -24,6 +28,8 @@ class BypassCounts:
         self._empty: list[int] = []
         self._arrivals = np.empty(0, np.int64)
         self._counts = np.empty(0, np.int64)
+        self._priorities = np.empty(0, np.int64)
+        self._clients = np.empty(0, np.int64)
 
     def add(self, sequence: Sequence) -> None:
         """Count starts for a sequence that waits."""
@@ -34,6 +40,8 @@ class BypassCounts:
             slot = self._slots[sequence.request] = self._empty.pop()
             self._arrivals[slot] = sequence.arrival
             self._counts[slot] = sequence.request.num_bypasses
+            self._priorities[slot] = sequence.request.priority
+            self._clients[slot] = hash(sequence.request.client)
         self._sequences[slot].append(sequence)
 
     def remove(self, sequence: Sequence) -> None:
@@ -46,9 +54,12 @@ class BypassCounts:
             del self._slots[sequence.request]
             self._empty.append(slot)
 
-    def count_start(self, arrival: int) -> list[Sequence]:
-        """Count the start of a request of that arrival; returns what is overdue because of it."""
-        is_earlier = self._arrivals < arrival
+    def count_start(self, started: Sequence) -> list[Sequence]:
+        """Count the start of a sequence; returns what is overdue because of it."""
+        is_earlier = self._arrivals < started.arrival
+        is_earlier &= (self._clients == hash(started.request.client)) | (
+            self._priorities > started.request.priority
+        )
         self._counts += is_earlier
         overdue = []
         for slot in np.flatnonzero(is_earlier & (self._counts == MAX_BYPASSES)).tolist():
@@ -62,9 +73,12 @@ class BypassCounts:
         self._sequences += [[] for _ in range(num_new)]
         self._empty += range(size, size + num_new)
         self._arrivals = np.append(self._arrivals, np.full(num_new, NO_ARRIVAL))
-        self._counts = np.append(self._counts, np.zeros(num_new, np.int64))
+        zeros = np.zeros(num_new, np.int64)
+        self._counts = np.append(self._counts, zeros)
+        self._priorities = np.append(self._priorities, zeros)
+        self._clients = np.append(self._clients, zeros)
 
 
 def is_overdue(sequence: Sequence) -> bool:
-    """Whether so many later requests have started that no other may start before this one."""
+    """Whether so many later requests have started that it must wait no longer."""
     return sequence.request.num_bypasses >= MAX_BYPASSES

@@ -1,7 +1,6 @@
 """Decides, step by step, which tokens of which sequences are computed next."""
 
 from bisect import insort
-from operator import itemgetter
 
 from server.engine.kv.kv_cache_manager import KVCacheManager
 from server.engine.scheduling.admission import Admission, running_order
@@ -9,7 +8,6 @@ from server.engine.scheduling.latency_target import LatencyTarget
 from server.engine.scheduling.prompt_reserve import PromptReserve
 from server.engine.scheduling.scheduled_step import ScheduledStep
 from server.engine.scheduling.step_limits import StepLimits
-from server.engine.scheduling.waiting_queue import Turn, turn_of
 from server.engine.sequence import Sequence, SequenceStatus
 from server.engine.stats import EngineStats
 
@@ -19,10 +17,11 @@ class Scheduler:
 
     There are no prefill and decode phases: every step first takes one token of each decoding
     sequence, then goes on with prompts in chunks (Sarathi-Serve, arXiv 2403.02310; FastGen's
-    Dynamic SplitFuse). Prompts of a lower priority number go first; of these, the one with the
-    fewest tokens to compute, so that a long prompt does not hold up short ones. It is not starved
-    either: a part of every step is reserved for the oldest prompt that is being read, and a request
-    that too many later ones have bypassed starts before all others.
+    Dynamic SplitFuse). Prompts of a lower priority number go first; of these, those of the client
+    that has had the fewest tokens; of its prompts, the one with the fewest tokens to compute, so
+    that a long prompt does not hold up short ones. It is not starved either: a part of every step
+    is reserved for the oldest prompt that is being read, and a request that too many later ones
+    have bypassed starts before all others of its client.
 
     When blocks run out the last sequence is preempted: it gives its blocks back and is computed
     again later. The first sequence always gets what it needs, so everything ends. A lower priority
@@ -80,6 +79,7 @@ class Scheduler:
         self._kv.fork(parent, child)
         child.status = SequenceStatus.RUNNING
         child.has_started = True
+        child.num_charged_tokens = child.num_computed_tokens
         insort(self._running, child, key=running_order)
 
     def remove(self, sequence: Sequence) -> None:
@@ -87,6 +87,7 @@ class Scheduler:
         if sequence.status is SequenceStatus.RUNNING:
             self._next_step = None
             self._running.remove(sequence)
+            self._admission.charge(sequence)
             self._kv.keep_tail(sequence)
         elif sequence.status is SequenceStatus.WAITING:
             self._admission.remove(sequence)
@@ -158,8 +159,7 @@ class Scheduler:
         if readers:
             self._continue_oldest(min(readers, key=lambda s: (s.arrival, s.index)), step)
         self._admission.begin(step)
-        turns = [(self._turn(reader), reader) for reader in readers]
-        for turn, reader in sorted(turns, key=itemgetter(0)):
+        for turn, reader in self._admission.turns(readers):
             self._admission.start_before(turn, step)
             if reader.status is SequenceStatus.RUNNING and not self._limits.is_full(step):
                 room = self._limits.room(step, reader.num_computed_tokens)
@@ -170,12 +170,6 @@ class Scheduler:
         """Give the oldest prompt what is reserved for it."""
         room = self._limits.room(step, oldest.num_computed_tokens)
         self._continue(oldest, self._reserve.take(oldest, room), step)
-
-    def _turn(self, reader: Sequence) -> Turn:
-        """The turn of a running prompt: an earlier one if a short prompt waits for its prefix."""
-        num_left = reader.num_uncomputed_tokens
-        num_awaited = self._admission.num_awaited_tokens(reader)
-        return turn_of(reader, num_left if num_awaited is None else min(num_left, num_awaited))
 
     def _continue(self, sequence: Sequence, room: int, step: ScheduledStep) -> None:
         """Compute at most `room` further tokens of a running prompt."""

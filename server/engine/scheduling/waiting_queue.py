@@ -1,41 +1,17 @@
 """The sequences that wait to be started, in the order of their turns."""
 
-from bisect import bisect_left, insort
-from dataclasses import dataclass
-from operator import attrgetter
+from collections.abc import Sequence as Items
 
 from server.engine.kv.block_pool import BlockKey
 from server.engine.kv.kv_cache_manager import CachedPrefix, KVCacheManager
 from server.engine.scheduling.bypass_counts import BypassCounts, is_overdue
+from server.engine.scheduling.client_lines import ClientLines
+from server.engine.scheduling.waiter import Turn, Waiter
 from server.engine.sequence import Sequence
-
-Turn = tuple[int, ...]
-"""Smaller ones go first."""
-
-NOTHING_CACHED = CachedPrefix()
-
-_by_turn = attrgetter("turn")
-
-
-@dataclass(eq=False, slots=True)
-class Waiter:
-    """A waiting sequence and what is known about it.
-
-    `next_key` is its first block that is not cached. `num_free_blocks` is how many free blocks it
-    needed when it last failed to start, among them cached blocks that no sequence uses. A waiter
-    that is held back has no place in the order.
-    """
-
-    sequence: Sequence
-    cached: CachedPrefix = NOTHING_CACHED
-    next_key: BlockKey | None = None
-    num_free_blocks: int = 0
-    turn: Turn = ()
-    is_held_back: bool = False
 
 
 class WaitingQueue:
-    """Sequences without blocks, sorted by turn; no operation visits them one by one.
+    """Sequences without blocks, in a line for each client; no operation visits them one by one.
 
     The cached prefix is looked up when a sequence comes. From then on the queue watches for the
     first block that is missing: only sequences whose block was registered are looked up again.
@@ -45,7 +21,8 @@ class WaitingQueue:
     def __init__(self, kv: KVCacheManager) -> None:
         self._kv = kv
         self._waiters: dict[Sequence, Waiter] = {}
-        self._order: list[Waiter] = []
+        self._lines = ClientLines()
+        self._set_aside: list[Waiter] = []
         self._watching: dict[BlockKey, dict[Sequence, None]] = {}
         self._changed: dict[Sequence, None] = {}
         self._bypasses = BypassCounts()
@@ -54,9 +31,25 @@ class WaitingQueue:
     def __len__(self) -> int:
         return len(self._waiters)
 
-    def at(self, place: int) -> Waiter | None:
-        """The waiter at a place of the order; None behind its end. Those held back have none."""
-        return self._order[place] if place < len(self._order) else None
+    def first(self) -> Waiter | None:
+        """The waiter that goes first; None if there is none, or all are held back."""
+        return self._lines.first()
+
+    def rank(self, sequence: Sequence, turn: Turn, best_priority: int) -> Turn:
+        """The turn of a sequence among those of all clients; see ClientLines.rank."""
+        return self._lines.rank(sequence, turn, best_priority)
+
+    def best_priority(self, readers: Items[Sequence]) -> int:
+        """The lowest priority of what waits and of running prompts."""
+        return self._lines.best_priority(readers)
+
+    def settle(self, running: Items[Sequence]) -> None:
+        """Count for each client what was computed until now."""
+        self._lines.settle(running)
+
+    def charge(self, sequence: Sequence) -> None:
+        """Count for its client what was computed for a sequence that stops running."""
+        self._lines.charge(sequence)
 
     def add(self, sequence: Sequence) -> None:
         """Let a sequence wait."""
@@ -74,11 +67,20 @@ class WaitingQueue:
         if not waiter.is_held_back:
             self._take_from_order(waiter)
 
-    def start(self, sequence: Sequence) -> None:
-        """Take a sequence out because it runs now; earlier requests are bypassed by it."""
+    def start(self, sequence: Sequence, num_new: int) -> None:
+        """Take a sequence out because it runs now, with its first tokens.
+
+        Earlier requests are bypassed by it.
+        """
         self.remove(sequence)
+        self._lines.note_start(sequence, num_new)
         # They move to the front at the next refresh, so that the order is fixed during a step.
-        self._changed.update(dict.fromkeys(self._bypasses.count_start(sequence.arrival)))
+        self._changed.update(dict.fromkeys(self._bypasses.count_start(sequence)))
+
+    def set_aside(self, waiter: Waiter) -> None:
+        """Take a waiter out of the order until the next refresh."""
+        self.hold_back(waiter.sequence)
+        self._set_aside.append(waiter)
 
     def hold_back(self, sequence: Sequence) -> None:
         """Take a sequence out of the order for some time."""
@@ -94,6 +96,10 @@ class WaitingQueue:
 
     def refresh(self) -> None:
         """Bring up to date whose prefix is cached further, or who has become overdue."""
+        set_aside, self._set_aside = self._set_aside, []
+        for waiter in set_aside:
+            if self._waiters.get(waiter.sequence) is waiter:
+                self.put_back(waiter.sequence)
         changed, self._changed = self._changed, {}
         for sequence in changed:
             waiter = self._waiters[sequence]
@@ -145,16 +151,14 @@ class WaitingQueue:
     def _put_in_order(self, waiter: Waiter) -> None:
         num_left = waiter.sequence.num_tokens - self.num_cached_tokens(waiter)
         waiter.turn = turn_of(waiter.sequence, num_left)
-        insort(self._order, waiter, key=_by_turn)
+        self._lines.put(waiter)
 
     def _take_from_order(self, waiter: Waiter) -> None:
-        place = bisect_left(self._order, waiter.turn, key=_by_turn)
-        assert self._order[place] is waiter, "no two sequences have the same turn"
-        del self._order[place]
+        self._lines.take(waiter)
 
 
 def turn_of(sequence: Sequence, num_left: int) -> Turn:
-    """The turn of a prompt that has `num_left` tokens to compute.
+    """The turn of a prompt that has `num_left` tokens to compute, among those of its client.
 
     Overdue ones go first, then lower priorities. Within a priority, answers that have begun go
     first, then the prompt with the fewest tokens left.

@@ -15,7 +15,7 @@ def test_all_choices_of_a_request_become_overdue_together() -> None:
     choices = [first, Sequence(first.request, 1, first.arrival)]
     for sequence in choices:
         counts.add(sequence)
-    overdue = [counts.count_start(first.arrival + 1) for _ in range(MAX_BYPASSES + 1)]
+    overdue = [counts.count_start(make_sequence([1])) for _ in range(MAX_BYPASSES + 1)]
     assert overdue == [[]] * (MAX_BYPASSES - 1) + [choices, []]
     assert all(map(is_overdue, choices))
     for sequence in choices:
@@ -44,5 +44,5 @@ def test_random_starts_agree_with_counting_one_by_one(seed: int) -> None:
         for other in bypassed:
             waiting[other] += 1
         overdue = {other for other in bypassed if waiting[other] == MAX_BYPASSES}
-        assert set(counts.count_start(sequence.arrival)) == overdue
+        assert set(counts.count_start(sequence)) == overdue
         started.append(sequence)

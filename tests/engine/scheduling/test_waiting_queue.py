@@ -16,8 +16,13 @@ def kv() -> KVCacheManager:
 
 
 def order(queue: WaitingQueue) -> list[Sequence]:
-    places = [queue.at(place) for place in range(len(queue) + 1)]
-    return [waiter.sequence for waiter in places if waiter is not None]
+    found = []
+    while (waiter := queue.first()) is not None:
+        queue.hold_back(waiter.sequence)
+        found.append(waiter.sequence)
+    for sequence in found:
+        queue.put_back(sequence)
+    return found
 
 
 def compute(kv: KVCacheManager, sequence: Sequence, num_new: int) -> None:
