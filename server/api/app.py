@@ -27,7 +27,9 @@ from server.api.errors import error_middleware
 from server.api.keys import MODEL_MANAGER
 from server.api.middleware.access_log import access_log_middleware
 from server.api.middleware.auth import key_middleware
+from server.api.middleware.browser_guard import host_middleware, page_middleware
 from server.api.middleware.cors import cors_signal, preflight_middleware
+from server.api.middleware.origins import AllowedOrigins
 from server.api.middleware.timeout import timeout_middleware
 from server.api.paths import ignore_extra_slashes, is_anthropic
 from server.api.request_facts import REQUEST_FACTS, REQUEST_ID_HEADER
@@ -72,25 +74,30 @@ async def _complete_headers(request: web.Request, response: web.StreamResponse) 
 def create_app(manager: ModelManager, settings: HttpSettings | None = None) -> web.Application:
     """The application of one server."""
     settings = settings or HttpSettings()
+    origins = AllowedOrigins(settings.cors.origins)
     app = web.Application(
-        middlewares=tuple(_middlewares(settings)), client_max_size=settings.max_request_bytes
+        middlewares=tuple(_middlewares(settings, origins)),
+        client_max_size=settings.max_request_bytes,
     )
     app[MODEL_MANAGER] = manager
     app[UNKNOWN_FIELD_POLICY] = UnknownFieldPolicy(refuses=settings.refuses_unknown_fields)
     app.on_response_prepare.append(_complete_headers)
-    app.on_response_prepare.append(cors_signal(settings.cors))
+    app.on_response_prepare.append(cors_signal(settings.cors, origins))
     app.on_response_prepare.append(add_ignored_fields)
     ignore_extra_slashes(app.router)
     add_routes(app.router, [openapi_endpoint(ENDPOINTS), *ENDPOINTS])
     return app
 
 
-def _middlewares(settings: HttpSettings) -> Iterator[Middleware]:
+def _middlewares(settings: HttpSettings, origins: AllowedOrigins) -> Iterator[Middleware]:
     """From the outermost to the innermost."""
     yield access_log_middleware(is_on=settings.access_log)
     if settings.request_timeout_s:
         yield timeout_middleware(settings.request_timeout_s)
     yield error_middleware
+    if settings.allowed_hosts is not None and "*" not in settings.allowed_hosts:
+        yield host_middleware(settings.allowed_hosts)
+    yield page_middleware(origins)
     yield preflight_middleware
     if settings.api_key is not None:
         yield key_middleware(settings.api_key, settings.key_scope)

@@ -28,13 +28,21 @@ class Connection(web.RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         super().handle_error(request, status, exc, message)
-        response = web.Response(
+        response = _BareResponse(
             body=json_bytes({"error": _describe(status, message)}),
             status=status,
             content_type="application/json",
         )
         response.force_close()
         return response
+
+
+class _BareResponse(web.Response):
+    """An answer without aiohttp's Server header; the application's signals do not see it."""
+
+    async def _prepare_headers(self) -> None:
+        await super()._prepare_headers()
+        self.headers.popall("Server", None)
 
 
 def _describe(status: int, message: str | None) -> dict[str, Any]:

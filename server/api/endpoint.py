@@ -28,11 +28,13 @@ PREFIXES = ("/v3/v1", "/v3", "/v1")
 ERRORS: Mapping[int, str] = {
     400: "The request cannot be served as it is; `error.param` names the field.",
     401: "An API key is needed: `Authorization: Bearer <key>`, or `x-api-key: <key>`.",
+    403: "Not allowed: to the API key, to pages of that origin, or under that host name.",
     404: "Not found, for example because there is no model of that name.",
     405: "The path does not take this method; the header Allow lists those it takes.",
     408: "The body did not arrive in time.",
     412: "The configuration file or a graph is not valid.",
     413: "The body is too large.",
+    429: "Too many requests of this client; the header Retry-After says when to try again.",
     500: "The server failed to serve this request; all others go on.",
     503: "The model or the server is loading, has failed, or is stopping.",
 }

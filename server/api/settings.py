@@ -17,9 +17,12 @@ class KeyScope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CorsSettings:
-    """What browsers allow pages of other origins; `*` means everything."""
+    """What browsers allow pages of other origins; `*` means everything.
 
-    origins: tuple[str, ...] = ("*",)
+    In `origins`, `localhost` means the pages of this machine, on any port.
+    """
+
+    origins: tuple[str, ...] = ("localhost",)
     methods: tuple[str, ...] = ("*",)
     headers: tuple[str, ...] = ("*",)
     has_credentials: bool = False
@@ -29,12 +32,14 @@ class CorsSettings:
 class HttpSettings:
     """`request_timeout_s` 0 means no limit; `access_log` writes a line for each request.
 
-    Request fields of unknown names are ignored, or the request is refused.
+    Request fields of unknown names are ignored, or the request is refused. `allowed_hosts` are the
+    names under which the server may be asked, besides localhost; with None, or `*` in it, any.
     """
 
     api_key: str | None = None
     key_scope: KeyScope = KeyScope.CHANGES
     cors: CorsSettings = field(default_factory=CorsSettings)
+    allowed_hosts: tuple[str, ...] | None = None
     max_request_bytes: int = 64 * 2**20
     request_timeout_s: float = 0.0
     access_log: bool = True

@@ -26,6 +26,7 @@ class HttpArguments:
     allowed_methods: tuple[str, ...]
     allowed_headers: tuple[str, ...]
     allow_credentials: bool
+    allowed_hosts: tuple[str, ...] | None
     max_request_bytes: int
     request_timeout_s: float
     access_log: str
@@ -42,6 +43,7 @@ class HttpArguments:
                 self.allowed_headers,
                 self.allow_credentials,
             ),
+            allowed_hosts=self.allowed_hosts,
             max_request_bytes=self.max_request_bytes,
             request_timeout_s=self.request_timeout_s,
             access_log=self.access_log == "on",
@@ -109,10 +111,10 @@ def add_http_flags(add: AddFlag) -> None:
     add(
         "--allowed_origins",
         type=origins,
-        default=("*",),
+        default=CorsSettings().origins,
         metavar="ORIGINS",
         help="Origins whose pages may use the server from a browser, separated by commas "
-        "(default: *, all).",
+        "(default: localhost, the pages of this machine on any port). * means all.",
     )
     add(
         "--allowed_methods",
@@ -133,6 +135,14 @@ def add_http_flags(add: AddFlag) -> None:
         action=Switch,
         help="Let those pages send cookies and other credentials. The three flags above must then "
         "list names.",
+    )
+    add(
+        "--allowed_hosts",
+        type=addresses,
+        metavar="NAMES",
+        help="Names under which the server may be asked, separated by commas; the names of this "
+        "machine always are (default: no others if only this machine can ask, else any). * means "
+        "any.",
     )
     add(
         "--max_request_bytes",

@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from server.api.http_server import REST_FLAGS, HttpServer, ListenFlags, open_sockets
@@ -25,8 +26,11 @@ class Listeners:
     def __init__(self, http: HttpArguments, grpc: GrpcArguments, manager: ModelManager) -> None:
         settings = http.settings()
         rest_sockets = open_sockets(http.rest_bind_address, http.rest_port, REST_FLAGS)
-        self._http = HttpServer(manager, rest_sockets, settings)
         self._urls = [_url("http", opened) for opened in rest_sockets]
+        if settings.allowed_hosts is not None or self.is_local():
+            allowed_hosts = (*(settings.allowed_hosts or ()), *http.rest_bind_address)
+            settings = replace(settings, allowed_hosts=allowed_hosts)
+        self._http = HttpServer(manager, rest_sockets, settings)
         self._grpc = None
         if grpc.port is not None:
             grpc_addresses = grpc.grpc_bind_address or http.rest_bind_address

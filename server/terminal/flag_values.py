@@ -15,7 +15,7 @@ __all__ = [
     "seconds",
 ]
 
-ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#\s@]+|null|\*")
+ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#\s@]+|null|localhost|\*")
 
 
 def port(text: str) -> int:
@@ -48,7 +48,8 @@ def origins(text: str) -> tuple[str, ...]:
     for origin in found:
         if not ORIGIN.fullmatch(origin):
             raise argparse.ArgumentTypeError(
-                f"{origin!r} is not an origin; the form is https://host:port, without a path"
+                f"{origin!r} is not an origin; the form is https://host:port, without a path; "
+                "localhost means all pages of this machine, * all pages"
             )
     return _alone_if_any(text, found)
 

@@ -22,11 +22,17 @@ def settings_of(*arguments: str | Path) -> HttpSettings:
     return parse("--config_path", "x", *arguments).http.settings()
 
 
-def test_defaults_are_model_servers() -> None:
+def test_defaults() -> None:
+    # Those of Model Server, except for the origins: it allows all.
     arguments = parse("--config_path", "x")
     assert arguments.serving.file_system_poll_wait_seconds == 1
     assert arguments.http.settings() == HttpSettings(
-        None, KeyScope.CHANGES, CorsSettings(("*",), ("*",), ("*",), False), 64 * 2**20, 0
+        api_key=None,
+        key_scope=KeyScope.CHANGES,
+        cors=CorsSettings(("localhost",), ("*",), ("*",), False),
+        allowed_hosts=None,
+        max_request_bytes=64 * 2**20,
+        request_timeout_s=0,
     )
 
 
@@ -37,6 +43,8 @@ def test_defaults_are_model_servers() -> None:
         (["--request_timeout_s", "1.5"], "request_timeout_s", 1.5),
         (["--api_key_protects", "all"], "key_scope", KeyScope.ALL),
         (["--allowed_origins", "https://a, http://b:1"], "origins", ("https://a", "http://b:1")),
+        (["--allowed_origins", "localhost,https://a"], "origins", ("localhost", "https://a")),
+        (["--allowed_hosts", "a.example, b"], "allowed_hosts", ("a.example", "b")),
         (["--allowed_methods", "GET,POST"], "methods", ("GET", "POST")),
         (["--allowed_headers", "x-a"], "headers", ("x-a",)),
         (["--access_log", "off"], "access_log", False),
@@ -67,7 +75,7 @@ def test_forms_of_a_boolean(flag: str, value: bool) -> None:
 
 @pytest.mark.parametrize("flag", NAMED)
 def test_credentials_need_names(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
-    flags = [other for other in NAMED if other != flag]
+    flags = [f"{flag.partition('=')[0]}=*" if other == flag else other for other in NAMED]
     problem = problem_of(capsys, "--config_path=x", "--allow_credentials", *flags)
     assert "--allow_credentials needs names" in problem
 

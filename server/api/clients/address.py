@@ -3,7 +3,7 @@
 import ipaddress
 from urllib.parse import unquote
 
-__all__ = ["client_of_address", "client_of_grpc_peer"]
+__all__ = ["client_of_address", "client_of_grpc_peer", "is_loopback"]
 
 # Whoever has one address of an IPv6 network of this size usually has all of them.
 IPV6_PREFIX_LENGTH = 64
@@ -27,3 +27,14 @@ def client_of_grpc_peer(peer: str) -> str:
     """The client behind gRPC's name of a peer, "ipv4:127.0.0.1:5000" or "ipv6:%5B::1%5D:5000"."""
     _, _, address = unquote(peer).partition(":")
     return client_of_address(address.rpartition(":")[0].strip("[]"))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether the name or address (IPv6 without brackets) always means the machine itself."""
+    name = host.lower().rstrip(".")
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False

@@ -15,7 +15,7 @@ from server.protocol.json_text import json_bytes
 __all__ = ["describe_endpoints", "documented_path", "openapi_endpoint"]
 
 # With an API key, or a time limit for requests.
-ALWAYS_POSSIBLE = error_answers(401, 408, 503)
+ALWAYS_POSSIBLE = error_answers(401, 403, 408, 429, 503)
 PATH_PARAMETER = re.compile(r"\{(\w+)(?::[^{}]+)?\}")
 
 

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from server.api.middleware.origins import AllowedOrigins
 from server.api.settings import CorsSettings
 
 __all__ = ["cors_signal", "preflight_middleware"]
@@ -13,7 +14,7 @@ ANY = ("*",)
 
 
 def cors_signal(
-    settings: CorsSettings,
+    settings: CorsSettings, origins: AllowedOrigins
 ) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
     """Make the function that puts the headers on every answer, errors and streams included."""
     # For browsers * does not include this header.
@@ -27,12 +28,12 @@ def cors_signal(
 
     async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
         response.headers.update(always)
-        if settings.origins == ANY:
+        if origins.has_all:
             response.headers["Access-Control-Allow-Origin"] = "*"
             return
         response.headers.add("Vary", "Origin")
         origin = request.headers.get("Origin", "")
-        if origin in settings.origins:
+        if origins.allow(origin):
             response.headers["Access-Control-Allow-Origin"] = origin
 
     return add_headers

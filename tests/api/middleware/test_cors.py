@@ -18,7 +18,7 @@ NARROW = CorsSettings(("https://a", "http://b:81"), ("GET", "POST"), ("content-t
 
 @pytest.fixture
 def cors() -> CorsSettings:
-    return CorsSettings()
+    return CorsSettings(origins=("*",))
 
 
 @pytest.fixture
@@ -95,3 +95,32 @@ async def test_named_origins(origin: str | None, allowed: str | None, server: Se
         "Access-Control-Allow-Headers": "content-type",
         "Access-Control-Allow-Credentials": "true",
     }
+
+
+@pytest.mark.parametrize(
+    "cors", [CorsSettings(), CorsSettings(("localhost", "https://ui.example"))]
+)
+@pytest.mark.parametrize(
+    ("origin", "is_allowed"),
+    [
+        ("http://localhost", True),
+        ("http://localhost:3000", True),
+        ("https://localhost:3000", True),
+        ("http://app.localhost", True),
+        ("http://127.0.0.1:5173", True),
+        ("http://[::1]:3000", True),
+        ("tauri://localhost", True),
+        ("https://evil.example", False),
+        ("http://localhost.evil.example", False),
+        ("http://127.0.0.1.evil.example", False),
+        ("http://user@localhost", False),
+        ("http://localhost/", False),
+        ("http://[", False),
+        ("null", False),
+        ("localhost", False),
+    ],
+)
+async def test_pages_of_this_machine(origin: str, is_allowed: bool, server: Server) -> None:
+    async with server.http.get("/health", headers={"Origin": origin}) as response:
+        found = response.headers.get("Access-Control-Allow-Origin")
+    assert found == (origin if is_allowed else None)
