@@ -54,6 +54,8 @@ class LLMEngine:
         self.info = read_model_info(config.models_path)
         self.stats = EngineStats()
         self.failure: str | None = None
+        self.expected_step_s: float | None = None
+        """What the running step should take; None before any was scheduled."""
         self._arrivals = count()
         self._requests = RequestTracker(self.stats)
         self._failures_in_a_row = 0
@@ -166,11 +168,12 @@ class LLMEngine:
         step = self.scheduler.schedule()
         scheduled = perf_counter()
         context = step.context
+        self.expected_step_s = self._costs.predict(step.num_tokens, context)
         try:
             output = self.runner.run(step, partial(self._overlap, step, on_infer))
             inferred = perf_counter()
             chosen = self._requests.choose(output)
-        except Exception as error:
+        except BaseException as error:  # other people's code, too: it must not end the thread
             logger.exception("a step of %d sequences failed", len(step.sequences))
             return self._fail(step, error)
         self.stats.sample_s += perf_counter() - inferred
@@ -205,23 +208,23 @@ class LLMEngine:
             sequence.num_computed_tokens += num_new
             self.kv.register_computed_blocks(sequence)
 
-    def _fail(self, step: ScheduledStep, error: Exception) -> list[SequenceOutput]:
+    def _fail(self, step: ScheduledStep, error: BaseException) -> list[SequenceOutput]:
         """End the requests of a failed step with an error, and repair the engine for the others."""
         self.stats.failed_steps += 1
         self._failures_in_a_row += 1
         failed = {sequence.request.request_id for sequence in step.sequences}
-        reason = f"the engine failed in this step: {error}"
+        reason = f"the engine failed in this step: {describe_error(error)}"
         outputs = self._requests.fail(failed, reason, self.scheduler)
         try:
             self._recover(error)
-        except Exception as second:
+        except BaseException as second:
             logger.exception("the engine could not recover")
-            self.failure = f"the engine failed and could not recover: {second}"
+            self.failure = f"the engine failed and could not recover: {describe_error(second)}"
             unfinished = self._requests.request_ids
             outputs += self._requests.fail(unfinished, self.failure, self.scheduler)
         return outputs
 
-    def _recover(self, error: Exception) -> None:
+    def _recover(self, error: BaseException) -> None:
         self.kv.forget_prefixes()
         if self._failures_in_a_row >= MAX_FAILURES_IN_A_ROW:
             raise GenerationError(f"{self._failures_in_a_row} steps in a row failed") from error

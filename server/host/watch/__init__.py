@@ -1,0 +1,9 @@
+"""Notices what hangs or died: steps of models, threads, event loops. Anything may import it.
+
+What runs a model for many requests makes a WatchedService. WATCHDOG looks at all of them.
+"""
+
+from server.host.watch.service import WatchedService
+from server.host.watch.watchdog import WATCHDOG, Watchdog
+
+__all__ = ["WATCHDOG", "WatchedService", "Watchdog"]
