@@ -19,7 +19,7 @@ from calculators.llm.llm_options import LLMCalculatorOptions, parse_plugin_confi
 from calculators.output_parsers import OUTPUT_FORMAT, OutputFormat, guided_tool_parsers
 from calculators.tags import MODEL_LIMITS, PROMPT, TOKENS
 from calculators.text.tokenizer import TOKENIZER
-from server.engine import AsyncLLMEngine, EngineConfig, check_loadable
+from server.engine import EngineConfig, ReplaceableEngine, check_loadable
 from server.errors import ConfigError, InvalidRequestError
 from server.graph import Calculator, Contract, OpenContext, ProcessContext
 from server.host.model_files import MODEL_FILE
@@ -69,7 +69,7 @@ class LLMExecutorCalculator(Calculator[LLMCalculatorOptions]):
         self._guides_tools = options.enable_tool_guided_generation
         if self._guides_tools:
             self._check_guidance(cc)
-        self._engine = AsyncLLMEngine(
+        self._engine = ReplaceableEngine(
             EngineConfig(
                 models_path=cc.resolve(options.models_path),
                 device=options.device,
@@ -89,28 +89,29 @@ class LLMExecutorCalculator(Calculator[LLMCalculatorOptions]):
             )
         )
         self._resources.callback(self._engine.close)
-        cc.set_side_packet(MODEL_LIMITS, ModelLimits(self._engine.max_num_tokens))
+        engine = self._engine.current
+        cc.set_side_packet(MODEL_LIMITS, ModelLimits(engine.max_num_tokens))
         self._limits = GenerationLimits(
-            defaults=self._engine.sampling_defaults,
-            max_num_tokens=self._engine.max_num_tokens,
-            max_num_prompt_tokens=self._engine.max_num_prompt_tokens,
+            defaults=engine.sampling_defaults,
+            max_num_tokens=engine.max_num_tokens,
+            max_num_prompt_tokens=engine.max_num_prompt_tokens,
             max_tokens_limit=options.max_tokens_limit,
             best_of_limit=options.best_of_limit,
-            max_num_seqs=self._engine.max_num_seqs,
+            max_num_seqs=engine.max_num_seqs,
             room=self._engine.room,
         )
         self._compiler: GrammarCompiler | None = None
         if cc.has_side_packet(TOKENIZER):
             self._compiler = GrammarCompiler(
                 cc.side_packet(TOKENIZER).byte_table,
-                self._engine.vocab_size,
-                self._engine.eos_token_ids,
+                engine.vocab_size,
+                engine.eos_token_ids,
             )
             self._resources.callback(self._compiler.close)
         self._thinking = ThinkingLimiter(
             cc.side_packet(TOKENIZER) if cc.has_side_packet(TOKENIZER) else None,
             self._format,
-            self._engine.vocab_size,
+            engine.vocab_size,
         )
 
     async def process(self, cc: ProcessContext) -> None:
@@ -120,7 +121,8 @@ class LLMExecutorCalculator(Calculator[LLMCalculatorOptions]):
         request = whole_prompt.request
         prompt = self._limits.truncate(whole_prompt)
         params = self._limits.resolve(prompt)
-        generation = self._engine.generate(
+        engine = self._engine.current
+        generation = engine.generate(
             prompt.token_ids,
             params,
             request.priority,
@@ -149,7 +151,7 @@ class LLMExecutorCalculator(Calculator[LLMCalculatorOptions]):
                     )
                 )
         finally:
-            self._engine.abort(generation.request.request_id)
+            engine.abort(generation.request.request_id)
 
     def close(self) -> None:
         """Stop the engine and free the model."""
@@ -161,7 +163,7 @@ class LLMExecutorCalculator(Calculator[LLMCalculatorOptions]):
 
     def status(self) -> Mapping[str, object]:
         """The device, its properties, and the kernels that the model runs on."""
-        return self._engine.status
+        return self._engine.current.status
 
     def _check_guidance(self, cc: OpenContext) -> None:
         parser = self._format.tool_parser

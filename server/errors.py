@@ -44,6 +44,7 @@ __all__ = [
     "RequestError",
     "ServingError",
     "WrongGraphError",
+    "describe_error",
     "describe_value",
     "did_you_mean",
 ]
@@ -145,6 +146,14 @@ def did_you_mean(name: str, possible: Iterable[str]) -> str:
         return ""
     close = difflib.get_close_matches(name, list(possible), n=3, cutoff=0.6)
     return f"; did you mean {' or '.join(repr(match) for match in close)}?" if close else ""
+
+
+def describe_error(error: BaseException) -> str:
+    """An exception as a message names it: its text, with its class where that says more."""
+    text = str(error)
+    if text and isinstance(error, Exception):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def describe_value(value: object) -> str:

@@ -203,7 +203,17 @@ FILE_LAYERS: dict[str, set[str]] = {
         "server.payloads",
     },
     "server.engine.engine": {"server.engine", "server.errors", "server.payloads"},
-    "server.engine.async_engine": {"server.engine", "server.errors", "server.payloads"},
+    "server.engine.async_engine": {
+        "server.engine",
+        "server.errors",
+        "server.host",
+        "server.payloads",
+    },
+    "server.engine.replaceable_engine": {
+        "server.engine",
+        "server.errors",
+        "server.host",
+    },
     "server.engine": {"server.engine"},
     "calculators": set(),
     "calculators.detokenizer_calculator": NODE,

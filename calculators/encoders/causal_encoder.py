@@ -10,7 +10,7 @@ from calculators.encoders.encoder_model import Head, with_cpu_properties
 from calculators.encoders.encoder_service import EncoderRow, Vector, check_queue
 from calculators.encoders.tail import Tail
 from calculators.inference.inference_model import ModelSettings
-from server.engine import AsyncLLMEngine, EngineConfig, check_loadable
+from server.engine import EngineConfig, ReplaceableEngine, check_loadable
 from server.errors import InvalidRequestError, ModelLoadError
 from server.host.model_files import has_encoder
 
@@ -68,7 +68,7 @@ class CausalEncoder:
         _check_is_decoder(folder)
         self._max_queued_tokens = limits.max_queued_tokens
         self._num_waiting_tokens = self._num_rows = self._num_tokens = self._num_cached_tokens = 0
-        self._engine = AsyncLLMEngine(
+        self._engine = ReplaceableEngine(
             EngineConfig(
                 models_path=folder,
                 device=settings.device,
@@ -83,7 +83,7 @@ class CausalEncoder:
         )
         self._token_ids = token_ids
         if has_logits and token_ids is None:
-            self._token_ids = range(self._engine.num_logits)
+            self._token_ids = range(self._engine.current.num_logits)
         self._head = head
         self._tail: Tail | None = None
 
@@ -113,8 +113,8 @@ class CausalEncoder:
     def status(self) -> Mapping[str, Any]:
         """The model, what waits and runs, and the sums since it was loaded."""
         return {
-            **self._engine.status,
-            "max_length": self._engine.max_num_tokens,
+            **self._engine.current.status,
+            "max_length": self._engine.current.max_num_tokens,
             "num_waiting_tokens": self._num_waiting_tokens,
             "num_rows": self._num_rows,
             "num_tokens": self._num_tokens,
@@ -130,7 +130,7 @@ class CausalEncoder:
         self._engine.close()
 
     async def _run(self, row: EncoderRow) -> Vector:
-        output = await self._engine.pool(row.token_ids, self._token_ids)
+        output = await self._engine.current.pool(row.token_ids, self._token_ids)
         self._num_rows += 1
         self._num_tokens += len(row)
         self._num_cached_tokens += output.num_cached_tokens

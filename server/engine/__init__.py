@@ -9,6 +9,7 @@ from server.engine.engine import LLMEngine
 from server.engine.model.loading.graph_form import NotCausalError
 from server.engine.model.model_loader import check_loadable
 from server.engine.pooling import PooledOutput
+from server.engine.replaceable_engine import ReplaceableEngine
 from server.engine.requests.generation import ChoiceOutput
 from server.engine.requests.outputs import SequenceOutput
 
@@ -19,6 +20,7 @@ __all__ = [
     "LLMEngine",
     "NotCausalError",
     "PooledOutput",
+    "ReplaceableEngine",
     "SequenceOutput",
     "check_loadable",
 ]

@@ -16,13 +16,20 @@ from server.engine.requests.generation import Generation, OutputCollector
 from server.engine.requests.outputs import SequenceOutput
 from server.engine.sequence import EngineRequest
 from server.engine.token_constraint import TokenConstraint
-from server.errors import GenerationError, ModelNotReadyError, RequestError
+from server.errors import GenerationError, ModelNotReadyError, RequestError, describe_error
+from server.host.watch import WATCHDOG, WatchedService
 from server.payloads import SamplingFields, SamplingParams
 
 logger = logging.getLogger("server.engine")
 
 REVIVAL_INTERVAL_S = 30.0
 """How often a failed engine tries to load its model again."""
+
+
+GIVEN_UP_POLL_S = 0.1
+
+ACTION_S = 1.0
+"""What a posted action, such as a new request, takes at most."""
 
 
 News = dict[asyncio.AbstractEventLoop, list[tuple[OutputCollector, SequenceOutput]]]
@@ -34,23 +41,40 @@ class AsyncLLMEngine:
 
     Raises ModelLoadError where the model cannot be loaded. `generate` may be called from any event
     loop. Each step hands its output over by one `call_soon_threadsafe` for each loop.
+
+    When a step hangs, or the thread has died, the engine is given up: all requests get a
+    ModelNotReadyError, it serves no more, and `on_given_up` is called with the reason. If its
+    thread comes back from the step, it frees the memory and ends.
     """
 
-    def __init__(self, config: EngineConfig) -> None:
+    def __init__(
+        self, config: EngineConfig, on_given_up: Callable[[str], None] = lambda _: None
+    ) -> None:
         self.engine = LLMEngine(config)
+        self._on_given_up = on_given_up
+        self._given_up: str | None = None
         self._collectors: dict[int, OutputCollector] = {}
         self._news: News = {}
         self._inbox: deque[Callable[[], None]] = deque()
         self._wakeup = threading.Condition()
         self._is_closing = False
         self._revival_due: float | None = None
+        self._watch = WatchedService(
+            str(config.models_path), self.give_up, lambda: len(self._collectors)
+        )
         self._thread = threading.Thread(target=self._run, name="llm-engine", daemon=True)
         self._thread.start()
+        WATCHDOG.guard(self._thread, self.give_up)
 
     @property
     def failure(self) -> str | None:
         """Why the engine cannot serve; None while it can."""
-        return self.engine.failure
+        return self._given_up or self.engine.failure
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its thread still runs, or hangs."""
+        return self._thread.is_alive()
 
     @property
     def status(self) -> Mapping[str, object]:
@@ -154,15 +178,36 @@ class AsyncLLMEngine:
 
     def close(self) -> None:
         """Stop the thread after the running step; unfinished requests get a ModelNotReadyError."""
+        WATCHDOG.release(self._thread)
         with self._wakeup:
             self._is_closing = True
             self._wakeup.notify()
-        self._thread.join()
+        while self._thread.is_alive() and self._given_up is None:
+            self._thread.join(GIVEN_UP_POLL_S)
+        self._watch.close()
+        if self._given_up is not None:
+            return
         for action in self._inbox:
             action()
         self._fail_all(ModelNotReadyError("the model was unloaded"))
         self.engine.close()
         logger.debug("engine stats: %s", json.dumps(self.engine.stats.as_dict()))
+
+    def give_up(self, reason: str) -> None:
+        """Fail all requests and take no more, whatever the engine's thread does."""
+        with self._wakeup:
+            if self._given_up is not None:
+                return
+            self._given_up = reason
+            self._is_closing = True
+            self._wakeup.notify()
+        WATCHDOG.release(self._thread)
+        self._watch.close()
+        self._tell_all(ModelNotReadyError(f"the model is not ready: {reason}"))
+        # What was posted does nothing from now on but tell its reader.
+        while self._inbox:
+            self._inbox.popleft()()
+        self._on_given_up(reason)
 
     def _post(self, action: Callable[[], None]) -> bool:
         """Run an action in the engine's thread before the next step; False when closing."""
@@ -179,12 +224,23 @@ class AsyncLLMEngine:
             try:
                 is_open = self._wait_for_work()
                 if is_open:
-                    self._note(self.engine.step(self._hand_over))
-            except Exception as error:
+                    self._note(self._step())
+            except BaseException as error:  # nothing may end this thread while requests wait
                 logger.exception("the engine's thread failed")
                 # Keep the first reason: what breaks later may be its consequence.
-                self.engine.failure = self.engine.failure or f"the engine failed: {error}"
+                problem = f"the engine failed: {describe_error(error)}"
+                self.engine.failure = self.engine.failure or problem
                 self._fail_all(GenerationError(self.engine.failure))
+        if self._given_up is not None:
+            logger.warning("the step that was given up has ended; its memory is freed")
+            self.engine.close()
+
+    def _step(self) -> list[SequenceOutput]:
+        running = self._watch.begin(lambda: self.engine.expected_step_s)
+        try:
+            return self.engine.step(self._hand_over)
+        finally:
+            self._watch.end(running)
 
     def _wait_for_work(self) -> bool:
         """Run posted actions, and wait until there is a step to run. False when closing."""
@@ -197,11 +253,18 @@ class AsyncLLMEngine:
                     return False
             # One by one: if an action raises, the others stay in the inbox.
             while self._inbox:
-                self._inbox.popleft()()
+                self._act(self._inbox.popleft())
             if self._can_step():
                 return True
             if not is_woken:
                 self._try_to_revive()
+
+    def _act(self, action: Callable[[], None]) -> None:
+        running = self._watch.begin(lambda: ACTION_S)
+        try:
+            action()
+        finally:
+            self._watch.end(running)
 
     def _has_news(self) -> bool:
         return bool(self._inbox) or self._is_closing or self._can_step()
@@ -217,12 +280,15 @@ class AsyncLLMEngine:
 
     def _try_to_revive(self) -> None:
         self._revival_due = None
+        running = self._watch.begin(lambda: None)
         try:
             self.engine.revive()
-        except Exception as error:
-            logger.error("loading the failed model again did not help: %s", error)
+        except BaseException as error:
+            logger.error("loading the failed model again did not help: %s", describe_error(error))
         else:
             logger.warning("the failed model was loaded again and serves requests")
+        finally:
+            self._watch.end(running)
 
     def _can_step(self) -> bool:
         return self.engine.has_work and self.engine.failure is None
@@ -230,6 +296,8 @@ class AsyncLLMEngine:
     def _start(self, request: EngineRequest, collector: OutputCollector) -> None:
         self._collectors[request.request_id] = collector
         try:
+            if self._given_up is not None:
+                raise ModelNotReadyError(f"the model is not ready: {self._given_up}")
             self.engine.add(request)
         except RequestError as error:
             del self._collectors[request.request_id]
@@ -237,7 +305,7 @@ class AsyncLLMEngine:
 
     def _abort(self, request_id: int, index: int | None) -> None:
         # A failed engine takes no more steps, and the abort might fail for the same reason.
-        if self.engine.failure is None:
+        if self.failure is None:
             self.engine.abort(request_id, index)
             self._drop_collector_if_over(request_id)
 
@@ -261,6 +329,8 @@ class AsyncLLMEngine:
         interpreter and the loop can work.
         """
         news, self._news = self._news, {}
+        if self._given_up is not None:
+            return
         for loop, of_loop in news.items():
             if not _call_in(loop, partial(_put_all, of_loop)):
                 for collector, _ in of_loop:
@@ -268,11 +338,15 @@ class AsyncLLMEngine:
 
     def _fail_all(self, error: RequestError) -> None:
         self._hand_over()
+        for request_id in self._tell_all(error):
+            self._abort(request_id, None)
+
+    def _tell_all(self, error: RequestError) -> Iterable[int]:
+        """End all requests for their readers; returns their ids."""
         collectors, self._collectors = self._collectors, {}
         for collector in collectors.values():
             _call_in(collector.loop, partial(collector.fail, error))
-        for request_id in collectors:
-            self._abort(request_id, None)
+        return collectors
 
 
 def _call_in(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> bool:

@@ -29,7 +29,7 @@ from server.engine.scheduling.scheduler import Scheduler
 from server.engine.scheduling.step_costs import StepCosts
 from server.engine.sequence import EngineRequest, Sequence
 from server.engine.stats import EngineStats
-from server.errors import GenerationError, ModelNotReadyError
+from server.errors import GenerationError, ModelNotReadyError, describe_error
 from server.payloads import SamplingParams
 
 logger = logging.getLogger(__name__)

@@ -35,6 +35,11 @@ def available_bytes(meminfo: Path = MEMINFO, cgroup_root: Path = CGROUP_ROOT) ->
     return free
 
 
+def resident_bytes(status: Path = Path("/proc/self/status")) -> int:
+    """Bytes of memory that this process takes, files that it maps included (proc(5)); or 0."""
+    return (_find_number(status, "VmRSS:") or 0) * 1024
+
+
 def _find_number(path: Path, key: str) -> int | None:
     """The number after a key at the start of a line; None without the file or the key."""
     if not path.is_file():

@@ -6,4 +6,4 @@ What runs a model for many requests makes a WatchedService. WATCHDOG looks at al
 from server.host.watch.service import WatchedService
 from server.host.watch.watchdog import WATCHDOG, Watchdog
 
-__all__ = ["WATCHDOG", "WatchedService", "Watchdog"]
+__all__ = ["WATCHDOG", "Watchdog", "WatchedService"]

@@ -10,7 +10,7 @@ from server.host.watch.watchdog import WATCHDOG
 __all__ = ["WatchedService"]
 
 FORGETTING = 0.95
-"""A high cost per unit is forgotten slowly: a step is compared with the slowest of the last ones."""
+"""A high cost is forgotten slowly: a step is compared with the slowest of the last ones."""
 
 
 @dataclass(eq=False, slots=True)

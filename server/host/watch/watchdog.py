@@ -37,7 +37,7 @@ LOCKED_S = 30.0
 PAGING = 20
 """Pages read from disk in a look; with more, the machine is slow, and the time does not count."""
 
-MAX_STACK_CHARACTERS = 60_000
+MAX_FRAMES, MAX_STACK_CHARACTERS = 30, 60_000
 
 HUNG_STEPS = counter("server:hung_steps", "Steps of models that were given up", "service")
 DEAD_THREADS = counter("server:dead_threads", "Threads that ended although they must not", "thread")
@@ -149,9 +149,7 @@ class Watchdog:
         if self._loop is not None:
             self._look_at_loop(self._loop, seconds)
 
-    def _look_at_step(
-        self, service: "WatchedService", step: "RunningStep", seconds: float
-    ) -> None:
+    def _look_at_step(self, service: "WatchedService", step: "RunningStep", seconds: float) -> None:
         step.watched_s += seconds
         if step.is_hung or not self.hung_after_s or step.watched_s <= self.hung_after_s:
             return
@@ -214,10 +212,10 @@ class Watchdog:
 def describe_threads() -> str:
     """The stacks of all threads, cut where they are very long."""
     names = {thread.ident: thread.name for thread in threading.enumerate()}
-    stacks = [
-        f"{names.get(ident, 'not of Python')}:\n{''.join(traceback.format_stack(frame))}"
-        for ident, frame in sys._current_frames().items()
-    ]
+    stacks = []
+    for ident, frame in sys._current_frames().items():
+        lines = "".join(traceback.format_stack(frame, MAX_FRAMES))
+        stacks.append(f"{names.get(ident, 'not of Python')}:\n{lines}")
     return "".join(stacks)[:MAX_STACK_CHARACTERS]
 
 
