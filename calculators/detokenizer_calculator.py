@@ -1,6 +1,5 @@
 """The node that turns generated tokens into text."""
 
-import asyncio
 from collections.abc import Iterable
 
 from calculators.llm.best_of import BestOf
@@ -9,10 +8,10 @@ from calculators.tags import TEXT, TOKENS
 from calculators.text.byte_table import ByteTable
 from calculators.text.choice_decoder import ChoiceDecoder
 from calculators.text.stop_strings import make_matcher
-from calculators.text.token_logprobs import describe_prompt
+from calculators.text.token_logprobs import DescribedPrompt
 from calculators.text.tokenizer import TOKENIZER
 from server.graph import Calculator, Contract, OpenContext, ProcessContext
-from server.payloads import GenerationRequest, TextChunk, TokenChunk, TokenLogprobs
+from server.payloads import GenerationRequest, TextChunk, TokenChunk
 
 __all__ = ["DetokenizerCalculator"]
 
@@ -50,7 +49,7 @@ class DetokenizerCalculator(Calculator):
         async for chunk in cc.input(TOKENS):
             if answer is None:
                 answer = _Answer(chunk, self._table_for(chunk.prompt.request))
-            for text in await answer.feed(chunk):
+            for text in answer.feed(chunk):
                 await output.send(text)
             if answer.is_finished:
                 return
@@ -77,7 +76,6 @@ class _Answer:
         if request.echo or first.prompt_logprobs is not None:
             text = prompt.text
             self._prompt_text = table.decode(prompt.token_ids) if text is None else text
-        self._prompt_logprobs: tuple[TokenLogprobs, ...] | None = None
         self._choices = [
             ChoiceDecoder(
                 table,
@@ -98,11 +96,14 @@ class _Answer:
         """Whether every choice is finished."""
         return self._num_unfinished == 0
 
-    async def feed(self, chunk: TokenChunk) -> Iterable[TextChunk]:
+    def feed(self, chunk: TokenChunk) -> Iterable[TextChunk]:
         """Return the text that a chunk of tokens completes."""
         choice = self._choices[chunk.index]
         if chunk.prompt_logprobs is not None:
-            choice.prompt_logprobs = await self._describe_prompt(chunk)
+            prompt = chunk.prompt.token_ids
+            choice.prompt_logprobs = DescribedPrompt(
+                self._table, prompt, chunk.prompt_logprobs, self._prompt_text
+            )
         # Tokens of a choice can still arrive after it was stopped.
         text = None if choice.is_finished else choice.feed(chunk)
         if text is None:
@@ -115,16 +116,3 @@ class _Answer:
             return (text,)
         self._best_of.add(text)
         return self._best_of.take() if self.is_finished else ()
-
-    async def _describe_prompt(self, chunk: TokenChunk) -> tuple[TokenLogprobs, ...]:
-        """Describe the log probabilities of the prompt, once for all choices."""
-        if self._prompt_logprobs is None:
-            # In a thread, as there may be a million of them.
-            self._prompt_logprobs = await asyncio.to_thread(
-                describe_prompt,
-                self._table,
-                chunk.prompt.token_ids,
-                chunk.prompt_logprobs or (),
-                self._prompt_text,
-            )
-        return self._prompt_logprobs

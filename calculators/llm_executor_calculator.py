@@ -1,6 +1,5 @@
 """The node that runs the LLM: token ids in, token ids out, batched with all other requests."""
 
-import asyncio
 from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import partial
@@ -27,7 +26,6 @@ from server.payloads import (
     LoadOptions,
     ModelLimits,
     TokenChunk,
-    TokenIdLogprobs,
     TokenizedPrompt,
 )
 
@@ -130,12 +128,8 @@ class LLMExecutorCalculator(Calculator[LLMCalculatorOptions]):
             # A prompt that was cut has lost its text, but ends as before.
             self._thinking.limit(whole_prompt, await self._constrain(whole_prompt)),
         )
-        prompt_logprobs: tuple[TokenIdLogprobs, ...] | None = None
         try:
             async for output in generation:
-                if output.prompt_logprobs and prompt_logprobs is None:
-                    # In a thread, as there may be a million of them.
-                    prompt_logprobs = await asyncio.to_thread(output.prompt_logprobs.as_tuple)
                 logprobs = output.logprobs
                 await tokens.send(
                     TokenChunk(
@@ -146,7 +140,7 @@ class LLMExecutorCalculator(Calculator[LLMCalculatorOptions]):
                         logprobs=None if logprobs is None else tuple(logprobs),
                         finish_reason=output.finish_reason,
                         num_cached_tokens=output.num_cached_tokens,
-                        prompt_logprobs=prompt_logprobs if output.prompt_logprobs else None,
+                        prompt_logprobs=output.prompt_logprobs,
                         num_choices=params.n,
                     )
                 )

@@ -2,6 +2,7 @@
 
 import codecs
 from collections import deque
+from collections.abc import Collection
 
 from calculators.text.byte_table import ByteTable
 from calculators.text.stop_strings import StopStringMatcher, StopStringScanner
@@ -70,7 +71,7 @@ class ChoiceDecoder:
         self._num_decoded = 0
         self._num_released = 0
         self._logprobs: deque[tuple[int, int, TokenLogprobs]] = deque()
-        self.prompt_logprobs: tuple[TokenLogprobs, ...] | None = None
+        self.prompt_logprobs: Collection[TokenLogprobs] | None = None
         self.is_finished = False
 
     def feed(self, chunk: TokenChunk) -> TextChunk | None:

@@ -1,5 +1,7 @@
 """Log probabilities of a prompt, gathered while it is read in chunks."""
 
+from collections.abc import Collection, Iterator
+
 import numpy as np
 import numpy.typing as npt
 
@@ -8,14 +10,16 @@ from server.payloads import TokenIdLogprobs
 __all__ = ["PromptLogprobs"]
 
 Doubles = npt.NDArray[np.float64]
+ROWS_AT_ONCE = 256
+
 Ints = npt.NDArray[np.int64]
 
 
-class PromptLogprobs:
+class PromptLogprobs(Collection[TokenIdLogprobs]):
     """Log probabilities of a prompt's tokens, each under the tokens before it.
 
     The rows arrive in the order of the prompt. Of each position only a few numbers are kept, not
-    its logits.
+    its logits. Iterating makes the entries: there may be a million, which nobody should keep.
     """
 
     def __init__(self, token_ids: Ints, num_top: int) -> None:
@@ -42,11 +46,17 @@ class PromptLogprobs:
         self._chosen[done], self._top_ids[done], self._top[done] = chosen, top_ids, top
         self.num_done = done.stop
 
-    def as_tuple(self) -> tuple[TokenIdLogprobs, ...]:
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    def __contains__(self, entry: object) -> bool:
+        return any(entry == other for other in self)
+
+    def __iter__(self) -> Iterator[TokenIdLogprobs]:
         """One entry for each token of the prompt but the first, which has no probability."""
         assert self.is_complete, "the whole prompt is done"
         columns = (self._token_ids[1:], self._chosen, self._top_ids, self._top)
-        return tuple(
-            TokenIdLogprobs(token, logprob, tuple(zip(top_ids, top, strict=True)))
-            for token, logprob, top_ids, top in zip(*(c.tolist() for c in columns), strict=True)
-        )
+        for start in range(0, len(self), ROWS_AT_ONCE):
+            rows = (column[start : start + ROWS_AT_ONCE].tolist() for column in columns)
+            for token, logprob, top_ids, top in zip(*rows, strict=True):
+                yield TokenIdLogprobs(token, logprob, tuple(zip(top_ids, top, strict=True)))

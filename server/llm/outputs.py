@@ -76,12 +76,13 @@ def collect(prompt: Prompt, chunks: Iterable[TextChunk]) -> RequestOutput:
         choices.setdefault(chunk.index, []).append(chunk)
     outputs = tuple(_join(index, choices[index]) for index in sorted(choices))
     any_choice = next(iter(choices.values()))
+    of_prompt = any_choice[0].prompt_logprobs
     return RequestOutput(
         prompt,
         outputs,
         any_choice[-1].num_prompt_tokens,
         any_choice[-1].num_cached_tokens,
-        prompt_logprobs=any_choice[0].prompt_logprobs,
+        prompt_logprobs=None if of_prompt is None else tuple(of_prompt),
     )
 
 

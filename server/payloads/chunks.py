@@ -1,6 +1,6 @@
 """What a text model answers, piece by piece: tokens, then text."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Literal
 
@@ -58,7 +58,7 @@ class TokenChunk:
     logprobs: tuple[TokenIdLogprobs, ...] | None = None
     finish_reason: FinishReason | None = None
     num_cached_tokens: int = 0
-    prompt_logprobs: tuple[TokenIdLogprobs, ...] | None = None
+    prompt_logprobs: Collection[TokenIdLogprobs] | None = None
     num_choices: int | None = None
 
 
@@ -100,7 +100,8 @@ class TextChunk:
     counts the tokens of this choice so far. A chunk with `finish_reason` is the last of its
     choice; `stop_reason` is then the stop string that was found, if any. `token_ids` are the
     tokens since the chunk before; those of an incomplete character come with its text.
-    `prompt_logprobs`, if requested, come with the first chunk of each choice.
+    `prompt_logprobs`, if requested, come with the first chunk of each choice; there may be a
+    million, made anew whenever they are iterated over.
     """
 
     index: int
@@ -114,4 +115,4 @@ class TextChunk:
     token_ids: tuple[int, ...] = ()
     reasoning: str = ""
     tool_calls: tuple[ToolCallDelta, ...] = ()
-    prompt_logprobs: tuple[TokenLogprobs, ...] | None = None
+    prompt_logprobs: Collection[TokenLogprobs] | None = None

@@ -3,7 +3,7 @@
 import re
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,10 +16,22 @@ from server.payloads import (
     ToolCallDelta,
 )
 from server.protocol.field_rules import NO_FIELDS, UnknownFields
+from server.protocol.json_text import JsonItems
 
-__all__ = ["Choice", "GenerationCall", "Renderer", "ToolCall", "Usage", "usage_of"]
+__all__ = [
+    "Choice",
+    "GenerationCall",
+    "LogprobLists",
+    "Renderer",
+    "ToolCall",
+    "Usage",
+    "usage_of",
+]
 
 Usage = Mapping[str, Any]
+
+LogprobLists = dict[str, JsonItems]
+"""Log probabilities as an answer has them: lists by name; empty where there are none."""
 
 
 @dataclass(slots=True)
@@ -38,16 +50,19 @@ class ToolCall:
 
 @dataclass(slots=True)
 class Choice:
-    """One choice of an answer, put together from its chunks."""
+    """One choice of an answer, put together from its chunks.
 
+    `keep_logprobs` adds what an answer has of the log probabilities of a chunk.
+    """
+
+    keep_logprobs: Callable[[TextChunk, LogprobLists], None] | None = None
     parts: list[str] = field(default_factory=list)
     reasoning_parts: list[str] = field(default_factory=list)
     num_reasoning_tokens: int = 0
     token_ids: list[int] = field(default_factory=list)
     tool_calls: list[ToolCall] = field(default_factory=list)
-    logprobs: list[TokenLogprobs] | None = None
-    text_logprobs: list[TokenLogprobs] = field(default_factory=list)
-    prompt_logprobs: tuple[TokenLogprobs, ...] | None = None
+    logprobs: LogprobLists = field(default_factory=dict)
+    prompt_logprobs: Collection[TokenLogprobs] | None = None
     last: TextChunk | None = None
     first_chunk_s: float | None = None
 
@@ -62,11 +77,8 @@ class Choice:
             self.num_reasoning_tokens += len(chunk.token_ids)
         for delta in chunk.tool_calls:
             self._add_tool_call(delta)
-        if chunk.logprobs is not None:
-            self.logprobs = self.logprobs or []
-            self.logprobs.extend(chunk.logprobs)
-            # /responses shows only those of the text, not of reasoning and tool calls.
-            self.text_logprobs.extend(chunk.logprobs if chunk.text else ())
+        if self.keep_logprobs is not None:
+            self.keep_logprobs(chunk, self.logprobs)
         if chunk.prompt_logprobs is not None:
             self.prompt_logprobs = chunk.prompt_logprobs
         self.last = chunk
@@ -107,9 +119,13 @@ class Renderer(ABC):
     def failure(self, error: Mapping[str, Any]) -> bytes:
         """The events that end a failed stream; `error` is OpenAI's error object."""
 
+    def new_choice(self) -> Choice:
+        """An empty choice for `whole`."""
+        return Choice()
+
     @abstractmethod
-    def whole(self, choices: Sequence[Choice], usage: Usage) -> bytes:
-        """The answer in one piece."""
+    def whole(self, choices: Sequence[Choice], usage: Usage) -> Iterator[bytes]:
+        """The answer that is no stream, in pieces that each take a few milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)

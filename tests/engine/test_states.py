@@ -143,7 +143,7 @@ def read_logprobs(engine: LLMEngine, tokens: list[int]) -> list[float]:
     (request,) = start(engine, [tokens], replace(GREEDY, max_tokens=0, prompt_logprobs=0))
     run_to_end(engine)
     assert request.prompt_logprobs is not None
-    return [entry.logprob for entry in request.prompt_logprobs.as_tuple()]
+    return [entry.logprob for entry in request.prompt_logprobs]
 
 
 @pytest.mark.parametrize("caching", [False, True])

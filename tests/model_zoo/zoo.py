@@ -185,7 +185,7 @@ def _read(engine: LLMEngine, texts: list[list[int]]) -> list[tuple[TokenIdLogpro
     requests = start(engine, texts, replace(GREEDY, max_tokens=1, prompt_logprobs=0))
     run_to_end(engine)
     gathered = [request.prompt_logprobs for request in requests]
-    return [logprobs.as_tuple() for logprobs in gathered if logprobs is not None]
+    return [tuple(logprobs) for logprobs in gathered if logprobs is not None]
 
 
 def _logprobs(entries: Sequence[TokenIdLogprobs]) -> Floats:

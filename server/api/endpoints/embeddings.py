@@ -1,6 +1,5 @@
 """POST embeddings, pooling and embed: parse the request, run the graph, write its vectors."""
 
-import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -11,6 +10,7 @@ from pydantic import BaseModel
 
 from server.api.body import read_json
 from server.api.endpoint import Endpoint, error_answers, json_answer, json_body
+from server.api.large_answer import json_response
 from server.api.model_lookup import find_model, graph_between
 from server.api.request_facts import REQUEST_FACTS
 from server.api.runs import run_once
@@ -25,9 +25,6 @@ from server.protocol.openai.answer_schemas import ErrorAnswer
 
 __all__ = ["ENDPOINTS"]
 
-# Writing so many numbers keeps the event loop busy for about a millisecond.
-MAX_BYTES_ON_EVENT_LOOP = 2**15
-
 
 def _handler(parse: Callable[[Mapping[str, Any]], EmbeddingCall]) -> Handler:
     async def handle(request: web.Request) -> web.Response:
@@ -37,17 +34,9 @@ def _handler(parse: Callable[[Mapping[str, Any]], EmbeddingCall]) -> Handler:
         graph = graph_between(model, EmbeddingRequest, EmbeddingResponse)
         response = await run_once(graph, call.request, EmbeddingResponse)
         request[REQUEST_FACTS].num_input_tokens = response.num_tokens
-        return web.Response(body=await _write(call, response), content_type="application/json")
+        return await json_response(call.answer(response))
 
     return handle
-
-
-async def _write(call: EmbeddingCall, response: EmbeddingResponse) -> bytes:
-    def join() -> bytes:
-        return b"".join(call.answer(response))
-
-    num_bytes = sum(len(embedding.values) for embedding in response.embeddings)
-    return join() if num_bytes <= MAX_BYTES_ON_EVENT_LOOP else await asyncio.to_thread(join)
 
 
 def _endpoint(

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from server.api.body import read_json
 from server.api.endpoint import Answer, Endpoint, error_answers, json_body
 from server.api.errors import ClientGoneError, api_error
+from server.api.large_answer import json_response
 from server.api.model_lookup import find_model, graph_between
 from server.api.request_facts import REQUEST_FACTS, RequestFacts
 from server.api.runs import start_runs
@@ -20,7 +21,7 @@ from server.errors import GenerationError, InvalidRequestError
 from server.payloads import GenerationRequest, TextChunk
 from server.protocol.anthropic.message_object import ErrorMessage, MessageObject
 from server.protocol.anthropic.messages import MessageFields, parse_message
-from server.protocol.generation_call import Choice, GenerationCall
+from server.protocol.generation_call import GenerationCall
 from server.protocol.openai.answer_schemas import ChatCompletion, Completion, ErrorAnswer
 from server.protocol.openai.chat_completions import ChatCompletionFields, parse_chat_completion
 from server.protocol.openai.completions import CompletionFields, parse_completion
@@ -28,6 +29,8 @@ from server.protocol.responses.response_object import ResponseObject
 from server.protocol.responses.responses import ResponseFields, parse_response
 
 __all__ = ["ENDPOINTS"]
+
+T = TypeVar("T")
 
 
 def _generation_handler(parse: Callable[[Mapping[str, Any]], GenerationCall]) -> Handler:
@@ -53,18 +56,12 @@ def _generation_handler(parse: Callable[[Mapping[str, Any]], GenerationCall]) ->
 async def _answer_whole(
     call: GenerationCall, chunks: AsyncIterator[TextChunk], facts: RequestFacts
 ) -> web.Response:
-    choices = [Choice() for _ in range(call.num_choices * len(call.prompts))]
+    choices = [call.renderer.new_choice() for _ in range(call.num_choices * len(call.prompts))]
     async for chunk in chunks:
         facts.add(chunk)
-        choices[chunk.index].add(chunk)
+        await _take(choices[chunk.index].add, chunk)
     _check_finished(call, facts.last_chunks)
-    usage = facts.usage()
-    if any(choice.prompt_logprobs for choice in choices):
-        # In a thread, as there may be a million log probabilities.
-        body = await asyncio.to_thread(call.renderer.whole, choices, usage)
-    else:
-        body = call.renderer.whole(choices, usage)
-    return web.Response(body=body, content_type="application/json")
+    return await json_response(call.renderer.whole(choices, facts.usage()))
 
 
 async def _answer_in_events(
@@ -91,16 +88,22 @@ async def _send_events(
     chunks: AsyncIterator[TextChunk],
     facts: RequestFacts,
 ) -> None:
+    has_logprobs = False
     async for chunk in chunks:
         facts.add(chunk)
-        if chunk.prompt_logprobs:
-            event = await asyncio.to_thread(call.renderer.chunk, chunk)
-        else:
-            event = call.renderer.chunk(chunk)
+        has_logprobs = has_logprobs or bool(chunk.logprobs)
+        event = await _take(call.renderer.chunk, chunk)
         if event is not None:
             await events.send(event)
     _check_finished(call, facts.last_chunks)
-    await events.send(call.renderer.end(facts.usage()))
+    end, usage = call.renderer.end, facts.usage()
+    # The last event of /responses has the whole answer again.
+    await events.send(await asyncio.to_thread(end, usage) if has_logprobs else end(usage))
+
+
+async def _take(take: Callable[[TextChunk], T], chunk: TextChunk) -> T:
+    """Take a chunk. In a thread if it has log probabilities of a prompt: there may be a million."""
+    return await asyncio.to_thread(take, chunk) if chunk.prompt_logprobs else take(chunk)
 
 
 def _check_finished(call: GenerationCall, last_chunks: Mapping[int, TextChunk]) -> None:

@@ -11,6 +11,7 @@ from server.api.inference import (
     off_event_loop,
     tensor_graph,
 )
+from server.api.large_answer import response_of
 from server.api.unknown_fields import UNKNOWN_FIELD_POLICY
 from server.errors import WrongGraphError
 from server.protocol.kserve.answer_schemas import InferAnswer, KServeError
@@ -43,9 +44,9 @@ async def _infer(request: web.Request) -> web.Response:
         lambda: render_infer(call, response, model.name, model.version), num_bytes
     )
     if json_length is None:
-        return web.Response(body=answer, content_type="application/json")
+        return response_of(answer, "application/json")
     headers = {HEADER_LENGTH: str(json_length)}
-    return web.Response(body=answer, content_type="application/octet-stream", headers=headers)
+    return response_of(answer, "application/octet-stream", headers)
 
 
 BODY: dict[str, Schema] = {

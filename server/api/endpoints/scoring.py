@@ -1,8 +1,7 @@
 """POST rerank, score and classify: parse the request, run the graph, write its answer."""
 
 import asyncio
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -10,6 +9,7 @@ from pydantic import BaseModel
 
 from server.api.body import read_json
 from server.api.endpoint import Endpoint, error_answers, json_answer, json_body
+from server.api.large_answer import json_response
 from server.api.model_lookup import find_model, graph_between
 from server.api.request_facts import REQUEST_FACTS
 from server.api.runs import run_once
@@ -40,7 +40,7 @@ def _rerank_handler(*, returns_documents: bool, api_version: str) -> Handler:
     async def handle(request: web.Request) -> web.Response:
         call = parse_rerank(await read_json(request), returns_documents=returns_documents)
         response = await _score_pairs(request, call)
-        return await _answer(partial(call.answer, response, api_version))
+        return await json_response(call.answer(response, api_version))
 
     return handle
 
@@ -48,7 +48,7 @@ def _rerank_handler(*, returns_documents: bool, api_version: str) -> Handler:
 async def _score(request: web.Request) -> web.Response:
     call = parse_score(await read_json(request))
     response = await _score_pairs(request, call)
-    return await _answer(partial(call.answer, response))
+    return await json_response(call.answer(response))
 
 
 async def _classify(request: web.Request) -> web.Response:
@@ -57,7 +57,7 @@ async def _classify(request: web.Request) -> web.Response:
     graph = graph_between(model, ScoringRequest, ScoringResponse)
     response = await run_once(graph, call.request, ScoringResponse)
     request[REQUEST_FACTS].num_input_tokens = response.num_tokens
-    return await _answer(partial(call.answer, response))
+    return await json_response(call.answer(response))
 
 
 async def _score_pairs(request: web.Request, call: RerankCall | ScoreCall) -> ScoringResponse:
@@ -77,12 +77,6 @@ async def _score_pairs(request: web.Request, call: RerankCall | ScoreCall) -> Sc
 def _find_model(request: web.Request, call: RerankCall | ScoreCall | ClassifyCall) -> ServedModel:
     request.app[UNKNOWN_FIELD_POLICY].apply(request, call.unknown_fields)
     return find_model(request, call.model)
-
-
-async def _answer(make_body: Callable[[], bytes]) -> web.Response:
-    # In a thread, as there may be ten thousand documents.
-    body = await asyncio.to_thread(make_body)
-    return web.Response(body=body, content_type="application/json")
 
 
 def _endpoint(

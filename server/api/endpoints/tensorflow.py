@@ -13,6 +13,7 @@ from server.api.inference import (
     tensor_graph,
 )
 from server.api.keys import MODEL_MANAGER
+from server.api.large_answer import response_of
 from server.api.model_lookup import find_model
 from server.errors import InvalidRequestError, ModelNotFoundError
 from server.models.model_manager import ServedModel
@@ -36,7 +37,7 @@ async def _predict(request: web.Request) -> web.Response:
     response = await infer_once(tensor_graph(_model_of_path(request)), call.request)
     num_bytes = sum(len(tensor.data) for tensor in response.outputs)
     answer = await off_event_loop(lambda: render_predict(call, response), num_bytes)
-    return web.Response(body=answer, content_type="application/json")
+    return response_of(answer, "application/json")
 
 
 async def _get_metadata(request: web.Request) -> web.Response:

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from server.api.body import read_json
 from server.api.endpoint import Answers, Endpoint, error_answers, json_answer, json_body
 from server.api.keys import MODEL_MANAGER
+from server.api.large_answer import json_response
 from server.api.model_lookup import find_model
 from server.api.unknown_fields import UNKNOWN_FIELD_POLICY
 from server.errors import InvalidRequestError
@@ -19,7 +20,7 @@ from server.protocol.anthropic.messages import PromptFields
 from server.protocol.anthropic.token_count import CountedPrompt, parse_count
 from server.protocol.field_rules import FieldRules
 from server.protocol.field_table import TOKENIZE
-from server.protocol.json_text import json_bytes
+from server.protocol.json_text import json_pieces
 from server.protocol.tokenization import (
     NO_RULES,
     SENTENCES,
@@ -64,12 +65,9 @@ async def _answer(request: web.Request, fields: TokenizerFields | CountedPrompt)
     limits = model.graph.find_side_packet(ModelLimits)
     max_model_len = None if limits is None else limits.max_model_len
 
-    def make_body() -> bytes:
-        return json_bytes(fields.answer(model.name, tokenizer, max_model_len))
-
-    # In a thread, so that other requests go on: texts and lists of tokens may be long.
-    body = await asyncio.to_thread(make_body)
-    return web.Response(body=body, content_type="application/json")
+    # In a thread, so that other requests go on: texts may be long.
+    answer = await asyncio.to_thread(fields.answer, model.name, tokenizer, max_model_len)
+    return await json_response(json_pieces(answer))
 
 
 def _only_model(request: web.Request) -> str:

@@ -1,8 +1,8 @@
 """One running request as its asyncio reader sees it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field, replace
 
 from server.engine.pooling import PooledOutput
 from server.engine.prompt_logprobs import PromptLogprobs
@@ -10,6 +10,9 @@ from server.engine.requests.outputs import SequenceOutput
 from server.engine.sequence import EngineRequest
 from server.errors import RequestError
 from server.payloads import FinishReason, TokenIdLogprobs
+
+MAX_LOGPROBS_AT_ONCE = 32
+"""Tokens with log probabilities that a reader gets at once; each may have 20 alternatives."""
 
 
 @dataclass(slots=True)
@@ -26,6 +29,26 @@ class ChoiceOutput:
     num_cached_tokens: int = 0
     prompt_logprobs: PromptLogprobs | None = None
     pooled: PooledOutput | None = None
+
+
+def _parts(output: ChoiceOutput) -> Iterator[ChoiceOutput]:
+    """The output in parts that are quick to describe, if it has log probabilities.
+
+    A beam search has whole answers at its end.
+    """
+    size = MAX_LOGPROBS_AT_ONCE
+    if output.logprobs is None or len(output.logprobs) <= size:
+        yield output
+        return
+    last = (len(output.token_ids) - 1) // size * size
+    for start in range(0, last + 1, size):
+        yield replace(
+            output,
+            token_ids=output.token_ids[start : start + size],
+            logprobs=output.logprobs[start : start + size],
+            finish_reason=output.finish_reason if start == last else None,
+            prompt_logprobs=None if start else output.prompt_logprobs,
+        )
 
 
 class OutputCollector:
@@ -112,9 +135,9 @@ class Generation:
 
     async def __aiter__(self) -> AsyncIterator[ChoiceOutput]:
         while outputs := await self._collector.read():
-            for output in outputs:
-                if output.index not in self._stopped:
-                    yield output
+            for part in (part for output in outputs for part in _parts(output)):
+                if part.index not in self._stopped:
+                    yield part
 
     def stop_choice(self, index: int) -> None:
         """End one choice after its first token; the others go on. Harmless if it is over."""

@@ -110,7 +110,7 @@ def _observation(
     request: EngineRequest, generated: list[TokenIdLogprobs], mode: str
 ) -> Observation:
     gathered = request.prompt_logprobs
-    prompt = () if gathered is None else gathered.as_tuple()
+    prompt = () if gathered is None else tuple(gathered)
     tokens = np.array([*request.prompt_token_ids, *(entry.token_id for entry in generated)])
     num_prompt_tokens = len(request.prompt_token_ids)
     begin = 1 if prompt else num_prompt_tokens

@@ -1,7 +1,7 @@
 """The answers of /messages: one message, or the events of Anthropic's stream."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from server.payloads import TextChunk, ToolCallDelta
@@ -17,7 +17,7 @@ from server.protocol.anthropic.message_object import (
     error_message,
 )
 from server.protocol.generation_call import Choice, Renderer, ToolCall, Usage, usage_of
-from server.protocol.json_text import json_bytes, json_string
+from server.protocol.json_text import json_bytes, json_pieces, json_string
 
 __all__ = ["MessageRenderer"]
 
@@ -62,7 +62,7 @@ class MessageRenderer(Renderer):
         body = error_message(STATUSES.get(error["type"], 500), error["message"])
         return b"event: error\ndata: " + json_bytes(body) + b"\n\n"
 
-    def whole(self, choices: Sequence[Choice], usage: Usage) -> bytes:
+    def whole(self, choices: Sequence[Choice], usage: Usage) -> Iterator[bytes]:
         (choice,) = choices
         message = MessageObject(
             id=self._id,
@@ -71,7 +71,7 @@ class MessageRenderer(Renderer):
             usage=MessageUsage.make(usage, choice.num_reasoning_tokens),
             **self._stop_members(choice),
         )
-        return json_bytes(message.model_dump())
+        return json_pieces(message.model_dump())
 
     def _stop_members(self, choice: Choice) -> dict[str, Any]:
         last = choice.last

@@ -15,7 +15,7 @@ from server.payloads import Embedding, EmbeddingRequest, EmbeddingResponse
 from server.protocol.embeddings.embedding_call import EmbeddingCall
 from server.protocol.embeddings.numbers import FORMS, as_floats
 from server.protocol.field_rules import FieldRules, Refused
-from server.protocol.json_text import json_bytes
+from server.protocol.json_text import json_bytes, json_pieces
 from server.protocol.refusal import expect, refuse_value
 from server.protocol.text_fields import MAX_COUNT, TEXT_HINTS, parse_limit
 from server.protocol.validation import validate_fields
@@ -115,8 +115,9 @@ class _CohereCall(EmbeddingCall):
             "billed_units": {"input_tokens": response.num_tokens},
         }
         kind = b"embeddings_floats" if self.types is None else b"embeddings_by_type"
-        texts = json_bytes(list(self.request.inputs))
-        yield b',"texts":%b,"meta":%b,"response_type":"%b"}' % (texts, json_bytes(meta), kind)
+        yield b',"texts":'
+        yield from json_pieces(self.request.inputs)
+        yield b',"meta":%b,"response_type":"%b"}' % (json_bytes(meta), kind)
 
 
 def parse_embed(body: Mapping[str, Any], api_version: str) -> EmbeddingCall:
@@ -137,10 +138,13 @@ def parse_embed(body: Mapping[str, Any], api_version: str) -> EmbeddingCall:
     )
 
 
-def _list(write: Callable[[Embedding], bytes], response: EmbeddingResponse) -> Iterator[bytes]:
+def _list(
+    write: Callable[[Embedding], Iterator[bytes]], response: EmbeddingResponse
+) -> Iterator[bytes]:
     yield b"["
     for index, embedding in enumerate(response.embeddings):
-        yield (b"," if index else b"") + write(embedding)
+        yield b"," if index else b""
+        yield from write(embedding)
     yield b"]"
 
 

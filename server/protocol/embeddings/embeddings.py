@@ -98,8 +98,9 @@ class _OpenAICall(EmbeddingCall):
         write = as_base64 if self.is_base64 else as_floats
         yield b'{"object":"list","data":['
         for index, embedding in enumerate(response.embeddings):
-            yield b"," if index else b""
-            yield b'{"object":"embedding","embedding":%b,"index":%d}' % (write(embedding), index)
+            yield b',{"object":"embedding","embedding":'[not index :]
+            yield from write(embedding)
+            yield b',"index":%d}' % index
         name, usage = json_string(self.model).encode(), usage_json(response)
         yield b'],"model":%b,"usage":%b}' % (name, usage)
 

@@ -73,7 +73,9 @@ class _PoolingCall(EmbeddingCall):
         )
         for index, embedding in enumerate(response.embeddings):
             yield b"," if index else b""
-            yield b'{"index":%d,"object":"pooling","data":%b}' % (index, write(embedding))
+            yield b'{"index":%d,"object":"pooling","data":' % index
+            yield from write(embedding)
+            yield b"}"
         yield b'],"usage":%b}' % usage_json(response)
 
 

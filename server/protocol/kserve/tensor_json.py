@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from server.errors import InvalidRequestError, describe_value
+from server.protocol.json_text import json_pieces
 from server.tensors import Tensor, join_elements
 
 __all__ = ["CODES", "data_of_values", "json_values", "leaves"]
@@ -59,7 +60,7 @@ def data_of_values(datatype: str, shape: Sequence[int], values: Sequence[Any], w
 
 
 def json_values(tensor: Tensor) -> Iterator[bytes]:
-    """The values of a tensor as pieces of JSON, flat, in row-major order.
+    """The values of a tensor as pieces of a JSON list, flat, in row-major order.
 
     Raises InvalidRequestError for what JSON cannot hold, since the client asked for it.
     """
@@ -67,12 +68,12 @@ def json_values(tensor: Tensor) -> Iterator[bytes]:
     if tensor.datatype == "BYTES":
         try:
             tensor.check_elements()
-            text = json.dumps([element.decode() for element in tensor.elements()])
+            elements = [element.decode() for element in tensor.elements()]
         except UnicodeDecodeError as error:
             raise _needs_binary(f"{where} is not UTF-8") from error
         except ValueError as error:
             raise _needs_binary(f"{where} is BYTES without the lengths of its elements") from error
-        yield text[1:-1].encode()
+        yield from json_pieces(elements)
         return
     if tensor.datatype not in CODES:
         raise _needs_binary(f"{where} has datatype {tensor.datatype}")
@@ -81,6 +82,7 @@ def json_values(tensor: Tensor) -> Iterator[bytes]:
     if len(view) != tensor.num_elements * struct.calcsize(f"<{code}"):
         # A Python node labels its data as it likes.
         raise _needs_binary(f"{where} has data that its shape and datatype do not describe")
+    yield b"["
     for start in range(0, len(view), step):
         piece = view[start : start + step]
         values = struct.unpack(f"<{len(piece) // struct.calcsize(code)}{code}", piece)
@@ -89,6 +91,7 @@ def json_values(tensor: Tensor) -> Iterator[bytes]:
         except ValueError as error:
             raise _needs_binary(f"{where} has values that are infinite or no numbers") from error
         yield (b"," if start else b"") + text[1:-1].encode()
+    yield b"]"
 
 
 def _needs_binary(problem: str) -> InvalidRequestError:

@@ -13,12 +13,11 @@ from server.payloads import (
     GenerationRequest,
     SamplingFields,
     TextChunk,
-    TokenLogprobs,
     ToolCallDelta,
 )
 from server.protocol.field_table import CHAT
-from server.protocol.generation_call import Choice, GenerationCall, ToolCall
-from server.protocol.json_text import json_string
+from server.protocol.generation_call import Choice, GenerationCall, LogprobLists, ToolCall
+from server.protocol.json_text import JsonItems, json_string, json_text
 from server.protocol.openai.choices_renderer import AnswerHead, AnswerStyle, ChoicesRenderer
 from server.protocol.openai.field_schemas import ChatMessages, ResponseFormat, ToolChoice, Tools
 from server.protocol.openai.generation_fields import Count, ranged
@@ -139,7 +138,9 @@ class _ChatRenderer(ChoicesRenderer):
         delta = f'"delta":{{{",".join(members)}}}'
         if token_ids is not None:
             delta += f',"token_ids":{json.dumps(token_ids)}'
-        logprobs = "null" if chunk.logprobs is None else json.dumps(self._logprobs(chunk.logprobs))
+        lists: LogprobLists = {}
+        self.keep_logprobs(chunk, lists)
+        logprobs = json_text(_logprobs(lists))
         return self.event(chunk, delta, logprobs)
 
     def whole_members(self, choices: Sequence[Choice]) -> dict[str, Any]:
@@ -153,14 +154,19 @@ class _ChatRenderer(ChoicesRenderer):
         members = {
             "index": index,
             "message": _message(choice, shows_reasoning=self._shows_reasoning),
-            "logprobs": None if choice.logprobs is None else self._logprobs(choice.logprobs),
+            "logprobs": _logprobs(choice.logprobs),
             "finish_reason": choice.finish_reason,
         }
         return {**members, **self.token_id_members(choice)}
 
-    def _logprobs(self, tokens: Sequence[TokenLogprobs]) -> dict[str, Any]:
-        shown = self.shown_tokens(tokens)
-        return {"content": describe_logprobs(shown), "refusal": None}
+    def keep_logprobs(self, chunk: TextChunk, lists: LogprobLists) -> None:
+        if chunk.logprobs is not None:
+            shown = self.shown_tokens(chunk.logprobs)
+            lists.setdefault("content", JsonItems()).add(describe_logprobs(shown))
+
+
+def _logprobs(lists: LogprobLists) -> dict[str, Any] | None:
+    return {**lists, "refusal": None} if lists else None
 
 
 def _parsed_members(chunk: TextChunk, is_first: bool) -> list[str]:

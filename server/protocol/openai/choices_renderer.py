@@ -4,14 +4,14 @@ import json
 import time
 import uuid
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from server.payloads import FinishReason, TextChunk, TokenLogprobs
-from server.protocol.generation_call import Choice, Renderer, Usage, usage_of
-from server.protocol.json_text import json_bytes
-from server.protocol.openai.logprobs import name_token_ids
+from server.protocol.generation_call import Choice, LogprobLists, Renderer, Usage, usage_of
+from server.protocol.json_text import json_bytes, json_pieces
+from server.protocol.openai.logprobs import name_token_id
 from server.protocol.openai.request_clock import RequestClock
 
 __all__ = ["AnswerHead", "AnswerStyle", "ChoicesRenderer"]
@@ -132,9 +132,9 @@ class ChoicesRenderer(Renderer):
         """The token ids as a member of a choice, if the client asked for them."""
         return {"token_ids": choice.token_ids} if self._style.has_token_ids else {}
 
-    def shown_tokens(self, tokens: Sequence[TokenLogprobs]) -> Sequence[TokenLogprobs]:
+    def shown_tokens(self, tokens: Iterable[TokenLogprobs]) -> Iterable[TokenLogprobs]:
         """The tokens as log probabilities name them."""
-        return name_token_ids(tokens) if self._style.names_token_ids else tokens
+        return map(name_token_id, tokens) if self._style.names_token_ids else tokens
 
     def _time_members(self, usage: Usage) -> dict[str, Any]:
         members = {}
@@ -148,6 +148,13 @@ class ChoicesRenderer(Renderer):
     def choice(self, index: int, choice: Choice) -> dict[str, Any]:
         """A choice of the answer in one piece."""
 
+    @abstractmethod
+    def keep_logprobs(self, chunk: TextChunk, lists: LogprobLists) -> None:
+        """Add the log probabilities of a chunk to the lists of its choice."""
+
+    def new_choice(self) -> Choice:
+        return Choice(self.keep_logprobs)
+
     def whole_members(self, choices: Sequence[Choice]) -> dict[str, Any]:
         """Further members of an answer in one piece."""
         return {}
@@ -160,10 +167,10 @@ class ChoicesRenderer(Renderer):
         """The error without [DONE], which would mean success."""
         return b"data: " + json_bytes({"error": error}) + b"\n\n"
 
-    def whole(self, choices: Sequence[Choice], usage: Usage) -> bytes:
+    def whole(self, choices: Sequence[Choice], usage: Usage) -> Iterator[bytes]:
         for choice in choices:
             self._clock.note_chunk(choice.first_chunk_s)
-        return json_bytes(
+        return json_pieces(
             {
                 **self._head.as_dict(self.whole_object),
                 "choices": [self.choice(index, choice) for index, choice in enumerate(choices)],

@@ -1,8 +1,9 @@
 """POST completions: JSON -> GenerationRequests, TextChunks -> JSON."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 from pydantic import ConfigDict, Field
@@ -10,8 +11,8 @@ from pydantic import ConfigDict, Field
 from server.errors import InvalidRequestError
 from server.payloads import GenerationRequest, SamplingFields, TextChunk, TokenLogprobs
 from server.protocol.field_table import COMPLETIONS
-from server.protocol.generation_call import Choice, GenerationCall
-from server.protocol.json_text import json_string
+from server.protocol.generation_call import Choice, GenerationCall, LogprobLists
+from server.protocol.json_text import JsonItems, batches, json_string, json_text
 from server.protocol.openai.choices_fields import ChoicesFields
 from server.protocol.openai.choices_renderer import AnswerHead, AnswerStyle, ChoicesRenderer
 from server.protocol.openai.field_schemas import Prompt, ResponseFormat
@@ -161,18 +162,18 @@ class _CompletionRenderer(ChoicesRenderer):
         token_ids = self.shown_token_ids(chunk)
         if not (chunk.text or chunk.finish_reason or chunk.logprobs or token_ids):
             return None
-        shown = self._shown_logprobs(chunk.prompt_logprobs, chunk.logprobs)
-        logprobs = "null" if shown is None else json.dumps(shown)
+        lists: LogprobLists = {}
+        self.keep_logprobs(chunk, lists)
         text = f'"text":{json_string(chunk.text)}'
         if token_ids is not None:
             text += f',"token_ids":{json.dumps(token_ids)}'
-        return self.event(chunk, text, logprobs)
+        return self.event(chunk, text, json_text(lists or None))
 
     def choice(self, index: int, choice: Choice) -> dict[str, Any]:
         members = {
             "index": index,
             "text": choice.text,
-            "logprobs": self._shown_logprobs(choice.prompt_logprobs, choice.logprobs),
+            "logprobs": choice.logprobs or None,
             "finish_reason": choice.finish_reason,
             **self.token_id_members(choice),
         }
@@ -181,27 +182,26 @@ class _CompletionRenderer(ChoicesRenderer):
             members["prompt_logprobs"] = describe_prompt_logprobs(choice.prompt_logprobs, num_top)
         return members
 
-    def _shown_logprobs(
-        self,
-        prompt: Sequence[TokenLogprobs] | None,
-        answer: Sequence[TokenLogprobs] | None,
-    ) -> dict[str, Any] | None:
-        """The log probabilities of the answer, after those of an echoed prompt."""
+    def keep_logprobs(self, chunk: TextChunk, lists: LogprobLists) -> None:
+        """Those of an echoed prompt come before those of the answer."""
         num_echoed = self._num_echoed_logprobs
-        if prompt is None or num_echoed is None:
-            return None if answer is None else _logprobs(self.shown_tokens(answer))
-        echoed = [replace(token, top=token.top[:num_echoed]) for token in prompt]
-        return _logprobs(self.shown_tokens([*echoed, *(answer or ())]))
+        tokens: Iterable[TokenLogprobs] | None = chunk.logprobs
+        if chunk.prompt_logprobs is not None and num_echoed is not None:
+            echoed = (replace(t, top=t.top[:num_echoed]) for t in chunk.prompt_logprobs)
+            tokens = chain(echoed, tokens or ())
+        if tokens is not None:
+            _keep(self.shown_tokens(tokens), lists)
 
 
-def _logprobs(tokens: Sequence[TokenLogprobs]) -> dict[str, Any]:
-    """The older form: parallel lists."""
-    return {
-        "tokens": [token.token for token in tokens],
-        "token_logprobs": [finite_logprob(token.logprob) for token in tokens],
-        "top_logprobs": [_likeliest(token) for token in tokens],
-        "text_offset": [token.text_offset for token in tokens],
-    }
+def _keep(tokens: Iterable[TokenLogprobs], lists: LogprobLists) -> None:
+    """Add tokens to the older form: parallel lists."""
+    names = ("tokens", "token_logprobs", "top_logprobs", "text_offset")
+    texts, logprobs, likeliest, offsets = (lists.setdefault(n, JsonItems()) for n in names)
+    for batch in batches(tokens):
+        texts.add([token.token for token in batch])
+        logprobs.add([finite_logprob(token.logprob) for token in batch])
+        likeliest.add([_likeliest(token) for token in batch])
+        offsets.add([token.text_offset for token in batch])
 
 
 def _likeliest(token: TokenLogprobs) -> dict[str, float | None] | None:

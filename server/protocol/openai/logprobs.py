@@ -1,12 +1,12 @@
 """Log probabilities in OpenAI's and vLLM's forms."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
 from server.payloads import TokenLogprobs
 
-__all__ = ["describe_logprobs", "describe_prompt_logprobs", "finite_logprob", "name_token_ids"]
+__all__ = ["describe_logprobs", "describe_prompt_logprobs", "finite_logprob", "name_token_id"]
 
 # JSON has no infinity; this is what OpenAI sends for a token that could not be chosen.
 LOWEST_LOGPROB = -9999.0
@@ -19,38 +19,31 @@ def finite_logprob(logprob: float | None) -> float | None:
     return logprob if logprob > LOWEST_LOGPROB else LOWEST_LOGPROB
 
 
-def name_token_ids(tokens: Sequence[TokenLogprobs]) -> list[TokenLogprobs]:
-    """The tokens with their ids instead of their texts, as vLLM writes them."""
-    return [
-        replace(token, token=f"token_id:{token.token_id}", top=tuple(name_token_ids(token.top)))
-        for token in tokens
-    ]
+def name_token_id(token: TokenLogprobs) -> TokenLogprobs:
+    """The token with its id instead of its text, as vLLM writes it."""
+    top = tuple(map(name_token_id, token.top))
+    return replace(token, token=f"token_id:{token.token_id}", top=top)
 
 
-def describe_logprobs(tokens: Sequence[TokenLogprobs]) -> list[dict[str, Any]]:
+def describe_logprobs(tokens: Iterable[TokenLogprobs]) -> Iterator[dict[str, Any]]:
     """OpenAI's newer form: an object for each token."""
-    return [
-        {
-            **_describe_token(token),
-            "top_logprobs": [_describe_token(likely) for likely in token.top],
-        }
-        for token in tokens
-    ]
+    for token in tokens:
+        likely = [_describe_token(likely) for likely in token.top]
+        yield {**_describe_token(token), "top_logprobs": likely}
 
 
 def describe_prompt_logprobs(
-    tokens: Sequence[TokenLogprobs], num_top: int
-) -> list[dict[str, Any] | None]:
+    tokens: Iterable[TokenLogprobs], num_top: int
+) -> Iterator[dict[str, Any] | None]:
     """vLLM's form: by token id, for each token of the prompt; null for the first one."""
-    return [
-        None
-        if token.logprob is None
-        else {
+    for token in tokens:
+        if token.logprob is None:
+            yield None
+            continue
+        yield {
             str(t.token_id): {"logprob": finite_logprob(t.logprob), "decoded_token": t.token}
             for t in (*token.top[:num_top], token)
         }
-        for token in tokens
-    ]
 
 
 def _describe_token(token: TokenLogprobs) -> dict[str, Any]:

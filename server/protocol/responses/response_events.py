@@ -1,12 +1,11 @@
 """The server-sent events of a response's output items while they are generated."""
 
-import json
 import uuid
 from abc import ABC, abstractmethod
 from typing import Any
 
 from server.payloads import TextChunk, ToolCallDelta
-from server.protocol.json_text import json_string
+from server.protocol.json_text import JsonItems, json_string, json_text
 from server.protocol.openai.logprobs import describe_logprobs
 from server.protocol.responses.response_object import (
     FunctionCall,
@@ -84,7 +83,7 @@ class MessageWriter(ItemWriter):
         super().__init__(events, output_index, "msg")
         self._part_place = {"item_id": self._id, **self._place, "content_index": 0}
         self._members = _inner_json(self._part_place)
-        self._logprobs: list[dict[str, Any]] = []
+        self._logprobs = JsonItems()
 
     def open(self) -> bytes:
         part = OutputText(text="").model_dump()
@@ -95,12 +94,8 @@ class MessageWriter(ItemWriter):
     def add(self, chunk: TextChunk) -> bytes:
         """The event of new text."""
         self._texts.append(chunk.text)
-        logprobs = "[]"
-        if chunk.logprobs:
-            described = describe_logprobs(chunk.logprobs)
-            self._logprobs += described
-            logprobs = json.dumps(described)
-        delta = f'"delta":{json_string(chunk.text)},"logprobs":{logprobs}'
+        logprobs = self._logprobs.add(describe_logprobs(chunk.logprobs or ()))
+        delta = f'"delta":{json_string(chunk.text)},"logprobs":[{logprobs}]'
         return self._events.splice("response.output_text.delta", f"{self._members},{delta}")
 
     def close(self, status: Status) -> tuple[OutputItem, bytes]:
@@ -189,4 +184,4 @@ class FunctionCallWriter(ItemWriter):
 
 def _inner_json(members: dict[str, Any]) -> str:
     """JSON of an object without its braces."""
-    return json.dumps(members, separators=(",", ":"))[1:-1]
+    return json_text(members)[1:-1]

@@ -1,8 +1,8 @@
 """The response object of /responses, with the members that OpenAI's clients read."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, WithJsonSchema
 
 from server.protocol.generation_call import Usage
 
@@ -31,7 +31,10 @@ class OutputText(BaseModel):
     type: Literal["output_text"] = "output_text"
     text: str
     annotations: list[Any] = []
-    logprobs: list[dict[str, Any]] = []
+    # JSON already, where there may be many.
+    logprobs: Annotated[Any, WithJsonSchema({"type": "array", "items": {"type": "object"}})] = (
+        Field(default_factory=list)
+    )
 
 
 class OutputMessage(BaseModel):

@@ -1,12 +1,12 @@
 """The answers of /responses: one response object, or the events of OpenAI's stream."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from server.payloads import FinishReason, TextChunk, ToolCallDelta
-from server.protocol.generation_call import Choice, Renderer, Usage
-from server.protocol.json_text import json_bytes
+from server.protocol.generation_call import Choice, LogprobLists, Renderer, Usage
+from server.protocol.json_text import JsonItems, json_pieces
 from server.protocol.openai.logprobs import describe_logprobs
 from server.protocol.responses.response_events import (
     Events,
@@ -70,11 +70,14 @@ class ResponseRenderer(Renderer):
         self._response.status = "failed"
         return self._lifecycle("failed")
 
-    def whole(self, choices: Sequence[Choice], usage: Usage) -> bytes:
+    def new_choice(self) -> Choice:
+        return Choice(_keep_logprobs)
+
+    def whole(self, choices: Sequence[Choice], usage: Usage) -> Iterator[bytes]:
         (choice,) = choices
         status = _status(choice.finish_reason)
         self._finish(status, _output(choice, status), usage, choice)
-        return json_bytes(self._response.model_dump())
+        return json_pieces(self._response.model_dump())
 
     def _finish(
         self, status: Status, output: list[OutputItem], usage: Usage, choice: Choice
@@ -148,6 +151,12 @@ class _OutputStream:
         return events
 
 
+def _keep_logprobs(chunk: TextChunk, lists: LogprobLists) -> None:
+    """Only those of the text are shown, not of reasoning and tool calls."""
+    if chunk.text and chunk.logprobs:
+        lists.setdefault("text", JsonItems()).add(describe_logprobs(chunk.logprobs))
+
+
 def _output(choice: Choice, status: Status) -> list[OutputItem]:
     """The items of an answer in one piece; only the last can be incomplete."""
     items: list[OutputItem] = []
@@ -155,7 +164,7 @@ def _output(choice: Choice, status: Status) -> list[OutputItem]:
         content = [ReasoningText(text=choice.reasoning)]
         items.append(ReasoningItem(id=new_id("rs"), status="completed", content=content))
     if choice.text or not (items or choice.tool_calls):
-        text = OutputText(text=choice.text, logprobs=describe_logprobs(choice.text_logprobs))
+        text = OutputText(text=choice.text, logprobs=choice.logprobs.get("text", []))
         items.append(OutputMessage(id=new_id("msg"), status="completed", content=[text]))
     for call in choice.tool_calls:
         items.append(

@@ -1,6 +1,6 @@
 """POST classify: JSON -> a ClassifyRequest, numbers -> JSON, as vLLM has it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, WithJsonSchema
 from server.errors import InvalidRequestError
 from server.payloads import ClassifyRequest, ScoringResponse
 from server.protocol.field_rules import FieldRules, Refused, UnknownFields
-from server.protocol.json_text import json_bytes
+from server.protocol.json_text import json_pieces
 from server.protocol.refusal import expect, refuse_value
 from server.protocol.scoring.scoring_fields import (
     SHARED,
@@ -80,8 +80,8 @@ class ClassifyCall:
     request: ClassifyRequest
     unknown_fields: UnknownFields
 
-    def answer(self, response: ScoringResponse) -> bytes:
-        """The body of the answer."""
+    def answer(self, response: ScoringResponse) -> Iterator[bytes]:
+        """The body of the answer, in pieces."""
         data = [
             {
                 "index": i,
@@ -91,7 +91,7 @@ class ClassifyCall:
             }
             for i, row in enumerate(response.rows)
         ]
-        return json_bytes(
+        return json_pieces(
             {**list_head("classify", self.model), "data": data, "usage": usage(response)}
         )
 

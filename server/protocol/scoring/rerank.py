@@ -3,7 +3,7 @@
 The same fields serve the clients of OpenVINO Model Server, Cohere (v1 and v2), Jina and vLLM.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from server.errors import InvalidRequestError, describe_value
 from server.payloads import RerankRequest, ScoringResponse
 from server.protocol.field_rules import Alias, FieldRules, Hint, Refused, UnknownFields
-from server.protocol.json_text import json_bytes
+from server.protocol.json_text import json_pieces
 from server.protocol.scoring.scoring_fields import (
     SHARED,
     Count,
@@ -114,11 +114,11 @@ class RerankCall:
     returns_documents: bool
     unknown_fields: UnknownFields
 
-    def answer(self, response: ScoringResponse, api_version: str) -> bytes:
-        """The body of the answer."""
+    def answer(self, response: ScoringResponse, api_version: str) -> Iterator[bytes]:
+        """The body of the answer, in pieces."""
         scores = [row[0] for row in response.rows]
         order = sorted(range(len(scores)), key=lambda i: -scores[i])
-        return json_bytes(
+        return json_pieces(
             {
                 "id": make_id("rerank"),
                 "model": self.model,

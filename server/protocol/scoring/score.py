@@ -1,6 +1,6 @@
 """POST score: JSON -> a RerankRequest, scores -> JSON, as vLLM has it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, WithJsonSchema
 from server.errors import InvalidRequestError
 from server.payloads import RerankRequest, ScoringResponse
 from server.protocol.field_rules import FieldRules, UnknownFields
-from server.protocol.json_text import json_bytes
+from server.protocol.json_text import json_pieces
 from server.protocol.scoring.scoring_fields import (
     SHARED,
     ScoringFields,
@@ -90,12 +90,12 @@ class ScoreCall:
     request: RerankRequest
     unknown_fields: UnknownFields
 
-    def answer(self, response: ScoringResponse) -> bytes:
-        """The body of the answer."""
+    def answer(self, response: ScoringResponse) -> Iterator[bytes]:
+        """The body of the answer, in pieces."""
         data = [
             {"index": i, "object": "score", "score": row[0]} for i, row in enumerate(response.rows)
         ]
-        return json_bytes(
+        return json_pieces(
             {**list_head("score", self.model), "data": data, "usage": usage(response)}
         )
 

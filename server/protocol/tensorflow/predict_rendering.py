@@ -21,11 +21,11 @@ SLICE = 4096
 BINARY_SUFFIX = "_bytes"
 
 
-def render_predict(call: PredictCall, response: InferResponse) -> bytes:
-    """The body. Raises InvalidRequestError for outputs that do not fit the format."""
+def render_predict(call: PredictCall, response: InferResponse) -> list[bytes]:
+    """The body in pieces. Raises InvalidRequestError for outputs that do not fit the format."""
     outputs = [_Output(tensor) for tensor in response.outputs]
     if call.num_rows is None:
-        return b"".join((b'{"outputs":', *_columns(outputs), b"}"))
+        return [b'{"outputs":', *_columns(outputs), b"}"]
     for tensor in response.outputs:
         if tensor.shape[:1] != (call.num_rows,):
             raise InvalidRequestError(
@@ -33,7 +33,7 @@ def render_predict(call: PredictCall, response: InferResponse) -> bytes:
                 f"of the {call.num_rows} instances; send inputs instead of instances",
                 "instances",
             )
-    return b"".join((b'{"predictions":', *_rows(outputs, call.num_rows), b"}"))
+    return [b'{"predictions":', *_rows(outputs, call.num_rows), b"}"]
 
 
 class _Output:

@@ -3,7 +3,7 @@
 import pytest
 
 from calculators.text.byte_table import ByteTable
-from calculators.text.token_logprobs import describe_prompt
+from calculators.text.token_logprobs import DescribedPrompt
 from server.payloads import TokenIdLogprobs
 
 EMOJI = "😀".encode()
@@ -17,7 +17,7 @@ TABLE = ByteTable(
 
 def describe(token_ids, text, table=TABLE):
     entries = [TokenIdLogprobs(t, -0.5, ((t, -0.5), (1, -1.0))) for t in token_ids[1:]]
-    return describe_prompt(table, token_ids, entries, text)
+    return tuple(DescribedPrompt(table, token_ids, entries, text))
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def gathered_of(
 
 
 def check(gathered: PromptLogprobs, prompt: list[int], expected: Any, num_top: int = 3) -> None:
-    entries = gathered.as_tuple()
+    entries = tuple(gathered)
     assert [entry.token_id for entry in entries] == prompt[1:]
     for entry, row in zip(entries, expected, strict=True):
         assert entry.logprob == pytest.approx(row[entry.token_id], abs=1e-3)
@@ -139,7 +139,7 @@ def test_the_requested_number_of_alternatives_is_returned(
     engine = make_engine()
     (request,) = start(engine, [prompts[9]], params(0, num_top))
     gathered = gathered_of(run_to_end(engine), request)
-    assert {len(entry.top) for entry in gathered.as_tuple()} == {num_top}
+    assert {len(entry.top) for entry in gathered} == {num_top}
     check(gathered, prompts[9], log_softmax[9], num_top)
 
 
@@ -154,7 +154,7 @@ def test_no_prompt_logprobs_unless_requested(make_engine: MakeEngine, prompts: P
 def test_a_prompt_may_fill_the_whole_kv_cache(make_engine: MakeEngine) -> None:
     engine = make_engine(num_kv_blocks=4)
     (request,) = start(engine, [[5] * 128], params(0))
-    assert len(gathered_of(run_to_end(engine), request).as_tuple()) == 127
+    assert len(tuple(gathered_of(run_to_end(engine), request))) == 127
     with pytest.raises(ContextLengthError, match="129 tokens; the KV cache .* holds 128"):
         engine.make_request([5] * 129, params(0))
 
@@ -186,6 +186,6 @@ def test_rows_in_one_batch_give_the_same_as_rows_alone() -> None:
     gather_prompt_logprobs(whole, logits_of(logits))
     for row in logits:
         gather_prompt_logprobs(parts, logits_of(row[None]))
-    assert whole.as_tuple() == parts.as_tuple()
+    assert tuple(whole) == tuple(parts)
     best = np.argmax(logits, axis=1).tolist()
-    assert [entry.top[0][0] for entry in whole.as_tuple()] == best
+    assert [entry.top[0][0] for entry in whole] == best

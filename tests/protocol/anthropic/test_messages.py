@@ -119,7 +119,7 @@ def whole(chunks: list[TextChunk]) -> dict[str, Any]:
     choice = Choice()
     for chunk in chunks:
         choice.add(chunk)
-    body = json.loads(parse().renderer.whole([choice], usage_of({0: chunks[-1]}, 1)))
+    body = json.loads(b"".join(parse().renderer.whole([choice], usage_of({0: chunks[-1]}, 1))))
     Message.model_validate(body, strict=False)
     return dict(body)
 

@@ -130,9 +130,10 @@ ANSWER = TextChunk(
 
 
 def render(**fields: Any) -> dict[str, Any]:
-    choice = Choice()
+    renderer = parse(**fields).renderer
+    choice = renderer.new_choice()
     choice.add(ANSWER)
-    (rendered,) = json.loads(parse(**fields).renderer.whole([choice], {}))["choices"]
+    (rendered,) = json.loads(b"".join(renderer.whole([choice], {})))["choices"]
     return rendered
 
 
@@ -178,7 +179,7 @@ def test_token_ids_only_where_they_are_asked_for() -> None:
     choice.add(chunk)
     for flag in (True, False):
         renderer = parse(return_token_ids=flag).renderer
-        (whole,) = json.loads(renderer.whole([choice], {}))["choices"]
+        (whole,) = json.loads(b"".join(renderer.whole([choice], {})))["choices"]
         assert whole.get("token_ids") == ([7, 8] if flag else None)
     assert parse().renderer.chunk(chunk) is None
     event = parse(return_token_ids=True).renderer.chunk(chunk)

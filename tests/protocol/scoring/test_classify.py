@@ -25,7 +25,7 @@ def test_inputs(value: Any, inputs: Any) -> None:
 def test_the_answer_is_vllms() -> None:
     call = parse_classify({"model": "m", "input": ["a", "b"]})
     response = ScoringResponse(((0.25, 0.75), (0.5, 0.5)), 9, ("bad", "good"))
-    answer = json.loads(call.answer(response))
+    answer = json.loads(b"".join(call.answer(response)))
     assert answer["data"] == [
         {"index": 0, "label": "good", "probs": [0.25, 0.75], "num_classes": 2},
         {"index": 1, "label": "bad", "probs": [0.5, 0.5], "num_classes": 2},

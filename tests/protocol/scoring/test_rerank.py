@@ -16,7 +16,7 @@ def parse(**fields: Any) -> RerankCall:
 
 def results(call: RerankCall, *scores: float) -> list[dict[str, Any]]:
     rows = tuple((score,) for score in scores)
-    answer = json.loads(call.answer(ScoringResponse(rows, 7), "1"))
+    answer = json.loads(b"".join(call.answer(ScoringResponse(rows, 7), "1")))
     assert answer["model"] == "m"
     assert answer["id"].startswith("rerank-")
     assert answer["usage"] == {"prompt_tokens": 7, "total_tokens": 7}

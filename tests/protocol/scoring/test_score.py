@@ -29,7 +29,7 @@ def test_pairs(first: Any, second: Any, pairs: Any, names: tuple[str, str]) -> N
 
 def test_the_answer_is_vllms() -> None:
     call = parse_score({"model": "m", "text_1": "a", "text_2": ["b", "c"]})
-    answer = json.loads(call.answer(ScoringResponse(((0.5,), (-2,)), 9)))
+    answer = json.loads(b"".join(call.answer(ScoringResponse(((0.5,), (-2,)), 9))))
     assert answer["object"] == "list"
     assert answer["model"] == "m"
     assert answer["data"] == [

@@ -40,7 +40,7 @@ def parse(body: Any, *infos: TensorInfo) -> PredictCall:
 
 def render(*tensors: Tensor, num_rows: int | None = None) -> Any:
     call = PredictCall(InferRequest(()), num_rows)
-    return json.loads(render_predict(call, InferResponse(tensors)))
+    return json.loads(b"".join(render_predict(call, InferResponse(tensors))))
 
 
 @pytest.mark.parametrize("datatype", TYPES)

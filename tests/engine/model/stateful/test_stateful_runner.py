@@ -79,7 +79,7 @@ def test_log_probabilities_of_a_prompt(recurrent: Path) -> None:
     rows = expected_logits(prompt)[:-1].astype(np.float64)
     expected = rows - np.log(np.exp(rows).sum(axis=1, keepdims=True))
     assert request.prompt_logprobs is not None
-    found = [entry.logprob for entry in request.prompt_logprobs.as_tuple()]
+    found = [entry.logprob for entry in request.prompt_logprobs]
     np.testing.assert_allclose(found, expected[np.arange(len(rows)), prompt[1:]], atol=1e-4)
 
 
