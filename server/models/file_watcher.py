@@ -26,10 +26,18 @@ class FileWatcher:
 
     async def run(self) -> None:
         """Watch until cancelled."""
+        problem = ""
         while True:
             await asyncio.sleep(self._interval_s)
-            if not self._manager.is_loading:
+            if self._manager.is_loading:
+                continue
+            try:
                 await self.look()
+            except Exception as error:
+                # Once for each problem, not at every look.
+                if str(error) != problem:
+                    logger.exception("Looking for changes failed; watching goes on")
+                problem = str(error)
 
     async def look(self) -> None:
         """Look once; reload if the look before found the same changes."""

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -75,8 +75,36 @@ class ModelManager:
 
     @property
     def is_ready(self) -> bool:
-        """Whether the initial load is over, even if models failed, until the server stops."""
-        return self._is_loaded and not self._is_closing
+        """Whether every model that should serve can."""
+        return self._why_no_model_serves() is None and not self.unready_models()
+
+    def why_not_ready(self) -> str | None:
+        """A sentence for people; None where the server is ready."""
+        if (reason := self._why_no_model_serves()) is not None:
+            return reason
+        num_unready = len(self.unready_models())
+        if not num_unready:
+            return None
+        return f"{num_unready} of {len(self.served_names())} models cannot serve"
+
+    def unready_models(self) -> Mapping[str, str]:
+        """The names of which no version can serve, though it should, with the reasons.
+
+        A model that was added to a running server counts when its load has failed, not while it is
+        loaded for the first time. A model that serves counts no reload that failed.
+        """
+        reasons = {}
+        for name in self.served_names():
+            versions = self.served_versions(name)
+            found = [reason for v in versions if (reason := v.unready_reason) is not None]
+            if found and not any(version.is_available for version in versions):
+                reasons[name] = found[-1]
+        return reasons
+
+    def _why_no_model_serves(self) -> str | None:
+        if self._is_closing:
+            return "the server is shutting down"
+        return None if self._is_loaded else "the models are being loaded"
 
     @property
     def is_loading(self) -> bool:

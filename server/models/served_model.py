@@ -40,6 +40,7 @@ class ServedModel:
         self.state = ModelState.START
         self.files = WatchedFiles()
         self.load_error: Exception | None = None
+        self._unloaded_because: str | None = None
         self._graph: Graph | None = None
 
     @property
@@ -73,6 +74,14 @@ class ServedModel:
             return self._graph.health()
         return self._load_failure
 
+    @property
+    def unready_reason(self) -> str | None:
+        """Why the model cannot serve although it was loaded, or was tried to be; else None.
+
+        A failed model that is tried again keeps its reason until it is loaded.
+        """
+        return self._unloaded_because if self._graph is None else self._graph.health()
+
     async def check(self, config: ModelConfig) -> CheckedModel | None:
         """Prepare to load what `config` describes; None where it is broken, which is then logged.
 
@@ -100,11 +109,13 @@ class ServedModel:
             self._fail(error)
             return None
         self.state = ModelState.AVAILABLE
+        self._unloaded_because = None
         self.created = int(time.time())
         return old
 
     def _fail(self, error: Exception) -> None:
         self.load_error = error
+        self._unloaded_because = self._load_failure
         logger.error(
             "Model %s failed to load%s: %s",
             self.label,

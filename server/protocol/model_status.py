@@ -1,10 +1,10 @@
-"""The type of Model Server's answer to /v1/config, for /openapi.json."""
+"""The answers about the state of models: Model Server's to /v1/config, and that of probes."""
 
 from typing import Any, Literal
 
 from pydantic import BaseModel, RootModel
 
-__all__ = ["ModelStatus", "ModelStatuses", "VersionStatus"]
+__all__ = ["ModelStatus", "ModelStatuses", "NotReady", "VersionStatus"]
 
 
 class VersionStatusCode(BaseModel):
@@ -36,3 +36,10 @@ class ModelStatus(BaseModel):
 
 class ModelStatuses(RootModel[dict[str, ModelStatus]]):
     """Every configured model by its name."""
+
+
+class NotReady(BaseModel):
+    """Why the server is not ready, and the reason of each model that cannot serve."""
+
+    error: str
+    models: dict[str, str]

@@ -9,11 +9,13 @@ from typing import Any
 
 import aiohttp
 import pytest
-from support.fakes import echo_graph, write_repository
-from support.serving import Server, running_server
+from support.api_document import check_answer
+from support.fakes import echo_graph, write_graph, write_repository
+from support.serving import DOCUMENT, Server, running_server
 from yarl import URL
 
 from server.api.http_server import open_sockets
+from server.errors import ReloadError
 from server.host.version import DISTRIBUTION
 from server.models.config import load_config
 from server.models.model_manager import ModelManager
@@ -103,10 +105,37 @@ async def test_config_status(server: Server) -> None:
     }
 
 
-@pytest.mark.parametrize("path", ["/health", "/v2/health/live", "/v2/health/ready"])
-async def test_health(server: Server, path: str) -> None:
-    async with server.http.get(path) as response:
+async def test_the_process_lives_though_a_model_is_broken(server: Server) -> None:
+    async with server.http.get("/v2/health/live") as response:
         assert (response.status, await response.read()) == (200, b"")
+
+
+@pytest.mark.parametrize("path", ["/health", "/v2/health/ready"])
+async def test_a_broken_model_makes_the_server_not_ready(server: Server, path: str) -> None:
+    async with server.http.get(path) as response:
+        status, answer = response.status, await response.json()
+    check_answer(DOCUMENT, "GET", path, status, "application/json", answer)
+    assert (status, answer["error"]) == (503, "1 of 6 models cannot serve")
+    assert list(answer["models"]) == ["broken"]
+    assert "no weights" in answer["models"]["broken"]
+
+
+async def test_reloads_and_readiness(tmp_path: Path) -> None:
+    """A failed reload leaves the server ready, a broken new model does not until it is mended."""
+    manager = ModelManager(load_config(write_repository(tmp_path, {"echo": echo_graph()})))
+    await manager.load_all()
+    write_graph(tmp_path / "echo", echo_graph(fail="no weights"))
+    with pytest.raises(ReloadError):
+        await manager.reload(retry_failed=False)
+    assert manager.why_not_ready() is None
+    write_repository(tmp_path, {"echo": echo_graph(), "new": echo_graph(fail="no weights")})
+    with pytest.raises(ReloadError):
+        await manager.reload(retry_failed=False)
+    assert manager.why_not_ready() == "1 of 2 models cannot serve"
+    write_graph(tmp_path / "new", echo_graph())
+    await manager.reload(retry_failed=False)
+    assert manager.why_not_ready() is None
+    await manager.close(0)
 
 
 async def test_server_metadata(server: Server) -> None:
@@ -323,7 +352,9 @@ async def test_node_that_becomes_sick(tmp_path: Path) -> None:
     await manager.load_all()
     async with running_server(manager) as server:
         assert (await server.post("/v1/chat/completions", CHAT))[0] == 200
+        assert manager.is_ready
         (tmp_path / "echo/sick").touch()
+        assert "it is sick" in manager.unready_models()["echo"]
         status, answer = await server.post("/v1/chat/completions", CHAT)
         assert status == 503
         assert "it is sick" in answer["error"]["message"]

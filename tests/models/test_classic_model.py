@@ -216,7 +216,7 @@ async def test_a_bad_key_fails_only_its_model(
 ) -> None:
     write_model(tmp_path / "m", add_model())
     manager = await manager_of(tmp_path, **keys)
-    assert manager.is_ready
+    assert message in manager.unready_models()["m"]
     assert versions_of(manager) == {"1": "LOADING"}
     with pytest.raises(ModelNotReadyError) as error:
         manager.get("m")

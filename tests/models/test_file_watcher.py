@@ -35,6 +35,26 @@ async def test_a_change_is_loaded_when_two_looks_find_it(tmp_path: Path) -> None
     await manager.close(0)
 
 
+async def test_watching_goes_on_after_an_error(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager = await manager_of(write_repository(tmp_path, {"m": echo_graph()}))
+    looks: list[int] = []
+
+    def fail() -> None:
+        looks.append(1)
+        raise MemoryError("no memory")
+
+    monkeypatch.setattr(manager, "find_changes", fail)
+    watching = asyncio.create_task(FileWatcher(manager, 0.001).run())
+    async with asyncio.timeout(10):
+        while len(looks) < 3:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+    watching.cancel()
+    assert caplog.text.count("Looking for changes failed; watching goes on") == 1
+    await manager.close(0)
+
+
 async def test_one_attempt_for_each_change(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

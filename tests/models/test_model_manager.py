@@ -39,7 +39,9 @@ async def test_a_model_that_fails_does_not_stop_the_others(
     caplog.set_level(logging.INFO)
     assert not manager.is_ready
     await manager.load_all()
-    assert manager.is_ready
+    assert not manager.is_ready
+    broken = ["bad_open", "bad_text", "bad_graph", "no_graph", "lost_graph"]
+    assert sorted(manager.unready_models()) == sorted(broken)
     assert [model.name for model in manager.available_models()] == ["good", "also_good"]
 
     status = manager.status()

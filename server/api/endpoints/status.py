@@ -8,7 +8,7 @@ from server.api.endpoint import Answer, Endpoint, error_answers, json_answer
 from server.api.keys import MODEL_MANAGER
 from server.host.version import DISTRIBUTION, version
 from server.protocol.kserve.answer_schemas import ServerMetadata
-from server.protocol.model_status import ModelStatuses
+from server.protocol.model_status import ModelStatuses, NotReady
 
 __all__ = ["ENDPOINTS"]
 
@@ -38,8 +38,13 @@ async def _get_live(_: web.Request) -> web.Response:
 
 
 async def _get_ready(request: web.Request) -> web.Response:
-    """200 once the initial load is over, even if models failed, until the server stops."""
-    return web.Response(status=200 if request.app[MODEL_MANAGER].is_ready else 503)
+    """200 when every model that should serve can; else which cannot, and why."""
+    manager = request.app[MODEL_MANAGER]
+    reason = manager.why_not_ready()
+    if reason is None:
+        return web.Response()
+    body = NotReady(error=reason, models=dict(manager.unready_models()))
+    return web.json_response(text=body.model_dump_json(), status=503)
 
 
 async def _get_server(_: web.Request) -> web.Response:
@@ -51,8 +56,11 @@ async def _get_server(_: web.Request) -> web.Response:
 
 
 IS_READY = {
-    "200": Answer("The initial load is over; the server takes requests"),
-    "503": Answer("The initial load is running, or the server is stopping"),
+    "200": Answer("Every model that should serve can"),
+    "503": Answer(
+        "A model cannot serve, the models are being loaded, or the server is stopping",
+        {"application/json": NotReady},
+    ),
 }
 ENDPOINTS = (
     Endpoint("GET", "/health", _get_ready, "Whether the server is ready", IS_READY),

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -11,6 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
+from support.fakes import echo_graph, write_repository
 from support.grpc_serving import running_grpc
 from tritonclient.grpc import InferInput, service_pb2, service_pb2_grpc
 from tritonclient.grpc.aio import InferenceServerClient
@@ -18,6 +20,7 @@ from tritonclient.utils import InferenceServerException
 
 from server.api.kserve_grpc.settings import GrpcSettings
 from server.api.settings import KeyScope
+from server.models.config import load_config
 from server.models.model_manager import ModelManager
 
 # The models are loaded once, for all tests of this folder.
@@ -89,10 +92,12 @@ class TestKey:
         assert codes == expected
 
 
-async def test_health(own_manager: ModelManager) -> None:
+async def test_health(tmp_path: Path) -> None:
     states = health_pb2.HealthCheckResponse
+    manager = ModelManager(load_config(write_repository(tmp_path, {"echo": echo_graph()})))
+    await manager.load_all()
     async with (
-        running_grpc(own_manager) as address,
+        running_grpc(manager) as address,
         grpc.aio.insecure_channel(address) as channel,
     ):
         health = health_pb2_grpc.HealthStub(channel)
@@ -106,7 +111,7 @@ async def test_health(own_manager: ModelManager) -> None:
         assert (await watch.read()).status == states.SERVING
         unknown = health.Watch(health_pb2.HealthCheckRequest(service="other"))
         assert (await unknown.read()).status == states.SERVICE_UNKNOWN
-        await own_manager.close(0)
+        await manager.close(0)
         assert (await watch.read()).status == states.NOT_SERVING
         assert (await health.Check(health_pb2.HealthCheckRequest())).status == states.NOT_SERVING
 

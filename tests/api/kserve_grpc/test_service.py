@@ -14,7 +14,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 async def test_server(client: InferenceServerClient) -> None:
     assert await client.is_server_live()
-    assert await client.is_server_ready()
+    assert not await client.is_server_ready(), "one of its models is broken"
     metadata = await client.get_server_metadata()
     assert (metadata.name, metadata.version) == (DISTRIBUTION, version())
 
