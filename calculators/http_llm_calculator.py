@@ -11,7 +11,7 @@ from calculators.output_parser_calculator import (
 )
 from calculators.output_parsers import find_parser_problems
 from calculators.tokenizer_calculator import TokenizerCalculator, TokenizerCalculatorOptions
-from server.graph import Contract, GraphConfig, NodeConfig, Subgraph, Tag
+from server.graph import Contract, GraphConfig, NodeConfig, Subgraph, Tag, UInt64
 from server.payloads import GenerationRequest, TextChunk
 
 __all__ = ["HttpLLMCalculator", "HttpLLMCalculatorOptions"]
@@ -22,6 +22,7 @@ class HttpLLMCalculatorOptions(LLMCalculatorOptions):
     """The options of all nodes that it stands for; Model Server has them in one type."""
 
     chat_template: str = ""
+    chat_template_time_limit_ms: UInt64 = TokenizerCalculatorOptions.chat_template_time_limit_ms
     tool_parser: str = ""
     reasoning_parser: str = ""
 
@@ -62,7 +63,9 @@ class HttpLLMCalculator(Subgraph[HttpLLMCalculatorOptions]):
             input_streams=("GENERATION_REQUEST:request",),
             output_streams=("PROMPT:prompt",),
             output_side_packets=("TOKENIZER:tokenizer",),
-            options=TokenizerCalculatorOptions(options.models_path, options.chat_template),
+            options=TokenizerCalculatorOptions(
+                options.models_path, options.chat_template, options.chat_template_time_limit_ms
+            ),
         )
         executor = NodeConfig(
             LLMExecutorCalculator,

@@ -10,6 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from calculators.chat_template.render_process import DEFAULT_TIME_LIMIT_S
 from calculators.encoders.causal_encoder import QueueLimits
 from calculators.encoders.encoder_config import EncoderConfig
 from calculators.inference.inference_model import ModelSettings
@@ -157,8 +158,12 @@ class RerankCalculatorOV(Calculator[RerankCalculatorOVOptions]):
     def _load_prompt(
         self, cc: OpenContext, folder: Path, config: ModelConfig
     ) -> RerankTemplate | None:
-        option = str(cc.service(LoadOptions).chat_template or self.options.chat_template)
-        return load_rerank_template(folder, config, option, cc.resolve(option) if option else None)
+        of_server = cc.service(LoadOptions)
+        option = str(of_server.chat_template or self.options.chat_template)
+        limit_ms = of_server.chat_template_time_limit_ms
+        limit_s = DEFAULT_TIME_LIMIT_S if limit_ms is None else limit_ms / 1000
+        file = cc.resolve(option) if option else None
+        return load_rerank_template(folder, config, option, file, limit_s)
 
     async def _score(self, request: RerankRequest) -> ScoringResponse:
         plan = await asyncio.to_thread(self._pairs.plan, request)

@@ -1,36 +1,48 @@
 """The node that turns a request into a prompt of token ids."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar, TypeVar
 
+from calculators.chat_template.render_process import DEFAULT_TIME_LIMIT_S
 from calculators.inference.openvino_ir import read_tokenizer_ir
 from calculators.tags import GENERATION_REQUEST, PROMPT
 from calculators.text.tokenizer import TOKENIZER, Tokenizer
 from server.errors import InvalidRequestError
-from server.graph import Calculator, Contract, OpenContext, ProcessContext
+from server.graph import Calculator, Contract, OpenContext, ProcessContext, UInt64
 from server.host.model_files import DETOKENIZER_FILE, TOKENIZER_FILE
 from server.payloads import GenerationRequest, LoadOptions, TokenizedPrompt
 
 __all__ = ["TokenizerCalculator", "TokenizerCalculatorOptions"]
 
+T = TypeVar("T")
+
 MAX_TOKEN_ID = 2**31 - 1
-# Rendering and encoding this much blocks the event loop for about half a millisecond.
+# Encoding this much blocks the event loop for about half a millisecond.
 MAX_CHARACTERS_ON_EVENT_LOOP = 2_000
+# Those of one model, so that a slow template or long texts delay its own requests only.
+NUM_THREADS = 2
 
 
 @dataclass(frozen=True)
 class TokenizerCalculatorOptions:
     """`models_path` is the folder with the tokenizer, detokenizer and chat template.
 
-    `chat_template` is a file with another template, which is taken instead.
+    `chat_template` is a file with another template, which is taken instead. A template that takes
+    longer than `chat_template_time_limit_ms` is stopped.
     """
 
     PROTO_NAME: ClassVar[str] = "mediapipe.TokenizerCalculatorOptions"
 
     models_path: str
     chat_template: str = ""
+    chat_template_time_limit_ms: UInt64 = 1000 * int(DEFAULT_TIME_LIMIT_S)
+
+    def __post_init__(self) -> None:
+        if self.chat_template_time_limit_ms < 1:
+            raise ValueError("chat_template_time_limit_ms is 0; it must be at least 1")
 
 
 class TokenizerCalculator(Calculator[TokenizerCalculatorOptions]):
@@ -54,27 +66,42 @@ class TokenizerCalculator(Calculator[TokenizerCalculatorOptions]):
 
     def open(self, cc: OpenContext) -> None:
         """Load tokenizer and chat template; without a template, completions still work."""
-        template = cc.service(LoadOptions).chat_template or self.options.chat_template
+        of_server, options = cc.service(LoadOptions), self.options
+        template = of_server.chat_template or options.chat_template
+        limit_ms = of_server.chat_template_time_limit_ms or options.chat_template_time_limit_ms
         self._tokenizer = Tokenizer(
-            cc.resolve(self.options.models_path), cc.resolve(str(template)) if template else None
+            cc.resolve(options.models_path),
+            cc.resolve(str(template)) if template else None,
+            limit_ms / 1000,
         )
         cc.set_side_packet(TOKENIZER, self._tokenizer)
+        self._threads = ThreadPoolExecutor(NUM_THREADS, f"{cc.node_name}-text")
 
     async def process(self, cc: ProcessContext) -> None:
         """Make the prompt of one request."""
         request = await cc.receive(GENERATION_REQUEST)
         if request.bad_words:
-            request = await asyncio.to_thread(self._encode_bad_words, request)
+            request = await self._in_thread(self._encode_bad_words, request)
         if _is_small(request):
             prompt = self._make_prompt(request)
         else:
-            prompt = await asyncio.to_thread(self._make_prompt, request)
+            prompt = await self._in_thread(self._make_prompt, request)
         await cc.send(PROMPT, prompt)
+
+    def close(self) -> None:
+        """End the threads."""
+        self._threads.shutdown(wait=False)
 
     def status(self) -> Mapping[str, object]:
         """What the chat templates know."""
         templates = self._tokenizer.describe_template()
         return {"chat_template": templates} if templates else {}
+
+    async def _in_thread(
+        self, work: Callable[[GenerationRequest], T], request: GenerationRequest
+    ) -> T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, work, request)
 
     def _make_prompt(self, request: GenerationRequest) -> TokenizedPrompt:
         budget = None
@@ -124,21 +151,7 @@ def _check_token_ids(token_ids: tuple[int, ...]) -> tuple[int, ...]:
 
 def _is_small(request: GenerationRequest) -> bool:
     """Whether the prompt can be made on the event loop without delaying other requests."""
-    if request.messages is None:
-        return (
-            not isinstance(request.prompt, str)
-            or len(request.prompt) <= MAX_CHARACTERS_ON_EVENT_LOOP
-        )
-    if request.tools or request.chat_template_kwargs:
-        return False
-    num_characters = sum(map(_count_characters, request.messages))
-    return num_characters <= MAX_CHARACTERS_ON_EVENT_LOOP
-
-
-def _count_characters(message: Mapping[str, Any]) -> int:
-    return sum(
-        # The size of anything but a text is unknown, and counts as large.
-        len(value) if isinstance(value, str) else MAX_CHARACTERS_ON_EVENT_LOOP
-        for value in message.values()
-        if value is not None
+    # A chat template is code of others, which may take long for any message.
+    return request.messages is None and (
+        not isinstance(request.prompt, str) or len(request.prompt) <= MAX_CHARACTERS_ON_EVENT_LOOP
     )

@@ -107,7 +107,7 @@ PACKAGE_LAYERS: dict[str, set[str]] = {
         "server.host",
         "server.payloads",
     },
-    "calculators.chat_template": {"server.errors", "server.payloads"},
+    "calculators.chat_template": {"server.errors", "server.host", "server.payloads"},
     "calculators.llm": {"server.errors", "server.graph", "server.payloads"},
     "calculators.rerank": {
         "calculators.chat_template",

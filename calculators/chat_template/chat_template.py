@@ -1,25 +1,24 @@
 """Renders a conversation to the text of a prompt, with the model's own Jinja template."""
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
-
-import jinja2
-from jinja2 import meta
 
 from calculators.chat_template.continuation import cut_behind, mark_end
 from calculators.chat_template.message_forms import Message
 from calculators.chat_template.normalise import normalise
 from calculators.chat_template.probe import probe_template
-from calculators.chat_template.sandbox import (
-    RefusedByTemplateError,
-    Sandbox,
-    TemplateLimitError,
-    join_bounded,
-    time_limit,
+from calculators.chat_template.render_job import Status
+from calculators.chat_template.render_process import (
+    DEFAULT_TIME_LIMIT_S,
+    RenderFailure,
+    TemplateSource,
 )
+from calculators.chat_template.sandbox import Sandbox
 from calculators.chat_template.template_files import find_templates, read_special_tokens
 from calculators.chat_template.template_traits import TemplateTraits
 from calculators.chat_template.thinking import thinking_variables
@@ -31,13 +30,18 @@ __all__ = ["ChatTemplate", "load_chat_template"]
 
 logger = logging.getLogger(__name__)
 
-MAX_RENDER_TIME_S = 30.0
 MAX_PROBE_TIME_S = 5.0
 
 # Fields of the request, and arguments of transformers' apply_chat_template.
 RESERVED_NAMES = frozenset({"messages", "tools", "documents", "chat_template", "tokenize"})
 USUAL_ROLES = ("system", "developer", "user", "assistant", "tool")
 BOOLEAN_NAMES = frozenset({"add_generation_prompt", "continue_final_message"})
+_PROBLEMS = {
+    Status.REFUSED: "the chat template refused: ",
+    Status.LIMIT: "the chat template {name!r} was stopped: ",
+    Status.FAILED: "the chat template cannot render these messages: ",
+    Status.SYNTAX: "the chat template cannot be read: ",
+}
 SPECIAL_TOKEN_NAMES = frozenset(
     f"{name}_token" for name in ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 )
@@ -51,18 +55,20 @@ class ChatTemplate:
     """
 
     def __init__(
-        self, sources: Mapping[str, str], special_tokens: Mapping[str, str], origin: str
+        self,
+        sources: Mapping[str, str],
+        special_tokens: Mapping[str, str],
+        origin: str,
+        time_limit_s: float = DEFAULT_TIME_LIMIT_S,
     ) -> None:
-        environment = Sandbox()
-        self._fixed_names = {*special_tokens, *environment.globals}
+        self._fixed_names = {*special_tokens, *Sandbox().globals}
         self._templates: dict[str, _Template] = {}
         for name, source in sources.items():
             try:
-                self._templates[name] = _Template(environment, source, special_tokens)
-            except jinja2.TemplateSyntaxError as error:
-                raise ModelLoadError(
-                    f"{origin}: line {error.lineno} of the chat template {name!r}: {error.message}"
-                ) from error
+                self._templates[name] = _Template(name, source, special_tokens, time_limit_s)
+            except RenderFailure as error:
+                problem = error.of(f"the chat template {name!r}")
+                raise ModelLoadError(f"{origin}: {problem}") from error
 
     @property
     def traits(self) -> Mapping[str, TemplateTraits]:
@@ -100,13 +106,12 @@ class ChatTemplate:
         template.check_roles(messages)
         normal = normalise(messages, template.traits)
         tools = complete_tools(tools, template.traits)
-        with time_limit(MAX_RENDER_TIME_S):
-            if not variables.pop("continue_final_message", options.continue_final_message):
-                return _or_refuse(template, normal, tools, variables)
-            variables["add_generation_prompt"] = False
-            whole = _or_refuse(template, normal, tools, variables)
-            marked = _or_refuse(template, mark_end(normal), tools, variables)
-        return cut_behind(whole, marked)
+        now = datetime.now()
+        if not variables.pop("continue_final_message", options.continue_final_message):
+            return template.render(normal, tools, variables, now)
+        variables["add_generation_prompt"] = False
+        whole = template.render(normal, tools, variables, now)
+        return cut_behind(whole, template.render(mark_end(normal), tools, variables, now))
 
     def _choose(self, has_tools: bool) -> "_Template":
         if has_tools and "tool_use" in self._templates:
@@ -131,24 +136,33 @@ class _Template:
     """One compiled template."""
 
     def __init__(
-        self, environment: Sandbox, source: str, special_tokens: Mapping[str, str]
+        self, name: str, source: str, special_tokens: Mapping[str, str], time_limit_s: float
     ) -> None:
-        self._compiled = environment.from_string(source)
+        self._name = name
+        self._renderer = TemplateSource(source, time_limit_s)
         self._source = source
         self._special_tokens = dict(special_tokens)
-        names = meta.find_undeclared_variables(environment.parse(source))
+        names = self._renderer.names()
         self.traits = replace(self._probe(), documents="documents" in names)
         self._warned = False
 
     def render(
-        self, messages: Sequence[Message], tools: Sequence[Message], variables: Mapping[str, Any]
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Message],
+        variables: Mapping[str, Any],
+        now: datetime,
     ) -> str:
-        """Return the text; raises whatever the template does. Only inside `time_limit`."""
+        """Return the text; raises InvalidRequestError for whatever the template does."""
         if tools and not self.traits.tools and not self._warned:
             self._warned = True
             logger.warning("A request has tools, but the chat template of the model shows none")
         without_tools: list[Message] | None = [] if self.traits.empty_tools == "list" else None
-        return self._render(messages, list(tools) or without_tools, variables)
+        try:
+            return self._render(messages, list(tools) or without_tools, variables, now)
+        except RenderFailure as error:
+            problem = _PROBLEMS[error.status].format(name=self._name)
+            raise InvalidRequestError(f"{problem}{error}", "messages") from error
 
     def check_roles(self, messages: Sequence[Message]) -> None:
         """Raise InvalidRequestError for a role that the template would drop without a word."""
@@ -168,42 +182,37 @@ class _Template:
         messages: Sequence[Message],
         tools: Sequence[Message] | None,
         variables: Mapping[str, Any],
+        now: datetime,
     ) -> str:
-        return join_bounded(
-            self._compiled.generate(
-                {
-                    **self._special_tokens,
-                    "documents": None,
-                    "add_generation_prompt": True,
-                    **variables,
-                    "messages": list(messages),
-                    "tools": None if tools is None else list(tools),
-                }
-            )
-        )
+        lists = {"messages": messages} if tools is None else {"messages": messages, "tools": tools}
+        set_here = {"documents": None, "add_generation_prompt": True, "tools": None}
+        return self._renderer.render({**self._special_tokens, **set_here, **variables}, now, lists)
 
     def _probe(self) -> TemplateTraits:
+        ends_at = time.monotonic() + MAX_PROBE_TIME_S
+        now = datetime.now()
+
         def render(
             messages: Sequence[Message],
             tools: Sequence[Message] | None,
             variables: Mapping[str, Any],
         ) -> str | None:
             try:
-                return self._render(messages, tools, variables)
-            except TemplateLimitError:
-                raise
-            # A template is code: what it makes of unexpected messages can raise anything.
-            except Exception:
+                return self._render(messages, tools, variables, now)
+            except RenderFailure as error:
+                if error.status is Status.LIMIT or time.monotonic() > ends_at:
+                    raise
                 return None
 
         try:
-            with time_limit(MAX_PROBE_TIME_S):
-                return probe_template(render)
-        except TemplateLimitError:
+            return probe_template(render)
+        except RenderFailure:
             return TemplateTraits(is_probed=False)
 
 
-def load_chat_template(models_path: Path, file: Path | None = None) -> ChatTemplate:
+def load_chat_template(
+    models_path: Path, file: Path | None = None, time_limit_s: float = DEFAULT_TIME_LIMIT_S
+) -> ChatTemplate:
     """Read the template of a model folder; raises ModelLoadError when there is none to use.
 
     `file` has a template that is taken instead of the model's own.
@@ -215,7 +224,7 @@ def load_chat_template(models_path: Path, file: Path | None = None) -> ChatTempl
             f"{origin}: the model has no chat template{found}. A template is the file "
             'chat_template.jinja, or "chat_template" in tokenizer_config.json, of the model'
         )
-    template = ChatTemplate(sources, read_special_tokens(models_path), str(origin))
+    template = ChatTemplate(sources, read_special_tokens(models_path), str(origin), time_limit_s)
     for name, traits in template.traits.items():
         if traits.is_probed:
             logger.info("Chat template %r of %s %s", name, origin, traits)
@@ -227,22 +236,3 @@ def load_chat_template(models_path: Path, file: Path | None = None) -> ChatTempl
                 origin,
             )
     return template
-
-
-def _or_refuse(
-    template: _Template,
-    messages: Sequence[Message],
-    tools: Sequence[Message],
-    variables: Mapping[str, Any],
-) -> str:
-    try:
-        return template.render(messages, tools, variables)
-    except RefusedByTemplateError as error:
-        raise InvalidRequestError(f"the chat template refused: {error}", "messages") from error
-    except TemplateLimitError as error:
-        raise InvalidRequestError(f"the chat template was stopped: {error}", "messages") from error
-    except Exception as error:
-        raise InvalidRequestError(
-            f"the chat template cannot render these messages: {type(error).__name__}: {error}",
-            "messages",
-        ) from error

@@ -1,14 +1,12 @@
 """The Jinja environment that renders chat templates, which are other people's code.
 
 It is the one of Hugging Face transformers (`transformers.utils.chat_template_utils`), since
-templates are written for it; time and size of what a template makes are limited.
+templates are written for it. Its bounds are those of the process that it runs in, see
+render_worker.py; the few that are here only give a quicker answer.
 """
 
 import json
-import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from datetime import datetime
 from typing import Any, NoReturn
 
@@ -19,46 +17,30 @@ from jinja2.parser import Parser
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-__all__ = ["RefusedByTemplateError", "Sandbox", "TemplateLimitError", "join_bounded", "time_limit"]
+__all__ = [
+    "MAX_RENDERED_CHARACTERS",
+    "NOW",
+    "RefusedByTemplateError",
+    "Sandbox",
+    "TemplateLimitError",
+    "join_bounded",
+]
 
 MAX_RENDERED_CHARACTERS = 16_000_000
-
-_deadline: ContextVar[tuple[float, float]] = ContextVar("_deadline")
-_now: ContextVar[datetime] = ContextVar("_now")
-
-
-@contextmanager
-def time_limit(seconds: float) -> Iterator[None]:
-    """Let templates render; together they take no longer, and all see the same time of day."""
-    deadline = _deadline.set((time.monotonic() + seconds, seconds))
-    now = _now.set(datetime.now())
-    try:
-        yield
-    finally:
-        _deadline.reset(deadline)
-        _now.reset(now)
+NOW = "strftime_now's time"
+"""The variable with the time of day that a template sees."""
 
 
 def join_bounded(pieces: Iterable[str]) -> str:
-    """The text that a template makes; raises TemplateLimitError where it is too much or too late.
-
-    Only inside `time_limit`.
-    """
+    """The text that a template makes; raises TemplateLimitError where it is too much."""
     collected: list[str] = []
     num_characters = 0
     for piece in pieces:
         num_characters += len(piece)
         if num_characters > MAX_RENDERED_CHARACTERS:
             raise TemplateLimitError(f"it makes more than {MAX_RENDERED_CHARACTERS} characters")
-        _check_deadline()
         collected.append(piece)
     return "".join(collected)
-
-
-def _check_deadline() -> None:
-    deadline, seconds = _deadline.get()
-    if time.monotonic() > deadline:
-        raise TemplateLimitError(f"it takes more than {seconds:g} seconds")
 
 
 class RefusedByTemplateError(jinja2.TemplateError):
@@ -66,11 +48,11 @@ class RefusedByTemplateError(jinja2.TemplateError):
 
 
 class TemplateLimitError(jinja2.TemplateError):
-    """The template took too long or made too much text."""
+    """The template took too long, or too much memory, or made too much text."""
 
 
 class Sandbox(ImmutableSandboxedEnvironment):
-    """Lets a template read and compute, but not run for ever."""
+    """Lets a template read and compute, and nothing else."""
 
     intercepted_binops = frozenset(["*", "**"])
 
@@ -83,11 +65,6 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self.filters["tojson"] = _to_json
         self.globals["raise_exception"] = _raise_exception
         self.globals["strftime_now"] = _strftime_now
-
-    def call(self, context: Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
-        """Make a call of the template, and check its time: every long loop calls something."""
-        _check_deadline()
-        return super().call(context, obj, *args, **kwargs)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         """Compute, but make no gigantic text, list or number."""
@@ -143,5 +120,7 @@ def _raise_exception(message: object) -> NoReturn:
     raise RefusedByTemplateError(str(message))
 
 
-def _strftime_now(format: str) -> str:
-    return _now.get().strftime(format)
+@jinja2.pass_context
+def _strftime_now(context: Context, format: str) -> str:
+    now: datetime = context[NOW]
+    return now.strftime(format)

@@ -74,7 +74,7 @@ class PairEncoder:
                     document = tokens[: request.max_tokens_per_doc]
                     yield self._pair_rows(encode_query(query), document, request)
             else:
-                texts = [self.prompt.render(*pair, request.instruction) for pair in pairs]
+                texts = self.prompt.render(pairs, request.instruction)
                 for pair, tokens in zip(pairs, self.encode_many(texts), strict=True):
                     yield [self._prompt_row(self.prompt, pair, tokens, request)]
 

@@ -1,12 +1,14 @@
 """The prompt of rerankers that are language models: a question about a query and a document."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
-from calculators.chat_template.sandbox import Sandbox, join_bounded, time_limit
+from calculators.chat_template.render_process import (
+    DEFAULT_TIME_LIMIT_S,
+    RenderFailure,
+    TemplateSource,
+)
 from calculators.chat_template.template_files import find_templates, read_special_tokens
 from calculators.rerank.model_config import ModelConfig
 from server.errors import InvalidRequestError, ModelLoadError
@@ -16,7 +18,9 @@ __all__ = ["NO_TEMPLATE", "QWEN3", "RerankTemplate", "load_rerank_template"]
 NO_TEMPLATE = "none"
 """The value of a template option that switches templates off."""
 
-MAX_RENDER_TIME_S = 30.0
+# Of pairs that are rendered together.
+MAX_PAIRS_AT_ONCE = 64
+MAX_CHARACTERS_AT_ONCE = 1_000_000
 # Stands for a document; no text has it, as noncharacters are for such uses.
 MARK = "\ufdd0document\ufdd1"
 
@@ -48,42 +52,47 @@ class RerankTemplate:
     an error.
     """
 
-    def __init__(self, source: str, special_tokens: Mapping[str, str], origin: str) -> None:
+    def __init__(
+        self,
+        source: str,
+        special_tokens: Mapping[str, str],
+        origin: str,
+        time_limit_s: float = DEFAULT_TIME_LIMIT_S,
+    ) -> None:
         self._special_tokens = dict(special_tokens)
         self.origin = origin
+        self._renderer = TemplateSource(source, time_limit_s)
         try:
-            self._compiled = Sandbox().from_string(source)
-        except jinja2.TemplateSyntaxError as error:
-            raise ModelLoadError(
-                f"{origin}: line {error.lineno} of the reranker's template: {error.message}"
-            ) from error
+            self._renderer.names()
+        except RenderFailure as error:
+            problem = error.of("the reranker's template")
+            raise ModelLoadError(f"{origin}: {problem}") from error
 
-    def render(self, query: str, document: str, instruction: str | None = None) -> str:
-        """Return the prompt, special tokens included.
+    def render(
+        self, pairs: Sequence[tuple[str, str]], instruction: str | None = None
+    ) -> Sequence[str]:
+        """Return the prompts of queries with documents, special tokens included.
 
         Without an `instruction` the template's own one is shown. Raises InvalidRequestError for
         what the template cannot render.
         """
-        messages = [_message("query", query), _message("document", document)]
-        variables: dict[str, Any] = {**self._special_tokens, "messages": messages}
-        if instruction is not None:
-            messages.insert(0, _message("system", instruction))
-            variables["instruction"] = instruction
+        found: list[str] = []
         try:
-            with time_limit(MAX_RENDER_TIME_S):
-                return join_bounded(self._compiled.generate(variables))
-        # A template is code of others, which can raise anything.
-        except Exception as error:
+            for some in _at_once(pairs):
+                sets = [self._variables(*pair, instruction) for pair in some]
+                found += self._renderer.render_many(sets)
+        except RenderFailure as error:
             raise InvalidRequestError(
                 f"the reranker's template cannot show this query and document: {error}", "documents"
             ) from error
+        return found
 
     def around(self, query: str, instruction: str | None = None) -> tuple[str, str]:
         """The text before the document, and the text after it.
 
         Raises InvalidRequestError for a template that does not show the document exactly once.
         """
-        parts = self.render(query, MARK, instruction).split(MARK)
+        parts = self.render([(query, MARK)], instruction)[0].split(MARK)
         if len(parts) != 2:
             raise InvalidRequestError(
                 "the reranker's template does not show the document once, so it cannot be cut",
@@ -91,13 +100,35 @@ class RerankTemplate:
             )
         return parts[0], parts[1]
 
+    def _variables(self, query: str, document: str, instruction: str | None) -> Mapping[str, Any]:
+        messages = [_message("query", query), _message("document", document)]
+        variables: dict[str, Any] = {**self._special_tokens, "messages": messages}
+        if instruction is not None:
+            messages.insert(0, _message("system", instruction))
+            variables["instruction"] = instruction
+        return variables
+
+
+def _at_once(pairs: Sequence[tuple[str, str]]) -> Iterator[Sequence[tuple[str, str]]]:
+    start = num_characters = 0
+    for end, pair in enumerate(pairs, 1):
+        num_characters += sum(map(len, pair))
+        is_full = num_characters >= MAX_CHARACTERS_AT_ONCE or end - start == MAX_PAIRS_AT_ONCE
+        if is_full or end == len(pairs):
+            yield pairs[start:end]
+            start, num_characters = end, 0
+
 
 def _message(role: str, content: str) -> Mapping[str, Any]:
     return {"role": role, "content": content}
 
 
 def load_rerank_template(
-    models_path: Path, config: ModelConfig, option: str, file: Path | None
+    models_path: Path,
+    config: ModelConfig,
+    option: str,
+    file: Path | None,
+    time_limit_s: float = DEFAULT_TIME_LIMIT_S,
 ) -> RerankTemplate | None:
     """The template of a reranker's folder; None for a model that takes a plain pair of texts.
 
@@ -109,13 +140,13 @@ def load_rerank_template(
     special_tokens = read_special_tokens(models_path)
     if option:
         sources, origin = find_templates(models_path, file)
-        return RerankTemplate(sources["default"], special_tokens, str(origin))
+        return RerankTemplate(sources["default"], special_tokens, str(origin), time_limit_s)
     sources, origin = find_templates(models_path)
     own = next((source for source in sources.values() if _shows_pairs(source)), None)
     if own is not None:
-        return RerankTemplate(own, special_tokens, str(origin))
+        return RerankTemplate(own, special_tokens, str(origin), time_limit_s)
     if _is_qwen3_reranker(config):
-        return RerankTemplate(QWEN3, special_tokens, "Qwen3-Reranker")
+        return RerankTemplate(QWEN3, special_tokens, "Qwen3-Reranker", time_limit_s)
     return None
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from calculators.chat_template.chat_template import ChatTemplate, load_chat_template
+from calculators.chat_template.render_process import DEFAULT_TIME_LIMIT_S
 from calculators.chat_template.template_files import (
     find_templates,
     read_special_tokens,
@@ -31,7 +32,12 @@ class Tokenizer:
     the model's own, and must be usable.
     """
 
-    def __init__(self, models_path: Path, template_file: Path | None = None) -> None:
+    def __init__(
+        self,
+        models_path: Path,
+        template_file: Path | None = None,
+        template_time_limit_s: float = DEFAULT_TIME_LIMIT_S,
+    ) -> None:
         self.models_path = models_path
         self._template_file = template_file
         self._encoder = TextEncoder(models_path)
@@ -43,7 +49,7 @@ class Tokenizer:
         self._template: ChatTemplate | None = None
         self._template_problem = ""
         try:
-            self._template = load_chat_template(models_path, template_file)
+            self._template = load_chat_template(models_path, template_file, template_time_limit_s)
         except ModelLoadError as error:
             if template_file is not None:
                 raise

@@ -41,6 +41,7 @@ def serve(line: CommandLine, log: LogWriter) -> int:
             LoadOptions(
                 auto_tune=not line.serving.no_auto_tune,
                 chat_template=line.models.template_path,
+                chat_template_time_limit_ms=line.serving.chat_template_time_limit_ms,
             ),
         ),
     )

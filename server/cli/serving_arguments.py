@@ -6,7 +6,7 @@ from pathlib import Path
 
 from server.errors import ConfigError
 from server.terminal.flag_parser import AddFlag, Switch
-from server.terminal.flag_values import seconds
+from server.terminal.flag_values import at_least, seconds
 
 __all__ = ["ServingArguments", "add_serving_flags"]
 
@@ -21,6 +21,7 @@ class ServingArguments:
     file_system_poll_wait_seconds: float
     cache_dir: Path | None
     no_auto_tune: bool
+    chat_template_time_limit_ms: int | None
 
     def make_cache_dir(self) -> Path | None:
         """The folder for compiled models, if there is to be one. Raises ConfigError."""
@@ -66,4 +67,11 @@ def add_serving_flags(add: AddFlag) -> None:
         action=Switch,
         help="Do not measure at the first load of an LLM which properties are fastest here, and do "
         "not use earlier results. plugin_config alone counts then.",
+    )
+    add(
+        "--chat_template_time_limit_ms",
+        type=at_least(1),
+        metavar="MS",
+        help="How long a chat template may take for one conversation (default: 2000, or what a "
+        "graph says).",
     )

@@ -58,11 +58,13 @@ class LoadOptions:
     """What a server lets nodes do while they load a model.
 
     With `auto_tune` they may take time to measure what is fastest on this machine. `chat_template`
-    is a file with a template that replaces the model's own.
+    is a file with a template that replaces the model's own; a rendering takes at most
+    `chat_template_time_limit_ms`, by default as the node's options say.
     """
 
     auto_tune: bool = True
     chat_template: Path | None = None
+    chat_template_time_limit_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,8 @@ from server.payloads import ChatOptions, GenerationRequest, LoadOptions
 USER = {"role": "user", "content": "Hi"}
 
 
-def open_runner(folder, template="", services=None):
-    options = TokenizerCalculatorOptions("./", template)
+def open_runner(folder, template="", services=None, **options):
+    options = TokenizerCalculatorOptions("./", template, **options)
     runner = CalculatorRunner(TokenizerCalculator, options, base_path=folder, services=services)
     runner.open()
     return runner
@@ -124,6 +124,19 @@ async def test_the_option_and_the_flag_name_a_file_with_another_template(byte_le
     assert (await tokenize(runner, messages=(USER,))).text == "flag Hi"
     with pytest.raises(ModelLoadError, match=r"none\.jinja: cannot be read"):
         open_runner(tmp_path, "none.jinja")
+
+
+async def test_the_time_of_a_template_is_an_option_and_a_flag(byte_level, tmp_path):
+    shutil.copytree(byte_level.path, tmp_path, dirs_exist_ok=True)
+    loops = "{% for i in range(90000) %}" * 3 + "{% endfor %}" * 3
+    source = "{{ messages[0].content }}{% if messages[0].content == 'Hi' %}" + loops + "{% endif %}"
+    (tmp_path / "chat_template.jinja").write_text(source)
+    runner = open_runner(tmp_path, chat_template_time_limit_ms=200)
+    with pytest.raises(InvalidRequestError, match=r"stopped: it takes more than 0\.2 seconds"):
+        await tokenize(runner, messages=(USER,))
+    services = Services(extras=(LoadOptions(chat_template_time_limit_ms=100),))
+    with pytest.raises(InvalidRequestError, match=r"stopped: it takes more than 0\.1 seconds"):
+        await tokenize(open_runner(tmp_path, services=services), messages=(USER,))
 
 
 async def test_options_of_the_chat_reach_the_template(byte_level, tmp_path):

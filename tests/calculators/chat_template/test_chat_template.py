@@ -1,8 +1,10 @@
 import json
+import threading
+import time
 
 import pytest
 
-from calculators.chat_template import chat_template, sandbox
+from calculators.chat_template import render_process
 from calculators.chat_template.chat_template import ChatTemplate, load_chat_template
 from server.errors import InvalidRequestError, ModelLoadError
 from server.payloads import ChatOptions
@@ -149,18 +151,96 @@ def test_what_a_template_raises_is_an_error_of_the_request(source, message):
         render(source)
 
 
-def test_a_render_without_end_is_stopped(monkeypatch):
-    for name in ("MAX_PROBE_TIME_S", "MAX_RENDER_TIME_S"):
-        monkeypatch.setattr(chat_template, name, 0.05)
-    loops = "{% for i in range(90000) %}" * 3 + "{% set x = i %}" + "{% endfor %}" * 3
-    with pytest.raises(InvalidRequestError, match="takes more than"):
-        render(loops)
+LOOPS = "{% for i in range(90000) %}" * 3 + "{% set x = i %}" + "{% endfor %}" * 3
+DOUBLED = (
+    "{{% set ns = namespace(a={}) %}}{{% for i in range(40) %}}{{% set ns.a = {} %}}{{% endfor %}}"
+)
+LAUGHS = DOUBLED.format("['x']", "[ns.a, ns.a]")
+TREE = "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}"
+GO = {"role": "user", "content": "go"}
 
 
-def test_a_huge_render_is_stopped(monkeypatch):
-    monkeypatch.setattr(sandbox, "MAX_RENDERED_CHARACTERS", 1000)
-    with pytest.raises(InvalidRequestError, match="more than 1000 characters"):
-        render("{% for i in range(9999) %}xxxxxxxx{% endfor %}")
+def stop(template, message):
+    with pytest.raises(InvalidRequestError, match="was stopped"):
+        template.render([message])
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        LOOPS,
+        "{{ (range(99999) | list * 160) | sort | join }}{{ (range(99999) | list * 160) | sort }}",
+        LAUGHS + "{% set a = ns.a %}" + LAUGHS + "{{ a == ns.a }}",
+        LAUGHS + "{{ ns.a }}",
+        LAUGHS + "{{ ns.a | tojson }}",
+        "{{ 'a' | center(2000000000) }}",
+        "{{ 'a'.ljust(2000000000) }}",
+        "{{ [1] | tojson(indent=1000000000) }}",
+        "{{ '%1000000000d' % 1 }}",
+        "{{ '{:>1000000000}'.format(1) }}",
+        "{{ ('x' * 16000000) | list }}",
+        "{{ ('x' * 16000000).replace('x', 'x' * 16000000) }}",
+        "{{ ('x' * 16000000) | indent(100) | wordwrap(1) }}",
+        DOUBLED.format("'x'", "ns.a ~ ns.a"),
+        "{{ range(99999) | batch(1000000000, 'x') | list }}",
+        "{{ range(99999) | slice(1000000000) | list }}",
+        DOUBLED.format("9", "ns.a * ns.a"),
+        "{{ lipsum(n=100000) }}",
+        TREE + "{{ f(60) }}",
+        "{% for i in range(90000) %}{% for j in range(90000) %}xxxx{% endfor %}{% endfor %}",
+    ],
+)
+def test_what_takes_too_much_is_stopped(operation):
+    source = "{% if messages[0].content == 'go' %}" + operation + "{% endif %}ok"
+    template = ChatTemplate({"default": source}, {}, "test", time_limit_s=0.2)
+    began_at = time.monotonic()
+    with pytest.raises(InvalidRequestError, match="chat template 'default' was stopped: "):
+        template.render([GO])
+    assert time.monotonic() - began_at < 5
+    assert template.render([USER]) == "ok"
+
+
+def test_a_template_that_takes_long_does_not_hold_pythons_lock():
+    source = (
+        "{% if messages[0].content == 'go' %}{{ (range(99999) | list * 160) | sort }}{% endif %}"
+    )
+    template = ChatTemplate({"default": source}, {}, "test", time_limit_s=0.5)
+    thread = threading.Thread(target=stop, args=(template, GO))
+    thread.start()
+    num_turns = 0
+    while thread.is_alive():
+        time.sleep(0.01)
+        num_turns += 1
+    assert num_turns > 10
+
+
+def test_a_slow_template_leaves_processes_for_others():
+    slow = ChatTemplate({"default": LOOPS}, {}, "test", time_limit_s=0.5)
+    quick = ChatTemplate({"default": "{{ messages[0].content }}"}, {}, "test")
+    threads = [threading.Thread(target=stop, args=(slow, USER)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    assert quick.render([USER]) == "Hi"
+    assert any(thread.is_alive() for thread in threads)
+    for thread in threads:
+        thread.join()
+
+
+def test_a_text_of_a_template_that_is_too_long_is_refused():
+    with pytest.raises(InvalidRequestError, match="makes more than 16000000 characters"):
+        render("{% for i in range(90000) %}{{ messages[0].content * 1000 }}{% endfor %}")
+
+
+def test_a_process_that_ended_is_replaced():
+    template = ChatTemplate({"default": "{{ messages[0].content }}"}, {}, "test")
+    for process in render_process._pool._idle:
+        process._process.kill()
+    assert template.render([USER]) == "Hi"
+
+
+def test_half_characters_stay_as_they_are():
+    template = ChatTemplate({"default": "{{ messages[0].content }}"}, {}, "test")
+    assert template.render([{"role": "user", "content": "a\ud800b"}]) == "a\ud800b"
 
 
 def test_multiplication_of_numbers_works():

@@ -14,7 +14,6 @@ from support.chat_templates import (
     THINKING,
 )
 
-from calculators.chat_template import chat_template
 from calculators.chat_template.chat_template import ChatTemplate, load_chat_template
 
 USER = "{% for m in messages %}{{ m.content }}{% endfor %}"
@@ -103,10 +102,10 @@ def test_tools_that_a_template_does_not_show_are_named_once_in_the_log(caplog):
     ]
 
 
-def test_a_template_without_end_is_loaded(traits_of, monkeypatch):
-    monkeypatch.setattr(chat_template, "MAX_PROBE_TIME_S", 0.05)
+def test_a_template_without_end_is_loaded():
     loops = "{% for i in range(90000) %}" * 3 + "{% set x = i %}" + "{% endfor %}" * 3
-    assert not traits_of(loops).is_probed
+    template = ChatTemplate({"default": loops}, {}, "test", time_limit_s=0.1)
+    assert not template.traits["default"].is_probed
 
 
 def test_the_log_says_what_a_template_knows(tmp_path, caplog):

@@ -32,8 +32,8 @@ def test_qwen3_rerankers_get_the_prompt_of_their_model_card(
 ) -> None:
     template = load(tmp_path, config)
     assert template is not None
-    assert template.render("a {{b}}?", " c\n") == PROMPT.format(TASK, "a {{b}}?", " c\n")
-    assert template.render("a", "b", "Find it") == PROMPT.format("Find it", "a", "b")
+    assert template.render([("a {{b}}?", " c\n")])[0] == PROMPT.format(TASK, "a {{b}}?", " c\n")
+    assert template.render([("a", "b")], "Find it")[0] == PROMPT.format("Find it", "a", "b")
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_the_option_switches_it_off_or_names_a_file(tmp_path: Path) -> None:
     (tmp_path / "special_tokens_map.json").write_text('{"eos_token": "<e>"}')
     template = load(tmp_path, QWEN3_RERANKER, "own.jinja")
     assert template is not None
-    assert template.render("q", "d") == "query: q<e> document: d<e> "
+    assert template.render([("q", "d")])[0] == "query: q<e> document: d<e> "
 
 
 def test_a_template_of_the_folder_that_shows_queries_and_documents_is_taken(
@@ -70,7 +70,7 @@ def test_a_template_of_the_folder_that_shows_queries_and_documents_is_taken(
     )
     template = load(tmp_path, {})
     assert template is not None
-    assert template.render("q", "d") == "q;d;"
+    assert template.render([("q", "d")])[0] == "q;d;"
 
 
 def test_errors_of_templates_are_told(tmp_path: Path) -> None:
@@ -79,4 +79,4 @@ def test_errors_of_templates_are_told(tmp_path: Path) -> None:
     with pytest.raises(ModelLoadError, match=r"missing\.jinja: cannot be read"):
         load(tmp_path, {}, "missing.jinja")
     with pytest.raises(InvalidRequestError, match="cannot show this query and document: no"):
-        RerankTemplate("{{ raise_exception('no') }}", {}, "here").render("q", "d")
+        RerankTemplate("{{ raise_exception('no') }}", {}, "here").render([("q", "d")])
