@@ -167,8 +167,8 @@ class LLMEngine:
         started = perf_counter()
         step = self.scheduler.schedule()
         scheduled = perf_counter()
-        context = step.context
-        self.expected_step_s = self._costs.predict(step.num_tokens, context)
+        context, num_prompt_rows = step.context, step.num_prompt_rows
+        self.expected_step_s = self._costs.predict(step.num_tokens, context, num_prompt_rows)
         try:
             output = self.runner.run(step, partial(self._overlap, step, on_infer))
             inferred = perf_counter()
@@ -176,9 +176,10 @@ class LLMEngine:
         except BaseException as error:  # other people's code, too: it must not end the thread
             logger.exception("a step of %d sequences failed", len(step.sequences))
             return self._fail(step, error)
-        self.stats.sample_s += perf_counter() - inferred
+        sampled = perf_counter()
+        self.stats.sample_s += sampled - inferred
         self._failures_in_a_row = 0
-        self._costs.observe(step.num_tokens, context, inferred - scheduled)
+        self._costs.observe(step.num_tokens, context, sampled - scheduled, num_prompt_rows)
         outputs = self._requests.advance(chosen, self.scheduler)
         self.stats.num_steps += 1
         self.stats.tokens += step.num_tokens

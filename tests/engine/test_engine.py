@@ -239,11 +239,13 @@ class SecondsPerToken(StepCosts):
         super().__init__(padded)
         self.observed: list[tuple[int, float]] = []
 
-    def observe(self, num_tokens: int, context: float, seconds: float) -> None:
+    def observe(
+        self, num_tokens: int, context: float, seconds: float, num_prompt_rows: int = 0
+    ) -> None:
         assert seconds > 0
         self.observed.append((num_tokens, context))
 
-    def predict(self, num_tokens: int, context: float) -> float:
+    def predict(self, num_tokens: int, context: float, num_prompt_rows: int = 0) -> float:
         return num_tokens
 
 

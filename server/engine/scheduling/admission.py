@@ -167,7 +167,10 @@ class Admission:
             self._waiting.hold_back(sequence)
             self._stats.prefix_waits += 1
             return True
-        if self._limits.room(step, num_cached) == 0 or _num_seats(sequence) > self._num_free_seats:
+        if (
+            self._limits.room(step, sequence, num_cached) == 0
+            or _num_seats(sequence) > self._num_free_seats
+        ):
             return False
         if not self._fits(sequence, self._waiting.num_free_blocks_needed(waiter)):
             return False
@@ -183,7 +186,7 @@ class Admission:
 
     def _try_to_start(self, sequence: Sequence, step: ScheduledStep) -> bool:
         """Run a sequence, if its first tokens fit the step and all of it the blocks."""
-        room = self._limits.room(step, sequence.num_computed_tokens)
+        room = self._limits.room(step, sequence, sequence.num_computed_tokens)
         num_new = self._limits.chunk_size(sequence, step)
         if self._split_fuse:
             num_new = min(num_new, room)

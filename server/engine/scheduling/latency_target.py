@@ -29,10 +29,20 @@ class LatencyTarget:
             decoding_s = self._costs.predict(num_decoding, context)
             self._limit_s = max(self._target_s, (1 + SHARE_OF_PROMPTS) * decoding_s)
 
-    def room(self, num_tokens: int, context: float, num_past: int, most: int) -> int:
+    def room(
+        self,
+        num_tokens: int,
+        context: float,
+        num_past: int,
+        most: int,
+        num_rows: int = 0,
+        *,
+        adds_rows: bool = False,
+    ) -> int:
         """How many tokens of a prompt, up to `most`, the step may have in addition.
 
-        `num_past` of its tokens are computed. `num_tokens` and `context` are the step's so far.
+        `num_past` of its tokens are computed. With `adds_rows` each of the others needs a row of
+        the output head. `num_tokens`, `context` and `num_rows` are the step's so far.
         """
         if self._limit_s is None:
             return most
@@ -41,7 +51,8 @@ class LatencyTarget:
         while too_many - fitting > 1:
             middle = (fitting + too_many) // 2
             work = context + context_work(num_past, middle)
-            if self._costs.predict(num_tokens + middle, work) <= self._limit_s:
+            rows = num_rows + middle if adds_rows else num_rows
+            if self._costs.predict(num_tokens + middle, work, rows) <= self._limit_s:
                 fitting = middle
             else:
                 too_many = middle

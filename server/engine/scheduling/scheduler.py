@@ -162,13 +162,13 @@ class Scheduler:
         for turn, reader in self._admission.turns(readers):
             self._admission.start_before(turn, step)
             if reader.status is SequenceStatus.RUNNING and not self._limits.is_full(step):
-                room = self._limits.room(step, reader.num_computed_tokens)
+                room = self._limits.room(step, reader, reader.num_computed_tokens)
                 self._continue(reader, room, step)
         self._admission.start_before(None, step)
 
     def _continue_oldest(self, oldest: Sequence, step: ScheduledStep) -> None:
         """Give the oldest prompt what is reserved for it."""
-        room = self._limits.room(step, oldest.num_computed_tokens)
+        room = self._limits.room(step, oldest, oldest.num_computed_tokens)
         self._continue(oldest, self._reserve.take(oldest, room), step)
 
     def _continue(self, sequence: Sequence, room: int, step: ScheduledStep) -> None:

@@ -15,6 +15,9 @@ ROWS_PER_REREAD = 8
 MIN_CONTEXT = 4096
 """Work on the past below which a step is no evidence for its cost."""
 
+MIN_ROWS = 32
+"""Rows for log probabilities of prompts below which a step is no evidence for their cost."""
+
 
 def context_work(num_past: int, num_new: int) -> float:
     """The work on the past of a sequence in a step with `num_new` of its tokens.
@@ -25,8 +28,24 @@ def context_work(num_past: int, num_new: int) -> float:
     return num_past * (1 + num_new / ROWS_PER_REREAD)
 
 
+class _Factor:
+    """Seconds of one unit of work: the median of what steps took beside all that is known."""
+
+    def __init__(self) -> None:
+        self._samples: deque[float] = deque(maxlen=4 * NUM_SAMPLES)
+        self.value = 0.0
+
+    def observe(self, seconds: float, amount: float) -> None:
+        """Learn from a step."""
+        self._samples.append(max(0.0, seconds) / amount)
+        self.value = median(self._samples)
+
+
 class StepCosts:
-    """Seconds of a step: a curve over its number of tokens, and a factor for work on the past.
+    """Seconds of a step: a curve over its number of tokens, and factors for what is beside it.
+
+    One factor is for work on the past, the other for rows of the output head that are needed only
+    for log probabilities of prompts.
 
     The curve has a point for each of the sizes that `padded` gives. It is kept monotone: a larger
     step takes at least as long, but not longer for each of its tokens. Where two points contradict
@@ -38,29 +57,36 @@ class StepCosts:
         self._padded = padded
         self._samples: dict[int, deque[float]] = {}
         self._medians: dict[int, float] = {}
-        self._factors: deque[float] = deque(maxlen=4 * NUM_SAMPLES)
+        self._context_factor = _Factor()
+        self._row_factor = _Factor()
         self._sizes: list[int] = []
         self._seconds: list[float] = []
-        self._factor = 0.0
 
-    def observe(self, num_tokens: int, context: float, seconds: float) -> None:
+    def observe(
+        self, num_tokens: int, context: float, seconds: float, num_prompt_rows: int = 0
+    ) -> None:
         """Learn from a step; `context` is its total of `context_work`."""
         size = self._padded(num_tokens)
-        if context >= MIN_CONTEXT and self._sizes:
-            self._factors.append(max(0.0, seconds - self._base(size)) / context)
-            self._factor = median(self._factors)
-        rest = seconds - self._factor * context
+        if self._sizes and num_prompt_rows >= MIN_ROWS:
+            known = self._base(size) + self._context_factor.value * context
+            self._row_factor.observe(seconds - known, num_prompt_rows)
+        rest = seconds - self._row_factor.value * num_prompt_rows
+        if self._sizes and context >= MIN_CONTEXT and not num_prompt_rows:
+            self._context_factor.observe(rest - self._base(size), context)
+        rest -= self._context_factor.value * context
         if rest < seconds / 2:
-            # It was mostly work on the past, whose cost is not known well enough to tell the rest.
+            # It was mostly something whose cost is not known well enough to tell the rest.
             return
         samples = self._samples.setdefault(size, deque(maxlen=NUM_SAMPLES))
         samples.append(rest)
         self._medians[size] = median(samples)
         self._make_curve()
 
-    def predict(self, num_tokens: int, context: float) -> float:
+    def predict(self, num_tokens: int, context: float, num_prompt_rows: int = 0) -> float:
         """Seconds that a step will take; 0 before any was observed."""
-        return self._base(self._padded(num_tokens)) + self._factor * context
+        of_rows = self._row_factor.value * num_prompt_rows
+        base = self._base(self._padded(num_tokens))
+        return base + self._context_factor.value * context + of_rows
 
     def _make_curve(self) -> None:
         self._sizes = sorted(self._medians)

@@ -24,10 +24,16 @@ class StepLimits:
         """Whether the token budget is spent."""
         return step.num_tokens >= self.max_num_batched_tokens
 
-    def room(self, step: ScheduledStep, num_past: int) -> int:
-        """How many further tokens, of a prompt with that many computed tokens, fit the step."""
-        most = self.max_num_batched_tokens - step.num_tokens
-        return self.target.room(step.num_tokens, step.context, num_past, most)
+    def room(self, step: ScheduledStep, sequence: Sequence, num_past: int) -> int:
+        """How many further tokens fit the step, of a prompt with that many computed tokens."""
+        return self.target.room(
+            step.num_tokens,
+            step.context,
+            num_past,
+            self.max_num_batched_tokens - step.num_tokens,
+            step.num_prompt_rows,
+            adds_rows=sequence.unread_prompt_logprobs is not None,
+        )
 
     def chunk_size(self, sequence: Sequence, step: ScheduledStep) -> int:
         """How many further tokens of a prompt a step may compute, whatever its budget."""

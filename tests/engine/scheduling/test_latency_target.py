@@ -57,6 +57,23 @@ def test_where_nothing_decodes_there_is_no_limit(num_decoding: int, target_s: fl
     assert target.room(num_decoding, 0, 0, 500) == 500
 
 
+def test_a_chunk_that_needs_rows_of_the_output_head_is_shorter() -> None:
+    costs = make_costs()
+    for _ in range(9):
+        costs.observe(1024, 0, 1.024 + 1024 * 0.002, 1024)
+    target = LatencyTarget(costs, 0.1)
+    target.begin(10, 0)
+    assert target.room(10, 0, 0, 500) == 90
+    # Each token costs three milliseconds instead of one.
+    assert target.room(10, 0, 0, 500, adds_rows=True) == MIN_CHUNK
+    assert LatencyTarget(costs, 0.3).room(10, 0, 0, 500, adds_rows=True) == 500
+    target = LatencyTarget(costs, 0.3105)
+    target.begin(10, 0)
+    assert target.room(10, 0, 0, 500, adds_rows=True) == 100
+    # Rows of other prompts in the step count, too.
+    assert target.room(10, 0, 0, 500, 50) == 200
+
+
 def test_some_of_a_prompt_is_read_in_every_step() -> None:
     target = make_target(0.001)
     target.begin(10, 0)

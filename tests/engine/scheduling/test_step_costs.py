@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from server.engine.scheduling.step_costs import MIN_CONTEXT, StepCosts, context_work
+from server.engine.scheduling.step_costs import MIN_CONTEXT, MIN_ROWS, StepCosts, context_work
 
 
 def learn(costs: StepCosts, *seen: tuple[int, float, float]) -> StepCosts:
@@ -86,3 +86,18 @@ def test_predictions_never_fall_with_tokens_or_context(seed: int) -> None:
         assert over_tokens == sorted(over_tokens)
         over_context = [costs.predict(50, c) for c in range(0, 10**6, 10**5)]
         assert over_context == sorted(over_context)
+
+
+def test_rows_for_log_probabilities_of_prompts_cost_extra() -> None:
+    costs = learn(StepCosts(), (64, 0, 0.1), (256, 0, 0.2))
+    for _ in range(9):
+        costs.observe(256, 0, 0.7, 250)
+    assert costs.predict(256, 0, 250) == pytest.approx(0.7)
+    assert costs.predict(256, 0) == pytest.approx(0.2)
+    assert costs.predict(64, 0, 50) == pytest.approx(0.2)
+
+
+def test_a_few_rows_are_no_evidence_for_the_cost_of_a_row() -> None:
+    costs = learn(StepCosts(), (64, 0, 0.1))
+    costs.observe(64, 0, 5.0, MIN_ROWS - 1)
+    assert costs.predict(64, 0, 64) == costs.predict(64, 0)
