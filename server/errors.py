@@ -17,6 +17,10 @@ ServingError
     │   └── WrongGraphError    the model's graph takes or gives other packets
     ├── ModelNotFoundError     no such model
     ├── ModelNotReadyError     the model is loading, failed to load, or is shutting down
+    ├── OverloadedError        too much at once; `retry_after_s` says when to try again
+    │   ├── QueueFullError     too much waits for the model
+    │   └── ClientLimitError   this client asks for too much at a time
+    ├── NotAllowedError        the API key does not allow it
     └── GenerationError        the engine failed while it worked on the request
 
 A message says where, what was found, and what was possible. An `assert` elsewhere means a bug.
@@ -28,6 +32,7 @@ from collections.abc import Iterable, Mapping, Sequence
 __all__ = [
     "CalculatorOpenError",
     "ChatError",
+    "ClientLimitError",
     "ConfigError",
     "ConfigNotFoundError",
     "ContextLengthError",
@@ -40,6 +45,9 @@ __all__ = [
     "ModelLoadError",
     "ModelNotFoundError",
     "ModelNotReadyError",
+    "NotAllowedError",
+    "OverloadedError",
+    "QueueFullError",
     "ReloadError",
     "RequestError",
     "ServingError",
@@ -134,6 +142,27 @@ class ModelNotFoundError(RequestError):
 
 class ModelNotReadyError(RequestError):
     """The model exists but cannot serve now; the message says why."""
+
+
+class OverloadedError(RequestError):
+    """There is too much to do now; `reason` is the name of the limit that would be exceeded."""
+
+    def __init__(self, message: str, reason: str, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.retry_after_s = retry_after_s
+
+
+class QueueFullError(OverloadedError):
+    """Too many requests or tokens wait for the model."""
+
+
+class ClientLimitError(OverloadedError):
+    """A client has too many requests at work at once."""
+
+
+class NotAllowedError(RequestError):
+    """The client's API key does not allow this request."""
 
 
 class GenerationError(RequestError):

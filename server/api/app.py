@@ -24,7 +24,7 @@ from server.api.endpoints import (
 )
 from server.api.endpoints.openapi import openapi_endpoint
 from server.api.errors import error_middleware
-from server.api.keys import MODEL_MANAGER
+from server.api.keys import MODEL_MANAGER, RELOAD_SECRETS
 from server.api.middleware.access_log import access_log_middleware
 from server.api.middleware.auth import key_middleware
 from server.api.middleware.browser_guard import host_middleware, page_middleware
@@ -80,6 +80,7 @@ def create_app(manager: ModelManager, settings: HttpSettings | None = None) -> w
         client_max_size=settings.max_request_bytes,
     )
     app[MODEL_MANAGER] = manager
+    app[RELOAD_SECRETS] = settings.reload_secrets or (lambda: None)
     app[UNKNOWN_FIELD_POLICY] = UnknownFieldPolicy(refuses=settings.refuses_unknown_fields)
     app.on_response_prepare.append(_complete_headers)
     app.on_response_prepare.append(cors_signal(settings.cors, origins))
@@ -99,5 +100,5 @@ def _middlewares(settings: HttpSettings, origins: AllowedOrigins) -> Iterator[Mi
         yield host_middleware(settings.allowed_hosts)
     yield page_middleware(origins)
     yield preflight_middleware
-    if settings.api_key is not None:
-        yield key_middleware(settings.api_key, settings.key_scope)
+    if settings.keys is not None:
+        yield key_middleware(settings.keys, settings.key_scope)

@@ -9,10 +9,13 @@ from aiohttp.typedefs import Handler
 from pydantic import BaseModel
 
 from server.api.body import meet_expectation
+from server.api.clients.api_keys import Scope, check_scope
+from server.api.request_facts import REQUEST_FACTS
 from server.protocol.openai.answer_schemas import ErrorAnswer
 
 __all__ = [
     "Answer",
+    "Answers",
     "Endpoint",
     "Schema",
     "add_routes",
@@ -62,7 +65,7 @@ class Endpoint:
     `path` is written as aiohttp's routes are, and `is_prefixed` puts it below each of PREFIXES.
     `body` has a schema for each media type that the endpoint takes, `query` the parameters of the
     query string with their meaning. `answers` has every status that a client can get, except for
-    those of broken HTTP.
+    those of broken HTTP. Where there are API keys, `is_admin` needs one with the scope admin.
     """
 
     method: str
@@ -73,6 +76,7 @@ class Endpoint:
     body: Mapping[str, Schema] = field(default_factory=dict)
     query: Mapping[str, str] = field(default_factory=dict)
     is_prefixed: bool = False
+    is_admin: bool = False
 
     def paths(self) -> Sequence[str]:
         """The path, below every prefix."""
@@ -97,7 +101,16 @@ def error_answers(*statuses: int, schema: Schema = ErrorAnswer) -> dict[str, Ans
 def add_routes(router: web.UrlDispatcher, endpoints: Sequence[Endpoint]) -> None:
     """Add the routes. If several match a path, the first endpoint wins."""
     for endpoint in endpoints:
+        handler = _admin_only(endpoint.handler) if endpoint.is_admin else endpoint.handler
         for path in endpoint.paths():
             resource = router.add_resource(path)
             for method in ("HEAD", "GET") if endpoint.method == "GET" else (endpoint.method,):
-                resource.add_route(method, endpoint.handler, expect_handler=meet_expectation)
+                resource.add_route(method, handler, expect_handler=meet_expectation)
+
+
+def _admin_only(handler: Handler) -> Handler:
+    async def check(request: web.Request) -> web.StreamResponse:
+        check_scope(request[REQUEST_FACTS].key, Scope.ADMIN)
+        return await handler(request)
+
+    return check

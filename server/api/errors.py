@@ -15,6 +15,7 @@ from server.api.missing_endpoints import describe_missing
 from server.api.paths import clean_path, is_anthropic, is_tensorflow
 from server.api.request_facts import REQUEST_FACTS
 from server.errors import (
+    ClientLimitError,
     ConfigError,
     ConfigNotFoundError,
     ContextLengthError,
@@ -24,6 +25,8 @@ from server.errors import (
     ModelLoadError,
     ModelNotFoundError,
     ModelNotReadyError,
+    NotAllowedError,
+    OverloadedError,
     ReloadError,
     RequestError,
 )
@@ -68,11 +71,10 @@ class ApiError:
 
 def api_error(error: Exception) -> ApiError:
     """What to tell the client. An error of the server is logged with its traceback."""
+    if isinstance(error, NotAllowedError | OverloadedError | ModelNotReadyError):
+        return _refusal(error)
     if isinstance(error, ModelNotFoundError):
         return ApiError(404, str(error), param="model", code="model_not_found")
-    if isinstance(error, ModelNotReadyError):
-        headers = {"Retry-After": str(RETRY_AFTER_S)}
-        return ApiError(503, str(error), "service_unavailable", headers=headers)
     if isinstance(error, InvalidRequestError):
         code = "context_length_exceeded" if isinstance(error, ContextLengthError) else None
         return ApiError(400, str(error), param=error.param, code=code)
@@ -83,6 +85,21 @@ def api_error(error: Exception) -> ApiError:
         return ApiError(500, str(error), "server_error")
     logger.error("A request failed unexpectedly", exc_info=error)
     return ApiError(500, "internal error; the server's log has the details", "server_error")
+
+
+def _refusal(error: NotAllowedError | OverloadedError | ModelNotReadyError) -> ApiError:
+    """A request that the server could serve, but not for this client, or not now."""
+    message = str(error)
+    if isinstance(error, NotAllowedError):
+        return ApiError(403, message, code="insufficient_permissions")
+    if isinstance(error, ModelNotReadyError):
+        headers = {"Retry-After": str(RETRY_AFTER_S)}
+        return ApiError(503, message, "service_unavailable", headers=headers)
+    headers = {"Retry-After": str(error.retry_after_s)}
+    if isinstance(error, ClientLimitError):
+        code = "rate_limit_exceeded"
+        return ApiError(429, message, "rate_limit_error", code=code, headers=headers)
+    return ApiError(503, message, "service_unavailable", code=error.reason, headers=headers)
 
 
 def _reload_error(error: ConfigError | ReloadError) -> ApiError:

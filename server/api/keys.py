@@ -1,9 +1,14 @@
 """What the handlers find in the application."""
 
+from collections.abc import Callable
+
 from aiohttp import web
 
 from server.models.model_manager import ModelManager
 
-__all__ = ["MODEL_MANAGER"]
+__all__ = ["MODEL_MANAGER", "RELOAD_SECRETS"]
 
 MODEL_MANAGER = web.AppKey("model_manager", ModelManager)
+
+RELOAD_SECRETS = web.AppKey[Callable[[], None]]("reload_secrets")
+"""Reads the files of API keys and certificates again."""

@@ -2,6 +2,7 @@
 
 from aiohttp import web
 
+from server.api.clients.api_keys import check_model
 from server.api.keys import MODEL_MANAGER
 from server.api.request_facts import REQUEST_FACTS
 from server.errors import WrongGraphError
@@ -12,9 +13,15 @@ __all__ = ["find_model", "graph_between"]
 
 
 def find_model(request: web.Request, name: str, version: str | None = None) -> ServedModel:
-    """The model, ready to serve. Raises ModelNotFoundError, ModelNotReadyError."""
-    request[REQUEST_FACTS].model = name
-    return request.app[MODEL_MANAGER].get(name, version)
+    """The model, ready to serve.
+
+    Raises ModelNotFoundError, ModelNotReadyError, NotAllowedError.
+    """
+    facts = request[REQUEST_FACTS]
+    facts.model = name
+    model = request.app[MODEL_MANAGER].get(name, version)
+    check_model(facts.key, name, model.name)
+    return model
 
 
 def graph_between(model: ServedModel, input_type: type, output_type: type) -> Graph:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from aiohttp import web
 
 from server.api.clients.address import client_of_address
+from server.api.clients.api_keys import ApiKey
 from server.payloads import TextChunk
 from server.protocol.generation_call import Usage, usage_of
 
@@ -28,6 +29,8 @@ class RequestFacts:
     """
 
     client: str
+    key: ApiKey | None = None
+    cache_salt: str = ""
     request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     start_s: float = field(default_factory=time.monotonic)
     first_chunk_s: float | None = None
@@ -47,8 +50,14 @@ class RequestFacts:
     def named(cls, request_id: str, client: str) -> "RequestFacts":
         """The facts of a request that has just come, with the client's id if that is usable."""
         if REQUEST_ID.fullmatch(request_id):
-            return cls(client, request_id)
+            return cls(client, request_id=request_id)
         return cls(client)
+
+    def identify(self, key: ApiKey, cache_salt: str) -> None:
+        """Note the key that came with the request, and what keeps its prefix cache apart."""
+        self.key = key
+        self.cache_salt = cache_salt
+        self.client = key.name or self.client
 
     def add(self, chunk: TextChunk) -> None:
         """Count a chunk."""
@@ -63,6 +72,8 @@ class RequestFacts:
     def log_members(self) -> dict[str, object]:
         """What the access log shows, as far as it is known; times are whole milliseconds."""
         known: dict[str, object] = {}
+        if self.key is not None and self.key.name is not None:
+            known["key"] = self.key.name
         if self.model is not None:
             known["model"] = self.model
         if self.num_input_tokens is not None:

@@ -1,7 +1,10 @@
 """What the command line says about HTTP."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
+
+from server.api.clients.api_keys import KeyRing
 
 __all__ = ["CorsSettings", "HttpSettings", "KeyScope"]
 
@@ -34,9 +37,10 @@ class HttpSettings:
 
     Request fields of unknown names are ignored, or the request is refused. `allowed_hosts` are the
     names under which the server may be asked, besides localhost; with None, or `*` in it, any.
+    `reload_secrets` reads the files of keys and certificates again, and raises ConfigError.
     """
 
-    api_key: str | None = None
+    keys: KeyRing | None = None
     key_scope: KeyScope = KeyScope.CHANGES
     cors: CorsSettings = field(default_factory=CorsSettings)
     allowed_hosts: tuple[str, ...] | None = None
@@ -44,3 +48,4 @@ class HttpSettings:
     request_timeout_s: float = 0.0
     access_log: bool = True
     refuses_unknown_fields: bool = False
+    reload_secrets: Callable[[], None] | None = None

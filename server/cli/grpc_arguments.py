@@ -25,7 +25,7 @@ class GrpcArguments:
     def settings(self, http: HttpSettings) -> GrpcSettings:
         """The key, the time limit and the access log are those of HTTP."""
         return GrpcSettings(
-            api_key=http.api_key,
+            keys=http.keys,
             key_scope=http.key_scope,
             request_timeout_s=http.request_timeout_s,
             access_log=http.access_log,

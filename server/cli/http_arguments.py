@@ -1,17 +1,15 @@
 """Where to listen and who may ask, as the command line says it."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from server.api.clients.api_keys import KeyRing
 from server.api.settings import CorsSettings, HttpSettings, KeyScope
-from server.errors import ConfigError
+from server.cli.access.api_keys import KEY_VARIABLE
 from server.terminal.flag_parser import AddFlag, Switch
 from server.terminal.flag_values import addresses, at_least, names, origins, port, seconds
 
-__all__ = ["HttpArguments", "add_http_flags", "read_key"]
-
-KEY_VARIABLE = "API_KEY"
+__all__ = ["HttpArguments", "add_http_flags"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +30,10 @@ class HttpArguments:
     access_log: str
     unknown_fields: str
 
-    def settings(self) -> HttpSettings:
-        """Raises ConfigError if the API key cannot be read."""
+    def settings(self, keys: KeyRing | None) -> HttpSettings:
+        """`keys` are those that clients need, if they need any."""
         return HttpSettings(
-            api_key=read_key(self.api_key_file),
+            keys=keys,
             key_scope=KeyScope(self.api_key_protects),
             cors=CorsSettings(
                 self.allowed_origins,
@@ -61,23 +59,6 @@ class HttpArguments:
         return None
 
 
-def read_key(file: Path | None) -> str | None:
-    """The API key in the file, or else in the environment. Raises ConfigError."""
-    if file is None:
-        return os.environ.get(KEY_VARIABLE, "").strip() or None
-    where = f"--api_key_file {file}"
-    try:
-        with file.open(encoding="utf-8") as stream:
-            key = stream.readline(10_000).strip()
-    except OSError as error:
-        raise ConfigError(f"{where}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{where}: not UTF-8") from error
-    if not key:
-        raise ConfigError(f"{where}: the first line holds no key")
-    return key
-
-
 def add_http_flags(add: AddFlag) -> None:
     """Add the flags of an `HttpArguments`."""
     add(
@@ -99,7 +80,8 @@ def add_http_flags(add: AddFlag) -> None:
         "--api_key_file",
         type=Path,
         metavar="FILE",
-        help="File whose first line is the API key that clients must send. Without it, the "
+        help="File of the API keys that clients must send: one key, or lines of name: key, or a "
+        "list in YAML or JSON with limits. It is read again when it changes. Without it, the "
         f"environment variable {KEY_VARIABLE} is the key; without both, no key is needed.",
     )
     add(

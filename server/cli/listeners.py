@@ -4,10 +4,15 @@ import os
 import socket
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from server.api.clients.api_keys import KeyRing
+from server.api.clients.key_file import read_keys
 from server.api.http_server import REST_FLAGS, HttpServer, ListenFlags, open_sockets
 from server.api.kserve_grpc.settings import GrpcSettings
+from server.cli.access.api_keys import find_keys
+from server.cli.access.secret_files import SecretFiles
 from server.cli.grpc_arguments import GrpcArguments
 from server.cli.http_arguments import HttpArguments
 from server.models.model_manager import ModelManager
@@ -21,10 +26,15 @@ GRPC_FLAGS = ListenFlags("--port", "--grpc_bind_address")
 
 
 class Listeners:
-    """Binds all addresses when it is made. Raises ConfigError where that fails."""
+    """Binds all addresses when it is made. Raises ConfigError where that fails.
+
+    `secrets` are the files of keys and certificates that it uses.
+    """
 
     def __init__(self, http: HttpArguments, grpc: GrpcArguments, manager: ModelManager) -> None:
-        settings = http.settings()
+        self.secrets = SecretFiles()
+        settings = http.settings(self._read_keys(http.api_key_file))
+        settings = replace(settings, reload_secrets=self.secrets.reload)
         rest_sockets = open_sockets(http.rest_bind_address, http.rest_port, REST_FLAGS)
         self._urls = [_url("http", opened) for opened in rest_sockets]
         if settings.allowed_hosts is not None or self.is_local():
@@ -37,6 +47,15 @@ class Listeners:
             grpc_sockets = open_sockets(grpc_addresses, grpc.port, GRPC_FLAGS)
             self._urls += [_url("grpc", opened) for opened in grpc_sockets]
             self._grpc = _grpc_server(manager, grpc_sockets, grpc.settings(settings))
+
+    def _read_keys(self, file: Path | None) -> KeyRing | None:
+        keys = find_keys(file)
+        if not keys:
+            return None
+        ring = KeyRing(keys)
+        if file is not None:
+            self.secrets.add([file], lambda: ring.replace(read_keys(file)))
+        return ring
 
     async def start(self) -> None:
         """Start to answer. Raises ConfigError if an address was taken a moment ago."""

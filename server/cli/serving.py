@@ -120,7 +120,9 @@ class _Server:
         await self._listeners.start()
         logger.info("Listening on %s", ", ".join(self._listeners.urls()))
         loading = asyncio.create_task(self._load_and_watch())
+        watching = asyncio.create_task(self._watch_secrets())
         await self._stop.wait()
+        watching.cancel()
         loading.cancel()
         await self._manager.close(self._drain_timeout_s)
         await self._listeners.stop()
@@ -161,9 +163,10 @@ class _Server:
 
     async def _reload(self) -> None:
         try:
+            await asyncio.to_thread(self._listeners.secrets.reload)
             await self._manager.reload(retry_failed=True)
         except ServingError:
-            # The manager has logged it.
+            # It has been logged.
             return
         except Exception:
             logger.exception("Reloading failed unexpectedly; serving goes on")
@@ -178,6 +181,10 @@ class _Server:
         )
         if self._poll_interval_s:
             await FileWatcher(self._manager, self._poll_interval_s).run()
+
+    async def _watch_secrets(self) -> None:
+        if self._poll_interval_s:
+            await self._listeners.secrets.watch(self._poll_interval_s)
 
     async def _announce(self) -> None:
         num_available = len(self._manager.available_models())

@@ -8,7 +8,7 @@ import yaml
 
 from server.errors import ConfigError, ConfigNotFoundError
 
-__all__ = ["FILE_NAMES", "is_folder", "read_document"]
+__all__ = ["FILE_NAMES", "is_folder", "parse_document", "read_document"]
 
 MAX_BYTES = 16 * 2**20
 FILE_NAMES = ("config.json", "config.yaml", "config.yml")
@@ -20,7 +20,7 @@ def read_document(path: Path) -> tuple[Path, object]:
     Raises ConfigError.
     """
     file = _config_file(path)
-    return file, _parse(file, _read(file))
+    return file, parse_document(file, _read(file), is_yaml=file.suffix in {".yaml", ".yml"})
 
 
 def is_folder(path: Path) -> bool:
@@ -57,8 +57,9 @@ def _read(file: Path) -> str:
     return text
 
 
-def _parse(file: Path, text: str) -> object:
-    parse = _parse_yaml if file.suffix in {".yaml", ".yml"} else _parse_json
+def parse_document(file: Path, text: str, *, is_yaml: bool) -> object:
+    """The content of a JSON or YAML file. Raises ConfigError."""
+    parse = _parse_yaml if is_yaml else _parse_json
     try:
         return parse(file, text)
     except RecursionError as error:

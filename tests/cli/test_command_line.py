@@ -19,15 +19,15 @@ def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def settings_of(*arguments: str | Path) -> HttpSettings:
-    return parse("--config_path", "x", *arguments).http.settings()
+    return parse("--config_path", "x", *arguments).http.settings(None)
 
 
 def test_defaults() -> None:
     # Those of Model Server, except for the origins: it allows all.
     arguments = parse("--config_path", "x")
     assert arguments.serving.file_system_poll_wait_seconds == 1
-    assert arguments.http.settings() == HttpSettings(
-        api_key=None,
+    assert arguments.http.settings(None) == HttpSettings(
+        keys=None,
         key_scope=KeyScope.CHANGES,
         cors=CorsSettings(("localhost",), ("*",), ("*",), False),
         allowed_hosts=None,
@@ -183,7 +183,7 @@ def test_the_settings_of_grpc() -> None:
     flags = ["--grpc_memory_quota=7", "--grpc_channel_arguments", "grpc.a=1, grpc.b=x,"]
     more = ["--request_timeout_s=3", "--access_log=off", "--api_key_protects=all"]
     line = parse("--config_path=x", "--port=1", *flags, *more)
-    settings = line.grpc.settings(line.http.settings())
+    settings = line.grpc.settings(line.http.settings(None))
     assert (settings.memory_quota, settings.request_timeout_s) == (7, 3)
     assert settings.channel_arguments == {"grpc.a": 1, "grpc.b": "x"}
     assert (settings.access_log, settings.key_scope) == (False, KeyScope.ALL)
@@ -351,45 +351,6 @@ def test_the_name_of_a_source_folder(tmp_path: Path) -> None:
     flags = [f"--source_model={tmp_path}/source/", "--model_repository_path=r"]
     assert parse(*flags).models.served_path == Path("r/source")
     assert parse(*flags, "--model_name=m").models.served_path == Path("r/m")
-
-
-@pytest.mark.parametrize(
-    ("content", "key"),
-    [
-        (b"secret\n", "secret"),
-        (b" secret \t\r\nother\n", "secret"),
-        ("schlüssel".encode(), "schlüssel"),
-    ],
-)
-def test_the_first_line_of_the_file_is_the_key(content: bytes, key: str, tmp_path: Path) -> None:
-    (tmp_path / "key").write_bytes(content)
-    assert settings_of("--api_key_file", tmp_path / "key").api_key == key
-
-
-@pytest.mark.parametrize(
-    ("content", "problem"),
-    [
-        (b"", "the first line holds no key"),
-        (b"  \nsecret", "the first line holds no key"),
-        (b"\xff", "not UTF-8"),
-        (None, "No such file"),
-    ],
-)
-def test_a_file_without_a_key(content: bytes | None, problem: str, tmp_path: Path) -> None:
-    path = tmp_path / "key"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(ConfigError, match=problem):
-        settings_of("--api_key_file", path)
-
-
-def test_the_key_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("API_KEY", "from environment ")
-    assert settings_of().api_key == "from environment"
-    (tmp_path / "key").write_text("from file")
-    assert settings_of("--api_key_file", tmp_path / "key").api_key == "from file"
-    monkeypatch.setenv("API_KEY", "")
-    assert settings_of().api_key is None
 
 
 def test_cache_dir(tmp_path: Path) -> None:

@@ -155,6 +155,7 @@ class DescribeCalculator(Calculator):
                 "sampling": request.sampling,
                 "stop": request.stop,
                 "echo": request.echo,
+                "cache_salt": request.cache_salt,
             }
             text = json.dumps(told)
             for index in range(request.sampling.get("n", 1)):

@@ -5,6 +5,7 @@ from aiohttp import web
 from server.api.endpoint import Endpoint, error_answers, json_answer
 from server.api.keys import MODEL_MANAGER
 from server.api.model_lookup import find_model
+from server.api.request_facts import REQUEST_FACTS
 from server.models.model_manager import ModelManager, ServedModel
 from server.payloads import ModelLimits
 from server.protocol.openai.answer_schemas import Model, ModelList, ModelWithVersions
@@ -13,7 +14,8 @@ __all__ = ["ENDPOINTS", "versions_of"]
 
 
 async def _list_models(request: web.Request) -> web.Response:
-    """The models that can serve now."""
+    """The models that can serve now, and that the client's API key allows."""
+    key = request[REQUEST_FACTS].key
     manager = request.app[MODEL_MANAGER]
     listed = {}
     for model in manager.available_models():
@@ -21,7 +23,12 @@ async def _list_models(request: web.Request) -> web.Response:
     for model in manager.available_models():
         for name in model.more_names:
             listed.setdefault(name, _describe(model, name))
-    answer = ModelList(data=list(listed.values()))
+    models = [
+        model
+        for name, model in listed.items()
+        if key is None or key.allows_model(name, model.parent or name)
+    ]
+    answer = ModelList(data=models)
     return web.json_response(text=answer.model_dump_json())
 
 

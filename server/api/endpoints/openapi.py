@@ -8,7 +8,7 @@ from aiohttp import web
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from server.api.endpoint import Answer, Endpoint, Schema, error_answers, json_answer
+from server.api.endpoint import Answer, Answers, Endpoint, Schema, error_answers, json_answer
 from server.host.version import DISTRIBUTION, version
 from server.protocol.json_text import json_bytes
 
@@ -88,7 +88,7 @@ def _describe_operation(endpoint: Endpoint, path: str, schemas: _Schemas) -> dic
         "summary": endpoint.summary,
         "responses": {
             status: _describe_answer(answer, schemas)
-            for status, answer in {**ALWAYS_POSSIBLE, **endpoint.answers}.items()
+            for status, answer in _answers_of(endpoint).items()
         },
     }
     parameters = [
@@ -100,6 +100,17 @@ def _describe_operation(endpoint: Endpoint, path: str, schemas: _Schemas) -> dic
     if endpoint.body:
         operation["requestBody"] = {"content": schemas.describe(endpoint.body), "required": True}
     return operation
+
+
+def _answers_of(endpoint: Endpoint) -> Answers:
+    """The endpoint's answers, and the errors of every endpoint in the form of its own."""
+    own = endpoint.answers
+    content = next((own[s].content for s in sorted(own) if s >= "400" and own[s].content), None)
+    always = {
+        status: answer if content is None else Answer(answer.description, content)
+        for status, answer in ALWAYS_POSSIBLE.items()
+    }
+    return {**always, **own}
 
 
 def _describe_answer(answer: Answer, schemas: _Schemas) -> dict[str, Any]:

@@ -1,11 +1,12 @@
 """Health, readiness and the state of every model, for probes and operators."""
 
+import asyncio
 import json
 
 from aiohttp import web
 
 from server.api.endpoint import Answer, Endpoint, error_answers, json_answer
-from server.api.keys import MODEL_MANAGER
+from server.api.keys import MODEL_MANAGER, RELOAD_SECRETS
 from server.host.version import DISTRIBUTION, version
 from server.protocol.kserve.answer_schemas import ServerMetadata
 from server.protocol.model_status import ModelStatuses, NotReady
@@ -23,6 +24,7 @@ async def _reload_config(request: web.Request) -> web.Response:
 
     The answer is sent when everything is loaded.
     """
+    await asyncio.to_thread(request.app[RELOAD_SECRETS])
     has_changed = await request.app[MODEL_MANAGER].reload(retry_failed=True)
     return _config(request, 201 if has_changed else 200)
 
@@ -96,5 +98,6 @@ ENDPOINTS = (
             "201": Answer("Models were loaded or removed", {"application/json": ModelStatuses}),
             **error_answers(400, 412, 500, 503),
         },
+        is_admin=True,
     ),
 )

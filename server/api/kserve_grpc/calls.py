@@ -8,7 +8,9 @@ from typing import Any, TypeVar
 import grpc
 
 from server.api.clients.address import client_of_grpc_peer
+from server.api.clients.api_keys import ApiKey, Scope, check_scope
 from server.api.errors import api_error
+from server.api.kserve_grpc.key_check import token_in
 from server.api.kserve_grpc.settings import GrpcSettings
 from server.api.middleware.access_log import write_line
 from server.api.request_facts import REQUEST_ID_HEADER, RequestFacts
@@ -20,7 +22,9 @@ T = TypeVar("T")
 
 CODES: Mapping[int, grpc.StatusCode] = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
+    403: grpc.StatusCode.PERMISSION_DENIED,
     404: grpc.StatusCode.NOT_FOUND,
+    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
     503: grpc.StatusCode.UNAVAILABLE,
 }
 # A client refuses an answer with more than 8 kB of metadata. The error's message is part of them,
@@ -52,7 +56,7 @@ class Calls:
         work: Callable[[RequestFacts], Awaitable[T]],
     ) -> T:
         """Do the work of a call. Its exceptions end the call with a status."""
-        facts = RequestFacts.named(_request_id(context), client_of_grpc_peer(context.peer()))
+        facts = self._facts_of(context)
         code = grpc.StatusCode.OK
         try:
             return await work(facts)
@@ -68,6 +72,27 @@ class Calls:
         finally:
             if self._settings.access_log:
                 write_line(f"GRPC {method} {code.name}", facts, is_polled=method in POLLED)
+
+    def _facts_of(self, context: Any) -> RequestFacts:
+        facts = RequestFacts.named(_request_id(context), client_of_grpc_peer(context.peer()))
+        keys = self._settings.keys
+        if keys is None:
+            return facts
+        token = token_in(context.invocation_metadata())
+        key = keys.find(token) if token else None
+        if key is not None:
+            facts.identify(key, keys.cache_salt_of(key))
+        return facts
+
+    @contextmanager
+    def use_key(self, key: ApiKey | None) -> Iterator[None]:
+        """Count a request for its key. Raises NotAllowedError, ClientLimitError."""
+        if key is None or self._settings.keys is None:
+            yield
+            return
+        check_scope(key, Scope.USE)
+        with self._settings.keys.use(key):
+            yield
 
     @contextmanager
     def hold(self, num_bytes: int) -> Iterator[None]:

@@ -49,7 +49,7 @@ class GrpcServer:
         """Start to answer calls. Raises ConfigError if an address was taken a moment ago."""
         settings = self._settings
         arguments = {**DEFAULT_ARGUMENTS, **settings.channel_arguments}
-        check = [] if settings.api_key is None else [KeyCheck(settings.api_key, settings.key_scope)]
+        check = [] if settings.keys is None else [KeyCheck(settings.keys, settings.key_scope)]
         self._server = grpc.aio.server(interceptors=check, options=list(arguments.items()))
         self._add_services()
         for address in self._free_addresses():

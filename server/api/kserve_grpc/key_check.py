@@ -1,15 +1,17 @@
 """The API key of a call, in its metadata: `authorization: Bearer <key>`."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import grpc
 
+from server.api.clients.address import client_of_grpc_peer
+from server.api.clients.api_keys import KeyRing, find_token
 from server.api.kserve_grpc.messages import SERVICE
-from server.api.middleware.auth import find_key_problem
+from server.api.middleware.auth import WrongKeyLog, describe_key_problem
 from server.api.settings import KeyScope
 
-__all__ = ["KeyCheck"]
+__all__ = ["KeyCheck", "token_in"]
 
 # What KeyScope.CHANGES protects; over HTTP these calls are POST requests.
 CHANGES = frozenset({f"/{SERVICE}/ModelInfer", f"/{SERVICE}/ModelStreamInfer"})
@@ -21,9 +23,10 @@ Continuation = Callable[[Any], Awaitable[grpc.RpcMethodHandler | None]]
 class KeyCheck(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no types
     """Refuses calls without the key, before their messages are read."""
 
-    def __init__(self, key: str, scope: KeyScope) -> None:
-        self._key = key
+    def __init__(self, keys: KeyRing, scope: KeyScope) -> None:
+        self._keys = keys
         self._scope = scope
+        self._wrong_keys = WrongKeyLog()
 
     async def intercept_service(
         self, continuation: Continuation, details: grpc.HandlerCallDetails
@@ -32,22 +35,31 @@ class KeyCheck(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no
         handler = await continuation(details)
         if handler is None or not self._needs_key(details.method):
             return handler
-        headers = {name: str(value) for name, value in details.invocation_metadata or ()}
-        problem = find_key_problem(headers, self._key)
-        return handler if problem is None else _refusal(handler, problem)
+        token = token_in(details.invocation_metadata)
+        key = self._keys.find(token) if token else None
+        if key is None:
+            return self._refuse(handler, token)
+        return handler
 
     def _needs_key(self, method: str) -> bool:
         if self._scope is KeyScope.CHANGES:
             return method in CHANGES
         return self._scope is KeyScope.ALL or not method.startswith(HEALTH)
 
+    def _refuse(self, handler: grpc.RpcMethodHandler, token: str) -> grpc.RpcMethodHandler:
+        async def refuse(_: Any, context: Any) -> None:
+            if token:
+                self._wrong_keys.note(client_of_grpc_peer(context.peer()))
+            problem = describe_key_problem(token)
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, problem)
 
-def _refusal(handler: grpc.RpcMethodHandler, problem: str) -> grpc.RpcMethodHandler:
-    async def refuse(_: Any, context: Any) -> None:
-        await context.abort(grpc.StatusCode.UNAUTHENTICATED, problem)
+        if handler.request_streaming:
+            return grpc.stream_stream_rpc_method_handler(refuse)
+        if handler.response_streaming:
+            return grpc.unary_stream_rpc_method_handler(refuse)
+        return grpc.unary_unary_rpc_method_handler(refuse)
 
-    if handler.request_streaming:
-        return grpc.stream_stream_rpc_method_handler(refuse)
-    if handler.response_streaming:
-        return grpc.unary_stream_rpc_method_handler(refuse)
-    return grpc.unary_unary_rpc_method_handler(refuse)
+
+def token_in(metadata: Iterable[tuple[str, str | bytes]] | None) -> str:
+    """The key in the metadata of a call; "" if there is none."""
+    return find_token({name: str(value) for name, value in metadata or ()})

@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
+from server.api.clients.api_keys import check_model
 from server.api.inference import describe_model, infer_once, off_event_loop, tensor_graph
 from server.api.kserve_grpc.calls import Calls, describe_error
 from server.api.kserve_grpc.infer_messages import (
@@ -101,7 +102,7 @@ class InferenceService:
 
     async def _model_infer(self, data: bytes, context: Any) -> bytes:
         async def work(facts: RequestFacts) -> bytes:
-            with self._calls.hold(len(data)):
+            with self._calls.use_key(facts.key), self._calls.hold(len(data)):
                 return await infer(facts)
 
         async def infer(facts: RequestFacts) -> bytes:
@@ -127,7 +128,7 @@ class InferenceService:
             async for data in requests:
                 stream = _StreamedRequest(self._find_graph, context, facts)
                 try:
-                    with self._calls.hold(len(data)):
+                    with self._calls.use_key(facts.key), self._calls.hold(len(data)):
                         async with self._calls.limit():
                             await stream.answer(data)
                 except grpc.aio.BaseError:
@@ -142,7 +143,9 @@ class InferenceService:
 
     def _find(self, name: str, version: str, facts: RequestFacts) -> ServedModel:
         facts.model = name
-        return self._manager.get(name, version or None)
+        model = self._manager.get(name, version or None)
+        check_model(facts.key, name, model.name)
+        return model
 
     def _find_graph(self, call: InferCall, facts: RequestFacts) -> tuple[ServedModel, Graph]:
         model = self._find(call.model_name, call.model_version, facts)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from server.api.clients.api_keys import KeyRing
 from server.api.settings import KeyScope
 
 __all__ = ["GrpcSettings"]
@@ -15,7 +16,7 @@ class GrpcSettings:
     `channel_arguments` are gRPC's own, by name. `request_timeout_s` 0 means no limit.
     """
 
-    api_key: str | None = None
+    keys: KeyRing | None = None
     key_scope: KeyScope = KeyScope.CHANGES
     request_timeout_s: float = 0.0
     access_log: bool = True

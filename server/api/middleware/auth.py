@@ -1,35 +1,53 @@
-"""The API key, as OpenAI's clients send it, or Anthropic's.
+"""Which requests need an API key, and what each key allows."""
 
-OpenAI's send `Authorization: Bearer <key>`, Anthropic's `x-api-key: <key>`.
-"""
-
-import hmac
-from collections.abc import Mapping
+import logging
+import time
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from server.api.clients.api_keys import KeyRing, Scope, check_scope, find_token
 from server.api.errors import ApiError, error_response
+from server.api.request_facts import REQUEST_FACTS
 from server.api.settings import KeyScope
 
-__all__ = ["find_key_problem", "key_middleware"]
+__all__ = ["WrongKeyLog", "describe_key_problem", "key_middleware"]
+
+logger = logging.getLogger(__name__)
 
 HEALTH_PATHS = ("/health", "/v2/health/live", "/v2/health/ready")
+READING = frozenset({"GET", "HEAD", "OPTIONS"})
+WRONG_KEY_INTERVAL_S = 60.0
 
 
-def key_middleware(key: str, scope: KeyScope) -> Middleware:
-    """Make the middleware that refuses requests without the key."""
+def key_middleware(keys: KeyRing, scope: KeyScope) -> Middleware:
+    """Make the middleware that refuses requests without a key that allows them."""
+    wrong_keys = WrongKeyLog()
 
     @web.middleware
     async def check_key(request: web.Request, handler: Handler) -> web.StreamResponse:
-        problem = find_key_problem(request.headers, key) if _needs_key(request, scope) else None
-        if problem is None:
+        facts = request[REQUEST_FACTS]
+        token = find_token(request.headers)
+        key = keys.find(token) if token else None
+        if key is None:
+            if not _needs_key(request, scope):
+                return await handler(request)
+            if token:
+                wrong_keys.note(facts.client)
+            return error_response(request, _missing_key(token))
+        facts.identify(key, keys.cache_salt_of(key))
+        if request.method in READING:
             return await handler(request)
-        headers = {"WWW-Authenticate": "Bearer"}
-        error = ApiError(401, problem, code="invalid_api_key", headers=headers)
-        return error_response(request, error)
+        check_scope(key, Scope.USE)
+        with keys.use(key):
+            return await handler(request)
 
     return check_key
+
+
+def _missing_key(token: str) -> ApiError:
+    headers = {"WWW-Authenticate": "Bearer"}
+    return ApiError(401, describe_key_problem(token), code="invalid_api_key", headers=headers)
 
 
 def _needs_key(request: web.Request, scope: KeyScope) -> bool:
@@ -41,16 +59,27 @@ def _needs_key(request: web.Request, scope: KeyScope) -> bool:
     return scope is KeyScope.ALL or request.path not in HEALTH_PATHS
 
 
-def find_key_problem(headers: Mapping[str, str], key: str) -> str | None:
-    """Say that the headers do not have the key; None where they do.
-
-    `headers` must ignore case, or have names in lower case.
-    """
-    scheme, _, token = headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer":
-        token = headers.get("x-api-key", "")
-    # aiohttp decodes header bytes that are not UTF-8 in this way.
-    if hmac.compare_digest(token.strip().encode(errors="surrogateescape"), key.encode()):
-        return None
+def describe_key_problem(token: str) -> str:
+    """Why a client without a valid key is refused."""
     problem = "the API key is wrong" if token else "no API key was sent"
     return f"{problem}; it is expected as: Authorization: Bearer <key>, or x-api-key: <key>"
+
+
+class WrongKeyLog:
+    """Writes one line a minute about wrong keys, however many come."""
+
+    def __init__(self) -> None:
+        self._num_unwritten = 0
+        self._next_s = 0.0
+
+    def note(self, client: str) -> None:
+        """Count a request with a wrong key."""
+        self._num_unwritten += 1
+        now = time.monotonic()
+        if now >= self._next_s:
+            logger.warning(
+                "Refused %d request(s) with a wrong API key, the last from %s",
+                self._num_unwritten,
+                client,
+            )
+            self._num_unwritten, self._next_s = 0, now + WRONG_KEY_INTERVAL_S

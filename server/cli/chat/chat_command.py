@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from server.cli.access.api_keys import read_key
 from server.cli.chat.client import ChatClient
 from server.cli.chat.conversation import Conversation
 from server.cli.chat.own_server import own_server
-from server.cli.http_arguments import read_key
 from server.cli.named_model import to_path
 from server.errors import ChatError, ConfigError, ServingError, did_you_mean
 from server.models.bundled import find_bundled_model
@@ -65,8 +65,8 @@ def make_parser() -> FlagParser:
         "--api_key_file",
         type=Path,
         metavar="FILE",
-        help="File whose first line is the server's API key (default: the environment variable "
-        "API_KEY).",
+        help="File of the server's API keys, of which the first is sent (default: the environment "
+        "variable API_KEY).",
     )
     add(
         "--system_prompt",

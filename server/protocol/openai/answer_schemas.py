@@ -15,7 +15,9 @@ class ErrorObject(BaseModel):
     """What went wrong. `param` is the field of the request, where it is known."""
 
     message: str
-    type: Literal["invalid_request_error", "server_error", "service_unavailable"]
+    type: Literal[
+        "invalid_request_error", "rate_limit_error", "server_error", "service_unavailable"
+    ]
     param: str | None
     code: str | None
 

@@ -18,6 +18,7 @@ from tritonclient.grpc import InferInput, service_pb2, service_pb2_grpc
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
+from server.api.clients.api_keys import ApiKey, KeyRing, Scope, digest_of
 from server.api.kserve_grpc.settings import GrpcSettings
 from server.api.settings import KeyScope
 from server.models.config import load_config
@@ -39,7 +40,7 @@ class TestKey:
 
     @pytest.fixture
     def settings(self, scope: KeyScope) -> GrpcSettings:
-        return GrpcSettings(api_key=KEY, key_scope=scope)
+        return GrpcSettings(keys=KeyRing([ApiKey.of(KEY)]), key_scope=scope)
 
     @pytest.mark.parametrize(
         ("headers", "problem"),
@@ -90,6 +91,67 @@ class TestKey:
             codes = [await call.code() for call in calls]
         expected = [grpc.StatusCode.OK if e else grpc.StatusCode.UNAUTHENTICATED for e in is_open]
         assert codes == expected
+
+
+class TestSeveralKeys:
+    """Scopes, models and limits of keys with names."""
+
+    @pytest.fixture
+    def settings(self) -> GrpcSettings:
+        def key(name: str, **fields: Any) -> ApiKey:
+            return ApiKey(digest_of(name), name, **{"scope": Scope.USE, **fields})
+
+        keys = [
+            key("reader", scope=Scope.READ),
+            key("narrow", models=frozenset(["identity"])),
+            key("slow", requests_per_minute=2),
+            key("single", max_concurrent_requests=1),
+        ]
+        return GrpcSettings(keys=KeyRing(keys))
+
+    @pytest.mark.parametrize(
+        ("name", "code", "problem"),
+        [
+            ("reader", "PERMISSION_DENIED", "'reader' has the scope read, and this needs use"),
+            ("narrow", "PERMISSION_DENIED", "does not allow the model 'repeat'"),
+            ("single", None, ""),
+        ],
+    )
+    async def test_scopes_and_models(
+        self, client: InferenceServerClient, name: str, code: str | None, problem: str
+    ) -> None:
+        tensor = InferInput("x", [1], "INT8")
+        tensor.set_data_from_numpy(np.zeros(1, np.int8))
+        headers = {"authorization": f"Bearer {name}"}
+        if code is None:
+            for _ in range(2):
+                await client.infer("repeat", [tensor], headers=headers)
+            return
+        with pytest.raises(InferenceServerException, match=problem) as error:
+            await client.infer("repeat", [tensor], headers=headers)
+        assert error.value.status() == f"StatusCode.{code}"
+
+    async def test_a_limit(self, client: InferenceServerClient) -> None:
+        tensor = InferInput("x", [1], "INT8")
+        tensor.set_data_from_numpy(np.zeros(1, np.int8))
+        headers = {"authorization": "Bearer slow"}
+        for _ in range(2):
+            await client.infer("repeat", [tensor], headers=headers)
+        with pytest.raises(InferenceServerException, match="requests_per_minute, 2") as error:
+            await client.infer("repeat", [tensor], headers=headers)
+        assert error.value.status() == "StatusCode.RESOURCE_EXHAUSTED"
+
+    async def test_a_limit_of_a_stream(self, address: str) -> None:
+        """Each request of a stream counts; the stream goes on."""
+        request = service_pb2.ModelInferRequest(model_name="repeat")
+        request.inputs.add(name="x", datatype="INT8", shape=[1]).contents.int_contents.append(0)
+        async with grpc.aio.insecure_channel(address) as channel:
+            stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+            metadata = (("authorization", "Bearer slow"),)
+            call = stub.ModelStreamInfer(iter([request] * 4), metadata=metadata)
+            errors = [answer.error_message async for answer in call]
+        refused = ["requests_per_minute" in error for error in errors]
+        assert (refused[0], refused[-2:]) == (False, [True, True])
 
 
 async def test_health(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import re
 import pytest
 from support.serving import Server
 
+from server.api.clients.api_keys import ApiKey, KeyRing
 from server.api.settings import HttpSettings
 
 LOGGER = "server.access"
@@ -188,7 +189,7 @@ class TestOff:
 class TestRefused:
     @pytest.fixture
     def settings(self) -> HttpSettings:
-        return HttpSettings(api_key="key", request_timeout_s=0.5)
+        return HttpSettings(keys=KeyRing([ApiKey.of("key")]), request_timeout_s=0.5)
 
     async def test_wrong_key(self, server: Server, caplog: pytest.LogCaptureFixture) -> None:
         headers = {"Authorization": "Bearer wrong-key"}

@@ -6,6 +6,7 @@ import pytest
 from openai import AsyncOpenAI, AuthenticationError
 from support.serving import Server
 
+from server.api.clients.api_keys import ApiKey, KeyRing
 from server.api.settings import HttpSettings, KeyScope
 
 KEY = "sécret key"
@@ -19,7 +20,7 @@ def scope() -> KeyScope:
 
 @pytest.fixture
 def settings(scope: KeyScope) -> HttpSettings:
-    return HttpSettings(api_key=KEY, key_scope=scope)
+    return HttpSettings(keys=KeyRing([ApiKey.of(KEY)]), key_scope=scope)
 
 
 async def status_of(server: Server, method: str, path: str, key: str | None = None) -> int:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import pytest
 from support.serving import Server
 
+from server.api.clients.api_keys import ApiKey, KeyRing
 from server.api.settings import CorsSettings, HttpSettings
 
 BODY = {"model": "echo", "prompt": "hi"}
@@ -23,7 +24,7 @@ def cors() -> CorsSettings:
 
 @pytest.fixture
 def settings(cors: CorsSettings) -> HttpSettings:
-    return HttpSettings(cors=cors, api_key="key")
+    return HttpSettings(cors=cors, keys=KeyRing([ApiKey.of("key")]))
 
 
 def cors_headers(headers: Mapping[str, str]) -> dict[str, str]:

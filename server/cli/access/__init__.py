@@ -1,0 +1,4 @@
+"""Who may connect: API keys and certificates, read again when their files change.
+
+Only `server.cli` imports it.
+"""
