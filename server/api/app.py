@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
+from server.api.body import BODY_TIMEOUT_S
 from server.api.endpoint import add_routes
 from server.api.endpoints import (
     embeddings,
@@ -81,6 +82,7 @@ def create_app(manager: ModelManager, settings: HttpSettings | None = None) -> w
     )
     app[MODEL_MANAGER] = manager
     app[RELOAD_SECRETS] = settings.reload_secrets or (lambda: None)
+    app[BODY_TIMEOUT_S] = settings.body_timeout_s
     app[UNKNOWN_FIELD_POLICY] = UnknownFieldPolicy(refuses=settings.refuses_unknown_fields)
     app.on_response_prepare.append(_complete_headers)
     app.on_response_prepare.append(cors_signal(settings.cors, origins))

@@ -1,5 +1,8 @@
 """The bytes of a request."""
 
+import asyncio
+from collections.abc import Awaitable
+
 from aiohttp import HttpVersion11, web
 from aiohttp.web_protocol import RequestPayloadError
 
@@ -7,7 +10,9 @@ from server.errors import InvalidRequestError
 from server.protocol.json_body import parse_json_object
 
 __all__ = [
+    "BODY_TIMEOUT_S",
     "BROKEN_FRAMING",
+    "BodyTimer",
     "meet_expectation",
     "read_body",
     "read_json",
@@ -16,6 +21,11 @@ __all__ = [
 ]
 
 BROKEN_FRAMING = "the body is not what its HTTP headers say"
+# A slower client would hold its connection, and the memory of what it has sent, for too long.
+MIN_BYTES_PER_S = 500
+
+BODY_TIMEOUT_S = web.AppKey("body_timeout_s", float)
+"""Where an application has the time limit of bodies; 0 means no limit."""
 
 
 async def meet_expectation(request: web.Request) -> None:
@@ -31,12 +41,56 @@ async def meet_expectation(request: web.Request) -> None:
         request.writer.output_size = 0
 
 
+class BodyTimer:
+    """The time limit for reading the body of a request: that of the application, and a second more
+    for every MIN_BYTES_PER_S bytes that have come.
+    """
+
+    def __init__(self, request: web.Request) -> None:
+        self._content = request.content
+        self._timeout_s = request.app[BODY_TIMEOUT_S]
+        self._start_s = asyncio.get_running_loop().time()
+
+    async def limit(self, reading: Awaitable[bytes]) -> bytes:
+        """Read a part of the body. Raises HTTPRequestTimeout."""
+        if not self._timeout_s or self._content.is_eof():
+            return await reading
+        time_s = self._timeout_s + self._content.total_bytes / MIN_BYTES_PER_S
+        try:
+            async with asyncio.timeout_at(self._start_s + time_s):
+                return await reading
+        except TimeoutError as error:
+            limit = f"--body_timeout_s {self._timeout_s:g}"
+            problem = f"the body did not arrive in time: {limit}, and a second for every 500 bytes"
+            raise web.HTTPRequestTimeout(text=problem) from error
+
+
 async def read_body(request: web.Request) -> bytes:
-    """The whole body as it was sent. Raises InvalidRequestError if its framing is broken."""
+    """The whole body as it was sent.
+
+    Raises InvalidRequestError if its framing is broken, HTTPRequestTimeout if it takes too long and
+    HTTPRequestEntityTooLarge if it is larger than the application's limit.
+    """
     try:
-        return await request.read()
+        if request.content.is_eof():
+            return await request.read()
+        return await _read_slowly(request)
     except RequestPayloadError as error:
         raise InvalidRequestError(BROKEN_FRAMING) from error
+
+
+async def _read_slowly(request: web.Request) -> bytes:
+    """Read a body that has not arrived yet."""
+    limit = request.client_max_size
+    if limit < (request.content_length or 0):
+        raise web.HTTPRequestEntityTooLarge(limit, request.content_length or 0)
+    timer = BodyTimer(request)
+    chunks = []
+    while chunk := await timer.limit(request.content.readany()):
+        chunks.append(chunk)
+        if request.content.total_bytes > limit:
+            raise web.HTTPRequestEntityTooLarge(limit, request.content.total_bytes)
+    return b"".join(chunks)
 
 
 async def read_plain_body(request: web.Request) -> bytes:

@@ -133,6 +133,8 @@ def _http_error(request: web.Request, error: web.HTTPException) -> ApiError:
     if isinstance(error, web.HTTPRequestEntityTooLarge):
         limit = request.client_max_size
         return ApiError(413, f"the body is larger than {limit} bytes", code="request_too_large")
+    if isinstance(error, web.HTTPRequestTimeout):
+        return ApiError(408, error.text or error.reason, code="request_timeout")
     if error.status == 404:
         return ApiError(404, f"there is nothing at {request.path}", code="not_found")
     return ApiError(error.status, error.reason)

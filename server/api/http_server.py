@@ -1,27 +1,32 @@
 """Opens the sockets, and starts and stops the HTTP server."""
 
-import asyncio
 import errno
+import logging
 import os
 import socket
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from aiohttp import web
 
 from server.api.app import create_app
-from server.api.connection import Connection
-from server.api.middleware.http_log import protocol_logger
+from server.api.connections.acceptor import Acceptor
+from server.api.connections.connection import Connection
+from server.api.connections.connection_pool import ConnectionPool
+from server.api.connections.settings import ConnectionSettings
 from server.api.settings import HttpSettings
 from server.errors import ConfigError
+from server.host.file_descriptors import raise_limit
 from server.models.model_manager import ModelManager
 
 __all__ = ["HttpServer", "ListenFlags", "open_sockets"]
 
+logger = logging.getLogger(__name__)
+
 BACKLOG = 1024
-# Connections that asyncio accepts in a row; it uses its `backlog` for that. When there are no file
-# descriptors left, it logs each of these attempts, again and again.
-ACCEPTS_AT_ONCE = 16
+# For model files, logs, processes of models, gRPC.
+DESCRIPTORS_FOR_OTHERS = 256
 # How long finished answers may still be sent after everything else has stopped.
 LAST_WRITE_TIMEOUT_S = 1.0
 
@@ -114,6 +119,22 @@ def _listen(
     return opened
 
 
+def _within_descriptors(settings: ConnectionSettings) -> ConnectionSettings:
+    """The settings with no more connections than this process may have open files."""
+    limit = raise_limit()
+    most = max(limit - DESCRIPTORS_FOR_OTHERS, limit // 2)
+    if settings.max_connections <= most:
+        return settings
+    logger.warning(
+        "At most %d connections instead of --max_connections %d: this process may have %d files "
+        "open (ulimit -n)",
+        most,
+        settings.max_connections,
+        limit,
+    )
+    return replace(settings, max_connections=most)
+
+
 class HttpServer:
     """Serves the models of a manager on open sockets."""
 
@@ -124,7 +145,9 @@ class HttpServer:
         settings: HttpSettings | None = None,
     ) -> None:
         self._sockets = sockets
-        self._listeners: list[asyncio.Server] = []
+        self._acceptors: list[Acceptor] = []
+        settings = settings or HttpSettings()
+        self._pool = ConnectionPool(_within_descriptors(settings.connections))
         self._runner = web.AppRunner(
             create_app(manager, settings),
             # Cancel the request of a client that disconnects; aiohttp's default is to let it run.
@@ -135,26 +158,21 @@ class HttpServer:
     async def start(self) -> None:
         """Start to answer requests."""
         await self._runner.setup()
-        loop = asyncio.get_running_loop()
+        self._pool.start()
         for opened in self._sockets:
-            listener = await loop.create_server(self._connect, sock=opened, backlog=ACCEPTS_AT_ONCE)
-            self._listeners.append(listener)
-            opened.listen(BACKLOG)
+            opened.setblocking(False)
+            acceptor = Acceptor(opened, self._pool, self._make_connection)
+            acceptor.start()
+            self._acceptors.append(acceptor)
 
     async def stop(self) -> None:
         """Stop listening and cancel the requests that still run."""
-        for listener in self._listeners:
-            listener.close()
+        for acceptor in self._acceptors:
+            acceptor.close()
         await self._runner.cleanup()
+        self._pool.stop()
 
-    def _connect(self) -> Connection:
+    def _make_connection(self) -> Connection:
         server = self._runner.server
         assert server is not None
-        return Connection(
-            server,
-            loop=asyncio.get_running_loop(),
-            # Else aiohttp decompresses a body to any size.
-            auto_decompress=False,
-            access_log=None,  # type: ignore[arg-type]  # aiohttp takes None: no access log
-            logger=protocol_logger,
-        )
+        return Connection(server, self._pool.settings, self._pool.discard)

@@ -8,7 +8,7 @@ from aiohttp import BodyPartReader, MultipartReader, StreamReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestPayloadError
 
-from server.api.body import BROKEN_FRAMING, refuse_compression
+from server.api.body import BROKEN_FRAMING, BodyTimer, refuse_compression
 from server.errors import InvalidRequestError
 from server.protocol.multipart_form import MultipartForm, UploadedFile
 
@@ -118,18 +118,20 @@ class _LimitedBody(StreamReader):
 
     def __init__(self, request: web.Request) -> None:
         self._body = request.content
+        self._body_timer = BodyTimer(request)
         self._limit = request.client_max_size
         self._num_lines = 0
         self._check(request.content_length or 0)
 
     async def read(self, n: int = -1) -> bytes:
-        return self._counted(await self._body.read(n))
+        return self._counted(await self._body_timer.limit(self._body.read(n)))
 
     async def readline(self, *, max_line_length: int | None = None) -> bytes:
         self._num_lines += 1
         if self._num_lines > MAX_LINES:
             raise ValueError(f"it has more than {MAX_LINES} lines outside its parts")
-        return self._counted(await self._body.readline(max_line_length=max_line_length))
+        line = self._body.readline(max_line_length=max_line_length)
+        return self._counted(await self._body_timer.limit(line))
 
     def at_eof(self) -> bool:
         return self._body.at_eof()

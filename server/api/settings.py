@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from server.api.clients.api_keys import KeyRing
+from server.api.connections.settings import ConnectionSettings
 
 __all__ = ["CorsSettings", "HttpSettings", "KeyScope"]
 
@@ -35,6 +36,7 @@ class CorsSettings:
 class HttpSettings:
     """`request_timeout_s` 0 means no limit; `access_log` writes a line for each request.
 
+    `body_timeout_s` is how long a body may take, besides a second for every 500 bytes of it.
     Request fields of unknown names are ignored, or the request is refused. `allowed_hosts` are the
     names under which the server may be asked, besides localhost; with None, or `*` in it, any.
     `reload_secrets` reads the files of keys and certificates again, and raises ConfigError.
@@ -46,6 +48,8 @@ class HttpSettings:
     allowed_hosts: tuple[str, ...] | None = None
     max_request_bytes: int = 64 * 2**20
     request_timeout_s: float = 0.0
+    body_timeout_s: float = 60.0
+    connections: ConnectionSettings = field(default_factory=ConnectionSettings)
     access_log: bool = True
     refuses_unknown_fields: bool = False
     reload_secrets: Callable[[], None] | None = None

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from server.api.clients.api_keys import KeyRing
+from server.api.connections.settings import ConnectionSettings
 from server.api.settings import CorsSettings, HttpSettings, KeyScope
 from server.cli.access.api_keys import KEY_VARIABLE
 from server.terminal.flag_parser import AddFlag, Switch
@@ -27,6 +28,12 @@ class HttpArguments:
     allowed_hosts: tuple[str, ...] | None
     max_request_bytes: int
     request_timeout_s: float
+    header_timeout_s: float
+    body_timeout_s: float
+    timeout_keep_alive: float
+    write_timeout_s: float
+    max_connections: int
+    max_connections_per_client: int
     access_log: str
     unknown_fields: str
 
@@ -44,6 +51,14 @@ class HttpArguments:
             allowed_hosts=self.allowed_hosts,
             max_request_bytes=self.max_request_bytes,
             request_timeout_s=self.request_timeout_s,
+            body_timeout_s=self.body_timeout_s,
+            connections=ConnectionSettings(
+                max_connections=self.max_connections,
+                max_connections_per_client=self.max_connections_per_client,
+                header_timeout_s=self.header_timeout_s,
+                timeout_keep_alive_s=self.timeout_keep_alive,
+                write_timeout_s=self.write_timeout_s,
+            ),
             access_log=self.access_log == "on",
             refuses_unknown_fields=self.unknown_fields == "refuse",
         )
@@ -141,6 +156,7 @@ def add_http_flags(add: AddFlag) -> None:
         help="Longest time of a request, from its headers to the end of the answer (default: 0, no "
         "limit).",
     )
+    _add_connection_flags(add)
     add(
         "--access_log",
         choices=["on", "off"],
@@ -153,4 +169,60 @@ def add_http_flags(add: AddFlag) -> None:
         default="ignore",
         help="What to do with request fields of unknown names (default: ignore). ignore names them "
         "in the header X-Ignored-Fields of the answer and once in the log.",
+    )
+
+
+def _add_connection_flags(add: AddFlag) -> None:
+    defaults = HttpSettings()
+    limits = defaults.connections
+    add(
+        "--header_timeout_s",
+        type=seconds,
+        default=limits.header_timeout_s,
+        metavar="SECONDS",
+        help="Longest time from a connection's start, or from the first byte of a further request, "
+        f"to the end of the request's headers (default: {limits.header_timeout_s:g}). 0 is no "
+        "limit.",
+    )
+    add(
+        "--body_timeout_s",
+        type=seconds,
+        default=defaults.body_timeout_s,
+        metavar="SECONDS",
+        help="Longest time for the body of a request, besides a second for every 500 bytes that "
+        f"have come (default: {defaults.body_timeout_s:g}). 0 is no limit.",
+    )
+    add(
+        "--timeout_keep_alive",
+        type=seconds,
+        default=limits.timeout_keep_alive_s,
+        metavar="SECONDS",
+        help="Time that a connection may wait for its next request (default: "
+        f"{limits.timeout_keep_alive_s:g}). A proxy in front should have a shorter one. 0 is no "
+        "limit.",
+    )
+    add(
+        "--write_timeout_s",
+        type=seconds,
+        default=limits.write_timeout_s,
+        metavar="SECONDS",
+        help="Time in which a client that gets an answer must read at least 16 KiB of it, if there "
+        f"is as much (default: {limits.write_timeout_s:g}). 0 is no limit.",
+    )
+    add(
+        "--max_connections",
+        type=at_least(0),
+        default=limits.max_connections,
+        metavar="NUMBER",
+        help="Most connections at once; idle ones are closed to make room for new ones (default: "
+        f"{limits.max_connections}). 0 is no limit.",
+    )
+    add(
+        "--max_connections_per_client",
+        type=at_least(0),
+        default=limits.max_connections_per_client,
+        metavar="NUMBER",
+        help="Most connections of one address, or of one /64 network of IPv6; those from this "
+        f"machine do not count (default: {limits.max_connections_per_client}). 0 is no limit: for "
+        "servers behind a proxy, which is one address.",
     )

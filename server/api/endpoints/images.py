@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 from aiohttp import web
 
-from server.api.body import read_json
+from server.api.body import read_body, read_json
 from server.api.endpoint import Endpoint, error_answers, json_answer
 from server.api.model_lookup import find_model, graph_between
 from server.api.multipart import read_form
@@ -35,7 +35,7 @@ async def _edit(request: web.Request) -> web.Response:
 
 
 async def _refuse_variations(request: web.Request) -> NoReturn:
-    await request.read()
+    await read_body(request)
     raise InvalidRequestError(
         "images/variations is not supported; images/edits changes an image by a prompt"
     )
