@@ -54,7 +54,7 @@ class Acceptor:
         self._loop = asyncio.get_running_loop()
         self._starting: set[asyncio.Task[None]] = set()
         self._refused: set[socket.socket] = set()
-        self._next_warning_s = 0.0
+        self._next_warnings_s: dict[str, float] = {}
         self._retry: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
@@ -148,6 +148,6 @@ class Acceptor:
 
     def _warn(self, message: str, *arguments: object) -> None:
         now_s = time.monotonic()
-        if now_s >= self._next_warning_s:
-            self._next_warning_s = now_s + WARNING_INTERVAL_S
+        if now_s >= self._next_warnings_s.get(message, 0.0):
+            self._next_warnings_s[message] = now_s + WARNING_INTERVAL_S
             logger.warning(f"{message}. This is said once in {WARNING_INTERVAL_S:g} s", *arguments)
