@@ -36,6 +36,9 @@ Entry = Mapping[str, Any]
 def read_keys(file: Path) -> Sequence[ApiKey]:
     """The keys in the file, at least one. Raises ConfigError."""
     entries = _read_entries(file)
+    mode = file.stat().st_mode
+    if stat.S_ISREG(mode) and mode & stat.S_IROTH:
+        logger.warning("%s: every user of this machine can read it; chmod o-r", _where(file))
     if len(entries) == 1 and "name" not in entries[0]:
         return [ApiKey.of(entries[0]["key"])]
     keys = [_make_key(entry, where) for where, entry in _places(file, entries)]
@@ -87,13 +90,10 @@ def _read(file: Path) -> str:
     try:
         with file.open("rb") as stream:
             data = stream.read(MAX_BYTES + 1)
-            mode = file.stat().st_mode
     except OSError as error:
         raise ConfigError(f"{_where(file)}: cannot be read: {error.strerror}") from error
     if len(data) > MAX_BYTES:
         raise ConfigError(f"{_where(file)}: larger than {MAX_BYTES >> 20} MiB; no file of keys")
-    if stat.S_ISREG(mode) and mode & stat.S_IROTH:
-        logger.warning("%s: every user of this machine can read it; chmod o-r", _where(file))
     try:
         return data.decode("utf-8-sig").strip()
     except UnicodeDecodeError as error:
