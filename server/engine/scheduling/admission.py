@@ -1,6 +1,7 @@
 """Decides which waiting sequences start in a step."""
 
 from bisect import insort
+from itertools import islice
 from operator import itemgetter
 
 from server.engine.kv.kv_cache_manager import KVCacheManager
@@ -13,12 +14,20 @@ from server.engine.scheduling.waiting_queue import WaitingQueue, turn_of
 from server.engine.sequence import Sequence, SequenceStatus
 from server.engine.stats import EngineStats
 
+RESERVED_SHARE = 4
+"""One of so many seats is for requests of one sequence, however many the others have."""
+
+MAX_SET_ASIDE = 32
+"""So many prompts without room for their log probabilities are passed over in a step."""
+
 
 class Admission:
     """Starts waiting sequences in their turn, where seats, blocks and the step have room.
 
     The first one without room ends the admissions of a step, so that small requests do not overtake
-    a large one again and again. `running` is the scheduler's list; what starts is added to it.
+    a large one again and again. Only a request of several sequences steps aside, while others of
+    its kind have the seats that these may have together. `running` is the scheduler's list; what
+    starts is added to it.
     """
 
     def __init__(
@@ -41,6 +50,9 @@ class Admission:
         self._is_open = False
         self._best_priority = 0
         self._num_free_seats = 0
+        self._num_set_aside = 0
+        # What waits for the seats of requests of several sequences.
+        self._seatless: dict[Sequence, None] = {}
         # Blocks that each running prompt still needs.
         self._promised: dict[Sequence, int] = {}
         self._num_promised = 0
@@ -57,6 +69,7 @@ class Admission:
 
     def remove(self, sequence: Sequence) -> None:
         """Forget a waiting sequence."""
+        self._seatless.pop(sequence, None)
         self._waiting.remove(sequence)
         self._sharing.forget(sequence)
 
@@ -85,6 +98,7 @@ class Admission:
     def begin(self, step: ScheduledStep) -> None:
         """Count the seats and blocks of the running sequences, before anything starts in a step."""
         self._num_free_seats = self._count_free_seats()
+        self._num_set_aside = 0
         if not self._waiting or self._num_free_seats <= 0 or self._limits.is_full(step):
             self._is_open = False
         if not self._is_open:
@@ -131,7 +145,12 @@ class Admission:
             return True
         self._update_waiting()
         waiter = self._waiting.first()
-        if waiter is None or _num_seats(waiter.sequence) > num_free_seats:
+        if waiter is None:
+            return True
+        if not self._may_have_seats(waiter.sequence):
+            # It steps aside for others.
+            return False
+        if _num_seats(waiter.sequence) > num_free_seats:
             return True
         num_blocks = self._waiting.num_free_blocks_needed(waiter)
         num_blocks += waiter.sequence.num_pending_forks
@@ -140,6 +159,10 @@ class Admission:
     def _update_waiting(self) -> None:
         for sequence in self._sharing.release():
             self._waiting.put_back(sequence)
+        if any(map(self._may_have_seats, islice(self._seatless, 1))):
+            for sequence in self._seatless:
+                self._waiting.put_back(sequence)
+            self._seatless.clear()
         self._waiting.refresh()
         self._waiting.settle(self._running)
 
@@ -156,16 +179,26 @@ class Admission:
     def _count_free_seats(self) -> int:
         return self._max_num_seqs - sum(map(_num_seats, self._running))
 
+    def _may_have_seats(self, sequence: Sequence) -> bool:
+        """Whether requests of several sequences leave enough seats to others, with this one."""
+        num_seats = _num_seats(sequence)
+        if num_seats == 1:
+            return True
+        has_several = (s for s in self._running if s.request.params.num_sequences > 1)
+        num_taken = sum(map(_num_seats, has_several))
+        reserved = self._max_num_seqs // RESERVED_SHARE
+        return num_taken == 0 or num_taken + num_seats <= self._max_num_seqs - reserved
+
     def _admit(self, waiter: Waiter, step: ScheduledStep) -> bool:
         """Start a waiting sequence; False if neither it nor a later one may start in this step."""
         sequence = waiter.sequence
+        num_cached = self._waiting.num_cached_tokens(waiter)
         if self._limits.chunk_size(sequence, step) == 0:
             self._waiting.set_aside(waiter)
-            return True
-        num_cached = self._waiting.num_cached_tokens(waiter)
-        if not is_overdue(sequence) and self._sharing.wait(sequence, num_cached):
+            self._num_set_aside += 1
+            return self._num_set_aside < MAX_SET_ASIDE
+        if self._steps_aside(sequence, num_cached):
             self._waiting.hold_back(sequence)
-            self._stats.prefix_waits += 1
             return True
         if (
             self._limits.room(step, sequence, num_cached) == 0
@@ -183,6 +216,16 @@ class Admission:
         self._waiting.note_failed_start(sequence, self._kv.cached_prefix(sequence), num_blocks)
         self._kv.free(sequence)
         return False
+
+    def _steps_aside(self, sequence: Sequence, num_cached: int) -> bool:
+        """Whether a sequence waits for the seats or for the prefix of another one."""
+        if not self._may_have_seats(sequence):
+            self._seatless[sequence] = None
+            return True
+        if is_overdue(sequence) or not self._sharing.wait(sequence, num_cached):
+            return False
+        self._stats.prefix_waits += 1
+        return True
 
     def _try_to_start(self, sequence: Sequence, step: ScheduledStep) -> bool:
         """Run a sequence, if its first tokens fit the step and all of it the blocks."""

@@ -16,7 +16,7 @@ class LatencyTarget:
     """
 
     def __init__(self, costs: StepCosts, target_s: float) -> None:
-        self._costs = costs
+        self.costs = costs
         self._target_s = target_s
         self._limit_s: float | None = None
         self._num_decoding = 0
@@ -26,7 +26,7 @@ class LatencyTarget:
         self._num_decoding = num_decoding
         self._limit_s = None
         if num_decoding and self._target_s:
-            decoding_s = self._costs.predict(num_decoding, context)
+            decoding_s = self.costs.predict(num_decoding, context)
             self._limit_s = max(self._target_s, (1 + SHARE_OF_PROMPTS) * decoding_s)
 
     def room(
@@ -52,7 +52,7 @@ class LatencyTarget:
             middle = (fitting + too_many) // 2
             work = context + context_work(num_past, middle)
             rows = num_rows + middle if adds_rows else num_rows
-            if self._costs.predict(num_tokens + middle, work, rows) <= self._limit_s:
+            if self.costs.predict(num_tokens + middle, work, rows) <= self._limit_s:
                 fitting = middle
             else:
                 too_many = middle

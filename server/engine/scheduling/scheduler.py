@@ -4,6 +4,7 @@ from bisect import insort
 
 from server.engine.kv.kv_cache_manager import KVCacheManager
 from server.engine.scheduling.admission import Admission, running_order
+from server.engine.scheduling.fair_decoding import choose_decoding
 from server.engine.scheduling.latency_target import LatencyTarget
 from server.engine.scheduling.prompt_reserve import PromptReserve
 from server.engine.scheduling.scheduled_step import ScheduledStep
@@ -21,7 +22,8 @@ class Scheduler:
     that has had the fewest tokens; of its prompts, the one with the fewest tokens to compute, so
     that a long prompt does not hold up short ones. It is not starved either: a part of every step
     is reserved for the oldest prompt that is being read, and a request that too many later ones
-    have bypassed starts before all others of its client.
+    have bypassed starts before all others of its client. A request of many sequences leaves seats
+    to others (Admission) and time of every step (choose_decoding).
 
     When blocks run out the last sequence is preempted: it gives its blocks back and is computed
     again later. The first sequence always gets what it needs, so everything ends. A lower priority
@@ -148,7 +150,8 @@ class Scheduler:
         return step
 
     def _schedule_decodes(self, step: ScheduledStep) -> None:
-        for sequence in [s for s in self._running if s.num_uncomputed_tokens == 1]:
+        decoding = [s for s in self._running if s.num_uncomputed_tokens == 1]
+        for sequence in choose_decoding(decoding, self._limits.target.costs):
             # A sequence later in the list may have been preempted for an earlier one.
             if sequence.status is SequenceStatus.RUNNING and self._get_blocks(sequence, 1, step):
                 step.add(sequence, 1)
