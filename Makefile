@@ -8,7 +8,7 @@ TORCH_INDEX_URL ?= https://download.pytorch.org/whl/cpu
 
 REST_PORT ?= 8000
 
-.PHONY: demo check test zoo clients lint bundle setup clean
+.PHONY: demo check test zoo clients hostile soak lint bundle setup clean
 
 # Serves the model that the package brings along; needs neither torch nor the tests' packages.
 demo: .venv/.serving
@@ -30,6 +30,14 @@ zoo: setup
 # Runs the programs of tests/clients with other people's clients, and writes their table; needs npm.
 clients: setup
 	$(BIN)/python tests/clients/run.py
+
+# Attacks a server with hostile input, and prints a table; `ARGS="--requests 100000"` is the whole.
+hostile: setup
+	PYTHONPATH=tests:. $(BIN)/python -m hostile.run $(ARGS)
+
+# Mixed traffic with faults, disconnects and reloads for an hour; `ARGS="--minutes 20"` for less.
+soak: setup
+	PYTHONPATH=tests:. $(BIN)/python -m hostile.soak $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -10,7 +10,7 @@ import threading
 from dataclasses import dataclass
 from logging.handlers import QueueHandler, WatchedFileHandler
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from server.errors import ConfigError
 from server.terminal.flag_parser import AddFlag
@@ -53,6 +53,45 @@ def add_log_flags(add: AddFlag) -> None:
     )
 
 
+class _Stream(logging.StreamHandler[TextIO]):
+    """Raises what writing raises; logging's own handler prints a traceback for each line."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        raise  # noqa: PLE0704 - logging calls this where it has caught the exception
+
+
+class _File(WatchedFileHandler):
+    """The same for a file."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        raise  # noqa: PLE0704
+
+
+class _Output:
+    """A place for lines. It says once that it cannot be written to, and once that it can again."""
+
+    def __init__(self, name: str, handler: logging.Handler) -> None:
+        handler.setFormatter(logging.Formatter(FORMAT))
+        self._name = name
+        self._handler = handler
+        self._num_lost = 0
+
+    def write(self, record: logging.LogRecord) -> None:
+        try:
+            # `handle` would lock; only one thread writes.
+            self._handler.emit(record)
+        except Exception as error:
+            # A full disk, a reader that has gone, a folder that was removed. The warning goes to
+            # the other places.
+            self._num_lost += 1
+            if self._num_lost == 1:
+                logger.warning("The log cannot be written to %s: %s", self._name, error)
+            return
+        if self._num_lost:
+            lost, self._num_lost = self._num_lost, 0
+            logger.warning("The log is written to %s again; %d lines are lost", self._name, lost)
+
+
 class LogWriter(QueueHandler):
     """The root logger's handler, from construction to `close`.
 
@@ -65,9 +104,8 @@ class LogWriter(QueueHandler):
     def __init__(self, level: str) -> None:
         # SimpleQueue is reentrant: a signal handler may log while its thread logs.
         super().__init__(queue.SimpleQueue())
-        self._writers: list[logging.Handler] = []
+        self._outputs = [_Output("standard error", _Stream(sys.stderr))]
         self._bar = ProgressBar(sys.stderr)
-        self._add_writer(logging.StreamHandler(sys.stderr))
         self._num_lost = 0
         self._thread = threading.Thread(target=self._write_all, name="log", daemon=True)
         self._thread.start()
@@ -78,13 +116,9 @@ class LogWriter(QueueHandler):
     def add_file(self, path: Path) -> None:
         """Write to a file too; if it is moved away, a new one begins. Raises ConfigError."""
         try:
-            self._add_writer(WatchedFileHandler(path, encoding="utf-8"))
+            self._outputs.append(_Output(str(path), _File(path, encoding="utf-8")))
         except OSError as error:
             raise ConfigError(f"--log_path {path}: {error.strerror}") from error
-
-    def _add_writer(self, writer: logging.Handler) -> None:
-        writer.setFormatter(logging.Formatter(FORMAT))
-        self._writers.append(writer)
 
     def enqueue(self, record: logging.LogRecord) -> None:
         """Hand a record to the thread. A full queue drops it, and counts it."""
@@ -125,8 +159,8 @@ class LogWriter(QueueHandler):
 
     def _write(self, record: logging.LogRecord) -> None:
         self._bar.hide()
-        for writer in self._writers:
-            writer.handle(record)
+        for output in self._outputs:
+            output.write(record)
         self._bar.draw()
         if self._num_lost and self.queue.empty():
             logger.warning("%d log lines were dropped: nobody read them", self._num_lost)

@@ -10,6 +10,7 @@ __all__ = ["main"]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
+    _fill_closed_streams()
     # A handler that raises would be caught, or printed, somewhere in the middle of an import.
     before = signal.signal(signal.SIGINT, lambda number, _: os._exit(128 + number))
     try:
@@ -18,3 +19,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run(sys.argv[1:] if argv is None else argv)
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _fill_closed_streams() -> None:
+    """Open what the caller has closed of standard input, output and error, as /dev/null.
+
+    Else the next file or socket gets the number, and what a library writes to standard error goes
+    into it.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest free number is this one.
+            os.open(os.devnull, os.O_RDWR)
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "w", encoding="utf-8", errors="replace"))  # noqa: PTH123, SIM115

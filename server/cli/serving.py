@@ -15,6 +15,7 @@ from server.cli.serving_arguments import ServingArguments
 from server.cli.versions import describe_machine, describe_versions
 from server.errors import ServingError
 from server.graph import Services
+from server.host.metrics import gauge
 from server.host.version import DISTRIBUTION
 from server.models.file_watcher import FileWatcher
 from server.models.model_manager import ModelManager
@@ -107,7 +108,9 @@ class _Server:
 
     async def run(self) -> None:
         """Serve until a signal comes, then stop."""
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop = asyncio.get_running_loop()
+        tasks = gauge("asyncio_tasks", "Tasks of the event loop that have not ended")
+        tasks.set_function(lambda: len(asyncio.all_tasks(loop)))
         for number in SIGNALS:
             # Not the loop's handlers, which cannot run while a calculator blocks the loop.
             signal.signal(number, self._on_signal)

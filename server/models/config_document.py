@@ -7,6 +7,7 @@ from typing import NoReturn
 import yaml
 
 from server.errors import ConfigError, ConfigNotFoundError
+from server.host.regular_files import open_regular
 
 __all__ = ["FILE_NAMES", "is_folder", "parse_document", "read_document"]
 
@@ -42,7 +43,7 @@ def _config_file(path: Path) -> Path:
 
 def _read(file: Path) -> str:
     try:
-        with file.open("rb") as stream:
+        with open_regular(file) as stream:
             data = stream.read(MAX_BYTES + 1)
     except OSError as error:
         raise ConfigNotFoundError(f"{file}: cannot be read: {error.strerror}") from error

@@ -14,6 +14,7 @@ from server.host.model_files import (
     MODEL_SUFFIXES,
     model_files,
 )
+from server.host.regular_files import find_unreadable, open_regular
 from server.models.config import DEFAULT_GRAPH_NAME
 from server.models.config_document import FILE_NAMES
 from server.models.model_signs import ModelSigns
@@ -107,7 +108,8 @@ def check_model_folders(graph: ValidatedGraph, base_path: Path, files: WatchedFi
         if not isinstance(path, str) or not path or node.contract is None:
             continue
         folder = base_path / path
-        problem = find_folder_problem(folder, node.contract.model_files)
+        problem = find_unreadable(folder)
+        problem = problem or find_folder_problem(folder, node.contract.model_files)
         if problem is not None:
             where = "" if folder.exists() else f"models_path {path!r}: "
             problems[f"{where}{problem}"] = None
@@ -147,8 +149,8 @@ def _config_text(folder: Path) -> str:
 def _config_texts(folder: Path) -> Iterator[str]:
     for name in FILE_NAMES:
         try:
-            with (folder / name).open(encoding="utf-8", errors="replace") as file:
-                yield file.read(MAX_CONFIG_BYTES)
+            with open_regular(folder / name) as file:
+                yield file.read(MAX_CONFIG_BYTES).decode(errors="replace")
         except OSError:
             continue
 

@@ -14,6 +14,7 @@ from server.graph import (
     validate,
 )
 from server.graph.opening import check_nodes
+from server.host.regular_files import find_unreadable
 from server.models.classic_model import classic_graph
 from server.models.config import ModelConfig
 from server.models.model_folder import check_model_folders
@@ -51,7 +52,15 @@ class CheckedModel:
 
         Raises ServingError, and whatever else the code of a calculator raises.
         """
-        services = replace(services or Services(), on_resolve=files.add)
+
+        def note(path: Path) -> None:
+            files.add(path)
+            # Before a node opens it.
+            problem = find_unreadable(path)
+            if problem is not None:
+                raise ModelLoadError(problem)
+
+        services = replace(services or Services(), on_resolve=note)
         report = services.on_progress
         if report is None:
             return await Graph.open(self.graph, self.base_path, self.config.name, services)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from server.host.model_files import MODEL_FILE, text_model_file
+from server.host.regular_files import MAX_TEXT_BYTES, open_regular
 
 __all__ = ["ModelSigns"]
 
@@ -139,7 +140,8 @@ class ModelSigns:
     @cached_property
     def _model_text(self) -> bytes:
         try:
-            return text_model_file(self._folder).read_bytes()
+            with open_regular(text_model_file(self._folder)) as file:
+                return file.read(MAX_TEXT_BYTES)
         except OSError:
             return b""
 
@@ -149,7 +151,7 @@ class ModelSigns:
 
     def _read_json(self, name: str) -> object:
         try:
-            with (self._folder / name).open(encoding="utf-8", errors="replace") as file:
-                return json.loads(file.read(MAX_CONFIG_BYTES))
+            with open_regular(self._folder / name) as file:
+                return json.loads(file.read(MAX_CONFIG_BYTES).decode(errors="replace"))
         except (OSError, ValueError, RecursionError):
             return None

@@ -1,6 +1,7 @@
 """graph.pbtxt -> GraphConfig."""
 
 import re
+import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,9 +51,13 @@ _EXTENSION = re.compile(r"\[([\w.]+)\.\w+\]")
 def load_graph_config(path: Path) -> GraphConfig:
     """Read a graph.pbtxt; raises GraphParseError."""
     try:
-        size = path.stat().st_size
-        if size > MAX_FILE_BYTES:
-            raise GraphParseError(f"{path} has {size} bytes; a graph has at most {MAX_FILE_BYTES}")
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            # To open a FIFO waits for a writer.
+            raise GraphParseError(f"{path} is no regular file")
+        if found.st_size > MAX_FILE_BYTES:
+            largest = f"a graph has at most {MAX_FILE_BYTES}"
+            raise GraphParseError(f"{path} has {found.st_size} bytes; {largest}")
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise GraphParseError(f"{path} cannot be read: {error.strerror}") from error
