@@ -141,7 +141,14 @@ class ModelNotFoundError(RequestError):
 
 
 class ModelNotReadyError(RequestError):
-    """The model exists but cannot serve now; the message says why."""
+    """The model exists but cannot serve now; the message says why.
+
+    `retry_after_s` is when to ask again, where that is known.
+    """
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class OverloadedError(RequestError):

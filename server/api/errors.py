@@ -4,6 +4,7 @@ The HTTP status of every error is chosen here.
 """
 
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -93,7 +94,7 @@ def _refusal(error: NotAllowedError | OverloadedError | ModelNotReadyError) -> A
     if isinstance(error, NotAllowedError):
         return ApiError(403, message, code="insufficient_permissions")
     if isinstance(error, ModelNotReadyError):
-        headers = {"Retry-After": str(RETRY_AFTER_S)}
+        headers = {"Retry-After": str(math.ceil(error.retry_after_s or RETRY_AFTER_S))}
         return ApiError(503, message, "service_unavailable", headers=headers)
     headers = {"Retry-After": str(error.retry_after_s)}
     if isinstance(error, ClientLimitError):

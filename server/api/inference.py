@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from server.api.model_lookup import graph_between
 from server.errors import GenerationError
-from server.graph import Graph
+from server.graph import ServedGraph
 from server.models.model_manager import ModelManager, ServedModel
 from server.payloads import InferRequest, InferResponse
 from server.protocol.kserve.answer_schemas import ModelMetadata, TensorMetadata
@@ -28,12 +28,12 @@ MAX_BYTES_ON_EVENT_LOOP = 2**16
 PLATFORM = "OpenVINO"
 
 
-def tensor_graph(model: ServedModel) -> Graph:
+def tensor_graph(model: ServedModel) -> ServedGraph:
     """The model's graph, if it takes and gives tensors. Raises WrongGraphError."""
     return graph_between(model, InferRequest, InferResponse)
 
 
-async def infer_once(graph: Graph, request: InferRequest) -> InferResponse:
+async def infer_once(graph: ServedGraph, request: InferRequest) -> InferResponse:
     """Run the graph; returns its first answer."""
     async with graph.start_run(request, request.parameters) as run:
         async for response in run:

@@ -6,7 +6,7 @@ from server.api.clients.api_keys import check_model
 from server.api.keys import MODEL_MANAGER
 from server.api.request_facts import REQUEST_FACTS
 from server.errors import WrongGraphError
-from server.graph import Graph
+from server.graph import ServedGraph
 from server.models.model_manager import ServedModel
 
 __all__ = ["find_model", "graph_between"]
@@ -24,7 +24,7 @@ def find_model(request: web.Request, name: str, version: str | None = None) -> S
     return model
 
 
-def graph_between(model: ServedModel, input_type: type, output_type: type) -> Graph:
+def graph_between(model: ServedModel, input_type: type, output_type: type) -> ServedGraph:
     """The model's graph, if it turns one type into the other. Raises WrongGraphError."""
     mismatch = model.graph.find_mismatch(input_type, output_type)
     if mismatch is None:

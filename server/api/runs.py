@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import TypeVar
 
 from server.errors import GenerationError
-from server.graph import Graph
+from server.graph import ServedGraph
 from server.payloads import GenerationRequest, TextChunk
 
 __all__ = ["run_once", "start_runs"]
@@ -17,7 +17,7 @@ T = TypeVar("T")
 QUEUE_SIZE = 16
 
 
-async def run_once(graph: Graph, packet: object, kind: type[T]) -> T:
+async def run_once(graph: ServedGraph, packet: object, kind: type[T]) -> T:
     """The only packet, of this kind, that the graph answers with. Raises GenerationError."""
     async with graph.start_run(packet) as run:
         async for response in run:
@@ -27,7 +27,7 @@ async def run_once(graph: Graph, packet: object, kind: type[T]) -> T:
 
 
 def start_runs(
-    graph: Graph, prompts: Sequence[GenerationRequest], num_choices: int
+    graph: ServedGraph, prompts: Sequence[GenerationRequest], num_choices: int
 ) -> AbstractAsyncContextManager[AsyncIterator[TextChunk]]:
     """Run every prompt at once; choice i of prompt p comes out as p * num_choices + i."""
     if len(prompts) == 1:
@@ -39,7 +39,7 @@ class _MergedRuns:
     """Several runs as one stream. The first error, or leaving the context, stops them all."""
 
     def __init__(
-        self, graph: Graph, prompts: Sequence[GenerationRequest], num_choices: int
+        self, graph: ServedGraph, prompts: Sequence[GenerationRequest], num_choices: int
     ) -> None:
         self._graph = graph
         self._prompts = prompts

@@ -132,7 +132,7 @@ def parse_command_line(arguments: Sequence[str]) -> CommandLine:
         pick(LogArguments, namespace),
         namespace.completion,
         notes,
-        namespace.warnings,
+        (*namespace.warnings, *_warn_of_group(models)),
     )
     problem = _find_problem(command_line)
     if problem is not None:
@@ -169,6 +169,12 @@ def _find_unused_model_flag(line: CommandLine) -> str | None:
     if not flags:
         return None
     return f"{flags[0]} is for one model: it needs MODEL, or --model_name and --model_path"
+
+
+def _warn_of_group(models: ModelArguments) -> tuple[str, ...]:
+    if models.group_name is None or models.model_name or models.source_model:
+        return ()
+    return ("--group_name has no effect: it is for one model; config.json has it in each entry",)
 
 
 def _find_editing_problem(models: ModelArguments, mode: str) -> str | None:

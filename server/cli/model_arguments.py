@@ -4,7 +4,7 @@ import argparse
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,7 @@ class ModelArguments:
     task: str | None = None
     target_device: str | None = None
     chat_template: Path | None = None
+    group_name: str | None = None
     model_keys: Mapping[str, Any] | None = None
     task_flags: TaskFlags = ()
 
@@ -57,7 +58,9 @@ class ModelArguments:
         if self.model_name is None and self.source_model is None:
             return load_config(self.config_file)
         keys = {} if self.source_model is not None else self.entry_keys
-        return single_model_config(self.served_name, self.served_path, keys)
+        config = single_model_config(self.served_name, self.served_path, keys)
+        (model,) = config.models
+        return replace(config, models=(replace(model, group_name=self.group_name or ""),))
 
     @property
     def repository(self) -> Path | None:
@@ -193,6 +196,12 @@ def add_model_flags(add: AddFlag) -> None:
         metavar="FILE",
         help="Jinja template that makes prompts of the single model's conversations, instead of "
         "the model's own.",
+    )
+    add(
+        "--group_name",
+        metavar="NAME",
+        help="Group of the single model, or of the model that is added to a config.json: models of "
+        "a group are loaded and unloaded together; those of the group permanent stay loaded.",
     )
     for flag, text in CLASSIC_FLAGS.items():
         add(flag, action=_ModelKey, help=f"{text} For a model without graph.pbtxt.")

@@ -59,7 +59,8 @@ def _add_to_config(models: ModelArguments) -> None:
         raise ConfigError(f"{folder}: no such folder; --model_path names another")
     file = _configuration_of(models)
     try:
-        file.add(name, folder, models.entry_keys)
+        group = {} if models.group_name is None else {"group_name": models.group_name}
+        file.add(name, folder, {**models.entry_keys, **group})
     except OSError as error:
         raise _unusable(file, error) from error
     print(f"{name!r} is listed in {file.path}")

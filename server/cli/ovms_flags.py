@@ -29,8 +29,6 @@ IGNORED = {
     "--custom_node_resources_cleaner_interval_seconds": "there are no custom node libraries",
     "--allowed_media_domains": NO_FETCHING,
     "--allowed_local_media_path": NO_FETCHING,
-    "--idle_unload_timeout_seconds": "models stay loaded",
-    "--group_name": "models stay loaded, so they need no group",
     "--disable_input_count_validation": "a request must have all inputs of its model",
     "--draft_source_model": NO_SPECULATION,
     "--model_distribution_policy": "HETERO devices always split a model into a pipeline",

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from server.errors import ConfigError
+from server.models.residency.settings import ResidencySettings
 from server.terminal.flag_parser import AddFlag, Switch
-from server.terminal.flag_values import at_least, seconds
+from server.terminal.flag_values import at_least, gigabytes, seconds
 
 __all__ = ["ServingArguments", "add_serving_flags"]
 
@@ -22,6 +23,21 @@ class ServingArguments:
     cache_dir: Path | None
     no_auto_tune: bool
     chat_template_time_limit_ms: int | None
+    idle_unload_timeout_seconds: float
+    memory_budget_gb: float
+    load_wait_timeout_seconds: float
+    max_requests_waiting_for_load: int
+
+    @property
+    def residency(self) -> ResidencySettings:
+        """Which models may be unloaded while they are configured."""
+        budget = self.memory_budget_gb
+        return ResidencySettings(
+            self.idle_unload_timeout_seconds,
+            int(budget * 10**9) if budget else None,
+            self.load_wait_timeout_seconds,
+            self.max_requests_waiting_for_load,
+        )
 
     def make_cache_dir(self) -> Path | None:
         """The folder for compiled models, if there is to be one. Raises ConfigError."""
@@ -74,4 +90,36 @@ def add_serving_flags(add: AddFlag) -> None:
         metavar="MS",
         help="How long a chat template may take for one conversation (default: 2000, or what a "
         "graph says).",
+    )
+    add(
+        "--idle_unload_timeout_seconds",
+        type=seconds,
+        default=0.0,
+        metavar="SECONDS",
+        help="Unload a model that got no request for this long; its next request loads it again "
+        "(default: 0, never). group_name in config.json makes groups, and keeps models loaded.",
+    )
+    add(
+        "--memory_budget_gb",
+        type=gigabytes,
+        default=0.0,
+        metavar="GB",
+        help="Memory for all models together, in 10^9 bytes. The least recently used models are "
+        "unloaded to keep it, and loaded again by a request (default: 0, no limit).",
+    )
+    add(
+        "--load_wait_timeout_seconds",
+        type=seconds,
+        default=300.0,
+        metavar="SECONDS",
+        help="How long a request waits until its unloaded model is loaded (default: 300). Then it "
+        "gets status 503.",
+    )
+    add(
+        "--max_requests_waiting_for_load",
+        type=at_least(1),
+        default=1000,
+        metavar="NUM",
+        help="How many requests may wait for unloaded models (default: 1000). Others get status "
+        "503 at once.",
     )

@@ -11,7 +11,7 @@ from server.graph.graph import Graph
 from server.graph.plugins import PluginGroup, PluginInfo, UnknownPluginError, list_plugins
 from server.graph.registry import calculator_file, list_calculators
 from server.graph.run import GraphRun
-from server.graph.servables import Servables
+from server.graph.servables import Servables, ServedGraph
 from server.graph.served_names import ServedNames
 from server.graph.services import Services
 from server.graph.stream import EndOfStream, InputStream, OutputStream, StreamClosed
@@ -36,6 +36,7 @@ __all__ = [
     "PluginInfo",
     "ProcessContext",
     "Servables",
+    "ServedGraph",
     "ServedNames",
     "Services",
     "StreamClosed",

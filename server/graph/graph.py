@@ -12,6 +12,7 @@ from server.errors import InvalidRequestError, ModelNotReadyError
 from server.graph.config import GraphConfig
 from server.graph.containment import Containment
 from server.graph.contract import Tag
+from server.graph.description import GraphDescription, find_mismatch
 from server.graph.opening import NodeOpener, close_nodes, in_thread
 from server.graph.run import NO_PARAMETERS, GraphRun, OpenedNode, StreamLayout
 from server.graph.services import Services
@@ -101,11 +102,18 @@ class Graph:
 
     def find_mismatch(self, input_type: type, output_type: type) -> str | None:
         """Say that the graph does not turn one type into the other; None where it does."""
-        if (self.input.type, self.output.type) == (input_type, output_type):
-            return None
-        return (
-            f"goes from {self.input.type.__name__} to {self.output.type.__name__}, "
-            f"not from {input_type.__name__} to {output_type.__name__}"
+        return find_mismatch((self.input, self.output), input_type, output_type)
+
+    def describe(self) -> GraphDescription:
+        """What stays known of the graph when it is closed."""
+        packets = (
+            node.output_side_packets[tag.name]
+            for node in self._nodes
+            for tag in node.contract.output_side_packets
+            if tag.describes_model and tag.name in node.output_side_packets
+        )
+        return GraphDescription(
+            self.name, self.input, self.output, self.input_name, self.output_name, tuple(packets)
         )
 
     def start_run(

@@ -1,19 +1,45 @@
-"""The other graphs of the server, for nodes that send requests to them."""
+"""The graphs that a server serves, as the API and nodes of other graphs see them."""
 
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol, TypeVar
 
 from server.errors import ModelNotFoundError
+from server.graph.contract import Tag
+from server.graph.run import NO_PARAMETERS
 
-if TYPE_CHECKING:
-    from server.graph.graph import Graph
+__all__ = ["Servables", "ServedGraph"]
 
-__all__ = ["Servables"]
+T = TypeVar("T")
+
+
+class ServedGraph(Protocol):
+    """A `Graph`, or one that is loaded when a run starts; the members are those of `Graph`."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def input(self) -> Tag[Any]: ...
+    @property
+    def output(self) -> Tag[Any]: ...
+    @property
+    def input_name(self) -> str: ...
+    @property
+    def output_name(self) -> str: ...
+
+    def find_side_packet(self, kind: type[T]) -> T | None: ...
+
+    def find_mismatch(self, input_type: type, output_type: type) -> str | None: ...
+
+    def start_run(
+        self, packet: object, parameters: Mapping[str, object] = NO_PARAMETERS
+    ) -> AbstractAsyncContextManager[AsyncIterator[Any]]: ...
 
 
 class Servables:
     """A service of the server; where nothing is served beside the graph, it finds nothing."""
 
-    def get(self, name: str, version: str | None) -> "Graph":
+    def get(self, name: str, version: str | None) -> ServedGraph:
         """The graph of a model: this version, or the highest one that is ready.
 
         Raises ModelNotFoundError, ModelNotReadyError. Ask again for each request: a model may be

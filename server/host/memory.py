@@ -80,3 +80,20 @@ class Reservations:
 
 
 RESERVATIONS = Reservations()
+
+
+class MemoryBudget:
+    """What the operator lets the model that is being loaded take beyond the size of its files.
+
+    `left_bytes` is None without a limit.
+    """
+
+    def __init__(self) -> None:
+        self.left_bytes: int | None = None
+
+    def limit(self, num_bytes: int) -> int:
+        """So many bytes, or what is left of the budget."""
+        return num_bytes if self.left_bytes is None else min(num_bytes, self.left_bytes)
+
+
+MEMORY_BUDGET = MemoryBudget()

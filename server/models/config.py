@@ -26,8 +26,9 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_GRAPH_NAME = "graph.pbtxt"
 SUBCONFIG_NAME = "subconfig.json"
+PERMANENT_GROUP = "permanent"
 
-GRAPH_KEYS = ("name", "base_path", "graph_path", "subconfig")
+GRAPH_KEYS = ("name", "base_path", "graph_path", "subconfig", "group_name")
 MODEL_LISTS = ("model_config_list", "mediapipe_config_list")
 # Lists of OVMS that may be there empty. One with entries is refused with this reason.
 REFUSED_LISTS: Mapping[str, str] = {
@@ -48,7 +49,8 @@ class ModelConfig:
 
     `is_graph` is True where the file says that the entry is a graph (`mediapipe_config_list`).
     `model_folder` is the folder of a version of a model without a graph; find_versions of
-    server.models.classic_model sets it.
+    server.models.classic_model sets it. Models of the same `group_name` are loaded and unloaded
+    together; without one, a model is alone. A model need not be loaded again to change its group.
     """
 
     name: str
@@ -58,6 +60,17 @@ class ModelConfig:
     classic: ClassicConfig = field(default_factory=ClassicConfig)
     version: int = 1
     model_folder: Path | None = None
+    group_name: str = field(default="", compare=False)
+
+    @property
+    def group(self) -> tuple[str, bool]:
+        """The name of its group; or its own name, and True."""
+        return (self.group_name, False) if self.group_name else (self.name, True)
+
+    @property
+    def is_permanent(self) -> bool:
+        """Whether it is never unloaded while it is configured."""
+        return self.group_name == PERMANENT_GROUP
 
     @property
     def key(self) -> tuple[str, int]:
@@ -228,7 +241,11 @@ class _ConfigReader:
         graph_path = self._string(config, "graph_path", where)
         model = _model(name, base_path, graph_path, is_graph=is_graph)
         try:
-            model = replace(model, classic=ClassicConfig.parse(config))
+            model = replace(
+                model,
+                classic=ClassicConfig.parse(config),
+                group_name=self._string(config, "group_name", where),
+            )
         except ValueError as error:
             self._fail(f"{where}.{error}", "")
         self._note_model(model, where)

@@ -2,8 +2,7 @@
 
 import asyncio
 import logging
-import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,11 +13,12 @@ from server.errors import (
     ReloadError,
     did_you_mean,
 )
-from server.graph import Graph, Servables, Services
+from server.graph import Servables, ServedGraph, Services
 from server.models.config import ModelConfig, ServerConfig
 from server.models.config_source import ConfigSource
-from server.models.load_turns import LoadTurns
-from server.models.model_loading import CheckedModel
+from server.models.residency.loader import ModelLoader
+from server.models.residency.residency import Residency
+from server.models.residency.settings import ResidencySettings
 from server.models.served_model import ModelState, ServedModel
 from server.models.watched_files import Change
 
@@ -37,9 +37,10 @@ class _ServedGraphs(Servables):
     def __init__(self, manager: "ModelManager") -> None:
         self._manager = manager
 
-    def get(self, name: str, version: str | None) -> Graph:
+    def get(self, name: str, version: str | None) -> ServedGraph:
         """The graph of a model that is ready."""
-        return self._manager.get(name, version).graph
+        model = self._manager.get(name, version)
+        return model.graph_for_nodes or model.graph
 
 
 ModelKey = tuple[str, int]
@@ -51,7 +52,7 @@ class ModelManager:
 
     The start and reloads load one after another; the models of each load side by side where
     LoadTurns allows it. Requests of a graph that was replaced or removed have `drain_timeout_s`
-    seconds to end.
+    seconds to end. `settings` say which models may be unloaded meanwhile.
     """
 
     def __init__(
@@ -59,13 +60,17 @@ class ModelManager:
         config: ServerConfig,
         drain_timeout_s: float = DRAIN_TIMEOUT_S,
         services: Services | None = None,
+        settings: ResidencySettings | None = None,
     ) -> None:
         self._source = ConfigSource(config)
         self._drain_timeout_s = drain_timeout_s
         services = services or Services()
-        extras = (*services.extras, _ServedGraphs(self))
-        self._services = replace(services, extras=extras)
-        self._models = {c.key: ServedModel(c) for c in self._source.current.models}
+        services = replace(services, extras=(*services.extras, _ServedGraphs(self)))
+        self._residency: Residency | None = None
+        if settings is not None and settings.is_on:
+            self._residency = Residency(settings, self._all_models, self._wake)
+        self._loader = ModelLoader(services, drain_timeout_s, self._retire_later, self._residency)
+        self._models = {c.key: self._new_model(c) for c in self._source.current.models}
         self._removed: dict[ModelKey, ServedModel] = {}
         self._loading = asyncio.Lock()
         self._reloads: set[asyncio.Task[bool]] = set()
@@ -121,7 +126,7 @@ class ModelManager:
         if self._is_closing:
             raise ModelNotReadyError("the server is shutting down")
         failure = model.failure
-        if failure is not None:
+        if failure is not None and not model.can_wake:
             raise ModelNotReadyError(f"model {name!r} cannot serve: {failure}")
         if model.state is not ModelState.AVAILABLE:
             raise ModelNotReadyError(f"model {name!r} is not loaded yet")
@@ -158,6 +163,8 @@ class ModelManager:
     async def load_all(self) -> None:
         """Load every model for the first time."""
         async with self._loading:
+            if self._residency is not None:
+                self._residency.start()
             await self._load([model.config for model in self._models.values()])
             self._is_loaded = True
 
@@ -184,13 +191,17 @@ class ModelManager:
         self._is_closing = True
         for task in self._reloads:
             task.cancel()
+        if self._residency is not None:
+            self._residency.close()
         unloading = [model.unload(drain_s) for model in self._models.values()]
         await asyncio.gather(*unloading, *self._retirements)
 
     async def wait_for_reloads(self) -> None:
-        """Wait for cancelled reloads: a model that is being loaded cannot be stopped."""
+        """Wait for cancelled loads: a model that is being loaded cannot be stopped."""
         if self._reloads:
             await asyncio.wait(tuple(self._reloads))
+        if self._residency is not None:
+            await self._residency.wait()
 
     async def _reload(self, retry_failed: bool) -> bool:
         async with self._loading:
@@ -226,7 +237,10 @@ class ModelManager:
         another version can.
         """
         old = self._models
-        new = {c.key: old.get(c.key) or ServedModel(c) for c in config.models}
+        new = {c.key: old.get(c.key) or self._new_model(c) for c in config.models}
+        for c in config.models:
+            model = new[c.key]
+            model.config = replace(model.config, group_name=c.group_name)
         names = {name for name, _ in new}
         unwanted = {key: old[key] for key in old if key not in new}
         self._models = new | unwanted
@@ -254,28 +268,20 @@ class ModelManager:
         model.retire()
         self._retire_later(model.unload(self._drain_timeout_s, "was removed"))
 
-    async def _load(self, configs: Sequence[ModelConfig]) -> None:
-        # All checks first: they are quick, and what is broken is known before anything is loaded.
-        checked = [await self._models[config.key].check(config) for config in configs]
-        turns = LoadTurns()
-        async with asyncio.TaskGroup() as group:
-            for number, model in enumerate(checked, 1):
-                if model is not None:
-                    position = f"{number} of {len(configs)}"
-                    group.create_task(self._load_one(model, turns, position))
+    def _new_model(self, config: ModelConfig) -> ServedModel:
+        model = ServedModel(config)
+        if self._residency is not None:
+            self._residency.admit(model)
+        return model
 
-    async def _load_one(self, checked: CheckedModel, turns: LoadTurns, position: str) -> None:
-        model = self._models[checked.config.key]
-        async with turns.take(checked):
-            folder = checked.config.model_folder or checked.config.base_path
-            logger.info("Loading model %s (%s) from %s", model.label, position, folder)
-            start = time.monotonic()
-            old_graph = await model.load(checked, self._services)
-        if old_graph is not None:
-            self._retire_later(old_graph.close(self._drain_timeout_s, "was replaced"))
-        if model.load_error is None:
-            seconds = time.monotonic() - start
-            logger.info("Model %s is available after %.1f s", model.label, seconds)
+    async def _load(self, configs: Sequence[ModelConfig]) -> None:
+        await self._loader.load([(self._models[config.key], config) for config in configs])
+
+    def _all_models(self) -> Iterable[ServedModel]:
+        return self._models.values()
+
+    async def _wake(self, model: ServedModel) -> None:
+        await self._loader.wake(model)
 
     def _retire_later(self, closing: Coroutine[Any, Any, None]) -> None:
         async def retire() -> None:

@@ -2,20 +2,31 @@
 
 import logging
 import time
+from contextlib import AbstractAsyncContextManager, nullcontext
+from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from server.errors import ServingError
-from server.graph import Graph, ServedNames, Services
+from server.errors import ModelNotReadyError, ServingError
+from server.graph import Graph, ServedGraph, ServedNames, Services
+from server.graph.description import GraphDescription
 from server.graph.opening import in_thread
+from server.host.metrics import gauge
 from server.models.config import ModelConfig
 from server.models.model_loading import CheckedModel, check_model
 from server.models.watched_files import WatchedFiles
 
+if TYPE_CHECKING:
+    from server.models.residency.resident_graph import ResidentGraph
+
 __all__ = ["ModelState", "ServedModel"]
 
+T = TypeVar("T")
+
 logger = logging.getLogger(__name__)
+
+GRAPH_LOADED = gauge("ovms_graph_loaded", "Whether the model is in memory: 1, or 0", "name")
 
 
 class ModelState(StrEnum):
@@ -29,7 +40,12 @@ class ModelState(StrEnum):
 
 
 class ServedModel:
-    """A version of a configured model. `files` are those that its last load read."""
+    """A version of a configured model. `files` are those that its last load read.
+
+    Where models may be unloaded while they are available, requests and nodes of other graphs reach
+    it through the two ResidentGraphs. `description` is what stays known then. `file_bytes` and
+    `memory_bytes` are the sizes of its files, and of what it took when it was loaded last.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         self.config = config
@@ -40,21 +56,53 @@ class ServedModel:
         self.state = ModelState.START
         self.files = WatchedFiles()
         self.load_error: Exception | None = None
-        self._unloaded_because: str | None = None
+        self._failed_because: str | None = None
+        self.resident_graph: ResidentGraph | None = None
+        self.graph_for_nodes: ResidentGraph | None = None
+        self.description: GraphDescription | None = None
+        self.file_bytes = 0
+        self.memory_bytes: int | None = None
         self._graph: Graph | None = None
+        self._rested: tuple[str, str] | None = None
 
     @property
-    def graph(self) -> Graph:
-        """The loaded graph; only for models that `ModelManager.get` returned."""
-        assert self._graph is not None, f"model {self.name} is not loaded"
+    def graph(self) -> ServedGraph:
+        """The graph for requests; only for models that `ModelManager.get` returned."""
+        return self.loaded_graph if self.resident_graph is None else self.resident_graph
+
+    @property
+    def loaded_graph(self) -> Graph:
+        """The graph in memory. Raises ModelNotReadyError for a model that was just removed."""
+        if self._graph is None:
+            raise ModelNotReadyError(f"model {self.name!r} is not loaded any more")
         return self._graph
+
+    def hold(self) -> AbstractAsyncContextManager[Graph]:
+        """The graph in memory, which is there until the block ends. Raises ModelNotReadyError."""
+        if self.resident_graph is None:
+            return nullcontext(self.loaded_graph)
+        return self.resident_graph.hold()
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the graph is in memory."""
+        return self._graph is not None
+
+    @property
+    def can_wake(self) -> bool:
+        """Whether it was unloaded, or failed to load again, and a request may load it."""
+        was_available = self.state is ModelState.AVAILABLE and self.description is not None
+        return self.resident_graph is not None and was_available and not self.is_loaded
+
+    def find_side_packet(self, kind: type[T]) -> T | None:
+        """The first side packet of that type; of an unloaded model, one that describes it."""
+        source = self._graph or self.description
+        return None if source is None else source.find_side_packet(kind)
 
     @property
     def more_names(self) -> tuple[str, ...]:
         """Names beside the configured one that requests may give while the model can serve."""
-        if self._graph is None or not self.is_available:
-            return ()
-        found = self._graph.find_side_packet(ServedNames)
+        found = self.find_side_packet(ServedNames) if self.is_available else None
         return () if found is None else found.names
 
     @property
@@ -72,7 +120,7 @@ class ServedModel:
         """Why the model cannot serve although it should; None if nothing is wrong."""
         if self._graph is not None:
             return self._graph.health()
-        return self._load_failure
+        return self._load_failure or (self._failed_because if self.can_wake else None)
 
     @property
     def unready_reason(self) -> str | None:
@@ -80,7 +128,7 @@ class ServedModel:
 
         A failed model that is tried again keeps its reason until it is loaded.
         """
-        return self._unloaded_because if self._graph is None else self._graph.health()
+        return self._failed_because if self._graph is None else self._graph.health()
 
     async def check(self, config: ModelConfig) -> CheckedModel | None:
         """Prepare to load what `config` describes; None where it is broken, which is then logged.
@@ -91,14 +139,16 @@ class ServedModel:
         self.config = config
         self.load_error = None
         self.files = WatchedFiles()
-        if self._graph is None:
+        if self._graph is None and not self.can_wake:
             self.state = ModelState.LOADING
         try:
             # In a thread: it imports calculators, and the server has to answer probes meanwhile.
-            return await in_thread(partial(check_model, config, self.files))
+            checked = await in_thread(partial(check_model, config, self.files))
         except Exception as error:
-            self._fail(error)
+            self.fail(error)
             return None
+        self.file_bytes = checked.num_bytes
+        return checked
 
     async def load(self, model: CheckedModel, services: Services | None = None) -> Graph | None:
         """Load what `check` has prepared; returns the graph whose place it took, if any."""
@@ -106,16 +156,20 @@ class ServedModel:
         try:
             self._graph = await model.load(self.files, services)
         except Exception as error:
-            self._fail(error)
+            self.fail(error)
             return None
+        self.description = self._graph.describe()
+        self._rested = None
+        GRAPH_LOADED.labels(self.name).set(1)
         self.state = ModelState.AVAILABLE
-        self._unloaded_because = None
+        self._failed_because = None
         self.created = int(time.time())
         return old
 
-    def _fail(self, error: Exception) -> None:
+    def fail(self, error: Exception) -> None:
+        """Note that the model cannot be loaded, and log it."""
         self.load_error = error
-        self._unloaded_because = self._load_failure
+        self._failed_because = self._load_failure
         logger.error(
             "Model %s failed to load%s: %s",
             self.label,
@@ -124,6 +178,13 @@ class ServedModel:
             exc_info=not isinstance(error, ServingError),
         )
         _forget_frames(error)
+
+    def rest(self, reason: str) -> Graph:
+        """Leave the graph, which the caller closes; the model stays available."""
+        graph, self._graph = self.loaded_graph, None
+        self._rested = (reason, datetime.now(UTC).isoformat(timespec="seconds"))
+        GRAPH_LOADED.labels(self.name).set(0)
+        return graph
 
     def retire(self) -> None:
         """Mark the model as being unloaded, and forget its load error."""
@@ -136,6 +197,7 @@ class ServedModel:
         if self._graph is not None:
             await self._graph.close(drain_s, reason)
             self._graph = None
+            GRAPH_LOADED.labels(self.name).set(0)
         self.state = ModelState.END
 
     def status(self) -> dict[str, Any]:
@@ -154,10 +216,24 @@ class ServedModel:
             )
         if reason is not None:
             version["reason"] = reason
+        if self.resident_graph is not None:
+            version |= self._residence()
         nodes = {} if self._graph is None else self._graph.status()
         if nodes:
             version["nodes"] = nodes
         return version
+
+    def _residence(self) -> dict[str, Any]:
+        """Whether it is in memory, and if not, why not."""
+        residence: dict[str, Any] = {"loaded": self.is_loaded}
+        if self.config.group_name:
+            residence["group_name"] = self.config.group_name
+        if self.memory_bytes is not None:
+            residence["memory_bytes"] = self.memory_bytes
+        if self._rested is not None:
+            reason, at = self._rested
+            residence["unloaded"] = {"reason": reason, "at": at}
+        return residence
 
     @property
     def _load_failure(self) -> str | None:

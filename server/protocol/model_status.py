@@ -14,11 +14,20 @@ class VersionStatusCode(BaseModel):
     error_message: Literal["OK", "FAILED_PRECONDITION"]
 
 
+class Unloaded(BaseModel):
+    """Why and when (UTC) a version was unloaded."""
+
+    reason: str
+    at: str
+
+
 class VersionStatus(BaseModel):
     """The state of a version of a model.
 
     `reason` says why it cannot serve, or, where it can, why what changed could not be loaded.
-    `nodes` is what the nodes of its graph tell of themselves, by their names.
+    `nodes` is what the nodes of its graph tell of themselves, by their names. The others are there
+    where models may be unloaded while they are available; `memory_bytes` is what it took when it
+    was loaded last.
     """
 
     version: str
@@ -26,6 +35,10 @@ class VersionStatus(BaseModel):
     status: VersionStatusCode
     reason: str | None = None
     nodes: dict[str, dict[str, Any]] | None = None
+    loaded: bool | None = None
+    group_name: str | None = None
+    memory_bytes: int | None = None
+    unloaded: Unloaded | None = None
 
 
 class ModelStatus(BaseModel):

@@ -76,6 +76,14 @@ def seconds(text: str) -> float:
     return value
 
 
+def gigabytes(text: str) -> float:
+    """An amount of memory in GB; 0 stands for no limit."""
+    value = number(text)
+    if not 0 <= value <= 10**6:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an amount of memory in GB")
+    return value
+
+
 def at_least(minimum: int) -> Callable[[str], int]:
     """Make the parser of a whole number."""
 

@@ -47,6 +47,7 @@ class EchoOptions:
     fail: str = ""
     sick_file: str = ""
     models_path: str = ""
+    hold_mb: int = 0
 
 
 class EchoCalculator(Calculator[EchoOptions]):
@@ -63,6 +64,7 @@ class EchoCalculator(Calculator[EchoOptions]):
         self.num_sent = 0
         options = self.options
         time.sleep(options.open_s)
+        self.held = b"x" * (options.hold_mb << 20)
         if options.fail:
             raise ValueError(options.fail)
         self.sick_file = cc.base_path / options.sick_file if options.sick_file else None

@@ -17,7 +17,7 @@ from server.errors import (
     describe_value,
     did_you_mean,
 )
-from server.graph import Graph
+from server.graph import ServedGraph
 from server.models.model_manager import ModelManager
 from server.payloads import HttpRequestPayload, HttpResponsePayload
 from server.protocol.json_body import check_num_marks
@@ -71,7 +71,7 @@ def _headers(request: web.Request) -> dict[str, str]:
     return {name.lower(): ", ".join(headers.getall(name)) for name in headers}
 
 
-def _find_graph(request: web.Request, endpoint: str, body: bytes) -> Graph:
+def _find_graph(request: web.Request, endpoint: str, body: bytes) -> ServedGraph:
     model = find_model(request, _model_name(request.app[MODEL_MANAGER], endpoint, body))
     mismatch = model.graph.find_mismatch(HttpRequestPayload, HttpResponsePayload)
     if mismatch is not None:

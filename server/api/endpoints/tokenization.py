@@ -59,14 +59,15 @@ async def _count_tokens(request: web.Request) -> web.Response:
 async def _answer(request: web.Request, fields: TokenizerFields | CountedPrompt) -> web.Response:
     name = _only_model(request) if fields.model is None else fields.model
     model = find_model(request, name)
-    tokenizer = model.graph.find_side_packet(TextTokenizer)  # type: ignore[type-abstract]
-    if tokenizer is None:
-        raise InvalidRequestError(f"model {model.name!r} has no tokenizer", "model")
-    limits = model.graph.find_side_packet(ModelLimits)
-    max_model_len = None if limits is None else limits.max_model_len
+    async with model.hold() as graph:
+        tokenizer = graph.find_side_packet(TextTokenizer)  # type: ignore[type-abstract]
+        if tokenizer is None:
+            raise InvalidRequestError(f"model {model.name!r} has no tokenizer", "model")
+        limits = graph.find_side_packet(ModelLimits)
+        max_model_len = None if limits is None else limits.max_model_len
 
-    # In a thread, so that other requests go on: texts may be long.
-    answer = await asyncio.to_thread(fields.answer, model.name, tokenizer, max_model_len)
+        # In a thread, so that other requests go on: texts may be long.
+        answer = await asyncio.to_thread(fields.answer, model.name, tokenizer, max_model_len)
     return await json_response(json_pieces(answer))
 
 

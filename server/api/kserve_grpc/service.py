@@ -28,7 +28,7 @@ from server.errors import (
     ModelNotReadyError,
     WrongGraphError,
 )
-from server.graph import Graph
+from server.graph import ServedGraph
 from server.host.version import DISTRIBUTION, version
 from server.models.model_manager import ModelManager, ServedModel
 from server.payloads import InferResponse
@@ -36,7 +36,7 @@ from server.payloads import InferResponse
 __all__ = ["InferenceService"]
 
 Answer = Callable[[Any, RequestFacts], Mapping[str, Any]]
-FindGraph = Callable[[InferCall, RequestFacts], tuple[ServedModel, Graph]]
+FindGraph = Callable[[InferCall, RequestFacts], tuple[ServedModel, ServedGraph]]
 
 LOOKUP_ERRORS = (ModelNotFoundError, ModelNotReadyError, WrongGraphError)
 
@@ -147,7 +147,7 @@ class InferenceService:
         check_model(facts.key, name, model.name)
         return model
 
-    def _find_graph(self, call: InferCall, facts: RequestFacts) -> tuple[ServedModel, Graph]:
+    def _find_graph(self, call: InferCall, facts: RequestFacts) -> tuple[ServedModel, ServedGraph]:
         model = self._find(call.model_name, call.model_version, facts)
         return model, tensor_graph(model)
 

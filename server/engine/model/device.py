@@ -12,7 +12,7 @@ from server.engine.model.single_thread import with_safe_precision
 from server.engine.system.huge_pages import collapse_pages
 from server.errors import ModelLoadError
 from server.host.cpu_features import has_vnni
-from server.host.memory import RESERVATIONS, available_bytes
+from server.host.memory import MEMORY_BUDGET, RESERVATIONS, available_bytes
 from server.host.openvino_core import default_device, shared_core
 from server.host.openvino_errors import error_summary
 
@@ -119,8 +119,11 @@ class CpuDevice(Device):
         return CPU_BLOCK_SIZE
 
     def free_bytes(self) -> int:
-        """Memory of the system or container, without what other KV caches have reserved."""
-        return max(0, available_bytes() - RESERVATIONS.total_bytes)
+        """Memory of the system or container, without what other KV caches have reserved.
+
+        With a memory budget it is at most what is left of that.
+        """
+        return max(0, MEMORY_BUDGET.limit(available_bytes() - RESERVATIONS.total_bytes))
 
     def make_kv_cache(
         self, kv_inputs: tuple[CacheInput, ...], num_blocks: int, layers: ov.CompiledModel

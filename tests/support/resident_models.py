@@ -1,0 +1,60 @@
+"""Managers whose models may be unloaded, and requests to their models."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from support.fakes import write_repository
+
+from server.models.config import load_config
+from server.models.model_manager import ModelManager
+from server.models.residency.settings import ResidencySettings
+from server.payloads import GenerationRequest
+
+__all__ = ["ask", "resident_manager", "status_of", "until"]
+
+
+@asynccontextmanager
+async def resident_manager(
+    folder: Path,
+    graphs: Mapping[str, str],
+    groups: Mapping[str, str] | None = None,
+    **settings: Any,
+) -> AsyncIterator[ModelManager]:
+    """A manager that has loaded these graphs; `groups` has the group of a model."""
+    config = write_repository(folder, graphs)
+    document = json.loads(config.read_text())
+    for entry in document["model_config_list"]:
+        entry["config"]["group_name"] = (groups or {}).get(entry["config"]["name"], "")
+    config.write_text(json.dumps(document))
+    residency = ResidencySettings(**{"idle_unload_timeout_s": 3600.0, **settings})
+    manager = ModelManager(load_config(config), settings=residency)
+    await manager.load_all()
+    try:
+        yield manager
+    finally:
+        await manager.close(0)
+        await manager.wait_for_reloads()
+
+
+async def ask(manager: ModelManager, name: str, prompt: str = "hello") -> str:
+    """The answer of a model."""
+    request = GenerationRequest("id", prompt=prompt)
+    async with manager.get(name).graph.start_run(request) as run:
+        return "".join([chunk.text async for chunk in run])
+
+
+def status_of(manager: ModelManager, name: str) -> dict[str, Any]:
+    """What /v1/config says of the only version of a model."""
+    (status,) = manager.status()[name]["model_version_status"]
+    return dict(status)
+
+
+async def until(condition: Callable[[], object], timeout_s: float = 5.0) -> None:
+    """Wait until `condition()` is true."""
+    async with asyncio.timeout(timeout_s):
+        while not condition():  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.01)
