@@ -3,7 +3,7 @@
 import asyncio
 import dataclasses
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import TypeVar
 
 from server.errors import GenerationError
@@ -48,8 +48,11 @@ class _MergedRuns:
         self._queue = asyncio.Queue[TextChunk | Exception | None](QUEUE_SIZE)
         self._num_active = len(prompts)
         self._tasks: list[asyncio.Task[None]] = []
+        self._hold = AsyncExitStack()
 
     async def __aenter__(self) -> "_MergedRuns":
+        # Once for all prompts: they wait as one request, and none is left behind when others load.
+        self._graph = await self._hold.enter_async_context(self._graph.hold())
         for number, prompt in enumerate(self._prompts):
             self._tasks.append(asyncio.create_task(self._pump(number, prompt)))
         return self
@@ -57,7 +60,8 @@ class _MergedRuns:
     async def __aexit__(self, *_: object) -> None:
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        async with self._hold:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def __aiter__(self) -> "_MergedRuns":
         return self

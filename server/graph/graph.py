@@ -3,7 +3,8 @@
 import asyncio
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -91,6 +92,11 @@ class Graph:
     def num_running(self) -> int:
         """How many runs are between entry and exit."""
         return len(self._runs)
+
+    @asynccontextmanager
+    async def hold(self) -> AsyncIterator["Graph"]:
+        """The graph itself, which is loaded; see `ServedGraph`."""
+        yield self
 
     def find_side_packet(self, kind: type[T]) -> T | None:
         """The first side packet of that type that a node made, connected or not."""

@@ -2,11 +2,14 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from server.errors import ModelNotFoundError
 from server.graph.contract import Tag
 from server.graph.run import NO_PARAMETERS
+
+if TYPE_CHECKING:
+    from server.graph.graph import Graph
 
 __all__ = ["Servables", "ServedGraph"]
 
@@ -14,7 +17,11 @@ T = TypeVar("T")
 
 
 class ServedGraph(Protocol):
-    """A `Graph`, or one that is loaded when a run starts; the members are those of `Graph`."""
+    """A `Graph`, or one that is loaded when it is used; the members are those of `Graph`.
+
+    `hold` waits until it is loaded, and keeps it so while the block runs. `start_run` does the same
+    for one run. Both raise ModelNotReadyError.
+    """
 
     @property
     def name(self) -> str: ...
@@ -26,6 +33,8 @@ class ServedGraph(Protocol):
     def input_name(self) -> str: ...
     @property
     def output_name(self) -> str: ...
+
+    def hold(self) -> AbstractAsyncContextManager["Graph"]: ...
 
     def find_side_packet(self, kind: type[T]) -> T | None: ...
 

@@ -2,7 +2,6 @@
 
 import logging
 import time
-from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
@@ -77,12 +76,6 @@ class ServedModel:
             raise ModelNotReadyError(f"model {self.name!r} is not loaded any more")
         return self._graph
 
-    def hold(self) -> AbstractAsyncContextManager[Graph]:
-        """The graph in memory, which is there until the block ends. Raises ModelNotReadyError."""
-        if self.resident_graph is None:
-            return nullcontext(self.loaded_graph)
-        return self.resident_graph.hold()
-
     @property
     def is_loaded(self) -> bool:
         """Whether the graph is in memory."""
@@ -152,7 +145,7 @@ class ServedModel:
 
     async def load(self, model: CheckedModel, services: Services | None = None) -> Graph | None:
         """Load what `check` has prepared; returns the graph whose place it took, if any."""
-        old = self._graph
+        old, is_known = self._graph, self.can_wake
         try:
             self._graph = await model.load(self.files, services)
         except Exception as error:
@@ -163,7 +156,8 @@ class ServedModel:
         GRAPH_LOADED.labels(self.name).set(1)
         self.state = ModelState.AVAILABLE
         self._failed_because = None
-        self.created = int(time.time())
+        if not is_known:
+            self.created = int(time.time())
         return old
 
     def fail(self, error: Exception) -> None:

@@ -59,7 +59,7 @@ async def _count_tokens(request: web.Request) -> web.Response:
 async def _answer(request: web.Request, fields: TokenizerFields | CountedPrompt) -> web.Response:
     name = _only_model(request) if fields.model is None else fields.model
     model = find_model(request, name)
-    async with model.hold() as graph:
+    async with model.graph.hold() as graph:
         tokenizer = graph.find_side_packet(TextTokenizer)  # type: ignore[type-abstract]
         if tokenizer is None:
             raise InvalidRequestError(f"model {model.name!r} has no tokenizer", "model")

@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 
 # A model that was never loaded is taken to need so many times the size of its files.
 FILES_FACTOR = 1.2
+# A node that hangs while it is closed keeps its memory. The other models need not wait for it.
+CLOSE_TIMEOUT_S = 60.0
 GB = 10**9
 
 
@@ -79,12 +81,13 @@ class ModelMemory:
             if self._budget_bytes is not None:
                 left = self._budget_bytes - self._taken_bytes([model]) - model.file_bytes
                 MEMORY_BUDGET.left_bytes = max(0, left)
+            description = model.description
             try:
                 await load()
             finally:
                 MEMORY_BUDGET.left_bytes = None
-            after = await asyncio.to_thread(_measure)
-            if model.is_loaded and model.load_error is None:
+            if model.description is not description:
+                after = await asyncio.to_thread(_measure)
                 model.memory_bytes = max(0, after - before)
 
     async def unload(self, models: Sequence["ServedModel"], reason: str) -> None:
@@ -94,7 +97,10 @@ class ModelMemory:
         graphs = [model.rest(reason) for model in models]
         async with self._one_at_a_time:
             before = await asyncio.to_thread(resident_bytes)
-            await asyncio.gather(*(graph.close() for graph in graphs))
+            closing = [asyncio.create_task(graph.close()) for graph in graphs]
+            _, hanging = await asyncio.wait(closing, timeout=CLOSE_TIMEOUT_S)
+            if hanging:
+                logger.error("%d graphs are not closed after %g s", len(hanging), CLOSE_TIMEOUT_S)
             await asyncio.to_thread(give_back_free_memory)
             after = await asyncio.to_thread(resident_bytes)
         logger.info(

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from server.errors import ModelLoadError, ModelNotReadyError
+from server.errors import ModelLoadError, ModelNotReadyError, QueueFullError
 from server.models.residency.group import Group
 from server.models.residency.groups import Groups
 from server.models.residency.model_memory import ModelMemory
@@ -30,6 +30,8 @@ TURN_S = 10.0
 # tries by itself: one that is not ready may get none.
 RETRY_PAUSE_S = 10.0
 RETRY_ALONE_S = 60.0
+# What a client is told that is one too many.
+RETRY_AFTER_S = 5
 # How often to look for idle groups, at most.
 TICK_S = 1.0
 
@@ -58,6 +60,8 @@ class Residency:
         self._has_changed = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
         self._watcher: asyncio.Task[None] | None = None
+        # Those that nodes wait for.
+        self._loads: set[asyncio.Task[None]] = set()
         self._retry_at: dict[ServedModel, float] = {}
         self._is_closed = False
 
@@ -70,7 +74,7 @@ class Residency:
         """Wait until the model is loaded; it stays so until `leave` is called with the result.
 
         A node waits for no other group: its own one may be what the other waits for.
-        Raises ModelNotReadyError.
+        Raises ModelNotReadyError, and QueueFullError if too many wait.
         """
         group = self._groups.of(model)
         if not (model.is_loaded and (from_node or not group.is_yielding)):
@@ -121,19 +125,21 @@ class Residency:
             await asyncio.wait(tasks)
 
     def _tasks(self) -> Sequence["asyncio.Task[None]"]:
-        return [task for task in (self._worker, self._watcher) if task is not None]
+        return [task for task in (self._worker, self._watcher, *self._loads) if task is not None]
 
     def _refuse_early(self, model: "ServedModel") -> None:
-        """Raise ModelNotReadyError for a request that would wait in vain."""
+        """Raise ModelNotReadyError or QueueFullError for a request that need not wait."""
         if self._is_closed:
             raise _shutting_down()
         pause = self._retry_at.get(model, 0.0) - time.monotonic()
         if model.load_error is not None and pause > 0:
             raise _failed(model, pause)
         if len(self._line) >= self._settings.max_waiting:
-            raise ModelNotReadyError(
+            raise QueueFullError(
                 f"{len(self._line)} requests wait for models to be loaded; "
-                f"--max_requests_waiting_for_load allows {self._settings.max_waiting}"
+                f"--max_requests_waiting_for_load allows {self._settings.max_waiting}",
+                "max_requests_waiting_for_load",
+                RETRY_AFTER_S,
             )
 
     async def _wait(self, model: "ServedModel", group: Group) -> None:
@@ -256,7 +262,11 @@ class Residency:
             self._memory.check_budget([model], str(group))
         except ModelLoadError as error:
             raise ModelNotReadyError(str(error)) from error
-        await self._load(model, partial(self._wake_once, model))
+        # In a task of its own: a client that leaves does not stop the load.
+        load = asyncio.create_task(self._load(model, partial(self._wake_once, model)))
+        self._loads.add(load)
+        load.add_done_callback(self._loads.discard)
+        await asyncio.wait([load])
         if not model.is_loaded:
             raise _failed(model, RETRY_PAUSE_S)
 

@@ -8,7 +8,7 @@ import pytest
 from support.fakes import echo_graph
 from support.resident_models import ask, resident_manager, status_of, until
 
-from server.errors import ModelNotReadyError
+from server.errors import ModelNotReadyError, QueueFullError
 from server.host.process_memory import resident_bytes
 from server.models.model_manager import ModelManager
 from server.models.residency import residency
@@ -120,7 +120,7 @@ async def test_waiting_has_bounds(tmp_path: Path) -> None:
         await asyncio.sleep(0.05)
         waiting = [asyncio.create_task(ask(manager, "a")) for _ in range(2)]
         await asyncio.sleep(0.05)
-        with pytest.raises(ModelNotReadyError, match="--max_requests_waiting_for_load allows 2"):
+        with pytest.raises(QueueFullError, match="--max_requests_waiting_for_load allows 2"):
             await ask(manager, "b")
         for task in waiting:
             with pytest.raises(ModelNotReadyError, match="not loaded within 1.5 s"):
