@@ -15,6 +15,7 @@ from calculators.guided import (
 from calculators.inference.model_cache import with_cache_dir
 from calculators.llm.generation_limits import GenerationLimits
 from calculators.llm.llm_options import LLMCalculatorOptions, parse_plugin_config
+from calculators.llm.request_bounds import RequestBounds
 from calculators.output_parsers import OUTPUT_FORMAT, OutputFormat, guided_tool_parsers
 from calculators.tags import MODEL_LIMITS, PROMPT, TOKENS
 from calculators.text.tokenizer import TOKENIZER
@@ -97,6 +98,7 @@ class LLMExecutorCalculator(Calculator[LLMCalculatorOptions]):
             best_of_limit=options.best_of_limit,
             max_num_seqs=engine.max_num_seqs,
             room=self._engine.room,
+            bounds=RequestBounds(options.max_tokens_per_request, options.max_logprobs_per_request),
         )
         self._compiler: GrammarCompiler | None = None
         if cc.has_side_packet(TOKENIZER):

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from calculators.llm.request_bounds import RequestBounds
 from server.errors import InvalidRequestError
 from server.payloads import GenerationRequest, SamplingFields, SamplingParams, TokenizedPrompt
 
@@ -16,7 +17,7 @@ class GenerationLimits:
     `max_num_tokens` is the limit of prompt and answer together; `max_num_prompt_tokens` and
     `max_tokens_limit` are None if there is no such limit. `best_of` and `num_beams` must be below
     `best_of_limit`, and at most `max_num_seqs`. `room(prompt_tokens, beams)` is how many tokens an
-    answer can have.
+    answer can have, and `bounds` are for all answers of a request.
     """
 
     defaults: SamplingFields
@@ -26,6 +27,7 @@ class GenerationLimits:
     best_of_limit: int
     max_num_seqs: int
     room: Callable[[int, int], int]
+    bounds: RequestBounds
 
     def truncate(self, prompt: TokenizedPrompt) -> TokenizedPrompt:
         """Cut the prompt to its last tokens, if the client asks for that."""
@@ -53,6 +55,8 @@ class GenerationLimits:
             self._check_best_of_limit("num_beams", merged["num_beams"])
             _forget_random_defaults(merged, request)
         self._resolve_max_tokens(merged, prompt)
+        room = self.room(len(prompt.token_ids), merged.get("num_beams", 1))
+        self.bounds.apply(merged, prompt, room)
         return SamplingParams(**merged)
 
     def _resolve_max_tokens(self, merged: SamplingFields, prompt: TokenizedPrompt) -> None:

@@ -109,9 +109,10 @@ class LLMCalculatorOptions:
     `num_kv_blocks`, which Model Server does not have, sets the cache in blocks of 32 tokens
     instead. `device` "" is the first GPU, or the CPU where there is none. `plugin_config` is a JSON
     object of OpenVINO properties. `max_tokens_limit` is the most that a request may ask for.
-    A request's `best_of` must be below `best_of_limit`.
-    Two options are not Model Server's: with `auto_tune` the first load measures which OpenVINO
-    properties are fastest on this machine, except those that `plugin_config` sets.
+    A request's `best_of` must be below `best_of_limit`. `max_tokens_per_request` and
+    `max_logprobs_per_request` bound what all answers to one request have together.
+    These and the next ones are not Model Server's. With `auto_tune` the first load measures which
+    OpenVINO properties are fastest on this machine, except those that `plugin_config` sets.
     `target_inter_token_latency_ms` is how long the prompts of others may delay the next token of an
     answer; 0 is no target. Options that are not supported yet may be left out or have Model
     Server's defaults.
@@ -146,6 +147,8 @@ class LLMCalculatorOptions:
     chat_template_mode: ChatTemplateMode = ChatTemplateMode.JINJA
     auto_tune: bool = True
     target_inter_token_latency_ms: UInt64 | None = None
+    max_tokens_per_request: UInt64 = 2**22
+    max_logprobs_per_request: UInt64 = 2**20
 
     def __post_init__(self) -> None:
         parse_plugin_config(self.plugin_config)
@@ -209,6 +212,8 @@ _AT_LEAST_ONE = (
     "max_num_batched_tokens",
     "max_num_seqs",
     "max_tokens_limit",
+    "max_tokens_per_request",
+    "max_logprobs_per_request",
     "cache_interval_multiplier",
 )
 _UNSUPPORTED = (

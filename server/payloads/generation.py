@@ -73,6 +73,7 @@ class GenerationRequest:
     room for. `best_of` answers are generated and the `n` best returned; None generates `n`.
     With an `answer_format` the answer has this form, or is calls of `tools`. With
     `is_tool_required` it must be tool calls; without `parallel_tool_calls` there is at most one.
+    It is one of `num_prompts` whose answers are sent together.
     `bad_words` are texts that must not be written in the tokens that the tokenizer gives for them.
     """
 
@@ -97,3 +98,4 @@ class GenerationRequest:
     answer_format: AnswerFormat | None = None
     is_tool_required: bool = False
     parallel_tool_calls: bool = True
+    num_prompts: int = 1

@@ -25,7 +25,10 @@ def server(model_f32: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     assert graph != ONE_NODE_GRAPH
     repository = tmp_path_factory.mktemp("repository")
     write_model(repository, "model", graph.format(models_path=model_f32, options=""))
-    options = "max_tokens_limit: 30, best_of_limit: 3, max_num_seqs: 1, num_kv_blocks: 8"
+    options = (
+        "max_tokens_limit: 30, max_logprobs_per_request: 100, best_of_limit: 3, "
+        "max_num_seqs: 1, num_kv_blocks: 8"
+    )
     write_model(repository, "limited", graph.format(models_path=model_f32, options=options))
     with server_process("--config_path", repository / "config.json") as process:
         yield process
@@ -314,6 +317,9 @@ def test_the_limits_of_a_graph(server: ServerProcess) -> None:
     assert answer["usage"]["completion_tokens"] == 30
     param, message = refusal(server, "Once", max_tokens=31, **fields)
     assert (param, "at most 30 (max_tokens_limit)" in message) == ("max_tokens", True)
+    param, message = refusal(server, ["Once", "Then"], max_tokens=30, logprobs=1, **fields)
+    assert (param, "up to 120 log probabilities" in message) == ("max_tokens", True)
+    assert "allows 100 (its option max_logprobs_per_request)" in message
     chat = {"model": "limited", "messages": [{"role": "user", "content": "Hi"}]}
     _, answer = server.post("/v3/chat/completions", {**chat, "ignore_eos": True})
     assert answer["usage"]["completion_tokens"] == 30, "the limit is the default too"

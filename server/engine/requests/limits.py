@@ -12,9 +12,6 @@ from server.engine.model.stateful.encoder import EncoderLimits
 from server.errors import ContextLengthError, InvalidRequestError
 from server.payloads import SamplingParams
 
-MAX_PROMPT_LOGPROBS = 2**20
-"""Over all tokens, alternatives and choices of a request: some hundred MB."""
-
 
 @dataclass(frozen=True, slots=True)
 class RequestLimits:
@@ -97,22 +94,12 @@ class RequestLimits:
                 "max_tokens",
             )
 
-    def check_prompt_logprobs(self, num_prompt_tokens: int, params: SamplingParams) -> None:
-        """Raise InvalidRequestError for so many that they would slow down other requests."""
-        if params.prompt_logprobs is None:
-            return
-        if self.encoder is not None:
+    def check_prompt_logprobs(self, params: SamplingParams) -> None:
+        """Raise InvalidRequestError for those of a prompt that an encoder reads."""
+        if params.prompt_logprobs is not None and self.encoder is not None:
             raise InvalidRequestError(
                 "prompt_logprobs: the prompt goes to this model's encoder, which predicts no "
                 "tokens; only tokens of the answer have log probabilities",
-                "prompt_logprobs",
-            )
-        count = num_prompt_tokens * (1 + params.prompt_logprobs) * params.n
-        if count > MAX_PROMPT_LOGPROBS:
-            raise InvalidRequestError(
-                f"log probabilities of {num_prompt_tokens} prompt tokens, with "
-                f"{params.prompt_logprobs} alternatives each and for n {params.n}, are {count} "
-                f"together; at most {MAX_PROMPT_LOGPROBS} are possible",
                 "prompt_logprobs",
             )
 

@@ -49,7 +49,7 @@ class RequestFactory:
         tokens = self.limits.check_prompt(prompt_token_ids)
         self.limits.check_token_ids(params)
         max_tokens = self.limits.resolve_max_tokens(len(tokens), params)
-        self.limits.check_prompt_logprobs(len(tokens), params)
+        self.limits.check_prompt_logprobs(params)
         if constraint is not None and params.num_beams > 1:
             raise InvalidRequestError(
                 f"num_beams is {params.num_beams}; beam search cannot follow a grammar, a schema "

@@ -76,6 +76,7 @@ def parse_completion(body: Mapping[str, Any]) -> GenerationCall:
             echo=fields.echo,
             default_max_tokens=DEFAULT_MAX_TOKENS,
             answer_format=answer_format,
+            num_prompts=len(prompts),
             **shared,
         )
         for i, prompt in enumerate(prompts)

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from calculators.llm.generation_limits import GenerationLimits
+from calculators.llm.request_bounds import RequestBounds
 from server.errors import InvalidRequestError
 from server.payloads import GenerationRequest, SamplingFields, SamplingParams, TokenizedPrompt
 
@@ -18,6 +19,7 @@ def limits(**fields: Any) -> GenerationLimits:
             "max_tokens_limit": None,
             "best_of_limit": 20,
             "max_num_seqs": 256,
+            "bounds": RequestBounds(2**22, 2**20),
             "room": lambda num_tokens, num_beams: (100 - num_tokens) // num_beams,
             **fields,
         }

@@ -13,7 +13,7 @@ from server.engine.prompt_logprobs import PromptLogprobs
 from server.engine.requests.outputs import SequenceOutput
 from server.engine.sampling.logprobs import gather_prompt_logprobs
 from server.engine.sequence import EngineRequest
-from server.errors import ContextLengthError, InvalidRequestError
+from server.errors import ContextLengthError
 from server.payloads import SamplingParams
 
 MakeEngine = Callable[..., LLMEngine]
@@ -157,16 +157,6 @@ def test_a_prompt_may_fill_the_whole_kv_cache(make_engine: MakeEngine) -> None:
     assert len(tuple(gathered_of(run_to_end(engine), request))) == 127
     with pytest.raises(ContextLengthError, match="129 tokens; the KV cache .* holds 128"):
         engine.make_request([5] * 129, params(0))
-
-
-def test_too_many_prompt_logprobs_are_refused(make_engine: MakeEngine) -> None:
-    engine = make_engine()
-    prompt = [5] * 1024
-    engine.make_request(prompt, params(0, 7, n=128))
-    with pytest.raises(
-        InvalidRequestError, match="for n 128, are 1179648 together; at most 1048576"
-    ):
-        engine.make_request(prompt, params(0, 8, n=128))
 
 
 def test_an_aborted_prompt_frees_its_blocks(make_engine: MakeEngine, prompts: Prompts) -> None:
