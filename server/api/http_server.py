@@ -11,6 +11,7 @@ from typing import NamedTuple
 from aiohttp import web
 
 from server.api.app import create_app
+from server.api.clients.tls import ServerContext
 from server.api.connections.acceptor import Acceptor
 from server.api.connections.connection import Connection
 from server.api.connections.connection_pool import ConnectionPool
@@ -147,6 +148,7 @@ class HttpServer:
         self._sockets = sockets
         self._acceptors: list[Acceptor] = []
         settings = settings or HttpSettings()
+        self._tls = None if settings.tls is None else ServerContext(settings.tls)
         self._pool = ConnectionPool(_within_descriptors(settings.connections))
         self._runner = web.AppRunner(
             create_app(manager, settings),
@@ -161,7 +163,7 @@ class HttpServer:
         self._pool.start()
         for opened in self._sockets:
             opened.setblocking(False)
-            acceptor = Acceptor(opened, self._pool, self._make_connection)
+            acceptor = Acceptor(opened, self._pool, self._make_connection, self._tls)
             acceptor.start()
             self._acceptors.append(acceptor)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from server.api.clients.api_keys import KeyRing
+from server.api.clients.tls import Tls
 from server.api.connections.settings import ConnectionSettings
 
 __all__ = ["CorsSettings", "HttpSettings", "KeyScope"]
@@ -52,4 +53,5 @@ class HttpSettings:
     connections: ConnectionSettings = field(default_factory=ConnectionSettings)
     access_log: bool = True
     refuses_unknown_fields: bool = False
+    tls: Tls | None = None
     reload_secrets: Callable[[], None] | None = None

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from server.cli.access.tls_arguments import TlsArguments, add_tls_flags
 from server.cli.export_arguments import ExportArguments, add_export_flags
 from server.cli.grpc_arguments import GrpcArguments, add_grpc_flags
 from server.cli.http_arguments import HttpArguments, add_http_flags
@@ -72,6 +73,7 @@ class CommandLine:
     models: ModelArguments
     export: ExportArguments
     http: HttpArguments
+    tls: TlsArguments
     grpc: GrpcArguments
     serving: ServingArguments
     log: LogArguments
@@ -92,6 +94,7 @@ def make_parser() -> FlagParser:
     add_model_flags(parser.add_section("models", "What to serve"))
     add_export_flags(parser.add_section("export", "How to export a model before it is served"))
     add_http_flags(parser.add_section("http", "Address, access and limits"))
+    add_tls_flags(parser.add_section("tls", "Encrypted connections"))
     add_grpc_flags(parser.add_section("grpc", "KServe over gRPC"))
     add_serving_flags(parser.add_section("loading", "Loading, watching and stopping models"))
     add_log_flags(parser.add_section("log", "Log"))
@@ -127,6 +130,7 @@ def parse_command_line(arguments: Sequence[str]) -> CommandLine:
         models,
         pick(ExportArguments, namespace),
         pick(HttpArguments, namespace),
+        pick(TlsArguments, namespace),
         pick(GrpcArguments, namespace),
         pick(ServingArguments, namespace),
         pick(LogArguments, namespace),
@@ -143,7 +147,11 @@ def parse_command_line(arguments: Sequence[str]) -> CommandLine:
 def _find_problem(line: CommandLine) -> str | None:
     """Why the flags cannot be used together."""
     mode, models = line.mode, line.models
-    problem = line.http.find_problem() or line.export.find_problem(models, mode)
+    problem = (
+        line.http.find_problem()
+        or line.tls.find_problem()
+        or line.export.find_problem(models, mode)
+    )
     problem = problem or line.grpc.find_problem(line.http) or _find_unused_model_flag(line)
     if problem is not None or mode in ("list_calculators", "completion"):
         return problem

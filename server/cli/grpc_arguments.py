@@ -26,6 +26,7 @@ class GrpcArguments:
         """The key, the time limit and the access log are those of HTTP."""
         return GrpcSettings(
             keys=http.keys,
+            tls=http.tls,
             key_scope=http.key_scope,
             request_timeout_s=http.request_timeout_s,
             access_log=http.access_log,

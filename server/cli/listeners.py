@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 from server.api.clients.api_keys import KeyRing
 from server.api.clients.key_file import read_keys
+from server.api.clients.tls import Tls
 from server.api.http_server import REST_FLAGS, HttpServer, ListenFlags, open_sockets
 from server.api.kserve_grpc.settings import GrpcSettings
 from server.cli.access.api_keys import find_keys
 from server.cli.access.secret_files import SecretFiles
+from server.cli.access.tls_arguments import TlsArguments
 from server.cli.grpc_arguments import GrpcArguments
 from server.cli.http_arguments import HttpArguments
 from server.models.model_manager import ModelManager
@@ -31,12 +33,22 @@ class Listeners:
     `secrets` are the files of keys and certificates that it uses.
     """
 
-    def __init__(self, http: HttpArguments, grpc: GrpcArguments, manager: ModelManager) -> None:
+    def __init__(
+        self,
+        http: HttpArguments,
+        tls: TlsArguments,
+        grpc: GrpcArguments,
+        manager: ModelManager,
+    ) -> None:
         self.secrets = SecretFiles()
-        settings = http.settings(self._read_keys(http.api_key_file))
-        settings = replace(settings, reload_secrets=self.secrets.reload)
+        settings = replace(
+            http.settings(self._read_keys(http.api_key_file)),
+            tls=self._read_certificate(tls),
+            reload_secrets=self.secrets.reload,
+        )
+        end = "" if settings.tls is None else "s"
         rest_sockets = open_sockets(http.rest_bind_address, http.rest_port, REST_FLAGS)
-        self._urls = [_url("http", opened) for opened in rest_sockets]
+        self._urls = [_url(f"http{end}", opened) for opened in rest_sockets]
         if settings.allowed_hosts is not None or self.is_local():
             allowed_hosts = (*(settings.allowed_hosts or ()), *http.rest_bind_address)
             settings = replace(settings, allowed_hosts=allowed_hosts)
@@ -45,7 +57,7 @@ class Listeners:
         if grpc.port is not None:
             grpc_addresses = grpc.grpc_bind_address or http.rest_bind_address
             grpc_sockets = open_sockets(grpc_addresses, grpc.port, GRPC_FLAGS)
-            self._urls += [_url("grpc", opened) for opened in grpc_sockets]
+            self._urls += [_url(f"grpc{end}", opened) for opened in grpc_sockets]
             self._grpc = _grpc_server(manager, grpc_sockets, grpc.settings(settings))
 
     def _read_keys(self, file: Path | None) -> KeyRing | None:
@@ -56,6 +68,12 @@ class Listeners:
         if file is not None:
             self.secrets.add([file], lambda: ring.replace(read_keys(file)))
         return ring
+
+    def _read_certificate(self, arguments: TlsArguments) -> Tls | None:
+        tls = arguments.load()
+        if tls is not None:
+            self.secrets.add(tls.files.paths(), tls.reload)
+        return tls
 
     async def start(self) -> None:
         """Start to answer. Raises ConfigError if an address was taken a moment ago."""

@@ -47,7 +47,7 @@ def serve(line: CommandLine, log: LogWriter) -> int:
         ),
     )
     manager = ModelManager(config, line.serving.drain_timeout_s, services, line.serving.residency)
-    listeners = Listeners(line.http, line.grpc, manager)
+    listeners = Listeners(line.http, line.tls, line.grpc, manager)
     logger.info("%s; %s", describe_versions(DISTRIBUTION), describe_machine())
     exit_ = _Exit(log)
     # Not asyncio.run, which waits for worker threads at its end, however long a model still loads.

@@ -7,6 +7,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
+from server.api.kserve_grpc.credentials import make_credentials
 from server.api.kserve_grpc.health import Health
 from server.api.kserve_grpc.key_check import KeyCheck
 from server.api.kserve_grpc.messages import POOL, SERVICE
@@ -54,10 +55,17 @@ class GrpcServer:
         self._add_services()
         for address in self._free_addresses():
             try:
-                self._server.add_insecure_port(address)
+                self._listen(address)
             except RuntimeError as error:
                 raise ConfigError(f"gRPC cannot listen on {address}: {error}") from error
         await self._server.start()
+
+    def _listen(self, address: str) -> None:
+        tls = self._settings.tls
+        if tls is None:
+            self._server.add_insecure_port(address)
+        else:
+            self._server.add_secure_port(address, make_credentials(tls))
 
     async def stop(self) -> None:
         """Stop listening and cancel the calls that still run."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from server.api.clients.api_keys import KeyRing
+from server.api.clients.tls import Tls
 from server.api.settings import KeyScope
 
 __all__ = ["GrpcSettings"]
@@ -21,4 +22,5 @@ class GrpcSettings:
     request_timeout_s: float = 0.0
     access_log: bool = True
     memory_quota: int = 2 * 2**30
+    tls: Tls | None = None
     channel_arguments: Mapping[str, int | str] = field(default_factory=dict)

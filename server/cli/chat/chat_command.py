@@ -45,6 +45,7 @@ class ChatArguments:
     url: str | None
     model: str | None
     api_key_file: Path | None
+    ssl_ca_certs: Path | None
     system_prompt: str
     temperature: float | None
     quick: str | None
@@ -67,6 +68,12 @@ def make_parser() -> FlagParser:
         metavar="FILE",
         help="File of the server's API keys, of which the first is sent (default: the environment "
         "variable API_KEY).",
+    )
+    add(
+        "--ssl_ca_certs",
+        type=Path,
+        metavar="FILE",
+        help="Certificates to trust when the URL begins with https (default: the system's).",
     )
     add(
         "--system_prompt",
@@ -157,7 +164,8 @@ def _chat(url: str, arguments: ChatArguments) -> int:
         raise ChatError("there is no place for the answer: standard output is closed")
     temperature = arguments.temperature
     parameters = {} if temperature is None else {"temperature": temperature}
-    client = ChatClient(url, read_key(arguments.api_key_file), parameters)
+    key = read_key(arguments.api_key_file)
+    client = ChatClient(url, key, parameters, arguments.ssl_ca_certs)
     model = _choose_model(client, arguments.model)
     conversation = Conversation(client, model, arguments.system_prompt)
     if arguments.quick is not None:

@@ -2,11 +2,13 @@
 
 import http.client
 import json
+import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -31,11 +33,15 @@ class Piece:
 
 @dataclass(frozen=True)
 class ChatClient:
-    """A server at `url`; `parameters` go into every request. Every method raises ChatError."""
+    """A server at `url`; `parameters` go into every request. Every method raises ChatError.
+
+    `ca_certs` are the authorities that may have signed its certificate; None means the system's.
+    """
 
     url: str
     api_key: str | None = None
     parameters: Mapping[str, object] = field(default_factory=dict)
+    ca_certs: Path | None = None
 
     def models(self) -> Sequence[str]:
         """The names of the models that can be asked."""
@@ -69,13 +75,15 @@ class ChatClient:
             headers["Authorization"] = f"Bearer {self.api_key}"
         try:
             request = urllib.request.Request(address + path, data, headers)
-            with _opener(address).open(request, timeout=timeout_s) as response:
+            with _opener(address, self.ca_certs).open(request, timeout=timeout_s) as response:
                 yield response
         except urllib.error.HTTPError as error:
             with error:
                 raise ChatError(_refusal(error)) from error
         except (OSError, http.client.HTTPException, ValueError) as error:
             reason = getattr(error, "reason", error)
+            if isinstance(reason, ssl.SSLCertVerificationError):
+                reason = f"{reason.verify_message}; --ssl_ca_certs names whom to trust"
             reason = getattr(reason, "strerror", None) or reason
             raise ChatError(f"no answer from {self.url}: {reason}") from error
 
@@ -86,11 +94,15 @@ class ChatClient:
         return url if urlsplit(url).path else url + DEFAULT_PATH
 
 
-def _opener(address: str) -> urllib.request.OpenerDirector:
+def _opener(address: str, ca_certs: Path | None) -> urllib.request.OpenerDirector:
+    handlers: list[urllib.request.BaseHandler] = []
     if urlsplit(address).hostname in LOOPBACK:
         # A proxy would look for the server on its own machine.
-        return urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    return urllib.request.build_opener()
+        handlers.append(urllib.request.ProxyHandler({}))
+    if ca_certs is not None:
+        context = ssl.create_default_context(cafile=ca_certs)
+        handlers.append(urllib.request.HTTPSHandler(context=context))
+    return urllib.request.build_opener(*handlers)
 
 
 def _refusal(error: urllib.error.HTTPError) -> str:
