@@ -13,10 +13,11 @@ from server.cli.listeners import Listeners
 from server.cli.log import LogWriter
 from server.cli.serving_arguments import ServingArguments
 from server.cli.versions import describe_machine, describe_versions
-from server.errors import ServingError
+from server.errors import ServingError, describe_error
 from server.graph import Services
 from server.host.metrics import gauge
 from server.host.version import DISTRIBUTION
+from server.host.watch import WATCHDOG
 from server.models.file_watcher import FileWatcher
 from server.models.model_manager import ModelManager
 from server.payloads import LoadOptions
@@ -30,6 +31,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 THREAD_TIMEOUT_S = 5.0
 # Time for stopping after the requests have ended; nodes get 10 s of it to clean up.
 STOP_TIMEOUT_S = 15.0
+# What a supervisor sees when only a new process can serve; EX_SOFTWARE of sysexits.h.
+EXIT_UNUSABLE = 70
 
 
 def serve(line: CommandLine, log: LogWriter) -> int:
@@ -50,12 +53,19 @@ def serve(line: CommandLine, log: LogWriter) -> int:
     listeners = Listeners(line.http, line.tls, line.grpc, manager)
     logger.info("%s; %s", describe_versions(DISTRIBUTION), describe_machine())
     exit_ = _Exit(log)
+    server = _Server(line.serving, manager, listeners, exit_)
+    WATCHDOG.hung_after_s = line.serving.hung_step_seconds
+    WATCHDOG.stalled_after_s = line.serving.stalled_loop_seconds
+    WATCHDOG.on_fatal = server.fail
     # Not asyncio.run, which waits for worker threads at its end, however long a model still loads.
     loop = asyncio.new_event_loop()
     try:
-        loop.run_until_complete(_Server(line.serving, manager, listeners, exit_).run())
+        loop.run_until_complete(server.run())
     finally:
         loop.close()
+    if exit_.code:
+        # A step that hangs would disturb the end of the interpreter.
+        exit_.now()
     exit_.after(THREAD_TIMEOUT_S)
     return 0
 
@@ -65,11 +75,12 @@ class _Exit:
 
     def __init__(self, log: LogWriter) -> None:
         self._log = log
+        self.code = 0
 
     def now(self) -> None:
         """End the process."""
         self._log.close()
-        os._exit(0)
+        os._exit(self.code)
 
     def after(self, timeout_s: float) -> None:
         """End the process if it has not ended by itself in that time."""
@@ -111,6 +122,7 @@ class _Server:
         self._loop = loop = asyncio.get_running_loop()
         tasks = gauge("asyncio_tasks", "Tasks of the event loop that have not ended")
         tasks.set_function(lambda: len(asyncio.all_tasks(loop)))
+        WATCHDOG.watch_loop(loop)
         for number in SIGNALS:
             # Not the loop's handlers, which cannot run while a calculator blocks the loop.
             signal.signal(number, self._on_signal)
@@ -124,6 +136,7 @@ class _Server:
         logger.info("Listening on %s", ", ".join(self._listeners.urls()))
         loading = asyncio.create_task(self._load_and_watch())
         watching = asyncio.create_task(self._watch_secrets())
+        loading.add_done_callback(self._notice_end_of_watching)
         await self._stop.wait()
         watching.cancel()
         loading.cancel()
@@ -150,6 +163,22 @@ class _Server:
         )
         self._loop.call_soon_threadsafe(self._stop.set)
         self._exit.after(self._drain_timeout_s + STOP_TIMEOUT_S)
+
+    def fail(self, reason: str) -> None:
+        """End the process with EXIT_UNUSABLE, for a supervisor to start another; of any thread."""
+        logger.critical("Exit code %d: %s", EXIT_UNUSABLE, reason)
+        self._exit.code = EXIT_UNUSABLE
+        if WATCHDOG.is_loop_stalled:
+            self._exit.now()
+        # The requests of models that still work may end first.
+        self._is_stopping = True
+        self._exit.after(self._drain_timeout_s + STOP_TIMEOUT_S)
+        self._loop.call_soon_threadsafe(self._stop.set)
+
+    def _notice_end_of_watching(self, loading: "asyncio.Task[None]") -> None:
+        error = None if loading.cancelled() else loading.exception()
+        if error is not None:
+            self.fail(f"loading and watching models ended: {describe_error(error)}")
 
     def _on_hangup(self, number: int, frame: FrameType | None) -> None:
         """Reload, as daemons do; but stop if the signal says that the terminal was closed."""

@@ -23,6 +23,8 @@ class ServingArguments:
     cache_dir: Path | None
     no_auto_tune: bool
     chat_template_time_limit_ms: int | None
+    hung_step_seconds: float
+    stalled_loop_seconds: float
     idle_unload_timeout_seconds: float
     memory_budget_gb: float
     load_wait_timeout_seconds: float
@@ -122,4 +124,21 @@ def add_serving_flags(add: AddFlag) -> None:
         metavar="NUM",
         help="How many requests may wait for unloaded models (default: 1000). Others get status "
         "503 at once.",
+    )
+    add(
+        "--hung_step_seconds",
+        type=seconds,
+        default=30.0,
+        metavar="SECONDS",
+        help="A step of a model hangs when it takes longer than this and than 20 times what such "
+        "steps took before: its requests get 503, and the model is loaded again (default: 30). 0 "
+        "never gives a step up.",
+    )
+    add(
+        "--stalled_loop_seconds",
+        type=seconds,
+        default=120.0,
+        metavar="SECONDS",
+        help="End the process with exit code 70 when its event loop, which answers all requests, "
+        "does nothing for so long (default: 120). 0 never ends it.",
     )

@@ -1,6 +1,7 @@
 """Starts and stops the gRPC server."""
 
 import socket
+import threading
 from collections.abc import Sequence
 
 import grpc
@@ -15,6 +16,7 @@ from server.api.kserve_grpc.missing_methods import MissingMethods
 from server.api.kserve_grpc.service import InferenceService
 from server.api.kserve_grpc.settings import GrpcSettings
 from server.errors import ConfigError
+from server.host.watch import WATCHDOG
 from server.models.model_manager import ModelManager
 
 __all__ = ["GrpcServer"]
@@ -59,6 +61,8 @@ class GrpcServer:
             except RuntimeError as error:
                 raise ConfigError(f"gRPC cannot listen on {address}: {error}") from error
         await self._server.start()
+        for thread in _pollers():
+            WATCHDOG.guard(thread, WATCHDOG.fail)
 
     def _listen(self, address: str) -> None:
         tls = self._settings.tls
@@ -69,6 +73,8 @@ class GrpcServer:
 
     async def stop(self) -> None:
         """Stop listening and cancel the calls that still run."""
+        for thread in _pollers():
+            WATCHDOG.release(thread)
         await self._server.stop(LAST_WRITE_TIMEOUT_S)
 
     def _free_addresses(self) -> list[str]:
@@ -94,3 +100,8 @@ class GrpcServer:
         names = [SERVICE, HEALTH_SERVICE, reflection.SERVICE_NAME]
         reflection.enable_server_reflection(names, self._server, POOL)
         self._server.add_generic_rpc_handlers([MissingMethods()])
+
+
+def _pollers() -> list[threading.Thread]:
+    """The thread through which the library's core reaches the event loops of this process."""
+    return [thread for thread in threading.enumerate() if "_poll_wrapper" in thread.name]

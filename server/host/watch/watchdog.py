@@ -125,6 +125,11 @@ class Watchdog:
         self._loop = _WatchedLoop(loop)
         self._start()
 
+    @property
+    def is_loop_stalled(self) -> bool:
+        """Whether the event loop does nothing now, for some seconds at least."""
+        return self._loop is not None and self._loop.stalled_s > STALL_S
+
     def fail(self, reason: str) -> None:
         """Say that this process cannot serve any more; it ends where somebody has asked for that.
 
