@@ -22,8 +22,8 @@ from server.payloads import SamplingFields, SamplingParams
 
 logger = logging.getLogger("server.engine")
 
-REVIVAL_INTERVAL_S = 30.0
-"""How often a failed engine tries to load its model again."""
+FIRST_REVIVAL_S, REVIVAL_INTERVAL_S = 2.0, 30.0
+"""When a failed engine tries to load its model again, and how often from then on."""
 
 
 GIVEN_UP_POLL_S = 0.1
@@ -59,6 +59,7 @@ class AsyncLLMEngine:
         self._wakeup = threading.Condition()
         self._is_closing = False
         self._revival_due: float | None = None
+        self._revival_interval_s = FIRST_REVIVAL_S
         self._watch = WatchedService(
             str(config.models_path), self.give_up, lambda: len(self._collectors)
         )
@@ -272,10 +273,11 @@ class AsyncLLMEngine:
     def _time_to_revival(self) -> float | None:
         """Seconds until a failed engine is loaded again; None while there is no failure."""
         if self.engine.failure is None:
-            self._revival_due = None
+            self._revival_due, self._revival_interval_s = None, FIRST_REVIVAL_S
             return None
         if self._revival_due is None:
-            self._revival_due = monotonic() + REVIVAL_INTERVAL_S
+            self._revival_due = monotonic() + self._revival_interval_s
+            self._revival_interval_s = REVIVAL_INTERVAL_S
         return max(0.0, self._revival_due - monotonic())
 
     def _try_to_revive(self) -> None:

@@ -16,8 +16,8 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
-import calculators.encoders.encoder_model as encoder_model
-import calculators.openvino_inference_calculator as inference
+from calculators import openvino_inference_calculator as inference
+from calculators.encoders import encoder_model
 from server.cli.main import main
 from server.engine.async_engine import AsyncLLMEngine
 from server.engine.engine import LLMEngine

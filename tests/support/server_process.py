@@ -7,7 +7,7 @@ import sys
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -89,14 +89,16 @@ def _json(body: bytes) -> Any:
 
 
 @contextmanager
-def server_process(*arguments: object, **popen: Any) -> Iterator[ServerProcess]:
+def server_process(
+    *arguments: object, program: Sequence[object] = ("-m", "server"), **popen: Any
+) -> Iterator[ServerProcess]:
     """Start `server` on a free port; it is stopped at the end, and its pipes are read to theirs.
 
     Unless the arguments say otherwise it does not tune itself: answers would depend on what was
     faster just then.
     """
     flags = ["--rest_port", "0", "--no_auto_tune", "true"]
-    command = [sys.executable, "-m", "server", *flags, *map(str, arguments)]
+    command = [sys.executable, *map(str, program), *flags, *map(str, arguments)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, **{"cwd": ROOT, **pipes, **popen}) as process:
         try:

@@ -145,7 +145,8 @@ async def test_an_engine_in_failure_tells_readers_and_callers(
 async def test_a_failed_engine_comes_back_when_its_model_works_again(
     make_engine: MakeEngine, prompts: Prompts, greedy: Prompts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(async_engine, "REVIVAL_INTERVAL_S", 0.05)
+    for name in ("FIRST_REVIVAL_S", "REVIVAL_INTERVAL_S"):
+        monkeypatch.setattr(async_engine, name, 0.05)
     engine = make_engine()
     tries: list[int] = []
 
