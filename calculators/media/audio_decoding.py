@@ -70,6 +70,8 @@ def _frames(content: bytes, rate: int) -> Iterator[Any]:
         if not container.streams.audio:
             raise _refusal(f"{INVALID}: it has no audio")
         stream = container.streams.audio[0]
+        if stream.codec_context is None:
+            raise _refusal(f"{INVALID}: its encoding is unknown")
         found_rate = stream.codec_context.sample_rate
         if not MIN_RATE <= found_rate <= MAX_RATE:
             problem = f"the file has {found_rate} samples per second"

@@ -29,7 +29,7 @@ __all__ = ["attack", "main"]
 Attack = Callable[[Target], Awaitable[None]]
 FUZZ_SLICE = 5000
 ENDED = f"the server has ended, or was killed because it took more than {MAX_RSS_MB:.0f} MB"
-CASE_TIMEOUT_S = 900
+CASE_TIMEOUT_S = 300
 CONTROL_S = 20.0
 LOG = ROOT / "build" / "hostile" / "server.log"
 

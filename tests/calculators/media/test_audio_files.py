@@ -79,6 +79,13 @@ def test_what_is_no_audio(content: bytes, problem: str) -> None:
     assert error.value.param == "file"
 
 
+def test_an_encoding_that_nobody_knows() -> None:
+    content = bytearray(sound_file(tone(1), RATE, "WAV", "PCM_16"))
+    content[34:36] = b"\0\0"  # bits of a sample
+    with pytest.raises(InvalidRequestError, match="its encoding is unknown"):
+        decode(bytes(content))
+
+
 def test_a_file_that_breaks_off_is_read_as_far_as_it_goes() -> None:
     content = sound_file(tone(2), RATE, "WAV")
     found = decode(content[: len(content) // 2])
