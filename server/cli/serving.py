@@ -114,7 +114,8 @@ class _Server:
         self._poll_interval_s = arguments.file_system_poll_wait_seconds
         self._stop = asyncio.Event()
         self._is_stopping = False
-        self._had_terminal = _has_terminal()
+        # nohup has the hangup of the terminal ignored; a reload may still be asked for.
+        self._ends_with_terminal = _has_terminal() and not _is_hangup_ignored()
         self._reloads: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -182,7 +183,7 @@ class _Server:
 
     def _on_hangup(self, number: int, frame: FrameType | None) -> None:
         """Reload, as daemons do; but stop if the signal says that the terminal was closed."""
-        if self._had_terminal and not _has_terminal():
+        if self._ends_with_terminal and not _has_terminal():
             self._on_signal(number, frame)
         elif not self._is_stopping:
             logger.info("SIGHUP: reloading what changed")
@@ -236,6 +237,10 @@ def _has_terminal() -> bool:
     except OSError:
         return False
     return True
+
+
+def _is_hangup_ignored() -> bool:
+    return sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
 
 def _announce(line: str) -> None:

@@ -47,7 +47,15 @@ class Terminal:
 
     def close_window(self) -> int:
         """Close the terminal, as closing its window does; returns the program's exit status."""
+        self.hide()
+        return self.wait_for_end()
+
+    def hide(self) -> None:
+        """Close the terminal, whatever the program does then."""
         os.close(self._master)
+
+    def wait_for_end(self) -> int:
+        """Wait for the end without a terminal to read from; returns the exit status."""
         end = time.monotonic() + TIMEOUT_S
         while (found := os.waitpid(self.pid, os.WNOHANG)) == (0, 0):
             assert time.monotonic() < end, "the program goes on without its terminal"
