@@ -1,13 +1,15 @@
 """The bytes of a request."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 from aiohttp import HttpVersion11, web
 from aiohttp.web_protocol import RequestPayloadError
 
+from server.api.off_event_loop import off_event_loop
 from server.errors import InvalidRequestError
-from server.protocol.json_body import parse_json_object
+from server.protocol.json_body import SMALL_BODY_BYTES, check_num_values, parse_json_object
 
 __all__ = [
     "BODY_TIMEOUT_S",
@@ -15,10 +17,12 @@ __all__ = [
     "BodyTimer",
     "meet_expectation",
     "read_body",
-    "read_json",
+    "read_call",
     "read_plain_body",
     "refuse_compression",
 ]
+
+T = TypeVar("T")
 
 BROKEN_FRAMING = "the body is not what its HTTP headers say"
 # A slower client would hold its connection, and the memory of what it has sent, for too long.
@@ -108,6 +112,17 @@ def refuse_compression(request: web.Request) -> None:
         )
 
 
-async def read_json(request: web.Request) -> dict[str, object]:
-    """The body as a JSON object, whatever Content-Type says."""
-    return parse_json_object(await read_plain_body(request))
+async def read_call(request: web.Request, parse: Callable[[dict[str, Any]], T]) -> T:
+    """What `parse` makes of the body, a JSON object, whatever Content-Type says.
+
+    Raises InvalidRequestError.
+    """
+    body = await read_plain_body(request)
+
+    def read() -> T:
+        fields = parse_json_object(body)
+        if len(body) > SMALL_BODY_BYTES:
+            check_num_values(fields)
+        return parse(fields)
+
+    return await off_event_loop(read, len(body))

@@ -1,8 +1,6 @@
 """What KServe over HTTP, KServe over gRPC and TensorFlow Serving's API have in common."""
 
-import asyncio
-from collections.abc import Callable, Iterable
-from typing import TypeVar
+from collections.abc import Iterable
 
 from server.api.model_lookup import graph_between
 from server.errors import GenerationError
@@ -13,18 +11,12 @@ from server.protocol.kserve.answer_schemas import ModelMetadata, TensorMetadata
 from server.tensors import ModelSignature, TensorInfo
 
 __all__ = [
-    "MAX_BYTES_ON_EVENT_LOOP",
     "describe_model",
     "infer_once",
-    "off_event_loop",
     "signature_of",
     "tensor_graph",
 ]
 
-T = TypeVar("T")
-
-# Parsing or writing so much keeps the event loop busy for about a millisecond.
-MAX_BYTES_ON_EVENT_LOOP = 2**16
 PLATFORM = "OpenVINO"
 
 
@@ -40,11 +32,6 @@ async def infer_once(graph: ServedGraph, request: InferRequest) -> InferResponse
             assert isinstance(response, InferResponse)
             return response
     raise GenerationError("the graph ended without an answer")
-
-
-async def off_event_loop(work: Callable[[], T], num_bytes: int) -> T:
-    """Do something that takes time in proportion to `num_bytes`; in a thread if that is long."""
-    return work() if num_bytes <= MAX_BYTES_ON_EVENT_LOOP else await asyncio.to_thread(work)
 
 
 def signature_of(model: ServedModel) -> ModelSignature | None:

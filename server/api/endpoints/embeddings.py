@@ -8,7 +8,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from pydantic import BaseModel
 
-from server.api.body import read_json
+from server.api.body import read_call
 from server.api.endpoint import Endpoint, error_answers, json_answer, json_body
 from server.api.large_answer import json_response
 from server.api.model_lookup import find_model, graph_between
@@ -28,7 +28,7 @@ __all__ = ["ENDPOINTS"]
 
 def _handler(parse: Callable[[Mapping[str, Any]], EmbeddingCall]) -> Handler:
     async def handle(request: web.Request) -> web.Response:
-        call = parse(await read_json(request))
+        call = await read_call(request, parse)
         request.app[UNKNOWN_FIELD_POLICY].apply(request, call.unknown_fields)
         model = find_model(request, call.model)
         graph = graph_between(model, EmbeddingRequest, EmbeddingResponse)

@@ -9,7 +9,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from pydantic import BaseModel
 
-from server.api.body import read_json
+from server.api.body import read_call
 from server.api.endpoint import Answer, Endpoint, error_answers, json_body
 from server.api.errors import ClientGoneError, api_error
 from server.api.large_answer import json_response
@@ -38,7 +38,7 @@ def _generation_handler(parse: Callable[[Mapping[str, Any]], GenerationCall]) ->
     """Make the handler of an endpoint from the function that parses its bodies."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        call = parse(await read_json(request))
+        call = await read_call(request, parse)
         request.app[UNKNOWN_FIELD_POLICY].apply(request, call.unknown_fields)
         graph = graph_between(find_model(request, call.model), GenerationRequest, TextChunk)
         facts = request[REQUEST_FACTS]

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 from aiohttp import web
 
-from server.api.body import read_body, read_json
+from server.api.body import read_body, read_call
 from server.api.endpoint import Endpoint, error_answers, json_answer
 from server.api.model_lookup import find_model, graph_between
 from server.api.multipart import read_form
@@ -27,7 +27,7 @@ __all__ = ["ENDPOINTS"]
 
 
 async def _generate(request: web.Request) -> web.Response:
-    return await _answer(request, parse_generation(await read_json(request)))
+    return await _answer(request, await read_call(request, parse_generation))
 
 
 async def _edit(request: web.Request) -> web.Response:

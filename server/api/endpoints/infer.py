@@ -5,13 +5,9 @@ from aiohttp import web
 from server.api.body import read_plain_body
 from server.api.endpoint import Answer, Endpoint, Schema, error_answers
 from server.api.endpoints.model_metadata import model_of_path
-from server.api.inference import (
-    MAX_BYTES_ON_EVENT_LOOP,
-    infer_once,
-    off_event_loop,
-    tensor_graph,
-)
+from server.api.inference import infer_once, tensor_graph
 from server.api.large_answer import response_of
+from server.api.off_event_loop import off_event_loop
 from server.api.unknown_fields import UNKNOWN_FIELD_POLICY
 from server.errors import WrongGraphError
 from server.protocol.kserve.answer_schemas import InferAnswer, KServeError
@@ -26,10 +22,7 @@ HEADER_LENGTH = "Inference-Header-Content-Length"
 async def _infer(request: web.Request) -> web.Response:
     body = await read_plain_body(request)
     header_length = request.headers.get(HEADER_LENGTH)
-    in_thread = len(body) > MAX_BYTES_ON_EVENT_LOOP
-    call = await off_event_loop(
-        lambda: parse_infer(body, header_length, in_thread=in_thread), len(body)
-    )
+    call = await off_event_loop(lambda: parse_infer(body, header_length), len(body))
     request.app[UNKNOWN_FIELD_POLICY].apply(request, call.unknown_fields)
     # Only now: the model may be replaced while a large body is parsed.
     model = model_of_path(request)

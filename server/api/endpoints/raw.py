@@ -1,6 +1,5 @@
 """POST to any other path: a raw graph gets the HTTP request and writes the answer itself."""
 
-import json
 from collections.abc import AsyncIterator
 
 from aiohttp import web
@@ -10,6 +9,7 @@ from server.api.endpoint import Answer, Endpoint, error_answers
 from server.api.errors import ClientGoneError, api_error
 from server.api.keys import MODEL_MANAGER
 from server.api.model_lookup import find_model
+from server.api.off_event_loop import off_event_loop
 from server.errors import (
     GenerationError,
     InvalidRequestError,
@@ -20,7 +20,7 @@ from server.errors import (
 from server.graph import ServedGraph
 from server.models.model_manager import ModelManager
 from server.payloads import HttpRequestPayload, HttpResponsePayload
-from server.protocol.json_body import check_num_marks
+from server.protocol.json_body import parse_json_object
 
 __all__ = ["ENDPOINTS"]
 
@@ -53,7 +53,8 @@ async def _handle_raw(request: web.Request) -> web.StreamResponse:
     """Run the graph that `model` in a JSON body names, or else the path."""
     body = await read_body(request)
     endpoint = request.match_info["endpoint"]
-    graph = _find_graph(request, endpoint, body)
+    name = await off_event_loop(lambda: _model_in_body(body), len(body))
+    graph = _find_graph(request, endpoint, name)
     payload = HttpRequestPayload(
         method=request.method,
         path=request.path,
@@ -71,8 +72,8 @@ def _headers(request: web.Request) -> dict[str, str]:
     return {name.lower(): ", ".join(headers.getall(name)) for name in headers}
 
 
-def _find_graph(request: web.Request, endpoint: str, body: bytes) -> ServedGraph:
-    model = find_model(request, _model_name(request.app[MODEL_MANAGER], endpoint, body))
+def _find_graph(request: web.Request, endpoint: str, name: str | None) -> ServedGraph:
+    model = find_model(request, _model_name(request.app[MODEL_MANAGER], endpoint, name))
     mismatch = model.graph.find_mismatch(HttpRequestPayload, HttpResponsePayload)
     if mismatch is not None:
         problem = f"model {model.name!r} does not serve {endpoint!r}: its graph {mismatch}"
@@ -80,8 +81,7 @@ def _find_graph(request: web.Request, endpoint: str, body: bytes) -> ServedGraph
     return model.graph
 
 
-def _model_name(manager: ModelManager, endpoint: str, body: bytes) -> str:
-    name = _model_in_body(body)
+def _model_name(manager: ModelManager, endpoint: str, name: str | None) -> str:
     if name is None and endpoint not in manager.served_names():
         hint = did_you_mean(endpoint, [*KNOWN_ENDPOINTS, *manager.served_names()])
         problem = f"{endpoint!r} is neither an endpoint nor a model, and the body names no model"
@@ -93,10 +93,9 @@ def _model_in_body(body: bytes) -> str | None:
     """`model` of a JSON object; the graph checks the rest of the body."""
     if not body.lstrip().startswith(b"{"):
         return None
-    check_num_marks(body)
     try:
-        fields = json.loads(body)
-    except (ValueError, RecursionError):
+        fields = parse_json_object(body, allows_nan=True)
+    except InvalidRequestError:
         return None
     name = fields.get("model")
     if not (name is None or isinstance(name, str)):

@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Iterator
+from functools import partial
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 from pydantic import BaseModel
 
-from server.api.body import read_json
+from server.api.body import read_call
 from server.api.endpoint import Endpoint, error_answers, json_answer, json_body
 from server.api.large_answer import json_response
 from server.api.model_lookup import find_model, graph_between
@@ -38,7 +39,7 @@ __all__ = ["ENDPOINTS"]
 
 def _rerank_handler(*, returns_documents: bool, api_version: str) -> Handler:
     async def handle(request: web.Request) -> web.Response:
-        call = parse_rerank(await read_json(request), returns_documents=returns_documents)
+        call = await read_call(request, partial(parse_rerank, returns_documents=returns_documents))
         response = await _score_pairs(request, call)
         return await json_response(call.answer(response, api_version))
 
@@ -46,13 +47,13 @@ def _rerank_handler(*, returns_documents: bool, api_version: str) -> Handler:
 
 
 async def _score(request: web.Request) -> web.Response:
-    call = parse_score(await read_json(request))
+    call = await read_call(request, parse_score)
     response = await _score_pairs(request, call)
     return await json_response(call.answer(response))
 
 
 async def _classify(request: web.Request) -> web.Response:
-    call = parse_classify(await read_json(request))
+    call = await read_call(request, parse_classify)
     model = _find_model(request, call)
     graph = graph_between(model, ScoringRequest, ScoringResponse)
     response = await run_once(graph, call.request, ScoringResponse)

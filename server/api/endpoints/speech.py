@@ -7,7 +7,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from pydantic import BaseModel
 
-from server.api.body import read_json
+from server.api.body import read_call
 from server.api.endpoint import Answer, Endpoint, error_answers, json_body
 from server.api.errors import ClientGoneError, api_error
 from server.api.model_lookup import find_model, graph_between
@@ -83,7 +83,7 @@ async def _send_events(events: EventStream, renderer: TranscriptRenderer, chunks
 
 
 async def _speak(request: web.Request) -> web.Response:
-    call = parse_speech(await read_json(request))
+    call = await read_call(request, parse_speech)
     request.app[UNKNOWN_FIELD_POLICY].apply(request, call.unknown_fields)
     graph = graph_between(find_model(request, call.model), SpeechRequest, SpeechAudio)
     audio = await run_once(graph, call.request, SpeechAudio)

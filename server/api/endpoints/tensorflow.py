@@ -5,16 +5,11 @@ from aiohttp import web
 from server.api.body import read_plain_body
 from server.api.endpoint import Endpoint, error_answers, json_answer, json_body
 from server.api.endpoints.models import versions_of
-from server.api.inference import (
-    MAX_BYTES_ON_EVENT_LOOP,
-    infer_once,
-    off_event_loop,
-    signature_of,
-    tensor_graph,
-)
+from server.api.inference import infer_once, signature_of, tensor_graph
 from server.api.keys import MODEL_MANAGER
 from server.api.large_answer import response_of
 from server.api.model_lookup import find_model
+from server.api.off_event_loop import off_event_loop
 from server.errors import InvalidRequestError, ModelNotFoundError
 from server.models.model_manager import ServedModel
 from server.protocol.kserve.answer_schemas import KServeError
@@ -29,8 +24,7 @@ __all__ = ["ENDPOINTS"]
 
 async def _predict(request: web.Request) -> web.Response:
     body = await read_plain_body(request)
-    in_thread = len(body) > MAX_BYTES_ON_EVENT_LOOP
-    fields = await off_event_loop(lambda: read_predict(body, in_thread=in_thread), len(body))
+    fields = await off_event_loop(lambda: read_predict(body), len(body))
     signature = _signature(_model_of_path(request))
     call = await off_event_loop(lambda: parse_predict(fields, signature), len(body))
     # Only now: the model may be replaced while a large body is parsed.

@@ -1,13 +1,14 @@
 """The endpoints of a model's tokenizer, as OVMS and vLLM have them."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 from pydantic import BaseModel
 
-from server.api.body import read_json
+from server.api.body import read_call
 from server.api.endpoint import Answers, Endpoint, error_answers, json_answer, json_body
 from server.api.keys import MODEL_MANAGER
 from server.api.large_answer import json_response
@@ -38,8 +39,11 @@ __all__ = ["ENDPOINTS"]
 
 
 def _handler(kind: type[TokenizerFields], rules: FieldRules) -> Handler:
+    def parse(fields: Mapping[str, Any]) -> TokenizerFields:
+        return validate_fields(kind, fields, rules, SENTENCES)
+
     async def handle(request: web.Request) -> web.Response:
-        fields = validate_fields(kind, await read_json(request), rules, SENTENCES)
+        fields = await read_call(request, parse)
         request.app[UNKNOWN_FIELD_POLICY].apply(request, rules.unknown_fields(fields))
         return await _answer(request, fields)
 
@@ -51,7 +55,7 @@ async def _get_tokenizer_info(request: web.Request) -> web.Response:
 
 
 async def _count_tokens(request: web.Request) -> web.Response:
-    prompt = parse_count(await read_json(request))
+    prompt = await read_call(request, parse_count)
     request.app[UNKNOWN_FIELD_POLICY].apply(request, prompt.unknown_fields)
     return await _answer(request, prompt)
 

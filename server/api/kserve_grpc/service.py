@@ -10,7 +10,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from server.api.clients.api_keys import check_model
-from server.api.inference import describe_model, infer_once, off_event_loop, tensor_graph
+from server.api.inference import describe_model, infer_once, tensor_graph
 from server.api.kserve_grpc.calls import Calls, describe_error
 from server.api.kserve_grpc.infer_messages import (
     InferCall,
@@ -21,6 +21,7 @@ from server.api.kserve_grpc.infer_messages import (
 )
 from server.api.kserve_grpc.messages import message_class
 from server.api.kserve_grpc.settings import GrpcSettings
+from server.api.off_event_loop import off_event_loop
 from server.api.request_facts import RequestFacts
 from server.errors import (
     InvalidRequestError,

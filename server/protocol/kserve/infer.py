@@ -92,14 +92,13 @@ class InferCall:
         return self.binary_outputs.get(output, self.is_binary_default)
 
 
-def parse_infer(body: bytes, header_length: str | None, *, in_thread: bool = False) -> InferCall:
+def parse_infer(body: bytes, header_length: str | None) -> InferCall:
     """Parse a request; raises InvalidRequestError.
 
     `header_length` is the header Inference-Header-Content-Length: the length of the JSON.
-    `in_thread` is for large bodies: other threads may run meanwhile.
     """
     json_end = _json_end(header_length, len(body))
-    document = parse_json_object(body[:json_end], in_thread=in_thread)
+    document = parse_json_object(body[:json_end])
     fields = validate_fields(InferFields, document, FieldRules({}))
     rest = _BinaryData(memoryview(body)[json_end:])
     is_only = len(fields.inputs) == 1

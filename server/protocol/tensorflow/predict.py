@@ -40,12 +40,9 @@ class PredictCall:
     num_rows: int | None
 
 
-def read_predict(body: bytes, *, in_thread: bool = False) -> PredictFields:
-    """Read the JSON, which may hold NaN and Infinity. Raises InvalidRequestError.
-
-    `in_thread` is for large bodies: other threads may run meanwhile.
-    """
-    document = parse_json_object(body, in_thread=in_thread, allows_nan=True)
+def read_predict(body: bytes) -> PredictFields:
+    """Read the JSON, which may hold NaN and Infinity. Raises InvalidRequestError."""
+    document = parse_json_object(body, allows_nan=True)
     fields = validate_fields(PredictFields, document, FieldRules({}))
     if (fields.instances is None) == (fields.inputs is None):
         found = "neither" if fields.inputs is None else "both"

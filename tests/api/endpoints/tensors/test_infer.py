@@ -18,7 +18,6 @@ from support.openvino_models import (
 )
 from support.serving import Server, running_server
 
-from server.api.endpoints import infer
 from server.models.config import load_config
 from server.models.model_manager import ModelManager
 
@@ -147,10 +146,7 @@ async def test_size_of_binary_data_follows_from_the_shape(server: Server) -> Non
 
 
 @pytest.mark.parametrize("rows", [1, 5000])
-async def test_sizes_of_all_kinds(
-    server: Server, rows: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(infer, "MAX_BYTES_ON_EVENT_LOOP", 1000)
+async def test_sizes_of_all_kinds(server: Server, rows: int) -> None:
     data = [[i, i + 0.5, -1e-3 * i] for i in range(rows)]
     inputs = [
         tensor("x", data, [rows, 3]),
