@@ -25,13 +25,16 @@ async def json_response(pieces: Iterable[bytes]) -> web.Response:
     Whatever making them raises is raised before anything is sent.
     """
     found: list[bytes] = []
+    small: list[bytes] = []
     end = perf_counter() + SLICE_S
     for piece in pieces:
-        found.append(piece)
+        small.append(piece)
         if perf_counter() >= end:
+            found.append(b"".join(small))
+            small = []
             await asyncio.sleep(0)
             end = perf_counter() + SLICE_S
-    return response_of(found, "application/json")
+    return response_of([*found, *small], "application/json")
 
 
 def response_of(
@@ -64,4 +67,6 @@ class _Pieces(Payload):
                 if num_bytes >= WRITTEN_BYTES:
                     await writer.write(b"".join(small))
                     small, num_bytes = [], 0
+                    # The socket may take all of it at once.
+                    await asyncio.sleep(0)
         await writer.write(b"".join(small))

@@ -1,6 +1,7 @@
 """Wires the server: configuration -> models -> HTTP, from the first line to the last signal."""
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -57,6 +58,8 @@ def serve(line: CommandLine, log: LogWriter) -> int:
     WATCHDOG.hung_after_s = line.serving.hung_step_seconds
     WATCHDOG.stalled_after_s = line.serving.stalled_loop_seconds
     WATCHDOG.on_fatal = server.fail
+    # Modules stay for ever. Without them a collection of garbage stops all threads half as long.
+    gc.freeze()
     # Not asyncio.run, which waits for worker threads at its end, however long a model still loads.
     loop = asyncio.new_event_loop()
     try:
