@@ -18,6 +18,7 @@ from calculators.llm.llm_options import LLMCalculatorOptions, parse_plugin_confi
 from calculators.llm.request_bounds import RequestBounds
 from calculators.output_parsers import OUTPUT_FORMAT, OutputFormat, guided_tool_parsers
 from calculators.tags import MODEL_LIMITS, PROMPT, TOKENS
+from calculators.text.prompt_limit import PromptLimit
 from calculators.text.tokenizer import TOKENIZER
 from server.engine import EngineConfig, ReplaceableEngine, check_loadable
 from server.errors import ConfigError, InvalidRequestError
@@ -102,6 +103,9 @@ class LLMExecutorCalculator(Calculator[LLMCalculatorOptions]):
         )
         self._compiler: GrammarCompiler | None = None
         if cc.has_side_packet(TOKENIZER):
+            cc.side_packet(TOKENIZER).limit_prompts(
+                PromptLimit(engine.longest_prompt, engine.check_prompt_size)
+            )
             self._compiler = GrammarCompiler(
                 cc.side_packet(TOKENIZER).byte_table,
                 engine.vocab_size,

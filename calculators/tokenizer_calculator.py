@@ -110,15 +110,18 @@ class TokenizerCalculator(Calculator[TokenizerCalculatorOptions]):
                 request.messages, request.tools, request.chat_template_kwargs, request.chat_options
             )
             budget = self._tokenizer.thinking_budget(request.tools, request.chat_options)
-            token_ids = self._tokenizer.encode(text, add_special_tokens=False)
-            param = "messages"
+            param, is_text = "messages", False
         elif isinstance(request.prompt, str):
             text = request.prompt
-            token_ids = self._tokenizer.encode(text, add_special_tokens=True)
-            param = "prompt"
+            param, is_text = "prompt", True
         else:
             assert request.prompt is not None
+            if request.truncate_prompt_tokens is None:
+                self._tokenizer.check_length(request.prompt)
             return TokenizedPrompt(request, _check_token_ids(request.prompt))
+        token_ids = self._tokenizer.encode_prompt(
+            text, add_special_tokens=is_text, truncates_to=request.truncate_prompt_tokens
+        )
         if not token_ids:
             raise InvalidRequestError(f"{param} gives no tokens; it must not be empty", param)
         return TokenizedPrompt(request, token_ids, text, budget)

@@ -16,9 +16,9 @@ TokenIds = tuple[int, ...]
 
 # Tokenizing this much blocks the event loop for about half a millisecond.
 MAX_CHARACTERS_ON_EVENT_LOOP = 2_000
-# Of inputs that are tokenized together; the characters of one text may be more.
+# Of inputs that are tokenized together; a longer text is alone.
 MAX_INPUTS_AT_ONCE = 256
-MAX_CHARACTERS_AT_ONCE = 100_000
+MAX_CHARACTERS_AT_ONCE = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +65,13 @@ class TextRows:
         self, request: EmbeddingRequest, prompt: str, start: int, end: int
     ) -> list[InputRows]:
         sources = request.inputs[start:end]
-        texts = [prompt + source for source in sources if isinstance(source, str)]
-        encoded = iter(self._tokenizer.encode_many(texts, add_special_tokens=False))
         limit = self._limit(request)
+        texts = [prompt + source for source in sources if isinstance(source, str)]
+        # A long text is alone.
+        if texts and len(sources) == 1:
+            encoded = iter([self._encode(texts[0], limit, start, request)])
+        else:
+            encoded = iter(self._tokenizer.encode_many(texts, add_special_tokens=False))
         found = []
         for index, source in enumerate(sources, start):
             if isinstance(source, str):
@@ -80,6 +84,20 @@ class TextRows:
                 rows = self._split(source, ((), ()), index, limit, request)
             found.append(InputRows(list(rows)))
         return found
+
+    def _encode(self, text: str, limit: int, index: int, request: EmbeddingRequest) -> TokenIds:
+        """The tokens that are needed of a text, which may be long."""
+        truncation = self._truncation(request)
+        if truncation == "start":
+            return self._tokenizer.encode_end(text, limit)
+        if truncation == "end":
+            return self._tokenizer.encode_start(text, limit)
+        if truncation == "none":
+            num_tokens = self._tokenizer.count_at_least(text, limit)
+            if num_tokens > limit:
+                raise _too_long(f"at least {num_tokens}", limit, index, len(request.inputs))
+        (tokens,) = self._tokenizer.encode_many([text], add_special_tokens=False)
+        return tokens
 
     def _split(
         self,
@@ -126,7 +144,7 @@ class TextRows:
         return "end" if self._truncates else "none"
 
 
-def _too_long(length: int, limit: int, index: int, num_inputs: int) -> ContextLengthError:
+def _too_long(length: int | str, limit: int, index: int, num_inputs: int) -> ContextLengthError:
     where = f"input[{index}]: " if num_inputs > 1 else ""
     return ContextLengthError(f"{where}Input length {length} longer than allowed {limit}", "input")
 
@@ -135,8 +153,11 @@ def _pieces(inputs: Sequence[str | TokenIds], prompt_length: int) -> Iterator[tu
     """Start and end of the inputs that are tokenized together, and their characters."""
     start = num_characters = 0
     for index, source in enumerate(inputs):
-        num_characters += len(source) + prompt_length
-        is_full = num_characters >= MAX_CHARACTERS_AT_ONCE
-        if is_full or index + 1 - start == MAX_INPUTS_AT_ONCE or index + 1 == len(inputs):
-            yield start, index + 1, num_characters
-            start, num_characters = index + 1, 0
+        length = len(source) + prompt_length
+        is_full = num_characters + length > MAX_CHARACTERS_AT_ONCE
+        if start < index and (is_full or index - start == MAX_INPUTS_AT_ONCE):
+            yield start, index, num_characters
+            start, num_characters = index, 0
+        num_characters += length
+    if inputs:
+        yield start, len(inputs), num_characters

@@ -1,15 +1,18 @@
 """What the OpenVINO IRs of a tokenizer and of a detokenizer both need."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from server.errors import ModelLoadError
 from server.host.openvino_core import shared_core
 from server.host.openvino_errors import error_summary
+from server.host.process_memory import give_back_free_memory
 
 __all__ = ["InferRequestPool", "find_ops", "read_tokenizer_ir"]
+
+T = TypeVar("T")
 
 # A text is encoded on the caller's thread, so that no core is taken from the language model.
 _COMPILE_PROPERTIES = {"INFERENCE_NUM_THREADS": 1, "ENABLE_CPU_PINNING": False}
@@ -41,21 +44,39 @@ def find_ops(model: Any, type_name: str) -> list[Any]:
     return [op for op in model.get_ordered_ops() if op.get_type_name() == type_name]
 
 
+# A tokenizer takes some 50 bytes for each byte of text, and its infer request keeps them.
+MAX_KEPT_BYTES = 128 * 1024
+# Texts that take much memory are encoded one after the other, whichever models they are for.
+_turn_of_large_texts = threading.Lock()
+
+
 class InferRequestPool:
-    """A compiled model with an infer request for each thread that uses it at the same time."""
+    """A compiled model with an infer request for each thread that uses it at the same time.
+
+    An infer request that had a large text is not used again: it would keep the memory.
+    """
 
     def __init__(self, model: Any) -> None:
         self._compiled = shared_core().compile_model(model, "CPU", _COMPILE_PROPERTIES)
         self._idle: list[Any] = [self._compiled.create_infer_request()]
 
-    @contextmanager
-    def borrow(self) -> Iterator[Any]:
-        """Lend an infer request that no other thread uses."""
+    def run(self, use: Callable[[Any], T], num_bytes: int = 0) -> T:
+        """What `use` returns, given an infer request that no other thread has.
+
+        `num_bytes` is the size of the text; `use` must not keep a part of the infer request.
+        """
+        if num_bytes > MAX_KEPT_BYTES:
+            with _turn_of_large_texts:
+                try:
+                    return use(self._compiled.create_infer_request())
+                finally:
+                    self._compiled.release_memory()
+                    give_back_free_memory()
         try:
             request = self._idle.pop()
         except IndexError:
             request = self._compiled.create_infer_request()
         try:
-            yield request
+            return use(request)
         finally:
             self._idle.append(request)

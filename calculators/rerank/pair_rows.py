@@ -1,12 +1,14 @@
 """Pairs of a query and a document -> rows of tokens that fit the model."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 
 from calculators.encoders.encoder_service import EncoderRow
 from calculators.rerank.rerank_template import RerankTemplate
 from calculators.rerank.token_template import TokenTemplate
+from calculators.text.text_encoder import texts_at_once
 from server.errors import ContextLengthError, InvalidRequestError
 from server.payloads import RerankRequest
 
@@ -17,8 +19,14 @@ MAX_CHARACTERS = 64_000_000
 
 TEXTS_AT_ONCE = 256
 
-EncodeMany = Callable[[Sequence[str]], Sequence[Sequence[int]]]
-"""Token ids of each text, without the special tokens around it."""
+
+class EncodeMany(Protocol):
+    """A tokenizer that adds no special tokens."""
+
+    def __call__(
+        self, texts: Sequence[str], *, first: int | None = None
+    ) -> Sequence[Sequence[int]]:
+        """The token ids of each text; if only the `first` are needed, others may be left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,35 +59,35 @@ class PairEncoder:
         num_chunks = 0
         for index, rows in enumerate(self._rows_of_pairs(request)):
             num_chunks += len(rows)
-            # What is too much is counted and not kept.
-            if num_chunks <= self.max_chunks:
-                plan.rows.extend(rows)
-                plan.owners.extend([index] * len(rows))
-        if num_chunks > self.max_chunks:
-            raise InvalidRequestError(
-                "Chunking failed: exceeding max_allowed_chunks after chunking limit: "
-                f"{self.max_chunks}; actual: {num_chunks}",
-                "documents",
-            )
+            if num_chunks > self.max_chunks:
+                bound = "" if index + 1 == len(request.pairs) else "at least "
+                raise InvalidRequestError(
+                    "Chunking failed: exceeding max_allowed_chunks after chunking limit: "
+                    f"{self.max_chunks}; actual: {bound}{num_chunks}",
+                    "documents",
+                )
+            plan.rows.extend(rows)
+            plan.owners.extend([index] * len(rows))
         return plan
 
     def _rows_of_pairs(self, request: RerankRequest) -> Iterator[list[EncoderRow]]:
         # Most requests repeat one query.
         encode_query = lru_cache(maxsize=16)(self._encode)
-        for start in range(0, len(request.pairs), TEXTS_AT_ONCE):
-            pairs = request.pairs[start : start + TEXTS_AT_ONCE]
+        needed = [n for n in (request.max_tokens_per_doc, self._limit(request)) if n is not None]
+        first = min(needed, default=None)
+        for pairs in _at_once(request.pairs):
             if self.prompt is None:
-                documents = self.encode_many([document for _, document in pairs])
+                documents = self.encode_many([document for _, document in pairs], first=first)
                 for (query, _), tokens in zip(pairs, documents, strict=True):
                     document = tokens[: request.max_tokens_per_doc]
-                    yield self._pair_rows(encode_query(query), document, request)
+                    yield self._pair_rows(encode_query(query, self.max_length), document, request)
             else:
                 texts = self.prompt.render(pairs, request.instruction)
                 for pair, tokens in zip(pairs, self.encode_many(texts), strict=True):
                     yield [self._prompt_row(self.prompt, pair, tokens, request)]
 
-    def _encode(self, text: str) -> Sequence[int]:
-        return self.encode_many([text])[0]
+    def _encode(self, text: str, first: int | None = None) -> Sequence[int]:
+        return self.encode_many([text], first=first)[0]
 
     def _check(self, request: RerankRequest) -> None:
         num_pairs = len(request.pairs)
@@ -137,7 +145,7 @@ class PairEncoder:
             room = [] if limit is None else [limit - len(end)]
             if of_document is not None:
                 room.append(len(self._encode(before)) + of_document)
-            head = self._encode(before + document)
+            head = self._encode(before + document, max(min(room), 0))
             if len(head) > min(room):
                 tokens = [*head[: max(min(room), 0)], *end]
         if len(tokens) > self.max_length:
@@ -147,6 +155,16 @@ class PairEncoder:
                 "documents",
             )
         return EncoderRow(tokens)
+
+
+def _at_once(pairs: Sequence[tuple[str, str]]) -> Iterator[Sequence[tuple[str, str]]]:
+    """Pairs whose documents are in memory as tokens together."""
+    start = 0
+    for begin in range(0, len(pairs), TEXTS_AT_ONCE):
+        some = pairs[begin : begin + TEXTS_AT_ONCE]
+        for texts in texts_at_once([document for _, document in some]):
+            yield pairs[start : start + len(texts)]
+            start += len(texts)
 
 
 def cut_longest(num_first: int, num_second: int, limit: int) -> tuple[int, int]:

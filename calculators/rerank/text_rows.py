@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from calculators.encoders.encoder_service import EncoderRow
 from calculators.rerank.pair_rows import MAX_CHARACTERS, EncodeMany
 from calculators.rerank.token_template import PLAIN, TokenTemplate
+from calculators.text.text_encoder import texts_at_once
 from server.errors import ContextLengthError, InvalidRequestError
 from server.payloads import ClassifyRequest
 
@@ -37,7 +38,10 @@ class TextRowEncoder:
                 "input",
             )
         texts = [text for text in request.inputs if isinstance(text, str)]
-        encoded = iter(self.encode_many(texts))
+        first = None if request.truncate_prompt_tokens is None else self.max_length
+        encoded = (
+            ids for some in texts_at_once(texts) for ids in self.encode_many(some, first=first)
+        )
         return [
             self._row(next(encoded) if isinstance(text, str) else text, request, index)
             for index, text in enumerate(request.inputs)

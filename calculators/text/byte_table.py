@@ -171,11 +171,13 @@ def _is_space_clean_up(regex: Any) -> bool:
 
 
 def _decode_rows(requests: InferRequestPool, rows: npt.NDArray[np.int64]) -> list[bytes]:
-    with requests.borrow() as request:
+    def decode(request: Any) -> list[bytes]:
         request.infer([rows.astype(_input_type(request))])
         begins, ends, chars = (request.get_output_tensor(index).data for index in range(3))
         data = chars.tobytes()
         return [data[i:j] for i, j in zip(begins.tolist(), ends.tolist(), strict=True)]
+
+    return requests.run(decode)
 
 
 def _input_type(request: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 from calculators.chat_template.template_files import read_special_tokens, read_tokenizer_class
 from calculators.text.byte_table import ByteTable, load_byte_table
-from calculators.text.text_encoder import TextEncoder
+from calculators.text.text_encoder import SLICE_CHARACTERS, TextEncoder
 from server.errors import InvalidRequestError, ModelLoadError
 from server.host.model_files import DETOKENIZER_FILE
 from server.payloads import ChatOptions, TokenizerInfo
@@ -43,9 +43,28 @@ class EncodingTokenizer:
         """Return the token ids of a text, never cut."""
         return self._encoder.encode(text, add_special_tokens)
 
-    def encode_many(self, texts: Sequence[str], add_special_tokens: bool) -> list[tuple[int, ...]]:
-        """Return the token ids of each text, much faster than one by one."""
-        return self._encoder.encode_many(texts, add_special_tokens) if texts else []
+    def encode_many(
+        self, texts: Sequence[str], add_special_tokens: bool, first: int | None = None
+    ) -> list[tuple[int, ...]]:
+        """Return the token ids of each text, much faster than one by one.
+
+        `first` is how many tokens of each text are needed; the rest of a long one is not read.
+        """
+        if first is None or max(map(len, texts), default=0) <= SLICE_CHARACTERS:
+            return self._encoder.encode_many(texts, add_special_tokens)
+        return [self._encoder.encode_start(text, first) for text in texts]
+
+    def encode_start(self, text: str, num_tokens: int) -> tuple[int, ...]:
+        """Return the first tokens of a text, so many or a few more; the others are not read."""
+        return self._encoder.encode_start(text, num_tokens)
+
+    def encode_end(self, text: str, num_tokens: int) -> tuple[int, ...]:
+        """Return the last tokens of a text, so many or a few more; the others are not read."""
+        return self._encoder.encode_end(text, num_tokens)
+
+    def count_at_least(self, text: str, enough: int) -> int:
+        """How many tokens a text has at least, read until there are `enough`; 0 if it is short."""
+        return self._encoder.count_at_least(text, enough)
 
     def decode(self, token_ids: Iterable[int], skip_special_tokens: bool = True) -> str:
         """Return the text of token ids. Raises InvalidRequestError if there is no detokenizer."""

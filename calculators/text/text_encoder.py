@@ -1,8 +1,9 @@
 """Text to token ids, by an openvino_tokenizer.xml without its truncation and padding."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import openvino as ov
@@ -13,9 +14,18 @@ from calculators.text.white_space import single_spaces, splits_at_white_space
 from server.errors import InvalidRequestError, ModelLoadError
 from server.host.model_files import TOKENIZER_FILE
 
-__all__ = ["TextEncoder"]
+__all__ = ["SLICE_CHARACTERS", "TextEncoder", "texts_at_once"]
 
 
+T = TypeVar("T")
+
+MAX_TOKENS = 2**20
+"""Of one text."""
+# A longer text is read in slices until it is known how many tokens it has at least.
+SLICE_CHARACTERS = 50_000
+MAX_BYTES_OF_CHARACTER = 4
+# Where a text is cut, so many tokens may differ from those of the whole text.
+NUM_AT_CUT = 256
 _ZERO = np.zeros(1, np.int32)
 
 
@@ -48,23 +58,96 @@ class TextEncoder:
         )
 
     def encode(self, text: str, add_special_tokens: bool) -> tuple[int, ...]:
-        """Return the token ids; raises InvalidRequestError for half of a surrogate pair."""
+        """Return the token ids.
+
+        Raises InvalidRequestError for half of a surrogate pair, and for more than MAX_TOKENS.
+        """
         return self.encode_many([text], add_special_tokens)[0]
 
     def encode_many(self, texts: Sequence[str], add_special_tokens: bool) -> list[tuple[int, ...]]:
-        """Return the token ids of each text, much faster than one by one."""
+        """Return the token ids of each text, much faster than one by one. Raises as `encode`."""
+        found: list[tuple[int, ...]] = []
+        for some in texts_at_once(texts):
+            for text in some:
+                self._check_size(text)
+            found += self._run(some, partial(self._read, has_special=add_special_tokens))
+        return found
+
+    def encode_start(self, text: str, num_tokens: int) -> tuple[int, ...]:
+        """Return the first tokens of a text, without special tokens: so many, or a few more.
+
+        What is behind them is not read.
+        """
+        size = SLICE_CHARACTERS
+        while size < len(text):
+            token_ids = self.encode(text[:size], add_special_tokens=False)
+            if len(token_ids) >= num_tokens + NUM_AT_CUT:
+                return token_ids[: num_tokens + 1]
+            size *= 4
+        return self.encode(text, add_special_tokens=False)
+
+    def encode_end(
+        self, text: str, num_tokens: int, add_special_tokens: bool = False
+    ) -> tuple[int, ...]:
+        """Return the last tokens of a text: so many, or a few more. What is before is not read."""
+        size = SLICE_CHARACTERS
+        while size < len(text):
+            token_ids = self.encode(text[-size:], add_special_tokens)
+            if len(token_ids) >= num_tokens + NUM_AT_CUT:
+                return token_ids[-num_tokens - 1 :]
+            size *= 4
+        return self.encode(text, add_special_tokens)
+
+    def count_at_least(self, text: str, enough: int) -> int:
+        """How many tokens a text has at least, without special tokens; 0 for a short text.
+
+        It is read in slices, and no further when there are more than `enough` tokens.
+        """
+        num_found = 0
+        if len(text) > max(SLICE_CHARACTERS, enough // MAX_BYTES_OF_CHARACTER):
+            for start in range(0, len(text), SLICE_CHARACTERS):
+                some = [text[start : start + SLICE_CHARACTERS]]
+                (num_tokens,) = self._run(some, self._count)
+                num_found += max(0, num_tokens - NUM_AT_CUT)
+                if num_found > enough:
+                    break
+        return num_found
+
+    def _check_size(self, text: str) -> None:
+        num_tokens = self.count_at_least(text, MAX_TOKENS)
+        if num_tokens > MAX_TOKENS:
+            raise InvalidRequestError(
+                f"a text of {len(text)} characters has at least {num_tokens} tokens; at most "
+                f"{MAX_TOKENS} can be made at once"
+            )
+
+    def _run(self, texts: Sequence[str], read: Callable[[Any], list[T]]) -> list[T]:
         bare = [single_spaces(text) if self._has_words_only else text for text in texts]
         raws = [_to_utf8(text) for text in bare]
         ends = np.cumsum([len(raw) for raw in raws], dtype=np.int32)
         begins = np.concatenate([_ZERO, ends[:-1]])
-        with self._requests.borrow() as request:
-            request.infer([begins, ends, np.frombuffer(b"".join(raws), np.uint8)])
-            if self._has_segments:
-                return _read_ragged(request, 3 if add_special_tokens else 0)
-            rows = _read_dense(request)
-        if add_special_tokens:
+        joined = np.frombuffer(b"".join(raws), np.uint8)
+
+        def use(request: Any) -> list[T]:
+            request.infer([begins, ends, joined])
+            return read(request)
+
+        return self._requests.run(use, len(joined))
+
+    def _read(self, request: Any, has_special: bool) -> list[tuple[int, ...]]:
+        if self._has_segments:
+            return _read_ragged(request, 3 if has_special else 0)
+        rows = _read_dense(request)
+        if has_special:
             return rows
         return [ids[self._num_prefix : len(ids) - self._num_suffix] for ids in rows]
+
+    def _count(self, request: Any) -> list[int]:
+        if self._has_segments:
+            begins, ends = (request.get_output_tensor(index).data for index in range(2))
+            return list((ends - begins).tolist())
+        masks = request.get_output_tensor(1).data
+        return list((masks.astype(bool).sum(axis=1) - self._num_prefix - self._num_suffix).tolist())
 
     def special_tokens(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """What the tokenizer puts before and after every text."""
@@ -82,6 +165,18 @@ class TextEncoder:
         while num_prefix < len(bare) and bare[num_prefix] == probe[num_prefix]:
             num_prefix += 1
         return num_prefix, len(bare) - num_prefix
+
+
+def texts_at_once(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Texts that are encoded together: so many characters, or one text."""
+    start = num_characters = 0
+    for index, text in enumerate(texts):
+        if index > start and num_characters + len(text) > SLICE_CHARACTERS:
+            yield texts[start:index]
+            start, num_characters = index, 0
+        num_characters += len(text)
+    if start < len(texts):
+        yield texts[start:]
 
 
 def _to_utf8(text: str) -> bytes:

@@ -14,6 +14,7 @@ from calculators.chat_template.template_files import (
 )
 from calculators.chat_template.thinking import thinking_budget
 from calculators.text.byte_table import ByteTable, load_byte_table
+from calculators.text.prompt_limit import PromptLimit
 from calculators.text.text_encoder import TextEncoder
 from server.errors import InvalidRequestError, ModelLoadError
 from server.graph import Tag
@@ -43,6 +44,8 @@ class Tokenizer:
         self._encoder = TextEncoder(models_path)
         self.byte_table: ByteTable = load_byte_table(models_path)
         special = self.byte_table.special_bytes.values()
+        self._prompt_limit: PromptLimit | None = None
+        self._longest_token = _longest_token(self.byte_table)
         self._full_table = self.byte_table.showing(
             [raw.decode("utf-8", "replace") for raw in special]
         )
@@ -68,6 +71,34 @@ class Tokenizer:
         token. Names of special tokens in the text become these tokens in either case.
         """
         return self._encoder.encode(text, add_special_tokens)
+
+    def encode_prompt(
+        self, text: str, add_special_tokens: bool, truncates_to: int | None = None
+    ) -> tuple[int, ...]:
+        """Return the token ids of a prompt, but refuse a long one before it is all read.
+
+        `truncates_to` is how many of its last tokens are wanted; with -1, as many as the model can
+        read. Only they, and a few before them, are returned. Raises ContextLengthError.
+        """
+        limit = self._prompt_limit
+        if limit is None:
+            return self.encode(text, add_special_tokens)
+        if truncates_to is not None and truncates_to <= limit.max_tokens:
+            wanted = limit.max_tokens if truncates_to == -1 else truncates_to
+            return self._encoder.encode_end(text, wanted, add_special_tokens)
+        if self._longest_token is not None:
+            limit.check(-(-len(text) // self._longest_token), is_exact=False)
+        limit.check(self._encoder.count_at_least(text, limit.max_tokens), is_exact=False)
+        return self.encode(text, add_special_tokens)
+
+    def check_length(self, token_ids: Sequence[int]) -> None:
+        """Raise ContextLengthError for more tokens than any prompt can have."""
+        if self._prompt_limit is not None:
+            self._prompt_limit.check(len(token_ids), is_exact=True)
+
+    def limit_prompts(self, limit: PromptLimit) -> None:
+        """Called by the node that runs the model, when it is loaded."""
+        self._prompt_limit = limit
 
     def decode(self, token_ids: Iterable[int], skip_special_tokens: bool = True) -> str:
         """Return the text of token ids."""
@@ -131,6 +162,13 @@ class Tokenizer:
         """Return the id of a special token by its name."""
         token_ids = self.encode(name, add_special_tokens=False) if name else ()
         return token_ids[0] if len(token_ids) == 1 else None
+
+
+def _longest_token(table: ByteTable) -> int | None:
+    """The most bytes that a token stands for; None where unknown ones stand for any text."""
+    single = {raw for raw in table.token_bytes if len(raw) == 1}
+    tokens = (*table.token_bytes, *table.special_bytes.values())
+    return max(map(len, tokens)) if len(single) == 256 else None
 
 
 TOKENIZER = Tag("TOKENIZER", Tokenizer)

@@ -93,6 +93,15 @@ class AsyncLLMEngine:
         return self.engine.limits.max_num_prompt_tokens
 
     @property
+    def longest_prompt(self) -> int:
+        """The most tokens of a prompt that can run, whatever else its request says."""
+        return self.engine.limits.longest_prompt
+
+    def check_prompt_size(self, num_tokens: int, *, is_exact: bool) -> None:
+        """Raise ContextLengthError if no prompt of so many tokens, or more, can run."""
+        self.engine.limits.check_prompt_size(num_tokens, is_exact=is_exact)
+
+    @property
     def max_num_seqs(self) -> int:
         """The most sequences that one request can have at once."""
         return self.engine.limits.max_num_seqs

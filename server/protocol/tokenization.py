@@ -184,18 +184,27 @@ class TokenizeFields(TokenizerFields):
     def _tokenize_texts(self, tokenizer: TextTokenizer) -> Sequence[Any]:
         texts = _parse_texts(self.text)
         pad_id = self._pad_id(tokenizer, len(texts))
-        rows = [self._tokenize_text(tokenizer, text) for text in texts]
+        rows = []
+        num_tokens = 0
+        for text in texts:
+            rows.append(self._tokenize_text(tokenizer, text))
+            num_tokens += len(rows[-1])
+            if num_tokens > MAX_TOKENS:
+                problem = f"text has more than {MAX_TOKENS} tokens, which are possible at once"
+                raise InvalidRequestError(problem, "text")
         if pad_id is not None:
             assert self.max_length is not None
             rows = [pad_tokens(row, self.max_length, pad_id, self.padding_side) for row in rows]
         return rows[0] if isinstance(self.text, str) else rows
 
     def _tokenize_text(self, tokenizer: TextTokenizer, text: str) -> Sequence[int]:
-        bare = tokenizer.encode(text, add_special_tokens=False)
-        if self.add_special_tokens is False:
-            return bare if self.max_length is None else bare[: self.max_length]
-        tokens = tokenizer.encode(text, add_special_tokens=True)
-        return tokens if self.max_length is None else cut_tokens(tokens, bare, self.max_length)
+        has_special = self.add_special_tokens is not False
+        tokens = tokenizer.encode(text, add_special_tokens=has_special)
+        if self.max_length is None:
+            return tokens
+        if not has_special:
+            return tokens[: self.max_length]
+        return cut_tokens(tokens, tokenizer.encode(text, False), self.max_length)
 
     def _pad_id(self, tokenizer: TextTokenizer, num_texts: int) -> int | None:
         """The token to pad with; None for no padding."""

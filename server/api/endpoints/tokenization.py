@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -37,6 +39,9 @@ from server.protocol.validation import validate_fields
 
 __all__ = ["ENDPOINTS"]
 
+# Of their own, so that long texts leave those that all endpoints share to others.
+_THREADS = ThreadPoolExecutor(2, "tokenize")
+
 
 def _handler(kind: type[TokenizerFields], rules: FieldRules) -> Handler:
     def parse(fields: Mapping[str, Any]) -> TokenizerFields:
@@ -70,8 +75,10 @@ async def _answer(request: web.Request, fields: TokenizerFields | CountedPrompt)
         limits = graph.find_side_packet(ModelLimits)
         max_model_len = None if limits is None else limits.max_model_len
 
-        # In a thread, so that other requests go on: texts may be long.
-        answer = await asyncio.to_thread(fields.answer, model.name, tokenizer, max_model_len)
+        # In a thread, so that other requests go on: texts may be long, and a chat template slow.
+        loop = asyncio.get_running_loop()
+        work = partial(fields.answer, model.name, tokenizer, max_model_len)
+        answer = await loop.run_in_executor(_THREADS, work)
     return await json_response(json_pieces(answer))
 
 

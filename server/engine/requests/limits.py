@@ -155,6 +155,22 @@ class RequestLimits:
             )
         return params.max_tokens
 
+    @property
+    def longest_prompt(self) -> int:
+        """The most tokens of a prompt that can run, whatever else its request says."""
+        possible = [self.max_num_tokens, self.num_kv_tokens]
+        if self.encoder is not None:
+            possible.append(self.encoder.prompt)
+        if self.max_num_prompt_tokens is not None:
+            possible.append(self.max_num_prompt_tokens)
+        return min(possible)
+
+    def check_prompt_size(self, num_tokens: int, *, is_exact: bool) -> None:
+        """Raise ContextLengthError if no prompt of so many tokens, or more, can run."""
+        if num_tokens > self.longest_prompt:
+            bound = "" if is_exact else "at least "
+            self._check_prompt_length(num_tokens, has_answer=True, bound=bound)
+
     def room(self, num_prompt_tokens: int, num_beams: int = 1) -> int:
         """The most tokens that each choice can add to a prompt; below 1 where there is no room.
 
@@ -179,29 +195,31 @@ class RequestLimits:
                 name,
             )
 
-    def _check_prompt_length(self, num_prompt_tokens: int, has_answer: bool) -> None:
+    def _check_prompt_length(
+        self, num_prompt_tokens: int, has_answer: bool, bound: str = ""
+    ) -> None:
+        found = f"the prompt has {bound}{num_prompt_tokens} tokens"
         if self.encoder is not None and num_prompt_tokens > self.encoder.prompt:
             raise ContextLengthError(
-                f"the prompt has {num_prompt_tokens} tokens; the model's encoder can read "
-                f"{self.encoder.prompt}",
+                f"{found}; the model's encoder can read {self.encoder.prompt}",
                 "prompt",
             )
         longest = self.max_num_prompt_tokens
         if longest is not None and num_prompt_tokens > longest:
             raise ContextLengthError(
-                f"the prompt has {num_prompt_tokens} tokens; without dynamic_split_fuse it must "
+                f"{found}; without dynamic_split_fuse it must "
                 f"fit max_num_batched_tokens, which is {longest}",
                 "prompt",
             )
         if has_answer and num_prompt_tokens >= self.max_num_tokens:
             raise ContextLengthError(
-                f"the prompt has {num_prompt_tokens} tokens; {self.limited_by} holds "
+                f"{found}; {self.limited_by} holds "
                 f"{self.max_num_tokens}, and at least one must be left for the answer",
                 "prompt",
             )
         longest = min(self.max_num_tokens, self.num_kv_tokens)
         if num_prompt_tokens > longest:
             raise ContextLengthError(
-                f"the prompt has {num_prompt_tokens} tokens; {self.limited_by} holds {longest}",
+                f"{found}; {self.limited_by} holds {longest}",
                 "prompt",
             )

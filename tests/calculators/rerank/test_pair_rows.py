@@ -13,7 +13,7 @@ from server.payloads import RerankRequest
 BERT = TokenTemplate((Piece((101,)), Piece("A"), Piece((102,)), Piece("B", 1), Piece((102,), 1)))
 
 
-def encode_many(texts: Sequence[str]) -> list[list[int]]:
+def encode_many(texts: Sequence[str], *, first: int | None = None) -> list[list[int]]:
     """Each word is the number of a token."""
     return [[int(word) for word in text.split()] for text in texts]
 

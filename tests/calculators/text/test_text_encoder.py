@@ -3,8 +3,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from calculators.text.text_encoder import TextEncoder
+from calculators.text.text_encoder import MAX_TOKENS, SLICE_CHARACTERS, TextEncoder
 from server.errors import InvalidRequestError, ModelLoadError
+from server.host.memory import resident_bytes
 
 TEXTS = {
     "words": "Hello world",
@@ -34,6 +35,42 @@ def test_many_texts_at_once_are_as_one_by_one(model, sentencepiece_op, add_speci
         encoder = TextEncoder(path)
         one_by_one = [encoder.encode(text, add_special_tokens) for text in texts]
         assert encoder.encode_many(texts, add_special_tokens) == one_by_one
+
+
+LONG = "The quick brown fox 123 jumps. 日本 " * 10_000
+
+
+def test_the_ends_of_a_long_text_are_those_of_the_whole(model, sentencepiece_op):
+    for path in (model.path, sentencepiece_op):
+        encoder = TextEncoder(path)
+        whole = encoder.encode(LONG, add_special_tokens=False)
+        first, last = encoder.encode_start(LONG, 100), encoder.encode_end(LONG, 100)
+        # There are a few more, so that a caller sees that the text is longer.
+        assert 100 < len(first) < len(whole)
+        assert 100 < len(last) < len(whole)
+        assert first[:100] == whole[:100]
+        assert last[-100:] == whole[-100:]
+        assert encoder.encode_start(LONG, len(whole)) == whole
+        assert encoder.encode_end("ab", 1, add_special_tokens=True) == encoder.encode("ab", True)
+
+
+def test_the_tokens_of_a_long_text_are_at_least_so_many(model, sentencepiece_op):
+    for path in (model.path, sentencepiece_op):
+        encoder = TextEncoder(path)
+        whole = len(encoder.encode(LONG, add_special_tokens=False))
+        assert 0.95 * whole < encoder.count_at_least(LONG, 10**6) <= whole
+        assert 1000 < encoder.count_at_least(LONG, 1000) < whole / 2
+        assert encoder.count_at_least(LONG[:SLICE_CHARACTERS], 10) == 0
+
+
+def test_a_text_of_too_many_tokens_is_refused_and_takes_little_memory(byte_level):
+    encoder = TextEncoder(byte_level.path)
+    text = "😀" * 3_000_000
+    before = resident_bytes()
+    with pytest.raises(InvalidRequestError, match=r"3000000 characters has at least \d+ tokens"):
+        encoder.encode(text, add_special_tokens=False)
+    assert len(encoder.encode("a😀" * 150_000, add_special_tokens=False)) <= MAX_TOKENS
+    assert resident_bytes() - before < 60_000_000
 
 
 def test_special_tokens_around_a_text(word_piece, metaspace, byte_level, sentencepiece_op):

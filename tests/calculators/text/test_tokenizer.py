@@ -3,7 +3,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from calculators.text.prompt_limit import PromptLimit
 from calculators.text.tokenizer import Tokenizer
+from server.errors import ContextLengthError
 
 PROGRAM = """
 import sys
@@ -19,6 +23,27 @@ def test_a_tokenizer_goes_both_ways(model):
     tokenizer = Tokenizer(model.path)
     ids = tokenizer.encode("the quick fox", add_special_tokens=True)
     assert tokenizer.decode(ids) == "the quick fox"
+
+
+def test_a_prompt_is_refused_before_all_of_it_is_read(model):
+    tokenizer = Tokenizer(model.path)
+    longest = 100
+
+    def check(num_tokens, *, is_exact):
+        assert not is_exact
+        if num_tokens > longest:
+            raise ContextLengthError(f"at least {num_tokens}")
+
+    tokenizer.limit_prompts(PromptLimit(longest, check))
+    for text in ("日fox " * 300_000, "the quick " * 30_000):
+        with pytest.raises(ContextLengthError, match="at least") as error:
+            tokenizer.encode_prompt(text, add_special_tokens=False)
+        assert longest < int(str(error.value).split()[-1]) <= len(text.encode())
+        assert len(tokenizer.encode_prompt(text, False, truncates_to=longest)) == longest + 1
+        assert len(tokenizer.encode_prompt(text, False, truncates_to=-1)) == longest + 1
+        with pytest.raises(ContextLengthError):
+            tokenizer.encode_prompt(text, add_special_tokens=False, truncates_to=longest + 1)
+    assert tokenizer.encode_prompt("fox", True) == tokenizer.encode("fox", True)
 
 
 def test_special_tokens_are_shown_where_asked(word_piece):
