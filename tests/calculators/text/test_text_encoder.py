@@ -5,7 +5,7 @@ import pytest
 
 from calculators.text.text_encoder import MAX_TOKENS, SLICE_CHARACTERS, TextEncoder
 from server.errors import InvalidRequestError, ModelLoadError
-from server.host.memory import resident_bytes
+from server.host.process_memory import resident_bytes
 
 TEXTS = {
     "words": "Hello world",
