@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 from server.errors import InvalidRequestError, describe_value
 from server.protocol.json_pieces import JsonLimits, PieceError, parse_in_pieces
 
-__all__ = ["SMALL_BODY_BYTES", "check_num_values", "parse_json_object"]
+__all__ = ["SMALL_BODY_BYTES", "NotJsonError", "check_num_values", "parse_json_object"]
 
 # Parsing so much takes about a millisecond; larger bodies are parsed in a thread, in pieces.
 SMALL_BODY_BYTES = 2**16
@@ -21,6 +21,10 @@ LIMITS = JsonLimits(MAX_DEPTH, MAX_MARKS, MAX_COMMAS)
 MAX_VALUES = 50_000
 MAX_NUMBERS = 1_250_000
 SLICE = 4096
+
+
+class NotJsonError(InvalidRequestError):
+    """The body is not JSON. Other bodies are, but beyond a bound or not an object."""
 
 
 def parse_json_object(body: bytes, *, allows_nan: bool = False) -> dict[str, Any]:
@@ -42,10 +46,10 @@ def parse_json_object(body: bytes, *, allows_nan: bool = False) -> dict[str, Any
             f"the body is not JSON at byte {error.position}: {error}"
         ) from error
     except UnicodeDecodeError as error:
-        raise InvalidRequestError(f"the body is not UTF-8 at byte {error.start}") from error
+        raise NotJsonError(f"the body is not UTF-8 at byte {error.start}") from error
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
-        raise InvalidRequestError(f"the body is not JSON at {where}: {error.msg}") from error
+        raise NotJsonError(f"the body is not JSON at {where}: {error.msg}") from error
     except RecursionError as error:
         raise _too_deep() from error
     except ValueError as error:  # an integer of more digits than Python converts
@@ -86,7 +90,7 @@ def _load(text: str, *, allows_nan: bool) -> Any:
 
 
 def _refuse_constant(constant: str) -> NoReturn:
-    raise InvalidRequestError(f"the body is not JSON: {constant} is no JSON number")
+    raise NotJsonError(f"the body is not JSON: {constant} is no JSON number")
 
 
 def _too_deep() -> InvalidRequestError:

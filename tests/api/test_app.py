@@ -333,7 +333,12 @@ async def test_raw_graph_that_fails_late_breaks_the_connection(server: Server) -
         ("/v1/chat/completion", {}, 404, "did you mean 'chat/completions'"),
         ("/v3/image/generations", {}, 404, "did you mean 'images/generations'"),
         ("/v3/x", {"model": 5}, 400, "model must be a string"),
-        ("/v3/raw", b'{"x": ' + b"[" * 1_000_000, 400, "more than 1000000 of the marks"),
+        (
+            "/v3/raw",
+            b'{"x": ' + b"[" * 1_000_000,
+            400,
+            "more than 600000 lists, objects and members",
+        ),
         ("/v3/x", {"model": "broken"}, 503, "no weights"),
         ("/v3/chat/completions", {**CHAT, "model": "raw"}, 400, "does not serve this endpoint"),
     ],

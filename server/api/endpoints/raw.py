@@ -20,7 +20,7 @@ from server.errors import (
 from server.graph import ServedGraph
 from server.models.model_manager import ModelManager
 from server.payloads import HttpRequestPayload, HttpResponsePayload
-from server.protocol.json_body import parse_json_object
+from server.protocol.json_body import NotJsonError, parse_json_object
 
 __all__ = ["ENDPOINTS"]
 
@@ -95,7 +95,7 @@ def _model_in_body(body: bytes) -> str | None:
         return None
     try:
         fields = parse_json_object(body, allows_nan=True)
-    except InvalidRequestError:
+    except NotJsonError:
         return None
     name = fields.get("model")
     if not (name is None or isinstance(name, str)):
