@@ -14,7 +14,6 @@ from calculators.embeddings.embedding_setup import EmbeddingSetup
 from calculators.embeddings.prompts import PLACE
 from calculators.embeddings.text_rows import InputRows, TextRows
 from calculators.embeddings.vectors import joined_mean, normalized, shortened
-from calculators.encoders.causal_encoder import QueueLimits
 from calculators.encoders.encoder_service import EncoderService, Vector
 from calculators.encoders.heads import Pooling
 from calculators.encoders.tail import Tail
@@ -25,12 +24,23 @@ from calculators.llm.llm_options import parse_plugin_config
 from calculators.tags import EMBEDDING_REQUEST, EMBEDDING_RESPONSE, MODEL_LIMITS, TEXT_TOKENIZER
 from calculators.text.encoding_tokenizer import EncodingTokenizer
 from server.errors import ModelLoadError
-from server.graph import Calculator, Contract, OpenContext, ProcessContext, Tag, UInt64
+from server.graph import (
+    Calculator,
+    Contract,
+    OpenContext,
+    ProcessContext,
+    QueueDefaults,
+    QueueLimits,
+    Tag,
+    Ticket,
+    UInt64,
+)
 from server.host.model_files import MODEL_FILE, TOKENIZER_FILE
 from server.payloads import Embedding, EmbeddingRequest, EmbeddingResponse, ModelLimits
 
 __all__ = ["EmbeddingsCalculatorOV", "EmbeddingsCalculatorOVOptions"]
 
+QUEUE_LIMITS = QueueLimits(65_536, 1_000_000)
 # To cut and copy so many takes less than a millisecond.
 MAX_NUMBERS_ON_EVENT_LOOP = 20_000
 
@@ -45,7 +55,8 @@ class EmbeddingsCalculatorOVOptions:
     The others are not Model Server's. With `late_chunking` a text that is too long is read in
     chunks, and the mean is that of all their tokens. `instruction_template` has {instruction}, for
     models whose files do not say it. An inference has at most `max_num_batched_tokens`, padding
-    included. Requests are refused while `max_queued_tokens` wait.
+    included. `max_num_queued_requests` and `max_num_queued_tokens` are the most texts, or pairs,
+    and tokens that wait; 0 is no limit, and None what the server says.
     """
 
     PROTO_NAME: ClassVar[str] = "mediapipe.EmbeddingsCalculatorOVOptions"
@@ -59,15 +70,15 @@ class EmbeddingsCalculatorOVOptions:
     late_chunking: bool = False
     instruction_template: str = ""
     max_num_batched_tokens: UInt64 = 1024
-    max_queued_tokens: UInt64 = 1_000_000
+    max_num_queued_requests: UInt64 | None = None
+    max_num_queued_tokens: UInt64 | None = None
 
     def __post_init__(self) -> None:
         parse_plugin_config(self.plugin_config)
         if self.instruction_template and PLACE not in self.instruction_template:
             raise ValueError(f"instruction_template has no {PLACE}")
-        for name in ("max_num_batched_tokens", "max_queued_tokens"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is 0; it must be at least 1")
+        if self.max_num_batched_tokens < 1:
+            raise ValueError("max_num_batched_tokens is 0; it must be at least 1")
         if self.late_chunking and self.truncate:
             raise ValueError("late_chunking and truncate are both set; possible: one of them")
 
@@ -99,6 +110,9 @@ class EmbeddingsCalculatorOV(Calculator[EmbeddingsCalculatorOVOptions]):
     def open(self, cc: OpenContext) -> None:
         """Load the tokenizer and compile the model; raises ModelLoadError."""
         self._setup = self._read_setup(cc)
+        self._queue = cc.service(QueueDefaults).queue(
+            QUEUE_LIMITS, self.options.max_num_queued_requests, self.options.max_num_queued_tokens
+        )
         self._service = self._open_service(cc)
         self._resources.callback(self._service.close)
         config = self._setup.config
@@ -114,12 +128,18 @@ class EmbeddingsCalculatorOV(Calculator[EmbeddingsCalculatorOVOptions]):
             splits=self.options.late_chunking,
         )
 
+    def admit(self, packets: Sequence[object]) -> Ticket:
+        """Let requests wait for their turn, if the queue has room."""
+        return self._queue.admit(packets)
+
     async def process(self, cc: ProcessContext) -> None:
         """Embed the inputs of one request."""
         request = await cc.receive(EMBEDDING_REQUEST)
         prompt = self._setup.prompt_of(request)
         inputs = await self._rows.make(request, prompt)
-        vectors = await self._service.run([row for found in inputs for row in found.rows])
+        vectors = await self._service.run(
+            [row for found in inputs for row in found.rows], cc.ticket
+        )
         respond = partial(self._respond, request, inputs, vectors)
         is_small = sum(vector.size for vector in vectors) <= MAX_NUMBERS_ON_EVENT_LOOP
         response = respond() if is_small else await asyncio.to_thread(respond)
@@ -131,7 +151,11 @@ class EmbeddingsCalculatorOV(Calculator[EmbeddingsCalculatorOVOptions]):
 
     def status(self) -> Mapping[str, object]:
         """The device, what waits, and the sums since the model was loaded."""
-        return {"pooling": self._setup.pooling.name, **self._service.status()}
+        return {
+            "pooling": self._setup.pooling.name,
+            **self._service.status(),
+            **self._queue.status(),
+        }
 
     def health(self) -> str | None:
         """Say why the device failed, if it did."""
@@ -163,8 +187,8 @@ class EmbeddingsCalculatorOV(Calculator[EmbeddingsCalculatorOVOptions]):
     def _open_service(self, cc: OpenContext) -> EncoderService:
         self._tail: Tail | None = None
         options = self.options
-        limits = QueueLimits(options.max_num_batched_tokens, options.max_queued_tokens)
-        return self._loader(cc, self._setup).open(cc.node_name, limits, cc.progress)
+        loader = self._loader(cc, self._setup)
+        return loader.open(cc.node_name, options.max_num_batched_tokens, cc.progress)
 
     def _respond(
         self, request: EmbeddingRequest, inputs: Sequence[InputRows], vectors: Sequence[Vector]

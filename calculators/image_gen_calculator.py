@@ -1,7 +1,7 @@
 """The node that makes images: a request in, PNG files out."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -16,10 +16,19 @@ from calculators.media.libraries import check_media_libraries
 from calculators.media.lora_file import check_lora_file
 from calculators.media.pipeline_folder import check_pipeline_folder, pipeline_parts
 from calculators.media.pipeline_process import PipelineProcess
-from calculators.media.pipeline_queue import PipelineQueue
+from calculators.media.pipeline_queue import QUEUE_LIMITS, PipelineQueue
 from calculators.media.worker import Serve
 from server.errors import ModelLoadError
-from server.graph import Calculator, Contract, OpenContext, ProcessContext, ServedNames, Tag
+from server.graph import (
+    Calculator,
+    Contract,
+    OpenContext,
+    ProcessContext,
+    QueueDefaults,
+    ServedNames,
+    Tag,
+    Ticket,
+)
 from server.host.openvino_core import find_device_problem
 from server.payloads import ImageRequest, ImageResponse
 
@@ -68,15 +77,20 @@ class ImageGenCalculator(Calculator[ImageGenCalculatorOptions]):
         self._process = PipelineProcess(load, cc.node_name)
         self._resources.callback(self._process.close)
         cc.set_side_packet(SERVED_NAMES, ServedNames(self._weights.names))
-        self._queue = PipelineQueue(cc.node_name)
-        self._resources.callback(self._queue.close)
+        self._queue = cc.service(QueueDefaults).queue(QUEUE_LIMITS, options.max_num_queued_requests)
+        self._pipeline = PipelineQueue(cc.node_name)
+        self._resources.callback(self._pipeline.close)
+
+    def admit(self, packets: Sequence[object]) -> Ticket:
+        """Let requests wait for their turn, if the queue has room."""
+        return self._queue.admit(packets)
 
     async def process(self, cc: ProcessContext) -> None:
         """Make the images of one request; leaving early ends the run at its next step."""
         request = await cc.receive(IMAGE_REQUEST)
         # What is wrong with an uploaded file is told before the request waits.
         await asyncio.to_thread(self._check_request, request)
-        images = await self._queue.run(partial(self._process.run, request))
+        images = await self._pipeline.run(partial(self._process.run, request), cc.ticket)
         await cc.send(IMAGE_RESPONSE, ImageResponse(images))
 
     def close(self) -> None:
@@ -85,7 +99,12 @@ class ImageGenCalculator(Calculator[ImageGenCalculatorOptions]):
 
     def status(self) -> Mapping[str, object]:
         """What images can be made of, the adapters, the length of the queue, and the process."""
-        return {**self._process.status(), **self._weights.status(), **self._queue.status()}
+        return {
+            **self._process.status(),
+            **self._weights.status(),
+            **self._pipeline.status(),
+            **self._queue.status(),
+        }
 
     def health(self) -> str | None:
         """Why the process that runs the model is not there; None if it is."""

@@ -1,6 +1,6 @@
 """The node that runs the LLM: token ids in, token ids out, batched with all other requests."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import ClassVar
@@ -22,7 +22,15 @@ from calculators.text.prompt_limit import PromptLimit
 from calculators.text.tokenizer import TOKENIZER
 from server.engine import EngineConfig, ReplaceableEngine, check_loadable
 from server.errors import ConfigError, InvalidRequestError
-from server.graph import Calculator, Contract, OpenContext, ProcessContext
+from server.graph import (
+    Calculator,
+    Contract,
+    OpenContext,
+    ProcessContext,
+    QueueDefaults,
+    QueueLimits,
+    Ticket,
+)
 from server.host.model_files import MODEL_FILE
 from server.payloads import (
     LoadOptions,
@@ -30,6 +38,8 @@ from server.payloads import (
     TokenChunk,
     TokenizedPrompt,
 )
+
+QUEUE_LIMITS = QueueLimits(1024, 1_000_000)
 
 
 class LLMExecutorCalculator(Calculator[LLMCalculatorOptions]):
@@ -66,6 +76,9 @@ class LLMExecutorCalculator(Calculator[LLMCalculatorOptions]):
         self._format = OutputFormat()
         if cc.has_side_packet(OUTPUT_FORMAT):
             self._format = cc.side_packet(OUTPUT_FORMAT)
+        self._queue = cc.service(QueueDefaults).queue(
+            QUEUE_LIMITS, options.max_num_queued_requests, options.max_num_queued_tokens
+        )
         self._guides_tools = options.enable_tool_guided_generation
         if self._guides_tools:
             self._check_guidance(cc)
@@ -118,6 +131,10 @@ class LLMExecutorCalculator(Calculator[LLMCalculatorOptions]):
             engine.vocab_size,
         )
 
+    def admit(self, packets: Sequence[object]) -> Ticket:
+        """Let requests wait for their turn, if the queue has room."""
+        return self._queue.admit(packets)
+
     async def process(self, cc: ProcessContext) -> None:
         """Generate for one prompt; leaving early, however it happens, aborts the request."""
         whole_prompt = await cc.receive(PROMPT)
@@ -125,6 +142,8 @@ class LLMExecutorCalculator(Calculator[LLMCalculatorOptions]):
         request = whole_prompt.request
         prompt = self._limits.truncate(whole_prompt)
         params = self._limits.resolve(prompt)
+        num_tokens = len(prompt.token_ids)
+        cc.ticket.add_tokens(num_tokens)
         engine = self._engine.current
         generation = engine.generate(
             prompt.token_ids,
@@ -133,6 +152,8 @@ class LLMExecutorCalculator(Calculator[LLMCalculatorOptions]):
             request.cache_salt.encode(),
             # A prompt that was cut has lost its text, but ends as before.
             self._thinking.limit(whole_prompt, await self._constrain(whole_prompt)),
+            request.client,
+            partial(cc.ticket.start, params.num_sequences, num_tokens),
         )
         try:
             async for output in generation:
@@ -162,8 +183,8 @@ class LLMExecutorCalculator(Calculator[LLMCalculatorOptions]):
         return self._engine.failure
 
     def status(self) -> Mapping[str, object]:
-        """The device, its properties, and the kernels that the model runs on."""
-        return self._engine.current.status
+        """The device, its properties, the kernels that the model runs on, and what waits."""
+        return {**self._engine.current.status, **self._queue.status()}
 
     def _check_guidance(self, cc: OpenContext) -> None:
         parser = self._format.tool_parser

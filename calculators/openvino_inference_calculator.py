@@ -33,7 +33,18 @@ from calculators.inference.tag_names import TagName
 from calculators.llm.llm_options import parse_plugin_config
 from calculators.tags import INFER_REQUEST, INFER_RESPONSE, SIGNATURE
 from server.errors import InvalidRequestError, ModelLoadError
-from server.graph import Calculator, Contract, NodeConfig, OpenContext, ProcessContext, UInt64
+from server.graph import (
+    Calculator,
+    Contract,
+    NodeConfig,
+    OpenContext,
+    ProcessContext,
+    QueueDefaults,
+    QueueLimits,
+    RequestQueue,
+    Ticket,
+    UInt64,
+)
 from server.host.openvino_errors import error_summary
 from server.payloads import InferResponse
 from server.tensors import Tensor
@@ -43,6 +54,7 @@ __all__ = ["OpenVINOInferenceCalculator", "OpenVINOInferenceCalculatorOptions"]
 MAX_NIREQ = 1024
 MAX_BATCH_SIZE = 2**16
 MAX_QUEUE_DELAY_MS = 60_000
+QUEUE_LIMITS = QueueLimits(max_num_queued_requests=1024)
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +69,8 @@ class OpenVINOInferenceCalculatorOptions:
     are described in calculators.inference.shape_options.
 
     With `max_batch_size`, requests that wait at the same time run together, with as many rows at
-    most; the first of them waits `max_queue_delay_ms` for others.
+    most; the first of them waits `max_queue_delay_ms` for others. At most
+    `max_num_queued_requests` wait; 0 is no limit, and None what the server says.
 
     The rest is for a node with a session: which tensor of the model is behind each tag, and the
     order in streams of several tensors.
@@ -74,6 +87,7 @@ class OpenVINOInferenceCalculatorOptions:
     layout: str = ""
     max_batch_size: UInt64 = 0
     max_queue_delay_ms: UInt64 = 0
+    max_num_queued_requests: UInt64 | None = None
     tag_to_input_tensor_names: tuple[TagName, ...] = ()
     tag_to_output_tensor_names: tuple[TagName, ...] = ()
     input_order_list: tuple[str, ...] = ()
@@ -132,6 +146,8 @@ class OpenVINOInferenceCalculator(Calculator[OpenVINOInferenceCalculatorOptions]
         self._resources = ExitStack()
         self._session: SessionInference | None = None
         self._batcher: DynamicBatcher | None = None
+        # A node with a session has no queue: the model behind it has one.
+        self._queue: RequestQueue | None = None
 
     @classmethod
     def contract_for(cls, node: NodeConfig) -> Contract:
@@ -153,6 +169,7 @@ class OpenVINOInferenceCalculator(Calculator[OpenVINOInferenceCalculatorOptions]
             self._session = SessionInference(session, cc.ports, options.tensor_names())
             return
         self._file = self._find_file(cc)
+        self._queue = cc.service(QueueDefaults).queue(QUEUE_LIMITS, options.max_num_queued_requests)
         settings = options.settings()
         properties = with_cache_dir(settings.plugin_config, cc.cache_dir)
         compiled = compile_model_file(self._file, replace(settings, plugin_config=properties))
@@ -164,6 +181,10 @@ class OpenVINOInferenceCalculator(Calculator[OpenVINOInferenceCalculatorOptions]
             limits = BatchLimits(options.max_batch_size, options.max_queue_delay_ms / 1000)
             self._batcher = DynamicBatcher(self._pool, num_requests, self._infer, limits)
         cc.set_side_packet(SIGNATURE, self._ports.signature)
+
+    def admit(self, packets: Sequence[object]) -> Ticket | None:
+        """Let requests wait for their turn, if the queue has room."""
+        return None if self._queue is None else self._queue.admit(packets)
 
     async def process(self, cc: ProcessContext) -> None:
         """Run the model on the tensors of one request, in parallel with other requests."""
@@ -182,14 +203,15 @@ class OpenVINOInferenceCalculator(Calculator[OpenVINOInferenceCalculatorOptions]
         inputs = self._ports.sort_inputs(tensors)
         outputs = self._ports.find_outputs(request.outputs)
         if self._batcher is not None:
-            response = await self._batcher.run(inputs, outputs)
+            response = await self._batcher.run(inputs, outputs, cc.ticket)
         else:
-            response = await self._pool.run(partial(self._infer, inputs, outputs))
+            response = await self._pool.run(partial(self._infer, inputs, outputs), cc.ticket)
         await cc.send(INFER_RESPONSE, response)
 
     def status(self) -> Mapping[str, object]:
-        """What the batches did."""
-        return {} if self._batcher is None else self._batcher.status()
+        """What the batches did, and what waits."""
+        batches = {} if self._batcher is None else self._batcher.status()
+        return batches | ({} if self._queue is None else self._queue.status())
 
     def close(self) -> None:
         """Free the model."""

@@ -1,7 +1,7 @@
 """The node of rerankers and classifiers: pairs or texts in, scores or labels out."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +11,6 @@ from typing import ClassVar
 import numpy as np
 
 from calculators.chat_template.render_process import DEFAULT_TIME_LIMIT_S
-from calculators.encoders.causal_encoder import QueueLimits
 from calculators.encoders.encoder_config import EncoderConfig
 from calculators.inference.inference_model import ModelSettings
 from calculators.inference.model_cache import with_cache_dir
@@ -26,7 +25,17 @@ from calculators.rerank.text_rows import TextRowEncoder
 from calculators.rerank.token_template import load_templates
 from calculators.tags import MODEL_LIMITS, SCORING_REQUEST, SCORING_RESPONSE, TEXT_TOKENIZER
 from calculators.text.encoding_tokenizer import EncodingTokenizer
-from server.graph import Calculator, Contract, OpenContext, ProcessContext, Tag, UInt64
+from server.graph import (
+    Calculator,
+    Contract,
+    OpenContext,
+    ProcessContext,
+    QueueDefaults,
+    QueueLimits,
+    Tag,
+    Ticket,
+    UInt64,
+)
 from server.host.model_files import MODEL_FILE, TOKENIZER_FILE
 from server.payloads import (
     ClassifyRequest,
@@ -38,6 +47,7 @@ from server.payloads import (
 
 __all__ = ["RerankCalculatorOV", "RerankCalculatorOVOptions"]
 
+QUEUE_LIMITS = QueueLimits(65_536, 1_000_000)
 # Model Server's number; other templates have fewer special tokens.
 NUMBER_OF_SPECIAL_TOKENS = 4
 DEFAULT_MAX_LENGTH = 512
@@ -54,7 +64,8 @@ class RerankCalculatorOVOptions:
     The others are not Model Server's. `chat_template` is for rerankers that are language models: a
     Jinja file with the roles query and document, or "none"; "" takes the template that the folder
     has or the model is known for. An inference has at most `max_num_batched_tokens`, padding
-    included. Requests are refused while `max_queued_tokens` wait.
+    included. `max_num_queued_requests` and `max_num_queued_tokens` are the most texts, or pairs,
+    and tokens that wait; 0 is no limit, and None what the server says.
     """
 
     PROTO_NAME: ClassVar[str] = "mediapipe.RerankCalculatorOVOptions"
@@ -66,11 +77,12 @@ class RerankCalculatorOVOptions:
     plugin_config: str = ""
     chat_template: str = ""
     max_num_batched_tokens: UInt64 = 1024
-    max_queued_tokens: UInt64 = 1_000_000
+    max_num_queued_requests: UInt64 | None = None
+    max_num_queued_tokens: UInt64 | None = None
 
     def __post_init__(self) -> None:
         parse_plugin_config(self.plugin_config)
-        for name in ("max_allowed_chunks", "max_num_batched_tokens", "max_queued_tokens"):
+        for name in ("max_allowed_chunks", "max_num_batched_tokens"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is 0; it must be at least 1")
         if self.max_position_embeddings is not None:
@@ -115,20 +127,26 @@ class RerankCalculatorOV(Calculator[RerankCalculatorOVOptions]):
         max_rows = options.max_allowed_chunks
         self._pairs = PairEncoder(encode_many, templates.pair, self._prompt, max_length, max_rows)
         self._texts = TextRowEncoder(encode_many, templates.single, max_length, max_rows)
-        limits = QueueLimits(options.max_num_batched_tokens, options.max_queued_tokens)
-        self._service = setup.open(cc.node_name, limits, cc.progress)
+        self._queue = cc.service(QueueDefaults).queue(
+            QUEUE_LIMITS, options.max_num_queued_requests, options.max_num_queued_tokens
+        )
+        self._service = setup.open(cc.node_name, options.max_num_batched_tokens, cc.progress)
         self._resources.callback(self._service.close)
         cc.set_side_packet(TEXT_TOKENIZER, setup.tokenizer)
         cc.set_side_packet(MODEL_LIMITS, ModelLimits(max_length))
+
+    def admit(self, packets: Sequence[object]) -> Ticket:
+        """Let requests wait for their turn, if the queue has room."""
+        return self._queue.admit(packets)
 
     async def process(self, cc: ProcessContext) -> None:
         """Score the pairs, or classify the texts, of one request."""
         request = await cc.receive(SCORING_REQUEST)
         if isinstance(request, RerankRequest):
-            response = await self._score(request)
+            response = await self._score(request, cc.ticket)
         else:
             assert isinstance(request, ClassifyRequest)
-            response = await self._classify(request)
+            response = await self._classify(request, cc.ticket)
         await cc.send(SCORING_RESPONSE, response)
 
     def close(self) -> None:
@@ -138,7 +156,7 @@ class RerankCalculatorOV(Calculator[RerankCalculatorOVOptions]):
     def status(self) -> Mapping[str, object]:
         """The batches, and the template in use."""
         template = {} if self._prompt is None else {"template": self._prompt.origin}
-        return {**self._service.status(), **template}
+        return {**self._service.status(), **self._queue.status(), **template}
 
     def health(self) -> str | None:
         """Why the device cannot be used any more; None if it can."""
@@ -165,9 +183,9 @@ class RerankCalculatorOV(Calculator[RerankCalculatorOVOptions]):
         file = cc.resolve(option) if option else None
         return load_rerank_template(folder, config, option, file, limit_s)
 
-    async def _score(self, request: RerankRequest) -> ScoringResponse:
+    async def _score(self, request: RerankRequest, ticket: Ticket) -> ScoringResponse:
         plan = await asyncio.to_thread(self._pairs.plan, request)
-        logits = await self._service.run(plan.rows)
+        logits = await self._service.run(plan.rows, ticket)
         scores = best_scores(logits, plan.owners, len(request.pairs))
         activation = "sigmoid" if request.is_probability else self._config.score_activation
         if request.use_activation is not None:
@@ -175,9 +193,9 @@ class RerankCalculatorOV(Calculator[RerankCalculatorOVOptions]):
         values = activate(scores, activation).tolist()
         return ScoringResponse(tuple((value,) for value in values), sum(map(len, plan.rows)))
 
-    async def _classify(self, request: ClassifyRequest) -> ScoringResponse:
+    async def _classify(self, request: ClassifyRequest, ticket: Ticket) -> ScoringResponse:
         rows = await asyncio.to_thread(self._texts.rows, request)
-        logits = await self._service.run(rows)
+        logits = await self._service.run(rows, ticket)
         num_labels = len(logits[0])
         activation = self._config.class_activation(num_labels)
         if request.use_activation is False:

@@ -1,7 +1,7 @@
 """The node that writes down speech, named and configured as OpenVINO Model Server's."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -10,10 +10,19 @@ from typing import ClassVar
 from calculators.inference.model_cache import with_cache_dir
 from calculators.llm.llm_options import parse_plugin_config
 from calculators.media.pipeline_process import PipelineProcess
-from calculators.media.pipeline_queue import PipelineQueue
+from calculators.media.pipeline_queue import QUEUE_LIMITS, PipelineQueue
 from calculators.media.transcriber import check_transcriber, load_transcriber
 from server.errors import InvalidRequestError
-from server.graph import Calculator, Contract, OpenContext, ProcessContext, Tag, UInt64
+from server.graph import (
+    Calculator,
+    Contract,
+    OpenContext,
+    ProcessContext,
+    QueueDefaults,
+    Tag,
+    Ticket,
+    UInt64,
+)
 from server.payloads import Transcript, TranscriptChunk, TranscriptionRequest
 
 __all__ = ["S2tCalculator", "S2tCalculatorOptions"]
@@ -28,7 +37,8 @@ class S2tCalculatorOptions:
 
     `target_device` "" is the first GPU, or the CPU where there is none; `plugin_config` is a JSON
     object of OpenVINO properties. Words get times only with `enable_word_timestamps`. At most
-    `max_waiting` requests wait while one is served; it is no option of Model Server's.
+    `max_num_queued_requests` wait while one is served; 0 is no limit, and None what the server
+    says. It is no option of Model Server's.
     """
 
     PROTO_NAME: ClassVar[str] = "mediapipe.S2tCalculatorOptions"
@@ -37,7 +47,7 @@ class S2tCalculatorOptions:
     target_device: str = ""
     plugin_config: str = ""
     enable_word_timestamps: bool = False
-    max_waiting: UInt64 = 64
+    max_num_queued_requests: UInt64 | None = None
 
     def __post_init__(self) -> None:
         parse_plugin_config(self.plugin_config)
@@ -73,8 +83,13 @@ class S2tCalculator(Calculator[S2tCalculatorOptions]):
         )
         self._process = PipelineProcess(load, cc.node_name)
         self._resources.callback(self._process.close)
-        self._queue = PipelineQueue(cc.node_name, options.max_waiting)
-        self._resources.callback(self._queue.close)
+        self._queue = cc.service(QueueDefaults).queue(QUEUE_LIMITS, options.max_num_queued_requests)
+        self._pipeline = PipelineQueue(cc.node_name)
+        self._resources.callback(self._pipeline.close)
+
+    def admit(self, packets: Sequence[object]) -> Ticket:
+        """Let requests wait for their turn, if the queue has room."""
+        return self._queue.admit(packets)
 
     async def process(self, cc: ProcessContext) -> None:
         """Transcribe one file; leaving early ends the generation at its next token."""
@@ -92,7 +107,7 @@ class S2tCalculator(Calculator[S2tCalculatorOptions]):
         def send(text: str) -> None:
             loop.call_soon_threadsafe(pieces.put_nowait, text)
 
-        job = asyncio.create_task(self._run(request, send, pieces))
+        job = asyncio.create_task(self._run(request, cc.ticket, send, pieces))
         try:
             while (text := await pieces.get()) is not None:
                 await cc.send(RESPONSE, TranscriptChunk(delta=text))
@@ -107,7 +122,7 @@ class S2tCalculator(Calculator[S2tCalculatorOptions]):
 
     def status(self) -> Mapping[str, object]:
         """The length of the queue, and the process that runs the model."""
-        return {**self._queue.status(), **self._process.status()}
+        return {**self._pipeline.status(), **self._queue.status(), **self._process.status()}
 
     def health(self) -> str | None:
         """Why the process that runs the model is not there; None if it is."""
@@ -116,12 +131,13 @@ class S2tCalculator(Calculator[S2tCalculatorOptions]):
     async def _run(
         self,
         request: TranscriptionRequest,
+        ticket: Ticket,
         send: Callable[[str], None],
         pieces: asyncio.Queue[str | None],
     ) -> Transcript:
         work = partial(self._process.run, request, on_piece=send)
         try:
-            transcript: Transcript = await self._queue.run(work)
+            transcript: Transcript = await self._pipeline.run(work, ticket)
             return transcript
         finally:
             pieces.put_nowait(None)

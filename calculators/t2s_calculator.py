@@ -1,6 +1,6 @@
 """The node that speaks texts, named and configured as OpenVINO Model Server's."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -9,10 +9,19 @@ from typing import ClassVar
 from calculators.inference.model_cache import with_cache_dir
 from calculators.llm.llm_options import parse_plugin_config
 from calculators.media.pipeline_process import PipelineProcess
-from calculators.media.pipeline_queue import PipelineQueue
+from calculators.media.pipeline_queue import QUEUE_LIMITS, PipelineQueue
 from calculators.media.speaker import check_speaker, load_speaker
 from server.errors import InvalidRequestError
-from server.graph import Calculator, Contract, OpenContext, ProcessContext, Tag, UInt64
+from server.graph import (
+    Calculator,
+    Contract,
+    OpenContext,
+    ProcessContext,
+    QueueDefaults,
+    Tag,
+    Ticket,
+    UInt64,
+)
 from server.payloads import SpeechAudio, SpeechRequest
 
 __all__ = ["T2sCalculator", "T2sCalculatorOptions", "VoiceOptions"]
@@ -36,8 +45,8 @@ class T2sCalculatorOptions:
     """Which model, and how it runs; raises ValueError for what cannot be understood.
 
     `target_device` "" is the first GPU, or the CPU where there is none; `plugin_config` is a JSON
-    object of OpenVINO properties. At most `max_waiting` requests wait while one is served; it is no
-    option of Model Server's.
+    object of OpenVINO properties. At most `max_num_queued_requests` wait while one is served; 0
+    is no limit, and None what the server says. It is no option of Model Server's.
     """
 
     PROTO_NAME: ClassVar[str] = "mediapipe.T2sCalculatorOptions"
@@ -48,7 +57,7 @@ class T2sCalculatorOptions:
     voices: tuple[VoiceOptions, ...] = ()
     speed_min: float = 0.25
     speed_max: float = 4.0
-    max_waiting: UInt64 = 64
+    max_num_queued_requests: UInt64 | None = None
 
     def __post_init__(self) -> None:
         parse_plugin_config(self.plugin_config)
@@ -92,8 +101,13 @@ class T2sCalculator(Calculator[T2sCalculatorOptions]):
         )
         self._process = PipelineProcess(load, cc.node_name)
         self._resources.callback(self._process.close)
-        self._queue = PipelineQueue(cc.node_name, options.max_waiting)
-        self._resources.callback(self._queue.close)
+        self._queue = cc.service(QueueDefaults).queue(QUEUE_LIMITS, options.max_num_queued_requests)
+        self._pipeline = PipelineQueue(cc.node_name)
+        self._resources.callback(self._pipeline.close)
+
+    def admit(self, packets: Sequence[object]) -> Ticket:
+        """Let requests wait for their turn, if the queue has room."""
+        return self._queue.admit(packets)
 
     async def process(self, cc: ProcessContext) -> None:
         """Speak one text."""
@@ -106,7 +120,9 @@ class T2sCalculator(Calculator[T2sCalculatorOptions]):
                 "speed",
             )
 
-        await cc.send(RESPONSE, await self._queue.run(partial(self._process.run, request)))
+        await cc.send(
+            RESPONSE, await self._pipeline.run(partial(self._process.run, request), cc.ticket)
+        )
 
     def close(self) -> None:
         """Wait for what runs, and end the process."""
@@ -114,7 +130,7 @@ class T2sCalculator(Calculator[T2sCalculatorOptions]):
 
     def status(self) -> Mapping[str, object]:
         """The length of the queue, and the process that runs the model."""
-        return {**self._queue.status(), **self._process.status()}
+        return {**self._pipeline.status(), **self._queue.status(), **self._process.status()}
 
     def health(self) -> str | None:
         """Why the process that runs the model is not there; None if it is."""

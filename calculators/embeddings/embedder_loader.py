@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from calculators.embeddings.embedding_setup import EmbeddingSetup
-from calculators.encoders.causal_encoder import CausalEncoder, QueueLimits, check_causal_encoder
+from calculators.encoders.causal_encoder import CausalEncoder, check_causal_encoder
 from calculators.encoders.encoder_batcher import EncoderBatcher
 from calculators.encoders.encoder_model import EncoderModel, check_encoder, generates_text
 from calculators.encoders.encoder_service import EncoderService
@@ -42,7 +42,7 @@ class EmbedderLoader:
         check_encoder(self.folder, self.settings.device, self.setup.head(has_tail=self.has_tail))
 
     def open(
-        self, name: str, limits: QueueLimits, on_progress: Callable[[str, float], None]
+        self, name: str, max_num_batched_tokens: int, on_progress: Callable[[str, float], None]
     ) -> EncoderService:
         """Compile the model. Raises ModelLoadError."""
         config = self.setup.config
@@ -51,7 +51,7 @@ class EmbedderLoader:
                 return CausalEncoder(
                     self.folder,
                     self.settings,
-                    limits,
+                    max_num_batched_tokens,
                     max_length=config.max_length,
                     head=self.setup.tail,
                     on_progress=on_progress,
@@ -66,7 +66,7 @@ class EmbedderLoader:
             pad_token_id=config.pad_token_id,
             vocab_size=config.vocab_size,
         )
-        return EncoderBatcher(model, name, limits.max_num_batched_tokens, limits.max_queued_tokens)
+        return EncoderBatcher(model, name, max_num_batched_tokens)
 
     def _may_be_causal(self) -> bool:
         """Whether to try the engine. Raises ModelLoadError where nothing else could run it."""

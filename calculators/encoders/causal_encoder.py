@@ -2,19 +2,20 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from calculators.encoders.encoder_model import Head, with_cpu_properties
-from calculators.encoders.encoder_service import EncoderRow, Vector, check_queue
+from calculators.encoders.encoder_service import EncoderRow, Vector
 from calculators.encoders.tail import Tail
 from calculators.inference.inference_model import ModelSettings
 from server.engine import EngineConfig, ReplaceableEngine, check_loadable
 from server.errors import InvalidRequestError, ModelLoadError
+from server.graph import UNCOUNTED, Ticket
 from server.host.model_files import has_encoder
 
-__all__ = ["CausalEncoder", "QueueLimits", "check_causal_encoder"]
+__all__ = ["CausalEncoder", "check_causal_encoder"]
 
 MIN_CACHED_TOKENS = 2**15
 """The smallest prefix cache; a model with longer texts gets one for its longest text."""
@@ -28,23 +29,12 @@ ROWS_AT_ONCE = 64
 PRECISION, CACHE_PRECISION = "INFERENCE_PRECISION_HINT", "KV_CACHE_PRECISION"
 
 
-@dataclass(frozen=True, slots=True)
-class QueueLimits:
-    """An inference has at most `max_num_batched_tokens`, padding included.
-
-    Calls are refused while `max_queued_tokens` wait.
-    """
-
-    max_num_batched_tokens: int
-    max_queued_tokens: int
-
-
 class CausalEncoder:
     """An EncoderService for decoders: rows are prompts to which the engine adds no tokens.
 
     So they are read in chunks, together with those of other calls and without padding, and a
     beginning that rows have in common is computed once. A step has at most MAX_STEP_TOKENS, or
-    `limits.max_num_batched_tokens` if that is less.
+    `max_num_batched_tokens` if that is less.
 
     A result is the hidden state at the row's last token, f32[size]. With `has_logits` it is the
     logits at that token: those of `token_ids`, or of a classifier's labels if it is None. `head`
@@ -57,7 +47,7 @@ class CausalEncoder:
         self,
         folder: Path,
         settings: ModelSettings,
-        limits: QueueLimits,
+        max_num_batched_tokens: int,
         *,
         max_length: int,
         head: Head | None = None,
@@ -66,14 +56,13 @@ class CausalEncoder:
         on_progress: Callable[[str, float], None] | None = None,
     ) -> None:
         _check_is_decoder(folder)
-        self._max_queued_tokens = limits.max_queued_tokens
         self._num_waiting_tokens = self._num_rows = self._num_tokens = self._num_cached_tokens = 0
         self._engine = ReplaceableEngine(
             EngineConfig(
                 models_path=folder,
                 device=settings.device,
                 plugin_config=_properties(settings),
-                max_num_batched_tokens=min(limits.max_num_batched_tokens, MAX_STEP_TOKENS),
+                max_num_batched_tokens=min(max_num_batched_tokens, MAX_STEP_TOKENS),
                 max_cached_tokens=max(max_length, MIN_CACHED_TOKENS),
                 enable_prefix_caching=True,
                 target_inter_token_latency_ms=0,
@@ -87,22 +76,22 @@ class CausalEncoder:
         self._head = head
         self._tail: Tail | None = None
 
-    async def run(self, rows: Sequence[EncoderRow]) -> list[Vector]:
+    async def run(self, rows: Sequence[EncoderRow], ticket: Ticket = UNCOUNTED) -> list[Vector]:
         """See EncoderService.run."""
         if any(row.of_tokens for row in rows):
             raise InvalidRequestError(
                 "this model has no vectors of single tokens: it is a decoder, of which the engine "
                 "keeps the output at the last token only"
             )
-        check_queue(self._num_waiting_tokens, self._max_queued_tokens)
         num_tokens = sum(map(len, rows))
+        ticket.add_tokens(num_tokens)
         self._num_waiting_tokens += num_tokens
         tasks: list[asyncio.Task[Vector]] = []
         try:
             for index, row in enumerate(rows):
                 if index % ROWS_AT_ONCE == ROWS_AT_ONCE - 1:
                     await asyncio.sleep(0)
-                tasks.append(asyncio.create_task(self._run(row)))
+                tasks.append(asyncio.create_task(self._run(row, ticket)))
             return list(await asyncio.gather(*tasks))
         finally:
             self._num_waiting_tokens -= num_tokens
@@ -129,8 +118,13 @@ class CausalEncoder:
         """Wait for the running step, and free the model."""
         self._engine.close()
 
-    async def _run(self, row: EncoderRow) -> Vector:
-        output = await self._engine.current.pool(row.token_ids, self._token_ids)
+    async def _run(self, row: EncoderRow, ticket: Ticket) -> Vector:
+        output = await self._engine.current.pool(
+            row.token_ids,
+            self._token_ids,
+            client=ticket.client,
+            on_start=partial(ticket.start, 1, len(row)),
+        )
         self._num_rows += 1
         self._num_tokens += len(row)
         self._num_cached_tokens += output.num_cached_tokens

@@ -9,9 +9,10 @@ from functools import partial
 from typing import Any, Protocol
 
 from calculators.encoders.batch_planning import plan_batches
-from calculators.encoders.encoder_service import EncoderRow, Vector, check_queue
+from calculators.encoders.encoder_service import EncoderRow, Vector
 from calculators.encoders.row_queue import Call, QueuedRow, RowQueue
 from server.errors import ContextLengthError, InvalidRequestError, ModelNotReadyError
+from server.graph import UNCOUNTED, Ticket
 
 __all__ = ["BatchRunner", "EncoderBatcher"]
 
@@ -42,15 +43,12 @@ class EncoderBatcher:
 
     So a lone request never waits for others, and while the device is busy a batch grows by itself.
     `token_budget` is how many tokens, padding included, an inference has at most; a longer row
-    runs alone. While at least `max_queued_tokens` wait, further calls are refused.
+    runs alone.
     """
 
-    def __init__(
-        self, model: BatchRunner, name: str, token_budget: int, max_queued_tokens: int
-    ) -> None:
+    def __init__(self, model: BatchRunner, name: str, token_budget: int) -> None:
         self._model = model
         self._token_budget = token_budget
-        self._max_queued_tokens = max_queued_tokens
         self._queue = RowQueue(model.max_length)
         self._planned: deque[list[QueuedRow]] = deque()
         self._num_idle = model.num_streams
@@ -59,13 +57,15 @@ class EncoderBatcher:
         self._num_batches = self._num_rows = self._num_tokens = 0
         self._threads = ThreadPoolExecutor(model.num_streams, thread_name_prefix=name)
 
-    async def run(self, rows: Sequence[EncoderRow]) -> list[Vector]:
+    async def run(self, rows: Sequence[EncoderRow], ticket: Ticket = UNCOUNTED) -> list[Vector]:
         """See EncoderService.run."""
         if not rows:
             return []
         self._check(rows)
-        call = Call(rows)
-        self._queue.add(call, sum(map(len, rows)))
+        num_tokens = sum(map(len, rows))
+        ticket.add_tokens(num_tokens)
+        call = Call(rows, ticket)
+        self._queue.add(call, num_tokens)
         self._wake()
         try:
             return await call.result
@@ -101,7 +101,6 @@ class EncoderBatcher:
             raise ModelNotReadyError("the model was closed")
         for row in rows:
             _check_row(row, self._model)
-        check_queue(self._queue.num_tokens, self._max_queued_tokens)
 
     def _wake(self) -> None:
         """Start batches after the tasks that are ready now: some of them may bring more rows."""

@@ -7,9 +7,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from server.errors import ModelNotReadyError
+from server.graph import UNCOUNTED, Ticket
 
-__all__ = ["EncoderRow", "EncoderService", "Vector", "check_queue"]
+__all__ = ["EncoderRow", "EncoderService", "Vector"]
 
 Vector = npt.NDArray[np.float32]
 
@@ -33,13 +33,14 @@ class EncoderRow:
 class EncoderService(Protocol):
     """Runs the rows of many requests at a time. All but `close` belong to one event loop."""
 
-    async def run(self, rows: Sequence[EncoderRow]) -> list[Vector]:
+    async def run(self, rows: Sequence[EncoderRow], ticket: Ticket = UNCOUNTED) -> list[Vector]:
         """The output of every row, in order: what the model gives for it, without batch dimension.
 
+        The tokens of the rows are added to the ticket, and leave it as the rows are started.
         Cancelling it takes the rows that do not run yet out of the queue.
 
-        Raises InvalidRequestError for rows that the model cannot take, ModelNotReadyError while the
-        queue is full, and GenerationError if inference fails.
+        Raises InvalidRequestError for rows that the model cannot take, QueueFullError if there
+        is no room for their tokens, and GenerationError if inference fails.
         """
 
     def status(self) -> Mapping[str, Any]:
@@ -50,12 +51,3 @@ class EncoderService(Protocol):
 
     def close(self) -> None:
         """Wait for what runs, and free the model."""
-
-
-def check_queue(num_waiting_tokens: int, max_queued_tokens: int) -> None:
-    """Raise ModelNotReadyError if so many tokens wait that no further call may."""
-    if num_waiting_tokens >= max_queued_tokens:
-        raise ModelNotReadyError(
-            f"the queue is full: {num_waiting_tokens} tokens wait for this model, and at most "
-            f"{max_queued_tokens} may; try again later"
-        )

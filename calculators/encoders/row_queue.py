@@ -1,12 +1,13 @@
 """The rows that wait for a device, and whose turn it is."""
 
 import asyncio
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from calculators.encoders.batch_planning import padded_length
 from calculators.encoders.encoder_service import EncoderRow, Vector
+from server.graph import Ticket
 
 __all__ = ["Call", "QueuedRow", "RowQueue"]
 
@@ -14,7 +15,8 @@ __all__ = ["Call", "QueuedRow", "RowQueue"]
 class Call:
     """The rows of one caller. `result` is done when all are, or one of them has failed."""
 
-    def __init__(self, rows: Sequence[EncoderRow]) -> None:
+    def __init__(self, rows: Sequence[EncoderRow], ticket: Ticket) -> None:
+        self.ticket = ticket
         self.result: asyncio.Future[list[Vector]] = asyncio.get_running_loop().create_future()
         self._rows = rows
         self._outputs: list[Vector | None] = [None] * len(rows)
@@ -31,7 +33,9 @@ class Call:
     def take(self) -> tuple[int, EncoderRow]:
         """The next row and its index; it waits no longer."""
         index = self._waiting.pop()
-        return index, self._rows[index]
+        row = self._rows[index]
+        self.ticket.start(1, len(row))
+        return index, row
 
     def drop_waiting(self) -> int:
         """Forget the rows that wait; returns how many tokens they have."""
@@ -68,41 +72,50 @@ class QueuedRow:
 
 
 class RowQueue:
-    """Calls take turns, row by row, so that a call with many rows does not hold up the others."""
+    """Clients take turns, and so do the calls of each, row by row.
+
+    So a call with many rows does not hold up the others, nor does a client with many calls.
+    """
 
     def __init__(self, max_length: int) -> None:
         self._max_length = max_length
-        self._calls: deque[Call] = deque()
+        self._calls: OrderedDict[str, deque[Call]] = OrderedDict()
         self.num_tokens = 0
 
     @property
     def num_rows(self) -> int:
         """How many rows wait."""
-        return sum(call.num_waiting for call in self._calls)
+        return sum(call.num_waiting for calls in self._calls.values() for call in calls)
 
     def add(self, call: Call, num_tokens: int) -> None:
         """Let the rows of a call wait."""
-        self._calls.append(call)
+        self._calls.setdefault(call.ticket.client, deque()).append(call)
         self.num_tokens += num_tokens
 
     def discard(self, call: Call) -> None:
         """Take out what waits of a call; harmless if nothing does."""
         if call.num_waiting:
-            self._calls.remove(call)
+            calls = self._calls[call.ticket.client]
+            calls.remove(call)
+            if not calls:
+                del self._calls[call.ticket.client]
             self.num_tokens -= call.drop_waiting()
 
     def take(self, token_budget: int) -> list[QueuedRow]:
-        """Take rows, one of each call in turn, until they have so many tokens with padding.
+        """Take rows, one of each client in turn, until they have so many tokens with padding.
 
         The first row is taken whatever its length; none means that none wait.
         """
         taken: list[QueuedRow] = []
         num_padded = 0
         while self._calls and num_padded < token_budget:
-            call = self._calls.popleft()
+            client, calls = self._calls.popitem(last=False)
+            call = calls.popleft()
             index, row = call.take()
             if call.num_waiting:
-                self._calls.append(call)
+                calls.append(call)
+            if calls:
+                self._calls[client] = calls
             length = padded_length(len(row), self._max_length)
             taken.append(QueuedRow(call, index, row, length))
             num_padded += length

@@ -4,6 +4,7 @@ https://github.com/triton-inference-server/server/blob/main/docs/user_guide/batc
 """
 
 import asyncio
+from bisect import insort
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,14 +12,12 @@ from typing import Any
 
 from calculators.inference.batch_tensors import batch_key, join_rows, num_rows_of, split_rows
 from calculators.inference.inference_pool import InferencePool
-from server.errors import ModelNotReadyError, RequestError
+from server.errors import RequestError
+from server.graph import UNCOUNTED, Ticket
 from server.payloads import InferResponse
 from server.tensors import Tensor
 
 __all__ = ["BatchLimits", "DynamicBatcher"]
-
-# Requests, of any size each. More would wait for minutes.
-MAX_WAITING = 1024
 
 Outputs = Sequence[tuple[str, int]]
 """Name and index of each output that a request wants."""
@@ -42,6 +41,8 @@ class _Request:
     num_rows: int
     key: Hashable
     deadline: float
+    ticket: Ticket
+    round: int
     done: "asyncio.Future[InferResponse]"
 
 
@@ -65,9 +66,13 @@ class DynamicBatcher:
         self._num_free = num_requests
         self._infer = infer
         self._limits = limits
-        # In the order of arrival; of each key a list of its own, so that forming a batch is quick.
+        # Of each key a list, so that forming a batch is quick: by rounds, then in order of arrival.
         self._waiting: dict[Hashable, list[_Request]] = {}
         self._num_waiting = 0
+        # A round has one request of each client: the round of the last batch, and the last one
+        # that each client has a request in.
+        self._round = 0
+        self._rounds: dict[str, int] = {}
         self._num_batches = 0
         self._num_requests = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -80,25 +85,39 @@ class DynamicBatcher:
             "waiting_requests": self._num_waiting,
         }
 
-    async def run(self, inputs: Sequence[Tensor], outputs: Outputs) -> InferResponse:
-        """The answer to one request. Raises RequestError, ModelNotReadyError if too many wait."""
+    async def run(
+        self, inputs: Sequence[Tensor], outputs: Outputs, ticket: Ticket = UNCOUNTED
+    ) -> InferResponse:
+        """The answer to one request. Raises RequestError."""
         num_rows = num_rows_of(inputs)
         if num_rows is None or num_rows > self._limits.max_batch_size:
-            return await self._pool.run(partial(self._infer, inputs, outputs))
-        if self._num_waiting >= MAX_WAITING:
-            raise ModelNotReadyError(f"{MAX_WAITING} requests wait for the model; try again later")
+            return await self._pool.run(partial(self._infer, inputs, outputs), ticket)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._limits.max_queue_delay_s
         request = _Request(
-            inputs, outputs, num_rows, batch_key(inputs), deadline, loop.create_future()
+            inputs,
+            outputs,
+            num_rows,
+            batch_key(inputs),
+            deadline,
+            ticket,
+            self._next_round(ticket.client),
+            loop.create_future(),
         )
-        self._waiting.setdefault(request.key, []).append(request)
+        insort(self._waiting.setdefault(request.key, []), request, key=_by_round)
         self._num_waiting += 1
         self._start_batches()
         try:
             return await request.done
         finally:
             self._forget(request)
+
+    def _next_round(self, client: str) -> int:
+        if not self._num_waiting:
+            self._rounds.clear()
+        found = max(self._round, self._rounds.get(client, -1) + 1)
+        self._rounds[client] = found
+        return found
 
     def _start_batches(self) -> None:
         loop = asyncio.get_running_loop()
@@ -114,15 +133,18 @@ class DynamicBatcher:
 
     def _next_batch(self, now: float) -> list[_Request]:
         """Take the requests of the next batch; none if all may wait for others."""
-        queues = sorted(self._waiting.values(), key=lambda requests: requests[0].deadline)
+        queues = sorted(self._waiting.values(), key=lambda r: (r[0].round, r[0].deadline))
         for requests in queues:
             num_taken = self._num_fitting(requests)
-            if num_taken == len(requests) and requests[0].deadline > now:
+            if num_taken == len(requests) and _deadline(requests) > now:
                 rows = sum(request.num_rows for request in requests)
                 if rows < self._limits.max_batch_size:
                     continue
             taken, rest = requests[:num_taken], requests[num_taken:]
             self._num_waiting -= len(taken)
+            self._round = max(self._round, taken[0].round)
+            for request in taken:
+                request.ticket.start_all()
             if rest:
                 self._waiting[taken[0].key] = rest
             else:
@@ -143,7 +165,7 @@ class DynamicBatcher:
             self._timer.cancel()
             self._timer = None
         if self._num_free and self._waiting:
-            when = min(requests[0].deadline for requests in self._waiting.values())
+            when = min(map(_deadline, self._waiting.values()))
             self._timer = asyncio.get_running_loop().call_at(when, self._start_batches)
 
     def _forget(self, request: _Request) -> None:
@@ -213,6 +235,14 @@ class DynamicBatcher:
             return self._infer(request.inputs, request.outputs, infer_request)
         except Exception as error:
             return error
+
+
+def _by_round(request: _Request) -> int:
+    return request.round
+
+
+def _deadline(requests: Sequence[_Request]) -> float:
+    return min(request.deadline for request in requests)
 
 
 def _named(tensor: Tensor, name: str) -> Tensor:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
+from server.graph import UNCOUNTED, Ticket, TurnGate
+
 __all__ = ["InferencePool"]
 
 T = TypeVar("T")
@@ -14,23 +16,32 @@ T = TypeVar("T")
 class InferencePool:
     """Lends infer requests of a compiled model, at most `num_requests` at a time.
 
-    An infer request is made when all others are lent. Callers that wait are served in order.
+    An infer request is made when all others are lent. Clients that wait take turns.
     """
 
     def __init__(self, compiled: Any, num_requests: int, name: str) -> None:
         self._compiled = compiled
         self._idle: list[Any] = []
+        self._gate = TurnGate(num_requests)
         self._threads = ThreadPoolExecutor(num_requests, thread_name_prefix=name)
 
-    async def run(self, work: Callable[[Any], T]) -> T:
-        """Run `work` with an infer request in a thread of the pool.
+    async def run(self, work: Callable[[Any], T], ticket: Ticket = UNCOUNTED) -> T:
+        """Run `work` with an infer request in a thread of the pool, when its turn comes.
 
         Cancelling removes it from the queue, or ends the inference that runs. The infer request is
         lent again only after that.
         """
+        await self._gate.enter(ticket.client)
+        ticket.start_all()
         job = _Job(self, work)
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, job.run)
+            running = asyncio.get_running_loop().run_in_executor(self._threads, job.run)
+        except BaseException:
+            self._gate.leave()
+            raise
+        running.add_done_callback(lambda _: self._gate.leave())
+        try:
+            return await running
         except asyncio.CancelledError:
             job.cancel()
             raise

@@ -114,8 +114,9 @@ class LLMCalculatorOptions:
     These and the next ones are not Model Server's. With `auto_tune` the first load measures which
     OpenVINO properties are fastest on this machine, except those that `plugin_config` sets.
     `target_inter_token_latency_ms` is how long the prompts of others may delay the next token of an
-    answer; 0 is no target. Options that are not supported yet may be left out or have Model
-    Server's defaults.
+    answer; 0 is no target. `max_num_queued_requests` and `max_num_queued_tokens` are the most
+    answers, and tokens of prompts, that wait to be started; 0 is no limit, and None what the server
+    says. Options that are not supported yet may be left out or have Model Server's defaults.
     """
 
     PROTO_NAME: ClassVar[str] = "mediapipe.LLMCalculatorOptions"
@@ -149,6 +150,8 @@ class LLMCalculatorOptions:
     target_inter_token_latency_ms: UInt64 | None = None
     max_tokens_per_request: UInt64 = 2**22
     max_logprobs_per_request: UInt64 = 2**20
+    max_num_queued_requests: UInt64 | None = None
+    max_num_queued_tokens: UInt64 | None = None
 
     def __post_init__(self) -> None:
         parse_plugin_config(self.plugin_config)

@@ -66,6 +66,8 @@ class ImageGenCalculatorOptions:
     `device` is one OpenVINO device, or three in the order text encoder, denoiser, VAE; "" is the
     CPU. Sizes are written WxH. With `resolution` only these sizes can be asked for. If it is one
     size, the models are compiled for it, for `num_images_per_prompt` images and `guidance_scale`.
+    At most `max_num_queued_requests` images wait while others are made; 0 is no limit, and None
+    what the server says. It is no option of Model Server's.
     """
 
     PROTO_NAME: ClassVar[str] = "mediapipe.ImageGenCalculatorOptions"
@@ -83,6 +85,7 @@ class ImageGenCalculatorOptions:
     guidance_scale: float | None = None
     lora_adapters: tuple[LoraAdapter, ...] = ()
     composite_lora_adapters: tuple[CompositeLoraAdapter, ...] = ()
+    max_num_queued_requests: UInt64 | None = None
 
     def __post_init__(self) -> None:
         parse_plugin_config(self.plugin_config)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from calculators.encoders.causal_encoder import CausalEncoder, QueueLimits, check_causal_encoder
+from calculators.encoders.causal_encoder import CausalEncoder, check_causal_encoder
 from calculators.encoders.encoder_batcher import EncoderBatcher
 from calculators.encoders.encoder_model import EncoderModel, check_encoder, generates_text
 from calculators.encoders.encoder_service import EncoderService
@@ -49,7 +49,7 @@ class ScorerLoader:
     def open(
         self,
         name: str,
-        limits: QueueLimits,
+        max_num_batched_tokens: int,
         on_progress: Callable[[str, float], None],
     ) -> EncoderService:
         """Compile the model. Raises ModelLoadError."""
@@ -60,7 +60,7 @@ class ScorerLoader:
             return CausalEncoder(
                 self.folder,
                 self.settings,
-                limits,
+                max_num_batched_tokens,
                 max_length=self.max_length,
                 head=None if answers is None else log_odds_head,
                 token_ids=None if answers is None else answers.token_ids,
@@ -75,6 +75,4 @@ class ScorerLoader:
                 max_length=self.max_length,
                 pad_token_id=self.tokenizer.info().pad_token_id or 0,
             )
-            return EncoderBatcher(
-                model, name, limits.max_num_batched_tokens, limits.max_queued_tokens
-            )
+            return EncoderBatcher(model, name, max_num_batched_tokens)

@@ -29,6 +29,7 @@ from server.api.keys import MODEL_MANAGER, RELOAD_SECRETS
 from server.api.middleware.access_log import access_log_middleware
 from server.api.middleware.auth import key_middleware
 from server.api.middleware.browser_guard import host_middleware, page_middleware
+from server.api.middleware.client_limit import client_limit_middleware
 from server.api.middleware.cors import cors_signal, preflight_middleware
 from server.api.middleware.origins import AllowedOrigins
 from server.api.middleware.timeout import timeout_middleware
@@ -104,3 +105,5 @@ def _middlewares(settings: HttpSettings, origins: AllowedOrigins) -> Iterator[Mi
     yield preflight_middleware
     if settings.keys is not None:
         yield key_middleware(settings.keys, settings.key_scope)
+    # After the key, which names the client.
+    yield client_limit_middleware(settings.clients)

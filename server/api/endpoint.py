@@ -39,7 +39,8 @@ ERRORS: Mapping[int, str] = {
     413: "The body is too large.",
     429: "Too many requests of this client; the header Retry-After says when to try again.",
     500: "The server failed to serve this request; all others go on.",
-    503: "The model or the server is loading, has failed, or is stopping.",
+    503: "The model or the server is loading, has failed, is stopping, or has too much to do; the "
+    "header Retry-After says when to try again.",
 }
 
 Schema = type[BaseModel] | Mapping[str, Any]

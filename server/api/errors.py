@@ -31,6 +31,7 @@ from server.errors import (
     ReloadError,
     RequestError,
 )
+from server.host.metrics import counter
 from server.protocol.anthropic.message_object import error_message
 from server.protocol.json_text import json_bytes
 
@@ -39,6 +40,10 @@ __all__ = ["ApiError", "ClientGoneError", "api_error", "error_middleware", "erro
 logger = logging.getLogger(__name__)
 
 RETRY_AFTER_S = 5
+
+REJECTIONS = counter(
+    "vllm:admission_rejections", "Requests that were refused because there was too much", "reason"
+)
 
 
 class ClientGoneError(Exception):
@@ -96,11 +101,12 @@ def _refusal(error: NotAllowedError | OverloadedError | ModelNotReadyError) -> A
     if isinstance(error, ModelNotReadyError):
         headers = {"Retry-After": str(math.ceil(error.retry_after_s or RETRY_AFTER_S))}
         return ApiError(503, message, "service_unavailable", headers=headers)
+    REJECTIONS.labels(error.reason).inc()
     headers = {"Retry-After": str(error.retry_after_s)}
     if isinstance(error, ClientLimitError):
         code = "rate_limit_exceeded"
         return ApiError(429, message, "rate_limit_error", code=code, headers=headers)
-    return ApiError(503, message, "service_unavailable", code=error.reason, headers=headers)
+    return ApiError(503, message, "service_unavailable", code="queue_full", headers=headers)
 
 
 def _reload_error(error: ConfigError | ReloadError) -> ApiError:

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 
 from server.api.model_lookup import graph_between
+from server.api.request_facts import RequestFacts
+from server.api.runs import start_run
 from server.errors import GenerationError
 from server.graph import ServedGraph
 from server.models.model_manager import ModelManager, ServedModel
@@ -25,9 +27,11 @@ def tensor_graph(model: ServedModel) -> ServedGraph:
     return graph_between(model, InferRequest, InferResponse)
 
 
-async def infer_once(graph: ServedGraph, request: InferRequest) -> InferResponse:
+async def infer_once(
+    graph: ServedGraph, request: InferRequest, facts: RequestFacts
+) -> InferResponse:
     """Run the graph; returns its first answer."""
-    async with graph.start_run(request, request.parameters) as run:
+    async with start_run(graph, request, facts, request.parameters) as run:
         async for response in run:
             assert isinstance(response, InferResponse)
             return response

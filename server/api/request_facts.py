@@ -3,13 +3,16 @@
 import re
 import time
 import uuid
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from aiohttp import web
 
 from server.api.clients.address import client_of_address
 from server.api.clients.api_keys import ApiKey
-from server.payloads import TextChunk
+from server.api.clients.client_limits import ClientSlot
+from server.payloads import ClientRequest, TextChunk
 from server.protocol.generation_call import Usage, usage_of
 
 __all__ = ["REQUEST_FACTS", "REQUEST_ID_HEADER", "RequestFacts"]
@@ -19,13 +22,17 @@ REQUEST_ID_HEADER = "X-Request-Id"
 REQUEST_ID = re.compile("[!-~]{1,128}")
 
 
+PacketT = TypeVar("PacketT", bound=ClientRequest)
+
+
 @dataclass(slots=True)
 class RequestFacts:
     """Filled in by the handlers. `last_chunks` has the newest chunk of each choice.
 
     `client` is who asks: the name of the API key, or else the address; no header that anybody can
     set. `request_id` is the client's, from the header X-Request-Id, or else a new one.
-    `num_input_tokens` is what a model read that answers with no text.
+    `slot` is its place among the requests of a client with a limit. `num_input_tokens` is what a
+    model read that answers with no text.
     """
 
     client: str
@@ -36,6 +43,7 @@ class RequestFacts:
     first_chunk_s: float | None = None
     model: str | None = None
     error: str | None = None
+    slot: ClientSlot | None = None
     num_choices: int = 1
     num_input_tokens: int | None = None
     last_chunks: dict[int, TextChunk] = field(default_factory=dict)
@@ -58,6 +66,15 @@ class RequestFacts:
         self.key = key
         self.cache_salt = cache_salt
         self.client = key.name or self.client
+
+    def claim(self, packets: Sequence[PacketT]) -> list[PacketT]:
+        """Packets with the client's name in them, after they were counted for it.
+
+        Raises ClientLimitError, or InvalidRequestError for more than the client may ever have.
+        """
+        if self.slot is not None:
+            self.slot.resize(sum(packet.num_requests for packet in packets))
+        return [replace(packet, client=self.client) for packet in packets]
 
     def add(self, chunk: TextChunk) -> None:
         """Count a chunk."""

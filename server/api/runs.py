@@ -2,15 +2,16 @@
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from server.api.request_facts import RequestFacts
 from server.errors import GenerationError
-from server.graph import ServedGraph
-from server.payloads import GenerationRequest, TextChunk
+from server.graph import Admission, Graph, ServedGraph
+from server.payloads import ClientRequest, GenerationRequest, TextChunk
 
-__all__ = ["run_once", "start_runs"]
+__all__ = ["run_once", "start_run", "start_runs"]
 
 T = TypeVar("T")
 
@@ -18,26 +19,46 @@ QUEUE_SIZE = 16
 STARTED_AT_ONCE = 8
 
 
-async def run_once(graph: ServedGraph, packet: object, kind: type[T]) -> T:
+async def run_once(
+    graph: ServedGraph, packet: ClientRequest, kind: type[T], facts: RequestFacts
+) -> T:
     """The only packet, of this kind, that the graph answers with. Raises GenerationError."""
-    async with graph.start_run(packet) as run:
+    async with start_run(graph, packet, facts) as run:
         async for response in run:
             assert isinstance(response, kind)
             return response
     raise GenerationError("the graph ended without an answer")
 
 
+def start_run(
+    graph: ServedGraph,
+    packet: ClientRequest,
+    facts: RequestFacts,
+    parameters: Mapping[str, object] | None = None,
+) -> AbstractAsyncContextManager[AsyncIterator[Any]]:
+    """A run for the client of a request."""
+    (packet,) = facts.claim([packet])
+    return graph.start_run(packet, parameters or {})
+
+
 def start_runs(
-    graph: ServedGraph, prompts: Sequence[GenerationRequest], num_choices: int
+    graph: ServedGraph,
+    prompts: Sequence[GenerationRequest],
+    num_choices: int,
+    facts: RequestFacts,
 ) -> AbstractAsyncContextManager[AsyncIterator[TextChunk]]:
     """Run every prompt at once; choice i of prompt p comes out as p * num_choices + i."""
+    prompts = facts.claim(prompts)
     if len(prompts) == 1:
         return graph.start_run(prompts[0])
     return _MergedRuns(graph, prompts, num_choices)
 
 
 class _MergedRuns:
-    """Several runs as one stream. The first error, or leaving the context, stops them all."""
+    """Several runs as one stream. The first error, or leaving the context, stops them all.
+
+    They are admitted together. Raises QueueFullError.
+    """
 
     def __init__(
         self, graph: ServedGraph, prompts: Sequence[GenerationRequest], num_choices: int
@@ -53,10 +74,15 @@ class _MergedRuns:
 
     async def __aenter__(self) -> "_MergedRuns":
         # Once for all prompts: they wait as one request, and none is left behind when others load.
-        self._graph = await self._hold.enter_async_context(self._graph.hold())
+        async with AsyncExitStack() as stack:
+            graph = await stack.enter_async_context(self._graph.hold())
+            admission = stack.enter_context(graph.admit(self._prompts))
+            self._hold = stack.pop_all()
         try:
             for number, prompt in enumerate(self._prompts):
-                self._tasks.append(asyncio.create_task(self._pump(number, prompt)))
+                self._tasks.append(
+                    asyncio.create_task(self._pump(graph, admission, number, prompt))
+                )
                 # Each start takes half a millisecond, and others wait while all begin together.
                 if number % STARTED_AT_ONCE == 0:
                     await asyncio.sleep(0)
@@ -84,11 +110,13 @@ class _MergedRuns:
             self._num_active -= 1
         raise StopAsyncIteration
 
-    async def _pump(self, number: int, prompt: GenerationRequest) -> None:
+    async def _pump(
+        self, graph: Graph, admission: Admission, number: int, prompt: GenerationRequest
+    ) -> None:
         first = number * self._num_choices
         end: Exception | None = None
         try:
-            async with self._graph.start_run(prompt) as run:
+            async with graph.start_run(prompt, admission=admission) as run:
                 async for chunk in run:
                     await self._queue.put(dataclasses.replace(chunk, index=first + chunk.index))
         except Exception as error:

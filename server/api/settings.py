@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from server.api.clients.api_keys import KeyRing
+from server.api.clients.client_limits import ClientLimits
 from server.api.clients.tls import Tls
 from server.api.connections.settings import ConnectionSettings
 
@@ -55,3 +56,4 @@ class HttpSettings:
     refuses_unknown_fields: bool = False
     tls: Tls | None = None
     reload_secrets: Callable[[], None] | None = None
+    clients: ClientLimits = field(default_factory=ClientLimits)

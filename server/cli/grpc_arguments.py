@@ -23,13 +23,14 @@ class GrpcArguments:
     grpc_channel_arguments: Mapping[str, int | str]
 
     def settings(self, http: HttpSettings) -> GrpcSettings:
-        """The key, the time limit and the access log are those of HTTP."""
+        """The key, the limits and the access log are those of HTTP."""
         return GrpcSettings(
             keys=http.keys,
             tls=http.tls,
             key_scope=http.key_scope,
             request_timeout_s=http.request_timeout_s,
             access_log=http.access_log,
+            clients=http.clients,
             memory_quota=self.grpc_memory_quota,
             channel_arguments=self.grpc_channel_arguments,
         )

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from server.api.clients.api_keys import KeyRing
+from server.api.clients.client_limits import ClientLimits
 from server.api.connections.settings import ConnectionSettings
 from server.api.settings import CorsSettings, HttpSettings, KeyScope
 from server.cli.access.api_keys import KEY_VARIABLE
@@ -34,6 +35,7 @@ class HttpArguments:
     write_timeout_s: float
     max_connections: int
     max_connections_per_client: int
+    max_num_requests_per_client: int
     access_log: str
     unknown_fields: str
 
@@ -60,6 +62,7 @@ class HttpArguments:
                 write_timeout_s=self.write_timeout_s,
             ),
             access_log=self.access_log == "on",
+            clients=ClientLimits(self.max_num_requests_per_client),
             refuses_unknown_fields=self.unknown_fields == "refuse",
         )
 
@@ -157,6 +160,15 @@ def add_http_flags(add: AddFlag) -> None:
         "limit).",
     )
     _add_connection_flags(add)
+    add(
+        "--max_num_requests_per_client",
+        type=at_least(0),
+        default=0,
+        metavar="NUMBER",
+        help="Most requests that one client, an API key or else an address, has at work at once, "
+        "over HTTP and gRPC (default: 0, no limit). Above it a request gets status 429. Each "
+        "prompt, answer, text or image of a request counts.",
+    )
     add(
         "--access_log",
         choices=["on", "off"],

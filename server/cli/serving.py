@@ -43,6 +43,7 @@ def serve(line: CommandLine, log: LogWriter) -> int:
         on_progress=log.show_progress if log.shows_progress else None,
         cache_dir=line.serving.make_cache_dir(),
         extras=(
+            line.serving.queue_defaults(),
             LoadOptions(
                 auto_tune=not line.serving.no_auto_tune,
                 chat_template=line.models.template_path,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from server.errors import ConfigError
+from server.graph import QueueDefaults
 from server.models.residency.settings import ResidencySettings
 from server.terminal.flag_parser import AddFlag, Switch
 from server.terminal.flag_values import at_least, gigabytes, seconds
@@ -29,6 +30,8 @@ class ServingArguments:
     memory_budget_gb: float
     load_wait_timeout_seconds: float
     max_requests_waiting_for_load: int
+    max_num_queued_requests: int | None
+    max_num_queued_tokens: int | None
 
     @property
     def residency(self) -> ResidencySettings:
@@ -40,6 +43,10 @@ class ServingArguments:
             self.load_wait_timeout_seconds,
             self.max_requests_waiting_for_load,
         )
+
+    def queue_defaults(self) -> QueueDefaults:
+        """What the queues of models are limited to, where their graphs do not say it."""
+        return QueueDefaults(True, self.max_num_queued_requests, self.max_num_queued_tokens)
 
     def make_cache_dir(self) -> Path | None:
         """The folder for compiled models, if there is to be one. Raises ConfigError."""
@@ -141,4 +148,21 @@ def add_serving_flags(add: AddFlag) -> None:
         metavar="SECONDS",
         help="End the process with exit code 70 when its event loop, which answers all requests, "
         "does nothing for so long (default: 120). 0 never ends it.",
+    )
+    add(
+        "--max_num_queued_requests",
+        type=at_least(0),
+        metavar="NUMBER",
+        help="Most requests that wait for one model; above it they get status 503 at once "
+        "(default: 1024, of embeddings and rerank 65536, of speech and images 64). Each prompt, "
+        "answer, text or image of a request counts. 0 is no limit. The option of the same name in "
+        "graph.pbtxt takes precedence.",
+    )
+    add(
+        "--max_num_queued_tokens",
+        type=at_least(0),
+        metavar="NUMBER",
+        help="Most tokens of prompts and texts that wait for one model; above it requests get "
+        "status 503 (default: 1000000). 0 is no limit. The option of the same name in graph.pbtxt "
+        "takes precedence.",
     )

@@ -138,14 +138,16 @@ class AsyncLLMEngine:
         cache_salt: bytes = b"",
         constraint: TokenConstraint | None = None,
         client: str = "",
+        on_start: Callable[[], None] | None = None,
     ) -> Generation:
         """Start a request; raises InvalidRequestError, ContextLengthError or ModelNotReadyError.
 
+        `on_start` is called in the engine's thread when the request waits no longer.
         Call `abort` when you leave the Generation before its end; after the end it is harmless.
         """
         return self._submit(
             self.engine.make_request(
-                prompt_token_ids, params, priority, cache_salt, constraint, client
+                prompt_token_ids, params, priority, cache_salt, constraint, client, on_start
             )
         )
 
@@ -156,6 +158,7 @@ class AsyncLLMEngine:
         priority: int = 0,
         cache_salt: bytes = b"",
         client: str = "",
+        on_start: Callable[[], None] | None = None,
     ) -> PooledOutput:
         """The logits of `token_ids` at the end of a prompt, or the hidden state; no new tokens.
 
@@ -164,7 +167,7 @@ class AsyncLLMEngine:
         """
         generation = self._submit(
             self.engine.make_pooling_request(
-                prompt_token_ids, token_ids, priority, cache_salt, client
+                prompt_token_ids, token_ids, priority, cache_salt, client, on_start
             )
         )
         try:

@@ -1,5 +1,6 @@
 """One choice of a request on its way through the engine, and the request it belongs to."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any, Protocol
@@ -67,7 +68,7 @@ class EngineRequest:
     have started before this one. `cache_salt` is part of the identity of every prefix.
     `constraint` is at the start of an answer; every choice has a copy. With `has_encoder` the
     prompt is no part of the text that the answer goes on with. A request with `pooling` gets that
-    instead of an answer.
+    instead of an answer. `on_start` is called in the engine's thread when it waits no longer.
     """
 
     request_id: int
@@ -82,6 +83,7 @@ class EngineRequest:
     has_encoder: bool = False
     constraint: TokenConstraint | None = None
     pooling: Pooling | None = None
+    on_start: Callable[[], None] | None = None
     num_cached_tokens: int = 0
     num_bypasses: int = 0
     biased_token_ids: npt.NDArray[np.int64] = field(init=False)

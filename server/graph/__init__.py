@@ -9,6 +9,15 @@ from server.graph.context import OpenContext, ProcessContext
 from server.graph.contract import Contract, Tag
 from server.graph.graph import Graph
 from server.graph.plugins import PluginGroup, PluginInfo, UnknownPluginError, list_plugins
+from server.graph.queues.admission import Admission
+from server.graph.queues.request_queue import (
+    UNCOUNTED,
+    QueueDefaults,
+    QueueLimits,
+    RequestQueue,
+    Ticket,
+)
+from server.graph.queues.turn_gate import TurnGate
 from server.graph.registry import calculator_file, list_calculators
 from server.graph.run import GraphRun
 from server.graph.servables import Servables, ServedGraph
@@ -22,6 +31,8 @@ from server.graph.text.writer import quote, write_graph_config
 from server.graph.validation.validation import ValidatedGraph, validate
 
 __all__ = [
+    "UNCOUNTED",
+    "Admission",
     "Calculator",
     "Contract",
     "EndOfStream",
@@ -35,6 +46,9 @@ __all__ = [
     "PluginGroup",
     "PluginInfo",
     "ProcessContext",
+    "QueueDefaults",
+    "QueueLimits",
+    "RequestQueue",
     "Servables",
     "ServedGraph",
     "ServedNames",
@@ -42,6 +56,8 @@ __all__ = [
     "StreamClosed",
     "Subgraph",
     "Tag",
+    "Ticket",
+    "TurnGate",
     "UInt64",
     "UnknownPluginError",
     "ValidatedGraph",

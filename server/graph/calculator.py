@@ -1,9 +1,10 @@
 """The base class of every node."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from server.graph.context import OpenContext, ProcessContext
 from server.graph.contract import NodeType, OptionsT
+from server.graph.queues.request_queue import Ticket
 
 __all__ = ["Calculator"]
 
@@ -32,6 +33,15 @@ class Calculator(NodeType[OptionsT]):
 
         Nothing is loaded or kept, and `cc` has no side packets.
         """
+
+    def admit(self, packets: Sequence[object]) -> Ticket | None:
+        """Take requests, or raise QueueFullError before any node works on them; must not block.
+
+        `packets` are at the graph's input: one request, or those of one client that come together.
+        The ticket is `cc.ticket` in each `process`; it is closed when all of them have ended. A
+        RequestQueue gives tickets.
+        """
+        return None
 
     async def process(self, cc: ProcessContext) -> None:
         """Serve one request: `await cc.receive(TAG)`, `await cc.send(TAG, packet)`, and return.

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from server.graph.contract import Contract, NodePorts, Tag
+from server.graph.queues.request_queue import UNCOUNTED, Ticket
 from server.graph.services import Services
 from server.graph.stream import InputStream, OutputStream
 
@@ -95,7 +96,7 @@ class OpenContext(_NodeContext):
 
 
 class ProcessContext(_NodeContext):
-    """What `Calculator.process` gets: the streams of one request."""
+    """What `Calculator.process` gets: the streams of one request, and the node's ticket for it."""
 
     def __init__(
         self,
@@ -105,10 +106,12 @@ class ProcessContext(_NodeContext):
         *,
         inputs: Mapping[str, InputStream[Any]],
         outputs: Mapping[str, OutputStream[Any]],
+        ticket: Ticket | None = None,
     ) -> None:
         super().__init__(node_name, contract, side_packets)
         self._inputs = inputs
         self._outputs = outputs
+        self.ticket = ticket or UNCOUNTED
 
     def has_input(self, tag: Tag[Any]) -> bool:
         """Whether graph.pbtxt connects an optional input."""

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from server.graph.containment import Containment
 from server.graph.contract import Tag
 from server.graph.description import GraphDescription, find_mismatch
 from server.graph.opening import NodeOpener, close_nodes, in_thread
+from server.graph.queues.admission import Admission
 from server.graph.run import NO_PARAMETERS, GraphRun, OpenedNode, StreamLayout
 from server.graph.services import Services
 from server.graph.validation.validation import ValidatedGraph, validate
@@ -122,8 +123,18 @@ class Graph:
             self.name, self.input, self.output, self.input_name, self.output_name, tuple(packets)
         )
 
+    def admit(self, packets: Sequence[object]) -> Admission:
+        """A context for requests that come together: entering it admits all of them, or none.
+
+        Then it raises QueueFullError. Inside, each of them is a run with this `admission`.
+        """
+        return Admission(self._nodes, packets)
+
     def start_run(
-        self, packet: object, parameters: Mapping[str, object] = NO_PARAMETERS
+        self,
+        packet: object,
+        parameters: Mapping[str, object] = NO_PARAMETERS,
+        admission: Admission | None = None,
     ) -> GraphRun:
         """Return a run that takes `packet` at the graph's input; it starts when it is entered.
 
@@ -145,6 +156,7 @@ class Graph:
             parameters,
             on_start=self._note_start,
             on_end=self._note_end,
+            admission=admission,
         )
 
     def health(self) -> str | None:

@@ -12,6 +12,8 @@ from server.graph.calculator import Calculator
 from server.graph.containment import Containment
 from server.graph.context import ProcessContext
 from server.graph.contract import Contract, Tag
+from server.graph.queues.admission import Admission
+from server.graph.queues.request_queue import Ticket
 from server.graph.stream import EndOfStream, InputStream, OutputStream, StreamClosed
 
 __all__ = ["GraphRun", "NodeRun", "OpenedNode", "StreamLayout", "node_error"]
@@ -73,6 +75,7 @@ class NodeRun:
             self.side_packets = {**node.side_packets, **found}
         self.inputs: dict[str, InputStream[Any]] = {}
         self.outputs: dict[str, OutputStream[Any]] = {}
+        self.ticket: Ticket | None = None
         self.num_wanted_outputs = 0
         self.is_stopping = False
         self.task: asyncio.Task[None] | None = None
@@ -86,6 +89,7 @@ class NodeRun:
             self.side_packets,
             inputs=self.inputs,
             outputs=self.outputs,
+            ticket=self.ticket,
         )
 
     async def process(self) -> None:
@@ -110,7 +114,8 @@ class GraphRun:
     """A run: `async with graph.start_run(packet) as run: async for packet in run: ...`.
 
     Leaving the context stops every node that still works and waits for its `finally` blocks. If a
-    node fails, `async for` raises the node's own exception object.
+    node fails, `async for` raises the node's own exception object. Entering it raises
+    QueueFullError if a node cannot take the request.
     """
 
     def __init__(
@@ -123,6 +128,7 @@ class GraphRun:
         *,
         on_start: Callable[["GraphRun"], None],
         on_end: Callable[["GraphRun"], None],
+        admission: Admission | None = None,
     ) -> None:
         self._graph_name = graph_name
         self._layout = layout
@@ -130,6 +136,8 @@ class GraphRun:
         self._on_start = on_start
         self._on_end = on_end
         self._nodes = [NodeRun(node, parameters) for node in nodes]
+        self._given_admission = admission
+        self._own_admission = Admission(nodes, (packet,))
         self._output = InputStream[Any](f"the output of graph {graph_name!r}", layout.capacity)
         self._error: BaseException | None = None
         self._num_active = 0
@@ -137,6 +145,11 @@ class GraphRun:
 
     async def __aenter__(self) -> "GraphRun":
         self._on_start(self)
+        try:
+            self._take_tickets()
+        except BaseException:
+            self._on_end(self)
+            raise
         self._connect()
         self._num_active = len(self._nodes)
         for run in self._nodes:
@@ -152,6 +165,7 @@ class GraphRun:
             await self.stop()
         finally:
             self._output.close()
+            self._own_admission.__exit__()
             self._on_end(self)
 
     def __aiter__(self) -> "GraphRun":
@@ -175,6 +189,11 @@ class GraphRun:
         for run in self._nodes:
             run.stop()
         await self._join()
+
+    def _take_tickets(self) -> None:
+        admission = self._given_admission or self._own_admission.__enter__()
+        for run in self._nodes:
+            run.ticket = admission.tickets.get(run.node.name)
 
     def _connect(self) -> None:
         """Make the streams of this run and put the packet into the first one."""

@@ -82,7 +82,8 @@ class CalculatorRunner:
         """Run one request: the packets of each input by tag; returns those of each output by tag.
 
         `stop_after` closes an output after that many packets, as a client that leaves does. An
-        exception of `process` is raised as it is.
+        exception of `process` is raised as it is, and so is one of `admit`, which gets the packets
+        of the first input.
         """
         packets = _by_name(inputs, self._contract.inputs)
         limits = _by_name(stop_after or {}, self._contract.outputs)
@@ -90,6 +91,8 @@ class CalculatorRunner:
             self.node_name, self.calculator, self._contract, {}, {}, self._side_packets
         )
         run = NodeRun(node)
+        first = self._contract.inputs[0].name if self._contract.inputs else ""
+        run.ticket = self.calculator.admit(list(packets.get(first, ())))
         for tag in self._contract.inputs:
             if tag.name in packets or not tag.optional:
                 run.inputs[tag.name] = self._filled(tag, packets.get(tag.name, ()))
@@ -111,6 +114,8 @@ class CalculatorRunner:
             await asyncio.wait([run.task])
         finally:
             run.stop()
+            if run.ticket is not None:
+                run.ticket.close()
         error = node_error(run.task)
         if error is not None and not (run.is_stopping and run.task.cancelled()):
             raise error

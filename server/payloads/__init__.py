@@ -12,6 +12,7 @@ from server.payloads.chunks import (
     TokenLogprobs,
     ToolCallDelta,
 )
+from server.payloads.client_request import ClientRequest
 from server.payloads.embeddings import Embedding, EmbeddingRequest, EmbeddingResponse
 from server.payloads.generation import (
     REASONING_EFFORTS,
@@ -52,6 +53,7 @@ __all__ = [
     "AudioFormat",
     "ChatOptions",
     "ClassifyRequest",
+    "ClientRequest",
     "Embedding",
     "EmbeddingRequest",
     "EmbeddingResponse",

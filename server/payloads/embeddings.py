@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from server.payloads.client_request import ClientRequest
+
 __all__ = ["Embedding", "EmbeddingRequest", "EmbeddingResponse"]
 
 
 @dataclass(frozen=True, slots=True)
-class EmbeddingRequest:
+class EmbeddingRequest(ClientRequest):
     """Texts, or token ids, which are used unchanged; each gets an embedding.
 
     An input that is longer than the model allows is an error, or is cut at its start or end; None
@@ -25,6 +27,11 @@ class EmbeddingRequest:
     prompt_name: str | None = None
     input_type: str | None = None
     of_tokens: bool = False
+
+    @property
+    def num_requests(self) -> int:
+        """Each text counts."""
+        return len(self.inputs)
 
 
 @dataclass(frozen=True, slots=True)

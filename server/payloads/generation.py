@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
+from server.payloads.client_request import ClientRequest
 from server.sampling_params import SamplingFields
 
 __all__ = [
@@ -59,7 +60,7 @@ class AnswerFormat:
 
 
 @dataclass(frozen=True, slots=True)
-class GenerationRequest:
+class GenerationRequest(ClientRequest):
     """One conversation or one prompt to continue. Exactly one of `messages` and `prompt` is set.
 
     `chat_options` say how messages become a prompt; `chat_template_kwargs` are variables for the
@@ -99,3 +100,9 @@ class GenerationRequest:
     is_tool_required: bool = False
     parallel_tool_calls: bool = True
     num_prompts: int = 1
+
+    @property
+    def num_requests(self) -> int:
+        """Each answer that is generated for it counts, and each beam."""
+        counts = (self.sampling.get("n"), self.sampling.get("num_beams"), self.best_of)
+        return max(count or 1 for count in counts)

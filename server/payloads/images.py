@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from server.payloads.client_request import ClientRequest
+
 __all__ = ["ImageRequest", "ImageResponse", "ImageSize"]
 
 SIZE = re.compile(r"(-?[0-9]{1,18})x(-?[0-9]{1,18})")
@@ -32,7 +34,7 @@ class ImageSize(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class ImageRequest:
+class ImageRequest(ClientRequest):
     """What to draw; None leaves a setting to the graph or the model.
 
     `model` is the name that the client asked for: the model's, or that of one of its adapters.
@@ -59,6 +61,11 @@ class ImageRequest:
     lora_alphas: Mapping[str, float] | None = None
     image: bytes | None = None
     mask: bytes | None = None
+
+    @property
+    def num_requests(self) -> int:
+        """Each image counts."""
+        return self.num_images_per_prompt or 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from server.payloads.client_request import ClientRequest
 from server.tensors import Tensor
 
 __all__ = ["InferRequest", "InferResponse"]
@@ -11,7 +12,7 @@ Parameter = bool | int | float | str
 
 
 @dataclass(frozen=True, slots=True)
-class InferRequest:
+class InferRequest(ClientRequest):
     """Tensors for a model. `outputs` names the outputs to return; empty means all.
 
     `parameters` are the client's own; a node may know them. With `is_streamed` the client takes

@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from server.payloads.client_request import ClientRequest
+
 __all__ = ["HttpRequestPayload", "HttpResponsePayload"]
 
 
 @dataclass(frozen=True, slots=True)
-class HttpRequestPayload:
+class HttpRequestPayload(ClientRequest):
     """An HTTP request for a graph that handles HTTP itself. Names in `headers` are lower-case."""
 
     method: str

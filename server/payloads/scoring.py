@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 
+from server.payloads.client_request import ClientRequest
+
 __all__ = ["ClassifyRequest", "RerankRequest", "ScoringRequest", "ScoringResponse"]
 
 
 @dataclass(frozen=True, slots=True)
-class ScoringRequest:
+class ScoringRequest(ClientRequest):
     """What both kinds of requests have in common.
 
     Without `use_activation` the answer has the model's own numbers (logits). None takes what the
@@ -33,6 +35,11 @@ class RerankRequest(ScoringRequest):
     max_tokens_per_doc: int | None = None
     max_chunks_per_doc: int | None = None
 
+    @property
+    def num_requests(self) -> int:
+        """Each pair counts."""
+        return len(self.pairs)
+
 
 @dataclass(frozen=True, slots=True)
 class ClassifyRequest(ScoringRequest):
@@ -43,6 +50,11 @@ class ClassifyRequest(ScoringRequest):
 
     inputs: tuple[str | tuple[int, ...], ...] = ()
     add_special_tokens: bool = True
+
+    @property
+    def num_requests(self) -> int:
+        """Each text counts."""
+        return len(self.inputs)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from server.payloads.client_request import ClientRequest
+
 __all__ = [
     "AUDIO_FORMATS",
     "AudioFormat",
@@ -20,7 +22,7 @@ AUDIO_FORMATS: tuple[AudioFormat, ...] = ("mp3", "opus", "aac", "flac", "wav", "
 
 
 @dataclass(frozen=True, slots=True)
-class TranscriptionRequest:
+class TranscriptionRequest(ClientRequest):
     """An audio file to write down, or to translate into English.
 
     `audio` is the content of the file. `language` is a code such as "en"; None lets the model find
@@ -79,7 +81,7 @@ class TranscriptChunk:
 
 
 @dataclass(frozen=True, slots=True)
-class SpeechRequest:
+class SpeechRequest(ClientRequest):
     """A text to speak. Without `voice` or `language` the model's own is taken."""
 
     text: str

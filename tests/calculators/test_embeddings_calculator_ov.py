@@ -25,7 +25,7 @@ from server.errors import (
     GenerationError,
     InvalidRequestError,
     ModelLoadError,
-    ModelNotReadyError,
+    QueueFullError,
 )
 from server.graph import Services
 from server.graph.testing import CalculatorRunner
@@ -235,13 +235,13 @@ async def test_a_model_whose_output_is_not_a_number(copy: Path) -> None:
 
 
 async def test_a_full_queue(bert: Path) -> None:
-    runner = runner_of(bert, max_queued_tokens=8)
+    runner = runner_of(bert, max_num_queued_tokens=8)
     results = await asyncio.gather(
         *(embed(runner, "the fox") for _ in range(20)), return_exceptions=True
     )
-    refused = [found for found in results if isinstance(found, ModelNotReadyError)]
+    refused = [found for found in results if isinstance(found, QueueFullError)]
     assert len(refused) == 18, "the queue took two requests of four tokens each"
-    assert "the queue is full" in str(refused[0])
+    assert "queue is full" in str(refused[0])
     runner.close()
 
 

@@ -175,7 +175,7 @@ def test_options_of_a_task(tmp_path: Path) -> None:
         ({"poling": "LAST"}, "no node has an option 'poling'; did you mean 'pooling'"),
         ({"pooling": "LST"}, "pooling cannot be set to 'LST': .*did you mean 'LAST'"),
         ({"truncate": "x"}, "truncate cannot be set to 'x'"),
-        ({"max_queued_tokens": 0}, "max_queued_tokens is 0; it must be at least 1"),
+        ({"max_num_batched_tokens": 0}, "max_num_batched_tokens is 0; it must be at least 1"),
     ],
 )
 def test_bad_options_of_a_task(options: dict[str, Any], problem: str, tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def _handler(parse: Callable[[Mapping[str, Any]], EmbeddingCall]) -> Handler:
         request.app[UNKNOWN_FIELD_POLICY].apply(request, call.unknown_fields)
         model = find_model(request, call.model)
         graph = graph_between(model, EmbeddingRequest, EmbeddingResponse)
-        response = await run_once(graph, call.request, EmbeddingResponse)
+        response = await run_once(graph, call.request, EmbeddingResponse, request[REQUEST_FACTS])
         request[REQUEST_FACTS].num_input_tokens = response.num_tokens
         return await json_response(call.answer(response))
 

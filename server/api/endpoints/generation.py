@@ -45,7 +45,7 @@ def _generation_handler(parse: Callable[[Mapping[str, Any]], GenerationCall]) ->
         facts.num_choices = call.num_choices
         try:
             prompts = _salted(call.prompts, facts.cache_salt)
-            async with start_runs(graph, prompts, call.num_choices) as chunks:
+            async with start_runs(graph, prompts, call.num_choices, facts) as chunks:
                 if call.stream:
                     return await _answer_in_events(request, call, chunks, facts)
                 return await _answer_whole(call, chunks, facts)

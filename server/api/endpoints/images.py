@@ -11,6 +11,7 @@ from server.api.body import read_body, read_call
 from server.api.endpoint import Endpoint, error_answers, json_answer
 from server.api.model_lookup import find_model, graph_between
 from server.api.multipart import read_form
+from server.api.request_facts import REQUEST_FACTS
 from server.api.runs import run_once
 from server.errors import InvalidRequestError
 from server.payloads import ImageRequest, ImageResponse
@@ -43,7 +44,7 @@ async def _refuse_variations(request: web.Request) -> NoReturn:
 
 async def _answer(request: web.Request, call: ImageRequest) -> web.Response:
     graph = graph_between(find_model(request, call.model), ImageRequest, ImageResponse)
-    response = await run_once(graph, call, ImageResponse)
+    response = await run_once(graph, call, ImageResponse, request[REQUEST_FACTS])
     # In a thread, as images are large.
     body = await asyncio.to_thread(render_images, response, int(time.time()))
     return web.Response(body=body, content_type="application/json")

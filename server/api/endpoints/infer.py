@@ -8,6 +8,7 @@ from server.api.endpoints.model_metadata import model_of_path
 from server.api.inference import infer_once, tensor_graph
 from server.api.large_answer import response_of
 from server.api.off_event_loop import off_event_loop
+from server.api.request_facts import REQUEST_FACTS
 from server.api.unknown_fields import UNKNOWN_FIELD_POLICY
 from server.errors import WrongGraphError
 from server.protocol.kserve.answer_schemas import InferAnswer, KServeError
@@ -31,7 +32,7 @@ async def _infer(request: web.Request) -> web.Response:
     except WrongGraphError as error:
         # Model Server's status.
         raise web.HTTPPreconditionFailed(reason=str(error)) from error
-    response = await infer_once(graph, call.request)
+    response = await infer_once(graph, call.request, request[REQUEST_FACTS])
     num_bytes = sum(len(tensor.data) for tensor in response.outputs)
     answer, json_length = await off_event_loop(
         lambda: render_infer(call, response, model.name, model.version), num_bytes

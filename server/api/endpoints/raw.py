@@ -10,6 +10,8 @@ from server.api.errors import ClientGoneError, api_error
 from server.api.keys import MODEL_MANAGER
 from server.api.model_lookup import find_model
 from server.api.off_event_loop import off_event_loop
+from server.api.request_facts import REQUEST_FACTS
+from server.api.runs import start_run
 from server.errors import (
     GenerationError,
     InvalidRequestError,
@@ -62,7 +64,7 @@ async def _handle_raw(request: web.Request) -> web.StreamResponse:
         body=body,
         query=request.query_string,
     )
-    async with graph.start_run(payload) as run:
+    async with start_run(graph, payload, request[REQUEST_FACTS]) as run:
         return await _send(request, run)
 
 

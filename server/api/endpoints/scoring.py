@@ -56,7 +56,7 @@ async def _classify(request: web.Request) -> web.Response:
     call = await read_call(request, parse_classify)
     model = _find_model(request, call)
     graph = graph_between(model, ScoringRequest, ScoringResponse)
-    response = await run_once(graph, call.request, ScoringResponse)
+    response = await run_once(graph, call.request, ScoringResponse, request[REQUEST_FACTS])
     request[REQUEST_FACTS].num_input_tokens = response.num_tokens
     return await json_response(call.answer(response))
 
@@ -66,11 +66,11 @@ async def _score_pairs(request: web.Request, call: RerankCall | ScoreCall) -> Sc
     model = _find_model(request, call)
     if model.graph.find_mismatch(EmbeddingRequest, EmbeddingResponse) is None:
         packet = embedding_request(call.request)
-        vectors = await run_once(model.graph, packet, EmbeddingResponse)
+        vectors = await run_once(model.graph, packet, EmbeddingResponse, request[REQUEST_FACTS])
         response = await asyncio.to_thread(cosine_scores, call.request, vectors)
     else:
         graph = graph_between(model, ScoringRequest, ScoringResponse)
-        response = await run_once(graph, call.request, ScoringResponse)
+        response = await run_once(graph, call.request, ScoringResponse, request[REQUEST_FACTS])
     request[REQUEST_FACTS].num_input_tokens = response.num_tokens
     return response
 

@@ -12,7 +12,8 @@ from server.api.endpoint import Answer, Endpoint, error_answers, json_body
 from server.api.errors import ClientGoneError, api_error
 from server.api.model_lookup import find_model, graph_between
 from server.api.multipart import read_form
-from server.api.runs import run_once
+from server.api.request_facts import REQUEST_FACTS
+from server.api.runs import run_once, start_run
 from server.api.sse import EventStream
 from server.api.unknown_fields import UNKNOWN_FIELD_POLICY
 from server.errors import GenerationError
@@ -43,7 +44,7 @@ def _transcription_handler(parse: Callable[[MultipartForm], TranscriptionCall]) 
         request.app[UNKNOWN_FIELD_POLICY].apply(request, call.unknown_fields)
         model = find_model(request, call.model)
         graph = graph_between(model, TranscriptionRequest, TranscriptChunk)
-        async with graph.start_run(call.request) as chunks:
+        async with start_run(graph, call.request, request[REQUEST_FACTS]) as chunks:
             if call.request.stream:
                 return await _answer_in_events(request, call.renderer, chunks)
             return await _answer_whole(call.renderer, chunks)
@@ -86,7 +87,7 @@ async def _speak(request: web.Request) -> web.Response:
     call = await read_call(request, parse_speech)
     request.app[UNKNOWN_FIELD_POLICY].apply(request, call.unknown_fields)
     graph = graph_between(find_model(request, call.model), SpeechRequest, SpeechAudio)
-    audio = await run_once(graph, call.request, SpeechAudio)
+    audio = await run_once(graph, call.request, SpeechAudio, request[REQUEST_FACTS])
     return web.Response(body=audio.content, content_type=AUDIO_TYPES[audio.audio_format])
 
 

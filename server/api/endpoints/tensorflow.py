@@ -10,6 +10,7 @@ from server.api.keys import MODEL_MANAGER
 from server.api.large_answer import response_of
 from server.api.model_lookup import find_model
 from server.api.off_event_loop import off_event_loop
+from server.api.request_facts import REQUEST_FACTS
 from server.errors import InvalidRequestError, ModelNotFoundError
 from server.models.model_manager import ServedModel
 from server.protocol.kserve.answer_schemas import KServeError
@@ -28,7 +29,8 @@ async def _predict(request: web.Request) -> web.Response:
     signature = _signature(_model_of_path(request))
     call = await off_event_loop(lambda: parse_predict(fields, signature), len(body))
     # Only now: the model may be replaced while a large body is parsed.
-    response = await infer_once(tensor_graph(_model_of_path(request)), call.request)
+    graph = tensor_graph(_model_of_path(request))
+    response = await infer_once(graph, call.request, request[REQUEST_FACTS])
     num_bytes = sum(len(tensor.data) for tensor in response.outputs)
     answer = await off_event_loop(lambda: render_predict(call, response), num_bytes)
     return response_of(answer, "application/json")

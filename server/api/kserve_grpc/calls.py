@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from typing import Any, TypeVar
 
 import grpc
@@ -14,7 +14,7 @@ from server.api.kserve_grpc.key_check import token_in
 from server.api.kserve_grpc.settings import GrpcSettings
 from server.api.middleware.access_log import write_line
 from server.api.request_facts import REQUEST_ID_HEADER, RequestFacts
-from server.errors import WrongGraphError
+from server.errors import OverloadedError, WrongGraphError
 
 __all__ = ["Calls", "describe_error"]
 
@@ -31,6 +31,7 @@ CODES: Mapping[int, grpc.StatusCode] = {
 # and each of its bytes may be escaped with three.
 MAX_MESSAGE_BYTES = 2000
 # What monitoring asks every few seconds.
+INFERS = {"ModelInfer", "ModelStreamInfer"}
 POLLED = {"ServerLive", "ServerReady", "ModelReady"}
 
 
@@ -59,13 +60,16 @@ class Calls:
         facts = self._facts_of(context)
         code = grpc.StatusCode.OK
         try:
-            return await work(facts)
+            with self._hold(method, facts):
+                return await work(facts)
         except (asyncio.CancelledError, grpc.aio.BaseError) as error:
             # The second is what sending raises to a client that has left.
             code, facts.error = grpc.StatusCode.CANCELLED, "client_gone"
             raise asyncio.CancelledError from error
         except Exception as error:
             code, message = describe_error(error)
+            if isinstance(error, OverloadedError):
+                context.set_trailing_metadata((("retry-after", str(error.retry_after_s)),))
             facts.error = code.name.lower()
             await context.abort(code, message)
             raise AssertionError("abort raises") from error
@@ -92,6 +96,17 @@ class Calls:
             return
         check_scope(key, Scope.USE)
         with self._settings.keys.use(key):
+            yield
+
+    def _hold(self, method: str, facts: RequestFacts) -> AbstractContextManager[object]:
+        """Count a call for its client, if it infers."""
+        if method not in INFERS:
+            return nullcontext()
+        return self._hold_slot(facts)
+
+    @contextmanager
+    def _hold_slot(self, facts: RequestFacts) -> Iterator[None]:
+        with self._settings.clients.hold(facts.client) as facts.slot:
             yield
 
     @contextmanager

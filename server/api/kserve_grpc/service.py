@@ -23,6 +23,7 @@ from server.api.kserve_grpc.messages import message_class
 from server.api.kserve_grpc.settings import GrpcSettings
 from server.api.off_event_loop import off_event_loop
 from server.api.request_facts import RequestFacts
+from server.api.runs import start_run
 from server.errors import (
     InvalidRequestError,
     ModelNotFoundError,
@@ -110,7 +111,7 @@ class InferenceService:
             async with self._calls.limit():
                 call = await off_event_loop(lambda: parse_infer(data), len(data))
                 model, graph = self._find_graph(call, facts)
-                response = await infer_once(graph, call.request)
+                response = await infer_once(graph, call.request, facts)
                 return await off_event_loop(
                     lambda: render_infer(call, response, model.version), _num_bytes(response)
                 )
@@ -169,7 +170,7 @@ class _StreamedRequest:
         model, graph = self._find_graph(call, self._facts)
         timestamp = time.time_ns() // 1000 if call.timestamp is None else call.timestamp
         request = replace(call.request, is_streamed=True)
-        async with graph.start_run(request, request.parameters) as run:
+        async with start_run(graph, request, self._facts, request.parameters) as run:
             async for response in run:
                 time_of_set = timestamp + response.step
                 render = partial(render_stream_infer, call, response, model.version, time_of_set)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from server.api.clients.api_keys import KeyRing
+from server.api.clients.client_limits import ClientLimits
 from server.api.clients.tls import Tls
 from server.api.settings import KeyScope
 
@@ -23,4 +24,5 @@ class GrpcSettings:
     access_log: bool = True
     memory_quota: int = 2 * 2**30
     tls: Tls | None = None
+    clients: ClientLimits = field(default_factory=ClientLimits)
     channel_arguments: Mapping[str, int | str] = field(default_factory=dict)

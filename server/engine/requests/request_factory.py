@@ -1,6 +1,6 @@
 """Checks what a request asks for, and gives it a number."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -38,6 +38,7 @@ class RequestFactory:
         cache_salt: bytes = b"",
         constraint: TokenConstraint | None = None,
         client: str = "",
+        on_start: Callable[[], None] | None = None,
     ) -> EngineRequest:
         """A request for new tokens.
 
@@ -69,6 +70,7 @@ class RequestFactory:
             end_token_ids=own_ends.union(params.stop_token_ids),
             priority=priority,
             client=client,
+            on_start=on_start,
             cache_salt=cache_salt,
             constraint=constraint,
             long_after=self.long_after,
@@ -82,6 +84,7 @@ class RequestFactory:
         priority: int = 0,
         cache_salt: bytes = b"",
         client: str = "",
+        on_start: Callable[[], None] | None = None,
     ) -> EngineRequest:
         """A request for the logits of `token_ids` at the end of a prompt, or the hidden state.
 
@@ -113,6 +116,7 @@ class RequestFactory:
             0,
             priority=priority,
             client=client,
+            on_start=on_start,
             cache_salt=cache_salt,
             pooling=Pooling(named),
             long_after=self.long_after,

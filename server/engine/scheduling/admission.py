@@ -261,6 +261,8 @@ class Admission:
         if not sequence.has_started:
             sequence.has_started = True
             sequence.request.num_cached_tokens = sequence.num_computed_tokens
+            if sequence.request.on_start is not None:
+                sequence.request.on_start()
         insort(self._running, sequence, key=running_order)
         self._num_free_seats -= _num_seats(sequence)
         self._num_promised += 1

@@ -17,6 +17,7 @@ from support.serving import Server, running_server
 
 from calculators.media import pipeline_queue
 from server.api.settings import HttpSettings
+from server.graph import QueueDefaults, Services
 from server.models.config import load_config
 from server.models.model_manager import ModelManager
 
@@ -56,7 +57,7 @@ async def server(sd_model: Path, tmp_path: Path) -> AsyncIterator[Server]:
     entry = {"config": {"name": "painter", "base_path": str(folder)}}
     config = tmp_path / "config.json"
     config.write_text(json.dumps({"model_config_list": [entry]}))
-    manager = ModelManager(load_config(config))
+    manager = ModelManager(load_config(config), services=Services(extras=(QueueDefaults(True),)))
     await manager.load_all()
     async with running_server(manager, HttpSettings()) as running:
         yield running
@@ -156,12 +157,12 @@ async def check_the_queue(server: Server) -> None:
     long = {"model": "painter", "prompt": "a cat", "num_inference_steps": 100}
     tasks = [
         asyncio.create_task(server.post("/v3/images/generations", long))
-        for _ in range(pipeline_queue.MAX_WAITING + 5)
+        for _ in range(pipeline_queue.QUEUE_LIMITS.max_num_queued_requests + 5)
     ]
     done, waiting = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED, timeout=60)
     status, answer = done.pop().result()
     assert status == 503
-    assert "no more can wait" in answer["error"]["message"]
+    assert "64 requests wait" in answer["error"]["message"]
     # All clients leave, and the model is free for the next one at once.
     for task in waiting:
         task.cancel()

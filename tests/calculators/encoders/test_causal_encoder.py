@@ -12,12 +12,13 @@ import pytest
 from support.decoder_embedders import CAUSAL, prompts
 from support.engine_helpers import F32
 
-from calculators.encoders.causal_encoder import CausalEncoder, QueueLimits, check_causal_encoder
+from calculators.encoders.causal_encoder import CausalEncoder, check_causal_encoder
 from calculators.encoders.encoder_service import EncoderRow
 from calculators.encoders.heads import DenseLayer, tail_head
 from calculators.inference.inference_model import ModelSettings
 from server.engine import NotCausalError
-from server.errors import InvalidRequestError, ModelNotReadyError
+from server.errors import InvalidRequestError, QueueFullError
+from server.graph import QueueLimits, RequestQueue
 
 NORMALIZED = partial(tail_head, layers=(), normalize=True)
 TEXTS = [EncoderRow(tuple(prompt)) for prompt in prompts()]
@@ -30,14 +31,13 @@ async def encoder_of(
     folder: Path,
     *,
     num_tokens: int = 256,
-    max_queued_tokens: int = 10**6,
     properties: Any = PROPERTIES,
     **fields: Any,
 ) -> AsyncIterator[CausalEncoder]:
     encoder = CausalEncoder(
         folder,
         ModelSettings("CPU", properties),
-        QueueLimits(num_tokens, max_queued_tokens),
+        num_tokens,
         max_length=512,
         **fields,
     )
@@ -82,14 +82,20 @@ async def test_logits_of_tokens(model_f32: Path) -> None:
 
 async def test_what_waits_is_bounded_and_leaves_with_its_caller(embedders: Path) -> None:
     folder = embedders / "qwen3" / "openvino"
-    async with encoder_of(folder, num_tokens=1, max_queued_tokens=300) as encoder:
-        call = asyncio.create_task(encoder.run([EncoderRow((3,) * 300)]))
+    async with encoder_of(folder, num_tokens=1) as encoder:
+        queue = RequestQueue(QueueLimits(max_num_queued_tokens=300))
+        first, second = queue.admit([0]), queue.admit([0])
+        rows = [EncoderRow((3,) * 150)] * 2
+        call = asyncio.create_task(encoder.run(rows, first))
         await asyncio.sleep(0)
-        with pytest.raises(ModelNotReadyError, match="300 tokens wait"):
-            await encoder.run([EncoderRow((3,))])
+        with pytest.raises(QueueFullError, match="300 tokens wait"):
+            await encoder.run([EncoderRow((3,))], second)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
+        first.close()
+        second.close()
+        assert (queue.num_requests, queue.num_tokens) == (0, 0)
         assert len(await encoder.run([EncoderRow((3,))])) == 1
 
 

@@ -11,7 +11,9 @@ from support.encoder_models import CountingModel
 
 from calculators.encoders.encoder_batcher import EncoderBatcher
 from calculators.encoders.encoder_service import EncoderRow
-from server.errors import InvalidRequestError, ModelNotReadyError
+from server.errors import InvalidRequestError, ModelNotReadyError, QueueFullError
+from server.graph import QueueLimits, RequestQueue
+from server.payloads import EmbeddingRequest
 
 
 def rows_of(*lengths: int, token: int = 1) -> list[EncoderRow]:
@@ -20,9 +22,9 @@ def rows_of(*lengths: int, token: int = 1) -> list[EncoderRow]:
 
 @asynccontextmanager
 async def batcher_of(
-    model: CountingModel, *, token_budget: int = 4096, max_queued_tokens: int = 100_000
+    model: CountingModel, *, token_budget: int = 4096
 ) -> AsyncIterator[EncoderBatcher]:
-    batcher = EncoderBatcher(model, "test", token_budget, max_queued_tokens)
+    batcher = EncoderBatcher(model, "test", token_budget)
     try:
         yield batcher
     finally:
@@ -120,15 +122,39 @@ async def test_rows_that_are_planned_already_leave_as_well() -> None:
 
 
 async def test_a_full_queue_refuses() -> None:
-    model = CountingModel()
-    async with batcher_of(model, max_queued_tokens=100) as batcher:
+    model, queue = CountingModel(), RequestQueue(QueueLimits(max_num_queued_tokens=120))
+    tickets = [queue.admit([0]) for _ in range(3)]
+    async with batcher_of(model) as batcher:
         async with busy(batcher, model):
-            waiting = [asyncio.create_task(batcher.run(rows_of(60))) for _ in range(2)]
+            waiting = [
+                asyncio.create_task(batcher.run(rows_of(60), ticket)) for ticket in tickets[:2]
+            ]
             await asyncio.sleep(0)
-            with pytest.raises(ModelNotReadyError, match="queue is full: 120 tokens wait"):
-                await batcher.run(rows_of(8))
+            with pytest.raises(QueueFullError, match="queue is full: 120 tokens wait"):
+                await batcher.run(rows_of(8), tickets[2])
         await asyncio.gather(*waiting)
-        assert len(await batcher.run(rows_of(8))) == 1, "there is room again"
+        assert queue.num_tokens == 0
+        assert len(await batcher.run(rows_of(8), tickets[2])) == 1, "there is room again"
+    assert (queue.num_requests, queue.num_tokens) == (0, 0)
+
+
+async def test_a_client_with_many_calls_does_not_hold_up_another() -> None:
+    model, queue = CountingModel(), RequestQueue(QueueLimits())
+    done: list[str] = []
+
+    async def run(client: str) -> None:
+        ticket = queue.admit([EmbeddingRequest(("a",), client=client)])
+        await batcher.run(rows_of(32), ticket)
+        done.append(client)
+
+    async with batcher_of(model, token_budget=64) as batcher:
+        async with busy(batcher, model):
+            calls = [asyncio.create_task(run("noisy")) for _ in range(100)]
+            await asyncio.sleep(0)
+            calls.append(asyncio.create_task(run("quiet")))
+            await asyncio.sleep(0)
+        await asyncio.gather(*calls)
+    assert "quiet" in done[:2], "it is in the next batch"
 
 
 async def test_a_failed_inference_fails_its_callers_only() -> None:
@@ -188,7 +214,7 @@ async def test_status_counts() -> None:
 
 async def test_closing_refuses_what_waits() -> None:
     model = CountingModel()
-    batcher = EncoderBatcher(model, "test", 64, 100_000)
+    batcher = EncoderBatcher(model, "test", 64)
     async with busy(batcher, model):
         waiting = asyncio.create_task(batcher.run(rows_of(*[32] * 10)))
         await asyncio.sleep(0)

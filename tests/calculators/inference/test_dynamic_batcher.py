@@ -13,12 +13,11 @@ import pytest
 from openvino import opset13 as ops
 from support.openvino_models import add_model, counter_model, identity_model, write_model
 
-from calculators.inference import dynamic_batcher
 from calculators.openvino_inference_calculator import (
     OpenVINOInferenceCalculator,
     OpenVINOInferenceCalculatorOptions,
 )
-from server.errors import InvalidRequestError, ModelLoadError, ModelNotReadyError
+from server.errors import InvalidRequestError, ModelLoadError, QueueFullError
 from server.graph.testing import CalculatorRunner
 from server.models.config import load_config
 from server.models.model_loading import check_model
@@ -238,18 +237,39 @@ async def test_callers_that_leave(tmp_path: Path) -> None:
     await model.close()
 
 
-async def test_the_queue_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dynamic_batcher, "MAX_WAITING", 2)
-    model = Model(tmp_path, add_model(), max_batch_size=8)
+async def test_the_queue_has_an_end(tmp_path: Path) -> None:
+    model = Model(tmp_path, add_model(), max_batch_size=8, max_num_queued_requests=2)
     model.may_run.clear()
     first = model.ask(*pair(0))
     await model.until(1, 1, 0)
     waiting = [model.ask(*pair(value)) for value in (1, 2)]
     await model.until(1, 1, 2)
-    with pytest.raises(ModelNotReadyError, match="2 requests wait for the model"):
+    with pytest.raises(QueueFullError, match="2 requests wait, and with 1 more"):
         await model.ask(*pair(3))
     model.may_run.set()
     await asyncio.gather(first, *waiting)
+    assert model.runner.calculator.status()["num_queued_requests"] == 0
+    await model.close()
+
+
+async def test_clients_take_turns(tmp_path: Path) -> None:
+    model = Model(tmp_path, add_model(), max_batch_size=2)
+    model.may_run.clear()
+    done: list[str] = []
+
+    async def ask(client: str) -> None:
+        await model._ask(InferRequest(pair(1), client=client))
+        done.append(client)
+
+    running = [asyncio.create_task(ask("first"))]
+    await model.until(1, 1, 0)
+    running += [asyncio.create_task(ask("noisy")) for _ in range(20)]
+    await model.until(1, 1, 20)
+    running.append(asyncio.create_task(ask("quiet")))
+    await model.until(1, 1, 21)
+    model.may_run.set()
+    await asyncio.gather(*running)
+    assert "quiet" in done[:3], "it is in the next batch"
     await model.close()
 
 

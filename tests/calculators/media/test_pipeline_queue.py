@@ -1,19 +1,21 @@
-"""The queue in front of a pipeline: order, bound, cancellation, close."""
+"""The queue in front of a pipeline: turns, cancellation, close."""
 
 import asyncio
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
 from calculators.media.pipeline_queue import PipelineQueue
-from server.errors import ModelNotReadyError
+from server.graph import QueueLimits, RequestQueue
+from server.payloads import InferRequest
 
 
 @pytest.fixture
 def queue() -> Iterator[PipelineQueue]:
-    queue = PipelineQueue("test", max_waiting=2)
+    queue = PipelineQueue("test")
     yield queue
     queue.close()
 
@@ -57,16 +59,24 @@ async def test_an_error_reaches_its_caller_alone(queue: PipelineQueue) -> None:
     assert await queue.run(lambda _: "a") == "a"
 
 
-async def test_a_full_queue_refuses(queue: PipelineQueue) -> None:
+async def test_clients_take_turns(queue: PipelineQueue) -> None:
+    counted = RequestQueue(QueueLimits())
+    done: list[str] = []
     gate = Gate()
-    running = [asyncio.create_task(queue.run(gate)) for _ in range(3)]
+    running = [asyncio.create_task(queue.run(gate))]
     await gate.begun()
-    assert queue.status() == {"running": 1, "waiting": 2}
-    with pytest.raises(ModelNotReadyError, match="2 requests wait for this model already"):
-        await queue.run(gate)
+    for client in ("noisy", "noisy", "noisy", "quiet"):
+        ticket = counted.admit([InferRequest((), client=client)])
+        work = partial(lambda name, _: done.append(name), client)
+        running.append(asyncio.create_task(queue.run(work, ticket)))
+        await asyncio.sleep(0)
+    assert queue.status() == {"running": 1, "waiting": 4}
+    assert counted.num_requests == 4
     gate.open.set()
-    assert await asyncio.gather(*running) == ["a"] * 3
+    await asyncio.gather(*running)
+    assert done == ["noisy", "quiet", "noisy", "noisy"]
     assert queue.status() == {"running": 0, "waiting": 0}
+    assert counted.num_requests == 0
 
 
 async def test_cancelled_work_stops_and_makes_room(queue: PipelineQueue) -> None:
@@ -86,7 +96,7 @@ async def test_cancelled_work_stops_and_makes_room(queue: PipelineQueue) -> None
 
 
 async def test_close_waits_for_what_runs() -> None:
-    queue = PipelineQueue("test", max_waiting=2)
+    queue = PipelineQueue("test")
     gate = Gate()
     running = asyncio.create_task(queue.run(gate))
     await gate.begun()

@@ -29,7 +29,7 @@ def speech_repository(speech_models: Path, tmp_path_factory: pytest.TempPathFact
     shutil.copytree(speech_models / "speecht5", models / "speecht5")
     graphs = {
         "whisper": transcriber_graph(speech_models),
-        "no-words": transcriber_graph(speech_models, "max_waiting: 1", words="false"),
+        "no-words": transcriber_graph(speech_models, "max_num_queued_requests: 1", words="false"),
         "speech": speaker_graph(models, VOICES),
     }
     write_repository(folder, graphs)

@@ -44,7 +44,7 @@ async def test_a_full_queue(server: Server, client: AsyncOpenAI) -> None:
     assert len(refused) == 4
     assert all(error.status_code == 503 for error in refused)
     assert all(error.response.headers["Retry-After"] for error in refused)
-    assert "requests wait for this model already" in str(refused[0])
+    assert "requests wait, and with 1 more" in str(refused[0])
     assert await served
 
 
