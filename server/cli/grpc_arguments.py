@@ -32,6 +32,7 @@ class GrpcArguments:
             access_log=http.access_log,
             clients=http.clients,
             memory_quota=self.grpc_memory_quota,
+            connections=http.connections,
             channel_arguments=self.grpc_channel_arguments,
         )
 

@@ -8,6 +8,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
+from server.api.connections.settings import ConnectionSettings
 from server.api.kserve_grpc.credentials import make_credentials
 from server.api.kserve_grpc.health import Health
 from server.api.kserve_grpc.key_check import KeyCheck
@@ -31,7 +32,25 @@ DEFAULT_ARGUMENTS = {
     "grpc.max_send_message_length": MAX_MESSAGE_BYTES,
     # Else a second server on the same port starts, and gets every other connection.
     "grpc.so_reuseport": 0,
+    # Further calls on a connection wait in the client.
+    "grpc.max_concurrent_streams": 1024,
+    # Clients open an idle connection again without telling their callers.
+    "grpc.max_connection_idle_ms": 600_000,
+    # A client whose machine has gone is noticed after both together.
+    "grpc.keepalive_time_ms": 60_000,
+    "grpc.keepalive_timeout_ms": 20_000,
+    # gRPC's default is five minutes, and it hangs up on clients that ask more often.
+    "grpc.http2.min_recv_ping_interval_without_data_ms": 10_000,
 }
+
+
+def _connection_arguments(settings: ConnectionSettings) -> dict[str, int]:
+    arguments = {}
+    if settings.header_timeout_s:
+        arguments["grpc.server_handshake_timeout_ms"] = round(settings.header_timeout_s * 1000)
+    if settings.max_connections:
+        arguments["grpc.max_allowed_incoming_connections"] = settings.max_connections
+    return arguments
 
 
 class GrpcServer:
@@ -51,7 +70,11 @@ class GrpcServer:
     async def start(self) -> None:
         """Start to answer calls. Raises ConfigError if an address was taken a moment ago."""
         settings = self._settings
-        arguments = {**DEFAULT_ARGUMENTS, **settings.channel_arguments}
+        arguments = {
+            **DEFAULT_ARGUMENTS,
+            **_connection_arguments(settings.connections),
+            **settings.channel_arguments,
+        }
         check = [] if settings.keys is None else [KeyCheck(settings.keys, settings.key_scope)]
         self._server = grpc.aio.server(interceptors=check, options=list(arguments.items()))
         self._add_services()

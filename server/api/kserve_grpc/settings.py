@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from server.api.clients.api_keys import KeyRing
 from server.api.clients.client_limits import ClientLimits
 from server.api.clients.tls import Tls
+from server.api.connections.settings import ConnectionSettings
 from server.api.settings import KeyScope
 
 __all__ = ["GrpcSettings"]
@@ -15,7 +16,8 @@ __all__ = ["GrpcSettings"]
 class GrpcSettings:
     """`memory_quota` is the most bytes of all requests that are worked on at the same time.
 
-    `channel_arguments` are gRPC's own, by name. `request_timeout_s` 0 means no limit.
+    `channel_arguments` are gRPC's own, by name. `request_timeout_s` 0 means no limit. `connections`
+    are the bounds of HTTP; those for one client and for reading are not applied to gRPC.
     """
 
     keys: KeyRing | None = None
@@ -23,6 +25,7 @@ class GrpcSettings:
     request_timeout_s: float = 0.0
     access_log: bool = True
     memory_quota: int = 2 * 2**30
+    connections: ConnectionSettings = field(default_factory=ConnectionSettings)
     tls: Tls | None = None
     clients: ClientLimits = field(default_factory=ClientLimits)
     channel_arguments: Mapping[str, int | str] = field(default_factory=dict)
