@@ -167,6 +167,7 @@ class GraphRun:
             self._output.close()
             self._own_admission.__exit__()
             self._on_end(self)
+            self._break_cycles()
 
     def __aiter__(self) -> "GraphRun":
         return self
@@ -247,6 +248,14 @@ class GraphRun:
         for run in self._nodes:
             run.stop()
         self._output._end()
+
+    def _break_cycles(self) -> None:
+        """Let the nodes go now: otherwise an unloaded model lives until the next full collection."""
+        if self._all_done.is_set():
+            for run in self._nodes:
+                run.inputs.clear()
+                run.outputs.clear()
+                run.task = None
 
     async def _join(self) -> None:
         """Wait for all nodes for a limited time, even if this task is cancelled meanwhile."""

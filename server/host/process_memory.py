@@ -1,6 +1,7 @@
 """How much memory this process and its child processes hold, and giving back what is free."""
 
 import ctypes
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from server.host.memory import RESERVATIONS
 __all__ = ["give_back_free_memory", "held_bytes", "resident_bytes"]
 
 PROC = Path("/proc")
+TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None)
 
 
 def held_bytes() -> int:
@@ -37,10 +39,11 @@ def _children(pid: int | str) -> Iterator[str]:
 
 
 def give_back_free_memory() -> None:
-    """Let the C library return to the system what was freed; it keeps most of it otherwise.
+    """Let the system have what is not used any more: objects in cycles, and what was freed.
 
-    It takes milliseconds, more with a large heap. Without glibc it does nothing.
+    A model that was closed may be in a cycle, which lives until the next full collection, and the C
+    library keeps most of what is freed. It takes tens of milliseconds, which stop all threads.
     """
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
+    gc.collect()
+    if TRIM is not None:
+        TRIM(0)

@@ -14,6 +14,7 @@ from server.errors import (
     did_you_mean,
 )
 from server.graph import Servables, ServedGraph, Services
+from server.host.process_memory import give_back_free_memory
 from server.models.config import ModelConfig, ServerConfig
 from server.models.config_source import ConfigSource
 from server.models.residency.loader import ModelLoader
@@ -287,6 +288,7 @@ class ModelManager:
         async def retire() -> None:
             await asyncio.sleep(HAND_OVER_S)
             await closing
+            await asyncio.to_thread(give_back_free_memory)
 
         task = asyncio.create_task(retire())
         self._retirements.add(task)

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from server.errors import ModelLoadError
+from server.graph import Graph
 from server.host.memory import MEMORY_BUDGET, RESERVATIONS, available_bytes
 from server.host.process_memory import give_back_free_memory, held_bytes, resident_bytes
 
@@ -97,10 +98,8 @@ class ModelMemory:
         graphs = [model.rest(reason) for model in models]
         async with self._one_at_a_time:
             before = await asyncio.to_thread(resident_bytes)
-            closing = [asyncio.create_task(graph.close()) for graph in graphs]
-            _, hanging = await asyncio.wait(closing, timeout=CLOSE_TIMEOUT_S)
-            if hanging:
-                logger.error("%d graphs are not closed after %g s", len(hanging), CLOSE_TIMEOUT_S)
+            await _close(graphs)
+            graphs.clear()
             await asyncio.to_thread(give_back_free_memory)
             after = await asyncio.to_thread(resident_bytes)
         logger.info(
@@ -116,6 +115,13 @@ class ModelMemory:
         """What the models take that are loaded, without these."""
         others = (model for model in self._models() if model.is_loaded and model not in models)
         return sum(model.memory_bytes or 0 for model in others)
+
+
+async def _close(graphs: Sequence[Graph]) -> None:
+    closing = [asyncio.create_task(graph.close()) for graph in graphs]
+    _, hanging = await asyncio.wait(closing, timeout=CLOSE_TIMEOUT_S)
+    for graph in (graph for graph, task in zip(graphs, closing, strict=True) if task in hanging):
+        logger.error("Model %s is not closed after %g s", graph.name, CLOSE_TIMEOUT_S)
 
 
 def _needed_bytes(models: Sequence["ServedModel"]) -> int:

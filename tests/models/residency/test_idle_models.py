@@ -1,8 +1,10 @@
 """Idle models are unloaded, stay available, and are loaded again by a request."""
 
 import asyncio
+import gc
 import json
 import time
+import weakref
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from server.errors import ModelNotReadyError
 from server.host.metrics import render_metrics
 from server.models import model_manager
 from server.models.residency import residency
+from server.payloads import GenerationRequest
 
 IDLE_S = 0.2
 
@@ -34,6 +37,34 @@ async def test_an_idle_model_is_unloaded_and_a_request_loads_it_again(tmp_path: 
         assert await ask(manager, "m") == "hello"
         assert status_of(manager, "m")["loaded"]
         assert "unloaded" not in status_of(manager, "m")
+
+
+async def test_nothing_holds_an_unloaded_model(tmp_path: Path) -> None:
+    graphs = {"m": echo_graph()}
+    gc.disable()
+    try:
+        async with resident_manager(tmp_path, graphs, idle_unload_timeout_s=IDLE_S) as manager:
+            await ask(manager, "m")
+            (node,) = manager._models["m", 1].loaded_graph._nodes
+            calculator = weakref.ref(node.calculator)
+            del node
+            await until(lambda: calculator() is None)
+    finally:
+        gc.enable()
+
+
+async def test_a_run_that_has_ended_does_not_hold_its_nodes(tmp_path: Path) -> None:
+    async with resident_manager(tmp_path, {"m": echo_graph()}) as manager:
+        gc.disable()
+        try:
+            async with manager.get("m").graph.hold() as graph:
+                async with graph.start_run(GenerationRequest("id", prompt="hello")) as run:
+                    first = weakref.ref(run._nodes[0])
+                    assert [chunk.text async for chunk in run] == ["hello"]
+            del run
+            assert first() is None
+        finally:
+            gc.enable()
 
 
 async def test_a_model_with_a_request_is_not_idle(tmp_path: Path) -> None:
