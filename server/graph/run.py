@@ -250,7 +250,7 @@ class GraphRun:
         self._output._end()
 
     def _break_cycles(self) -> None:
-        """Let the nodes go now: otherwise an unloaded model lives until the next full collection."""
+        """Let the nodes go now: else an unloaded model lives until the next full collection."""
         if self._all_done.is_set():
             for run in self._nodes:
                 run.inputs.clear()

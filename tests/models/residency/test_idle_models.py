@@ -57,10 +57,10 @@ async def test_a_run_that_has_ended_does_not_hold_its_nodes(tmp_path: Path) -> N
     async with resident_manager(tmp_path, {"m": echo_graph()}) as manager:
         gc.disable()
         try:
-            async with manager.get("m").graph.hold() as graph:
-                async with graph.start_run(GenerationRequest("id", prompt="hello")) as run:
-                    first = weakref.ref(run._nodes[0])
-                    assert [chunk.text async for chunk in run] == ["hello"]
+            graph = manager._models["m", 1].loaded_graph
+            async with graph.start_run(GenerationRequest("id", prompt="hello")) as run:
+                first = weakref.ref(run._nodes[0])
+                assert [chunk.text async for chunk in run] == ["hello"]
             del run
             assert first() is None
         finally:
@@ -167,8 +167,10 @@ async def test_a_changed_model_is_loaded_from_its_new_files(
     async with resident_manager(tmp_path, graphs, idle_unload_timeout_s=IDLE_S) as manager:
         await until(lambda: not status_of(manager, "m")["loaded"])
         write_graph(tmp_path / "m", echo_graph(hold_mb=1))
+        before = status_of(manager, "m")["unloaded"]
+        await asyncio.sleep(1)  # the time of `unloaded` has whole seconds
         assert await manager.reload(retry_failed=False)
-        assert status_of(manager, "m")["loaded"]
+        assert status_of(manager, "m").get("unloaded") != before
         await until(lambda: not status_of(manager, "m")["loaded"])
         assert not await manager.reload(retry_failed=False)
         assert not status_of(manager, "m")["loaded"]
