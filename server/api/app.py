@@ -6,6 +6,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from server.api.body import BODY_TIMEOUT_S
+from server.api.clients.address import ClientAddresses
 from server.api.endpoint import add_routes
 from server.api.endpoints import (
     embeddings,
@@ -95,7 +96,8 @@ def create_app(manager: ModelManager, settings: HttpSettings | None = None) -> w
 
 def _middlewares(settings: HttpSettings, origins: AllowedOrigins) -> Iterator[Middleware]:
     """From the outermost to the innermost."""
-    yield access_log_middleware(is_on=settings.access_log)
+    addresses = ClientAddresses(settings.trusted_proxies)
+    yield access_log_middleware(addresses, is_on=settings.access_log)
     if settings.request_timeout_s:
         yield timeout_middleware(settings.request_timeout_s)
     yield error_middleware

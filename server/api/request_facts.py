@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from aiohttp import web
 
-from server.api.clients.address import client_of_address
+from server.api.clients.address import ClientAddresses
 from server.api.clients.api_keys import ApiKey
 from server.api.clients.client_limits import ClientSlot
 from server.payloads import ClientRequest, TextChunk
@@ -29,8 +29,8 @@ PacketT = TypeVar("PacketT", bound=ClientRequest)
 class RequestFacts:
     """Filled in by the handlers. `last_chunks` has the newest chunk of each choice.
 
-    `client` is who asks: the name of the API key, or else the address; no header that anybody can
-    set. `request_id` is the client's, from the header X-Request-Id, or else a new one.
+    `client` is who asks: the name of the API key, or else the address; never a header that anybody
+    can set. `request_id` is the client's, from the header X-Request-Id, or else a new one.
     `slot` is its place among the requests of a client with a limit. `num_input_tokens` is what a
     model read that answers with no text.
     """
@@ -49,9 +49,10 @@ class RequestFacts:
     last_chunks: dict[int, TextChunk] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, request: web.Request) -> "RequestFacts":
+    def of(cls, request: web.Request, addresses: ClientAddresses) -> "RequestFacts":
         """The facts of an HTTP request that has just come."""
-        client = client_of_address(request.remote)
+        forwarded_for = ",".join(request.headers.getall("X-Forwarded-For", ()))
+        client = addresses.find(request.remote, forwarded_for)
         return cls.named(request.headers.get(REQUEST_ID_HEADER, ""), client)
 
     @classmethod

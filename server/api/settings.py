@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from server.api.clients.address import Network
 from server.api.clients.api_keys import KeyRing
 from server.api.clients.client_limits import ClientLimits
 from server.api.clients.tls import Tls
@@ -41,13 +42,15 @@ class HttpSettings:
     `body_timeout_s` is how long a body may take, besides a second for every 500 bytes of it.
     Request fields of unknown names are ignored, or the request is refused. `allowed_hosts` are the
     names under which the server may be asked, besides localhost; with None, or `*` in it, any.
-    `reload_secrets` reads the files of keys and certificates again, and raises ConfigError.
+    `trusted_proxies` may tell in X-Forwarded-For for whom they ask. `reload_secrets` reads the
+    files of keys and certificates again, and raises ConfigError.
     """
 
     keys: KeyRing | None = None
     key_scope: KeyScope = KeyScope.CHANGES
     cors: CorsSettings = field(default_factory=CorsSettings)
     allowed_hosts: tuple[str, ...] | None = None
+    trusted_proxies: tuple[Network, ...] = ()
     max_request_bytes: int = 64 * 2**20
     request_timeout_s: float = 0.0
     body_timeout_s: float = 60.0

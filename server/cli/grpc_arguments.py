@@ -26,6 +26,7 @@ class GrpcArguments:
         """The key, the limits and the access log are those of HTTP."""
         return GrpcSettings(
             keys=http.keys,
+            trusted_proxies=http.trusted_proxies,
             tls=http.tls,
             key_scope=http.key_scope,
             request_timeout_s=http.request_timeout_s,

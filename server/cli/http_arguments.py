@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from server.api.clients.address import Network
 from server.api.clients.api_keys import KeyRing
 from server.api.clients.client_limits import ClientLimits
 from server.api.connections.settings import ConnectionSettings
 from server.api.settings import CorsSettings, HttpSettings, KeyScope
 from server.cli.access.api_keys import KEY_VARIABLE
 from server.terminal.flag_parser import AddFlag, Switch
-from server.terminal.flag_values import addresses, at_least, names, origins, port, seconds
+from server.terminal.flag_values import addresses, at_least, names, networks, origins, port, seconds
 
 __all__ = ["HttpArguments", "add_http_flags"]
 
@@ -27,6 +28,7 @@ class HttpArguments:
     allowed_headers: tuple[str, ...]
     allow_credentials: bool
     allowed_hosts: tuple[str, ...] | None
+    trusted_proxies: tuple[Network, ...]
     max_request_bytes: int
     request_timeout_s: float
     header_timeout_s: float
@@ -51,6 +53,7 @@ class HttpArguments:
                 self.allow_credentials,
             ),
             allowed_hosts=self.allowed_hosts,
+            trusted_proxies=self.trusted_proxies,
             max_request_bytes=self.max_request_bytes,
             request_timeout_s=self.request_timeout_s,
             body_timeout_s=self.body_timeout_s,
@@ -143,6 +146,14 @@ def add_http_flags(add: AddFlag) -> None:
         help="Names under which the server may be asked, separated by commas; the names of this "
         "machine always are (default: no others if only this machine can ask, else any). * means "
         "any.",
+    )
+    add(
+        "--trusted_proxies",
+        type=networks,
+        default=(),
+        metavar="NETWORKS",
+        help="Proxies that tell in X-Forwarded-For for whom they ask: addresses or networks, "
+        "separated by commas (default: none, each address is a client).",
     )
     add(
         "--max_request_bytes",

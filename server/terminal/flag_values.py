@@ -1,6 +1,7 @@
 """Parsers of the values of flags; each raises ArgumentTypeError with what is possible."""
 
 import argparse
+import ipaddress
 import math
 import re
 from collections.abc import Callable
@@ -10,6 +11,7 @@ __all__ = [
     "at_least",
     "device",
     "names",
+    "networks",
     "origins",
     "port",
     "seconds",
@@ -40,6 +42,14 @@ def names(text: str) -> tuple[str, ...]:
         if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name):
             raise argparse.ArgumentTypeError(f"{name!r} is not a valid name in HTTP")
     return _alone_if_any(text, found)
+
+
+def networks(text: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+    """Addresses or networks, 10.0.0.0/8 for example, separated by commas."""
+    try:
+        return tuple(ipaddress.ip_network(part, strict=False) for part in _split(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: {error}") from error
 
 
 def origins(text: str) -> tuple[str, ...]:

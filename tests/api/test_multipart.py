@@ -12,6 +12,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from server.api.body import BODY_TIMEOUT_S
+from server.api.clients.address import ClientAddresses
 from server.api.errors import error_middleware
 from server.api.middleware.access_log import access_log_middleware
 from server.api.multipart import MAX_LINES, MAX_PARTS, MAX_TEXT_BYTES, read_form
@@ -36,7 +37,8 @@ async def describe(request: web.Request) -> web.Response:
 @pytest.fixture
 async def client() -> AsyncIterator[TestClient[web.Request, web.Application]]:
     app = web.Application(
-        middlewares=(access_log_middleware(is_on=False), error_middleware), client_max_size=LIMIT
+        middlewares=(access_log_middleware(ClientAddresses([]), is_on=False), error_middleware),
+        client_max_size=LIMIT,
     )
     app[BODY_TIMEOUT_S] = 60.0
     app.router.add_post("/form", describe)

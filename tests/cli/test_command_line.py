@@ -1,5 +1,6 @@
 """What the flags mean, alone and together; the process around them is tested in test_main.py."""
 
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ def test_defaults() -> None:
         (["--allowed_origins", "https://a, http://b:1"], "origins", ("https://a", "http://b:1")),
         (["--allowed_origins", "localhost,https://a"], "origins", ("localhost", "https://a")),
         (["--allowed_hosts", "a.example, b"], "allowed_hosts", ("a.example", "b")),
+        (["--trusted_proxies", "10.1.2.3/8"], "trusted_proxies", (ip_network("10.0.0.0/8"),)),
         (["--allowed_methods", "GET,POST"], "methods", ("GET", "POST")),
         (["--allowed_headers", "x-a"], "headers", ("x-a",)),
         (["--access_log", "off"], "access_log", False),
@@ -86,6 +88,7 @@ def test_credentials_need_names(flag: str, capsys: pytest.CaptureFixture[str]) -
         (["--max_request_bytes", "0"], "'0' is not a whole number from 1"),
         (["--max_request_bytes", "1e3"], "'1e3' is not a whole number"),
         (["--request_timeout_s", "-1"], "'-1' is not a time"),
+        (["--trusted_proxies", "proxy"], "'proxy' does not appear to be an IPv4"),
         (["--file_system_poll_wait_seconds", "inf"], "'inf' is not a time"),
         (["--api_key_protects", "some"], "invalid choice: 'some'"),
         (["--allow_credentials=maybe"], "'maybe' is neither true nor false"),

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import grpc
 
-from server.api.clients.address import client_of_grpc_peer
+from server.api.clients.address import ClientAddresses, host_of_grpc_peer
 from server.api.clients.api_keys import ApiKey, Scope, check_scope
 from server.api.errors import api_error
 from server.api.kserve_grpc.key_check import token_in
@@ -48,6 +48,7 @@ class Calls:
 
     def __init__(self, settings: GrpcSettings) -> None:
         self._settings = settings
+        self._addresses = ClientAddresses(settings.trusted_proxies)
         self._num_bytes = 0
 
     async def run(
@@ -78,7 +79,9 @@ class Calls:
                 write_line(f"GRPC {method} {code.name}", facts, is_polled=method in POLLED)
 
     def _facts_of(self, context: Any) -> RequestFacts:
-        facts = RequestFacts.named(_request_id(context), client_of_grpc_peer(context.peer()))
+        host = host_of_grpc_peer(context.peer())
+        client = self._addresses.find(host, _metadatum(context, "x-forwarded-for"))
+        facts = RequestFacts.named(_metadatum(context, REQUEST_ID_HEADER.lower()), client)
         keys = self._settings.keys
         if keys is None:
             return facts
@@ -152,8 +155,8 @@ def describe_error(error: Exception) -> tuple[grpc.StatusCode, str]:
     return code, message.encode()[:MAX_MESSAGE_BYTES].decode(errors="ignore")
 
 
-def _request_id(context: Any) -> str:
+def _metadatum(context: Any, wanted: str) -> str:
     for name, value in context.invocation_metadata() or ():
-        if name == REQUEST_ID_HEADER.lower():
+        if name == wanted:
             return str(value)
     return ""

@@ -5,7 +5,7 @@ from typing import Any
 
 import grpc
 
-from server.api.clients.address import client_of_grpc_peer
+from server.api.clients.address import host_of_grpc_peer
 from server.api.clients.api_keys import KeyRing, find_token
 from server.api.kserve_grpc.messages import SERVICE
 from server.api.middleware.auth import WrongKeyLog, describe_key_problem
@@ -49,7 +49,7 @@ class KeyCheck(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no
     def _refuse(self, handler: grpc.RpcMethodHandler, token: str) -> grpc.RpcMethodHandler:
         async def refuse(_: Any, context: Any) -> None:
             if token:
-                self._wrong_keys.note(client_of_grpc_peer(context.peer()))
+                self._wrong_keys.note(host_of_grpc_peer(context.peer()))
             problem = describe_key_problem(token)
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, problem)
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from server.api.clients.address import Network
 from server.api.clients.api_keys import KeyRing
 from server.api.clients.client_limits import ClientLimits
 from server.api.clients.tls import Tls
@@ -22,6 +23,7 @@ class GrpcSettings:
 
     keys: KeyRing | None = None
     key_scope: KeyScope = KeyScope.CHANGES
+    trusted_proxies: tuple[Network, ...] = ()
     request_timeout_s: float = 0.0
     access_log: bool = True
     memory_quota: int = 2 * 2**30

@@ -6,6 +6,7 @@ import logging
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from server.api.clients.address import ClientAddresses
 from server.api.middleware.auth import HEALTH_PATHS
 from server.api.request_facts import REQUEST_FACTS, RequestFacts
 
@@ -19,12 +20,12 @@ CLIENT_GONE = 499
 POLLED_PATHS = {*HEALTH_PATHS, "/metrics", "/v1/config"}
 
 
-def access_log_middleware(*, is_on: bool) -> Middleware:
+def access_log_middleware(addresses: ClientAddresses, *, is_on: bool) -> Middleware:
     """Make the outermost middleware, which sees the end of every request, however it ends."""
 
     @web.middleware
     async def log_request(request: web.Request, handler: Handler) -> web.StreamResponse:
-        facts = request[REQUEST_FACTS] = RequestFacts.of(request)
+        facts = request[REQUEST_FACTS] = RequestFacts.of(request, addresses)
         status = 500
         try:
             response = await handler(request)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -159,6 +160,21 @@ async def test_the_logs(server: Server, caplog: pytest.LogCaptureFixture) -> Non
     warnings = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
     assert warnings == ["Refused 1 request(s) with a wrong API key, the last from 127.0.0.1"]
     assert "secret" not in "".join(lines)
+
+
+class TestProxies:
+    """A proxy tells for whom it asks."""
+
+    @pytest.fixture
+    def settings(self, keys: KeyRing) -> HttpSettings:
+        return HttpSettings(keys=keys, trusted_proxies=(ip_network("127.0.0.0/8"),))
+
+    async def test_the_client_is_not_the_proxy(
+        self, server: Server, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        headers = {**headers_of("nobody"), "X-Forwarded-For": "198.51.100.1, 192.0.2.7"}
+        assert (await server.post("/v3/completions", ECHO, headers=headers))[0] == 401
+        assert "the last from 192.0.2.7" in caplog.text
 
 
 class TestReload:
