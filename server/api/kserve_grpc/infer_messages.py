@@ -7,7 +7,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from server.api.kserve_grpc.messages import message_class
-from server.api.kserve_grpc.wire import Buffer, bytes_field, split_request
+from server.api.kserve_grpc.wire import Buffer, bytes_field, check_contents, split_request
 from server.errors import InvalidRequestError
 from server.payloads import InferRequest, InferResponse
 from server.protocol.kserve.parameters import refuse_parameters
@@ -36,6 +36,7 @@ RAW_OUTPUT_CONTENTS = 6
 INFER_RESPONSE = 2
 # protobuf lets no other request go on while it parses, and each value becomes a Python object.
 MAX_TYPED_BYTES = 2**26
+SMALL_MESSAGE_BYTES = 2**20
 # Model Server's name for the time of a packet in a stream.
 TIMESTAMP = "OVMS_MP_TIMESTAMP"
 
@@ -67,6 +68,8 @@ def parse_infer(data: bytes) -> InferCall:
             "any number in raw_input_contents",
             "inputs",
         )
+    if len(parts.message) > SMALL_MESSAGE_BYTES:
+        check_contents(parts.message)
     try:
         message = ModelInferRequest.FromString(parts.message)
     except DecodeError as error:

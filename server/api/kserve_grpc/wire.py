@@ -5,16 +5,21 @@ requests, because protobuf does not let other threads run meanwhile.
 https://protobuf.dev/programming-guides/encoding/
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from server.errors import InvalidRequestError
 
-__all__ = ["Buffer", "RequestParts", "bytes_field", "split_request"]
+__all__ = ["Buffer", "RequestParts", "bytes_field", "check_contents", "split_request"]
 
 Buffer = bytes | bytearray | memoryview
 
 RAW_INPUT_CONTENTS = 7
+INPUTS, CONTENTS = 5, 5
+INTEGER_CONTENTS, BYTES_CONTENTS = range(1, 6), 8
+# protobuf lets no other thread run while it parses: 50 ms for so many.
+MAX_ELEMENTS = 250_000
+MAX_INTEGER_BYTES = 2**23
 VARINT, FIXED_64, BYTES, FIXED_32 = 0, 1, 2, 5
 FIXED_SIZES = {FIXED_64: 8, FIXED_32: 4}
 MAX_VARINT_BYTES = 10
@@ -34,6 +39,46 @@ def split_request(data: bytes) -> RequestParts:
     view = memoryview(data)
     rest: list[memoryview] = []
     raw_contents: list[memoryview] = []
+    for field in _fields(view):
+        if field.tag == RAW_INPUT_CONTENTS << 3 | BYTES:
+            raw_contents.append(view[field.begin : field.end])
+        else:
+            rest.append(view[field.start : field.end])
+        if len(rest) + len(raw_contents) > MAX_FIELDS:
+            raise _broken(f"it has more than {MAX_FIELDS} fields")
+    return RequestParts(b"".join(rest), raw_contents)
+
+
+def check_contents(message: bytes) -> None:
+    """Raise InvalidRequestError for typed contents that take protobuf too long."""
+    num_elements, num_integers = 0, 0
+    view = memoryview(message)
+    for tensor in _messages(view, INPUTS):
+        for contents in _messages(tensor, CONTENTS):
+            for field in _fields(contents):
+                is_packed = field.tag & 7 == BYTES and field.tag >> 3 != BYTES_CONTENTS
+                if not is_packed:
+                    num_elements += 1
+                elif field.tag >> 3 in INTEGER_CONTENTS:
+                    num_integers += field.end - field.begin
+                if num_elements > MAX_ELEMENTS or num_integers > MAX_INTEGER_BYTES:
+                    raise InvalidRequestError(
+                        f"contents hold more than {MAX_ELEMENTS} elements of BYTES or "
+                        f"{MAX_INTEGER_BYTES} bytes of integers; raw_input_contents has no bound",
+                        "inputs",
+                    )
+
+
+class _Field(NamedTuple):
+    """A field from its tag at `start` to `end`; its value begins at `begin`."""
+
+    tag: int
+    start: int
+    begin: int
+    end: int
+
+
+def _fields(view: memoryview) -> Iterator[_Field]:
     position = 0
     while position < len(view):
         start = position
@@ -50,13 +95,13 @@ def split_request(data: bytes) -> RequestParts:
             raise _broken(f"a field at byte {start} has the wire type {wire_type}")
         if position > len(view):
             raise _broken(f"a field at byte {start} ends after the message")
-        if tag == RAW_INPUT_CONTENTS << 3 | BYTES:
-            raw_contents.append(view[begin:position])
-        else:
-            rest.append(view[start:position])
-        if len(rest) + len(raw_contents) > MAX_FIELDS:
-            raise _broken(f"it has more than {MAX_FIELDS} fields")
-    return RequestParts(b"".join(rest), raw_contents)
+        yield _Field(tag, start, begin, position)
+
+
+def _messages(view: memoryview, number: int) -> Iterator[memoryview]:
+    for field in _fields(view):
+        if field.tag == number << 3 | BYTES:
+            yield view[field.begin : field.end]
 
 
 def bytes_field(number: int, parts: Sequence[Buffer]) -> list[Buffer]:

@@ -11,7 +11,7 @@ from tritonclient.grpc import service_pb2
 
 from server.api import kserve_grpc
 from server.api.kserve_grpc.messages import POOL, message_class
-from server.api.kserve_grpc.wire import bytes_field, split_request
+from server.api.kserve_grpc.wire import bytes_field, check_contents, split_request
 from server.errors import InvalidRequestError
 
 FOLDER = Path(kserve_grpc.__file__).parent
@@ -91,3 +91,27 @@ def test_any_bytes_are_split_or_refused() -> None:
         del expected.raw_input_contents[:]
         assert request_class.FromString(parts.message) == expected
     assert num_parsed > 50
+
+
+@pytest.mark.parametrize(
+    ("datatype", "contents", "is_allowed"),
+    [
+        ("INT32", {"int_contents": [1] * 2**23}, True),
+        ("INT32", {"int_contents": [1] * (2**23 + 1)}, False),
+        ("FP32", {"fp32_contents": [1] * 2**22}, True),
+        ("BYTES", {"bytes_contents": [b"a"] * 250_000}, True),
+        ("BYTES", {"bytes_contents": [b"a"] * 250_001}, False),
+        ("BYTES", {"bytes_contents": [b"a" * 2**24]}, True),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_typed_contents_have_bounds(
+    datatype: str, contents: dict[str, list[object]], is_allowed: bool
+) -> None:
+    tensor = {"name": "x", "datatype": datatype, "shape": [1], "contents": contents}
+    message = message_class("ModelInferRequest")(inputs=[tensor]).SerializeToString()
+    if is_allowed:
+        check_contents(message)
+    else:
+        with pytest.raises(InvalidRequestError, match="raw_input_contents has no bound"):
+            check_contents(message)
