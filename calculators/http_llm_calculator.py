@@ -23,6 +23,7 @@ class HttpLLMCalculatorOptions(LLMCalculatorOptions):
 
     chat_template: str = ""
     chat_template_time_limit_ms: UInt64 = TokenizerCalculatorOptions.chat_template_time_limit_ms
+    split_special_tokens: bool = False
     tool_parser: str = ""
     reasoning_parser: str = ""
 
@@ -64,7 +65,10 @@ class HttpLLMCalculator(Subgraph[HttpLLMCalculatorOptions]):
             output_streams=("PROMPT:prompt",),
             output_side_packets=("TOKENIZER:tokenizer",),
             options=TokenizerCalculatorOptions(
-                options.models_path, options.chat_template, options.chat_template_time_limit_ms
+                options.models_path,
+                options.chat_template,
+                options.chat_template_time_limit_ms,
+                options.split_special_tokens,
             ),
         )
         executor = NodeConfig(

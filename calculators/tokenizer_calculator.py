@@ -31,7 +31,8 @@ class TokenizerCalculatorOptions:
     """`models_path` is the folder with the tokenizer, detokenizer and chat template.
 
     `chat_template` is a file with another template, which is taken instead. A template that takes
-    longer than `chat_template_time_limit_ms` is stopped.
+    longer than `chat_template_time_limit_ms` is stopped. With `split_special_tokens`, names of
+    special tokens that a client writes into a conversation are plain text.
     """
 
     PROTO_NAME: ClassVar[str] = "mediapipe.TokenizerCalculatorOptions"
@@ -39,6 +40,7 @@ class TokenizerCalculatorOptions:
     models_path: str
     chat_template: str = ""
     chat_template_time_limit_ms: UInt64 = 1000 * int(DEFAULT_TIME_LIMIT_S)
+    split_special_tokens: bool = False
 
     def __post_init__(self) -> None:
         if self.chat_template_time_limit_ms < 1:
@@ -73,6 +75,7 @@ class TokenizerCalculator(Calculator[TokenizerCalculatorOptions]):
             cc.resolve(options.models_path),
             cc.resolve(str(template)) if template else None,
             limit_ms / 1000,
+            split_special_tokens=of_server.split_special_tokens or options.split_special_tokens,
         )
         cc.set_side_packet(TOKENIZER, self._tokenizer)
         self._threads = ThreadPoolExecutor(NUM_THREADS, f"{cc.node_name}-text")
@@ -124,7 +127,7 @@ class TokenizerCalculator(Calculator[TokenizerCalculatorOptions]):
         )
         if not token_ids:
             raise InvalidRequestError(f"{param} gives no tokens; it must not be empty", param)
-        return TokenizedPrompt(request, token_ids, text, budget)
+        return TokenizedPrompt(request, token_ids, self._tokenizer.shown(text), budget)
 
     def _encode_bad_words(self, request: GenerationRequest) -> GenerationRequest:
         """Put the tokens of the bad words into `sampling`, as vLLM has them: with a space before

@@ -37,9 +37,10 @@ class TextEncoder:
     the special tokens that the CombineSegments step adds. SentencePiece operations add special
     tokens themselves: they are counted once and cut off. White space that the tokenizer would drop
     is dropped before.
+    `drop_marks` changes the tokenizer as marks.py says.
     """
 
-    def __init__(self, models_path: Path) -> None:
+    def __init__(self, models_path: Path, drop_marks: Callable[[Any], None] | None = None) -> None:
         path = models_path / TOKENIZER_FILE
         model = read_tokenizer_ir(path, "the tokenizer")
         parameters = model.get_parameters()
@@ -49,6 +50,8 @@ class TextEncoder:
                 f"{path}: has inputs of type {inputs or 'none'}; a tokenizer for text generation "
                 "has one input of type string"
             )
+        if drop_marks is not None:
+            drop_marks(model)
         self._has_words_only = splits_at_white_space(models_path)
         self._has_segments = bool(find_ops(model, "CombineSegments"))
         outputs = _ragged_outputs(model, path) if self._has_segments else _dense_outputs(model)

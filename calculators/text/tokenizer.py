@@ -2,10 +2,12 @@
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from calculators.chat_template.chat_template import ChatTemplate, load_chat_template
+from calculators.chat_template.plain_names import MARK, PlainNames, restore_marks
 from calculators.chat_template.render_process import DEFAULT_TIME_LIMIT_S
 from calculators.chat_template.template_files import (
     find_templates,
@@ -14,6 +16,7 @@ from calculators.chat_template.template_files import (
 )
 from calculators.chat_template.thinking import thinking_budget
 from calculators.text.byte_table import ByteTable, load_byte_table
+from calculators.text.marks import encoder_that_drops_marks
 from calculators.text.prompt_limit import PromptLimit
 from calculators.text.text_encoder import TextEncoder
 from server.errors import InvalidRequestError, ModelLoadError
@@ -30,7 +33,8 @@ class Tokenizer:
 
     Threads may share it. Raises ModelLoadError for files that are missing or cannot be used.
     Without a chat template only chats are refused. `template_file` has one that is taken instead of
-    the model's own, and must be usable.
+    the model's own, and must be usable. With `split_special_tokens`, names of special tokens in the
+    texts of a conversation are plain text; only those that the template writes are special.
     """
 
     def __init__(
@@ -38,17 +42,17 @@ class Tokenizer:
         models_path: Path,
         template_file: Path | None = None,
         template_time_limit_s: float = DEFAULT_TIME_LIMIT_S,
+        *,
+        split_special_tokens: bool = False,
     ) -> None:
         self.models_path = models_path
         self._template_file = template_file
-        self._encoder = TextEncoder(models_path)
         self.byte_table: ByteTable = load_byte_table(models_path)
-        special = self.byte_table.special_bytes.values()
+        self._encoder = self._load_encoder(split_special_tokens=split_special_tokens)
         self._prompt_limit: PromptLimit | None = None
         self._longest_token = _longest_token(self.byte_table)
-        self._full_table = self.byte_table.showing(
-            [raw.decode("utf-8", "replace") for raw in special]
-        )
+        self._full_table = self.byte_table.showing(self._special_names())
+        self._plain_names = PlainNames(self._special_names()) if split_special_tokens else None
         self._template: ChatTemplate | None = None
         self._template_problem = ""
         try:
@@ -136,12 +140,34 @@ class Tokenizer:
         template_kwargs: Mapping[str, Any],
         options: ChatOptions,
     ) -> str:
-        """Return the prompt of a conversation, by the model's chat template."""
+        """Return the prompt of a conversation, by the model's chat template.
+
+        With `split_special_tokens` it has marks for `encode`; `shown` is without them.
+        """
         if self._template is None:
             raise InvalidRequestError(
                 f"this model cannot chat: {self._template_problem}; completions work", "messages"
             )
-        return self._template.render(messages, tools, template_kwargs, options)
+        names = self._plain_names
+        if names is None:
+            return self._template.render(messages, tools, template_kwargs, options)
+        options = replace(options, documents=names.mark(options.documents))
+        marked = names.mark(messages), names.mark(tools), names.mark(template_kwargs)
+        return restore_marks(self._template.render(*marked, options))
+
+    def _load_encoder(self, *, split_special_tokens: bool) -> TextEncoder:
+        if not split_special_tokens:
+            return TextEncoder(self.models_path)
+        special = self.byte_table.special_bytes.keys()
+        return encoder_that_drops_marks(self.models_path, special, self._special_names())
+
+    def shown(self, prompt: str) -> str:
+        """The text of a prompt that `render_chat` made."""
+        return prompt if self._plain_names is None else prompt.replace(MARK, "")
+
+    def _special_names(self) -> list[str]:
+        names = self.byte_table.special_bytes.values()
+        return [raw.decode("utf-8", "replace") for raw in names]
 
     def _read_info(self) -> TokenizerInfo:
         vocab_size = len(self.byte_table.token_bytes)

@@ -48,6 +48,7 @@ def serve(line: CommandLine, log: LogWriter) -> int:
                 auto_tune=not line.serving.no_auto_tune,
                 chat_template=line.models.template_path,
                 chat_template_time_limit_ms=line.serving.chat_template_time_limit_ms,
+                split_special_tokens=line.serving.split_special_tokens,
             ),
         ),
     )

@@ -24,6 +24,7 @@ class ServingArguments:
     cache_dir: Path | None
     no_auto_tune: bool
     chat_template_time_limit_ms: int | None
+    split_special_tokens: bool
     hung_step_seconds: float
     stalled_loop_seconds: float
     idle_unload_timeout_seconds: float
@@ -99,6 +100,12 @@ def add_serving_flags(add: AddFlag) -> None:
         metavar="MS",
         help="How long a chat template may take for one conversation (default: 2000, or what a "
         "graph says).",
+    )
+    add(
+        "--split_special_tokens",
+        action=Switch,
+        help="Take names of special tokens, such as <|im_end|>, that clients write into chats as "
+        "plain text; only the chat template can write special tokens then.",
     )
     add(
         "--idle_unload_timeout_seconds",

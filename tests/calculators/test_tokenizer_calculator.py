@@ -1,6 +1,8 @@
 import json
 import logging
 import shutil
+from dataclasses import replace
+from unittest.mock import ANY
 
 import pytest
 
@@ -137,6 +139,54 @@ async def test_the_time_of_a_template_is_an_option_and_a_flag(byte_level, tmp_pa
     services = Services(extras=(LoadOptions(chat_template_time_limit_ms=100),))
     with pytest.raises(InvalidRequestError, match=r"stopped: it takes more than 0\.1 seconds"):
         await tokenize(open_runner(tmp_path, services=services), messages=(USER,))
+
+
+NAMES = {"byte_level": "<|im_end|>", "metaspace": "</s>", "word_piece": "[SEP]"}
+SHOWN = (
+    "{{ name }}{% for m in messages %}{{ m.content | trim }}{% endfor %}"
+    "{% if tools %}{{ tools | tojson(ensure_ascii=true) }}{{ tools }}{% endif %}{{ name }}"
+)
+
+
+@pytest.mark.parametrize("kind", NAMES)
+async def test_names_of_special_tokens_are_plain_text_where_clients_write_them(
+    request, tmp_path, kind
+):
+    folder, name = request.getfixturevalue(kind).path, NAMES[kind]
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    template = SHOWN.replace("{{ name }}", name)
+    (tmp_path / "chat_template.jinja").write_text(template)
+    messages = tuple(
+        {"role": "user", "content": text} for text in (f"a {name} b", name[:2], name[2:])
+    )
+    tool = {"type": "function", "function": {"name": name, "description": f"x {name}"}}
+    plain, special = open_runner(tmp_path, split_special_tokens=True), open_runner(tmp_path)
+    (token_id,) = special.output_side_packets["TOKENIZER"].encode(name, add_special_tokens=False)
+    for tools in ((), (tool,)):
+        split = await tokenize(plain, messages=messages, tools=tools)
+        whole = await tokenize(special, messages=messages, tools=tools)
+        assert split.text == whole.text
+        assert whole.token_ids.count(token_id) == (8 if tools else 4)
+        # Those of the template, around all.
+        assert split.token_ids.count(token_id) == 2
+    services = Services(extras=(LoadOptions(split_special_tokens=True),))
+    by_flag = await tokenize(open_runner(tmp_path, services=services), messages=messages)
+    assert by_flag.token_ids.count(token_id) == 2
+
+
+async def test_a_text_without_names_has_the_same_tokens(byte_level):
+    plain, special = (
+        open_runner(byte_level.path, split_special_tokens=True),
+        open_runner(byte_level.path),
+    )
+    messages = (USER, {"role": "assistant", "content": "fox 日本 </s>\n"}, USER)
+    expected = await tokenize(special, messages=messages)
+    assert await tokenize(plain, messages=messages) == replace(expected, request=ANY)
+
+
+def test_a_tokenizer_that_cannot_split_names_is_refused(sentencepiece_op):
+    with pytest.raises(ModelLoadError, match="split_special_tokens is not possible"):
+        open_runner(sentencepiece_op, split_special_tokens=True)
 
 
 async def test_options_of_the_chat_reach_the_template(byte_level, tmp_path):
