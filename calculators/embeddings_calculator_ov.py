@@ -23,7 +23,7 @@ from calculators.inference.openvino_ir import read_tokenizer_ir
 from calculators.llm.llm_options import parse_plugin_config
 from calculators.tags import EMBEDDING_REQUEST, EMBEDDING_RESPONSE, MODEL_LIMITS, TEXT_TOKENIZER
 from calculators.text.encoding_tokenizer import EncodingTokenizer
-from server.errors import ModelLoadError
+from server.errors import InvalidRequestError, ModelLoadError
 from server.graph import (
     Calculator,
     Contract,
@@ -56,7 +56,8 @@ class EmbeddingsCalculatorOVOptions:
     chunks, and the mean is that of all their tokens. `instruction_template` has {instruction}, for
     models whose files do not say it. An inference has at most `max_num_batched_tokens`, padding
     included. `max_num_queued_requests` and `max_num_queued_tokens` are the most texts, or pairs,
-    and tokens that wait; 0 is no limit, and None what the server says.
+    and tokens that wait; 0 is no limit, and None what the server says. An answer has at most
+    `max_vectors_per_request` vectors, of texts or of tokens.
     """
 
     PROTO_NAME: ClassVar[str] = "mediapipe.EmbeddingsCalculatorOVOptions"
@@ -72,13 +73,15 @@ class EmbeddingsCalculatorOVOptions:
     max_num_batched_tokens: UInt64 = 1024
     max_num_queued_requests: UInt64 | None = None
     max_num_queued_tokens: UInt64 | None = None
+    max_vectors_per_request: UInt64 = 65_536
 
     def __post_init__(self) -> None:
         parse_plugin_config(self.plugin_config)
         if self.instruction_template and PLACE not in self.instruction_template:
             raise ValueError(f"instruction_template has no {PLACE}")
-        if self.max_num_batched_tokens < 1:
-            raise ValueError("max_num_batched_tokens is 0; it must be at least 1")
+        for name in ("max_num_batched_tokens", "max_vectors_per_request"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is 0; it must be at least 1")
         if self.late_chunking and self.truncate:
             raise ValueError("late_chunking and truncate are both set; possible: one of them")
 
@@ -137,6 +140,7 @@ class EmbeddingsCalculatorOV(Calculator[EmbeddingsCalculatorOVOptions]):
         request = await cc.receive(EMBEDDING_REQUEST)
         prompt = self._setup.prompt_of(request)
         inputs = await self._rows.make(request, prompt)
+        self._check_num_vectors(request, inputs)
         vectors = await self._service.run(
             [row for found in inputs for row in found.rows], cc.ticket
         )
@@ -205,6 +209,18 @@ class EmbeddingsCalculatorOV(Calculator[EmbeddingsCalculatorOVOptions]):
                 for vector, rows in zip(found, inputs, strict=True)
             )
         )
+
+    def _check_num_vectors(self, request: EmbeddingRequest, inputs: Sequence[InputRows]) -> None:
+        """Raise InvalidRequestError for an answer that would be too large."""
+        count = sum(found.num_tokens for found in inputs) if request.of_tokens else len(inputs)
+        most = self.options.max_vectors_per_request
+        if count > most:
+            each = "token" if request.of_tokens else "input"
+            raise InvalidRequestError(
+                f"the answer would have {count} vectors, one for each {each}; this graph allows "
+                f"{most} for a request (its option max_vectors_per_request)",
+                "input",
+            )
 
     def _join_chunks(
         self, inputs: Sequence[InputRows], vectors: Sequence[Vector]

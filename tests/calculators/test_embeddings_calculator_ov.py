@@ -303,3 +303,14 @@ def _context(folder: Path) -> Any:
 def test_options_that_cannot_be_used(options: Any, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         EmbeddingsCalculatorOVOptions(".", **options)
+
+
+async def test_an_answer_has_a_bounded_number_of_vectors(bert: Path) -> None:
+    runner = runner_of(bert, max_vectors_per_request=3)
+    assert len(await embed(runner, "a", "b", "c")) == 3
+    with pytest.raises(InvalidRequestError, match="4 vectors, one for each input; .* 3 .*per_requ"):
+        await embed(runner, "a", "b", "c", "d")
+    with pytest.raises(InvalidRequestError, match="vectors, one for each token"):
+        await embed(runner, "several words in one text", of_tokens=True)
+    with pytest.raises(ValueError, match="max_vectors_per_request is 0"):
+        EmbeddingsCalculatorOVOptions(".", max_vectors_per_request=0)

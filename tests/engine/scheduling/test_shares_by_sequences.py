@@ -1,5 +1,7 @@
 """A request of many sequences does not push aside requests of one."""
 
+import random
+
 import pytest
 from support.engine_helpers import make_sequence
 from support.fake_engine import FakeEngine, parts
@@ -115,3 +117,26 @@ def test_few_prompts_without_room_for_log_probabilities_are_passed_over_in_a_ste
     assert parts(engine.step(), [waiting[0], last]) == [2, 0]
     engine.run()
     assert last.status is SequenceStatus.FINISHED
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_random_load_gives_the_same_tokens_whatever_steps_cost(seed: int) -> None:
+    """With few blocks, so that choices are preempted while others of their request go on."""
+
+    def run(costs: StepCosts) -> list[list[int]]:
+        rng = random.Random(seed)
+        target = LatencyTarget(costs, 0.02)
+        engine = FakeEngine(rng.randint(12, 20), 24, 16, caching=True, target=target)
+        while len(engine.added) < 25 or engine.scheduler.has_work:
+            if len(engine.added) < 25 and rng.random() < 0.5:
+                n = rng.choice([1, 1, 1, 2, 5, 10])
+                engine.add(rng.randint(1, 30), max_tokens=rng.randint(1, 12), n=n)
+            elif engine.scheduler.has_work:
+                engine.step()
+        assert engine.kv.num_used_blocks == 0
+        preempted.append(engine.stats.preemptions)
+        return sorted(s.token_ids.view().tolist() for s in engine.finished)
+
+    preempted: list[int] = []
+    assert run(make_costs()) == run(StepCosts())
+    assert max(preempted) > 0
