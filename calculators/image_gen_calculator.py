@@ -36,7 +36,7 @@ __all__ = ["ImageGenCalculator"]
 
 IMAGE_REQUEST = Tag("HTTP_REQUEST_PAYLOAD", ImageRequest)
 IMAGE_RESPONSE = Tag("HTTP_RESPONSE_PAYLOAD", ImageResponse)
-SERVED_NAMES = Tag("SERVED_NAMES", ServedNames, optional=True, describes_model=True)
+SERVED_NAMES = Tag("SERVED_NAMES", ServedNames, optional=True)
 
 
 class ImageGenCalculator(Calculator[ImageGenCalculatorOptions]):

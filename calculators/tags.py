@@ -42,7 +42,7 @@ GENERATION_REQUEST = Tag("GENERATION_REQUEST", GenerationRequest)
 PROMPT = Tag("PROMPT", TokenizedPrompt)
 TOKENS = Tag("TOKENS", TokenChunk)
 TEXT = Tag("TEXT", TextChunk)
-MODEL_LIMITS = Tag("MODEL_LIMITS", ModelLimits, optional=True, describes_model=True)
+MODEL_LIMITS = Tag("MODEL_LIMITS", ModelLimits, optional=True)
 
 # Texts to score or to classify; the names are Model Server's.
 SCORING_REQUEST = Tag("REQUEST_PAYLOAD", ScoringRequest)
@@ -55,7 +55,7 @@ TEXT_TOKENIZER = Tag[TextTokenizer]("TOKENIZER", TextTokenizer, optional=True)  
 # Tensors in, tensors out.
 INFER_REQUEST = Tag("INFER_REQUEST", InferRequest)
 INFER_RESPONSE = Tag("INFER_RESPONSE", InferResponse)
-SIGNATURE = Tag("SIGNATURE", ModelSignature, optional=True, describes_model=True)
+SIGNATURE = Tag("SIGNATURE", ModelSignature, optional=True)
 
 # A graph that answers HTTP requests of its own.
 HTTP_REQUEST_PAYLOAD = Tag("HTTP_REQUEST_PAYLOAD", HttpRequestPayload)

@@ -27,14 +27,12 @@ class Tag(Generic[T]):
 
     An empty name is a port without a tag (`input_stream: "text"`). The type `object` is any type:
     if a node has exactly one `object` input and one `object` output, both carry the same type, and
-    so do an `object` input and output of the same tag. `describes_model` marks side packets that
-    are small and stay known while the model is unloaded, such as its limits.
+    so do an `object` input and output of the same tag.
     """
 
     name: str
     type: type[T]
     optional: bool = False
-    describes_model: bool = False
 
     def __post_init__(self) -> None:
         # list[int] and the like cannot be checked packet by packet.

@@ -13,7 +13,7 @@ from server.errors import InvalidRequestError, ModelNotReadyError
 from server.graph.config import GraphConfig
 from server.graph.containment import Containment
 from server.graph.contract import Tag
-from server.graph.description import GraphDescription, find_mismatch
+from server.graph.description import GraphDescription, find_mismatch, is_plain_data
 from server.graph.opening import NodeOpener, close_nodes, in_thread
 from server.graph.queues.admission import Admission
 from server.graph.run import NO_PARAMETERS, GraphRun, OpenedNode, StreamLayout
@@ -114,10 +114,10 @@ class Graph:
     def describe(self) -> GraphDescription:
         """What stays known of the graph when it is closed."""
         packets = (
-            node.output_side_packets[tag.name]
+            packet
             for node in self._nodes
-            for tag in node.contract.output_side_packets
-            if tag.describes_model and tag.name in node.output_side_packets
+            for packet in node.output_side_packets.values()
+            if is_plain_data(packet)
         )
         return GraphDescription(
             self.name, self.input, self.output, self.input_name, self.output_name, tuple(packets)

@@ -222,10 +222,15 @@ class Residency:
             await self._wake(model)
 
     async def _load(self, model: "ServedModel", load: Callable[[], Awaitable[None]]) -> None:
-        await self._memory.load(model, load)
         group = self._groups.of(model)
-        group.last_used = group.loaded_at = time.monotonic()
-        self._settle(model)
+        # Counted as a request: nothing of the group is idle before its first request is served.
+        group.enter()
+        try:
+            await self._memory.load(model, load)
+            group.loaded_at = time.monotonic()
+            self._settle(model)
+        finally:
+            self.leave(group)
         await self._keep_budget(group)
 
     async def _keep_budget(self, beside: Group | None = None) -> None:
