@@ -363,3 +363,21 @@ def test_cache_dir(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="--cache_dir"):
         parse("--config_path=x", "--cache_dir", tmp_path / "file").serving.make_cache_dir()
+
+
+def test_idle_models(capsys: pytest.CaptureFixture[str]) -> None:
+    assert not parse("--config_path=x").serving.residency.is_on
+    line = parse("--config_path=x", "--idle_unload_timeout_seconds=60", "--memory_budget_gb=1.5")
+    residency = line.serving.residency
+    assert residency.is_on
+    assert (residency.idle_unload_timeout_s, residency.memory_budget_bytes) == (60, 1_500_000_000)
+    assert parse("--config_path=x", "--memory_budget_gb=1").serving.residency.is_on
+    assert "not an amount of memory" in problem_of(capsys, "--memory_budget_gb=-1")
+
+
+def test_a_group_is_for_one_model() -> None:
+    (warning,) = parse("--config_path=x", "--group_name=g").warnings
+    assert "config.json has it in each entry" in warning
+    line = parse("--model_name=m", f"--model_path={Path.cwd()}", "--group_name=permanent")
+    assert line.warnings == ()
+    assert line.models.load_config().models[0].is_permanent

@@ -121,10 +121,13 @@ def test_a_configuration_is_edited(tmp_path: Path) -> None:
     config = tmp_path / "config.json"
     entries = [{"config": {"name": name, "base_path": name}} for name in ("org/m", "other")]
     assert json.loads(config.read_text())["model_config_list"] == entries
-    again = ("--add_to_config", "--model_name", "other", "--nireq=2", *repository)
+    group = ("--nireq=2", "--group_name", "rag")
+    again = ("--add_to_config", "--model_name", "other", *group, *repository)
     assert run(*again).returncode == 0
     (_, other) = json.loads(config.read_text())["model_config_list"]
-    assert other == {"config": {"name": "other", "base_path": "other", "nireq": 2}}
+    assert other == {
+        "config": {"name": "other", "base_path": "other", "nireq": 2, "group_name": "rag"}
+    }
     result = run("--remove_from_config", "--model_name", "other", "--config_path", config)
     assert result.returncode == 0
     assert json.loads(config.read_text())["model_config_list"] == entries[:1]

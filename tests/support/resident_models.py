@@ -7,14 +7,15 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from support.fakes import write_repository
+from support.fakes import REQUEST, TEXT, write_repository
 
+from server.graph import Calculator, Contract, OpenContext, ProcessContext, Servables
 from server.models.config import load_config
 from server.models.model_manager import ModelManager
 from server.models.residency.settings import ResidencySettings
 from server.payloads import GenerationRequest
 
-__all__ = ["ask", "resident_manager", "status_of", "until"]
+__all__ = ["ASKING_GRAPH", "AskingCalculator", "ask", "resident_manager", "status_of", "until"]
 
 
 @asynccontextmanager
@@ -58,3 +59,28 @@ async def until(condition: Callable[[], object], timeout_s: float = 5.0) -> None
     async with asyncio.timeout(timeout_s):
         while not condition():  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.01)
+
+
+class AskingCalculator(Calculator):
+    """Asks the model `b` and gives its answer."""
+
+    contract = Contract(inputs=(REQUEST,), outputs=(TEXT,))
+
+    def open(self, cc: OpenContext) -> None:
+        self._servables = cc.service(Servables)
+        self._held = b"x" * (40 << 20)
+
+    async def process(self, cc: ProcessContext) -> None:
+        async for request in cc.input(REQUEST):
+            async with self._servables.get("b", None).start_run(request) as run:
+                async for chunk in run:
+                    await cc.output(TEXT).send(chunk)
+
+
+ASKING_GRAPH = """
+input_stream: "GENERATION_REQUEST:in" output_stream: "TEXT:out"
+node {
+  calculator: "support.resident_models:AskingCalculator"
+  input_stream: "GENERATION_REQUEST:in" output_stream: "TEXT:out"
+}
+"""

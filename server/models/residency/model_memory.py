@@ -78,7 +78,7 @@ class ModelMemory:
     async def load(self, model: "ServedModel", load: Callable[[], Awaitable[None]]) -> None:
         """Call `load`, which loads this model, and measure the memory that it took."""
         async with self._one_at_a_time:
-            before = await asyncio.to_thread(held_bytes)
+            before = await asyncio.to_thread(_measure)
             if self._budget_bytes is not None:
                 left = self._budget_bytes - self._taken_bytes([model]) - model.file_bytes
                 MEMORY_BUDGET.left_bytes = max(0, left)

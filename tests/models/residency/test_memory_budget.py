@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from support.fakes import echo_graph
-from support.resident_models import ask, resident_manager, status_of, until
+from support.resident_models import ASKING_GRAPH, ask, resident_manager, status_of, until
 
 from server.errors import ModelNotReadyError, QueueFullError
 from server.host.process_memory import resident_bytes
@@ -129,4 +129,22 @@ async def test_waiting_has_bounds(tmp_path: Path) -> None:
         assert loaded(manager) == {"c"}
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+        assert await ask(manager, "b") == "hello"
+
+
+async def test_a_node_that_asks_another_model_does_not_wait_for_its_own_group(
+    tmp_path: Path,
+) -> None:
+    graphs = {"a": ASKING_GRAPH, "b": echo_graph(hold_mb=40), "c": echo_graph(hold_mb=40)}
+    async with resident_manager(tmp_path, graphs, memory_budget_bytes=BUDGET) as manager:
+        # b is the least recently used one, so it leaves for a; then c leaves for b.
+        assert await ask(manager, "a") == "hello"
+        assert loaded(manager) == {"a", "b"}
+
+
+async def test_a_node_is_told_if_both_models_do_not_fit(tmp_path: Path) -> None:
+    graphs = {"a": ASKING_GRAPH, "b": echo_graph(hold_mb=40)}
+    async with resident_manager(tmp_path, graphs, memory_budget_bytes=60 * MB) as manager:
+        with pytest.raises(ModelNotReadyError, match="beside 0.04 GB that stay loaded"):
+            await ask(manager, "a")
         assert await ask(manager, "b") == "hello"
