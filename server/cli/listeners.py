@@ -4,14 +4,16 @@ import os
 import socket
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from server.api.clients.api_keys import KeyRing
+from server.api.clients.api_keys import KeyRing, concurrency_limits
 from server.api.clients.key_file import read_keys
 from server.api.clients.tls import Tls
 from server.api.http_server import REST_FLAGS, HttpServer, ListenFlags, open_sockets
 from server.api.kserve_grpc.settings import GrpcSettings
+from server.api.settings import HttpSettings
 from server.cli.access.api_keys import find_keys
 from server.cli.access.secret_files import SecretFiles
 from server.cli.access.tls_arguments import TlsArguments
@@ -42,7 +44,7 @@ class Listeners:
     ) -> None:
         self.secrets = SecretFiles()
         settings = replace(
-            http.settings(self._read_keys(http.api_key_file)),
+            self._use_keys(http),
             tls=self._read_certificate(tls),
             reload_secrets=self.secrets.reload,
         )
@@ -60,14 +62,23 @@ class Listeners:
             self._urls += [_url(f"grpc{end}", opened) for opened in grpc_sockets]
             self._grpc = _grpc_server(manager, grpc_sockets, grpc.settings(settings))
 
-    def _read_keys(self, file: Path | None) -> KeyRing | None:
-        keys = find_keys(file)
+    def _use_keys(self, http: HttpArguments) -> HttpSettings:
+        """The settings with the keys of the file, which are read again when it changes."""
+        file, keys = http.api_key_file, find_keys(http.api_key_file)
         if not keys:
-            return None
+            return http.settings(None)
         ring = KeyRing(keys)
+        settings = http.settings(ring)
+        settings.clients.own = concurrency_limits(keys)
+
+        def read_again(file: Path) -> None:
+            keys = read_keys(file)
+            ring.replace(keys)
+            settings.clients.own = concurrency_limits(keys)
+
         if file is not None:
-            self.secrets.add([file], lambda: ring.replace(read_keys(file)))
-        return ring
+            self.secrets.add([file], partial(read_again, file))
+        return settings
 
     def _read_certificate(self, arguments: TlsArguments) -> Tls | None:
         tls = arguments.load()

@@ -4,14 +4,22 @@ import hashlib
 import hmac
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import IntEnum
 
 from server.errors import ClientLimitError, NotAllowedError
 
-__all__ = ["ApiKey", "KeyRing", "Scope", "check_model", "check_scope", "digest_of", "find_token"]
+__all__ = [
+    "ApiKey",
+    "KeyRing",
+    "Scope",
+    "check_model",
+    "check_scope",
+    "concurrency_limits",
+    "digest_of",
+    "find_token",
+]
 
 
 class Scope(IntEnum):
@@ -52,26 +60,25 @@ class ApiKey:
 
 
 @dataclass(slots=True)
-class _Usage:
-    """`num_credits` requests may start now; each second some are added, up to those of a minute."""
+class _Credit:
+    """So many requests may start now; each second adds some, up to those of a minute."""
 
-    num_running: int = 0
-    num_credits: float = math.inf
-    updated_s: float = field(default_factory=time.monotonic)
+    num_requests: float
+    updated_s: float
 
 
 class KeyRing:
-    """The keys of a server, which may be replaced while it runs, and what their clients do now."""
+    """The keys of a server, which may be replaced while it runs."""
 
     def __init__(self, keys: Sequence[ApiKey]) -> None:
         self._keys = tuple(keys)
-        self._usages: dict[str | None, _Usage] = {}
+        self._credits: dict[str | None, _Credit] = {}
 
     def replace(self, keys: Sequence[ApiKey]) -> None:
         """Take other keys from now on. Requests at work go on."""
         self._keys = tuple(keys)
         names = {key.name for key in keys}
-        self._usages = {name: used for name, used in self._usages.items() if name in names}
+        self._credits = {name: left for name, left in self._credits.items() if name in names}
 
     def find(self, token: str) -> ApiKey | None:
         """The key that a client sent; None if it is none of these.
@@ -88,38 +95,34 @@ class KeyRing:
         """What keeps the prefix cache of a key's clients apart from others; "" for a single key."""
         return key.cache_salt if len(self._keys) > 1 else ""
 
-    @contextmanager
-    def use(self, key: ApiKey) -> Iterator[None]:
-        """Count a request of a key while it is worked on. Raises ClientLimitError."""
-        usage = self._usages.setdefault(key.name, _Usage())
-        limit = key.max_concurrent_requests
-        if limit is not None and usage.num_running >= limit:
-            raise _limit_error(key, "max_concurrent_requests", limit, 1)
-        _spend_credit(key, usage)
-        usage.num_running += 1
-        try:
-            yield
-        finally:
-            usage.num_running -= 1
+    def count_request(self, key: ApiKey) -> None:
+        """Count a request for its key's `requests_per_minute`. Raises ClientLimitError."""
+        limit = key.requests_per_minute
+        if limit is not None:
+            _spend_credit(
+                key, limit, self._credits.setdefault(key.name, _Credit(limit, time.monotonic()))
+            )
 
 
-def _spend_credit(key: ApiKey, usage: _Usage) -> None:
-    limit = key.requests_per_minute
-    if limit is None:
-        return
+def _spend_credit(key: ApiKey, limit: int, credit: _Credit) -> None:
     now = time.monotonic()
     per_second = limit / 60
-    credit = min(limit, usage.num_credits + (now - usage.updated_s) * per_second)
-    usage.num_credits, usage.updated_s = credit, now
-    if credit < 1:
-        wait_s = math.ceil((1 - credit) / per_second)
-        raise _limit_error(key, "requests_per_minute", limit, wait_s)
-    usage.num_credits -= 1
+    num_requests = min(limit, credit.num_requests + (now - credit.updated_s) * per_second)
+    credit.num_requests, credit.updated_s = num_requests, now
+    if num_requests < 1:
+        problem = f"the API key {key.name!r} has reached its requests_per_minute, {limit}"
+        wait_s = math.ceil((1 - num_requests) / per_second)
+        raise ClientLimitError(f"{problem}; the key file sets it", "requests_per_minute", wait_s)
+    credit.num_requests -= 1
 
 
-def _limit_error(key: ApiKey, name: str, limit: int, retry_after_s: int) -> ClientLimitError:
-    problem = f"the API key {key.name!r} has reached its {name}, {limit}; the key file sets it"
-    return ClientLimitError(problem, name, retry_after_s)
+def concurrency_limits(keys: Iterable[ApiKey]) -> Mapping[str, int]:
+    """How many requests the clients of each key may have at work, by the key's name."""
+    return {
+        key.name: key.max_concurrent_requests
+        for key in keys
+        if key.name is not None and key.max_concurrent_requests is not None
+    }
 
 
 def check_scope(key: ApiKey | None, scope: Scope) -> None:

@@ -36,7 +36,8 @@ class ClientSlot:
 class ClientLimits:
     """The requests at work of each client, over HTTP and gRPC together.
 
-    A client may have `max_num_requests`, or what `own` says for it; 0 is no limit.
+    A client may have `max_num_requests`, or what `own` says for the name of its API key; 0 is no
+    limit.
     """
 
     max_num_requests: int = 0
@@ -68,17 +69,19 @@ class ClientLimits:
 
     def _check(self, client: str, num_requests: int, num_counted: int) -> None:
         limit = self._limit(client)
-        name = "max_num_requests_per_client"
+        is_own = client in self.own
+        name = "max_concurrent_requests" if is_own else "max_num_requests_per_client"
+        where = f"{name} of the API key {client!r}" if is_own else f"--{name}"
         if num_requests > limit:
             raise InvalidRequestError(
                 f"this counts as {num_requests} requests at once, and a client may have {limit} "
-                f"(--{name}); send it in smaller parts"
+                f"({where}); send it in smaller parts"
             )
         num_others = self._num_requests.get(client, 0) - num_counted
         if num_others + num_requests > limit:
             raise ClientLimitError(
                 f"this client has {num_others} requests at work, and with {num_requests} more they "
-                f"would be above --{name}, which is {limit}; wait for answers first",
+                f"would be above {where}, which is {limit}; wait for answers first",
                 name,
                 math.ceil(max(MIN_RETRY_S, min(MAX_RETRY_S, self._average_s / num_others))),
             )

@@ -91,15 +91,11 @@ class Calls:
             facts.identify(key, keys.cache_salt_of(key))
         return facts
 
-    @contextmanager
-    def use_key(self, key: ApiKey | None) -> Iterator[None]:
+    def count_for_key(self, key: ApiKey | None) -> None:
         """Count a request for its key. Raises NotAllowedError, ClientLimitError."""
-        if key is None or self._settings.keys is None:
-            yield
-            return
-        check_scope(key, Scope.USE)
-        with self._settings.keys.use(key):
-            yield
+        if key is not None and self._settings.keys is not None:
+            check_scope(key, Scope.USE)
+            self._settings.keys.count_request(key)
 
     def _hold(self, method: str, facts: RequestFacts) -> AbstractContextManager[object]:
         """Count a call for its client, if it infers."""

@@ -104,7 +104,8 @@ class InferenceService:
 
     async def _model_infer(self, data: bytes, context: Any) -> bytes:
         async def work(facts: RequestFacts) -> bytes:
-            with self._calls.use_key(facts.key), self._calls.hold(len(data)):
+            self._calls.count_for_key(facts.key)
+            with self._calls.hold(len(data)):
                 return await infer(facts)
 
         async def infer(facts: RequestFacts) -> bytes:
@@ -130,7 +131,8 @@ class InferenceService:
             async for data in requests:
                 stream = _StreamedRequest(self._find_graph, context, facts)
                 try:
-                    with self._calls.use_key(facts.key), self._calls.hold(len(data)):
+                    self._calls.count_for_key(facts.key)
+                    with self._calls.hold(len(data)):
                         async with self._calls.limit():
                             await stream.answer(data)
                 except grpc.aio.BaseError:

@@ -39,8 +39,8 @@ def key_middleware(keys: KeyRing, scope: KeyScope) -> Middleware:
         if request.method in READING:
             return await handler(request)
         check_scope(key, Scope.USE)
-        with keys.use(key):
-            return await handler(request)
+        keys.count_request(key)
+        return await handler(request)
 
     return check_key
 

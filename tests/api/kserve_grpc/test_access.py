@@ -105,7 +105,7 @@ class TestSeveralKeys:
             key("reader", scope=Scope.READ),
             key("narrow", models=frozenset(["identity"])),
             key("slow", requests_per_minute=2),
-            key("single", max_concurrent_requests=1),
+            key("user"),
         ]
         return GrpcSettings(keys=KeyRing(keys))
 
@@ -114,7 +114,7 @@ class TestSeveralKeys:
         [
             ("reader", "PERMISSION_DENIED", "'reader' has the scope read, and this needs use"),
             ("narrow", "PERMISSION_DENIED", "does not allow the model 'repeat'"),
-            ("single", None, ""),
+            ("user", None, ""),
         ],
     )
     async def test_scopes_and_models(

@@ -11,6 +11,7 @@ from openai import AsyncOpenAI, PermissionDeniedError, RateLimitError
 from support.serving import Server
 
 from server.api.clients.api_keys import ApiKey, KeyRing, Scope, digest_of
+from server.api.clients.client_limits import ClientLimits
 from server.api.settings import HttpSettings, KeyScope
 from server.errors import ConfigError
 
@@ -30,7 +31,7 @@ def keys() -> KeyRing:
             key_of("user"),
             key_of("admin", Scope.ADMIN),
             key_of("narrow", models=frozenset(["echo"])),
-            key_of("single", max_concurrent_requests=1),
+            key_of("single"),
             key_of("slow", requests_per_minute=2),
         ]
     )
@@ -38,7 +39,7 @@ def keys() -> KeyRing:
 
 @pytest.fixture
 def settings(keys: KeyRing) -> HttpSettings:
-    return HttpSettings(keys=keys)
+    return HttpSettings(keys=keys, clients=ClientLimits(own={"single": 1}))
 
 
 def headers_of(name: str) -> dict[str, str]:
@@ -101,7 +102,8 @@ async def test_requests_at_once(server: Server) -> None:
         assert (response.status, response.headers["Retry-After"]) == (429, "1")
         error = (await response.json())["error"]
     assert error["code"] == "rate_limit_exceeded"
-    assert "'single' has reached its max_concurrent_requests, 1" in error["message"]
+    problem = "above max_concurrent_requests of the API key 'single', which is 1"
+    assert problem in error["message"]
     assert (await server.post("/v3/completions", ECHO, headers=headers_of("user")))[0] == 200
     running.cancel()
     await server.until_running(0)

@@ -17,16 +17,17 @@ from support.security.certificates import Certificate, make_certificate
 from support.server_command import ROOT, command, ready_line, run, started
 
 
-def write_keys(file: Path, *names: str) -> None:
+def write_keys(file: Path, *names: str, max_concurrent_requests: int = 1) -> None:
     new = file.with_suffix(".new")
     new.touch(0o600)
-    new.write_text(json.dumps([{"name": name, "key": f"secret-{name}"} for name in names]))
+    limit = {"max_concurrent_requests": max_concurrent_requests}
+    new.write_text(json.dumps([{"name": n, "key": f"secret-{n}", **limit} for n in names]))
     new.replace(file)
 
 
-def status_of(url: str, trusted: Certificate, key: str) -> int:
+def status_of(url: str, trusted: Certificate, key: str, *prompts: str) -> int:
     headers = {"Authorization": f"Bearer {key}"}
-    body = b'{"model": "m", "prompt": "hi"}'
+    body = json.dumps({"model": "m", "prompt": prompts or "hi"}).encode()
     request = urllib.request.Request(f"{url}/v3/completions", body, headers)
     context = ssl.create_default_context(cafile=trusted.cert)
     try:
@@ -75,8 +76,10 @@ def test_keys_and_certificates_change(tmp_path: Path) -> None:
         assert chat(url, "--ssl_ca_certs", first.cert).stdout == "hello\n"
         problem = "self-signed certificate; --ssl_ca_certs names whom to trust"
         assert problem in chat(url).stderr
-        write_keys(keys, "alice", "bob")
+        assert status_of(url, first, "secret-alice", "one", "two") == 400
+        write_keys(keys, "alice", "bob", max_concurrent_requests=2)
         wait_for(url, first, "secret-bob")
+        assert status_of(url, first, "secret-alice", "one", "two") == 200
         keys.write_text("[")
         shutil.copy(renewed.cert, used.cert)
         shutil.copy(renewed.key, used.key)
