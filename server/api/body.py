@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from aiohttp import HttpVersion11, web
 from aiohttp.web_protocol import RequestPayloadError
 
+from server.api.connections.connection import Connection
 from server.api.off_event_loop import off_event_loop
 from server.errors import InvalidRequestError
 from server.protocol.json_body import SMALL_BODY_BYTES, check_num_values, parse_json_object
@@ -54,15 +55,20 @@ class BodyTimer:
         self._content = request.content
         self._timeout_s = request.app[BODY_TIMEOUT_S]
         self._start_s = asyncio.get_running_loop().time()
+        # Tests may have connections of their own.
+        connection = request.protocol
+        self._held = connection.body if isinstance(connection, Connection) else None
 
-    async def limit(self, reading: Awaitable[bytes]) -> bytes:
-        """Read a part of the body. Raises HTTPRequestTimeout."""
+    async def limit(self, read: Callable[[], Awaitable[bytes]]) -> bytes:
+        """Read a part of the body. Raises HTTPRequestTimeout and QueueFullError."""
+        if self._held is not None:
+            self._held.grow(self._content.total_bytes)
         if not self._timeout_s or self._content.is_eof():
-            return await reading
+            return await read()
         time_s = self._timeout_s + self._content.total_bytes / MIN_BYTES_PER_S
         try:
             async with asyncio.timeout_at(self._start_s + time_s):
-                return await reading
+                return await read()
         except TimeoutError as error:
             limit = f"--body_timeout_s {self._timeout_s:g}"
             problem = f"the body did not arrive in time: {limit}, and a second for every 500 bytes"
@@ -72,11 +78,12 @@ class BodyTimer:
 async def read_body(request: web.Request) -> bytes:
     """The whole body as it was sent.
 
-    Raises InvalidRequestError if its framing is broken, HTTPRequestTimeout if it takes too long and
-    HTTPRequestEntityTooLarge if it is larger than the application's limit.
+    Raises InvalidRequestError if its framing is broken, HTTPRequestTimeout if it takes too long,
+    HTTPRequestEntityTooLarge if it is larger than the application's limit, and QueueFullError if
+    the bodies of all requests take too much memory.
     """
     try:
-        if request.content.is_eof():
+        if request.content.is_eof() and request.content.total_bytes <= SMALL_BODY_BYTES:
             return await request.read()
         return await _read_slowly(request)
     except RequestPayloadError as error:
@@ -84,13 +91,13 @@ async def read_body(request: web.Request) -> bytes:
 
 
 async def _read_slowly(request: web.Request) -> bytes:
-    """Read a body that has not arrived yet."""
+    """Read a body that is large or has not arrived yet."""
     limit = request.client_max_size
     if limit < (request.content_length or 0):
         raise web.HTTPRequestEntityTooLarge(limit, request.content_length or 0)
     timer = BodyTimer(request)
     chunks = []
-    while chunk := await timer.limit(request.content.readany()):
+    while chunk := await timer.limit(request.content.readany):
         chunks.append(chunk)
         if request.content.total_bytes > limit:
             raise web.HTTPRequestEntityTooLarge(limit, request.content.total_bytes)

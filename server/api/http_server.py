@@ -177,4 +177,4 @@ class HttpServer:
     def _make_connection(self) -> Connection:
         server = self._runner.server
         assert server is not None
-        return Connection(server, self._pool.settings, self._pool.discard)
+        return Connection(server, self._pool.settings, self._pool.discard, self._pool.memory)

@@ -3,6 +3,7 @@
 import asyncio
 import warnings
 from email.message import Message
+from functools import partial
 
 from aiohttp import BodyPartReader, MultipartReader, StreamReader, web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -124,14 +125,14 @@ class _LimitedBody(StreamReader):
         self._check(request.content_length or 0)
 
     async def read(self, n: int = -1) -> bytes:
-        return self._counted(await self._body_timer.limit(self._body.read(n)))
+        return self._counted(await self._body_timer.limit(lambda: self._body.read(n)))
 
     async def readline(self, *, max_line_length: int | None = None) -> bytes:
         self._num_lines += 1
         if self._num_lines > MAX_LINES:
             raise ValueError(f"it has more than {MAX_LINES} lines outside its parts")
-        line = self._body.readline(max_line_length=max_line_length)
-        return self._counted(await self._body_timer.limit(line))
+        read = partial(self._body.readline, max_line_length=max_line_length)
+        return self._counted(await self._body_timer.limit(read))
 
     def at_eof(self) -> bool:
         return self._body.at_eof()

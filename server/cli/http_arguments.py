@@ -37,6 +37,7 @@ class HttpArguments:
     write_timeout_s: float
     max_connections: int
     max_connections_per_client: int
+    rest_memory_quota: int
     max_num_requests_per_client: int
     access_log: str
     unknown_fields: str
@@ -63,6 +64,7 @@ class HttpArguments:
                 header_timeout_s=self.header_timeout_s,
                 timeout_keep_alive_s=self.timeout_keep_alive,
                 write_timeout_s=self.write_timeout_s,
+                memory_quota=self.rest_memory_quota,
             ),
             access_log=self.access_log == "on",
             clients=ClientLimits(self.max_num_requests_per_client),
@@ -248,4 +250,12 @@ def _add_connection_flags(add: AddFlag) -> None:
         help="Most connections of one address, or of one /64 network of IPv6; those from this "
         f"machine do not count (default: {limits.max_connections_per_client}). 0 is no limit: for "
         "servers behind a proxy, which is one address.",
+    )
+    add(
+        "--rest_memory_quota",
+        type=at_least(0),
+        default=limits.memory_quota,
+        metavar="BYTES",
+        help="Most bytes of the bodies of all HTTP requests at once; further ones get 503 "
+        "(default: 2147483648, 2 GiB). 0 is no limit.",
     )

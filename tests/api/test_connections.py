@@ -27,6 +27,7 @@ def settings() -> HttpSettings:
             header_timeout_s=0.5,
             timeout_keep_alive_s=0.5,
             write_timeout_s=0.5,
+            memory_quota=300_000,
         ),
     )
 
@@ -193,3 +194,23 @@ async def test_no_descriptors_left(
             assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
     assert not failures
     assert [record.getMessage()[:26] for record in caplog.records] == ["Cannot accept connections:"]
+
+
+async def test_the_memory_for_all_bodies(server: Server) -> None:
+    large = completion("!wait", user="x" * 200_000)
+    async with connect(server, large):
+        await server.until_running(1)
+        async with connect(server, large) as (reader, _):
+            answer = await reader.readuntil(b"}}")
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"--rest_memory_quota 300000" in answer
+        assert b"\r\nRetry-After: 1\r\n" in answer
+        assert (await server.post("/v3/completions", json.dumps(SMALL).encode()))[0] == 200
+    await server.until_running(0)
+    # As large as allowed, and above that for a body on its own.
+    for size in (290_000, 400_000, 400_000):
+        body = json.dumps({**SMALL, "user": "x" * size}).encode()
+        assert (await server.post("/v3/completions", body))[0] == 200
+
+
+SMALL = {"model": "echo", "prompt": "hi"}

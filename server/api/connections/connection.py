@@ -12,6 +12,7 @@ from collections.abc import Callable
 from aiohttp import HttpVersion11, web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from server.api.connections.body_memory import BodyMemory, HeldBytes
 from server.api.connections.refusal import refusal
 from server.api.connections.settings import ConnectionSettings
 from server.api.errors import ApiError
@@ -36,6 +37,7 @@ class Connection(web.RequestHandler):
     """Answers what is no HTTP request with OpenAI's error object: a header that is too long, say.
 
     Such a request never reaches a middleware. `on_lost` is called when the connection has ended.
+    `body` is what the body of the current request takes.
     """
 
     __slots__ = (
@@ -48,6 +50,7 @@ class Connection(web.RequestHandler):
         "_settings",
         "_since_s",
         "_socket_transport",
+        "body",
     )
 
     def __init__(
@@ -55,6 +58,7 @@ class Connection(web.RequestHandler):
         server: web.Server,
         settings: ConnectionSettings,
         on_lost: Callable[["Connection"], None],
+        memory: BodyMemory,
     ) -> None:
         super().__init__(
             server,
@@ -67,6 +71,7 @@ class Connection(web.RequestHandler):
         )
         self._settings = settings
         self._on_lost = on_lost
+        self.body = HeldBytes(memory)
         # aiohttp forgets its transport when it begins to close it.
         self._socket_transport: asyncio.Transport | None = None
         self._phase: Phase = ("", 0)
@@ -84,6 +89,7 @@ class Connection(web.RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
+        self.body.release()
         self._on_lost(self)
 
     def data_received(self, data: bytes) -> None:
@@ -176,6 +182,7 @@ class Connection(web.RequestHandler):
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
         finished = await super().finish_response(request, resp, start_time)
+        self.body.release()
         if self._half_closed_s is not None and not self._messages:
             self.close()
         return finished

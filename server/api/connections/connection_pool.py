@@ -6,6 +6,7 @@ import time
 from collections import Counter
 
 from server.api.clients.address import client_of_address
+from server.api.connections.body_memory import BodyMemory
 from server.api.connections.connection import Connection
 from server.api.connections.settings import ConnectionSettings
 from server.api.errors import ApiError
@@ -26,6 +27,7 @@ class ConnectionPool:
 
     def __init__(self, settings: ConnectionSettings) -> None:
         self.settings = settings
+        self.memory = BodyMemory(settings.memory_quota)
         self._clients: dict[Connection, str] = {}
         self._num_of_client = Counter[str]()
         self._next_search_s = 0.0

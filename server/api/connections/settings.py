@@ -10,6 +10,7 @@ class ConnectionSettings:
     """Bounds of the HTTP connections; 0 means no bound.
 
     `max_connections_per_client` does not count for this machine itself, where a proxy may be.
+    `memory_quota` is the most bytes of the bodies of all requests.
     """
 
     max_connections: int = 4096
@@ -17,3 +18,4 @@ class ConnectionSettings:
     header_timeout_s: float = 30.0
     timeout_keep_alive_s: float = 75.0
     write_timeout_s: float = 60.0
+    memory_quota: int = 2 * 2**30
