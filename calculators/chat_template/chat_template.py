@@ -26,7 +26,7 @@ from calculators.chat_template.tool_forms import complete_tools
 from server.errors import InvalidRequestError, ModelLoadError
 from server.payloads import ChatOptions
 
-__all__ = ["ChatTemplate", "load_chat_template"]
+__all__ = ["ChatTemplate", "TextTooLongError", "load_chat_template"]
 
 logger = logging.getLogger(__name__)
 
@@ -39,12 +39,17 @@ BOOLEAN_NAMES = frozenset({"add_generation_prompt", "continue_final_message"})
 _PROBLEMS = {
     Status.REFUSED: "the chat template refused: ",
     Status.LIMIT: "the chat template {name!r} was stopped: ",
+    Status.TOO_LONG: "the chat template {name!r} was stopped: ",
     Status.FAILED: "the chat template cannot render these messages: ",
     Status.SYNTAX: "the chat template cannot be read: ",
 }
 SPECIAL_TOKEN_NAMES = frozenset(
     f"{name}_token" for name in ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 )
+
+
+class TextTooLongError(InvalidRequestError):
+    """The prompt of a conversation has more than MAX_RENDERED_CHARACTERS."""
 
 
 class ChatTemplate:
@@ -162,7 +167,8 @@ class _Template:
             return self._render(messages, list(tools) or without_tools, variables, now)
         except RenderFailure as error:
             problem = _PROBLEMS[error.status].format(name=self._name)
-            raise InvalidRequestError(f"{problem}{error}", "messages") from error
+            kind = TextTooLongError if error.status is Status.TOO_LONG else InvalidRequestError
+            raise kind(f"{problem}{error}", "messages") from error
 
     def check_roles(self, messages: Sequence[Message]) -> None:
         """Raise InvalidRequestError for a role that the template would drop without a word."""
@@ -200,7 +206,7 @@ class _Template:
             try:
                 return self._render(messages, tools, variables, now)
             except RenderFailure as error:
-                if error.status is Status.LIMIT or time.monotonic() > ends_at:
+                if error.status in (Status.LIMIT, Status.TOO_LONG) or time.monotonic() > ends_at:
                     raise
                 return None
 

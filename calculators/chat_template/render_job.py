@@ -26,6 +26,8 @@ class Status(IntEnum):
     LIMIT = 2
     FAILED = 3
     SYNTAX = 4
+    TOO_LONG = 5
+    """It made more than MAX_RENDERED_CHARACTERS."""
 
 
 @dataclass(frozen=True)

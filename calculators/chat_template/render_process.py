@@ -186,7 +186,7 @@ class _Process:
         except (OSError, EOFError) as error:
             raise self._failure(header.time_limit_s) from error
         # After so much memory, a new process is smaller.
-        self.is_usable = status is not Status.LIMIT
+        self.is_usable = status not in (Status.LIMIT, Status.TOO_LONG)
         if status is not Status.OK:
             raise RenderFailure(status, texts[0])
         return texts

@@ -22,6 +22,7 @@ from calculators.chat_template.sandbox import (
     RefusedByTemplateError,
     Sandbox,
     TemplateLimitError,
+    TextTooLongError,
     join_bounded,
 )
 
@@ -79,6 +80,8 @@ class _Renderer:
             return Status.SYNTAX, _message(f"line {error.lineno}: {error.message}")
         except RefusedByTemplateError as error:
             return Status.REFUSED, _message(str(error))
+        except TextTooLongError as error:
+            return Status.TOO_LONG, _message(str(error))
         except TemplateLimitError as error:
             return Status.LIMIT, _message(str(error))
         except MemoryError:

@@ -23,6 +23,7 @@ __all__ = [
     "RefusedByTemplateError",
     "Sandbox",
     "TemplateLimitError",
+    "TextTooLongError",
     "join_bounded",
 ]
 
@@ -32,13 +33,13 @@ NOW = "strftime_now's time"
 
 
 def join_bounded(pieces: Iterable[str]) -> str:
-    """The text that a template makes; raises TemplateLimitError where it is too much."""
+    """The text that a template makes; raises TextTooLongError where it is too much."""
     collected: list[str] = []
     num_characters = 0
     for piece in pieces:
         num_characters += len(piece)
         if num_characters > MAX_RENDERED_CHARACTERS:
-            raise TemplateLimitError(f"it makes more than {MAX_RENDERED_CHARACTERS} characters")
+            raise TextTooLongError(f"it makes more than {MAX_RENDERED_CHARACTERS} characters")
         collected.append(piece)
     return "".join(collected)
 
@@ -48,7 +49,11 @@ class RefusedByTemplateError(jinja2.TemplateError):
 
 
 class TemplateLimitError(jinja2.TemplateError):
-    """The template took too long, or too much memory, or made too much text."""
+    """The template computes something that is too big."""
+
+
+class TextTooLongError(jinja2.TemplateError):
+    """The template made too much text."""
 
 
 class Sandbox(ImmutableSandboxedEnvironment):

@@ -6,9 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from calculators.chat_template.chat_template import ChatTemplate, load_chat_template
+from calculators.chat_template.chat_template import (
+    ChatTemplate,
+    TextTooLongError,
+    load_chat_template,
+)
 from calculators.chat_template.plain_names import MARK, PlainNames, restore_marks
 from calculators.chat_template.render_process import DEFAULT_TIME_LIMIT_S
+from calculators.chat_template.sandbox import MAX_RENDERED_CHARACTERS
 from calculators.chat_template.template_files import (
     find_templates,
     read_special_tokens,
@@ -90,8 +95,7 @@ class Tokenizer:
         if truncates_to is not None and truncates_to <= limit.max_tokens:
             wanted = limit.max_tokens if truncates_to == -1 else truncates_to
             return self._encoder.encode_end(text, wanted, add_special_tokens)
-        if self._longest_token is not None:
-            limit.check(-(-len(text) // self._longest_token), is_exact=False)
+        self._check_length(len(text))
         limit.check(self._encoder.count_at_least(text, limit.max_tokens), is_exact=False)
         return self.encode(text, add_special_tokens)
 
@@ -149,11 +153,21 @@ class Tokenizer:
                 f"this model cannot chat: {self._template_problem}; completions work", "messages"
             )
         names = self._plain_names
-        if names is None:
-            return self._template.render(messages, tools, template_kwargs, options)
-        options = replace(options, documents=names.mark(options.documents))
-        marked = names.mark(messages), names.mark(tools), names.mark(template_kwargs)
-        return restore_marks(self._template.render(*marked, options))
+        try:
+            if names is None:
+                return self._template.render(messages, tools, template_kwargs, options)
+            options = replace(options, documents=names.mark(options.documents))
+            marked = names.mark(messages), names.mark(tools), names.mark(template_kwargs)
+            return restore_marks(self._template.render(*marked, options))
+        except TextTooLongError:
+            self._check_length(MAX_RENDERED_CHARACTERS)
+            raise
+
+    def _check_length(self, num_characters: int) -> None:
+        """Raise ContextLengthError for more characters than a prompt can have tokens for."""
+        if self._prompt_limit is not None and self._longest_token is not None:
+            num_tokens = -(-num_characters // self._longest_token)
+            self._prompt_limit.check(num_tokens, is_exact=False)
 
     def _load_encoder(self, *, split_special_tokens: bool) -> TextEncoder:
         if not split_special_tokens:

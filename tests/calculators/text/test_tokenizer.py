@@ -7,7 +7,8 @@ import pytest
 
 from calculators.text.prompt_limit import PromptLimit
 from calculators.text.tokenizer import Tokenizer
-from server.errors import ContextLengthError
+from server.errors import ContextLengthError, InvalidRequestError
+from server.payloads import ChatOptions
 
 PROGRAM = """
 import sys
@@ -44,6 +45,20 @@ def test_a_prompt_is_refused_before_all_of_it_is_read(model):
         with pytest.raises(ContextLengthError):
             tokenizer.encode_prompt(text, add_special_tokens=False, truncates_to=longest + 1)
     assert tokenizer.encode_prompt("fox", True) == tokenizer.encode("fox", True)
+
+
+def test_a_conversation_that_makes_too_much_text_is_too_long_a_prompt(byte_level):
+    tokenizer = Tokenizer(byte_level.path)
+    messages = [{"role": "user", "content": "x" * 16_000_000}]
+    with pytest.raises(InvalidRequestError, match="makes more than 16000000 characters"):
+        tokenizer.render_chat(messages, (), {}, ChatOptions())
+
+    def check(num_tokens, *, is_exact):
+        raise ContextLengthError(f"at least {num_tokens}")
+
+    tokenizer.limit_prompts(PromptLimit(100, check))
+    with pytest.raises(ContextLengthError, match="at least 1"):
+        tokenizer.render_chat(messages, (), {}, ChatOptions())
 
 
 def test_special_tokens_are_shown_where_asked(word_piece):
