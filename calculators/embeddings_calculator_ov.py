@@ -165,6 +165,10 @@ class EmbeddingsCalculatorOV(Calculator[EmbeddingsCalculatorOVOptions]):
         """Say why the device failed, if it did."""
         return self._service.health()
 
+    def needs_reload(self) -> bool:
+        """Whether an inference hangs."""
+        return self._service.needs_reload()
+
     def _read_setup(self, cc: OpenContext) -> EmbeddingSetup:
         folder = cc.resolve(self.options.models_path)
         setup = EmbeddingSetup.read(

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from calculators.inference.batch_tensors import check_can_batch
+from calculators.inference.batch_tensors import check_can_batch, num_bytes_of
 from calculators.inference.dynamic_batcher import BatchLimits, DynamicBatcher
 from calculators.inference.inference_model import (
     ModelSettings,
@@ -205,13 +205,22 @@ class OpenVINOInferenceCalculator(Calculator[OpenVINOInferenceCalculatorOptions]
         if self._batcher is not None:
             response = await self._batcher.run(inputs, outputs, cc.ticket)
         else:
-            response = await self._pool.run(partial(self._infer, inputs, outputs), cc.ticket)
+            work = partial(self._infer, inputs, outputs)
+            response = await self._pool.run(work, cc.ticket, num_bytes_of(inputs))
         await cc.send(INFER_RESPONSE, response)
 
     def status(self) -> Mapping[str, object]:
         """What the batches did, and what waits."""
         batches = {} if self._batcher is None else self._batcher.status()
         return batches | ({} if self._queue is None else self._queue.status())
+
+    def health(self) -> str | None:
+        """Say that an inference hangs, if one does."""
+        return None if self._session is not None else self._pool.failure
+
+    def needs_reload(self) -> bool:
+        """Whether an inference hangs."""
+        return self.health() is not None
 
     def close(self) -> None:
         """Free the model."""

@@ -162,6 +162,10 @@ class RerankCalculatorOV(Calculator[RerankCalculatorOVOptions]):
         """Why the device cannot be used any more; None if it can."""
         return self._service.health()
 
+    def needs_reload(self) -> bool:
+        """Whether an inference hangs."""
+        return self._service.needs_reload()
+
     def _read_setup(self, cc: OpenContext, config: ModelConfig) -> ScorerLoader:
         options = self.options
         folder = cc.resolve(options.models_path)

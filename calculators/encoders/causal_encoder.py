@@ -114,6 +114,10 @@ class CausalEncoder:
         """Why nothing can be run any more; None if it can."""
         return self._engine.failure
 
+    def needs_reload(self) -> bool:
+        """Never: an engine is replaced when it hangs."""
+        return False
+
     def close(self) -> None:
         """Wait for the running step, and free the model."""
         self._engine.close()

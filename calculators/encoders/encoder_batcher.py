@@ -4,13 +4,13 @@ import asyncio
 import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Protocol
 
 from calculators.encoders.batch_planning import plan_batches
 from calculators.encoders.encoder_service import EncoderRow, Vector
 from calculators.encoders.row_queue import Call, QueuedRow, RowQueue
+from calculators.inference.watched_threads import WatchedThreads
 from server.errors import ContextLengthError, InvalidRequestError, ModelNotReadyError
 from server.graph import UNCOUNTED, Ticket
 
@@ -55,7 +55,7 @@ class EncoderBatcher:
         self._is_woken = False
         self._is_closed = False
         self._num_batches = self._num_rows = self._num_tokens = 0
-        self._threads = ThreadPoolExecutor(model.num_streams, thread_name_prefix=name)
+        self._threads = WatchedThreads(model.num_streams, name)
 
     async def run(self, rows: Sequence[EncoderRow], ticket: Ticket = UNCOUNTED) -> list[Vector]:
         """See EncoderService.run."""
@@ -88,17 +88,23 @@ class EncoderBatcher:
 
     def health(self) -> str | None:
         """Why the device cannot be used any more; None if it can."""
-        return self._model.health()
+        return self._threads.failure or self._model.health()
+
+    def needs_reload(self) -> bool:
+        """Whether an inference hangs, so that only another batcher can serve."""
+        return self._threads.failure is not None
 
     def close(self) -> None:
-        """Wait for the inferences that run, and free the model."""
+        """Wait for the inferences that run, and free the model; one that hangs keeps it."""
         self._is_closed = True
-        self._threads.shutdown(cancel_futures=True)
-        self._model.close()
+        if self._threads.close():
+            self._model.close()
 
     def _check(self, rows: Sequence[EncoderRow]) -> None:
         if self._is_closed:
             raise ModelNotReadyError("the model was closed")
+        if self._threads.failure is not None:
+            raise ModelNotReadyError(self._threads.failure)
         for row in rows:
             _check_row(row, self._model)
 
@@ -110,20 +116,21 @@ class EncoderBatcher:
 
     def _start_batches(self) -> None:
         self._is_woken = False
-        if self._is_closed:
-            self._refuse_waiting()
+        if self._is_closed or self._threads.failure is not None:
+            self._refuse_waiting(self._threads.failure or "the model was closed")
         while self._num_idle and (batch := self._next_batch()):
             self._num_idle -= 1
-            work = asyncio.get_running_loop().run_in_executor(
-                self._threads, self._model.infer, [queued.row for queued in batch]
+            work = self._threads.submit(
+                partial(self._model.infer, [queued.row for queued in batch]),
+                sum(queued.padded_length for queued in batch),
             )
             work.add_done_callback(partial(self._finish, batch))
 
-    def _refuse_waiting(self) -> None:
+    def _refuse_waiting(self, reason: str) -> None:
         planned = [queued for batch in self._planned for queued in batch]
         self._planned.clear()
         for queued in (*planned, *self._queue.take(sys.maxsize)):
-            queued.call.finish(queued.index, ModelNotReadyError("the model was closed"))
+            queued.call.finish(queued.index, ModelNotReadyError(reason))
 
     def _next_batch(self) -> list[QueuedRow]:
         """The rows of the next inference that are still wanted; empty if nothing waits."""

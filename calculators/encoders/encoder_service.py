@@ -49,5 +49,8 @@ class EncoderService(Protocol):
     def health(self) -> str | None:
         """Why nothing can be run any more; None if it can."""
 
+    def needs_reload(self) -> bool:
+        """Whether nothing can be run until the model was loaded again."""
+
     def close(self) -> None:
         """Wait for what runs, and free the model."""

@@ -10,7 +10,7 @@ from calculators.inference.model_ports import ModelPorts
 from server.errors import ModelLoadError
 from server.tensors import Tensor, join_elements
 
-__all__ = ["batch_key", "check_can_batch", "join_rows", "num_rows_of", "split_rows"]
+__all__ = ["batch_key", "check_can_batch", "join_rows", "num_bytes_of", "num_rows_of", "split_rows"]
 
 
 def check_can_batch(ports: ModelPorts, max_batch_size: int, *, has_state: bool) -> None:
@@ -32,6 +32,11 @@ def _has_room(shape: Any, layout: str, max_batch_size: int) -> bool:
         return False
     has_batch_elsewhere = "N" in layout and not layout.startswith("[N")
     return not has_batch_elsewhere and bool(shape[0].compatible(ov.Dimension(max_batch_size)))
+
+
+def num_bytes_of(tensors: Sequence[Tensor]) -> int:
+    """About how many bytes the tensors of a request have."""
+    return sum(len(tensor.data) for tensor in tensors)
 
 
 def num_rows_of(tensors: Sequence[Tensor]) -> int | None:

@@ -10,7 +10,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from calculators.inference.batch_tensors import batch_key, join_rows, num_rows_of, split_rows
+from calculators.inference.batch_tensors import (
+    batch_key,
+    join_rows,
+    num_bytes_of,
+    num_rows_of,
+    split_rows,
+)
 from calculators.inference.inference_pool import InferencePool
 from server.errors import RequestError
 from server.graph import UNCOUNTED, Ticket
@@ -91,7 +97,8 @@ class DynamicBatcher:
         """The answer to one request. Raises RequestError."""
         num_rows = num_rows_of(inputs)
         if num_rows is None or num_rows > self._limits.max_batch_size:
-            return await self._pool.run(partial(self._infer, inputs, outputs), ticket)
+            work = partial(self._infer, inputs, outputs)
+            return await self._pool.run(work, ticket, num_bytes_of(inputs))
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._limits.max_queue_delay_s
         request = _Request(
@@ -186,7 +193,8 @@ class DynamicBatcher:
     async def _run_batch(self, batch: _Batch) -> None:
         requests = batch.requests
         try:
-            outcomes = await self._pool.run(partial(self._infer_all, requests))
+            size = sum(num_bytes_of(request.inputs) for request in requests)
+            outcomes = await self._pool.run(partial(self._infer_all, requests), size=size)
         except asyncio.CancelledError:
             outcomes = []
         except Exception as error:  # the pool is being closed, for example

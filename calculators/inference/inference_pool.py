@@ -3,9 +3,9 @@
 import asyncio
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
+from calculators.inference.watched_threads import WatchedThreads
 from server.graph import UNCOUNTED, Ticket, TurnGate
 
 __all__ = ["InferencePool"]
@@ -23,10 +23,19 @@ class InferencePool:
         self._compiled = compiled
         self._idle: list[Any] = []
         self._gate = TurnGate(num_requests)
-        self._threads = ThreadPoolExecutor(num_requests, thread_name_prefix=name)
+        self._threads = WatchedThreads(num_requests, name)
 
-    async def run(self, work: Callable[[Any], T], ticket: Ticket = UNCOUNTED) -> T:
+    @property
+    def failure(self) -> str | None:
+        """Why the pool cannot be used any more: an inference hangs; None where it can."""
+        return self._threads.failure
+
+    async def run(
+        self, work: Callable[[Any], T], ticket: Ticket = UNCOUNTED, size: float = 1.0
+    ) -> T:
         """Run `work` with an infer request in a thread of the pool, when its turn comes.
+
+        `size` is its input in bytes.
 
         Cancelling removes it from the queue, or ends the inference that runs. The infer request is
         lent again only after that.
@@ -35,7 +44,7 @@ class InferencePool:
         ticket.start_all()
         job = _Job(self, work)
         try:
-            running = asyncio.get_running_loop().run_in_executor(self._threads, job.run)
+            running = self._threads.submit(job.run, size)
         except BaseException:
             self._gate.leave()
             raise
@@ -67,7 +76,7 @@ class InferencePool:
 
     def close(self) -> None:
         """Wait for the inferences that run, and free the model."""
-        self._threads.shutdown(cancel_futures=True)
+        self._threads.close()
         self._idle.clear()
         self._compiled = None
 

@@ -14,7 +14,7 @@ from server.cli.listeners import Listeners
 from server.cli.log import LogWriter
 from server.cli.serving_arguments import ServingArguments
 from server.cli.versions import describe_machine, describe_versions
-from server.errors import ServingError, describe_error
+from server.errors import ConfigError, ServingError, describe_error
 from server.graph import Services
 from server.host.metrics import gauge
 from server.host.version import DISTRIBUTION
@@ -32,6 +32,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 THREAD_TIMEOUT_S = 5.0
 # Time for stopping after the requests have ended; nodes get 10 s of it to clean up.
 STOP_TIMEOUT_S = 15.0
+HEALING_INTERVAL_S = 1.0
 # What a supervisor sees when only a new process can serve; EX_SOFTWARE of sysexits.h.
 EXIT_UNUSABLE = 70
 
@@ -142,10 +143,12 @@ class _Server:
         logger.info("Listening on %s", ", ".join(self._listeners.urls()))
         loading = asyncio.create_task(self._load_and_watch())
         watching = asyncio.create_task(self._watch_secrets())
-        loading.add_done_callback(self._notice_end_of_watching)
+        healing = asyncio.create_task(self._replace_hung())
+        for task in (loading, healing):
+            task.add_done_callback(self._notice_end_of_task)
         await self._stop.wait()
-        watching.cancel()
-        loading.cancel()
+        for task in (watching, loading, healing):
+            task.cancel()
         await self._manager.close(self._drain_timeout_s)
         await self._listeners.stop()
         reloads = asyncio.create_task(self._manager.wait_for_reloads())
@@ -181,10 +184,20 @@ class _Server:
         self._exit.after(self._drain_timeout_s + STOP_TIMEOUT_S)
         self._loop.call_soon_threadsafe(self._stop.set)
 
-    def _notice_end_of_watching(self, loading: "asyncio.Task[None]") -> None:
-        error = None if loading.cancelled() else loading.exception()
+    def _notice_end_of_task(self, task: "asyncio.Task[None]") -> None:
+        error = None if task.cancelled() else task.exception()
         if error is not None:
-            self.fail(f"loading and watching models ended: {describe_error(error)}")
+            WATCHDOG.fail(f"models cannot be loaded and watched any more: {describe_error(error)}")
+
+    async def _replace_hung(self) -> None:
+        """Replace hung models; where that fails, only a new process can serve them."""
+        while True:
+            await asyncio.sleep(HEALING_INTERVAL_S)
+            try:
+                await self._manager.replace_hung()
+            except ConfigError:
+                # config.json is broken just now.
+                continue
 
     def _on_hangup(self, number: int, frame: FrameType | None) -> None:
         """Reload, as daemons do; but stop if the signal says that the terminal was closed."""

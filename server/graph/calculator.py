@@ -65,3 +65,11 @@ class Calculator(NodeType[OptionsT]):
     def health(self) -> str | None:
         """Say why this node cannot serve now; None if it can. Must not block."""
         return None
+
+    def needs_reload(self) -> bool:
+        """Whether the node, which cannot serve, can again only when its graph is loaded again.
+
+        The server does so at once, beside the old graph. `close` of that must not wait for what
+        hangs. Must not block.
+        """
+        return False

@@ -171,6 +171,15 @@ class Graph:
                 return f"node {node.name!r}: {reason}"
         return None
 
+    def needs_reload(self) -> bool:
+        """Whether a node can serve again only when the graph is loaded again."""
+        try:
+            with Containment():
+                return any(node.calculator.needs_reload() for node in self._nodes)
+        except Exception:
+            logger.exception("graph %r: needs_reload() of a node failed", self.name)
+            return False
+
     def status(self) -> dict[str, dict[str, object]]:
         """The status of each node by its name; a node whose `status` fails is left out."""
         found = {}

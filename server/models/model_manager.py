@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -30,6 +32,8 @@ logger = logging.getLogger(__name__)
 DRAIN_TIMEOUT_S = 30.0
 # A request that was just given a graph starts its run a moment later, so close the graph later.
 HAND_OVER_S = 1.0
+# Each model that hangs keeps its memory, and perhaps a processor, until the process ends.
+MAX_HUNG = 3
 
 
 class _ServedGraphs(Servables):
@@ -76,6 +80,7 @@ class ModelManager:
         self._loading = asyncio.Lock()
         self._reloads: set[asyncio.Task[bool]] = set()
         self._retirements: set[asyncio.Task[None]] = set()
+        self._hung: Counter[str] = Counter()
         self._is_loaded = False
         self._is_closing = False
 
@@ -187,6 +192,28 @@ class ModelManager:
             raise ModelNotReadyError("the server is shutting down")
         return task.result()
 
+    async def replace_hung(self) -> None:
+        """Load the models again of which a node hangs, beside what hangs.
+
+        Raises ReloadError if one cannot be loaded, or if it hangs for the third time.
+        """
+        hung = [model for model in self._models.values() if model.needs_reload]
+        if not hung or self._is_closing:
+            return
+        logger.warning("Loading again: %s", ", ".join(model.label for model in hung))
+        self._hung.update(model.label for model in hung)
+        # The errors of other models are not ours, and those of ours are found below.
+        with suppress(ReloadError, ModelNotReadyError):
+            await self.reload(retry_failed=False)
+        problem = ModelNotReadyError("its inference hangs")
+        errors = {
+            model.label: model.load_error or problem
+            for model in hung
+            if model.needs_reload or self._hung[model.label] >= MAX_HUNG
+        }
+        if errors and not self._is_closing:
+            raise ReloadError(errors)
+
     async def close(self, drain_s: float) -> None:
         """Refuse new requests, give running ones `drain_s` seconds, unload all models."""
         self._is_closing = True
@@ -229,7 +256,9 @@ class ModelManager:
         if model is None or model.config != config or model.state is ModelState.START:
             return True
         has_failed = model.load_error is not None or model.failure is not None
-        return (retry_failed and has_failed) or bool(model.files.find_changes())
+        if model.needs_reload or (retry_failed and has_failed):
+            return True
+        return bool(model.files.find_changes())
 
     def _set_names(self, config: ServerConfig) -> Sequence[ServedModel]:
         """Adopt the names and their order; returns the models that are no longer configured.

@@ -116,6 +116,11 @@ class ServedModel:
         return self._load_failure or (self._failed_because if self.can_wake else None)
 
     @property
+    def needs_reload(self) -> bool:
+        """Whether a node hangs, so that only another graph can serve."""
+        return self._graph is not None and self._graph.needs_reload()
+
+    @property
     def unready_reason(self) -> str | None:
         """Why the model cannot serve although it was loaded, or was tried to be; else None.
 

@@ -29,7 +29,7 @@ CHAT = {"model": "tiny_chat", "messages": [{"role": "user", "content": "hi"}], "
 EMBED = {"model": "tiny_embedder", "input": "hi"}
 ADD = {
     "inputs": [
-        {"name": name, "datatype": "FP32", "shape": [1, 2], "data": [1, 2]} for name in ("a", "b")
+        {"name": name, "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]} for name in "xy"
     ]
 }
 REQUESTS: dict[str, tuple[str, Any]] = {
@@ -115,7 +115,8 @@ def measure(config: Path, faults: Path, case: Case) -> Outcome:
     outcome = Outcome()
     program = (ROOT / "tests" / "faults" / "faulty_server.py", faults)
     with server_process("--config_path", config, *FLAGS, program=program) as server:
-        assert ask(server, case.request) == "200"
+        first = ask(server, case.request)
+        assert first == "200", first
         (faults / case.fault).write_text(case.amount)
         if case.fault == "loop_stalls":
             time.sleep(0.5)
