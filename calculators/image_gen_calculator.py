@@ -90,7 +90,8 @@ class ImageGenCalculator(Calculator[ImageGenCalculatorOptions]):
         request = await cc.receive(IMAGE_REQUEST)
         # What is wrong with an uploaded file is told before the request waits.
         await asyncio.to_thread(self._check_request, request)
-        images = await self._pipeline.run(partial(self._process.run, request), cc.ticket)
+        work = partial(self._process.run, request, size=_num_steps(request))
+        images = await self._pipeline.run(work, cc.ticket)
         await cc.send(IMAGE_RESPONSE, ImageResponse(images))
 
     def close(self) -> None:
@@ -133,6 +134,13 @@ class ImageGenCalculator(Calculator[ImageGenCalculatorOptions]):
 
     def _adapter_paths(self, cc: OpenContext) -> Mapping[str, Path]:
         return {adapter.alias: cc.resolve(adapter.path) for adapter in self.options.lora_adapters}
+
+
+def _num_steps(request: ImageRequest) -> float:
+    """Steps of all images, in units of one of 512 x 512 pixels."""
+    num_pixels = (request.width or 512) * (request.height or 512)
+    num_steps = (request.num_inference_steps or 50) * (request.num_images_per_prompt or 1)
+    return num_steps * num_pixels / 512**2
 
 
 def _load(

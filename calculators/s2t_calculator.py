@@ -135,7 +135,7 @@ class S2tCalculator(Calculator[S2tCalculatorOptions]):
         send: Callable[[str], None],
         pieces: asyncio.Queue[str | None],
     ) -> Transcript:
-        work = partial(self._process.run, request, on_piece=send)
+        work = partial(self._process.run, request, on_piece=send, size=len(request.audio))
         try:
             transcript: Transcript = await self._pipeline.run(work, ticket)
             return transcript

@@ -120,9 +120,8 @@ class T2sCalculator(Calculator[T2sCalculatorOptions]):
                 "speed",
             )
 
-        await cc.send(
-            RESPONSE, await self._pipeline.run(partial(self._process.run, request), cc.ticket)
-        )
+        work = partial(self._process.run, request, size=len(request.text))
+        await cc.send(RESPONSE, await self._pipeline.run(work, cc.ticket))
 
     def close(self) -> None:
         """Wait for what runs, and end the process."""

@@ -17,6 +17,7 @@ from typing import Any
 from calculators.media.worker import Load
 from server.errors import GenerationError, ModelLoadError, ModelNotReadyError
 from server.host.child_processes import python_path
+from server.host.watch import WatchedService
 
 __all__ = ["PipelineProcess"]
 
@@ -52,6 +53,7 @@ class PipelineProcess:
         self._load_error: Exception | None = None
         self._num_restarts = 0
         self._num_unused_starts = 0
+        self._watch = WatchedService(name, self._give_up)
         # What the request that runs gets from the child.
         self._inbox: Inbox | None = None
         # The child ends with the thread that started it, so this one starts every child.
@@ -67,8 +69,12 @@ class PipelineProcess:
         request: object,
         cancelled: threading.Event,
         on_piece: Callable[[str], None] | None = None,
+        size: float = 1.0,
     ) -> Any:
         """The result of a request; for one thread at a time. `on_piece` gets text as it comes.
+
+        `size`, in any unit, is how much work it is: a process that hangs, judged by the time that
+        earlier work took, is killed.
 
         A request that is cancelled ends early; its process is killed if it does not end in GRACE_S
         seconds. Raises what the pipeline raises, GenerationError if the process ends, and
@@ -76,25 +82,28 @@ class PipelineProcess:
         """
         inbox: Inbox = SimpleQueue()
         child = self._begin(inbox, cancelled)
-        is_answered = False
+        answer: tuple[str, Any] | None = None
         try:
-            child.send("run", request)
-            for kind, value in self._messages(child, inbox, cancelled):
-                if kind == "piece":
+            with self._watch.step(max(size, 1.0)):
+                child.send("run", request)
+                for kind, value in self._messages(child, inbox, cancelled):
+                    if kind != "piece":
+                        answer = kind, value
+                        break
                     if on_piece is not None:
                         on_piece(value)
-                    continue
-                is_answered = True
-                if kind == "error":
-                    raise value
-                return value
         finally:
-            if not is_answered:
+            if answer is None:
                 # Of this request nothing may reach the next one.
                 self._kill(child)
                 while inbox.get()[0] == "piece":
                     pass
             self._inbox = None
+        assert answer is not None, "messages end with an answer"
+        kind, value = answer
+        if kind == "error":
+            raise value
+        return value
 
     def health(self) -> str | None:
         """Why the model cannot serve now; None if it can."""
@@ -114,6 +123,7 @@ class PipelineProcess:
             if self._child is not None:
                 self._child.kill()
         self._keeper.join()
+        self._watch.close()
 
     def _begin(self, inbox: Inbox, cancelled: threading.Event) -> "_Child":
         """The child, when it is ready for a request."""
@@ -141,6 +151,14 @@ class PipelineProcess:
                 self._kill(child)
             with suppress(Empty):
                 yield inbox.get(timeout=POLL_S)
+
+    def _give_up(self, reason: str) -> None:
+        """Kill a child that hangs; another one is started in its place."""
+        with self._changed:
+            child = self._child
+            self._failure = f"the process of the model was killed: {reason}"
+        if child is not None:
+            self._kill(child)
 
     def _kill(self, child: "_Child") -> None:
         """End a child; the next request waits for the one that takes its place."""

@@ -20,6 +20,7 @@ class RunningStep:
     started_at: float
     expected_s: Callable[[], float | None]
     watched_s: float = 0.0
+    is_known: bool = False
     is_hung: bool = False
 
 

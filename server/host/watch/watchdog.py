@@ -155,6 +155,10 @@ class Watchdog:
             self._look_at_loop(self._loop, seconds)
 
     def _look_at_step(self, service: "WatchedService", step: "RunningStep", seconds: float) -> None:
+        if not step.is_known:
+            # It may have begun a moment ago.
+            step.is_known = True
+            return
         step.watched_s += seconds
         if step.is_hung or not self.hung_after_s or step.watched_s <= self.hung_after_s:
             return

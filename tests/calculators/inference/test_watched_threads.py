@@ -26,6 +26,7 @@ async def test_all_callers_are_told_when_work_hangs(release: threading.Event) ->
     calls = [threads.submit(release.wait) for _ in range(3)]
     while not threads._watch.steps():  # noqa: ASYNC110
         await asyncio.sleep(0.001)
+    WATCHDOG.look(1)
     WATCHDOG.look(31)
     for call in calls:
         with pytest.raises(ModelNotReadyError, match="a step hangs"):
@@ -41,6 +42,7 @@ async def test_work_of_another_size_may_take_longer(release: threading.Event) ->
     call = threads.submit(release.wait, 100)
     while not threads._watch.steps():  # noqa: ASYNC110
         await asyncio.sleep(0.001)
+    WATCHDOG.look(1)
     WATCHDOG.look(1900)
     release.set()
     assert await asyncio.wait_for(call, 10)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from threading import Event, Timer
+from threading import Event, Thread, Timer
 
 import pytest
 from support import child_pipelines
@@ -21,6 +21,7 @@ from server.errors import (
     ModelLoadError,
     ModelNotReadyError,
 )
+from server.host.watch import WATCHDOG
 
 TESTS = str(Path(child_pipelines.__file__).parents[1])
 
@@ -173,3 +174,27 @@ def test_close_ends_the_process() -> None:
         pid = pid_of(process)
         assert not has_ended(pid)
     assert has_ended(pid)
+
+
+def test_a_process_that_hangs_is_killed_and_replaced(process: PipelineProcess) -> None:
+    assert run(process, "hello") is not None
+    first = pid_of(process)
+    os.kill(first, signal.SIGSTOP)
+    errors: list[Exception] = []
+
+    def ask() -> None:
+        try:
+            run(process, "hello")
+        except GenerationError as error:
+            errors.append(error)
+
+    asking = Thread(target=ask)
+    asking.start()
+    until(lambda: bool(process._watch.steps()))
+    WATCHDOG.look(1)
+    WATCHDOG.look(1000)
+    asking.join(20)
+    assert "signal SIGKILL; it is started again" in str(errors[0])
+    assert run(process, "hello") is not None
+    assert pid_of(process) != first
+    assert process.health() is None

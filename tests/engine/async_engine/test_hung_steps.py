@@ -85,8 +85,10 @@ async def test_a_hung_step_is_given_up_and_another_engine_serves(
     running = first.generate(prompts[0], params())
     await asyncio.to_thread(hang.has_begun.wait, 10)
     waiting = first.generate(prompts[1], params())
+    WATCHDOG.look(1)
     WATCHDOG.look(29)
     assert engine.failure is None
+    WATCHDOG.look(1)
     WATCHDOG.look(100)
     for generation in (running, waiting):
         with pytest.raises(ModelNotReadyError, match="a step hangs: it has run for"):
@@ -116,6 +118,7 @@ async def test_the_process_fails_where_no_memory_is_left_for_another_engine(
     hang.begin(engine.current)
     generation = engine.current.generate(prompts[0], params())
     await asyncio.to_thread(hang.has_begun.wait, 10)
+    WATCHDOG.look(1)
     WATCHDOG.look(100)
     with pytest.raises(ModelNotReadyError):
         await read_all(generation)
@@ -134,6 +137,7 @@ async def test_closing_does_not_wait_for_an_engine_that_was_given_up(
     closing = asyncio.create_task(asyncio.to_thread(engine.close))
     await asyncio.sleep(0.2)
     assert not closing.done()
+    WATCHDOG.look(1)
     WATCHDOG.look(100)
     await closing
     hang.release()
@@ -152,6 +156,7 @@ async def test_a_slow_step_is_not_given_up_before_its_measured_cost(
     hang.begin(engine)
     generation = engine.generate(prompts[4], params())
     await asyncio.to_thread(hang.has_begun.wait, 10)
+    WATCHDOG.look(1)
     WATCHDOG.look(199)
     hang.release()
     assert await read_all(generation) == {0: greedy[4][:16]}
