@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 from hostile.cases import connections, framing, grpc_garbage, keys, sizes, words
@@ -112,9 +113,9 @@ async def all_blocks(target: Target) -> None:
 
 
 @contextmanager
-def attacked(*arguments: object) -> Iterator[tuple[ServerProcess, Watcher]]:
+def attacked(*arguments: object, **program: Any) -> Iterator[tuple[ServerProcess, Watcher]]:
     """A server and its watcher; the log is kept."""
-    with server_process("--port", "0", *arguments) as server:
+    with server_process("--port", "0", *arguments, **program) as server:
         port = int(server.url.rpartition(":")[2])
         try:
             with watching(port, server.process.pid) as watcher:

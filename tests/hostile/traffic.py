@@ -5,6 +5,7 @@ import json
 import os
 import random
 import signal
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -22,16 +23,32 @@ SCHEMA = {"type": "object", "properties": {"x": {"type": "integer"}}, "required"
 NUM_CLIENTS = 6
 # Between two changes of the operator; a reload loads a model, which is most of the work here.
 OPERATOR_S = 5.0
+# Names of tests/faults/faulty_server.py, and how often or how many seconds. What hangs for ever
+# keeps its thread and its memory, and is no part of this.
+FAULTS = [
+    ("step_fails", "3"),
+    ("step_hangs", "2"),
+    ("step_has_no_memory", "1"),
+    ("request_exits", "1"),
+    ("engine_thread_dies", "1"),
+    ("batch_fails", "2"),
+    ("batch_exits", "1"),
+    ("inference_exits", "1"),
+    ("read_fails", "3"),
+    ("loop_stalls", "0.5"),
+]
+RECOVERY_S = 60.0
 
 
 class Traffic:
     """Sends requests of each kind until it is cancelled; wrong answers are faults of the target."""
 
     def __init__(
-        self, target: Target, config: Path, fields: dict[str, list[str]], seed: int
+        self, target: Target, config: Path, faults: Path, fields: dict[str, list[str]], seed: int
     ) -> None:
         self._target = target
         self._config = config
+        self._faults = faults
         self._fuzzer = Fuzzer(target, fields, seed)
         self._rng = random.Random(seed)
         self._kinds: list[Callable[[], Awaitable[None]]] = [
@@ -58,7 +75,7 @@ class Traffic:
             try:
                 await act()
             except (aiohttp.ClientError, TimeoutError) as error:
-                self._target.faults.append(f"{type(error).__name__}: {error}")
+                self._target.expect(False, f"{type(error).__name__}: {error}")
                 await asyncio.sleep(0.5)
 
     async def _any(self) -> None:
@@ -120,8 +137,18 @@ class Traffic:
     async def _operate(self) -> None:
         """Reload, touch and change files, and list one model more or less."""
         await asyncio.sleep(OPERATOR_S)
-        acts = (self._reload, self._touch, self._change_list, self._change_file, self._hang_up)
-        await self._rng.choice(acts)()
+        acts = [self._reload, self._touch, self._change_list, self._change_file, self._hang_up]
+        await self._rng.choice([*acts, self._cause_fault])()
+
+    async def _cause_fault(self) -> None:
+        """Break something, and let everybody fail until the server has recovered."""
+        name, amount = self._rng.choice(FAULTS)
+        self._target.excused_until = time.monotonic() + RECOVERY_S
+        (self._faults / name).write_text(amount)
+        await asyncio.sleep(1)
+        await self._target.check_chat(RECOVERY_S)
+        # Requests that began before the recovery end a little later.
+        self._target.excused_until = time.monotonic() + 5
 
     async def _reload(self) -> None:
         status, answer = await self._target.post("/v1/config/reload", {})

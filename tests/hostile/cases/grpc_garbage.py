@@ -15,7 +15,7 @@ METHODS = ("ModelInfer", "ModelMetadata", "ModelReady", "ServerLive", "ModelConf
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 # Those of clients' mistakes; what is the server's own is not among them.
 GOOD = {"OK", "INVALID_ARGUMENT", "NOT_FOUND", "UNIMPLEMENTED", "RESOURCE_EXHAUSTED"}
-GOOD |= {"UNAVAILABLE", "FAILED_PRECONDITION", "DEADLINE_EXCEEDED", "CANCELLED", "OUT_OF_RANGE"}
+GOOD |= {"UNAVAILABLE", "FAILED_PRECONDITION", "OUT_OF_RANGE"}
 
 
 async def call(target: Target, channel: grpc.aio.Channel, method: str, data: bytes) -> None:

@@ -76,9 +76,11 @@ async def prompt_logprobs(target: Target) -> None:
     await target.post(COMPLETIONS, completion(prompts, max_tokens=1, echo=True, logprobs=5))
 
 
-async def beams(target: Target) -> None:
+async def beam_search(target: Target) -> None:
     fields = {"use_beam_search": True, "temperature": 0, "max_tokens": 60, "ignore_eos": True}
-    await target.post(COMPLETIONS, completion("Once upon", best_of=128, n=128, **fields))
+    for number in (19, 128):
+        beams = {"best_of": number, "n": number, **fields}
+        await target.post(COMPLETIONS, completion("Once upon", **beams))
     await target.post(COMPLETIONS, completion("Once upon", best_of=10**9, n=1, **fields))
 
 
@@ -160,7 +162,7 @@ CASES = {
     "/tokenize of 4M emoji, /detokenize of 3.9M ids": large_tokenize,
     "deep nesting": deep_nesting,
     "99 prompts of 2k tokens with log probabilities": prompt_logprobs,
-    "128 beams": beams,
+    "19 and 128 beams": beam_search,
     "n 128 constrained by a schema": constrained,
     "schemas, patterns and grammars that explode": schema_bombs,
     "100,000 messages, parts, stop strings; 5,000 tools": many_parts,
