@@ -31,7 +31,7 @@ async def forms(target: Target) -> None:
             await target.post(path, body, headers=FORM)
     for boundary in ("", "a" * 1000, '"\\', "\x80", "a; boundary=b"):
         kind = f"multipart/form-data; boundary={boundary}"
-        header = f"Content-Type: {kind}\r\nContent-Length: 5\r\n"
+        header = f"Content-Type: {kind}\r\nContent-Length: 5\r\nConnection: close\r\n"
         head = f"POST {TRANSCRIBE} HTTP/1.1\r\nHost: localhost\r\n{header}\r\n--x--"
         await target.raw(head.encode("latin-1"), wait_s=5)
 
