@@ -1,6 +1,7 @@
 """Decides which waiting sequences start in a step."""
 
 from bisect import insort
+from collections import Counter
 from itertools import islice
 from operator import itemgetter
 
@@ -49,6 +50,7 @@ class Admission:
         self._sharing = PrefixSharing(kv.sharing_size, kv.enable_prefix_caching)
         self._is_open = False
         self._best_priority = 0
+        self._has_swapped = False
         self._num_free_seats = 0
         self._num_set_aside = 0
         # What waits for the seats of requests of several sequences.
@@ -76,6 +78,20 @@ class Admission:
     def charge(self, sequence: Sequence) -> None:
         """Count what was computed for a running sequence that stops."""
         self._waiting.charge(sequence)
+
+    def find_victim(self) -> Sequence | None:
+        """A running sequence that has to wait again, so that a client without any can start.
+
+        Only while all seats are taken; it is one of a client that has several, and the one with the
+        fewest tokens to compute again.
+        """
+        if not self._may_swap() or self._count_free_seats() > 0:
+            return None
+        self._waiting.settle(self._running)
+        waiter = self._waiting.first()
+        victim = None if waiter is None else self._victim_of(waiter.sequence)
+        self._has_swapped = victim is not None
+        return victim
 
     def turns(self, readers: list[Sequence]) -> list[tuple[Turn, Sequence]]:
         """Running prompts in their turn, after `begin`."""
@@ -142,7 +158,7 @@ class Admission:
         is_full = self._split_fuse and num_decoding >= self._limits.max_num_batched_tokens
         num_free_seats = self._count_free_seats()
         if not self._waiting or is_full or num_free_seats <= 0:
-            return True
+            return not self._may_swap()
         self._update_waiting()
         waiter = self._waiting.first()
         if waiter is None:
@@ -155,6 +171,23 @@ class Admission:
         num_blocks = self._waiting.num_free_blocks_needed(waiter)
         num_blocks += waiter.sequence.num_pending_forks
         return num_blocks + num_decoding > self._kv.num_free_blocks - num_reserved
+
+    def _may_swap(self) -> bool:
+        return bool(self._waiting) and (self._waiting.has_new_client or self._has_swapped)
+
+    def _victim_of(self, waiting: Sequence) -> Sequence | None:
+        numbers = Counter(sequence.request.client for sequence in self._running)
+        if numbers[waiting.request.client] or waiting.num_pending_forks:
+            return None
+        victims = (
+            sequence
+            for sequence in self._running
+            if numbers[sequence.request.client] > 1
+            and sequence.request.priority >= waiting.request.priority
+            and sequence.group is None
+            and not sequence.num_pending_forks
+        )
+        return min(victims, key=lambda sequence: sequence.num_tokens, default=None)
 
     def _update_waiting(self) -> None:
         for sequence in self._sharing.release():

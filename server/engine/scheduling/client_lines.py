@@ -61,6 +61,11 @@ class ClientLines:
         # The tokens of the client that started last, when it did.
         self._floor = 0
 
+    @property
+    def has_new_client(self) -> bool:
+        """Whether one of several clients has begun to wait since `settle`."""
+        return bool(self._returning) and len(self._shares) > 1
+
     def put(self, waiter: Waiter) -> None:
         """Let a sequence wait in the line of its client."""
         share = self._share(waiter.sequence)

@@ -138,6 +138,7 @@ class Scheduler:
 
     def _compose(self) -> ScheduledStep:
         step = ScheduledStep()
+        self._make_seat()
         self._admission.open()
         # Requests may have become overdue.
         self._running.sort(key=running_order)
@@ -148,6 +149,14 @@ class Scheduler:
         if not step.sequences:
             self._schedule_decodes(step)
         return step
+
+    def _make_seat(self) -> None:
+        """Let a sequence wait again where a client without any would wait for a seat."""
+        victim = self._admission.find_victim()
+        if victim is not None:
+            self.remove(victim)
+            self.add(victim)
+            self._stats.preemptions += 1
 
     def _schedule_decodes(self, step: ScheduledStep) -> None:
         decoding = [s for s in self._running if s.num_uncomputed_tokens == 1]

@@ -43,6 +43,11 @@ class WaitingQueue:
         """The lowest priority of what waits and of running prompts."""
         return self._lines.best_priority(readers)
 
+    @property
+    def has_new_client(self) -> bool:
+        """Whether one of several clients has begun to wait since `settle`."""
+        return self._lines.has_new_client
+
     def settle(self, running: Items[Sequence]) -> None:
         """Count for each client what was computed until now."""
         self._lines.settle(running)

@@ -44,6 +44,33 @@ def test_a_client_that_asks_one_thing_at_a_time_never_waits_for_the_queue() -> N
         assert starts_until(engine, quiet) <= 8
 
 
+def test_a_client_without_any_takes_a_seat_of_one_with_all_of_them() -> None:
+    engine = FakeEngine(num_blocks=2000, max_num_seqs=8)
+    noisy = [engine.add(8, max_tokens=300, client="noisy") for _ in range(20)]
+    for _ in range(40):
+        engine.step()
+    assert engine.scheduler.num_running == 8
+    quiet = [engine.add(8, max_tokens=5, client=name) for name in ("quiet", "calm")]
+    for sequence in quiet:
+        starts_until(engine, sequence, limit=4)
+    assert engine.stats.preemptions == 2
+    engine.run()
+    assert all(sequence.num_generated_tokens == 300 for sequence in noisy)
+
+
+def test_a_client_has_no_more_than_one_seat_by_preemption() -> None:
+    engine = FakeEngine(num_blocks=2000, max_num_seqs=4)
+    for _ in range(4):
+        engine.add(8, max_tokens=200, client="noisy")
+    for _ in range(10):
+        engine.step()
+    for _ in range(10):
+        engine.add(8, max_tokens=200, client="other")
+    for _ in range(50):
+        engine.step()
+    assert engine.stats.preemptions == 1
+
+
 def test_clients_with_equal_queues_are_served_in_equal_measure() -> None:
     engine = FakeEngine(num_blocks=400, max_num_seqs=8)
     for client, num_tokens in (("short", 4), ("long", 40)):
