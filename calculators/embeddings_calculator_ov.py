@@ -222,7 +222,7 @@ class EmbeddingsCalculatorOV(Calculator[EmbeddingsCalculatorOVOptions]):
             each = "token" if request.of_tokens else "input"
             raise InvalidRequestError(
                 f"the answer would have {count} vectors, one for each {each}; this graph allows "
-                f"{most} for a request (its option max_vectors_per_request)",
+                f"{most} for a request: send less, or raise its option max_vectors_per_request",
                 "input",
             )
 

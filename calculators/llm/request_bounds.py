@@ -69,6 +69,6 @@ class _Bound:
         if count > self.most:
             raise InvalidRequestError(
                 f"all answers to the request together have up to {count} {self.what}; this graph "
-                f"allows {self.most} (its option {self.option})",
+                f"allows {self.most}: ask for less, or raise its option {self.option}",
                 "prompt_logprobs" if self.fixed > self.most else "max_tokens",
             )

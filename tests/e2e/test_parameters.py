@@ -319,7 +319,7 @@ def test_the_limits_of_a_graph(server: ServerProcess) -> None:
     assert (param, "at most 30 (max_tokens_limit)" in message) == ("max_tokens", True)
     param, message = refusal(server, ["Once", "Then"], max_tokens=30, logprobs=1, **fields)
     assert (param, "up to 120 log probabilities" in message) == ("max_tokens", True)
-    assert "allows 100 (its option max_logprobs_per_request)" in message
+    assert "allows 100: ask for less, or raise its option max_logprobs_per_request" in message
     chat = {"model": "limited", "messages": [{"role": "user", "content": "Hi"}]}
     _, answer = server.post("/v3/chat/completions", {**chat, "ignore_eos": True})
     assert answer["usage"]["completion_tokens"] == 30, "the limit is the default too"

@@ -39,14 +39,14 @@ def test_up_to_the_bound_is_possible(fields: Any) -> None:
 @pytest.mark.parametrize(
     ("fields", "param", "problem"),
     [
-        ({"max_tokens": 1001}, "max_tokens", "1001 tokens; .*1000 .its option max_tokens_per_"),
+        ({"max_tokens": 1001}, "max_tokens", "1001 tokens; .*1000: .* its option max_tokens_per_"),
         ({"n": 11, "max_tokens": 100}, "max_tokens", "1100 tokens"),
         ({"n": 2, "num_prompts": 6, "max_tokens": 100}, "max_tokens", "1200 tokens"),
         ({"num_beams": 11, "n": 2, "max_tokens": 100}, "max_tokens", "1100 tokens"),
         (
             {"n": 10, "logprobs": 2, "max_tokens": 11},
             "max_tokens",
-            "330 log probabilities; .*300 .its option max_logprobs_per_request",
+            "330 log probabilities; .*300: .* its option max_logprobs_per_request",
         ),
         (
             {"n": 5, "prompt_logprobs": 1, "logprobs": 1, "max_tokens": 21},
