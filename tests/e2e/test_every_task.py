@@ -13,11 +13,13 @@ from support.every_task import (
     EXPORTS,
     Asker,
     asking,
-    resident_bytes,
     wait_until_available,
+    wait_until_unloaded,
     write_repository,
 )
 from support.server_process import ServerProcess, server_process
+
+from server.host.process_memory import resident_bytes
 
 MAX_RESIDENT_BYTES = 8 * 10**9
 
@@ -102,3 +104,21 @@ def test_it_ends_while_all_are_asked(server: ServerProcess, asker: Asker) -> Non
     failures = [failure for answer in answers if (failure := answer.exception())]
     assert not any(isinstance(failure, AssertionError) for failure in failures), failures
     assert "Traceback" not in "".join(server.log)
+
+
+def test_idle_models_of_every_task_are_loaded_again(config: Path, speech_models: Path) -> None:
+    arguments = ("--config_path", config, "--idle_unload_timeout_seconds", "3", "--port", "0")
+    with server_process(*arguments) as server:
+        asker = Asker(server, speech_models)
+        wait_until_unloaded(server)
+        with ThreadPoolExecutor(14) as pool:
+            answers = [pool.submit(ask) for ask in (*asker.requests.values(),) * 2]
+            for answer in answers:
+                answer.result(timeout=60)
+        loaded = resident_bytes(server.process.pid)
+        wait_until_unloaded(server)
+        # The processes of speech and images are gone as well.
+        unloaded = resident_bytes(server.process.pid)
+        print(f"resident: {loaded / 1e6:.0f} MB loaded, {unloaded / 1e6:.0f} MB unloaded")
+        assert unloaded < loaded - 300 * 10**6
+        wait_until_available(server)

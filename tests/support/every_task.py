@@ -113,7 +113,7 @@ class Asker:
         assert np.argmax(documents @ query) == 0
 
     def rerank(self) -> None:
-        with httpx.Client() as http:
+        with httpx.Client(timeout=60) as http:
             client = cohere.ClientV2("unused", base_url=self._url, httpx_client=http)
             answer = client.rerank(model="reranker", query="What is 7 + 8?", documents=DOCUMENTS)
         assert answer.results[0].index == 2
@@ -166,16 +166,12 @@ def wait_until_available(server: ServerProcess, deadline_s: float = 60) -> dict[
         time.sleep(0.2)
 
 
-def resident_bytes(pid: int) -> int:
-    """The resident memory of a process and all that it started."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    own = int(status.partition("VmRSS:")[2].split()[0]) * 1024
-    return own + sum(resident_bytes(child) for child in _children(pid))
-
-
-def _children(pid: int) -> Iterator[int]:
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        yield from map(int, (task / "children").read_text().split())
+def wait_until_unloaded(server: ServerProcess, deadline_s: float = 60) -> None:
+    """Until all models are idle, and none is in memory."""
+    end = time.monotonic() + deadline_s
+    while any(m["model_version_status"][0]["loaded"] for m in server.get("/v1/config")[1].values()):
+        assert time.monotonic() < end, server.get("/v1/config")
+        time.sleep(0.2)
 
 
 @contextmanager
