@@ -51,7 +51,7 @@ async def test_other_options_requests_get_the_methods(server: Server) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "body", "status"),
     [
-        ("GET", "/health", None, 200),
+        ("GET", "/v2/health/live", None, 200),
         ("POST", "/v3/completions", BODY, 200),
         ("POST", "/v3/completions", {**BODY, "stream": True}, 200),
         ("POST", "/v3/completions", {**BODY, "n": -1}, 400),
