@@ -35,7 +35,8 @@ class Tolerance:
 
     rss_mb: float = 150.0
     descriptors: int = 5
-    threads: int = 8
+    # The first engine that is replaced leaves pools for the next ones.
+    threads: int = 24
     tasks: int = 3
 
 

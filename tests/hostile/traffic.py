@@ -37,7 +37,7 @@ FAULTS = [
     ("read_fails", "3"),
     ("loop_stalls", "0.5"),
 ]
-RECOVERY_S = 60.0
+RECOVERY_S = 90.0
 
 
 class Traffic:
@@ -69,6 +69,9 @@ class Traffic:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await asyncio.gather(*clients, self._repeat(self._operate))
+        # Those that nothing has met would be there after the time for which they are excused.
+        for file in self._faults.iterdir():
+            file.unlink(missing_ok=True)
 
     async def _repeat(self, act: Callable[[], Awaitable[None]]) -> None:
         while True:
@@ -145,8 +148,12 @@ class Traffic:
         name, amount = self._rng.choice(FAULTS)
         self._target.excused_until = time.monotonic() + RECOVERY_S
         (self._faults / name).write_text(amount)
-        await asyncio.sleep(1)
-        await self._target.check_chat(RECOVERY_S)
+        end = time.monotonic() + RECOVERY_S / 2
+        # Until the traffic has met it.
+        while (self._faults / name).exists() and time.monotonic() < end:
+            await asyncio.sleep(0.2)
+        (self._faults / name).unlink(missing_ok=True)
+        await self._target.check_chat(RECOVERY_S / 2)
         # Requests that began before the recovery end a little later.
         self._target.excused_until = time.monotonic() + 5
 
