@@ -150,7 +150,7 @@ class Traffic:
         (self._faults / name).write_text(amount)
         end = time.monotonic() + RECOVERY_S / 2
         # Until the traffic has met it.
-        while (self._faults / name).exists() and time.monotonic() < end:
+        while (self._faults / name).exists() and time.monotonic() < end:  # noqa: ASYNC110
             await asyncio.sleep(0.2)
         (self._faults / name).unlink(missing_ok=True)
         await self._target.check_chat(RECOVERY_S / 2)
