@@ -166,7 +166,9 @@ class EncoderBatcher:
                 ModelNotReadyError("the model was closed") for _ in batch
             ]
         elif (error := work.exception()) is not None:
-            assert isinstance(error, Exception)
+            if not isinstance(error, Exception):
+                # A library may call sys.exit. The callers would wait for ever.
+                error = RuntimeError(f"{type(error).__name__}: {error}")
             outputs = [error] * len(batch)
         else:
             outputs = work.result()

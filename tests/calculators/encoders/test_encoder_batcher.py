@@ -157,6 +157,17 @@ async def test_a_client_with_many_calls_does_not_hold_up_another() -> None:
     assert "quiet" in done[:2], "it is in the next batch"
 
 
+async def test_an_inference_that_would_end_the_process_fails_its_callers() -> None:
+    class Leaving(CountingModel):
+        def infer(self, *_: Any) -> Any:
+            raise SystemExit("a library wants to leave")
+
+    async with batcher_of(Leaving()) as batcher:
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="SystemExit: a library wants to leave"):
+                await asyncio.wait_for(batcher.run(rows_of(8)), 10)
+
+
 async def test_a_failed_inference_fails_its_callers_only() -> None:
     model = CountingModel()
     async with batcher_of(model) as batcher:
