@@ -68,6 +68,7 @@ class TokenizerCalculator(Calculator[TokenizerCalculatorOptions]):
 
     def open(self, cc: OpenContext) -> None:
         """Load tokenizer and chat template; without a template, completions still work."""
+        self._threads = ThreadPoolExecutor(NUM_THREADS, f"{cc.node_name}-text")
         of_server, options = cc.service(LoadOptions), self.options
         template = of_server.chat_template or options.chat_template
         limit_ms = of_server.chat_template_time_limit_ms or options.chat_template_time_limit_ms
@@ -78,7 +79,6 @@ class TokenizerCalculator(Calculator[TokenizerCalculatorOptions]):
             split_special_tokens=of_server.split_special_tokens or options.split_special_tokens,
         )
         cc.set_side_packet(TOKENIZER, self._tokenizer)
-        self._threads = ThreadPoolExecutor(NUM_THREADS, f"{cc.node_name}-text")
 
     async def process(self, cc: ProcessContext) -> None:
         """Make the prompt of one request."""

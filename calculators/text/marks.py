@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 from openvino import opset15 as ops
-from openvino.utils.node_factory import NodeFactory
 
 from calculators.chat_template.plain_names import MARK
 from calculators.inference.openvino_ir import find_ops
 from calculators.text.text_encoder import TextEncoder
 from server.errors import ModelLoadError
 from server.host.model_files import TOKENIZER_FILE
+from server.host.openvino_core import tokenizer_operations
 
 __all__ = ["encoder_that_drops_marks"]
 
@@ -61,7 +61,7 @@ def _remove_marks(model: Any) -> None:
     texts = [node.output(index) for index in range(2, 6)]
     readers = [list(output.get_target_inputs()) for output in texts]
     inputs = [*texts, _text(MARK), _text("")]
-    removed = NodeFactory().create("RegexNormalization", inputs, {"global_replace": True})
+    removed = tokenizer_operations().create("RegexNormalization", inputs, {"global_replace": True})
     for index, found in enumerate(readers):
         for reader in found:
             reader.replace_source_output(removed.output(index))
@@ -76,7 +76,7 @@ def _split_at_marks(model: Any) -> None:
     chars = sources[-1]
     skips = chars.get_node().output(chars.get_index() + 1)
     attributes = {"behaviour": "remove", "invert": False, "max_splits": -1}
-    split = NodeFactory().create("RegexSplit", [*sources, skips, _text(MARK)], attributes)
+    split = tokenizer_operations().create("RegexSplit", [*sources, skips, _text(MARK)], attributes)
     for index in range(5):
         node.input(index).replace_source_output(split.output(index))
 

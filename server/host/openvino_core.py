@@ -2,12 +2,12 @@
 
 import ctypes
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import openvino as ov
 
-__all__ = ["default_device", "find_device_problem", "shared_core"]
+__all__ = ["default_device", "find_device_problem", "shared_core", "tokenizer_operations"]
 
 # Names that stand for other devices.
 VIRTUAL_DEVICES = ("AUTO", "BATCH", "HETERO", "MULTI")
@@ -29,6 +29,13 @@ def shared_core() -> "ov.Core":
     core = ov.Core()
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(core))
     return core
+
+
+def tokenizer_operations() -> Any:
+    """What makes operations of openvino-tokenizers, for models that are changed before use."""
+    from openvino_tokenizers import _get_factory
+
+    return _get_factory()
 
 
 def default_device() -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from calculators.text.tokenizer import Tokenizer
 tokenizer = Tokenizer(Path(sys.argv[1]))
 assert tokenizer.decode(tokenizer.encode("Hello", True)) == "Hello"
+Tokenizer(Path(sys.argv[1]), split_special_tokens=True)
 print(sorted({"torch", "transformers", "tokenizers"} & set(sys.modules)))
 """
 
