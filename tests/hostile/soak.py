@@ -27,7 +27,12 @@ SETTLE_S = 45.0
 PART_MINUTES = 5
 LONGEST_TRACEBACK = 80
 # The last is a user's code, whose errors are logged where they come from.
-EXPECTED_CAUSES = ("an injected fault", "MemoryError", "steps in a row failed", "uppercase/model.py")
+EXPECTED_CAUSES = (
+    "an injected fault",
+    "MemoryError",
+    "steps in a row failed",
+    "uppercase/model.py",
+)
 
 
 @dataclass(frozen=True)
