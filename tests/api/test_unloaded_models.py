@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.fakes import echo_graph, tokenizing_graph, write_graph
-from support.resident_models import resident_manager, status_of
+from support.resident_models import resident_manager, status_of, until
 from support.serving import Server, running_server
 
 GRAPHS = {"echo": echo_graph(), "tokens": tokenizing_graph()}
@@ -17,7 +17,7 @@ PATHS = ["/v3/models", "/v3/models/echo", "/v2/models/echo", "/v2/models/echo/re
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[Server]:
     async with (
-        resident_manager(tmp_path, GRAPHS, wait_timeout_s=2, max_waiting=1) as manager,
+        resident_manager(tmp_path, GRAPHS, max_waiting=1) as manager,
         running_server(manager) as running,
     ):
         yield running
@@ -64,21 +64,23 @@ async def test_the_tokenizer_is_loaded_when_it_is_asked(server: Server) -> None:
     assert status_of(server.manager, "tokens")["loaded"]
 
 
-async def test_waiting_ends_with_503(server: Server, tmp_path: Path) -> None:
-    write_graph(tmp_path / "echo", echo_graph(open_s=3))
-    await unload(server)
-    body = {"model": "echo", "prompt": "hello"}
-    calls = [server.http.post("/v3/completions", json=body) for _ in range(2)]
-    for response in await asyncio.gather(*calls):
-        async with response:
-            assert response.status == 503
-            assert int(response.headers["Retry-After"]) >= 1
-            message = (await response.json())["error"]["message"]
-            assert "--load_wait_timeout_s" in message or "--max_requests_waiting" in message
-    async with asyncio.timeout(5):
-        while not status_of(server.manager, "echo")["loaded"]:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
-    assert (await server.post("/v3/completions", body))[0] == 200
+async def test_waiting_ends_with_503(tmp_path: Path) -> None:
+    async with (
+        resident_manager(tmp_path, GRAPHS, wait_timeout_s=0.5, max_waiting=1) as manager,
+        running_server(manager) as server,
+    ):
+        write_graph(tmp_path / "echo", echo_graph(open_s=1.5))
+        await unload(server)
+        body = {"model": "echo", "prompt": "hello"}
+        calls = [server.http.post("/v3/completions", json=body) for _ in range(2)]
+        for response in await asyncio.gather(*calls):
+            async with response:
+                assert response.status == 503
+                assert int(response.headers["Retry-After"]) >= 1
+                message = (await response.json())["error"]["message"]
+                assert "--load_wait_timeout_s" in message or "--max_requests_waiting" in message
+        await until(lambda: status_of(manager, "echo")["loaded"], 30)
+        assert (await server.post("/v3/completions", body))[0] == 200
 
 
 async def test_the_prompts_of_a_request_wait_as_one(server: Server) -> None:
