@@ -33,6 +33,6 @@ def _fill_closed_streams() -> None:
         except OSError:
             # The lowest free number is this one.
             os.open(os.devnull, os.O_RDWR)
-    for name, number in (("stdout", 1), ("stderr", 2)):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(number, "w", encoding="utf-8", errors="replace"))  # noqa: PTH123, SIM115
+    # Python prints nothing where standard output is None, and commands tell of it by that.
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", encoding="utf-8", errors="replace")  # noqa: PTH123, SIM115
