@@ -143,7 +143,7 @@ def perplexity(engine: LLMEngine, questions: Sequence[Question]) -> float:
             assert output.error is None, output.error
             if output.prompt_logprobs is not None:
                 # The first token has none.
-                of_answer = output.prompt_logprobs.as_tuple()[starts[output.request_id] - 1 :]
+                of_answer = [*output.prompt_logprobs][starts[output.request_id] - 1 :]
                 logprobs += [token.logprob for token in of_answer]
     return math.exp(-math.fsum(logprobs) / len(logprobs))
 

@@ -35,4 +35,4 @@ def _fill_closed_streams() -> None:
             os.open(os.devnull, os.O_RDWR)
     # Python prints nothing where standard output is None, and commands tell of it by that.
     if sys.stderr is None:
-        sys.stderr = open(2, "w", encoding="utf-8", errors="replace")  # noqa: PTH123, SIM115
+        sys.stderr = open(2, "w", encoding="utf-8", errors="replace")  # noqa: SIM115

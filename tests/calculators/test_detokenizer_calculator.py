@@ -141,9 +141,10 @@ async def test_log_probabilities_of_the_prompt_come_with_each_choice(runner, tok
     texts = await run(runner, chunks)
     for index in range(2):
         first, *rest = [text for text in texts if text.index == index]
-        assert [entry.token_id for entry in first.prompt_logprobs] == list(ids)
-        assert first.prompt_logprobs[0].logprob is None
-        assert "".join(entry.token for entry in first.prompt_logprobs) == "The fox"
+        described = list(first.prompt_logprobs)
+        assert [entry.token_id for entry in described] == list(ids)
+        assert described[0].logprob is None
+        assert "".join(entry.token for entry in described) == "The fox"
         assert [text.prompt_logprobs for text in rest] == [None] * len(rest)
 
 

@@ -138,7 +138,7 @@ def test_the_second_signal_works_also_while_a_calculator_blocks_everything(tmp_p
     with started("--config_path", write_own(tmp_path)) as process:
         url = url_of(ready_line(process))
         with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as client:
-            client.sendall(b"POST /v3/m HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n")
+            client.sendall(b"POST /v3/m HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n\r\n")
             assert process.stderr is not None
             # A line of the log may come between the word and the end of its line.
             assert any("blocks" in line for line in process.stderr)

@@ -55,10 +55,10 @@ class TestMeasureWorkload:
         assert again["B"].failure is None
 
     async def test_a_round_that_takes_too_long_is_a_failure(self, tmp_path: Path) -> None:
-        hasty = MeasureSettings(LOAD, num_rounds=1, round_timeout_s=0.001)
+        hasty = MeasureSettings(LOAD, num_rounds=1, round_timeout_s=1e-6)
         async with measure.run_contenders([FakeContender("A", tmp_path / "calls")]) as processes:
             measured = await measure.measure_workload(processes, W1, hasty)
-        assert measured["A"].failure == "A: round 0 took more than 0.001 s (--round_timeout)"
+        assert measured["A"].failure == "A: round 0 took more than 1e-06 s (--round_timeout)"
 
     async def test_a_sweep_measures_each_variant(self, tmp_path: Path) -> None:
         calls = tmp_path / "calls"

@@ -63,7 +63,8 @@ async def test_cancelled_work_does_not_start(release: threading.Event) -> None:
     ran: list[int] = []
     second = threads.submit(lambda: ran.append(1))
     second.cancel()
-    await asyncio.sleep(0)
+    # It takes several turns of the loop until the thread pool knows.
+    await asyncio.sleep(0.01)
     release.set()
     await first
     await asyncio.to_thread(threads.close)
