@@ -52,8 +52,10 @@ class Tokenizer:
     ) -> None:
         self.models_path = models_path
         self._template_file = template_file
+        # First, so that a folder without either file is told of the tokenizer.
+        encoder = TextEncoder(models_path) if not split_special_tokens else None
         self.byte_table: ByteTable = load_byte_table(models_path)
-        self._encoder = self._load_encoder(split_special_tokens=split_special_tokens)
+        self._encoder = encoder or self._load_encoder_without_names()
         self._prompt_limit: PromptLimit | None = None
         self._longest_token = _longest_token(self.byte_table)
         self._full_table = self.byte_table.showing(self._special_names())
@@ -169,9 +171,7 @@ class Tokenizer:
             num_tokens = -(-num_characters // self._longest_token)
             self._prompt_limit.check(num_tokens, is_exact=False)
 
-    def _load_encoder(self, *, split_special_tokens: bool) -> TextEncoder:
-        if not split_special_tokens:
-            return TextEncoder(self.models_path)
+    def _load_encoder_without_names(self) -> TextEncoder:
         special = self.byte_table.special_bytes.keys()
         return encoder_that_drops_marks(self.models_path, special, self._special_names())
 

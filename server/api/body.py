@@ -78,9 +78,9 @@ class BodyTimer:
 async def read_body(request: web.Request) -> bytes:
     """The whole body as it was sent.
 
-    Raises InvalidRequestError if its framing is broken, HTTPRequestTimeout if it takes too long,
-    HTTPRequestEntityTooLarge if it is larger than the application's limit, and QueueFullError if
-    the bodies of all requests take too much memory.
+    Raises InvalidRequestError if its framing is broken, and HTTPRequestTimeout if it takes too
+    long. Raises HTTPRequestEntityTooLarge if it is larger than the application's limit, and
+    QueueFullError if the bodies of all requests take too much memory.
     """
     try:
         if request.content.is_eof() and request.content.total_bytes <= SMALL_BODY_BYTES:

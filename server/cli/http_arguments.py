@@ -99,6 +99,48 @@ def add_http_flags(add: AddFlag) -> None:
         help="Address to listen on (default: 127.0.0.1, only this machine). 0.0.0.0 opens the "
         "server to the network. Several are separated by commas.",
     )
+    _add_access_flags(add)
+    add(
+        "--max_request_bytes",
+        type=at_least(1),
+        default=HttpSettings().max_request_bytes,
+        metavar="BYTES",
+        help="Largest body of a request (default: 67108864, 64 MiB).",
+    )
+    add(
+        "--request_timeout_s",
+        type=seconds,
+        default=0.0,
+        metavar="SECONDS",
+        help="Longest time of a request, from its headers to the end of the answer (default: 0, no "
+        "limit).",
+    )
+    _add_connection_flags(add)
+    add(
+        "--max_num_requests_per_client",
+        type=at_least(0),
+        default=0,
+        metavar="NUMBER",
+        help="Most requests that one client, an API key or else an address, has at work at once, "
+        "over HTTP and gRPC (default: 0, no limit). Above it a request gets status 429. Each "
+        "prompt, answer, text or image of a request counts.",
+    )
+    add(
+        "--access_log",
+        choices=["on", "off"],
+        default="on",
+        help="Write a log line for each request (default: on).",
+    )
+    add(
+        "--unknown_fields",
+        choices=["ignore", "refuse"],
+        default="ignore",
+        help="What to do with request fields of unknown names (default: ignore). ignore names them "
+        "in the header X-Ignored-Fields of the answer and once in the log.",
+    )
+
+
+def _add_access_flags(add: AddFlag) -> None:
     add(
         "--api_key_file",
         type=Path,
@@ -156,44 +198,6 @@ def add_http_flags(add: AddFlag) -> None:
         metavar="NETWORKS",
         help="Proxies that tell in X-Forwarded-For for whom they ask: addresses or networks, "
         "separated by commas (default: none, each address is a client).",
-    )
-    add(
-        "--max_request_bytes",
-        type=at_least(1),
-        default=HttpSettings().max_request_bytes,
-        metavar="BYTES",
-        help="Largest body of a request (default: 67108864, 64 MiB).",
-    )
-    add(
-        "--request_timeout_s",
-        type=seconds,
-        default=0.0,
-        metavar="SECONDS",
-        help="Longest time of a request, from its headers to the end of the answer (default: 0, no "
-        "limit).",
-    )
-    _add_connection_flags(add)
-    add(
-        "--max_num_requests_per_client",
-        type=at_least(0),
-        default=0,
-        metavar="NUMBER",
-        help="Most requests that one client, an API key or else an address, has at work at once, "
-        "over HTTP and gRPC (default: 0, no limit). Above it a request gets status 429. Each "
-        "prompt, answer, text or image of a request counts.",
-    )
-    add(
-        "--access_log",
-        choices=["on", "off"],
-        default="on",
-        help="Write a log line for each request (default: on).",
-    )
-    add(
-        "--unknown_fields",
-        choices=["ignore", "refuse"],
-        default="ignore",
-        help="What to do with request fields of unknown names (default: ignore). ignore names them "
-        "in the header X-Ignored-Fields of the answer and once in the log.",
     )
 
 

@@ -43,7 +43,7 @@ def leave(_: float) -> None:
 
 
 def run_out_of_memory(_: float) -> None:
-    raise MemoryError
+    raise MemoryError("an injected fault")
 
 
 def refuse_memory(_: float) -> None:

@@ -26,13 +26,8 @@ WARM_UP_S = 60.0
 SETTLE_S = 45.0
 PART_MINUTES = 5
 LONGEST_TRACEBACK = 80
-# The last is a user's code, whose errors are logged where they come from.
-EXPECTED_CAUSES = (
-    "an injected fault",
-    "MemoryError",
-    "steps in a row failed",
-    "uppercase/model.py",
-)
+# The second is what injected faults lead to; other causes have a traceback of their own.
+EXPECTED_CAUSES = ("an injected fault", "steps in a row failed")
 
 
 @dataclass(frozen=True)
@@ -42,8 +37,7 @@ class Tolerance:
 
     rss_mb: float = 150.0
     descriptors: int = 5
-    # The first engine that is replaced leaves pools for the next ones.
-    threads: int = 24
+    threads: int = 8
     tasks: int = 3
 
 

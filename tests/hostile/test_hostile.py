@@ -124,7 +124,7 @@ def test_growth_beyond_the_tolerance_is_named() -> None:
     assert soak.compare(start, soak.State(60, 800, 30, 100, 20), soak.Tolerance()) == [
         "rss_mb grew by 300; allowed: 150.0",
         "descriptors grew by 10; allowed: 5",
-        "threads grew by 30; allowed: 24",
+        "threads grew by 30; allowed: 8",
         "tasks grew by 10; allowed: 3",
     ]
 

@@ -10,6 +10,6 @@ class OvmsPythonModel:
         (self.output,) = kwargs["output_names"]
 
     def execute(self, inputs):
-        text = bytes(inputs[0]).decode().lower()
+        text = bytes(inputs[0]).decode(errors="replace").lower()
         counts = [text.count(letter) for letter in "abcdefghijklmnopqrstuvwxyz"]
         return [Tensor(self.output, np.array([counts], np.float32))]

@@ -123,13 +123,14 @@ def test_no_more_run_than_the_budget_has_tokens() -> None:
 def test_choices_take_a_seat_each_before_they_exist() -> None:
     engine = FakeEngine(max_num_seqs=4)
     engine.add(3, n=3)
-    engine.add(3)
+    engine.add(3, n=2)
     engine.add(3)
     engine.step()
+    # The second request needs two seats, of which the third one takes the only one.
     assert engine.scheduler.num_running == 4
     assert engine.scheduler.num_waiting == 1
     engine.run()
-    assert len(engine.finished) == 5
+    assert len(engine.finished) == 6
 
 
 def test_choices_that_were_preempted_keep_their_order() -> None:
