@@ -1,11 +1,4 @@
-"""The counters and gauges of this process, in Prometheus's form. Who counts something adds it here:
-
-    REJECTIONS = counter("vllm:admission_rejections", "Requests that were refused", "reason")
-    REJECTIONS.labels("max_num_queued_reqs").inc()
-
-A gauge whose value is kept elsewhere reads it by `gauge(...).set_function(read)`; `read` is called
-in a thread of its own, and must neither wait nor lock.
-"""
+"""The registry of this process, and its text form."""
 
 from prometheus_client import (
     CollectorRegistry,
