@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from functools import partial
 from typing import Any, TypeVar
 
@@ -41,7 +42,9 @@ class WatchedThreads:
             raise ModelNotReadyError(self.failure)
         loop = asyncio.get_running_loop()
         outcome: asyncio.Future[T] = loop.create_future()
-        job = loop.run_in_executor(self._threads, self._run, work, max(size, 1.0))
+        job = loop.run_in_executor(
+            self._threads, copy_context().run, self._run, work, max(size, 1.0)
+        )
         self._open.add(outcome)
         outcome.add_done_callback(self._open.discard)
         outcome.add_done_callback(lambda _: job.cancel())

@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import TypeVar
 
 from server.graph import UNCOUNTED, QueueLimits, Ticket, TurnGate
@@ -34,7 +35,9 @@ class PipelineQueue:
         ticket.start_all()
         cancelled = threading.Event()
         try:
-            job = asyncio.get_running_loop().run_in_executor(self._threads, work, cancelled)
+            job = asyncio.get_running_loop().run_in_executor(
+                self._threads, copy_context().run, work, cancelled
+            )
         except BaseException:
             self._gate.leave()
             raise

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from contextvars import copy_context
 from functools import partial
 from typing import Any, TypeVar
 
@@ -32,10 +33,10 @@ class HandlerThread:
         self._thread.start()
 
     async def run(self, function: Callable[[], T]) -> T:
-        """Run `function` after the jobs before it, and wait for it."""
+        """Run `function` after the jobs before it, in the caller's context, and wait for it."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[T] = loop.create_future()
-        self.submit(partial(_run_for, loop, done, function))
+        self.submit(partial(_run_for, loop, done, partial(copy_context().run, function)))
         return await done
 
     def submit(self, job: Job) -> None:

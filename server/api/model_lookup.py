@@ -18,7 +18,7 @@ def find_model(request: web.Request, name: str, version: str | None = None) -> S
     Raises ModelNotFoundError, ModelNotReadyError, NotAllowedError.
     """
     facts = request[REQUEST_FACTS]
-    facts.model = name
+    facts.logged.model = name
     model = request.app[MODEL_MANAGER].get(name, version)
     check_model(facts.key, name, model.name)
     return model

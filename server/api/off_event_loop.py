@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import TypeVar
 
 from server.protocol.json_body import SMALL_BODY_BYTES
@@ -22,4 +23,4 @@ async def off_event_loop(work: Callable[[], T], num_bytes: int) -> T:
     """
     if num_bytes <= SMALL_BODY_BYTES:
         return work()
-    return await asyncio.get_running_loop().run_in_executor(_threads, work)
+    return await asyncio.get_running_loop().run_in_executor(_threads, copy_context().run, work)

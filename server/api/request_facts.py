@@ -3,7 +3,7 @@
 import re
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -12,12 +12,15 @@ from aiohttp import web
 from server.api.clients.address import ClientAddresses
 from server.api.clients.api_keys import ApiKey
 from server.api.clients.client_limits import ClientSlot
+from server.host.current_request import LoggedRequest
 from server.payloads import ClientRequest, TextChunk
 from server.protocol.generation_call import Usage, usage_of
 
-__all__ = ["REQUEST_FACTS", "REQUEST_ID_HEADER", "RequestFacts"]
+__all__ = ["REQUEST_FACTS", "REQUEST_ID_HEADER", "REQUEST_ID_KEY", "RequestFacts"]
 
 REQUEST_ID_HEADER = "X-Request-Id"
+# The same in the metadata of gRPC.
+REQUEST_ID_KEY = "x-request-id"
 # A client's own id goes into headers and logs.
 REQUEST_ID = re.compile("[!-~]{1,128}")
 
@@ -30,22 +33,23 @@ class RequestFacts:
     """Filled in by the handlers. `last_chunks` has the newest chunk of each choice.
 
     `client` is who asks: the name of the API key, or else the address; never a header that anybody
-    can set. `request_id` is the client's, from the header X-Request-Id, or else a new one.
+    can set. `logged` is what every log line of the request says; its id is the client's, from the
+    header X-Request-Id, or else a new one.
     `slot` is its place among the requests of a client with a limit. `num_input_tokens` is what a
-    model read that answers with no text.
+    model read that answers with no text. `num_bytes` is the size of the answer so far.
     """
 
     client: str
     key: ApiKey | None = None
     cache_salt: str = ""
-    request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    logged: LoggedRequest = field(default_factory=lambda: LoggedRequest(uuid.uuid4().hex))
     start_s: float = field(default_factory=time.monotonic)
     first_chunk_s: float | None = None
-    model: str | None = None
     error: str | None = None
     slot: ClientSlot | None = None
     num_choices: int = 1
     num_input_tokens: int | None = None
+    num_bytes: int = 0
     last_chunks: dict[int, TextChunk] = field(default_factory=dict)
 
     @classmethod
@@ -59,8 +63,18 @@ class RequestFacts:
     def named(cls, request_id: str, client: str) -> "RequestFacts":
         """The facts of a request that has just come, with the client's id if that is usable."""
         if REQUEST_ID.fullmatch(request_id):
-            return cls(client, request_id=request_id)
+            return cls(client, logged=LoggedRequest(request_id))
         return cls(client)
+
+    @property
+    def request_id(self) -> str:
+        """What the client and the log call this request."""
+        return self.logged.request_id
+
+    @property
+    def model(self) -> str | None:
+        """The model that the request names, as soon as that is known."""
+        return self.logged.model
 
     def identify(self, key: ApiKey, cache_salt: str) -> None:
         """Note the key that came with the request, and what keeps its prefix cache apart."""
@@ -108,6 +122,12 @@ class RequestFacts:
         if self.error is not None:
             known["error"] = self.error
         return known
+
+    def log_fields(self, members: Mapping[str, object]) -> dict[str, object]:
+        """What a line in JSON has of these `log_members`, besides what every line has."""
+        fields = {name: value for name, value in members.items() if name not in {"id", "model"}}
+        fields["duration_ms"] = fields.pop("total_ms")
+        return {**fields, "client": self.client, "bytes": self.num_bytes}
 
 
 REQUEST_FACTS = web.RequestKey("request_facts", RequestFacts)

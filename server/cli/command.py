@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from server.cli.chat.chat_command import run_chat
 from server.cli.command_line import CommandLine, parse_command_line
-from server.cli.log import LogWriter
+from server.cli.log.log_writer import LogWriter
 from server.cli.modes import run_mode
 from server.cli.serving import serve
 from server.errors import ConfigError
@@ -21,7 +21,7 @@ def run(argv: Sequence[str]) -> int:
     if argv and argv[0] == "chat":
         return run_chat(argv[1:])
     line = parse_command_line(argv)
-    log = LogWriter(line.log.log_level)
+    log = LogWriter(line.log.log_level, line.log.log_format)
     try:
         status = _run(line, log)
     finally:

@@ -8,7 +8,7 @@ from server.cli.access.tls_arguments import TlsArguments, add_tls_flags
 from server.cli.export_arguments import ExportArguments, add_export_flags
 from server.cli.grpc_arguments import GrpcArguments, add_grpc_flags
 from server.cli.http_arguments import HttpArguments, add_http_flags
-from server.cli.log import LogArguments, add_log_flags
+from server.cli.log.arguments import LogArguments, add_log_flags
 from server.cli.model_arguments import CONFIG_NAME, ModelArguments, add_model_flags
 from server.cli.named_model import find_named_model
 from server.cli.ovms_flags import add_ovms_flags

@@ -11,7 +11,7 @@ from types import FrameType
 
 from server.cli.command_line import CommandLine
 from server.cli.listeners import Listeners
-from server.cli.log import LogWriter
+from server.cli.log.log_writer import LogWriter
 from server.cli.serving_arguments import ServingArguments
 from server.cli.versions import describe_machine, describe_versions
 from server.errors import ConfigError, ServingError, describe_error

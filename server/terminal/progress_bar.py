@@ -12,10 +12,10 @@ WIDTH = 24
 class ProgressBar:
     """Only on a terminal; elsewhere every method does nothing."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, *, is_wanted: bool = True) -> None:
         self._stream = stream
         self._line = ""
-        self.is_possible = stream.isatty() and os.environ.get("TERM") != "dumb"
+        self.is_possible = is_wanted and stream.isatty() and os.environ.get("TERM") != "dumb"
 
     def show(self, text: str, fraction: float) -> None:
         """Draw the bar; a fraction of 1 removes it."""

@@ -15,7 +15,7 @@ import pytest
 from support.fakes import echo_graph, parse_events, write_graph, write_repository
 from support.server_command import chat, get, listening_url, ready_line, started, url_of
 
-from server.cli.log import LogWriter
+from server.cli.log.log_writer import LogWriter
 from server.cli.serving import _Exit
 
 

@@ -10,11 +10,13 @@ import grpc
 from server.api.clients.address import ClientAddresses, host_of_grpc_peer
 from server.api.clients.api_keys import ApiKey, Scope, check_scope
 from server.api.errors import api_error
-from server.api.kserve_grpc.key_check import token_in
+from server.api.kserve_grpc.key_check import metadatum, token_in
+from server.api.kserve_grpc.messages import SERVICE
 from server.api.kserve_grpc.settings import GrpcSettings
 from server.api.middleware.access_log import write_line
-from server.api.request_facts import REQUEST_ID_HEADER, RequestFacts
+from server.api.request_facts import REQUEST_ID_KEY, RequestFacts
 from server.errors import OverloadedError, WrongGraphError
+from server.host.current_request import CURRENT_REQUEST
 
 __all__ = ["Calls", "describe_error"]
 
@@ -59,8 +61,13 @@ class Calls:
     ) -> T:
         """Do the work of a call. Its exceptions end the call with a status."""
         facts = self._facts_of(context)
+        # A call has a task of its own, so that nothing need be restored.
+        CURRENT_REQUEST.set(facts.logged)
+        named = ((REQUEST_ID_KEY, facts.request_id),)
+        context.set_trailing_metadata(named)
         code = grpc.StatusCode.OK
         try:
+            await context.send_initial_metadata(named)
             with self._hold(method, facts):
                 return await work(facts)
         except (asyncio.CancelledError, grpc.aio.BaseError) as error:
@@ -70,18 +77,26 @@ class Calls:
         except Exception as error:
             code, message = describe_error(error)
             if isinstance(error, OverloadedError):
-                context.set_trailing_metadata((("retry-after", str(error.retry_after_s)),))
+                retry_after = ("retry-after", str(error.retry_after_s))
+                context.set_trailing_metadata((*named, retry_after))
             facts.error = code.name.lower()
             await context.abort(code, message)
             raise AssertionError("abort raises") from error
         finally:
             if self._settings.access_log:
-                write_line(f"GRPC {method} {code.name}", facts, is_polled=method in POLLED)
+                fields = {
+                    "method": "GRPC",
+                    "path": f"/{SERVICE}/{method}",
+                    "status": code.value[0],
+                    "grpc_status": code.name,
+                }
+                is_polled = method in POLLED
+                write_line(f"GRPC {method} {code.name}", fields, facts, is_polled=is_polled)
 
     def _facts_of(self, context: Any) -> RequestFacts:
         host = host_of_grpc_peer(context.peer())
-        client = self._addresses.find(host, _metadatum(context, "x-forwarded-for"))
-        facts = RequestFacts.named(_metadatum(context, REQUEST_ID_HEADER.lower()), client)
+        client = self._addresses.find(host, metadatum(context, "x-forwarded-for"))
+        facts = RequestFacts.named(metadatum(context, REQUEST_ID_KEY), client)
         keys = self._settings.keys
         if keys is None:
             return facts
@@ -149,10 +164,3 @@ def describe_error(error: Exception) -> tuple[grpc.StatusCode, str]:
         code = CODES.get(described.status, grpc.StatusCode.INTERNAL)
         message = described.message
     return code, message.encode()[:MAX_MESSAGE_BYTES].decode(errors="ignore")
-
-
-def _metadatum(context: Any, wanted: str) -> str:
-    for name, value in context.invocation_metadata() or ():
-        if name == wanted:
-            return str(value)
-    return ""

@@ -9,9 +9,10 @@ from server.api.clients.address import host_of_grpc_peer
 from server.api.clients.api_keys import KeyRing, find_token
 from server.api.kserve_grpc.messages import SERVICE
 from server.api.middleware.auth import WrongKeyLog, describe_key_problem
+from server.api.request_facts import REQUEST_ID_KEY, RequestFacts
 from server.api.settings import KeyScope
 
-__all__ = ["KeyCheck", "token_in"]
+__all__ = ["KeyCheck", "metadatum", "token_in"]
 
 # What KeyScope.CHANGES protects; over HTTP these calls are POST requests.
 CHANGES = frozenset({f"/{SERVICE}/ModelInfer", f"/{SERVICE}/ModelStreamInfer"})
@@ -50,6 +51,8 @@ class KeyCheck(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no
         async def refuse(_: Any, context: Any) -> None:
             if token:
                 self._wrong_keys.note(host_of_grpc_peer(context.peer()))
+            facts = RequestFacts.named(metadatum(context, REQUEST_ID_KEY), "")
+            context.set_trailing_metadata(((REQUEST_ID_KEY, facts.request_id),))
             problem = describe_key_problem(token)
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, problem)
 
@@ -63,3 +66,11 @@ class KeyCheck(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no
 def token_in(metadata: Iterable[tuple[str, str | bytes]] | None) -> str:
     """The key in the metadata of a call; "" if there is none."""
     return find_token({name: str(value) for name, value in metadata or ()})
+
+
+def metadatum(context: Any, wanted: str) -> str:
+    """The value of that name in the metadata of a call; "" if there is none."""
+    for name, value in context.invocation_metadata() or ():
+        if name == wanted:
+            return str(value)
+    return ""

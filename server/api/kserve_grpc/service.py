@@ -76,7 +76,9 @@ class InferenceService:
                 except DecodeError as error:
                     problem = f"the message is no {method}Request: {error}"
                     raise InvalidRequestError(problem) from error
-                return bytes(response_class(**answer(request, facts)).SerializeToString())
+                message = bytes(response_class(**answer(request, facts)).SerializeToString())
+                facts.num_bytes = len(message)
+                return message
 
             return await self._calls.run(method, context, work)
 
@@ -113,9 +115,11 @@ class InferenceService:
                 call = await off_event_loop(lambda: parse_infer(data), len(data))
                 model, graph = self._find_graph(call, facts)
                 response = await infer_once(graph, call.request, facts)
-                return await off_event_loop(
+                message = await off_event_loop(
                     lambda: render_infer(call, response, model.version), _num_bytes(response)
                 )
+                facts.num_bytes = len(message)
+                return message
 
         return await self._calls.run("ModelInfer", context, work)
 
@@ -146,7 +150,7 @@ class InferenceService:
         await self._calls.run("ModelStreamInfer", context, work)
 
     def _find(self, name: str, version: str, facts: RequestFacts) -> ServedModel:
-        facts.model = name
+        facts.logged.model = name
         model = self._manager.get(name, version or None)
         check_model(facts.key, name, model.name)
         return model
@@ -176,7 +180,9 @@ class _StreamedRequest:
             async for response in run:
                 time_of_set = timestamp + response.step
                 render = partial(render_stream_infer, call, response, model.version, time_of_set)
-                await self._context.write(await off_event_loop(render, _num_bytes(response)))
+                message = await off_event_loop(render, _num_bytes(response))
+                self._facts.num_bytes += len(message)
+                await self._context.write(message)
 
     async def fail(self, error: Exception) -> None:
         """Send an error."""

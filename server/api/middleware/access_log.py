@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Mapping
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -9,6 +10,7 @@ from aiohttp.typedefs import Handler, Middleware
 from server.api.clients.address import ClientAddresses
 from server.api.middleware.auth import HEALTH_PATHS
 from server.api.request_facts import REQUEST_FACTS, RequestFacts
+from server.host.current_request import CURRENT_REQUEST
 
 __all__ = ["access_log_middleware", "write_line"]
 
@@ -26,7 +28,8 @@ def access_log_middleware(addresses: ClientAddresses, *, is_on: bool) -> Middlew
     @web.middleware
     async def log_request(request: web.Request, handler: Handler) -> web.StreamResponse:
         facts = request[REQUEST_FACTS] = RequestFacts.of(request, addresses)
-        status = 500
+        token = CURRENT_REQUEST.set(facts.logged)
+        status, response = 500, None
         try:
             response = await handler(request)
             status = response.status
@@ -37,25 +40,44 @@ def access_log_middleware(addresses: ClientAddresses, *, is_on: bool) -> Middlew
             raise
         finally:
             if is_on:
+                facts.num_bytes = _num_bytes(request, response)
                 _write(request, status, facts)
+            CURRENT_REQUEST.reset(token)
 
     return log_request
 
 
+def _num_bytes(request: web.Request, response: web.StreamResponse | None) -> int:
+    """The size of an answer: so far, or of one that is not sent yet."""
+    if response is None or response.prepared:
+        return request.writer.output_size
+    return response.content_length or 0
+
+
 def _write(request: web.Request, status: int, facts: RequestFacts) -> None:
     # Only the path: a query or the user of an absolute URL may be a secret.
-    path = _harmless(request.rel_url.raw_path)
-    write_line(f"{request.method} {path} {status}", facts, is_polled=_is_polled(request))
+    path = _cut(request.rel_url.raw_path)
+    write_line(
+        f"{request.method} {_harmless(path)} {status}",
+        {"method": request.method, "path": path, "status": status},
+        facts,
+        is_polled=_is_polled(request),
+    )
 
 
-def write_line(start: str, facts: RequestFacts, *, is_polled: bool) -> None:
-    """Write the line of a request. `start` says what was asked, and how it ended."""
+def write_line(
+    start: str, fields: Mapping[str, object], facts: RequestFacts, *, is_polled: bool
+) -> None:
+    """Write the line of a request.
+
+    `start`, or `fields` where lines are JSON, says what was asked, and how it ended.
+    """
     level = logging.DEBUG if is_polled else logging.INFO
     if logger.isEnabledFor(level):
-        members = (
-            f" {name}={_harmless(str(value))}" for name, value in facts.log_members().items()
-        )
-        logger.log(level, "%s%s", start, "".join(members))
+        known = facts.log_members()
+        members = (f" {name}={_harmless(_cut(str(value)))}" for name, value in known.items())
+        extra = {"fields": {"message": start, **fields, **facts.log_fields(known)}}
+        logger.log(level, "%s%s", start, "".join(members), extra=extra)
 
 
 def _is_polled(request: web.Request) -> bool:
@@ -66,6 +88,8 @@ def _is_polled(request: web.Request) -> bool:
 
 def _harmless(text: str) -> str:
     """A client's text as one word: it cannot begin a line or a member of the log's."""
-    if len(text) > MAX_CHARACTERS:
-        text = f"{text[:MAX_CHARACTERS]}..."
     return text if text.isprintable() and " " not in text else ascii(text)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]}..."

@@ -3,54 +3,30 @@
 A reader that stops reading must not stop the server.
 """
 
+import copy
 import logging
 import queue
 import sys
 import threading
-from dataclasses import dataclass
+from contextlib import suppress
 from logging.handlers import QueueHandler, WatchedFileHandler
 from pathlib import Path
 from typing import Any, TextIO
 
+from server.cli.log.line_forms import make_formatter
+from server.cli.log.stray_errors import StrayErrors
 from server.errors import ConfigError
-from server.terminal.flag_parser import AddFlag
+from server.host.current_request import CURRENT_REQUEST, REQUEST_OF_RECORD
 from server.terminal.progress_bar import ProgressBar
 
-__all__ = ["LogArguments", "LogWriter", "add_log_flags"]
+__all__ = ["LogWriter"]
 
 logger = logging.getLogger(__name__)
 
 TRACE = 5
-LOG_LEVELS = ("TRACE", "DEBUG", "INFO", "WARNING", "ERROR")
-FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 # What nobody reads must not fill the memory either.
 MAX_WAITING = 10_000
 CLOSE_TIMEOUT_S = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class LogArguments:
-    """What the command line says about the log."""
-
-    log_level: str
-    log_path: Path | None
-
-
-def add_log_flags(add: AddFlag) -> None:
-    """Add the flags of a `LogArguments`."""
-    add(
-        "--log_level",
-        type=str.upper,
-        choices=LOG_LEVELS,
-        default="INFO",
-        help="How much to log: TRACE, DEBUG, INFO, WARNING or ERROR (default: INFO).",
-    )
-    add(
-        "--log_path",
-        type=Path,
-        metavar="FILE",
-        help="File to append the log to, besides standard error.",
-    )
 
 
 class _Stream(logging.StreamHandler[TextIO]):
@@ -67,11 +43,16 @@ class _File(WatchedFileHandler):
         raise  # noqa: PLE0704
 
 
+def _file(path: Path) -> _File:
+    # Not all text can be UTF-8: a client may send a lone surrogate.
+    return _File(path, encoding="utf-8", errors="backslashreplace")
+
+
 class _Output:
     """A place for lines. It says once that it cannot be written to, and once that it can again."""
 
-    def __init__(self, name: str, handler: logging.Handler) -> None:
-        handler.setFormatter(logging.Formatter(FORMAT))
+    def __init__(self, name: str, handler: logging.Handler, formatter: logging.Formatter) -> None:
+        handler.setFormatter(formatter)
         self._name = name
         self._handler = handler
         self._num_lost = 0
@@ -91,6 +72,12 @@ class _Output:
             lost, self._num_lost = self._num_lost, 0
             logger.warning("The log is written to %s again; %d lines are lost", self._name, lost)
 
+    def close(self) -> None:
+        # A full disk has been told of already.
+        with suppress(OSError):
+            if isinstance(self._handler, _File):
+                self._handler.close()
+
 
 class LogWriter(QueueHandler):
     """The root logger's handler, from construction to `close`.
@@ -101,11 +88,15 @@ class LogWriter(QueueHandler):
 
     queue: "queue.SimpleQueue[Any]"
 
-    def __init__(self, level: str) -> None:
+    def __init__(self, level: str, log_format: str = "text") -> None:
         # SimpleQueue is reentrant: a signal handler may log while its thread logs.
         super().__init__(queue.SimpleQueue())
-        self._outputs = [_Output("standard error", _Stream(sys.stderr))]
-        self._bar = ProgressBar(sys.stderr)
+        is_json = log_format == "json"
+        # Formats exceptions where they are logged, too.
+        self.setFormatter(make_formatter(log_format))
+        self._outputs = [self._output("standard error", _Stream(sys.stderr))]
+        self._bar = ProgressBar(sys.stderr, is_wanted=not is_json)
+        self._stray_errors = StrayErrors() if is_json else None
         self._num_lost = 0
         self._thread = threading.Thread(target=self._write_all, name="log", daemon=True)
         self._thread.start()
@@ -116,9 +107,26 @@ class LogWriter(QueueHandler):
     def add_file(self, path: Path) -> None:
         """Write to a file too; if it is moved away, a new one begins. Raises ConfigError."""
         try:
-            self._outputs.append(_Output(str(path), _File(path, encoding="utf-8")))
+            self._outputs.append(self._output(str(path), _file(path)))
         except OSError as error:
             raise ConfigError(f"--log_path {path}: {error.strerror}") from error
+
+    def _output(self, name: str, handler: logging.Handler) -> _Output:
+        assert self.formatter is not None
+        return _Output(name, handler, self.formatter)
+
+    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
+        """A copy without arguments, which may change, and exceptions, which keep frames alive."""
+        prepared = copy.copy(record)
+        prepared.msg, prepared.args = _message_of(record), None
+        if record.exc_info:
+            assert self.formatter is not None
+            prepared.exc_text = record.exc_text or self.formatter.formatException(record.exc_info)
+            prepared.exc_info = None
+        request = CURRENT_REQUEST.get()
+        # A copy: the thread writes the line later, when the request knows more.
+        setattr(prepared, REQUEST_OF_RECORD, copy.copy(request))
+        return prepared
 
     def enqueue(self, record: logging.LogRecord) -> None:
         """Hand a record to the thread. A full queue drops it, and counts it."""
@@ -145,6 +153,8 @@ class LogWriter(QueueHandler):
     def close(self) -> None:
         """Write the rest, for at most a second. May be called again."""
         logging.getLogger().removeHandler(self)
+        if self._stray_errors is not None:
+            self._stray_errors.restore()
         self.queue.put(None)
         self._thread.join(CLOSE_TIMEOUT_S)
         super().close()
@@ -156,6 +166,8 @@ class LogWriter(QueueHandler):
             else:
                 self._bar.show(*item)
         self._bar.clear()
+        for output in self._outputs:
+            output.close()
 
     def _write(self, record: logging.LogRecord) -> None:
         self._bar.hide()
@@ -165,3 +177,11 @@ class LogWriter(QueueHandler):
         if self._num_lost and self.queue.empty():
             logger.warning("%d log lines were dropped: nobody read them", self._num_lost)
             self._num_lost = 0
+
+
+def _message_of(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except Exception as error:
+        # logging would print a traceback between the lines.
+        return f"{record.msg} (the values of this line cannot be formatted: {error!r:.200})"

@@ -1,0 +1,44 @@
+"""What the command line says about the log."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from server.terminal.flag_parser import AddFlag
+
+__all__ = ["LogArguments", "add_log_flags"]
+
+LOG_LEVELS = ("TRACE", "DEBUG", "INFO", "WARNING", "ERROR")
+LOG_FORMATS = ("text", "json")
+
+
+@dataclass(frozen=True, slots=True)
+class LogArguments:
+    """The flags about the log."""
+
+    log_level: str
+    log_format: str
+    log_path: Path | None
+
+
+def add_log_flags(add: AddFlag) -> None:
+    """Add the flags of a `LogArguments`."""
+    add(
+        "--log_level",
+        type=str.upper,
+        choices=LOG_LEVELS,
+        default="INFO",
+        help="How much to log: TRACE, DEBUG, INFO, WARNING or ERROR (default: INFO).",
+    )
+    add(
+        "--log_format",
+        type=str.lower,
+        choices=LOG_FORMATS,
+        default="text",
+        help="The form of log lines (default: text). json writes each as one JSON object.",
+    )
+    add(
+        "--log_path",
+        type=Path,
+        metavar="FILE",
+        help="File to append the log to, besides standard error.",
+    )
