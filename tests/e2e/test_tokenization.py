@@ -63,3 +63,37 @@ def test_tokenizer_info(server: ServerProcess, reference: "AutoTokenizer") -> No
     assert info["vocab_size"] == len(reference)
     assert info["eos_token"] == reference.eos_token
     assert info["chat_template"] == reference.chat_template
+
+
+@pytest.mark.parametrize("prefix", ["/v1", "/v3"])
+def test_a_rendered_chat_is_the_prompt_that_the_model_reads(
+    server: ServerProcess, reference: "AutoTokenizer", prefix: str
+) -> None:
+    body = {"model": "tiny_chat", "messages": CHAT, "max_tokens": 1, "cache_salt": "mine"}
+    status, answer = server.post(f"{prefix}/chat/completions/render", body)
+    assert status == 200
+    assert answer["token_ids"] == reference.apply_chat_template(
+        CHAT, add_generation_prompt=True, return_dict=False
+    )
+    assert (answer["model"], answer["features"]) == ("tiny_chat", None)
+    assert (answer["cache_salt"], answer["priority"]) == ("mine", 0)
+    _, chat = server.post(f"{prefix}/chat/completions", body)
+    assert chat["usage"]["prompt_tokens"] == len(answer["token_ids"])
+
+
+def test_rendered_completions_are_a_list(server: ServerProcess, reference: "AutoTokenizer") -> None:
+    texts = [text for text in TEXTS if text]
+    status, answers = server.post("/v1/completions/render", {"model": "tiny_chat", "prompt": texts})
+    assert status == 200
+    assert [each["token_ids"] for each in answers] == [reference(text).input_ids for text in texts]
+    assert len({each["request_id"] for each in answers}) == len(texts)
+    ids = {"model": "tiny_chat", "prompt": [5, 6, 7, 8], "truncate_prompt_tokens": 2}
+    assert server.post("/v1/completions/render", ids)[1][0]["token_ids"] == [7, 8]
+
+
+@pytest.mark.parametrize("path", ["/v3/chat/completions/render", "/v3/completions/render"])
+def test_what_cannot_be_rendered_is_refused(server: ServerProcess, path: str) -> None:
+    assert server.post(path, {"model": "nobody", "messages": CHAT, "prompt": "Hi"})[0] == 404
+    status, answer = server.post(path, {"model": "tiny_chat", "messages": 3, "prompt": {}})
+    assert status == 400
+    assert answer["error"]["param"] in ("messages", "prompt")

@@ -20,6 +20,8 @@ SAMPLES: dict[str, dict[str, Any]] = {
     "/v3/responses": {"model": "tiny_chat", "input": "Hello", "max_output_tokens": 4},
     "/v3/messages": {"model": "tiny_chat", "messages": _MESSAGES, "max_tokens": 4},
     "/v3/messages/count_tokens": {"model": "tiny_chat", "messages": _MESSAGES},
+    "/v3/chat/completions/render": {"model": "tiny_chat", "messages": _MESSAGES},
+    "/v3/completions/render": {"model": "tiny_chat", "prompt": "Hi"},
     "/v3/embeddings": {"model": "embedder", "input": ["a cow"], "encoding_format": "float"},
     "/v2/embed": {"model": "embedder", "texts": ["a cow"], "input_type": "search_query"},
     "/pooling": {"model": "embedder", "input": "a cow"},

@@ -1,14 +1,14 @@
 """The endpoints of a model's tokenizer, as OVMS and vLLM have them."""
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
-from pydantic import BaseModel
+from pydantic import BaseModel, RootModel
 
 from server.api.body import read_call
 from server.api.endpoint import Answers, Endpoint, error_answers, json_answer, json_body
@@ -20,10 +20,18 @@ from server.errors import InvalidRequestError
 from server.payloads import ModelLimits, TextTokenizer
 from server.protocol.anthropic.message_object import ErrorMessage, TokenCount
 from server.protocol.anthropic.messages import PromptFields
-from server.protocol.anthropic.token_count import CountedPrompt, parse_count
+from server.protocol.anthropic.token_count import parse_count
 from server.protocol.field_rules import FieldRules
 from server.protocol.field_table import TOKENIZE
 from server.protocol.json_text import json_pieces
+from server.protocol.openai.chat_completions import ChatCompletionFields
+from server.protocol.openai.completions import CompletionFields
+from server.protocol.rendered_prompt import (
+    PromptCall,
+    RenderedPrompt,
+    parse_rendered_chat,
+    parse_rendered_completion,
+)
 from server.protocol.tokenization import (
     NO_RULES,
     SENTENCES,
@@ -59,13 +67,16 @@ async def _get_tokenizer_info(request: web.Request) -> web.Response:
     return await _answer(request, TokenizerInfoFields(model=request.query.get("model")))
 
 
-async def _count_tokens(request: web.Request) -> web.Response:
-    prompt = await read_call(request, parse_count)
-    request.app[UNKNOWN_FIELD_POLICY].apply(request, prompt.unknown_fields)
-    return await _answer(request, prompt)
+def _prompt_handler(parse: Callable[[Mapping[str, Any]], PromptCall]) -> Handler:
+    async def handle(request: web.Request) -> web.Response:
+        call = await read_call(request, parse)
+        request.app[UNKNOWN_FIELD_POLICY].apply(request, call.unknown_fields)
+        return await _answer(request, call)
+
+    return handle
 
 
-async def _answer(request: web.Request, fields: TokenizerFields | CountedPrompt) -> web.Response:
+async def _answer(request: web.Request, fields: TokenizerFields | PromptCall) -> web.Response:
     name = _only_model(request) if fields.model is None else fields.model
     model = find_model(request, name)
     async with model.graph.hold() as graph:
@@ -117,11 +128,29 @@ def _endpoints() -> Iterator[Endpoint]:
     yield Endpoint(
         "POST",
         "/messages/count_tokens",
-        _count_tokens,
+        _prompt_handler(parse_count),
         "Count the tokens of a conversation, in the form of Anthropic's Messages API",
         json_answer("The number of tokens", TokenCount)
         | error_answers(400, 404, 413, 500, 503, schema=ErrorMessage),
         body=json_body(PromptFields),
+        is_prefixed=True,
+    )
+    yield Endpoint(
+        "POST",
+        "/chat/completions/render",
+        _prompt_handler(parse_rendered_chat),
+        "The prompt of a chat completion as token ids, in vLLM's form",
+        _answers("The prompt", RenderedPrompt),
+        body=json_body(ChatCompletionFields),
+        is_prefixed=True,
+    )
+    yield Endpoint(
+        "POST",
+        "/completions/render",
+        _prompt_handler(parse_rendered_completion),
+        "The prompts of a completion as token ids, in vLLM's form",
+        _answers("Each prompt", RootModel[list[RenderedPrompt]]),
+        body=json_body(CompletionFields),
         is_prefixed=True,
     )
     yield Endpoint(
