@@ -196,7 +196,7 @@ class EmbeddingsCalculatorOV(Calculator[EmbeddingsCalculatorOVOptions]):
         self._tail: Tail | None = None
         options = self.options
         loader = self._loader(cc, self._setup)
-        return loader.open(cc.node_name, options.max_num_batched_tokens, cc.progress)
+        return loader.open(cc.node_name, options.max_num_batched_tokens, cc.progress, cc.graph_name)
 
     def _respond(
         self, request: EmbeddingRequest, inputs: Sequence[InputRows], vectors: Sequence[Vector]

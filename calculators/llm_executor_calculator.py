@@ -98,6 +98,7 @@ class LLMExecutorCalculator(Calculator[LLMCalculatorOptions]):
                 cache_interval_multiplier=options.cache_interval_multiplier or 0,
                 target_inter_token_latency_ms=options.target_inter_token_latency_ms,
                 auto_tune=options.auto_tune and cc.service(LoadOptions).auto_tune,
+                served_name=cc.graph_name,
                 on_progress=cc.progress,
             )
         )

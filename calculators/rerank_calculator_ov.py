@@ -130,7 +130,9 @@ class RerankCalculatorOV(Calculator[RerankCalculatorOVOptions]):
         self._queue = cc.service(QueueDefaults).queue(
             QUEUE_LIMITS, options.max_num_queued_requests, options.max_num_queued_tokens
         )
-        self._service = setup.open(cc.node_name, options.max_num_batched_tokens, cc.progress)
+        self._service = setup.open(
+            cc.node_name, options.max_num_batched_tokens, cc.progress, cc.graph_name
+        )
         self._resources.callback(self._service.close)
         cc.set_side_packet(TEXT_TOKENIZER, setup.tokenizer)
         cc.set_side_packet(MODEL_LIMITS, ModelLimits(max_length))

@@ -27,7 +27,7 @@ PACKAGE_LAYERS: dict[str, set[str]] = {
     "server.engine.scheduling": {
         "server.engine.kv",
         "server.engine.sequence",
-        "server.engine.stats",
+        "server.host",
     },
     "server.engine.model": {
         "server.engine.config",
@@ -36,7 +36,6 @@ PACKAGE_LAYERS: dict[str, set[str]] = {
         "server.engine.sampling",
         "server.engine.scheduling",
         "server.engine.sequence",
-        "server.engine.stats",
         "server.engine.system",
         "server.errors",
         "server.host",
@@ -50,9 +49,9 @@ PACKAGE_LAYERS: dict[str, set[str]] = {
         "server.engine.sampling",
         "server.engine.scheduling",
         "server.engine.sequence",
-        "server.engine.stats",
         "server.engine.token_constraint",
         "server.errors",
+        "server.host",
         "server.payloads",
     },
     "server.engine.verification": {
@@ -190,7 +189,6 @@ FILE_LAYERS: dict[str, set[str]] = {
     "server.sampling_params": {"server.errors"},
     "server": {"server.llm"},
     "server.__main__": {"server.cli"},
-    "server.engine.stats": set(),
     "server.engine.token_constraint": set(),
     "server.engine.config": {"server.errors"},
     "server.engine.pooling": set(),
@@ -202,7 +200,7 @@ FILE_LAYERS: dict[str, set[str]] = {
         "server.errors",
         "server.payloads",
     },
-    "server.engine.engine": {"server.engine", "server.errors", "server.payloads"},
+    "server.engine.engine": {"server.engine", "server.errors", "server.host", "server.payloads"},
     "server.engine.async_engine": {
         "server.engine",
         "server.errors",

@@ -42,9 +42,13 @@ class EmbedderLoader:
         check_encoder(self.folder, self.settings.device, self.setup.head(has_tail=self.has_tail))
 
     def open(
-        self, name: str, max_num_batched_tokens: int, on_progress: Callable[[str, float], None]
+        self,
+        name: str,
+        max_num_batched_tokens: int,
+        on_progress: Callable[[str, float], None],
+        served_name: str = "",
     ) -> EncoderService:
-        """Compile the model. Raises ModelLoadError."""
+        """Compile the model, which metrics call `served_name`. Raises ModelLoadError."""
         config = self.setup.config
         if self._may_be_causal():
             try:
@@ -54,6 +58,7 @@ class EmbedderLoader:
                     max_num_batched_tokens,
                     max_length=config.max_length,
                     head=self.setup.tail,
+                    served_name=served_name,
                     on_progress=on_progress,
                 )
             except NotCausalError:

@@ -53,6 +53,7 @@ class CausalEncoder:
         head: Head | None = None,
         has_logits: bool = False,
         token_ids: Sequence[int] | None = None,
+        served_name: str = "",
         on_progress: Callable[[str, float], None] | None = None,
     ) -> None:
         _check_is_decoder(folder)
@@ -67,6 +68,7 @@ class CausalEncoder:
                 enable_prefix_caching=True,
                 target_inter_token_latency_ms=0,
                 has_head=has_logits,
+                served_name=served_name,
                 on_progress=on_progress,
             )
         )

@@ -51,8 +51,9 @@ class ScorerLoader:
         name: str,
         max_num_batched_tokens: int,
         on_progress: Callable[[str, float], None],
+        served_name: str = "",
     ) -> EncoderService:
-        """Compile the model. Raises ModelLoadError."""
+        """Compile the model, which metrics call `served_name`. Raises ModelLoadError."""
         answers = None
         if generates_text(self.folder):
             answers = read_answer_tokens(self.folder, self.config, self.encode)
@@ -65,6 +66,7 @@ class ScorerLoader:
                 head=None if answers is None else log_odds_head,
                 token_ids=None if answers is None else answers.token_ids,
                 has_logits=True,
+                served_name=served_name,
                 on_progress=on_progress,
             )
         except NotCausalError:

@@ -18,7 +18,7 @@ from server.engine.scheduling.scheduled_step import ScheduledStep
 from server.engine.scheduling.scheduler import Scheduler
 from server.engine.scheduling.step_costs import StepCosts
 from server.engine.sequence import EngineRequest, Sequence
-from server.engine.stats import EngineStats
+from server.host.metrics import EngineStats
 from server.payloads import SamplingParams
 
 NUM_SEATS = 256

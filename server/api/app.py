@@ -1,6 +1,6 @@
 """The aiohttp application: endpoints and middleware."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
@@ -16,6 +16,7 @@ from server.api.endpoints import (
     metrics,
     model_metadata,
     models,
+    monitoring,
     raw,
     scoring,
     speech,
@@ -26,7 +27,7 @@ from server.api.endpoints import (
 )
 from server.api.endpoints.openapi import openapi_endpoint
 from server.api.errors import error_middleware
-from server.api.keys import MODEL_MANAGER, RELOAD_SECRETS
+from server.api.keys import MODEL_MANAGER, MONITOR, RELOAD_SECRETS
 from server.api.middleware.access_log import access_log_middleware
 from server.api.middleware.auth import key_middleware
 from server.api.middleware.browser_guard import host_middleware, page_middleware
@@ -34,6 +35,7 @@ from server.api.middleware.client_limit import client_limit_middleware
 from server.api.middleware.cors import cors_signal, preflight_middleware
 from server.api.middleware.origins import AllowedOrigins
 from server.api.middleware.timeout import timeout_middleware
+from server.api.monitoring.monitor import Monitor
 from server.api.paths import ignore_extra_slashes, is_anthropic
 from server.api.request_facts import REQUEST_FACTS, REQUEST_ID_HEADER
 from server.api.settings import HttpSettings
@@ -50,6 +52,7 @@ __all__ = ["create_app"]
 ENDPOINTS = (
     *status.ENDPOINTS,
     *metrics.ENDPOINTS,
+    *monitoring.ENDPOINTS,
     *tensorflow.ENDPOINTS,
     *models.ENDPOINTS,
     *generation.ENDPOINTS,
@@ -74,6 +77,12 @@ async def _complete_headers(request: web.Request, response: web.StreamResponse) 
         response.headers["Request-Id"] = request_id
 
 
+async def _run_monitor(app: web.Application) -> AsyncIterator[None]:
+    app[MONITOR].start()
+    yield
+    app[MONITOR].stop()
+
+
 def create_app(manager: ModelManager, settings: HttpSettings | None = None) -> web.Application:
     """The application of one server."""
     settings = settings or HttpSettings()
@@ -83,6 +92,8 @@ def create_app(manager: ModelManager, settings: HttpSettings | None = None) -> w
         client_max_size=settings.max_request_bytes,
     )
     app[MODEL_MANAGER] = manager
+    app[MONITOR] = Monitor(manager)
+    app.cleanup_ctx.append(_run_monitor)
     app[RELOAD_SECRETS] = settings.reload_secrets or (lambda: None)
     app[BODY_TIMEOUT_S] = settings.body_timeout_s
     app[UNKNOWN_FIELD_POLICY] = UnknownFieldPolicy(refuses=settings.refuses_unknown_fields)

@@ -4,11 +4,14 @@ from collections.abc import Callable
 
 from aiohttp import web
 
+from server.api.monitoring.monitor import Monitor
 from server.models.model_manager import ModelManager
 
-__all__ = ["MODEL_MANAGER", "RELOAD_SECRETS"]
+__all__ = ["MODEL_MANAGER", "MONITOR", "RELOAD_SECRETS"]
 
 MODEL_MANAGER = web.AppKey("model_manager", ModelManager)
+
+MONITOR = web.AppKey("monitor", Monitor)
 
 RELOAD_SECRETS = web.AppKey[Callable[[], None]]("reload_secrets")
 """Reads the files of API keys and certificates again."""

@@ -17,6 +17,7 @@ from server.engine.requests.outputs import SequenceOutput
 from server.engine.sequence import EngineRequest
 from server.engine.token_constraint import TokenConstraint
 from server.errors import GenerationError, ModelNotReadyError, RequestError, describe_error
+from server.host.metrics import ENGINES
 from server.host.watch import WATCHDOG, WatchedService
 from server.payloads import SamplingFields, SamplingParams
 
@@ -58,6 +59,7 @@ class AsyncLLMEngine:
         self._inbox: deque[Callable[[], None]] = deque()
         self._wakeup = threading.Condition()
         self._is_closing = False
+        self._counted = ENGINES.add(config.served_name, self.engine.stats, self.engine.load)
         self._revival_due: float | None = None
         self._revival_interval_s = FIRST_REVIVAL_S
         self._watch = WatchedService(
@@ -198,6 +200,7 @@ class AsyncLLMEngine:
         while self._thread.is_alive() and self._given_up is None:
             self._thread.join(GIVEN_UP_POLL_S)
         self._watch.close()
+        ENGINES.remove(self._counted)
         if self._given_up is not None:
             return
         for action in self._inbox:
@@ -216,6 +219,7 @@ class AsyncLLMEngine:
             self._wakeup.notify()
         WATCHDOG.release(self._thread)
         self._watch.close()
+        ENGINES.remove(self._counted)
         self._tell_all(ModelNotReadyError(f"the model is not ready: {reason}"))
         # What was posted does nothing from now on but tell its reader.
         while self._inbox:

@@ -28,8 +28,8 @@ from server.engine.scheduling.scheduled_step import ScheduledStep
 from server.engine.scheduling.scheduler import Scheduler
 from server.engine.scheduling.step_costs import StepCosts
 from server.engine.sequence import EngineRequest, Sequence
-from server.engine.stats import EngineStats
 from server.errors import GenerationError, ModelNotReadyError, describe_error
+from server.host.metrics import EngineLoad, EngineStats
 from server.payloads import SamplingParams
 
 logger = logging.getLogger(__name__)
@@ -52,12 +52,10 @@ class LLMEngine:
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
         self.info = read_model_info(config.models_path)
-        self.stats = EngineStats()
         self.failure: str | None = None
         self.expected_step_s: float | None = None
         """What the running step should take; None before any was scheduled."""
         self._arrivals = count()
-        self._requests = RequestTracker(self.stats)
         self._failures_in_a_row = 0
         self._model = TunedModel(config, self.info.max_model_len)
         config.report_progress("compiling the model", 0.5)
@@ -78,6 +76,8 @@ class LLMEngine:
             self.info.max_model_len,
             None if model.encoder is None else model.encoder.limits(self._cache.block_size),
         )
+        self.stats = EngineStats(self.info.max_model_len or self.limits.max_num_tokens)
+        self._requests = RequestTracker(self.stats)
         factory = RequestFactory(
             self.limits, self.info.eos_token_ids, model.attention.long_after, model.head is not None
         )
@@ -134,6 +134,20 @@ class LLMEngine:
         config.report_progress("loaded", 1.0)
         num_tokens = self.num_blocks * self._cache.block_size
         report_load(config.models_path, model, self.status, self.num_blocks, num_tokens)
+
+    def load(self) -> EngineLoad:
+        """What there is to do, and the cache. Any thread may ask."""
+        return EngineLoad(
+            num_running=self.scheduler.num_running,
+            num_waiting=self.scheduler.num_waiting,
+            num_used_blocks=self.kv.num_used_blocks,
+            num_blocks=self.num_blocks,
+            block_size=self._cache.block_size,
+            max_num_seqs=self.config.max_num_seqs,
+            max_num_batched_tokens=self.config.max_num_batched_tokens,
+            max_model_len=self.limits.max_num_tokens,
+            enable_prefix_caching=self.config.enable_prefix_caching,
+        )
 
     @property
     def has_work(self) -> bool:

@@ -42,7 +42,10 @@ class _NodeContext:
 
 
 class OpenContext(_NodeContext):
-    """What `Calculator.open` gets; `ports` says to which streams of the graph each tag leads."""
+    """What `Calculator.open` gets; `ports` says to which streams of the graph each tag leads.
+
+    `graph_name` is the name of the graph, which is that of the served model; "" without one.
+    """
 
     def __init__(
         self,
@@ -52,8 +55,10 @@ class OpenContext(_NodeContext):
         base_path: Path,
         services: Services | None = None,
         ports: NodePorts | None = None,
+        graph_name: str = "",
     ) -> None:
         super().__init__(node_name, contract, side_packets)
+        self.graph_name = graph_name
         self.base_path = base_path
         self.ports = ports or NodePorts()
         self.output_side_packets: dict[str, Any] = {}

@@ -14,6 +14,7 @@ from server.graph.config import GraphConfig
 from server.graph.containment import Containment
 from server.graph.contract import Tag
 from server.graph.description import GraphDescription, find_mismatch, is_plain_data
+from server.graph.numbers import GraphNumbers
 from server.graph.opening import NodeOpener, close_nodes, in_thread
 from server.graph.queues.admission import Admission
 from server.graph.run import NO_PARAMETERS, GraphRun, OpenedNode, StreamLayout
@@ -30,7 +31,8 @@ logger = logging.getLogger(__name__)
 class Graph:
     """Made by `Graph.load`. One graph serves any number of runs at a time.
 
-    `input` and `output` are the borders, with the types of the nodes behind them.
+    `input` and `output` are the borders, with the types of the nodes behind them. `numbers` are
+    those of an earlier graph, to go on with.
     """
 
     def __init__(
@@ -40,12 +42,15 @@ class Graph:
         layout: StreamLayout,
         border_input: Tag[Any],
         border_output: Tag[Any],
+        numbers: GraphNumbers | None = None,
     ) -> None:
         self.name = name
         self.input = border_input
         self.output = border_output
         self._nodes = nodes
         self._layout = layout
+        self.numbers = numbers or GraphNumbers()
+        self.numbers.keep((node.name for node in nodes), layout.packet_types)
         self._runs: set[GraphRun] = set()
         self._is_closing = False
         self._closing_reason = ""
@@ -73,11 +78,16 @@ class Graph:
 
     @classmethod
     async def open(
-        cls, plan: ValidatedGraph, base_path: Path, name: str, services: Services | None = None
+        cls,
+        plan: ValidatedGraph,
+        base_path: Path,
+        name: str,
+        services: Services | None = None,
+        numbers: GraphNumbers | None = None,
     ) -> "Graph":
         """Open the nodes of a validated graph; the second half of `load`."""
         nodes = await NodeOpener(base_path, name, services).open(plan.nodes)
-        return cls(name, nodes, plan.layout, plan.input, plan.output)
+        return cls(name, nodes, plan.layout, plan.input, plan.output, numbers)
 
     @property
     def input_name(self) -> str:
@@ -156,8 +166,17 @@ class Graph:
             parameters,
             on_start=self._note_start,
             on_end=self._note_end,
+            numbers=self.numbers,
             admission=admission,
         )
+
+    def count_waiting_packets(self) -> dict[str, int]:
+        """The packets that wait for their readers now, by stream. Any thread may ask."""
+        waiting: dict[str, int] = {}
+        for run in tuple(self._runs):
+            for name, count in run.count_waiting_packets():
+                waiting[name] = waiting.get(name, 0) + count
+        return waiting
 
     def health(self) -> str | None:
         """Return the reason why a node cannot serve now, or None when all can."""
@@ -187,7 +206,7 @@ class Graph:
             try:
                 with Containment():
                     status = dict(node.calculator.status())
-                    json.dumps(status)
+                    json.dumps(status, allow_nan=False)
             except Exception:
                 logger.exception("status() of node %r failed", node.name)
                 continue
@@ -252,6 +271,7 @@ class Graph:
     def _note_start(self, run: GraphRun) -> None:
         self._refuse_when_closing()
         self._runs.add(run)
+        self.numbers.num_runs += 1
         self._idle.clear()
 
     def _note_end(self, run: GraphRun) -> None:

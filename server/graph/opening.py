@@ -56,7 +56,9 @@ class NodeOpener:
             tag: values[name] for tag, name in ports.input_side_packets.items() if name in values
         }
         base_path = self.base_path.resolve()
-        cc = OpenContext(node.name, contract, side_packets, base_path, self.services, ports)
+        cc = OpenContext(
+            node.name, contract, side_packets, base_path, self.services, ports, self.graph_name
+        )
         with _naming(where), Containment():
             calculator = cls()
             calculator.options = node.options

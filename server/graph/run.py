@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from time import perf_counter
 from types import MappingProxyType
 from typing import Any
 
@@ -12,6 +13,7 @@ from server.graph.calculator import Calculator
 from server.graph.containment import Containment
 from server.graph.context import ProcessContext
 from server.graph.contract import Contract, Tag
+from server.graph.numbers import GraphNumbers, NodeNumbers
 from server.graph.queues.admission import Admission
 from server.graph.queues.request_queue import Ticket
 from server.graph.stream import EndOfStream, InputStream, OutputStream, StreamClosed
@@ -25,6 +27,9 @@ logger = logging.getLogger(__name__)
 STOP_TIMEOUT_S = 10.0
 
 NO_PARAMETERS: Mapping[str, Any] = MappingProxyType({})
+
+NO_NUMBERS = NodeNumbers()
+"""Of a node that runs without a graph."""
 
 NORMAL_ENDS = (StreamClosed, EndOfStream)
 
@@ -79,6 +84,7 @@ class NodeRun:
         self.num_wanted_outputs = 0
         self.is_stopping = False
         self.task: asyncio.Task[None] | None = None
+        self.numbers = NO_NUMBERS
 
     def context(self) -> ProcessContext:
         """Make what `process` gets."""
@@ -128,6 +134,7 @@ class GraphRun:
         *,
         on_start: Callable[["GraphRun"], None],
         on_end: Callable[["GraphRun"], None],
+        numbers: GraphNumbers,
         admission: Admission | None = None,
     ) -> None:
         self._graph_name = graph_name
@@ -135,7 +142,9 @@ class GraphRun:
         self._packet = packet
         self._on_start = on_start
         self._on_end = on_end
+        self._numbers = numbers
         self._nodes = [NodeRun(node, parameters) for node in nodes]
+        self._started_s = 0.0
         self._given_admission = admission
         self._own_admission = Admission(nodes, (packet,))
         self._output = InputStream[Any](f"the output of graph {graph_name!r}", layout.capacity)
@@ -152,7 +161,11 @@ class GraphRun:
             raise
         self._connect()
         self._num_active = len(self._nodes)
+        self._started_s = perf_counter()
         for run in self._nodes:
+            run.numbers = self._numbers.nodes.get(run.node.name, run.numbers)
+            run.numbers.num_calls += 1
+            run.numbers.num_running += 1
             name = f"{self._graph_name}/{run.node.name}"
             run.task = asyncio.create_task(run.process(), name=name)
             # A callback, because the coroutine of a task that is cancelled before its first step
@@ -191,6 +204,13 @@ class GraphRun:
             run.stop()
         await self._join()
 
+    def count_waiting_packets(self) -> Iterator[tuple[str, int]]:
+        """The packets that wait for each reader, with the name of its stream."""
+        for run in self._nodes:
+            # In one call, for the loop may clear it meanwhile.
+            for tag, stream in tuple(run.inputs.items()):
+                yield run.node.inputs[tag], stream.num_waiting
+
     def _take_tickets(self) -> None:
         admission = self._given_admission or self._own_admission.__enter__()
         for run in self._nodes:
@@ -213,6 +233,7 @@ class GraphRun:
                     layout.packet_types[stream],
                     tuple(readers[stream]),
                     run.notice_closed_output,
+                    self._numbers.streams.get(stream),
                 )
                 run.num_wanted_outputs += bool(readers[stream])
         for reader in readers[layout.input_name]:
@@ -222,6 +243,7 @@ class GraphRun:
     def _finish_node(self, run: NodeRun, task: asyncio.Task[None]) -> None:
         self._num_active -= 1
         error = node_error(task)
+        self._count_end(run, error)
         if isinstance(error, asyncio.CancelledError):
             if not run.is_stopping:
                 name = run.node.name
@@ -241,6 +263,15 @@ class GraphRun:
             stream.close()
         if self._num_active == 0:
             self._all_done.set()
+
+    def _count_end(self, run: NodeRun, error: BaseException | None) -> None:
+        numbers = run.numbers
+        numbers.num_running -= 1
+        numbers.seconds += perf_counter() - self._started_s
+        for stream in run.inputs.values():
+            numbers.waiting_s += stream.waited_s
+        if error is not None and not run.is_stopping:
+            numbers.num_errors += 1
 
     def _fail(self, error: BaseException) -> None:
         if self._error is None:

@@ -7,7 +7,10 @@ packet at hand make no future and no task, and do not switch to another coroutin
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from time import perf_counter
 from typing import Generic, TypeVar
+
+from server.graph.numbers import StreamNumbers
 
 __all__ = ["EndOfStream", "InputStream", "OutputStream", "StreamClosed"]
 
@@ -23,18 +26,36 @@ class EndOfStream(Exception):
 
 
 class InputStream(Generic[T]):
-    """The reading side of a stream: `async for packet in stream`, or `await stream.receive()`."""
+    """The reading side of a stream: `async for packet in stream`, or `await stream.receive()`.
 
-    __slots__ = ("_capacity", "_has_ended", "_is_closed", "_packets", "_waiter", "_writer", "label")
+    `waited_s` is how long its reader has waited for packets.
+    """
+
+    __slots__ = (
+        "_capacity",
+        "_has_ended",
+        "_is_closed",
+        "_packets",
+        "_waiter",
+        "_writer",
+        "label",
+        "waited_s",
+    )
 
     def __init__(self, label: str, capacity: int) -> None:
         self.label = label
+        self.waited_s = 0.0
         self._capacity = capacity
         self._packets: deque[T] = deque()
         self._waiter: asyncio.Future[None] | None = None
         self._writer: OutputStream[T] | None = None
         self._has_ended = False
         self._is_closed = False
+
+    @property
+    def num_waiting(self) -> int:
+        """Packets that wait for the reader."""
+        return len(self._packets)
 
     def __aiter__(self) -> "InputStream[T]":
         return self
@@ -86,9 +107,11 @@ class InputStream(Generic[T]):
         if self._waiter is not None:
             raise RuntimeError(f"{self.label} is read by two tasks at once")
         self._waiter = asyncio.get_running_loop().create_future()
+        began = perf_counter()
         try:
             await self._waiter
         finally:
+            self.waited_s += perf_counter() - began
             self._waiter = None
 
 
@@ -103,6 +126,7 @@ class OutputStream(Generic[T]):
     __slots__ = (
         "_has_ended",
         "_is_closed",
+        "_numbers",
         "_on_closed",
         "_packet_type",
         "_readers",
@@ -116,11 +140,13 @@ class OutputStream(Generic[T]):
         packet_type: type[T],
         readers: tuple[InputStream[T], ...] = (),
         on_closed: Callable[[], None] | None = None,
+        numbers: StreamNumbers | None = None,
     ) -> None:
         self.label = label
         self._packet_type = packet_type
         self._readers = readers
         self._on_closed = on_closed
+        self._numbers = numbers or StreamNumbers()
         self._room_waiters: list[asyncio.Future[None]] = []
         self._is_closed = False
         self._has_ended = False
@@ -152,6 +178,7 @@ class OutputStream(Generic[T]):
             else:
                 break
             await self._wait_for_room()
+        self._numbers.num_packets += 1
         for reader in self._readers:
             reader._put(packet)
 

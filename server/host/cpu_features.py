@@ -3,9 +3,12 @@
 OpenVINO does not tell: its list of capabilities has INT8 for any CPU, and never AMX or VNNI.
 """
 
+import os
+from functools import cache
 from pathlib import Path
+from typing import Any
 
-__all__ = ["has_int8_amx", "has_vnni", "model_name"]
+__all__ = ["describe_cpu", "has_int8_amx", "has_vnni", "model_name"]
 
 CPU_INFO = Path("/proc/cpuinfo")
 
@@ -27,6 +30,21 @@ def has_vnni(cpu_info: Path = CPU_INFO) -> bool:
 def model_name(cpu_info: Path = CPU_INFO) -> str:
     """The name of this CPU; empty where the system does not tell."""
     return " ".join(_first(cpu_info, "model name").split())
+
+
+@cache
+def describe_cpu(cpu_info: Path = CPU_INFO) -> dict[str, Any]:
+    """The name, the cores that this process may use, and what models compute faster with."""
+    flags = set(_first(cpu_info, "flags").split())
+    has_affinity = hasattr(os, "sched_getaffinity")
+    return {
+        "model": model_name(cpu_info),
+        "cores": len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count(),
+        "amx": "amx_tile" in flags,
+        "avx512": "avx512f" in flags,
+        "bf16": not flags.isdisjoint({"avx512_bf16", "amx_bf16"}),
+        "vnni": has_vnni(cpu_info),
+    }
 
 
 def _first(cpu_info: Path, key: str) -> str:

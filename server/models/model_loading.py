@@ -13,6 +13,7 @@ from server.graph import (
     load_graph_config,
     validate,
 )
+from server.graph.numbers import GraphNumbers
 from server.graph.opening import check_nodes
 from server.host.regular_files import find_unreadable
 from server.models.classic_model import classic_graph
@@ -47,9 +48,15 @@ class CheckedModel:
         """Let each node check the files that it would load. Raises what loading would raise."""
         check_nodes(self.graph.nodes, self.base_path, self.config.name)
 
-    async def load(self, files: WatchedFiles, services: Services | None = None) -> Graph:
-        """Open the graph; adds the files that its nodes read to `files`, also where it fails.
+    async def load(
+        self,
+        files: WatchedFiles,
+        services: Services | None = None,
+        numbers: GraphNumbers | None = None,
+    ) -> Graph:
+        """Open the graph, which goes on with `numbers`.
 
+        The files that its nodes read are added to `files`, also where it fails.
         Raises ServingError, and whatever else the code of a calculator raises.
         """
 
@@ -60,17 +67,18 @@ class CheckedModel:
             if problem is not None:
                 raise ModelLoadError(problem)
 
+        name = self.config.name
         services = replace(services or Services(), on_resolve=note)
         report = services.on_progress
         if report is None:
-            return await Graph.open(self.graph, self.base_path, self.config.name, services)
+            return await Graph.open(self.graph, self.base_path, name, services, numbers)
         label = self.config.label
         services = replace(
             services, on_progress=lambda text, fraction: report(f"{label}: {text}", fraction)
         )
         report(f"{label}: loading", 0.0)
         try:
-            return await Graph.open(self.graph, self.base_path, self.config.name, services)
+            return await Graph.open(self.graph, self.base_path, name, services, numbers)
         finally:
             # However far it came.
             report(label, 1.0)

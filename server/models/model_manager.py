@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -73,7 +73,7 @@ class ModelManager:
         services = replace(services, extras=(*services.extras, _ServedGraphs(self)))
         self._residency: Residency | None = None
         if settings is not None and settings.is_on:
-            self._residency = Residency(settings, self._all_models, self._wake)
+            self._residency = Residency(settings, self.all_models, self._wake)
         self._loader = ModelLoader(services, drain_timeout_s, self._retire_later, self._residency)
         self._models = {c.key: self._new_model(c) for c in self._source.current.models}
         self._removed: dict[ModelKey, ServedModel] = {}
@@ -137,6 +137,18 @@ class ModelManager:
         if model.state is not ModelState.AVAILABLE:
             raise ModelNotReadyError(f"model {name!r} is not loaded yet")
         return model
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether the server is shutting down."""
+        return self._is_closing
+
+    def all_models(self) -> Sequence[ServedModel]:
+        """Every version of every configured model, in the order of the configuration.
+
+        Any thread may ask.
+        """
+        return tuple(self._models.values())
 
     def served_names(self) -> Sequence[str]:
         """Every configured name."""
@@ -306,9 +318,6 @@ class ModelManager:
 
     async def _load(self, configs: Sequence[ModelConfig]) -> None:
         await self._loader.load([(self._models[config.key], config) for config in configs])
-
-    def _all_models(self) -> Iterable[ServedModel]:
-        return self._models.values()
 
     async def _wake(self, model: ServedModel) -> None:
         await self._loader.wake(model)

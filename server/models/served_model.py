@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
@@ -9,7 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from server.errors import ModelNotReadyError, ServingError
 from server.graph import Graph, ServedGraph, ServedNames, Services
+from server.graph.definition import define_graph
 from server.graph.description import GraphDescription
+from server.graph.numbers import GraphNumbers
 from server.graph.opening import in_thread
 from server.host.metrics import gauge
 from server.models.config import ModelConfig
@@ -42,8 +45,10 @@ class ServedModel:
     """A version of a configured model. `files` are those that its last load read.
 
     Where models may be unloaded while they are available, requests and nodes of other graphs reach
-    it through the two ResidentGraphs. `description` is what stays known then. `file_bytes` and
-    `memory_bytes` are the sizes of its files, and of what it took when it was loaded last.
+    it through the two ResidentGraphs. `description` is what stays known then. `definition` is the
+    graph as it was read last (see `define_graph`), and `numbers` count for all loads of the model.
+    `file_bytes` and `memory_bytes` are the sizes of its files, and of what it took when it was
+    loaded last.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -59,6 +64,8 @@ class ServedModel:
         self.resident_graph: ResidentGraph | None = None
         self.graph_for_nodes: ResidentGraph | None = None
         self.description: GraphDescription | None = None
+        self.definition: Mapping[str, Any] | None = None
+        self.numbers = GraphNumbers()
         self.file_bytes = 0
         self.memory_bytes: int | None = None
         self._graph: Graph | None = None
@@ -80,6 +87,17 @@ class ServedModel:
     def is_loaded(self) -> bool:
         """Whether the graph is in memory."""
         return self._graph is not None
+
+    @property
+    def num_running(self) -> int:
+        """The requests that are in its graph now."""
+        graph = self._graph
+        return 0 if graph is None else graph.num_running
+
+    def count_waiting_packets(self) -> Mapping[str, int]:
+        """The packets that wait for their readers now, by stream. Any thread may ask."""
+        graph = self._graph
+        return {} if graph is None else graph.count_waiting_packets()
 
     @property
     def can_wake(self) -> bool:
@@ -146,13 +164,14 @@ class ServedModel:
             self.fail(error)
             return None
         self.file_bytes = checked.num_bytes
+        self.definition = define_graph(checked.graph)
         return checked
 
     async def load(self, model: CheckedModel, services: Services | None = None) -> Graph | None:
         """Load what `check` has prepared; returns the graph whose place it took, if any."""
         old, is_known = self._graph, self.can_wake
         try:
-            self._graph = await model.load(self.files, services)
+            self._graph = await model.load(self.files, services, self.numbers)
         except Exception as error:
             self.fail(error)
             return None

@@ -11,7 +11,7 @@ from server.engine.scheduling.scheduled_step import ScheduledStep
 from server.engine.scheduling.scheduler import Scheduler
 from server.engine.scheduling.step_costs import StepCosts
 from server.engine.sequence import Sequence, SequenceStatus
-from server.engine.stats import EngineStats
+from server.host.metrics import EngineStats
 
 SIZE = 4
 

@@ -19,7 +19,7 @@ logger = logging.getLogger("server.access")
 MAX_CHARACTERS = 200
 CLIENT_GONE = 499
 # What monitoring asks every few seconds; GET /v2/models/{model}/ready is one of it, too.
-POLLED_PATHS = {*HEALTH_PATHS, "/metrics", "/v1/config"}
+POLLED_PATHS = {*HEALTH_PATHS, "/metrics", "/v1/config", "/v1/status"}
 
 
 def access_log_middleware(addresses: ClientAddresses, *, is_on: bool) -> Middleware:

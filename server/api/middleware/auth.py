@@ -16,6 +16,8 @@ __all__ = ["WrongKeyLog", "describe_key_problem", "key_middleware"]
 logger = logging.getLogger(__name__)
 
 HEALTH_PATHS = ("/health", "/v2/health/live", "/v2/health/ready")
+# It tells how the models are configured.
+PRIVATE_PATHS = ("/v1/status",)
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 WRONG_KEY_INTERVAL_S = 60.0
 
@@ -54,7 +56,7 @@ def _needs_key(request: web.Request, scope: KeyScope) -> bool:
     # A browser sends OPTIONS, without a key, to ask whether it may send one.
     if request.method == "OPTIONS":
         return False
-    if scope is KeyScope.CHANGES:
+    if scope is KeyScope.CHANGES and request.path not in PRIVATE_PATHS:
         return request.method not in {"GET", "HEAD"}
     return scope is KeyScope.ALL or request.path not in HEALTH_PATHS
 

@@ -20,7 +20,7 @@ from server.engine.prompt_logprobs import PromptLogprobs
 from server.engine.sampling.logits import Logits
 from server.engine.scheduling.scheduled_step import ScheduledStep
 from server.engine.sequence import Sequence
-from server.engine.stats import EngineStats
+from server.host.metrics import EngineStats
 
 Hidden = npt.NDArray[Any]
 

@@ -6,8 +6,8 @@ from server.engine.requests.beam_search import BeamSearch
 from server.engine.requests.outputs import SequenceOutput
 from server.engine.scheduling.scheduler import Scheduler
 from server.engine.sequence import EngineRequest, Sequence
-from server.engine.stats import EngineStats
 from server.errors import GenerationError
+from server.host.metrics import EngineStats
 
 Found = list[tuple[Sequence, Candidates | None]]
 

@@ -8,8 +8,8 @@ from server.engine.pooling import PooledOutput
 from server.engine.requests.outputs import SequenceOutput
 from server.engine.scheduling.scheduler import Scheduler
 from server.engine.sequence import EngineRequest, Sequence
-from server.engine.stats import EngineStats
 from server.errors import GenerationError
+from server.host.metrics import EngineStats
 
 Floats = npt.NDArray[np.float32]
 

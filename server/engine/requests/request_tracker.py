@@ -17,7 +17,7 @@ from server.engine.sampling.sampler import SampledToken, sample
 from server.engine.scheduling.scheduled_step import ScheduledStep
 from server.engine.scheduling.scheduler import Scheduler
 from server.engine.sequence import EngineRequest, Sequence
-from server.engine.stats import EngineStats
+from server.host.metrics import EngineStats
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from server.engine.requests.outputs import SequenceOutput
 from server.engine.sampling.sampler import BAD_LOGITS, SampledToken
 from server.engine.scheduling.scheduler import Scheduler
 from server.engine.sequence import EngineRequest, Sequence
-from server.engine.stats import EngineStats
 from server.errors import GenerationError, InvalidRequestError, RequestError
+from server.host.metrics import EngineStats
 from server.payloads import FinishReason
 
 

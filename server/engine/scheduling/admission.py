@@ -13,7 +13,7 @@ from server.engine.scheduling.step_limits import StepLimits
 from server.engine.scheduling.waiter import Turn, Waiter
 from server.engine.scheduling.waiting_queue import WaitingQueue, turn_of
 from server.engine.sequence import Sequence, SequenceStatus
-from server.engine.stats import EngineStats
+from server.host.metrics import EngineStats
 
 RESERVED_SHARE = 4
 """One of so many seats is for requests of one sequence, however many the others have."""

@@ -10,7 +10,7 @@ from server.engine.scheduling.prompt_reserve import PromptReserve
 from server.engine.scheduling.scheduled_step import ScheduledStep
 from server.engine.scheduling.step_limits import StepLimits
 from server.engine.sequence import Sequence, SequenceStatus
-from server.engine.stats import EngineStats
+from server.host.metrics import EngineStats
 
 
 class Scheduler:

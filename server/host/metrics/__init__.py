@@ -7,6 +7,9 @@ A gauge whose value is kept elsewhere reads it by `gauge(...).set_function(read)
 in a thread of its own, and must neither wait nor lock.
 """
 
+from server.host.metrics.engine_stats import EngineLoad, EngineStats
+from server.host.metrics.engines import ENGINES, EngineNumbers, LiveEngine
+from server.host.metrics.histogram import Histogram
 from server.host.metrics.registry import (
     METRICS_CONTENT_TYPE,
     add_collector,
@@ -15,4 +18,16 @@ from server.host.metrics.registry import (
     render_metrics,
 )
 
-__all__ = ["METRICS_CONTENT_TYPE", "add_collector", "counter", "gauge", "render_metrics"]
+__all__ = [
+    "ENGINES",
+    "METRICS_CONTENT_TYPE",
+    "EngineLoad",
+    "EngineNumbers",
+    "EngineStats",
+    "Histogram",
+    "LiveEngine",
+    "add_collector",
+    "counter",
+    "gauge",
+    "render_metrics",
+]

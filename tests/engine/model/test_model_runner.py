@@ -8,8 +8,8 @@ import pytest
 from support.engine_helpers import F32
 
 from server.engine.model.model_runner import ModelRunner
-from server.engine.stats import EngineStats
 from server.host.memory import RESERVATIONS
+from server.host.metrics import EngineStats
 from tests.engine.conftest import load_once
 
 

@@ -19,7 +19,7 @@ from server.engine.requests.outputs import SequenceOutput
 from server.engine.sampling.sampler import BAD_LOGITS
 from server.engine.scheduling.scheduler import Scheduler
 from server.engine.sequence import EngineRequest, Sequence
-from server.engine.stats import EngineStats
+from server.host.metrics import EngineStats
 
 Logits = Callable[[tuple[int, ...]], npt.NDArray[np.float32]]
 

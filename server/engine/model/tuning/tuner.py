@@ -18,8 +18,8 @@ from server.engine.model.tuning.candidates import Properties, find_choices
 from server.engine.model.tuning.saved_choices import SavedChoices, Scores
 from server.engine.scheduling.scheduled_step import ScheduledStep
 from server.engine.sequence import EngineRequest, Sequence
-from server.engine.stats import EngineStats
 from server.errors import ModelLoadError
+from server.host.metrics import EngineStats
 from server.host.openvino_errors import error_summary
 from server.payloads import SamplingParams
 

@@ -1,0 +1,53 @@
+"""GET /v1/status: the models, their graphs, and how the server fares, in one JSON document."""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+from aiohttp import web
+
+from server.api.endpoint import Endpoint, error_answers, json_answer
+from server.api.keys import MONITOR
+from server.errors import InvalidRequestError, ModelNotReadyError
+
+__all__ = ["ENDPOINTS"]
+
+# Of its own: it calls the nodes' `status`, which others wrote.
+_THREAD = ThreadPoolExecutor(1, thread_name_prefix="status")
+
+TIMEOUT_S = 5.0
+
+
+async def _get_status(request: web.Request) -> web.Response:
+    """The snapshot; `since` is a time in seconds since 1970, and leaves out older points."""
+    since_s = _since(request.query.get("since", "0"))
+    loop = asyncio.get_running_loop()
+    work = loop.run_in_executor(_THREAD, request.app[MONITOR].status, since_s)
+    try:
+        body = await asyncio.wait_for(work, TIMEOUT_S)
+    except TimeoutError:
+        raise ModelNotReadyError(
+            f"the status was not collected within {TIMEOUT_S:g} s: the status() of a node may hang"
+        ) from None
+    return web.Response(body=body, content_type="application/json")
+
+
+def _since(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise InvalidRequestError(
+            f"since is {text[:50]!r}; it must be a number of seconds since 1970", "since"
+        ) from None
+
+
+ENDPOINTS = (
+    Endpoint(
+        "GET",
+        "/v1/status",
+        _get_status,
+        "The models, their graphs, and how the server fares",
+        json_answer("A snapshot, with the history of the last hour", {"type": "object"})
+        | error_answers(400, 503),
+        query={"since": "Only points of the history after this time, in seconds since 1970"},
+    ),
+)
