@@ -25,7 +25,8 @@ __all__ = ["HttpServer", "ListenFlags", "open_sockets"]
 
 logger = logging.getLogger(__name__)
 
-BACKLOG = 1024
+# Clients that find it full try again after a second.
+BACKLOG = 4096
 # For model files, logs, processes of models, gRPC.
 DESCRIPTORS_FOR_OTHERS = 256
 # How long finished answers may still be sent after everything else has stopped.
@@ -177,4 +178,5 @@ class HttpServer:
     def _make_connection(self) -> Connection:
         server = self._runner.server
         assert server is not None
-        return Connection(server, self._pool.settings, self._pool.discard, self._pool.memory)
+        pool = self._pool
+        return Connection(server, pool.settings, pool.discard, pool.memory, pool.pacer)

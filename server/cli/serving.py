@@ -16,6 +16,7 @@ from server.cli.serving_arguments import ServingArguments
 from server.cli.versions import describe_machine, describe_versions
 from server.errors import ConfigError, ServingError, describe_error
 from server.graph import Services
+from server.host.garbage import collect_when_quiet
 from server.host.metrics import gauge
 from server.host.version import DISTRIBUTION
 from server.host.watch import WATCHDOG
@@ -144,10 +145,11 @@ class _Server:
         loading = asyncio.create_task(self._load_and_watch())
         watching = asyncio.create_task(self._watch_secrets())
         healing = asyncio.create_task(self._replace_hung())
+        collecting = asyncio.create_task(collect_when_quiet(lambda: self._manager.num_running))
         for task in (loading, healing):
             task.add_done_callback(self._notice_end_of_task)
         await self._stop.wait()
-        for task in (watching, loading, healing):
+        for task in (watching, loading, healing, collecting):
             task.cancel()
         await self._manager.close(self._drain_timeout_s)
         await self._listeners.stop()

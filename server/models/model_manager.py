@@ -164,6 +164,12 @@ class ModelManager:
         models = (self._find(name, None) for name in self.served_names())
         return [model for model in models if model.is_available]
 
+    @property
+    def num_running(self) -> int:
+        """How many requests are in the graphs of these models."""
+        loaded = (model for model in self._models.values() if model.is_loaded)
+        return sum(model.loaded_graph.num_running for model in loaded)
+
     def status(self) -> dict[str, Any]:
         """OVMS's /v1/config; removed models stay in it."""
         models = self._removed | self._models

@@ -13,6 +13,7 @@ from aiohttp import HttpVersion11, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from server.api.connections.body_memory import BodyMemory, HeldBytes
+from server.api.connections.pacer import Pacer, Urgency
 from server.api.connections.refusal import refusal
 from server.api.connections.settings import ConnectionSettings
 from server.api.errors import ApiError
@@ -28,6 +29,9 @@ MIN_BYTES_READ = 2**14
 NO_TIMEOUT_S = 1e6
 # A half-closed client is first asked after this time whether it is there, then twice as late.
 PROBE_AFTER_S = 1.0
+# A client that sends more than this before its turn is not read any further.
+MAX_HELD_BYTES = 2**16
+POLLS = (b"GET ", b"HEAD ")
 STILL_THERE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 Phase = tuple[str, int]
@@ -37,20 +41,25 @@ class Connection(web.RequestHandler):
     """Answers what is no HTTP request with OpenAI's error object: a header that is too long, say.
 
     Such a request never reaches a middleware. `on_lost` is called when the connection has ended.
-    `body` is what the body of the current request takes.
+    `body` is what the body of the current request takes. `client` is who has it, for the pacer:
+    what arrives while others have their turn is held.
     """
 
     __slots__ = (
         "_bytes_left",
         "_half_closed_s",
+        "_has_held_eof",
+        "_held",
         "_incomplete",
         "_next_probe_s",
         "_on_lost",
+        "_pacer",
         "_phase",
         "_settings",
         "_since_s",
         "_socket_transport",
         "body",
+        "client",
     )
 
     def __init__(
@@ -59,6 +68,7 @@ class Connection(web.RequestHandler):
         settings: ConnectionSettings,
         on_lost: Callable[["Connection"], None],
         memory: BodyMemory,
+        pacer: Pacer,
     ) -> None:
         super().__init__(
             server,
@@ -71,6 +81,10 @@ class Connection(web.RequestHandler):
         )
         self._settings = settings
         self._on_lost = on_lost
+        self._pacer = pacer
+        self.client = ""
+        self._held = b""
+        self._has_held_eof = False
         self.body = HeldBytes(memory)
         # aiohttp forgets its transport when it begins to close it.
         self._socket_transport: asyncio.Transport | None = None
@@ -88,11 +102,47 @@ class Connection(web.RequestHandler):
         super().connection_made(transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
+        self._held = b""
         super().connection_lost(exc)
         self.body.release()
         self._on_lost(self)
 
     def data_received(self, data: bytes) -> None:
+        # aiohttp calls this without data to go on with what it has.
+        if not data or (not self._held and self._pacer.take()):
+            self._read(data)
+        else:
+            self._hold(data)
+
+    def _hold(self, data: bytes) -> None:
+        if not self._held:
+            self._pacer.wait(self, self._urgency_of(data))
+        self._held += data
+        if len(self._held) > MAX_HELD_BYTES and self._socket_transport is not None:
+            self._socket_transport.pause_reading()
+
+    def _urgency_of(self, data: bytes) -> Urgency:
+        if self.is_waiting:
+            return Urgency.POLL if data.startswith(POLLS) else Urgency.NEW
+        return Urgency.BODY
+
+    def read_held(self) -> None:
+        """Read what was received before the turn of this connection came."""
+        transport, held = self._socket_transport, self._held
+        if transport is None or not held:
+            return
+        self._held = b""
+        try:
+            self._read(held)
+        except BaseException:
+            transport.abort()
+            raise
+        if self._has_held_eof and not self.eof_received():
+            transport.close()
+        elif len(held) > MAX_HELD_BYTES and not (self._reading_paused or self._buffer_paused):
+            transport.resume_reading()
+
+    def _read(self, data: bytes) -> None:
         super().data_received(data)
         if data and self.is_waiting:
             self._incomplete = self._request_count + 1
@@ -100,7 +150,7 @@ class Connection(web.RequestHandler):
     @property
     def is_waiting(self) -> bool:
         """Whether there is no request: it is to come, or its headers are not complete."""
-        return self._waiter is not None and not self._waiter.done()
+        return self._waiter is not None and not self._waiter.done() and not self._held
 
     def is_idle(self) -> bool:
         """Whether it has been waiting for a while, so that closing it does little harm."""
@@ -166,8 +216,13 @@ class Connection(web.RequestHandler):
     def eof_received(self) -> bool | None:  # type: ignore[override]  # asyncio's own type
         """Keep the connection of a client that has sent all and waits; others are closed."""
         transport = self._socket_transport
-        is_plain = transport is not None and transport.get_extra_info("sslcontext") is None
-        if not is_plain or self.is_waiting or self._parser is None:
+        if transport is None or transport.get_extra_info("sslcontext") is not None:
+            # asyncio closes an encrypted connection, whatever is returned here.
+            return None
+        if self._held:
+            self._has_held_eof = True
+            return True
+        if self.is_waiting or self._parser is None:
             return None
         try:
             self._parser.feed_eof()

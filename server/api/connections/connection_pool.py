@@ -8,6 +8,7 @@ from collections import Counter
 from server.api.clients.address import client_of_address
 from server.api.connections.body_memory import BodyMemory
 from server.api.connections.connection import Connection
+from server.api.connections.pacer import Pacer
 from server.api.connections.settings import ConnectionSettings
 from server.api.errors import ApiError
 
@@ -28,13 +29,15 @@ class ConnectionPool:
     def __init__(self, settings: ConnectionSettings) -> None:
         self.settings = settings
         self.memory = BodyMemory(settings.memory_quota)
-        self._clients: dict[Connection, str] = {}
+        self.pacer = Pacer()
+        # In the order in which they were opened.
+        self._connections: dict[Connection, None] = {}
         self._num_of_client = Counter[str]()
         self._next_search_s = 0.0
         self._checking: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
-        return len(self._clients)
+        return len(self._connections)
 
     def start(self) -> None:
         """Begin to apply the time limits."""
@@ -62,17 +65,18 @@ class ConnectionPool:
 
     def add(self, connection: Connection, host: str) -> None:
         """Count a connection from this address."""
-        client = client_of_address(host)
-        self._clients[connection] = client
-        self._num_of_client[client] += 1
+        connection.client = client_of_address(host)
+        self._connections[connection] = None
+        self._num_of_client[connection.client] += 1
 
     def discard(self, connection: Connection) -> None:
         """Forget a connection that has ended."""
-        client = self._clients.pop(connection, None)
-        if client is not None:
-            self._num_of_client[client] -= 1
-            if not self._num_of_client[client]:
-                del self._num_of_client[client]
+        if connection not in self._connections:
+            return
+        del self._connections[connection]
+        self._num_of_client[connection.client] -= 1
+        if not self._num_of_client[connection.client]:
+            del self._num_of_client[connection.client]
 
     def close_idle(self, client: str | None = None) -> int:
         """Close some connections that wait for a request, the oldest first; returns how many."""
@@ -80,8 +84,8 @@ class ConnectionPool:
         if now_s < self._next_search_s:
             return 0
         idle: list[Connection] = []
-        for connection, owner in self._clients.items():
-            if (client is None or owner == client) and connection.is_idle():
+        for connection in self._connections:
+            if client in (None, connection.client) and connection.is_idle():
                 idle.append(connection)
                 if len(idle) == NUM_CLOSED_AT_ONCE:
                     break
@@ -96,7 +100,7 @@ class ConnectionPool:
         while True:
             await asyncio.sleep(interval_s)
             now_s = time.monotonic()
-            for connection in list(self._clients):
+            for connection in list(self._connections):
                 connection.check(now_s)
 
 
