@@ -92,6 +92,7 @@ class EmbeddingsCalculatorOV(Calculator[EmbeddingsCalculatorOVOptions]):
     Model Server's graphs name a side packet; it is accepted and not used.
     """
 
+    is_watched = False
     contract = Contract(
         inputs=(EMBEDDING_REQUEST,),
         outputs=(EMBEDDING_RESPONSE,),

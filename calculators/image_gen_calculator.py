@@ -45,6 +45,7 @@ class ImageGenCalculator(Calculator[ImageGenCalculatorOptions]):
     Model Server's graphs name its side packet; it is accepted and not used.
     """
 
+    is_watched = False
     contract = Contract(
         inputs=(IMAGE_REQUEST,),
         outputs=(IMAGE_RESPONSE,),

@@ -49,6 +49,7 @@ class LLMExecutorCalculator(Calculator[LLMCalculatorOptions]):
     to tool calls as well.
     """
 
+    is_watched: ClassVar[bool] = False
     contract: ClassVar[Contract] = Contract(
         inputs=(PROMPT,),
         outputs=(TOKENS,),

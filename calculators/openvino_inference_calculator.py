@@ -136,6 +136,7 @@ class OpenVINOInferenceCalculator(Calculator[OpenVINOInferenceCalculatorOptions]
     its own, and a stream for each tensor.
     """
 
+    is_watched = False
     contract = Contract(
         inputs=(INFER_REQUEST,),
         outputs=(INFER_RESPONSE,),

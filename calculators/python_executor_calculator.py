@@ -11,7 +11,7 @@ from calculators.python_nodes.handler_file import check_handler, describe_failur
 from calculators.python_nodes.handler_threads import HandlerThread, HandlerThreads
 from calculators.python_nodes.packets import PythonPacket, from_python, step_of, to_python
 from calculators.python_nodes.py_tensor import Tensor as PyTensor
-from server.errors import InvalidRequestError, ModelLoadError, did_you_mean
+from server.errors import InvalidRequestError, ModelLoadError, NodeHungError, did_you_mean
 from server.graph import (
     Calculator,
     Contract,
@@ -54,6 +54,7 @@ class PythonExecutorCalculator(Calculator[PythonExecutorCalculatorOptions]):
     of tensors that are named after the output streams, or yields such lists.
     """
 
+    is_watched = False
     contract = Contract()
 
     @classmethod
@@ -115,6 +116,10 @@ class PythonExecutorCalculator(Calculator[PythonExecutorCalculatorOptions]):
         if callable(getattr(model, "finalize", None)):
             model.finalize()
 
+    def status(self) -> Mapping[str, object]:
+        """The runs of the handler."""
+        return {} if self._threads is None else self._threads.status()
+
     def _initialize(self, model_class: type[Any], arguments: Mapping[str, object]) -> None:
         try:
             model = model_class()
@@ -156,7 +161,7 @@ class PythonExecutorCalculator(Calculator[PythonExecutorCalculatorOptions]):
     async def _call(self, thread: HandlerThread, function: Callable[[], T]) -> T:
         try:
             return await thread.run(function)
-        except InvalidRequestError:
+        except (InvalidRequestError, NodeHungError):
             raise
         except Exception as error:
             raise self._failure(describe_failure(error, self._file), error) from error

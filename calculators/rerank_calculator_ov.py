@@ -95,6 +95,7 @@ class RerankCalculatorOV(Calculator[RerankCalculatorOVOptions]):
     Model Server's graphs name its side packet; it is accepted and not used.
     """
 
+    is_watched = False
     contract = Contract(
         inputs=(SCORING_REQUEST,),
         outputs=(SCORING_RESPONSE,),

@@ -56,6 +56,7 @@ class S2tCalculatorOptions:
 class S2tCalculator(Calculator[S2tCalculatorOptions]):
     """Speech to text with openvino-genai's pipeline: Whisper and the other models it knows."""
 
+    is_watched = False
     contract = Contract(
         inputs=(REQUEST,),
         outputs=(RESPONSE,),

@@ -73,6 +73,7 @@ class T2sCalculatorOptions:
 class T2sCalculator(Calculator[T2sCalculatorOptions]):
     """Text to speech with openvino-genai's pipeline: SpeechT5, Kokoro."""
 
+    is_watched = False
     contract = Contract(
         inputs=(REQUEST,),
         outputs=(RESPONSE,),

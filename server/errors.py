@@ -21,7 +21,8 @@ ServingError
     │   ├── QueueFullError     too much waits for the model
     │   └── ClientLimitError   this client asks for too much at a time
     ├── NotAllowedError        the API key does not allow it
-    └── GenerationError        the engine failed while it worked on the request
+    ├── GenerationError        the engine failed while it worked on the request
+    └── NodeHungError          a node worked on the request for too long, and was given up
 
 A message says where, what was found, and what was possible. An `assert` elsewhere means a bug.
 """
@@ -45,6 +46,7 @@ __all__ = [
     "ModelLoadError",
     "ModelNotFoundError",
     "ModelNotReadyError",
+    "NodeHungError",
     "NotAllowedError",
     "OverloadedError",
     "QueueFullError",
@@ -174,6 +176,10 @@ class NotAllowedError(RequestError):
 
 class GenerationError(RequestError):
     """The engine failed while it worked on this request."""
+
+
+class NodeHungError(RequestError):
+    """A node of the graph hangs: it worked on this request for longer than is allowed."""
 
 
 def did_you_mean(name: str, possible: Iterable[str]) -> str:

@@ -152,6 +152,7 @@ PACKAGE_LAYERS: dict[str, set[str]] = {
     "calculators.python_nodes": {
         "server.errors",
         "server.graph",
+        "server.host",
         "server.tensors",
     },
     "calculators.guided": {

@@ -26,6 +26,7 @@ from server.errors import (
     ModelLoadError,
     ModelNotFoundError,
     ModelNotReadyError,
+    NodeHungError,
     NotAllowedError,
     OverloadedError,
     ReloadError,
@@ -40,6 +41,8 @@ __all__ = ["ApiError", "ClientGoneError", "api_error", "error_middleware", "erro
 logger = logging.getLogger(__name__)
 
 RETRY_AFTER_S = 5
+
+Refusal = NotAllowedError | OverloadedError | ModelNotReadyError | NodeHungError
 
 REJECTIONS = counter(
     "vllm:admission_rejections", "Requests that were refused because there was too much", "reason"
@@ -77,7 +80,7 @@ class ApiError:
 
 def api_error(error: Exception) -> ApiError:
     """What to tell the client. An error of the server is logged with its traceback."""
-    if isinstance(error, NotAllowedError | OverloadedError | ModelNotReadyError):
+    if isinstance(error, Refusal):
         return _refusal(error)
     if isinstance(error, ModelNotFoundError):
         return ApiError(404, str(error), param="model", code="model_not_found")
@@ -93,11 +96,13 @@ def api_error(error: Exception) -> ApiError:
     return ApiError(500, "internal error; the server's log has the details", "server_error")
 
 
-def _refusal(error: NotAllowedError | OverloadedError | ModelNotReadyError) -> ApiError:
+def _refusal(error: Refusal) -> ApiError:
     """A request that the server could serve, but not for this client, or not now."""
     message = str(error)
     if isinstance(error, NotAllowedError):
         return ApiError(403, message, code="insufficient_permissions")
+    if isinstance(error, NodeHungError):
+        return ApiError(504, message, "server_error", code="node_hung")
     if isinstance(error, ModelNotReadyError):
         headers = {"Retry-After": str(math.ceil(error.retry_after_s or RETRY_AFTER_S))}
         return ApiError(503, message, "service_unavailable", headers=headers)

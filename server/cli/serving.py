@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from types import FrameType
 
 from server.cli.command_line import CommandLine
@@ -22,6 +23,7 @@ from server.host.version import DISTRIBUTION
 from server.host.watch import WATCHDOG
 from server.models.file_watcher import FileWatcher
 from server.models.model_manager import ModelManager
+from server.models.node_threads import NodeThreads
 from server.payloads import LoadOptions
 
 __all__ = ["serve"]
@@ -60,12 +62,14 @@ def serve(line: CommandLine, log: LogWriter) -> int:
     exit_ = _Exit(log)
     server = _Server(line.serving, manager, listeners, exit_)
     WATCHDOG.hung_after_s = line.serving.hung_step_seconds
+    WATCHDOG.hung_node_after_s = line.serving.hung_node_seconds
     WATCHDOG.stalled_after_s = line.serving.stalled_loop_seconds
     WATCHDOG.on_fatal = server.fail
     # Modules stay for ever. Without them a collection of garbage stops all threads half as long.
     gc.freeze()
     # Not asyncio.run, which waits for worker threads at its end, however long a model still loads.
     loop = asyncio.new_event_loop()
+    loop.set_default_executor(NodeThreads())
     try:
         loop.run_until_complete(server.run())
     finally:
@@ -145,11 +149,12 @@ class _Server:
         loading = asyncio.create_task(self._load_and_watch())
         watching = asyncio.create_task(self._watch_secrets())
         healing = asyncio.create_task(self._replace_hung())
+        noticing = asyncio.create_task(self._watch_nodes())
         collecting = asyncio.create_task(collect_when_quiet(lambda: self._manager.num_running))
-        for task in (loading, healing):
+        for task in (loading, healing, noticing):
             task.add_done_callback(self._notice_end_of_task)
         await self._stop.wait()
-        for task in (watching, loading, healing, collecting):
+        for task in (watching, loading, healing, noticing, collecting):
             task.cancel()
         await self._manager.close(self._drain_timeout_s)
         await self._listeners.stop()
@@ -190,6 +195,14 @@ class _Server:
         error = None if task.cancelled() else task.exception()
         if error is not None:
             WATCHDOG.fail(f"models cannot be loaded and watched any more: {describe_error(error)}")
+
+    async def _watch_nodes(self) -> None:
+        last = time.monotonic()
+        while True:
+            await asyncio.sleep(HEALING_INTERVAL_S)
+            last, seconds = time.monotonic(), time.monotonic() - last
+            # More, and this process was stopped meanwhile.
+            self._manager.give_up_hung_nodes(min(seconds, 2 * HEALING_INTERVAL_S))
 
     async def _replace_hung(self) -> None:
         """Replace hung models; where that fails, only a new process can serve them."""

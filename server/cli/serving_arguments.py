@@ -26,6 +26,7 @@ class ServingArguments:
     chat_template_time_limit_ms: int | None
     split_special_tokens: bool
     hung_step_seconds: float
+    hung_node_seconds: float
     stalled_loop_seconds: float
     idle_unload_timeout_seconds: float
     memory_budget_gb: float
@@ -147,6 +148,15 @@ def add_serving_flags(add: AddFlag) -> None:
         help="A step of a model hangs when it takes longer than this and than 20 times what such "
         "steps took before: its requests get 503, and the model is loaded again (default: 30). 0 "
         "never gives a step up.",
+    )
+    add(
+        "--hung_node_seconds",
+        type=seconds,
+        default=600.0,
+        metavar="SECONDS",
+        help="A request gets status 504 when a node of the user's, in Python, works on it for so "
+        "long and neither takes nor gives a packet (default: 600). If the node has ended no later "
+        "request meanwhile, its model is loaded again. 0 waits for ever.",
     )
     add(
         "--stalled_loop_seconds",

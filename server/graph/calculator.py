@@ -1,6 +1,7 @@
 """The base class of every node."""
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 from server.graph.context import OpenContext, ProcessContext
 from server.graph.contract import NodeType, OptionsT
@@ -20,6 +21,11 @@ class Calculator(NodeType[OptionsT]):
     """
 
     options: OptionsT
+    is_watched: ClassVar[bool] = True
+    """Whether a request ends when `process` neither receives nor sends for --hung_node_seconds.
+
+    False where the node itself notices what hangs, because requests may wait for their turn.
+    """
 
     def open(self, cc: OpenContext) -> None:
         """Prepare the node once per loaded graph, in a worker thread; load heavy things here.

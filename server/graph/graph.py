@@ -178,9 +178,17 @@ class Graph:
                 waiting[name] = waiting.get(name, 0) + count
         return waiting
 
+    def give_up_hung_runs(self, seconds: float, limit_s: float) -> None:
+        """End the runs in which a node works for too long; `seconds` since the last call."""
+        if any(node.calculator.is_watched for node in self._nodes):
+            for run in tuple(self._runs):
+                run.give_up_hung(seconds, limit_s)
+
     def health(self) -> str | None:
         """Return the reason why a node cannot serve now, or None when all can."""
         for node in self._nodes:
+            if node.work.failure is not None:
+                return node.work.failure
             try:
                 with Containment():
                     reason = node.calculator.health()
@@ -192,6 +200,8 @@ class Graph:
 
     def needs_reload(self) -> bool:
         """Whether a node can serve again only when the graph is loaded again."""
+        if any(node.work.failure is not None for node in self._nodes):
+            return True
         try:
             with Containment():
                 return any(node.calculator.needs_reload() for node in self._nodes)

@@ -5,14 +5,16 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from time import perf_counter
+from time import monotonic, perf_counter
 from types import MappingProxyType
 from typing import Any
 
+from server.errors import NodeHungError
 from server.graph.calculator import Calculator
 from server.graph.containment import Containment
 from server.graph.context import ProcessContext
 from server.graph.contract import Contract, Tag
+from server.graph.node_work import CURRENT_NODE, NodeWork, describe_coroutine
 from server.graph.numbers import GraphNumbers, NodeNumbers
 from server.graph.queues.admission import Admission
 from server.graph.queues.request_queue import Ticket
@@ -49,6 +51,11 @@ class OpenedNode:
     side_packets: Mapping[str, Any]
     output_side_packets: Mapping[str, Any] = field(default_factory=dict)
     request_packets: Mapping[str, str] = field(default_factory=dict)
+    work: NodeWork = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Nothing is known of its requests yet."""
+        object.__setattr__(self, "work", NodeWork(self.name))
 
 
 @dataclass(frozen=True)
@@ -85,6 +92,9 @@ class NodeRun:
         self.is_stopping = False
         self.task: asyncio.Task[None] | None = None
         self.numbers = NO_NUMBERS
+        self.started_at = monotonic()
+        self._progress = 0
+        self._busy_s = 0.0
 
     def context(self) -> ProcessContext:
         """Make what `process` gets."""
@@ -100,6 +110,7 @@ class NodeRun:
 
     async def process(self) -> None:
         """Do the node's work on this request."""
+        CURRENT_NODE.set(self.node.work)
         with Containment(asyncio.CancelledError, GeneratorExit):
             await self.node.calculator.process(self.context())
 
@@ -108,6 +119,22 @@ class NodeRun:
         if self.task is not None and not self.is_stopping and not self.task.done():
             self.is_stopping = True
             self.task.cancel()
+
+    def is_hung(self, seconds: float, limit_s: float) -> bool:
+        """Whether the node has neither received nor sent a packet for so long, nor waits for it.
+
+        `seconds` have passed since the last look.
+        """
+        if self.task is None or self.task.done() or self.is_stopping:
+            return False
+        inputs, outputs = self.inputs.values(), self.outputs.values()
+        progress = sum(s.num_received for s in inputs) + sum(s.num_sent for s in outputs)
+        is_waiting = any(s.is_awaited for s in inputs) or any(s.is_awaited for s in outputs)
+        if is_waiting or progress != self._progress:
+            self._progress, self._busy_s = progress, 0.0
+        else:
+            self._busy_s += seconds
+        return self._busy_s > limit_s
 
     def notice_closed_output(self) -> None:
         """Stop the node if nobody reads any of its outputs any more."""
@@ -211,6 +238,17 @@ class GraphRun:
             for tag, stream in tuple(run.inputs.items()):
                 yield run.node.inputs[tag], stream.num_waiting
 
+    def give_up_hung(self, seconds: float, limit_s: float) -> None:
+        """End the run with a NodeHungError if a node hangs; `seconds` as in `NodeRun.is_hung`."""
+        for run in self._nodes:
+            if not run.node.calculator.is_watched or not run.is_hung(seconds, limit_s):
+                continue
+            assert run.task is not None
+            problem = run.node.work.note_hung(run.started_at, limit_s)
+            where = describe_coroutine(run.task.get_coro())
+            logger.error("graph %r: %s. It waits here:\n%s", self._graph_name, problem, where)
+            self._fail(NodeHungError(problem))
+
     def _take_tickets(self) -> None:
         admission = self._given_admission or self._own_admission.__enter__()
         for run in self._nodes:
@@ -244,6 +282,8 @@ class GraphRun:
         self._num_active -= 1
         error = node_error(task)
         self._count_end(run, error)
+        if not run.is_stopping and not isinstance(error, NodeHungError):
+            run.node.work.note_end(run.started_at)
         if isinstance(error, asyncio.CancelledError):
             if not run.is_stopping:
                 name = run.node.name

@@ -39,6 +39,7 @@ class InputStream(Generic[T]):
         "_waiter",
         "_writer",
         "label",
+        "num_received",
         "waited_s",
     )
 
@@ -49,6 +50,7 @@ class InputStream(Generic[T]):
         self._packets: deque[T] = deque()
         self._waiter: asyncio.Future[None] | None = None
         self._writer: OutputStream[T] | None = None
+        self.num_received = 0
         self._has_ended = False
         self._is_closed = False
 
@@ -59,6 +61,11 @@ class InputStream(Generic[T]):
 
     def __aiter__(self) -> "InputStream[T]":
         return self
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether the reader waits for a packet."""
+        return self._waiter is not None
 
     async def __anext__(self) -> T:
         try:
@@ -74,6 +81,7 @@ class InputStream(Generic[T]):
                 raise EndOfStream(f"{self.label} has ended")
             await self._wait_for_packet()
         packet = packets.popleft()
+        self.num_received += 1
         if self._writer is not None:
             self._writer._notice_room()
         return packet
@@ -132,6 +140,7 @@ class OutputStream(Generic[T]):
         "_readers",
         "_room_waiters",
         "label",
+        "num_sent",
     )
 
     def __init__(
@@ -150,6 +159,7 @@ class OutputStream(Generic[T]):
         self._room_waiters: list[asyncio.Future[None]] = []
         self._is_closed = False
         self._has_ended = False
+        self.num_sent = 0
         for reader in readers:
             reader._writer = self
 
@@ -157,6 +167,11 @@ class OutputStream(Generic[T]):
     def closed(self) -> bool:
         """Whether every reader closed the stream."""
         return self._is_closed
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether the writer waits for room."""
+        return bool(self._room_waiters)
 
     async def send(self, packet: T) -> None:
         """Hand `packet` to the readers; waits while one of them is full.
@@ -179,6 +194,7 @@ class OutputStream(Generic[T]):
                 break
             await self._wait_for_room()
         self._numbers.num_packets += 1
+        self.num_sent += 1
         for reader in self._readers:
             reader._put(packet)
 

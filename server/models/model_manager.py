@@ -17,6 +17,7 @@ from server.errors import (
 )
 from server.graph import Servables, ServedGraph, Services
 from server.host.process_memory import give_back_free_memory
+from server.host.watch import WATCHDOG
 from server.models.config import ModelConfig, ServerConfig
 from server.models.config_source import ConfigSource
 from server.models.residency.loader import ModelLoader
@@ -209,6 +210,13 @@ class ModelManager:
         if task.cancelled():
             raise ModelNotReadyError("the server is shutting down")
         return task.result()
+
+    def give_up_hung_nodes(self, seconds: float) -> None:
+        """End requests in which a node hangs; `seconds` have passed since the last call."""
+        if limit_s := WATCHDOG.hung_node_after_s:
+            for model in self._models.values():
+                if model.is_loaded:
+                    model.loaded_graph.give_up_hung_runs(seconds, limit_s)
 
     async def replace_hung(self) -> None:
         """Load the models again of which a node hangs, beside what hangs.

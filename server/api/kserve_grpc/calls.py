@@ -28,6 +28,7 @@ CODES: Mapping[int, grpc.StatusCode] = {
     404: grpc.StatusCode.NOT_FOUND,
     429: grpc.StatusCode.RESOURCE_EXHAUSTED,
     503: grpc.StatusCode.UNAVAILABLE,
+    504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
 # A client refuses an answer with more than 8 kB of metadata. The error's message is part of them,
 # and each of its bytes may be escaped with three.

@@ -15,10 +15,17 @@ FORGETTING = 0.95
 
 @dataclass(eq=False, slots=True)
 class RunningStep:
-    """A step since its begin; `watched_s` counts only time in which the machine let it run."""
+    """A step since its begin; `watched_s` counts only time in which the machine let it run.
+
+    One with a `limit_s` hangs when it takes longer than that, whatever others took; 0 never.
+    `give_up` is called for this step alone, in place of the service's.
+    """
 
     started_at: float
     expected_s: Callable[[], float | None]
+    name: str
+    limit_s: float | None = None
+    give_up: Callable[[str], None] | None = None
     watched_s: float = 0.0
     is_known: bool = False
     is_hung: bool = False
@@ -61,7 +68,7 @@ class WatchedService:
 
     def begin(self, expected_s: Callable[[], float | None]) -> RunningStep:
         """Note that a step begins; `expected_s` tells what it should take, None if unknown."""
-        step = RunningStep(monotonic(), expected_s)
+        step = RunningStep(monotonic(), expected_s, self.name)
         self._steps.add(step)
         return step
 

@@ -81,13 +81,15 @@ class _WatchedLoop:
 class Watchdog:
     """Gives up steps that hang, and ends the process, by `on_fatal`, where nothing else helps.
 
-    A step hangs when it takes HUNG_FACTOR times what it should and `hung_after_s`; 0 never. Time in
-    which the process was stopped, or waited for the disk, does not count. An event loop that stalls
+    A step hangs when it takes HUNG_FACTOR times what it should and `hung_after_s`; 0 never. What a
+    user's node does for one request hangs after `hung_node_after_s`; 0 never. Time in which the
+    process was stopped, or waited for the disk, does not count. An event loop that stalls
     for `stalled_after_s` is fatal; 0 never. `on_fatal` is called at most once.
     """
 
     def __init__(self) -> None:
         self.hung_after_s = 30.0
+        self.hung_node_after_s = 600.0
         self.stalled_after_s = 0.0
         self.on_fatal: Callable[[str], None] | None = None
         self._lock = threading.Lock()
@@ -160,17 +162,27 @@ class Watchdog:
             step.is_known = True
             return
         step.watched_s += seconds
-        if step.is_hung or not self.hung_after_s or step.watched_s <= self.hung_after_s:
-            return
-        expected_s = step.expected_s()
-        if step.watched_s <= (UNMEASURED_S if expected_s is None else HUNG_FACTOR * expected_s):
+        if step.is_hung or (excess := self._find_excess(step)) is None:
             return
         step.is_hung = True
-        HUNG_STEPS.labels(service.name).inc()
-        usual = "" if expected_s is None else f"; it should take {expected_s:.3g} s"
-        reason = f"a step hangs: it has run for {monotonic() - step.started_at:.0f} s{usual}"
-        logger.error("%s: %s. All threads:\n%s", service.name, reason, describe_threads())
-        _call(service.give_up, reason)
+        HUNG_STEPS.labels(step.name).inc()
+        reason = f"a step hangs: it has run for {monotonic() - step.started_at:.0f} s; {excess}"
+        logger.error("%s: %s. All threads:\n%s", step.name, reason, describe_threads())
+        _call(step.give_up or service.give_up, reason)
+
+    def _find_excess(self, step: "RunningStep") -> str | None:
+        """What a step should take, if it has taken far more than that."""
+        if step.limit_s is not None:
+            is_over = 0 < step.limit_s < step.watched_s
+            return f"it may take {step.limit_s:g} s" if is_over else None
+        if not self.hung_after_s or step.watched_s <= self.hung_after_s:
+            return None
+        expected_s = step.expected_s()
+        if expected_s is None:
+            is_over = step.watched_s > UNMEASURED_S
+            return f"no step was measured, and it may take {UNMEASURED_S:g} s" if is_over else None
+        is_over = step.watched_s > HUNG_FACTOR * expected_s
+        return f"it should take {expected_s:.3g} s" if is_over else None
 
     def _report_death(self, guarded: _GuardedThread) -> None:
         self.release(guarded.thread)
