@@ -3,7 +3,7 @@
 from server.errors import ServingError
 from server.models.classic_model import find_versions
 from server.models.config import ModelConfig, ServerConfig
-from server.models.model_loading import check_model
+from server.models.loading.model_loading import check_model
 from server.models.watched_files import WatchedFiles
 
 __all__ = ["check_models"]

@@ -20,7 +20,7 @@ from server.host.process_memory import give_back_free_memory
 from server.host.watch import WATCHDOG
 from server.models.config import ModelConfig, ServerConfig
 from server.models.config_source import ConfigSource
-from server.models.residency.loader import ModelLoader
+from server.models.loading.loader import ModelLoader
 from server.models.residency.residency import Residency
 from server.models.residency.settings import ResidencySettings
 from server.models.served_model import ModelState, ServedModel

@@ -16,7 +16,7 @@ from server.graph.numbers import GraphNumbers
 from server.graph.opening import in_thread
 from server.host.metrics import gauge
 from server.models.config import ModelConfig
-from server.models.model_loading import CheckedModel, check_model
+from server.models.loading.model_loading import CheckedModel, check_model
 from server.models.watched_files import WatchedFiles
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import pytest
 from server.errors import ConfigError, ModelLoadError
 from server.models.classic_model import find_versions
 from server.models.config import load_config, single_model_config
-from server.models.model_loading import check_model
+from server.models.loading.model_loading import check_model
 from server.models.watched_files import WatchedFiles
 
 

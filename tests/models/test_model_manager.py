@@ -75,7 +75,7 @@ async def test_progress_line_for_each_model(
     caplog.set_level(logging.INFO)
     manager = manager_of(write_repository(tmp_path, {"a": echo_graph(), "b": RAW_GRAPH}))
     await manager.load_all()
-    lines = [r.getMessage() for r in caplog.records if r.name == "server.models.residency.loader"]
+    lines = [r.getMessage() for r in caplog.records if r.name == "server.models.loading.loader"]
     assert lines[:2] == [
         f"Loading model a (1 of 2) from {tmp_path / 'a'}",
         f"Loading model b (2 of 2) from {tmp_path / 'b'}",

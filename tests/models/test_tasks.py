@@ -12,8 +12,8 @@ from server.errors import ConfigError, GraphValidationError, ModelLoadError
 from server.graph import GraphConfig, validate
 from server.models.classic_model import classic_graph, find_versions
 from server.models.config import ModelConfig, load_config, single_model_config
+from server.models.loading.model_loading import check_model
 from server.models.model_folder import FolderKind, kind_of
-from server.models.model_loading import check_model
 from server.models.model_repository import list_models
 from server.models.tasks import TASKS, find_source_task, find_task
 from server.models.watched_files import WatchedFiles

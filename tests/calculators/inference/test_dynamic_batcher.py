@@ -20,7 +20,7 @@ from calculators.openvino_inference_calculator import (
 from server.errors import InvalidRequestError, ModelLoadError, QueueFullError
 from server.graph.testing import CalculatorRunner
 from server.models.config import load_config
-from server.models.model_loading import check_model
+from server.models.loading.model_loading import check_model
 from server.models.watched_files import WatchedFiles
 from server.payloads import InferRequest, InferResponse
 from server.tensors import Tensor, join_elements

@@ -5,7 +5,7 @@ from server.host.current_request import CURRENT_REQUEST, LoggedRequest
 
 
 async def test_jobs_have_the_context_of_their_caller() -> None:
-    thread = HandlerThread("test")
+    thread = HandlerThread("test", lambda _: RuntimeError())
     for name in ("first", "second"):
         CURRENT_REQUEST.set(LoggedRequest(name))
         assert await thread.run(CURRENT_REQUEST.get) == LoggedRequest(name)

@@ -17,7 +17,7 @@ from calculators.python_nodes import handler_threads
 from server.errors import InvalidRequestError, ModelLoadError
 from server.graph import Graph
 from server.models.config import single_model_config
-from server.models.model_loading import check_model
+from server.models.loading.model_loading import check_model
 from server.models.model_manager import ModelManager
 from server.models.watched_files import WatchedFiles
 from server.payloads import InferRequest, InferResponse

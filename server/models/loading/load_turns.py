@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from server.host.memory import RESERVATIONS, available_bytes
-from server.models.model_loading import CheckedModel
+from server.models.loading.model_loading import CheckedModel
 
 __all__ = ["LoadTurns"]
 

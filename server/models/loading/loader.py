@@ -10,8 +10,8 @@ from typing import Any
 from server.errors import ModelLoadError
 from server.graph import Services
 from server.models.config import ModelConfig
-from server.models.load_turns import LoadTurns
-from server.models.model_loading import CheckedModel
+from server.models.loading.load_turns import LoadTurns
+from server.models.loading.model_loading import CheckedModel
 from server.models.residency.residency import Residency
 from server.models.served_model import ServedModel
 

@@ -11,8 +11,8 @@ from support.fakes import echo_graph, write_repository
 from support.loading_fakes import GRAPH, LoadingCalculator
 
 from calculators.llm_executor_calculator import LLMExecutorCalculator
-from server.models import load_turns
 from server.models.config import load_config
+from server.models.loading import load_turns
 from server.models.model_manager import ModelManager
 
 
