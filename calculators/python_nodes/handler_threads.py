@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from server.errors import ModelNotReadyError, NodeHungError
 from server.graph.containment import Containment
-from server.graph.node_work import CURRENT_NODE
+from server.graph.nodes.node_work import CURRENT_NODE
 from server.host.watch import ABANDONED, WATCHDOG, watched_job
 
 __all__ = ["HandlerThread", "HandlerThreads"]

@@ -14,8 +14,8 @@ from server.graph.config import GraphConfig
 from server.graph.containment import Containment
 from server.graph.contract import Tag
 from server.graph.description import GraphDescription, find_mismatch, is_plain_data
+from server.graph.nodes.opening import NodeOpener, close_nodes, in_thread
 from server.graph.numbers import GraphNumbers
-from server.graph.opening import NodeOpener, close_nodes, in_thread
 from server.graph.queues.admission import Admission
 from server.graph.run import NO_PARAMETERS, GraphRun, OpenedNode, StreamLayout
 from server.graph.services import Services

@@ -14,7 +14,7 @@ from server.graph.calculator import Calculator
 from server.graph.containment import Containment
 from server.graph.context import ProcessContext
 from server.graph.contract import Contract, Tag
-from server.graph.node_work import CURRENT_NODE, NodeWork, describe_coroutine
+from server.graph.nodes.node_work import CURRENT_NODE, NodeWork, describe_coroutine
 from server.graph.numbers import GraphNumbers, NodeNumbers
 from server.graph.queues.admission import Admission
 from server.graph.queues.request_queue import Ticket

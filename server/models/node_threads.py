@@ -5,7 +5,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
 from server.errors import NodeHungError
-from server.graph.node_work import CURRENT_NODE, NodeWork
+from server.graph.nodes.node_work import CURRENT_NODE, NodeWork
 from server.host.watch import WATCHDOG, ReplacedThreads
 
 __all__ = ["NodeThreads"]

@@ -12,8 +12,8 @@ from server.errors import ModelNotReadyError, ServingError
 from server.graph import Graph, ServedGraph, ServedNames, Services
 from server.graph.definition import define_graph
 from server.graph.description import GraphDescription
+from server.graph.nodes.opening import in_thread
 from server.graph.numbers import GraphNumbers
-from server.graph.opening import in_thread
 from server.host.metrics import gauge
 from server.models.config import ModelConfig
 from server.models.loading.model_loading import CheckedModel, check_model

@@ -13,8 +13,8 @@ from server.graph import (
     load_graph_config,
     validate,
 )
+from server.graph.nodes.opening import check_nodes
 from server.graph.numbers import GraphNumbers
-from server.graph.opening import check_nodes
 from server.host.regular_files import find_unreadable
 from server.models.classic_model import classic_graph
 from server.models.config import ModelConfig
