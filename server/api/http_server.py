@@ -150,7 +150,9 @@ class HttpServer:
         self._acceptors: list[Acceptor] = []
         settings = settings or HttpSettings()
         self._tls = None if settings.tls is None else ServerContext(settings.tls)
-        self._pool = ConnectionPool(_within_descriptors(settings.connections))
+        self._pool = ConnectionPool(
+            _within_descriptors(settings.connections), settings.trusted_proxies
+        )
         self._runner = web.AppRunner(
             create_app(manager, settings),
             # Cancel the request of a client that disconnects; aiohttp's default is to let it run.

@@ -6,6 +6,7 @@ from pathlib import Path
 from server.api.clients.address import Network
 from server.api.clients.api_keys import KeyRing
 from server.api.clients.client_limits import ClientLimits
+from server.api.clients.wrong_keys import MAX_WRONG_KEYS_PER_MINUTE
 from server.api.connections.settings import ConnectionSettings
 from server.api.settings import CorsSettings, HttpSettings, KeyScope
 from server.cli.access.api_keys import KEY_VARIABLE
@@ -39,6 +40,7 @@ class HttpArguments:
     max_connections_per_client: int
     rest_memory_quota: int
     max_num_requests_per_client: int
+    max_wrong_keys_per_minute: int
     access_log: str
     unknown_fields: str
 
@@ -156,6 +158,15 @@ def _add_access_flags(add: AddFlag) -> None:
         help="Requests that need the key (default: changes). changes means all but GET.",
     )
     add(
+        "--max_wrong_keys_per_minute",
+        type=at_least(0),
+        default=MAX_WRONG_KEYS_PER_MINUTE,
+        metavar="NUMBER",
+        help="Most wrong API keys that one address may send within a minute; further wrong ones "
+        f"get status 429, right ones are taken (default: {MAX_WRONG_KEYS_PER_MINUTE}). 0 is no "
+        "limit.",
+    )
+    add(
         "--allowed_origins",
         type=origins,
         default=CorsSettings().origins,
@@ -252,8 +263,8 @@ def _add_connection_flags(add: AddFlag) -> None:
         default=limits.max_connections_per_client,
         metavar="NUMBER",
         help="Most connections of one address, or of one /64 network of IPv6; those from this "
-        f"machine do not count (default: {limits.max_connections_per_client}). 0 is no limit: for "
-        "servers behind a proxy, which is one address.",
+        "machine and of --trusted_proxies do not count (default: "
+        f"{limits.max_connections_per_client}). 0 is no limit.",
     )
     add(
         "--rest_memory_quota",

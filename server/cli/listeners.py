@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from server.api.clients.api_keys import KeyRing, concurrency_limits
 from server.api.clients.key_file import read_keys
 from server.api.clients.tls import Tls
+from server.api.clients.wrong_keys import WrongKeys
 from server.api.http_server import REST_FLAGS, HttpServer, ListenFlags, open_sockets
 from server.api.kserve_grpc.settings import GrpcSettings
 from server.api.settings import HttpSettings
@@ -67,7 +68,7 @@ class Listeners:
         file, keys = http.api_key_file, find_keys(http.api_key_file)
         if not keys:
             return http.settings(None)
-        ring = KeyRing(keys)
+        ring = KeyRing(keys, WrongKeys(http.max_wrong_keys_per_minute))
         settings = http.settings(ring)
         settings.clients.own = concurrency_limits(keys)
 

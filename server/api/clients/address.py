@@ -46,12 +46,13 @@ class ClientAddresses:
         """
         if self._trusted_proxies:
             for address in reversed(forwarded_for.split(",")):
-                if not self._is_trusted(host) or not address.strip():
+                if not self.is_trusted(host) or not address.strip():
                     break
                 host = address.strip()
         return client_of_address(host)
 
-    def _is_trusted(self, host: str | None) -> bool:
+    def is_trusted(self, host: str | None) -> bool:
+        """Whether the address is a trusted proxy's."""
         try:
             address = ipaddress.ip_address(host or "")
         except ValueError:

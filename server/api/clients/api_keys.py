@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
+from server.api.clients.wrong_keys import WrongKeys
 from server.errors import ClientLimitError, NotAllowedError
 
 __all__ = [
@@ -70,7 +71,8 @@ class _Credit:
 class KeyRing:
     """The keys of a server, which may be replaced while it runs."""
 
-    def __init__(self, keys: Sequence[ApiKey]) -> None:
+    def __init__(self, keys: Sequence[ApiKey], wrong_keys: WrongKeys | None = None) -> None:
+        self.wrong_keys = WrongKeys() if wrong_keys is None else wrong_keys
         self._keys = tuple(keys)
         self._credits: dict[str | None, _Credit] = {}
 

@@ -4,8 +4,9 @@ import asyncio
 import ipaddress
 import time
 from collections import Counter
+from collections.abc import Sequence
 
-from server.api.clients.address import client_of_address
+from server.api.clients.address import ClientAddresses, Network, client_of_address
 from server.api.connections.body_memory import BodyMemory
 from server.api.connections.connection import Connection
 from server.api.connections.pacer import Pacer
@@ -24,10 +25,16 @@ RETRY_AFTER = {"Retry-After": "1"}
 
 
 class ConnectionPool:
-    """The connections of a server. Their memory and their file descriptors are bounded by it."""
+    """The connections of a server. Their memory and their file descriptors are bounded by it.
 
-    def __init__(self, settings: ConnectionSettings) -> None:
+    `trusted_proxies` may have any number: each has the address of all its clients.
+    """
+
+    def __init__(
+        self, settings: ConnectionSettings, trusted_proxies: Sequence[Network] = ()
+    ) -> None:
         self.settings = settings
+        self._addresses = ClientAddresses(trusted_proxies)
         self.memory = BodyMemory(settings.memory_quota)
         self.pacer = Pacer()
         # In the order in which they were opened.
@@ -54,7 +61,7 @@ class ConnectionPool:
         client = client_of_address(host)
         num_open = self._num_of_client[client]
         limit = limits.max_connections_per_client
-        if 0 < limit <= num_open and not _is_this_machine(host) and not self.close_idle(client):
+        if 0 < limit <= num_open and not self._is_exempt(host) and not self.close_idle(client):
             problem = f"this address has {num_open} connections; --max_connections_per_client"
             return _refusal(429, f"{problem} {limit} is the most", "too_many_connections")
         limit = limits.max_connections
@@ -94,6 +101,9 @@ class ConnectionPool:
         if not idle:
             self._next_search_s = now_s + SEARCH_INTERVAL_S
         return len(idle)
+
+    def _is_exempt(self, host: str) -> bool:
+        return _is_this_machine(host) or self._addresses.is_trusted(host)
 
     async def _check_all(self) -> None:
         interval_s = _check_interval_s(self.settings)

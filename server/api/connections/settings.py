@@ -9,7 +9,8 @@ __all__ = ["ConnectionSettings"]
 class ConnectionSettings:
     """Bounds of the HTTP connections; 0 means no bound.
 
-    `max_connections_per_client` does not count for this machine itself, where a proxy may be.
+    `max_connections_per_client` does not count for this machine itself, where a proxy may be, nor
+    for trusted proxies.
     `memory_quota` is the most bytes of the bodies of all requests.
     """
 

@@ -7,10 +7,10 @@ from typing import Any, TypeVar
 
 import grpc
 
-from server.api.clients.address import ClientAddresses, host_of_grpc_peer
+from server.api.clients.address import ClientAddresses
 from server.api.clients.api_keys import ApiKey, Scope, check_scope
 from server.api.errors import api_error
-from server.api.kserve_grpc.key_check import metadatum, token_in
+from server.api.kserve_grpc.key_check import client_of_call, metadatum, token_in
 from server.api.kserve_grpc.messages import SERVICE
 from server.api.kserve_grpc.settings import GrpcSettings
 from server.api.middleware.access_log import write_line
@@ -95,8 +95,7 @@ class Calls:
                 write_line(f"GRPC {method} {code.name}", fields, facts, is_polled=is_polled)
 
     def _facts_of(self, context: Any) -> RequestFacts:
-        host = host_of_grpc_peer(context.peer())
-        client = self._addresses.find(host, metadatum(context, "x-forwarded-for"))
+        client = client_of_call(context, self._addresses)
         facts = RequestFacts.named(metadatum(context, REQUEST_ID_KEY), client)
         keys = self._settings.keys
         if keys is None:

@@ -8,6 +8,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
+from server.api.clients.address import ClientAddresses
 from server.api.connections.settings import ConnectionSettings
 from server.api.kserve_grpc.credentials import make_credentials
 from server.api.kserve_grpc.health import Health
@@ -75,7 +76,10 @@ class GrpcServer:
             **_connection_arguments(settings.connections),
             **settings.channel_arguments,
         }
-        check = [] if settings.keys is None else [KeyCheck(settings.keys, settings.key_scope)]
+        check = []
+        if settings.keys is not None:
+            addresses = ClientAddresses(settings.trusted_proxies)
+            check.append(KeyCheck(settings.keys, settings.key_scope, addresses))
         self._server = grpc.aio.server(interceptors=check, options=list(arguments.items()))
         self._add_services()
         for address in self._free_addresses():

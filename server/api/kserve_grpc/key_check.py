@@ -5,14 +5,15 @@ from typing import Any
 
 import grpc
 
-from server.api.clients.address import host_of_grpc_peer
+from server.api.clients.address import ClientAddresses, host_of_grpc_peer
 from server.api.clients.api_keys import KeyRing, find_token
 from server.api.kserve_grpc.messages import SERVICE
-from server.api.middleware.auth import WrongKeyLog, describe_key_problem
+from server.api.middleware.auth import describe_key_problem
 from server.api.request_facts import REQUEST_ID_KEY, RequestFacts
 from server.api.settings import KeyScope
+from server.errors import ClientLimitError
 
-__all__ = ["KeyCheck", "metadatum", "token_in"]
+__all__ = ["KeyCheck", "client_of_call", "metadatum", "token_in"]
 
 # What KeyScope.CHANGES protects; over HTTP these calls are POST requests.
 CHANGES = frozenset({f"/{SERVICE}/ModelInfer", f"/{SERVICE}/ModelStreamInfer"})
@@ -24,10 +25,10 @@ Continuation = Callable[[Any], Awaitable[grpc.RpcMethodHandler | None]]
 class KeyCheck(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no types
     """Refuses calls without the key, before their messages are read."""
 
-    def __init__(self, keys: KeyRing, scope: KeyScope) -> None:
+    def __init__(self, keys: KeyRing, scope: KeyScope, addresses: ClientAddresses) -> None:
         self._keys = keys
         self._scope = scope
-        self._wrong_keys = WrongKeyLog()
+        self._addresses = addresses
 
     async def intercept_service(
         self, continuation: Continuation, details: grpc.HandlerCallDetails
@@ -49,10 +50,16 @@ class KeyCheck(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no
 
     def _refuse(self, handler: grpc.RpcMethodHandler, token: str) -> grpc.RpcMethodHandler:
         async def refuse(_: Any, context: Any) -> None:
-            if token:
-                self._wrong_keys.note(host_of_grpc_peer(context.peer()))
             facts = RequestFacts.named(metadatum(context, REQUEST_ID_KEY), "")
-            context.set_trailing_metadata(((REQUEST_ID_KEY, facts.request_id),))
+            named = (REQUEST_ID_KEY, facts.request_id)
+            try:
+                if token:
+                    self._keys.wrong_keys.note(client_of_call(context, self._addresses))
+            except ClientLimitError as error:
+                retry_after = ("retry-after", str(error.retry_after_s))
+                context.set_trailing_metadata((named, retry_after))
+                await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
+            context.set_trailing_metadata((named,))
             problem = describe_key_problem(token)
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, problem)
 
@@ -66,6 +73,12 @@ class KeyCheck(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no
 def token_in(metadata: Iterable[tuple[str, str | bytes]] | None) -> str:
     """The key in the metadata of a call; "" if there is none."""
     return find_token({name: str(value) for name, value in metadata or ()})
+
+
+def client_of_call(context: Any, addresses: ClientAddresses) -> str:
+    """The address from which a call comes, or for which a trusted proxy makes it."""
+    host = host_of_grpc_peer(context.peer())
+    return addresses.find(host, metadatum(context, "x-forwarded-for"))
 
 
 def metadatum(context: Any, wanted: str) -> str:

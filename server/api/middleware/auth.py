@@ -1,8 +1,5 @@
 """Which requests need an API key, and what each key allows."""
 
-import logging
-import time
-
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
@@ -11,20 +8,16 @@ from server.api.errors import ApiError, error_response
 from server.api.request_facts import REQUEST_FACTS
 from server.api.settings import KeyScope
 
-__all__ = ["WrongKeyLog", "describe_key_problem", "key_middleware"]
-
-logger = logging.getLogger(__name__)
+__all__ = ["describe_key_problem", "key_middleware"]
 
 HEALTH_PATHS = ("/health", "/v2/health/live", "/v2/health/ready")
 # It tells how the models are configured.
 PRIVATE_PATHS = ("/v1/status",)
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
-WRONG_KEY_INTERVAL_S = 60.0
 
 
 def key_middleware(keys: KeyRing, scope: KeyScope) -> Middleware:
     """Make the middleware that refuses requests without a key that allows them."""
-    wrong_keys = WrongKeyLog()
 
     @web.middleware
     async def check_key(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -35,7 +28,7 @@ def key_middleware(keys: KeyRing, scope: KeyScope) -> Middleware:
             if not _needs_key(request, scope):
                 return await handler(request)
             if token:
-                wrong_keys.note(facts.client)
+                keys.wrong_keys.note(facts.client)
             return error_response(request, _missing_key(token))
         facts.identify(key, keys.cache_salt_of(key))
         if request.method in READING:
@@ -65,23 +58,3 @@ def describe_key_problem(token: str) -> str:
     """Why a client without a valid key is refused."""
     problem = "the API key is wrong" if token else "no API key was sent"
     return f"{problem}; it is expected as: Authorization: Bearer <key>, or x-api-key: <key>"
-
-
-class WrongKeyLog:
-    """Writes one line a minute about wrong keys, however many come."""
-
-    def __init__(self) -> None:
-        self._num_unwritten = 0
-        self._next_s = 0.0
-
-    def note(self, client: str) -> None:
-        """Count a request with a wrong key."""
-        self._num_unwritten += 1
-        now = time.monotonic()
-        if now >= self._next_s:
-            logger.warning(
-                "Refused %d request(s) with a wrong API key, the last from %s",
-                self._num_unwritten,
-                client,
-            )
-            self._num_unwritten, self._next_s = 0, now + WRONG_KEY_INTERVAL_S

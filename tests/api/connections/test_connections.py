@@ -7,6 +7,7 @@ import logging
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from ipaddress import ip_network
 
 import pytest
 from support.serving import Server
@@ -173,6 +174,18 @@ def test_the_bound_of_one_address() -> None:
         assert problem.status == 429
     for host in ("10.0.0.2", "2001:db8:0:1::1", "127.0.0.1", "::1", "::ffff:127.0.0.1"):
         assert pool.find_refusal(host) is None
+
+
+def test_trusted_proxies_have_no_bound() -> None:
+    settings = ConnectionSettings(max_connections_per_client=1)
+    pool = ConnectionPool(settings, (ip_network("10.0.0.0/24"),))
+    for host in ("10.0.0.1", "::ffff:10.0.0.2", "10.0.1.1"):
+        pool.add(Busy(), host)  # type: ignore[arg-type]  # all that the pool looks at
+    assert pool.find_refusal("10.0.0.1") is None
+    assert pool.find_refusal("::ffff:10.0.0.2") is None
+    problem = pool.find_refusal("10.0.1.1")
+    assert problem is not None
+    assert "--max_connections_per_client 1 is the most" in problem.message
 
 
 async def test_no_descriptors_left(

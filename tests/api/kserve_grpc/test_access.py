@@ -19,6 +19,7 @@ from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from server.api.clients.api_keys import ApiKey, KeyRing, Scope, digest_of
+from server.api.clients.wrong_keys import WrongKeys
 from server.api.kserve_grpc.settings import GrpcSettings
 from server.api.settings import KeyScope
 from server.models.config import load_config
@@ -91,6 +92,32 @@ class TestKey:
             codes = [await call.code() for call in calls]
         expected = [grpc.StatusCode.OK if e else grpc.StatusCode.UNAUTHENTICATED for e in is_open]
         assert codes == expected
+
+
+class TestManyWrongKeys:
+    """Above the bound of an address."""
+
+    @pytest.fixture
+    def settings(self) -> GrpcSettings:
+        return GrpcSettings(keys=KeyRing([ApiKey.of(KEY)], WrongKeys(2)))
+
+    async def test_wrong_keys_are_refused_and_right_ones_taken(self, address: str) -> None:
+        async with grpc.aio.insecure_channel(address) as channel:
+            stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+
+            def call(key: str) -> Any:
+                metadata = (("authorization", f"Bearer {key}"),)
+                return stub.ModelInfer(service_pb2.ModelInferRequest(), metadata=metadata)
+
+            codes = [await call("wrong").code() for _ in range(2)]
+            assert codes == [grpc.StatusCode.UNAUTHENTICATED] * 2
+            refused = call("wrong")
+            assert await refused.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert "--max_wrong_keys_per_minute 2" in await refused.details()
+            trailing = dict(await refused.trailing_metadata())
+            assert 1 <= int(trailing["retry-after"]) <= 60
+            # The model has no name.
+            assert await call(KEY).code() == grpc.StatusCode.NOT_FOUND
 
 
 class TestSeveralKeys:

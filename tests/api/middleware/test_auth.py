@@ -1,5 +1,6 @@
 """The API key: who needs it, and for what."""
 
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ from openai import AsyncOpenAI, AuthenticationError
 from support.serving import Server
 
 from server.api.clients.api_keys import ApiKey, KeyRing
+from server.api.clients.wrong_keys import WrongKeys
 from server.api.settings import HttpSettings, KeyScope
 
 KEY = "sécret key"
@@ -126,3 +128,38 @@ async def test_openai_client(server: Server) -> None:
     async with client("wrong") as wrong:
         with pytest.raises(AuthenticationError, match="the API key is wrong"):
             await wrong.completions.create(**BODY)
+
+
+class TestManyWrongKeys:
+    """Above the bound of an address, wrong keys get 429; right ones are taken."""
+
+    @pytest.fixture
+    def settings(self) -> HttpSettings:
+        keys = KeyRing([ApiKey.of(KEY)], WrongKeys(2))
+        return HttpSettings(keys=keys, trusted_proxies=(ip_network("127.0.0.1"),))
+
+    async def test_one_address(self, server: Server) -> None:
+        for status in (401, 401, 429, 429):
+            assert await status_of(server, "POST", "/v3/completions", "wrong") == status
+        assert await status_of(server, "POST", "/v3/completions", KEY) == 200
+        # Nobody tried a key here.
+        assert await status_of(server, "POST", "/v3/completions") == 401
+        assert await status_of(server, "GET", "/v3/models", "wrong") == 200
+
+    async def test_the_answer(self, server: Server) -> None:
+        headers = {"Authorization": "Bearer wrong"}
+        for _ in range(2):
+            await server.post("/v3/completions", BODY, headers=headers)
+        async with server.http.post("/v3/completions", json=BODY, headers=headers) as response:
+            assert 1 <= int(response.headers["Retry-After"]) <= 60
+            error = (await response.json())["error"]
+        assert "--max_wrong_keys_per_minute 2" in error["message"]
+        assert error["code"] == "rate_limit_exceeded"
+
+    async def test_the_clients_of_a_proxy(self, server: Server) -> None:
+        async def status(client: str) -> int:
+            headers = {"Authorization": "Bearer wrong", "X-Forwarded-For": client}
+            return (await server.post("/v3/completions", BODY, headers=headers))[0]
+
+        assert [await status("192.0.2.1") for _ in range(3)] == [401, 401, 429]
+        assert await status("192.0.2.2") == 401
