@@ -36,6 +36,7 @@ from server.api.middleware.cors import cors_signal, preflight_middleware
 from server.api.middleware.origins import AllowedOrigins
 from server.api.middleware.timeout import timeout_middleware
 from server.api.monitoring.monitor import Monitor
+from server.api.page.files import add_page
 from server.api.paths import ignore_extra_slashes, is_anthropic
 from server.api.request_facts import REQUEST_FACTS, REQUEST_ID_HEADER
 from server.api.settings import HttpSettings
@@ -101,6 +102,8 @@ def create_app(manager: ModelManager, settings: HttpSettings | None = None) -> w
     app.on_response_prepare.append(cors_signal(settings.cors, origins))
     app.on_response_prepare.append(add_ignored_fields)
     ignore_extra_slashes(app.router)
+    if settings.has_page:
+        add_page(app.router)
     add_routes(app.router, [openapi_endpoint(ENDPOINTS), *ENDPOINTS])
     return app
 

@@ -5,7 +5,7 @@ from functools import wraps
 
 from aiohttp import web
 
-__all__ = ["clean_path", "ignore_extra_slashes", "is_anthropic", "is_tensorflow"]
+__all__ = ["clean_path", "ignore_extra_slashes", "is_anthropic", "is_page", "is_tensorflow"]
 
 # The answers to GET /v1/models/{name} have OpenAI's form.
 TENSORFLOW_PATH = re.compile(
@@ -27,6 +27,11 @@ def is_anthropic(path: str) -> bool:
 def is_tensorflow(path: str) -> bool:
     """Whether a path belongs to TensorFlow Serving's API."""
     return TENSORFLOW_PATH.match(clean_path(path)) is not None
+
+
+def is_page(path: str) -> bool:
+    """Whether a path belongs to the page that people look at, which is the same for everybody."""
+    return path == "/" or path.startswith("/web/")
 
 
 def ignore_extra_slashes(router: web.UrlDispatcher) -> None:

@@ -43,7 +43,8 @@ class HttpSettings:
     Request fields of unknown names are ignored, or the request is refused. `allowed_hosts` are the
     names under which the server may be asked, besides localhost; with None, or `*` in it, any.
     `trusted_proxies` may tell in X-Forwarded-For for whom they ask. `reload_secrets` reads the
-    files of keys and certificates again, and raises ConfigError.
+    files of keys and certificates again, and raises ConfigError. `has_page` puts a page for people
+    at `/`.
     """
 
     keys: KeyRing | None = None
@@ -57,6 +58,7 @@ class HttpSettings:
     connections: ConnectionSettings = field(default_factory=ConnectionSettings)
     access_log: bool = True
     refuses_unknown_fields: bool = False
+    has_page: bool = True
     tls: Tls | None = None
     reload_secrets: Callable[[], None] | None = None
     clients: ClientLimits = field(default_factory=ClientLimits)

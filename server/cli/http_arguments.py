@@ -43,6 +43,7 @@ class HttpArguments:
     max_wrong_keys_per_minute: int
     access_log: str
     unknown_fields: str
+    no_web: bool
 
     def settings(self, keys: KeyRing | None) -> HttpSettings:
         """`keys` are those that clients need, if they need any."""
@@ -71,6 +72,7 @@ class HttpArguments:
             access_log=self.access_log == "on",
             clients=ClientLimits(self.max_num_requests_per_client),
             refuses_unknown_fields=self.unknown_fields == "refuse",
+            has_page=not self.no_web,
         )
 
     def find_problem(self) -> str | None:
@@ -140,6 +142,7 @@ def add_http_flags(add: AddFlag) -> None:
         help="What to do with request fields of unknown names (default: ignore). ignore names them "
         "in the header X-Ignored-Fields of the answer and once in the log.",
     )
+    add("--no_web", action=Switch, help="Serve no page for people at /.")
 
 
 def _add_access_flags(add: AddFlag) -> None:

@@ -39,6 +39,11 @@ class ConfigSource:
         self.current = find_versions(self._config)
         return self.current
 
+    def look_ahead(self) -> ServerConfig:
+        """What `read` would read now; `current` stays. Raises ConfigError."""
+        path = self._config.path
+        return find_versions(self._config if path is None else load_config(path))
+
     def _read_file(self, path: Path) -> None:
         for attempt in range(1, NUM_ATTEMPTS + 1):
             files = self._look()

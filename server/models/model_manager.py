@@ -21,6 +21,7 @@ from server.host.watch import WATCHDOG
 from server.models.config import ModelConfig, ServerConfig
 from server.models.config_source import ConfigSource
 from server.models.loading.loader import ModelLoader
+from server.models.loading.model_loading import find_problem
 from server.models.residency.residency import Residency
 from server.models.residency.settings import ResidencySettings
 from server.models.served_model import ModelState, ServedModel
@@ -81,6 +82,7 @@ class ModelManager:
         self._loading = asyncio.Lock()
         self._reloads: set[asyncio.Task[bool]] = set()
         self._retirements: set[asyncio.Task[None]] = set()
+        self._check: asyncio.Task[Mapping[str, str | None]] | None = None
         self._hung: Counter[str] = Counter()
         self._is_loaded = False
         self._is_closing = False
@@ -184,6 +186,19 @@ class ModelManager:
         """The files of the configuration and of models that differ from what was loaded."""
         models = tuple(self._models.values())
         return self._source.find_changes().union(*(m.files.find_changes() for m in models))
+
+    async def find_problems(self) -> Mapping[str, str | None]:
+        """What `server --check` would say now of each model, by its label; None where it is fine.
+
+        One check runs at a time: whoever asks meanwhile gets its findings. Raises ConfigError.
+        """
+        if self._check is None or self._check.done():
+            self._check = asyncio.create_task(asyncio.to_thread(self._find_problems))
+        # A client that leaves must not take the findings from the others.
+        return await asyncio.shield(self._check)
+
+    def _find_problems(self) -> Mapping[str, str | None]:
+        return {model.label: find_problem(model) for model in self._source.look_ahead().models}
 
     async def load_all(self) -> None:
         """Load every model for the first time."""

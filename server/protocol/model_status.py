@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, RootModel
 
-__all__ = ["ModelStatus", "ModelStatuses", "NotReady", "VersionStatus"]
+__all__ = ["Findings", "ModelStatus", "ModelStatuses", "NotReady", "VersionStatus"]
 
 
 class VersionStatusCode(BaseModel):
@@ -56,3 +56,9 @@ class NotReady(BaseModel):
 
     error: str
     models: dict[str, str]
+
+
+class Findings(BaseModel):
+    """What a check of the configuration found of each model: a problem, or null."""
+
+    models: dict[str, str | None]

@@ -9,7 +9,7 @@ from server.api.endpoint import Answer, Endpoint, error_answers, json_answer
 from server.api.keys import MODEL_MANAGER, RELOAD_SECRETS
 from server.host.version import DISTRIBUTION, version
 from server.protocol.kserve.answer_schemas import ServerMetadata
-from server.protocol.model_status import ModelStatuses, NotReady
+from server.protocol.model_status import Findings, ModelStatuses, NotReady
 
 __all__ = ["ENDPOINTS"]
 
@@ -27,6 +27,13 @@ async def _reload_config(request: web.Request) -> web.Response:
     await asyncio.to_thread(request.app[RELOAD_SECRETS])
     has_changed = await request.app[MODEL_MANAGER].reload(retry_failed=True)
     return _config(request, 201 if has_changed else 200)
+
+
+async def _check_config(request: web.Request) -> web.Response:
+    """What `server --check` finds now; nothing is loaded or changed."""
+    problems = await request.app[MODEL_MANAGER].find_problems()
+    findings = Findings(models=dict(problems))
+    return web.json_response(text=findings.model_dump_json())
 
 
 def _config(request: web.Request, status: int = 200) -> web.Response:
@@ -98,6 +105,15 @@ ENDPOINTS = (
             "201": Answer("Models were loaded or removed", {"application/json": ModelStatuses}),
             **error_answers(400, 412, 500, 503),
         },
+        is_admin=True,
+    ),
+    Endpoint(
+        "POST",
+        "/v1/config/check",
+        _check_config,
+        "What `server --check` finds in the configuration and the models on disk",
+        json_answer("The problem of each model, or null", Findings)
+        | error_answers(400, 412, 500, 503),
         is_admin=True,
     ),
 )

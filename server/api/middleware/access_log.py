@@ -83,7 +83,8 @@ def write_line(
 def _is_polled(request: web.Request) -> bool:
     if request.method not in {"GET", "HEAD"}:
         return request.method == "OPTIONS"
-    return request.path in POLLED_PATHS or request.path.endswith("/ready")
+    path = request.path
+    return path in POLLED_PATHS or path.endswith("/ready") or path.startswith("/web/")
 
 
 def _harmless(text: str) -> str:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from server.errors import ModelLoadError
+from server.errors import ModelLoadError, ServingError
 from server.graph import (
     Graph,
     GraphConfig,
@@ -22,7 +22,7 @@ from server.models.model_folder import check_model_folders
 from server.models.tensor_borders import with_tensor_borders
 from server.models.watched_files import WatchedFiles
 
-__all__ = ["CheckedModel", "check_model"]
+__all__ = ["CheckedModel", "check_model", "find_problem"]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -93,6 +93,21 @@ def check_model(config: ModelConfig, files: WatchedFiles) -> CheckedModel:
     graph = validate(graph_config, base_path)
     check_model_folders(graph, base_path, files)
     return CheckedModel(config, graph, base_path, _num_bytes(base_path))
+
+
+def find_problem(config: ModelConfig) -> str | None:
+    """What `server --check` says is wrong with a model; None for one that can be loaded.
+
+    Reads the graph and the model's files without compiling the model, which may take seconds.
+    """
+    try:
+        check_model(config, WatchedFiles()).check_files()
+    except ServingError as error:
+        return str(error)
+    # Validation runs code of calculators: their options check themselves.
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return None
 
 
 def _num_bytes(folder: Path) -> int:
