@@ -8,6 +8,7 @@ from support.serving import Server
 
 from server.api.app import create_app
 from server.api.endpoints.openapi import documented_path
+from server.api.settings import HttpSettings
 from server.models.config import ServerConfig
 from server.models.model_manager import ModelManager
 
@@ -25,7 +26,9 @@ async def test_it_is_valid(document: Any) -> None:
 
 
 async def test_it_has_every_route_and_no_other(document: Any) -> None:
-    app = create_app(ModelManager(ServerConfig(models=())))
+    # The files of the page are no API.
+    settings = HttpSettings(has_page=False)
+    app = create_app(ModelManager(ServerConfig(models=())), settings)
     routes = set()
     for route in app.router.routes():
         assert route.resource is not None

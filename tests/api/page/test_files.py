@@ -1,5 +1,6 @@
 """The files of the page: what is served, to whom, and with which headers."""
 
+import asyncio
 import re
 import subprocess
 import sys
@@ -38,9 +39,10 @@ async def test_the_page_forbids_all_code_but_its_own(server: Server) -> None:
 
 @pytest.mark.parametrize("path", [path for path in FILES if path.name != "index.html"], ids=str)
 async def test_every_file_is_served(path: Path, server: Server) -> None:
+    content = await asyncio.to_thread(path.read_bytes)
     async with server.http.get(f"/web/{path.relative_to(FOLDER).as_posix()}") as response:
         assert response.status == 200
-        assert await response.read() == path.read_bytes()
+        assert await response.read() == content
         assert response.headers["X-Content-Type-Options"] == "nosniff"
         assert "Content-Security-Policy" in response.headers
 

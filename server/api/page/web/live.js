@@ -27,8 +27,9 @@ export class Live extends EventTarget {
     clearTimeout(this.#timer);
     if (this.#isAsking) return;
     this.#isAsking = true;
+    const since = this.snapshot?.newestPoint ?? 0;
     try {
-      this.snapshot = readSnapshot(await requestJson("/v1/status"), this.snapshot);
+      this.snapshot = readSnapshot(await requestJson(`/v1/status?since=${since}`), this.snapshot);
       this.problem = null;
       this.needsKey = false;
       this.#numFailures = 0;
