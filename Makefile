@@ -58,7 +58,7 @@ setup: .venv/.ready
 .venv/.ready: .venv/.serving
 	$(BIN)/pip install --quiet --no-deps --retries 0 --index-url $(TORCH_INDEX_URL) "$(TORCH)" \
 		|| echo "no CPU build at $(TORCH_INDEX_URL): torch comes from the default registry"
-	$(BIN)/pip install --quiet --editable ".[export,export-images,export-speech,media,test]"
+	$(BIN)/pip install --quiet --editable ".[export,export-images,export-speech,media,ray,test]"
 	touch $@
 
 clean:
