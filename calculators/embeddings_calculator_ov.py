@@ -143,7 +143,7 @@ class EmbeddingsCalculatorOV(Calculator[EmbeddingsCalculatorOVOptions]):
         inputs = await self._rows.make(request, prompt)
         self._check_num_vectors(request, inputs)
         vectors = await self._service.run(
-            [row for found in inputs for row in found.rows], cc.ticket
+            [row for found in inputs for row in found.rows], cc.ticket, request.cache_salt
         )
         respond = partial(self._respond, request, inputs, vectors)
         is_small = sum(vector.size for vector in vectors) <= MAX_NUMBERS_ON_EVENT_LOOP

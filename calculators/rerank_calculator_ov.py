@@ -192,7 +192,7 @@ class RerankCalculatorOV(Calculator[RerankCalculatorOVOptions]):
 
     async def _score(self, request: RerankRequest, ticket: Ticket) -> ScoringResponse:
         plan = await asyncio.to_thread(self._pairs.plan, request)
-        logits = await self._service.run(plan.rows, ticket)
+        logits = await self._service.run(plan.rows, ticket, request.cache_salt)
         scores = best_scores(logits, plan.owners, len(request.pairs))
         activation = "sigmoid" if request.is_probability else self._config.score_activation
         if request.use_activation is not None:
@@ -202,7 +202,7 @@ class RerankCalculatorOV(Calculator[RerankCalculatorOVOptions]):
 
     async def _classify(self, request: ClassifyRequest, ticket: Ticket) -> ScoringResponse:
         rows = await asyncio.to_thread(self._texts.rows, request)
-        logits = await self._service.run(rows, ticket)
+        logits = await self._service.run(rows, ticket, request.cache_salt)
         num_labels = len(logits[0])
         activation = self._config.class_activation(num_labels)
         if request.use_activation is False:

@@ -78,7 +78,9 @@ class CausalEncoder:
         self._head = head
         self._tail: Tail | None = None
 
-    async def run(self, rows: Sequence[EncoderRow], ticket: Ticket = UNCOUNTED) -> list[Vector]:
+    async def run(
+        self, rows: Sequence[EncoderRow], ticket: Ticket = UNCOUNTED, cache_salt: str = ""
+    ) -> list[Vector]:
         """See EncoderService.run."""
         if any(row.of_tokens for row in rows):
             raise InvalidRequestError(
@@ -86,6 +88,7 @@ class CausalEncoder:
                 "keeps the output at the last token only"
             )
         num_tokens = sum(map(len, rows))
+        salt = cache_salt.encode()
         ticket.add_tokens(num_tokens)
         self._num_waiting_tokens += num_tokens
         tasks: list[asyncio.Task[Vector]] = []
@@ -93,7 +96,7 @@ class CausalEncoder:
             for index, row in enumerate(rows):
                 if index % ROWS_AT_ONCE == ROWS_AT_ONCE - 1:
                     await asyncio.sleep(0)
-                tasks.append(asyncio.create_task(self._run(row, ticket)))
+                tasks.append(asyncio.create_task(self._run(row, ticket, salt)))
             return list(await asyncio.gather(*tasks))
         finally:
             self._num_waiting_tokens -= num_tokens
@@ -124,10 +127,11 @@ class CausalEncoder:
         """Wait for the running step, and free the model."""
         self._engine.close()
 
-    async def _run(self, row: EncoderRow, ticket: Ticket) -> Vector:
+    async def _run(self, row: EncoderRow, ticket: Ticket, cache_salt: bytes) -> Vector:
         output = await self._engine.current.pool(
             row.token_ids,
             self._token_ids,
+            cache_salt=cache_salt,
             client=ticket.client,
             on_start=partial(ticket.start, 1, len(row)),
         )

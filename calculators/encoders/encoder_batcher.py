@@ -57,8 +57,10 @@ class EncoderBatcher:
         self._num_batches = self._num_rows = self._num_tokens = 0
         self._threads = WatchedThreads(model.num_streams, name)
 
-    async def run(self, rows: Sequence[EncoderRow], ticket: Ticket = UNCOUNTED) -> list[Vector]:
-        """See EncoderService.run."""
+    async def run(
+        self, rows: Sequence[EncoderRow], ticket: Ticket = UNCOUNTED, cache_salt: str = ""
+    ) -> list[Vector]:
+        """See EncoderService.run. Nothing is used again."""
         if not rows:
             return []
         self._check(rows)

@@ -33,9 +33,12 @@ class EncoderRow:
 class EncoderService(Protocol):
     """Runs the rows of many requests at a time. All but `close` belong to one event loop."""
 
-    async def run(self, rows: Sequence[EncoderRow], ticket: Ticket = UNCOUNTED) -> list[Vector]:
+    async def run(
+        self, rows: Sequence[EncoderRow], ticket: Ticket = UNCOUNTED, cache_salt: str = ""
+    ) -> list[Vector]:
         """The output of every row, in order: what the model gives for it, without batch dimension.
 
+        What is computed for a row may be used again for rows with the same `cache_salt` only.
         The tokens of the rows are added to the ticket, and leave it as the rows are started.
         Cancelling it takes the rows that do not run yet out of the queue.
 

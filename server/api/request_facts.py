@@ -83,13 +83,23 @@ class RequestFacts:
         self.client = key.name or self.client
 
     def claim(self, packets: Sequence[PacketT]) -> list[PacketT]:
-        """Packets with the client's name in them, after they were counted for it.
+        """Packets with the client's name and salt in them, after they were counted for it.
 
         Raises ClientLimitError, or InvalidRequestError for more than the client may ever have.
         """
         if self.slot is not None:
             self.slot.resize(sum(packet.num_requests for packet in packets))
-        return [replace(packet, client=self.client) for packet in packets]
+        return [
+            replace(packet, client=self.client, cache_salt=self._salted(packet.cache_salt))
+            for packet in packets
+        ]
+
+    def _salted(self, own: str) -> str:
+        """The request's own salt, below that of the API key if there is one.
+
+        A salt from a client cannot begin like this: those of keys have no zero byte.
+        """
+        return f"{self.cache_salt}\0{own}" if self.cache_salt else own
 
     def add(self, chunk: TextChunk) -> None:
         """Count a chunk."""

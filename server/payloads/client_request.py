@@ -8,10 +8,12 @@ __all__ = ["ClientRequest"]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientRequest:
     """A request. `client` is who asks, as far as the server knows: the name of an API key, or an
-    address. Clients share a model fairly; "" is one of them.
+    address. Clients share a model fairly; "" is one of them. Only requests with the same
+    `cache_salt` share cached prefixes.
     """
 
     client: str = ""
+    cache_salt: str = ""
 
     @property
     def num_requests(self) -> int:

@@ -69,9 +69,9 @@ class GenerationRequest(ClientRequest):
     set; the model's generation_config.json has the defaults. `default_max_tokens` is the limit if
     the client sets no `max_tokens`: it is reduced to what is possible, and None is no limit. So is
     `max_tokens` itself with `reduce_max_tokens`; else more than is possible is an error.
-    Requests with a lower `priority` go first. Only requests with the same `cache_salt` share cached
-    prefixes. A prompt is cut to its last `truncate_prompt_tokens`; -1 keeps as many as there is
-    room for. `best_of` answers are generated and the `n` best returned; None generates `n`.
+    Requests with a lower `priority` go first. A prompt is cut to its last `truncate_prompt_tokens`;
+    -1 keeps as many as there is room for. `best_of` answers are generated and the `n` best
+    returned; None generates `n`.
     With an `answer_format` the answer has this form, or is calls of `tools`. With
     `is_tool_required` it must be tool calls; without `parallel_tool_calls` there is at most one.
     It is one of `num_prompts` whose answers are sent together.
@@ -95,7 +95,6 @@ class GenerationRequest(ClientRequest):
     default_max_tokens: int | None = None
     reduce_max_tokens: bool = False
     priority: int = 0
-    cache_salt: str = ""
     answer_format: AnswerFormat | None = None
     is_tool_required: bool = False
     parallel_tool_calls: bool = True

@@ -1,15 +1,20 @@
 """The fields that all endpoints for embeddings and scores have."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from server.errors import InvalidRequestError
 from server.protocol.field_rules import Hint, Rule
 
-__all__ = ["MAX_COUNT", "MAX_TOKEN_ID", "TEXT_HINTS", "TOKEN_IDS", "parse_limit"]
+__all__ = ["MAX_COUNT", "MAX_TOKEN_ID", "TEXT_HINTS", "TOKEN_IDS", "Salt", "parse_limit"]
 
 MAX_COUNT = 2**31 - 1
 MAX_TOKEN_ID = 2**31 - 1
+
+Salt = Annotated[str, Field(min_length=1, max_length=256)]
+"""A `cache_salt`."""
 
 TOKEN_IDS: Mapping[str, Any] = {
     "type": "array",
@@ -19,7 +24,6 @@ TOKEN_IDS: Mapping[str, Any] = {
 """The JSON schema of the token ids of one text."""
 
 TEXT_HINTS: Mapping[str, Rule] = {
-    "cache_salt": Hint("no request sees what another one computed", str),
     "mm_processor_kwargs": Hint("only texts are served", dict),
     "priority": Hint("all requests take turns"),
     "request_id": Hint("the server makes an id for each answer (vLLM)", str),

@@ -98,6 +98,22 @@ async def test_concurrent_requests_share_inferences(bert: Path) -> None:
     runner.close()
 
 
+async def test_requests_with_other_salts_share_no_beginnings(tiny_encoders: Path) -> None:
+    runner = runner_of(tiny_encoders / "qwen3" / "openvino")
+    text = " ".join(TEXTS) * 10
+
+    async def num_cached(salt: str) -> int:
+        status: Any = runner.calculator.status()
+        before = status["num_cached_tokens"]
+        await embed(runner, text, cache_salt=salt, truncation="end")
+        status = runner.calculator.status()
+        return int(status["num_cached_tokens"] - before)
+
+    assert [await num_cached(salt) for salt in ("", "a", "b")] == [0, 0, 0]
+    assert [await num_cached(salt) > 0 for salt in ("", "a", "b")] == [True, True, True]
+    runner.close()
+
+
 async def test_a_decoder_runs_in_the_engine_with_a_prefix_cache(tiny_encoders: Path) -> None:
     expected = np.load(tiny_encoders / "qwen3" / "expected.npz")["queries"]
     runner = runner_of(tiny_encoders / "qwen3" / "openvino", max_num_batched_tokens=16)

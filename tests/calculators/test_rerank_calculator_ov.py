@@ -129,6 +129,19 @@ async def test_a_decoder_that_classifies_shares_prompts(opened: Opener) -> None:
     assert "num_cached_tokens" not in opened("bert").calculator.status()
 
 
+async def test_requests_with_other_salts_share_no_prompts(opened: Opener) -> None:
+    runner = opened(GENERATOR)
+
+    async def num_cached(salt: str) -> int:
+        before = runner.calculator.status()["num_cached_tokens"]
+        await scores(runner, RerankRequest(pairs=PAIRS[:1], cache_salt=salt))
+        found: int = runner.calculator.status()["num_cached_tokens"] - before
+        return found
+
+    assert [await num_cached(salt) for salt in ("", "a", "b")] == [0, 0, 0]
+    assert [await num_cached(salt) > 0 for salt in ("", "a", "b")] == [True, True, True]
+
+
 @pytest.mark.parametrize("problem", CLASSIFIERS)
 async def test_classes_are_those_of_the_pipeline(
     opened: Opener, rankers: Path, problem: str

@@ -1,8 +1,7 @@
 """The endpoints of text models: parse the request, run the graph, render its chunks."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, TypeVar
 
 from aiohttp import web
@@ -44,8 +43,7 @@ def _generation_handler(parse: Callable[[Mapping[str, Any]], GenerationCall]) ->
         facts = request[REQUEST_FACTS]
         facts.num_choices = call.num_choices
         try:
-            prompts = _salted(call.prompts, facts.cache_salt)
-            async with start_runs(graph, prompts, call.num_choices, facts) as chunks:
+            async with start_runs(graph, call.prompts, call.num_choices, facts) as chunks:
                 if call.stream:
                     return await _answer_in_events(request, call, chunks, facts)
                 return await _answer_whole(call, chunks, facts)
@@ -53,14 +51,6 @@ def _generation_handler(parse: Callable[[Mapping[str, Any]], GenerationCall]) ->
             raise call.with_own_names(error) from error
 
     return handle
-
-
-def _salted(prompts: Sequence[GenerationRequest], salt: str) -> Sequence[GenerationRequest]:
-    """The prompts with a prefix cache that is shared by the clients of one API key only."""
-    if not salt:
-        return prompts
-    # A salt from a client cannot begin like this: those of keys have no zero byte.
-    return [replace(p, cache_salt=f"{salt}\0{p.cache_salt}") for p in prompts]
 
 
 async def _answer_whole(

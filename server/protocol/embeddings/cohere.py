@@ -17,7 +17,7 @@ from server.protocol.embeddings.numbers import FORMS, as_floats
 from server.protocol.field_rules import FieldRules, Refused
 from server.protocol.json_text import json_bytes, json_pieces
 from server.protocol.refusal import expect, refuse_value
-from server.protocol.text_fields import MAX_COUNT, TEXT_HINTS, parse_limit
+from server.protocol.text_fields import MAX_COUNT, TEXT_HINTS, Salt, parse_limit
 from server.protocol.validation import validate_fields
 
 __all__ = ["EMBED", "EmbedAnswer", "EmbedFields", "parse_embed"]
@@ -79,6 +79,7 @@ class EmbedFields(BaseModel):
     truncate: Truncate = None
     output_dimension: int | None = Field(None, ge=1, le=MAX_COUNT)
     max_tokens: int | None = Field(None, ge=-1, le=MAX_COUNT)
+    cache_salt: Salt | None = None
 
 
 class EmbedAnswer(BaseModel):
@@ -132,6 +133,7 @@ def parse_embed(body: Mapping[str, Any], api_version: str) -> EmbeddingCall:
         truncation=_parse_truncate(fields.truncate),
         max_tokens=parse_limit(fields.max_tokens),
         input_type=fields.input_type,
+        cache_salt=fields.cache_salt or "",
     )
     return _CohereCall(
         fields.model, request, types, api_version, unknown_fields=EMBED.unknown_fields(fields)

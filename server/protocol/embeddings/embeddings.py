@@ -16,7 +16,7 @@ from server.protocol.embeddings.embedding_call import (
 from server.protocol.embeddings.numbers import as_base64, as_floats
 from server.protocol.field_rules import FieldRules, Refused
 from server.protocol.json_text import json_string
-from server.protocol.text_fields import MAX_COUNT, TEXT_HINTS, parse_limit
+from server.protocol.text_fields import MAX_COUNT, TEXT_HINTS, Salt, parse_limit
 from server.protocol.validation import validate_fields
 
 __all__ = [
@@ -64,6 +64,7 @@ class EmbeddingFields(BaseModel):
     instruction: str | None = None
     prompt_name: str | None = None
     input_type: str | None = None
+    cache_salt: Salt | None = None
 
 
 class EmbeddingObject(BaseModel):
@@ -119,6 +120,7 @@ def parse_embeddings(body: Mapping[str, Any]) -> EmbeddingCall:
         instruction=fields.instruction,
         prompt_name=fields.prompt_name,
         input_type=fields.input_type,
+        cache_salt=fields.cache_salt or "",
     )
     return _OpenAICall(
         fields.model,

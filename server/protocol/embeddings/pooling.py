@@ -92,6 +92,7 @@ def parse_pooling(body: Mapping[str, Any]) -> EmbeddingCall:
         instruction=fields.instruction,
         prompt_name=fields.prompt_name,
         input_type=fields.input_type,
+        cache_salt=fields.cache_salt or "",
         of_tokens=fields.task == "token_embed",
     )
     return _PoolingCall(

@@ -20,6 +20,7 @@ from server.protocol.openai.structured_outputs import (
     parse_structured_outputs,
 )
 from server.protocol.refusal import expect, refuse_value
+from server.protocol.text_fields import Salt
 from server.sampling_params import MAX_CHOICES, SAMPLING_RANGES, SamplingFields
 
 __all__ = [
@@ -32,7 +33,6 @@ __all__ = [
 MAX_STOP_STRINGS = 16
 # Of all strings together: the search for them needs a few hundred bytes for each character.
 MAX_STOP_CHARACTERS = 4000
-MAX_SALT_CHARACTERS = 256
 MAX_BAD_WORDS = 500
 MAX_BAD_WORD_CHARACTERS = 100
 
@@ -41,7 +41,6 @@ MAX_COUNT = 2**32 - 1
 Count = Annotated[int, Field(ge=-(2**31), le=MAX_COUNT)]
 
 Priority = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
-Salt = Annotated[str, Field(min_length=1, max_length=MAX_SALT_CHARACTERS)]
 
 TOKEN_ID = re.compile("0|[1-9][0-9]{0,9}")
 

@@ -102,6 +102,7 @@ def parse_classify(body: Mapping[str, Any]) -> ClassifyCall:
     request = ClassifyRequest(
         use_activation=fields.use_activation,
         truncate_prompt_tokens=fields.limit(),
+        cache_salt=fields.cache_salt or "",
         inputs=_inputs(fields.input),
         add_special_tokens=fields.add_special_tokens,
     )

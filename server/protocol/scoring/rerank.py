@@ -150,6 +150,7 @@ def parse_rerank(body: Mapping[str, Any], *, returns_documents: bool) -> RerankC
     request = RerankRequest(
         use_activation=fields.use_activation,
         truncate_prompt_tokens=fields.limit(),
+        cache_salt=fields.cache_salt or "",
         pairs=tuple((fields.query, text) for text in texts),
         instruction=fields.instruction,
         max_tokens_per_doc=fields.max_tokens_per_doc,

@@ -106,6 +106,7 @@ def parse_score(body: Mapping[str, Any]) -> ScoreCall:
     request = RerankRequest(
         use_activation=fields.use_activation,
         truncate_prompt_tokens=fields.limit(),
+        cache_salt=fields.cache_salt or "",
         pairs=tuple(_pairs(fields)),
         is_probability=False,
         instruction=fields.instruction,

@@ -11,7 +11,7 @@ from server.errors import InvalidRequestError
 from server.payloads import ScoringResponse
 from server.protocol.field_rules import Alias, Refused, Rule
 from server.protocol.refusal import expect
-from server.protocol.text_fields import MAX_COUNT, TEXT_HINTS, parse_limit
+from server.protocol.text_fields import MAX_COUNT, TEXT_HINTS, Salt, parse_limit
 
 __all__ = [
     "SHARED",
@@ -42,6 +42,7 @@ class ScoringFields(BaseModel):
     model: str
     use_activation: bool | None = None
     truncate_prompt_tokens: int | None = Field(None, ge=-1, le=MAX_COUNT)
+    cache_salt: Salt | None = None
 
     def limit(self) -> int | None:
         """The value of `truncate_prompt_tokens`. Raises InvalidRequestError for 0."""

@@ -20,7 +20,11 @@ def embedding_request(request: RerankRequest) -> EmbeddingRequest:
                 "two vectors",
                 name,
             )
-    return EmbeddingRequest(inputs=_texts(request), max_tokens=request.truncate_prompt_tokens)
+    return EmbeddingRequest(
+        inputs=_texts(request),
+        max_tokens=request.truncate_prompt_tokens,
+        cache_salt=request.cache_salt,
+    )
 
 
 def cosine_scores(request: RerankRequest, response: EmbeddingResponse) -> ScoringResponse:

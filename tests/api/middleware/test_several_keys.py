@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+from dataclasses import replace
 from ipaddress import ip_network
 from typing import Any
 
@@ -12,8 +13,11 @@ from support.serving import Server
 
 from server.api.clients.api_keys import ApiKey, KeyRing, Scope, digest_of
 from server.api.clients.client_limits import ClientLimits
+from server.api.request_facts import RequestFacts
 from server.api.settings import HttpSettings, KeyScope
 from server.errors import ConfigError
+from server.payloads import ClassifyRequest, EmbeddingRequest, GenerationRequest, RerankRequest
+from server.payloads.client_request import ClientRequest
 
 ECHO = {"model": "echo", "prompt": "hi"}
 DESCRIBE = {"model": "org/describe", "prompt": "hi"}
@@ -150,6 +154,22 @@ async def test_the_salt_is_that_of_the_key(server: Server, keys: KeyRing) -> Non
     assert salts == ["user\0", "user\0x", "admin\0", "admin\0x"]
     keys.replace([key_of("user")])
     assert await salt_of("user", cache_salt="x") == "x"
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        GenerationRequest("id", prompt="a"),
+        EmbeddingRequest(inputs=("a",)),
+        RerankRequest(pairs=(("a", "b"),)),
+        ClassifyRequest(inputs=("a",)),
+    ],
+)
+def test_requests_of_every_kind_have_the_salt(packet: ClientRequest) -> None:
+    facts = RequestFacts("10.0.0.1")
+    facts.identify(key_of("user"), "user")
+    (claimed,) = facts.claim([replace(packet, cache_salt="x")])
+    assert (claimed.client, claimed.cache_salt) == ("user", "user\0x")
 
 
 async def test_the_logs(server: Server, caplog: pytest.LogCaptureFixture) -> None:
