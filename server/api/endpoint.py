@@ -1,11 +1,13 @@
 """An endpoint as data: the source of its route and of its part of /openapi.json."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import wraps
 from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
+from aiohttp.web_urldispatcher import MatchInfoError
 from pydantic import BaseModel
 
 from server.api.body import meet_expectation
@@ -107,6 +109,27 @@ def add_routes(router: web.UrlDispatcher, endpoints: Sequence[Endpoint]) -> None
             resource = router.add_resource(path)
             for method in ("HEAD", "GET") if endpoint.method == "GET" else (endpoint.method,):
                 resource.add_route(method, handler, expect_handler=meet_expectation)
+    _meet_all_expectations(router)
+
+
+class _NoEndpoint(MatchInfoError):
+    """What aiohttp answers with 404 or 405, whatever else the client expects."""
+
+    @property
+    def expect_handler(self) -> Callable[[web.Request], Awaitable[None]]:
+        return meet_expectation
+
+
+def _meet_all_expectations(router: web.UrlDispatcher) -> None:
+    """Do what `meet_expectation` does also where there is no endpoint."""
+    resolve = router.resolve
+
+    @wraps(resolve)
+    async def resolve_all(request: web.Request) -> web.UrlMappingMatchInfo:
+        found = await resolve(request)
+        return found if found.http_exception is None else _NoEndpoint(found.http_exception)
+
+    router.resolve = resolve_all  # type: ignore[method-assign]
 
 
 def _admin_only(handler: Handler) -> Handler:

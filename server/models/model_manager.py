@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -16,12 +16,12 @@ from server.errors import (
     did_you_mean,
 )
 from server.graph import Servables, ServedGraph, Services
-from server.host.process_memory import give_back_free_memory
 from server.host.watch import WATCHDOG
 from server.models.config import ModelConfig, ServerConfig
 from server.models.config_source import ConfigSource
 from server.models.loading.loader import ModelLoader
 from server.models.loading.model_loading import find_problem
+from server.models.loading.retirements import Retirements
 from server.models.residency.residency import Residency
 from server.models.residency.settings import ResidencySettings
 from server.models.served_model import ModelState, ServedModel
@@ -32,8 +32,6 @@ __all__ = ["ModelManager", "ModelState", "ServedModel"]
 logger = logging.getLogger(__name__)
 
 DRAIN_TIMEOUT_S = 30.0
-# A request that was just given a graph starts its run a moment later, so close the graph later.
-HAND_OVER_S = 1.0
 # Each model that hangs keeps its memory, and perhaps a processor, until the process ends.
 MAX_HUNG = 3
 
@@ -76,12 +74,12 @@ class ModelManager:
         self._residency: Residency | None = None
         if settings is not None and settings.is_on:
             self._residency = Residency(settings, self.all_models, self._wake)
-        self._loader = ModelLoader(services, drain_timeout_s, self._retire_later, self._residency)
+        self._retirements = Retirements(drain_timeout_s)
+        self._loader = ModelLoader(services, drain_timeout_s, self._retirements, self._residency)
         self._models = {c.key: self._new_model(c) for c in self._source.current.models}
         self._removed: dict[ModelKey, ServedModel] = {}
         self._loading = asyncio.Lock()
         self._reloads: set[asyncio.Task[bool]] = set()
-        self._retirements: set[asyncio.Task[None]] = set()
         self._check: asyncio.Task[Mapping[str, str | None]] | None = None
         self._hung: Counter[str] = Counter()
         self._is_loaded = False
@@ -263,7 +261,7 @@ class ModelManager:
         if self._residency is not None:
             self._residency.close()
         unloading = [model.unload(drain_s) for model in self._models.values()]
-        await asyncio.gather(*unloading, *self._retirements)
+        await asyncio.gather(*unloading, self._retirements.wait())
 
     async def wait_for_reloads(self) -> None:
         """Wait for cancelled loads: a model that is being loaded cannot be stopped."""
@@ -337,7 +335,8 @@ class ModelManager:
         logger.info("Model %s was removed", model.label)
         self._removed[model.config.key] = model
         model.retire()
-        self._retire_later(model.unload(self._drain_timeout_s, "was removed"))
+        closing = model.unload(self._drain_timeout_s, "was removed")
+        self._retirements.add(model.config.key, closing)
 
     def _new_model(self, config: ModelConfig) -> ServedModel:
         model = ServedModel(config)
@@ -350,16 +349,6 @@ class ModelManager:
 
     async def _wake(self, model: ServedModel) -> None:
         await self._loader.wake(model)
-
-    def _retire_later(self, closing: Coroutine[Any, Any, None]) -> None:
-        async def retire() -> None:
-            await asyncio.sleep(HAND_OVER_S)
-            await closing
-            await asyncio.to_thread(give_back_free_memory)
-
-        task = asyncio.create_task(retire())
-        self._retirements.add(task)
-        task.add_done_callback(self._retirements.discard)
 
     def _note_end(self, reload: "asyncio.Task[bool]") -> None:
         self._reloads.discard(reload)

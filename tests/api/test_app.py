@@ -49,13 +49,14 @@ async def test_model_with_a_slash(server: Server, name: str) -> None:
 
 
 @pytest.mark.parametrize("expectation", [b"100-continue", b"a miracle", b"\xff"])
-async def test_expectations(server: Server, expectation: bytes) -> None:
+@pytest.mark.parametrize(("path", "status"), [(b"/v1/config", b"200 OK"), (b"/no", b"404 ")])
+async def test_expectations(server: Server, expectation: bytes, path: bytes, status: bytes) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-    writer.write(b"GET /v1/config HTTP/1.1\r\nHost: h\r\nConnection: close\r\n")
+    writer.write(b"GET " + path + b" HTTP/1.1\r\nHost: h\r\nConnection: close\r\n")
     writer.write(b"Expect: " + expectation + b"\r\n\r\n")
     answer = await reader.read()
     writer.close()
-    assert b"HTTP/1.1 200 OK" in answer
+    assert b"HTTP/1.1 " + status in answer
     assert answer.startswith(b"HTTP/1.1 100 Continue\r\n\r\n") == (expectation == b"100-continue")
 
 

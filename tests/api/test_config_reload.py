@@ -8,8 +8,8 @@ import pytest
 from support.fakes import RAW_GRAPH, echo_graph, write_graph, write_repository
 from support.serving import Server, running_server
 
-from server.models import model_manager
 from server.models.config import load_config
+from server.models.loading import retirements
 from server.models.model_manager import ModelManager
 
 PATH = "/v1/config/reload"
@@ -17,7 +17,7 @@ PATH = "/v1/config/reload"
 
 @pytest.fixture
 async def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Server]:
-    monkeypatch.setattr(model_manager, "HAND_OVER_S", 0.0)
+    monkeypatch.setattr(retirements, "HAND_OVER_S", 0.0)
     manager = ModelManager(load_config(write_repository(tmp_path, {"echo": echo_graph()})))
     await manager.load_all()
     async with running_server(manager) as running:

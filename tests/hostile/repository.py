@@ -11,11 +11,12 @@ from support.made_models import TEST_MODELS
 from support.openvino_models import half_plus_three_model, image_model, write_model
 from support.server_process import ROOT
 
-__all__ = ["TEMPLATES", "write_repository"]
+__all__ = ["TEMPLATED_BLOCKS", "TEMPLATES", "write_repository"]
 
 BUNDLED = ROOT / "server" / "bundled_models"
 # Blocks of 32 tokens: memory for the KV cache would else be most of what is measured.
 CHAT_BLOCKS = 4096
+TEMPLATED_BLOCKS = 128
 
 # The text of the last message chooses what the template of the model `templated` does. `one` is 1,
 # which the compiler of the template does not know.
@@ -46,10 +47,10 @@ TEMPLATES = {
 }
 
 
-def write_repository(folder: Path, *, media: bool = True) -> Path:
+def write_repository(folder: Path, *, media: bool = True, chat_blocks: int = CHAT_BLOCKS) -> Path:
     """The config.json of all of them; speech too where its library and a made model are there."""
     entries = [
-        _bundled(folder, "tiny_chat", f"num_kv_blocks: {CHAT_BLOCKS}"),
+        _bundled(folder, "tiny_chat", f"num_kv_blocks: {chat_blocks}"),
         {"name": "embedder", "base_path": str(BUNDLED / "tiny_embedder")},
         {"name": "reranker", "base_path": str(BUNDLED / "tiny_reranker")},
         _classic(folder, "half", half_plus_three_model()),
@@ -74,7 +75,7 @@ def _bundled(folder: Path, name: str, options: str) -> dict[str, str]:
 
 
 def _templated(folder: Path) -> dict[str, str]:
-    entry = _bundled(folder, "templated", "num_kv_blocks: 128")
+    entry = _bundled(folder, "templated", f"num_kv_blocks: {TEMPLATED_BLOCKS}")
     branches = [
         f"{{% if messages[-1].content == '{name}' %}}{attack}{{% endif %}}"
         for name, attack in TEMPLATES.items()

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import random
 import re
 import sys
 import tempfile
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hostile.repository import write_repository
+from hostile.repository import TEMPLATED_BLOCKS, write_repository
 from hostile.run import LOG, all_blocks, attacked
 from hostile.schema_fuzz import fields_of
 from hostile.target import Target, targeted
@@ -25,6 +26,10 @@ WARM_UP_S = 60.0
 # Requests that are still running end, graphs that were replaced close, memory is given back.
 SETTLE_S = 45.0
 PART_MINUTES = 5
+CHAT_BLOCKS = 1024
+# A request of so many tokens fills almost as many blocks as it can.
+FILLING_TOKENS = 1900
+BLOCK_TOKENS = 32
 LONGEST_TRACEBACK = 80
 # The second is what injected faults lead to; other causes have a traceback of their own.
 EXPECTED_CAUSES = ("an injected fault", "steps in a row failed")
@@ -33,7 +38,8 @@ EXPECTED_CAUSES = ("an injected fault", "steps in a row failed")
 @dataclass(frozen=True)
 class Tolerance:
     """How much more may be taken at the end. A model that is loaded again does not get the same
-    memory back to the byte; threads are those of pools, which grow as they are needed."""
+    memory back to the byte; threads are those of pools, which grow as they are needed.
+    """
 
     rss_mb: float = 150.0
     descriptors: int = 5
@@ -58,12 +64,31 @@ class State:
 
 
 async def look(server: ServerProcess, watcher: Watcher, minute: float) -> State:
-    """Let the server come to rest, and see what it takes; no client holds a connection."""
+    """Let the server come to rest, and see what it takes; no client holds a connection.
+
+    KV caches take memory when their blocks are first written, and begin anew when their model is
+    loaded again. So they are filled before.
+    """
+    async with targeted(server) as target:
+        await fill_cache(target, "tiny_chat", CHAT_BLOCKS, seed=round(minute))
+        await fill_cache(target, "templated", TEMPLATED_BLOCKS, seed=round(minute))
+        await all_blocks(target)
     await asyncio.sleep(SETTLE_S)
     async with targeted(server) as target:
         tasks = await count_tasks(target)
     found = await asyncio.to_thread(watcher.take)
     return State(minute, found.rss_mb, found.descriptors, found.threads, tasks)
+
+
+async def fill_cache(target: Target, model: str, num_blocks: int, seed: int) -> None:
+    """Write to every KV block of a model: prompts that nobody has sent need new ones."""
+    rng = random.Random(seed)
+    # Some blocks are used twice before others are used once.
+    for _ in range(num_blocks * BLOCK_TOKENS * 5 // 4 // FILLING_TOKENS + 1):
+        prompt = [rng.randrange(3, 2000) for _ in range(FILLING_TOKENS)]
+        body = {"model": model, "prompt": prompt, "max_tokens": 1}
+        status, answer = await target.post("/v3/completions", body)
+        target.expect(status == 200, f"filling a KV cache: {status} {answer[:200]!r}")
 
 
 async def count_tasks(target: Target) -> int:
@@ -98,8 +123,12 @@ async def soak(config: Path, minutes: float, warm_up_s: float = WARM_UP_S) -> li
 
     async def run_part(seconds: float) -> None:
         async with targeted(server) as target:
-            await Traffic(target, config, faults, fields, seed=len(states)).run(seconds)
+            traffic = Traffic(target, config, faults, fields, seed=len(states))
+            if not states:
+                await traffic.warm_up()
+            await traffic.run(seconds)
             await target.check_chat()
+            await traffic.ask_each()
             await all_blocks(target)
         total.update(target.counts)
         problems.extend(sorted(set(target.faults))[:20])
@@ -134,7 +163,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     LOG.parent.mkdir(parents=True, exist_ok=True)
     LOG.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as name:
-        config = write_repository(Path(name), media=False)
+        config = write_repository(Path(name), media=False, chat_blocks=CHAT_BLOCKS)
         problems = asyncio.run(soak(config, line.minutes))
     print("\n".join(["", *(f"- {problem}" for problem in problems)] if problems else ["", "OK"]))
     return 1 if problems else 0

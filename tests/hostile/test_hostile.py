@@ -28,7 +28,8 @@ CASES = [
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_repository(tmp_path_factory.mktemp("hostile"), media=False)
+    folder = tmp_path_factory.mktemp("hostile")
+    return write_repository(folder, media=False, chat_blocks=soak.CHAT_BLOCKS)
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ STORY = "Tell me a story about a fox."
 TOOL = {"name": "get_weather", "parameters": {"properties": {"city": {"type": "string"}}}}
 SCHEMA = {"type": "object", "properties": {"x": {"type": "integer"}}, "required": ["x"]}
 NUM_CLIENTS = 6
+CHANGED_MODELS = ("tiny_chat", "small")
 # Between two changes of the operator; a reload loads a model, which is most of the work here.
 OPERATOR_S = 5.0
 # Names of tests/faults/faulty_server.py, and how often or how many seconds. What hangs for ever
@@ -72,6 +74,16 @@ class Traffic:
         # Those that nothing has met would be there after the time for which they are excused.
         for file in self._faults.iterdir():
             file.unlink(missing_ok=True)
+
+    async def warm_up(self) -> None:
+        """Have at once all graphs that can be in memory together: their threads stay in pools."""
+        changed = [self._change_file(name) for name in CHANGED_MODELS]
+        await asyncio.gather(*changed, self._change_list(), self._stream())
+
+    async def ask_each(self) -> None:
+        """One request of each kind: a model that was just loaded starts threads for the first."""
+        for ask in self._kinds:
+            await ask()
 
     async def _repeat(self, act: Callable[[], Awaitable[None]]) -> None:
         while True:
@@ -140,8 +152,9 @@ class Traffic:
     async def _operate(self) -> None:
         """Reload, touch and change files, and list one model more or less."""
         await asyncio.sleep(OPERATOR_S)
-        acts = [self._reload, self._touch, self._change_list, self._change_file, self._hang_up]
-        await self._rng.choice([*acts, self._cause_fault])()
+        acts = [self._reload, self._touch, self._change_list, self._hang_up, self._cause_fault]
+        change = partial(self._change_file, self._rng.choice(CHANGED_MODELS))
+        await self._rng.choice([*acts, change])()
 
     async def _cause_fault(self) -> None:
         """Break something, and let everybody fail until the server has recovered."""
@@ -164,9 +177,9 @@ class Traffic:
     async def _touch(self) -> None:
         os.utime(self._config.parent / "tiny_chat" / "graph.pbtxt")
 
-    async def _change_file(self) -> None:
+    async def _change_file(self, model: str) -> None:
         """A change that makes the server load the model again beside the old one."""
-        graph = self._config.parent / self._rng.choice(("tiny_chat", "small")) / "graph.pbtxt"
+        graph = self._config.parent / model / "graph.pbtxt"
         text = graph.read_text()
         graph.write_text(text.removesuffix("# changed\n") + "# changed\n" * ("#" not in text))
         await self._reload()

@@ -12,15 +12,15 @@ import pytest
 from support.fakes import RAW_GRAPH, describe_graph, echo_graph, write_graph, write_repository
 
 from server.errors import ConfigError, ModelNotFoundError, ModelNotReadyError, ReloadError
-from server.models import model_manager
 from server.models.config import load_config, single_model_config
+from server.models.loading import retirements
 from server.models.model_manager import ModelManager
 from server.payloads import GenerationRequest, TextChunk
 
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model_manager, "HAND_OVER_S", 0.0)
+    monkeypatch.setattr(retirements, "HAND_OVER_S", 0.0)
 
 
 @asynccontextmanager
@@ -107,10 +107,26 @@ async def test_a_running_request_ends_on_the_old_graph(tmp_path: Path) -> None:
         await until_state(manager, "gone", "END")
 
 
+async def test_at_most_two_graphs_of_a_model_are_in_memory(tmp_path: Path) -> None:
+    async with loaded(write_repository(tmp_path, {"m": echo_graph()})) as manager:
+        request = GenerationRequest("id", prompt="one !pause two")
+        async with manager.get("m").graph.start_run(request) as oldest:
+            write_repository(tmp_path, {"m": describe_graph()})
+            await manager.reload(retry_failed=False)
+            write_repository(tmp_path, {"m": echo_graph()})
+            third = asyncio.create_task(manager.reload(retry_failed=False))
+            await asyncio.sleep(0.1)
+            assert json.loads(await ask(manager, "m"))["prompt"] == "hi"
+            assert "".join([chunk.text async for chunk in oldest]) == "one !pause two"
+            assert not third.done()
+        await third
+        assert await ask(manager, "m") == "hi"
+
+
 async def test_a_run_may_still_start_on_a_graph_that_was_just_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model_manager, "HAND_OVER_S", 0.2)
+    monkeypatch.setattr(retirements, "HAND_OVER_S", 0.2)
     async with loaded(write_repository(tmp_path, {"m": echo_graph()})) as manager:
         old = manager.get("m").graph
         write_repository(tmp_path, {"m": describe_graph()})

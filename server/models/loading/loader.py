@@ -3,15 +3,15 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 from server.errors import ModelLoadError
 from server.graph import Services
 from server.models.config import ModelConfig
 from server.models.loading.load_turns import LoadTurns
 from server.models.loading.model_loading import CheckedModel
+from server.models.loading.retirements import Retirements
 from server.models.residency.residency import Residency
 from server.models.served_model import ServedModel
 
@@ -21,20 +21,18 @@ logger = logging.getLogger(__name__)
 
 
 class ModelLoader:
-    """`close_later` gets the closing of a graph that was replaced. Without a residency, models stay
-    loaded.
-    """
+    """Without a residency, models stay loaded."""
 
     def __init__(
         self,
         services: Services,
         drain_timeout_s: float,
-        close_later: Callable[[Coroutine[Any, Any, None]], None],
+        retirements: Retirements,
         residency: Residency | None,
     ) -> None:
         self._services = services
         self._drain_timeout_s = drain_timeout_s
-        self._close_later = close_later
+        self._retirements = retirements
         self._residency = residency
 
     async def load(self, models: Sequence[tuple[ServedModel, ModelConfig]]) -> None:
@@ -68,13 +66,19 @@ class ModelLoader:
     async def _load_one(
         self, model: ServedModel, checked: CheckedModel, turns: LoadTurns, position: str
     ) -> None:
+        try:
+            await self._retirements.wait_for(checked.config.key)
+        except ModelLoadError as error:
+            model.fail(error)
+            return
         async with turns.take(checked):
             folder = checked.config.model_folder or checked.config.base_path
             logger.info("Loading model %s (%s) from %s", model.label, position, folder)
             start = time.monotonic()
             old_graph = await model.load(checked, self._services)
         if old_graph is not None:
-            self._close_later(old_graph.close(self._drain_timeout_s, "was replaced"))
+            closing = old_graph.close(self._drain_timeout_s, "was replaced")
+            self._retirements.add(checked.config.key, closing)
         if model.load_error is None:
             seconds = time.monotonic() - start
             logger.info("Model %s is available after %.1f s", model.label, seconds)

@@ -14,7 +14,7 @@ from support.resident_models import ask, resident_manager, status_of, until
 
 from server.errors import ModelNotReadyError
 from server.host.metrics import render_metrics
-from server.models import model_manager
+from server.models.loading import retirements
 from server.models.residency import residency
 from server.payloads import GenerationRequest
 
@@ -166,7 +166,7 @@ async def test_what_failed_is_tried_again_without_requests(
 async def test_a_changed_model_is_loaded_from_its_new_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model_manager, "HAND_OVER_S", 0.0)
+    monkeypatch.setattr(retirements, "HAND_OVER_S", 0.0)
     graphs = {"m": echo_graph()}
     async with resident_manager(tmp_path, graphs, idle_unload_timeout_s=IDLE_S) as manager:
         await until(lambda: not status_of(manager, "m")["loaded"])
