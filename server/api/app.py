@@ -1,6 +1,7 @@
 """The aiohttp application: endpoints and middleware."""
 
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
@@ -27,7 +28,7 @@ from server.api.endpoints import (
 )
 from server.api.endpoints.openapi import openapi_endpoint
 from server.api.errors import error_middleware
-from server.api.keys import MODEL_MANAGER, MONITOR, RELOAD_SECRETS
+from server.api.keys import METRICS, MODEL_MANAGER, MONITOR, RELOAD_SECRETS
 from server.api.middleware.access_log import access_log_middleware
 from server.api.middleware.auth import key_middleware
 from server.api.middleware.browser_guard import host_middleware, page_middleware
@@ -35,7 +36,10 @@ from server.api.middleware.client_limit import client_limit_middleware
 from server.api.middleware.cors import cors_signal, preflight_middleware
 from server.api.middleware.origins import AllowedOrigins
 from server.api.middleware.timeout import timeout_middleware
+from server.api.monitoring.http_requests import HttpNumbers
+from server.api.monitoring.metrics_text import metrics_text
 from server.api.monitoring.monitor import Monitor
+from server.api.monitoring.prepared_text import PreparedText
 from server.api.page.files import add_page
 from server.api.paths import ignore_extra_slashes, is_anthropic
 from server.api.request_facts import REQUEST_FACTS, REQUEST_ID_HEADER
@@ -88,12 +92,14 @@ def create_app(manager: ModelManager, settings: HttpSettings | None = None) -> w
     """The application of one server."""
     settings = settings or HttpSettings()
     origins = AllowedOrigins(settings.cors.origins)
+    http_numbers = HttpNumbers()
     app = web.Application(
-        middlewares=tuple(_middlewares(settings, origins)),
+        middlewares=tuple(_middlewares(settings, origins, http_numbers)),
         client_max_size=settings.max_request_bytes,
     )
     app[MODEL_MANAGER] = manager
     app[MONITOR] = Monitor(manager)
+    app[METRICS] = PreparedText(partial(metrics_text, manager, http_numbers), "metrics")
     app.cleanup_ctx.append(_run_monitor)
     app[RELOAD_SECRETS] = settings.reload_secrets or (lambda: None)
     app[BODY_TIMEOUT_S] = settings.body_timeout_s
@@ -108,10 +114,12 @@ def create_app(manager: ModelManager, settings: HttpSettings | None = None) -> w
     return app
 
 
-def _middlewares(settings: HttpSettings, origins: AllowedOrigins) -> Iterator[Middleware]:
+def _middlewares(
+    settings: HttpSettings, origins: AllowedOrigins, numbers: HttpNumbers
+) -> Iterator[Middleware]:
     """From the outermost to the innermost."""
     addresses = ClientAddresses(settings.trusted_proxies)
-    yield access_log_middleware(addresses, is_on=settings.access_log)
+    yield access_log_middleware(addresses, is_on=settings.access_log, numbers=numbers)
     if settings.request_timeout_s:
         yield timeout_middleware(settings.request_timeout_s)
     yield error_middleware

@@ -5,11 +5,14 @@ from collections.abc import Callable
 from aiohttp import web
 
 from server.api.monitoring.monitor import Monitor
+from server.api.monitoring.prepared_text import PreparedText
 from server.models.model_manager import ModelManager
 
-__all__ = ["MODEL_MANAGER", "MONITOR", "RELOAD_SECRETS"]
+__all__ = ["METRICS", "MODEL_MANAGER", "MONITOR", "RELOAD_SECRETS"]
 
 MODEL_MANAGER = web.AppKey("model_manager", ModelManager)
+
+METRICS = web.AppKey("metrics", PreparedText)
 
 MONITOR = web.AppKey("monitor", Monitor)
 

@@ -159,7 +159,6 @@ class LLMEngine:
         if self.failure is not None:
             raise ModelNotReadyError(self.failure)
         sequence = self._requests.add(request, next(self._arrivals))
-        self.stats.prompt_tokens += sequence.num_prompt_tokens
         self.scheduler.add(sequence)
 
     def has_request(self, request_id: int) -> bool:
@@ -197,6 +196,7 @@ class LLMEngine:
         outputs = self._requests.advance(chosen, self.scheduler)
         self.stats.num_steps += 1
         self.stats.tokens += step.num_tokens
+        self.stats.step_tokens.observe(step.num_tokens)
         self.stats.schedule_s += scheduled - started
         self.stats.step_s += perf_counter() - started
         return outputs

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from time import perf_counter
 from typing import Any, Protocol
 
 import numpy as np
@@ -69,6 +70,8 @@ class EngineRequest:
     `constraint` is at the start of an answer; every choice has a copy. With `has_encoder` the
     prompt is no part of the text that the answer goes on with. A request with `pooling` gets that
     instead of an answer. `on_start` is called in the engine's thread when it waits no longer.
+    The times are of `time.perf_counter`; `num_generated_tokens` are those of all choices that are
+    over, and `longest_choice` is the most that one of them has.
     """
 
     request_id: int
@@ -86,6 +89,12 @@ class EngineRequest:
     on_start: Callable[[], None] | None = None
     num_cached_tokens: int = 0
     num_bypasses: int = 0
+    num_preemptions: int = 0
+    num_generated_tokens: int = 0
+    longest_choice: int = 0
+    arrived_s: float = field(default_factory=perf_counter)
+    started_s: float | None = None
+    first_token_s: float | None = None
     biased_token_ids: npt.NDArray[np.int64] = field(init=False)
     biases: npt.NDArray[np.float32] = field(init=False)
     allowed_token_ids: npt.NDArray[np.int64] | None = field(init=False, default=None)
@@ -155,6 +164,7 @@ class Sequence:
     tokens reach `num_tokens` gets one more token by sampling. The first sequence of a request reads
     the prompt for all its choices; the `num_pending_forks` others fork at the first token. The
     sequences of a beam search have a `group`; which choices they are is known at its end.
+    It got its last token at `last_token_s`; 0 before the first.
     Its client was charged for `num_charged_tokens`.
     `mask` is what the constraint forbids as the next token, computed in the step that leads to it;
     `error` is why that failed.
@@ -170,6 +180,7 @@ class Sequence:
         "has_shared_tail",
         "has_started",
         "index",
+        "last_token_s",
         "mask",
         "num_charged_tokens",
         "num_computed_tokens",
@@ -201,6 +212,7 @@ class Sequence:
         self.group: SequenceGroup | None = None
         self.has_shared_tail = False
         self.has_started = False
+        self.last_token_s = 0.0
         self.prefix = ROOT_PREFIX
         self.status = SequenceStatus.WAITING
         self._rng: np.random.Generator | None = None

@@ -1,22 +1,17 @@
 """GET /metrics: what Prometheus reads."""
 
-import asyncio
-from concurrent.futures import ThreadPoolExecutor
-
 from aiohttp import web
 
 from server.api.endpoint import Answer, Endpoint
-from server.host.metrics import METRICS_CONTENT_TYPE, render_metrics
+from server.api.keys import METRICS
+from server.host.metrics import METRICS_CONTENT_TYPE
 
 __all__ = ["ENDPOINTS"]
 
-# Of its own: the loop's worker threads may all be busy with long texts.
-_THREAD = ThreadPoolExecutor(1, thread_name_prefix="metrics")
 
-
-async def _get_metrics(_: web.Request) -> web.Response:
-    """The metrics of the process, in Prometheus's text form; no request waits for it."""
-    text = await asyncio.get_running_loop().run_in_executor(_THREAD, render_metrics)
+async def _get_metrics(request: web.Request) -> web.Response:
+    """The metrics of the process, in Prometheus's text form."""
+    text = await request.app[METRICS].get()
     return web.Response(body=text, headers={"Content-Type": METRICS_CONTENT_TYPE})
 
 

@@ -3,12 +3,14 @@
 import asyncio
 import logging
 from collections.abc import Mapping
+from time import monotonic
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from server.api.clients.address import ClientAddresses
 from server.api.middleware.auth import HEALTH_PATHS
+from server.api.monitoring.http_requests import HttpNumbers
 from server.api.request_facts import REQUEST_FACTS, RequestFacts
 from server.host.current_request import CURRENT_REQUEST
 
@@ -22,14 +24,21 @@ CLIENT_GONE = 499
 POLLED_PATHS = {*HEALTH_PATHS, "/metrics", "/v1/config", "/v1/status"}
 
 
-def access_log_middleware(addresses: ClientAddresses, *, is_on: bool) -> Middleware:
-    """Make the outermost middleware, which sees the end of every request, however it ends."""
+def access_log_middleware(
+    addresses: ClientAddresses, *, is_on: bool, numbers: HttpNumbers | None = None
+) -> Middleware:
+    """Make the outermost middleware, which sees the end of every request, however it ends.
+
+    It also counts requests in `numbers`.
+    """
+    numbers = numbers or HttpNumbers()
 
     @web.middleware
     async def log_request(request: web.Request, handler: Handler) -> web.StreamResponse:
         facts = request[REQUEST_FACTS] = RequestFacts.of(request, addresses)
         token = CURRENT_REQUEST.set(facts.logged)
         status, response = 500, None
+        numbers.num_running += 1
         try:
             response = await handler(request)
             status = response.status
@@ -39,6 +48,8 @@ def access_log_middleware(addresses: ClientAddresses, *, is_on: bool) -> Middlew
             status, facts.error = CLIENT_GONE, "client_gone" if is_gone else "server_stopped"
             raise
         finally:
+            numbers.num_running -= 1
+            numbers.note(request, status, monotonic() - facts.start_s)
             if is_on:
                 facts.num_bytes = _num_bytes(request, response)
                 _write(request, status, facts)

@@ -4,6 +4,7 @@ from server.engine.model.model_runner import StepOutput
 from server.engine.requests.beam_candidates import Candidates
 from server.engine.requests.beam_search import BeamSearch
 from server.engine.requests.outputs import SequenceOutput
+from server.engine.requests.request_stats import RequestStats
 from server.engine.scheduling.scheduler import Scheduler
 from server.engine.sequence import EngineRequest, Sequence
 from server.errors import GenerationError
@@ -17,6 +18,7 @@ class BeamSearches:
 
     def __init__(self, stats: EngineStats) -> None:
         self._stats = stats
+        self._requests = RequestStats(stats)
         self._searches: dict[int, BeamSearch] = {}
 
     def __contains__(self, request_id: int) -> bool:
@@ -38,17 +40,17 @@ class BeamSearches:
         (sequence,) = search.sequences
         return sequence
 
-    def end(self, request_id: int, scheduler: Scheduler) -> BeamSearch:
-        """Forget a search and free its blocks."""
+    def end(self, request_id: int, scheduler: Scheduler, reason: str) -> BeamSearch:
+        """Forget a search and free its blocks; `reason` is for the metrics."""
         search = self._searches.pop(request_id)
         for sequence in search.sequences:
             scheduler.remove(sequence)
-        self._stats.cached_tokens += search.request.num_cached_tokens
+        self._requests.note_end(search.request, reason)
         return search
 
     def fail(self, request_id: int, reason: str, scheduler: Scheduler) -> list[SequenceOutput]:
         """End a search with an error."""
-        return _errors(self.end(request_id, scheduler).request, reason)
+        return _errors(self.end(request_id, scheduler, "error").request, reason)
 
     def collapsed(self) -> list[Sequence]:
         """What to schedule of the searches after a scheduler has forgotten `sequences`."""
@@ -78,10 +80,18 @@ class BeamSearches:
         over = {s.request.request_id for s, _ in found if self._search_of(s).is_finished}
         outputs = []
         for request_id in sorted(over):
-            new = _answers(self.end(request_id, scheduler))
-            self._stats.generated_tokens += sum(len(output.token_ids) for output in new)
-            outputs += new
+            outputs += self._finish(self._searches[request_id], scheduler)
         return outputs
+
+    def _finish(self, search: BeamSearch, scheduler: Scheduler) -> list[SequenceOutput]:
+        request, new = search.request, _answers(search)
+        lengths = [len(output.token_ids) for output in new]
+        request.num_generated_tokens = sum(lengths)
+        request.longest_choice = max(lengths, default=0)
+        self._stats.generated_tokens += sum(lengths)
+        reason = "error" if search.failure is not None else new[0].finish_reason or "stop"
+        self.end(request.request_id, scheduler, reason)
+        return new
 
     def _search_of(self, sequence: Sequence) -> BeamSearch:
         return self._searches[sequence.request.request_id]

@@ -6,6 +6,7 @@ import numpy.typing as npt
 from server.engine.model.model_runner import StepOutput
 from server.engine.pooling import PooledOutput
 from server.engine.requests.outputs import SequenceOutput
+from server.engine.requests.request_stats import RequestStats
 from server.engine.scheduling.scheduler import Scheduler
 from server.engine.sequence import EngineRequest, Sequence
 from server.errors import GenerationError
@@ -20,7 +21,7 @@ class PooledPrompts:
     """Unfinished pooling requests, by their number; each has one sequence."""
 
     def __init__(self, stats: EngineStats) -> None:
-        self._stats = stats
+        self._stats = RequestStats(stats)
         self._prompts: dict[int, Sequence] = {}
 
     def __contains__(self, request_id: int) -> bool:
@@ -41,15 +42,15 @@ class PooledPrompts:
         sequence = self._prompts[request.request_id] = Sequence(request, arrival=arrival)
         return sequence
 
-    def end(self, request_id: int, scheduler: Scheduler) -> None:
-        """Forget a request and free its blocks."""
+    def end(self, request_id: int, scheduler: Scheduler, reason: str) -> None:
+        """Forget a request and free its blocks; `reason` is for the metrics."""
         sequence = self._prompts.pop(request_id)
         scheduler.remove(sequence)
-        self._stats.cached_tokens += sequence.request.num_cached_tokens
+        self._stats.note_end(sequence.request, reason)
 
     def fail(self, request_id: int, reason: str, scheduler: Scheduler) -> list[SequenceOutput]:
         """End a request with an error."""
-        self.end(request_id, scheduler)
+        self.end(request_id, scheduler, "error")
         return [SequenceOutput(request_id, 0, error=GenerationError(reason))]
 
     def clear(self) -> None:
@@ -76,7 +77,7 @@ class PooledPrompts:
                 scheduler.discard(sequence)
                 outputs += self.fail(request.request_id, BAD_OUTPUT, scheduler)
                 continue
-            self.end(request.request_id, scheduler)
+            self.end(request.request_id, scheduler, "stop")
             found = PooledOutput(values, request.num_cached_tokens)
             outputs.append(
                 SequenceOutput(request.request_id, 0, finish_reason="stop", pooled=found)

@@ -66,11 +66,13 @@ class RequestTracker:
         A beam search has no choices before its end: it can only be stopped as a whole.
         """
         if request_id in self._choices:
-            self._choices.end(request_id, scheduler, index)
+            # Who stops a single choice has found its end, a stop string for example.
+            reason = "abort" if index is None else "stop"
+            self._choices.end(request_id, scheduler, index, reason=reason)
         elif request_id in self._searches and index is None:
-            self._searches.end(request_id, scheduler)
+            self._searches.end(request_id, scheduler, "abort")
         elif request_id in self._pooled:
-            self._pooled.end(request_id, scheduler)
+            self._pooled.end(request_id, scheduler, "abort")
 
     def fail(
         self, request_ids: Iterable[int], reason: str, scheduler: Scheduler

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from server.engine.requests.outputs import SequenceOutput
+from server.engine.requests.request_stats import RequestStats
 from server.engine.sampling.sampler import BAD_LOGITS, SampledToken
 from server.engine.scheduling.scheduler import Scheduler
 from server.engine.sequence import EngineRequest, Sequence
@@ -18,7 +19,7 @@ class SampledChoices:
     """Unfinished choices, by the number of their request and their own index."""
 
     def __init__(self, stats: EngineStats) -> None:
-        self._stats = stats
+        self._stats = RequestStats(stats)
         self._choices: dict[int, dict[int, Sequence]] = {}
 
     def __contains__(self, request_id: int) -> bool:
@@ -41,20 +42,23 @@ class SampledChoices:
         return sequence
 
     def end(
-        self, request_id: int, scheduler: Scheduler, index: int | None = None
+        self, request_id: int, scheduler: Scheduler, index: int | None = None, *, reason: str
     ) -> list[Sequence]:
-        """Forget one choice of a request, or all, and free their blocks; returns them."""
+        """Forget one choice of a request, or all, and free their blocks; returns them.
+
+        `reason` is why, for the metrics: stop, abort or error.
+        """
         choices = self._choices[request_id].values()
         ended = [choice for choice in choices if index in (None, choice.index)]
         for sequence in ended:
-            self._finish(sequence, scheduler)
+            self._finish(sequence, scheduler, reason)
         return ended
 
     def fail(self, request_id: int, reason: str, scheduler: Scheduler) -> list[SequenceOutput]:
         """End a request with an error for each of its choices."""
         return [
             SequenceOutput(request_id, sequence.index, error=GenerationError(reason))
-            for sequence in self.end(request_id, scheduler)
+            for sequence in self.end(request_id, scheduler, reason="error")
         ]
 
     def clear(self) -> None:
@@ -105,10 +109,13 @@ class SampledChoices:
     ) -> list[SequenceOutput]:
         """Give each sequence of `fork` its token; complete ones end."""
         self._adopt_forks(sequences, scheduler)
-        return [
+        self._stats.begin_step()
+        outputs = [
             self._advance(sequence, token, scheduler)
             for sequence, token in zip(sequences, sampled, strict=True)
         ]
+        self._stats.end_step()
+        return outputs
 
     def _adopt_forks(self, sequences: Rows[Sequence], scheduler: Scheduler) -> None:
         for sequence in sequences:
@@ -130,10 +137,10 @@ class SampledChoices:
         token = None if request.max_tokens == 0 else sampled.token_id
         if token is not None:
             sequence.append(token)
-            self._stats.generated_tokens += 1
+            self._stats.note_token(sequence)
         reason = _finish_reason(sequence, token)
         if reason is not None:
-            self._finish(sequence, scheduler)
+            self._finish(sequence, scheduler, reason)
         elif sequence.constraint is not None and token is not None:
             sequence.constraint.accept(token)
             sequence.mask = None
@@ -152,16 +159,19 @@ class SampledChoices:
     def _fail(
         self, sequence: Sequence, error: RequestError, scheduler: Scheduler
     ) -> SequenceOutput:
-        self._finish(sequence, scheduler)
+        self._finish(sequence, scheduler, "error")
         return SequenceOutput(sequence.request.request_id, sequence.index, error=error)
 
-    def _finish(self, sequence: Sequence, scheduler: Scheduler) -> None:
+    def _finish(self, sequence: Sequence, scheduler: Scheduler, reason: str) -> None:
+        request = sequence.request
+        request.num_generated_tokens += sequence.num_generated_tokens
+        request.longest_choice = max(request.longest_choice, sequence.num_generated_tokens)
         scheduler.remove(sequence)
-        choices = self._choices[sequence.request.request_id]
+        choices = self._choices[request.request_id]
         del choices[sequence.index]
         if not choices:
-            del self._choices[sequence.request.request_id]
-            self._stats.cached_tokens += sequence.request.num_cached_tokens
+            del self._choices[request.request_id]
+            self._stats.note_end(request, reason)
 
 
 def _check_allowed(mask: npt.NDArray[np.bool_], allowed: npt.NDArray[np.int64] | None) -> None:

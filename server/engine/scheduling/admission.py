@@ -4,6 +4,7 @@ from bisect import insort
 from collections import Counter
 from itertools import islice
 from operator import itemgetter
+from time import perf_counter
 
 from server.engine.kv.kv_cache_manager import KVCacheManager
 from server.engine.scheduling.bypass_counts import is_overdue
@@ -276,6 +277,15 @@ class Admission:
         step.add(sequence, num_new)
         return True
 
+    def _note_start(self, sequence: Sequence) -> None:
+        request = sequence.request
+        request.started_s = perf_counter()
+        request.num_cached_tokens = sequence.num_computed_tokens
+        self._stats.prompt_tokens += sequence.num_prompt_tokens
+        self._stats.cached_tokens += request.num_cached_tokens
+        if self._kv.enable_prefix_caching:
+            self._stats.looked_up_tokens += sequence.num_prompt_tokens
+
     def _fits(self, sequence: Sequence, num_blocks: int) -> bool:
         """Whether a sequence that takes so many blocks leaves enough for what runs already.
 
@@ -293,7 +303,7 @@ class Admission:
         # A preempted sequence finds blocks that it has computed itself; they do not count.
         if not sequence.has_started:
             sequence.has_started = True
-            sequence.request.num_cached_tokens = sequence.num_computed_tokens
+            self._note_start(sequence)
             if sequence.request.on_start is not None:
                 sequence.request.on_start()
         insort(self._running, sequence, key=running_order)

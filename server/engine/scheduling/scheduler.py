@@ -156,7 +156,7 @@ class Scheduler:
         if victim is not None:
             self.remove(victim)
             self.add(victim)
-            self._stats.preemptions += 1
+            self._count_preemption(victim)
 
     def _schedule_decodes(self, step: ScheduledStep) -> None:
         decoding = [s for s in self._running if s.num_uncomputed_tokens == 1]
@@ -206,8 +206,12 @@ class Scheduler:
             step.remove(sequence)
             self.remove(sequence)
         self.add(victim if group is None else group.collapse())
-        self._stats.preemptions += 1
+        self._count_preemption(victim)
         self._admission.close()
+
+    def _count_preemption(self, victim: Sequence) -> None:
+        self._stats.preemptions += 1
+        victim.request.num_preemptions += 1
 
 
 def _goes_on(sequence: Sequence) -> bool:

@@ -219,7 +219,7 @@ def test_searches_that_come_and_go_get_the_same_answers_with_few_blocks() -> Non
             bench.step()
             for request_id in aborted & bench.searches.request_ids:
                 if rng.random() < 0.05:
-                    bench.searches.end(request_id, bench.scheduler)
+                    bench.searches.end(request_id, bench.scheduler, "abort")
                     num_aborted += 1
                     check_blocks(bench.kv, bench.searches.sequences)
         assert bench.kv.num_used_blocks == 0

@@ -1,0 +1,200 @@
+"""GET /metrics: every name with its labels, one series for each model, on a real socket."""
+
+import asyncio
+import json
+import shutil
+from pathlib import Path
+
+from prometheus_client.parser import text_string_to_metric_families
+from support.fakes import echo_graph, write_graph
+from support.serving import Server, running_server
+
+import server
+from server.api.monitoring.exposition import Family, label_text
+from server.api.monitoring.vllm_names import VLLM_METRICS
+from server.host.metrics import ENGINES, EngineLoad, EngineStats, Histogram
+from server.host.metrics.engines import Engines
+from server.models.config import load_config
+from server.models.model_manager import ModelManager
+
+Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+TINY_CHAT = Path(server.__file__).parent / "bundled_models" / "tiny_chat"
+CHAT = {
+    "model": "m",
+    "messages": [{"role": "user", "content": "What is the capital of France?"}],
+    "temperature": 0,
+    "max_tokens": 6,
+}
+
+
+def parse(text: str) -> Samples:
+    """The samples by their names and labels; none may be there twice."""
+    found: Samples = {}
+    names = set()
+    for family in text_string_to_metric_families(text):
+        assert family.name not in names, f"{family.name} is in one place"
+        names.add(family.name)
+        for sample in family.samples:
+            key = sample.name, tuple(sorted(sample.labels.items()))
+            assert key not in found, f"{key} is there once"
+            found[key] = sample.value
+    return found
+
+
+async def scrape(server: Server) -> Samples:
+
+    async with server.http.get("/metrics") as response:
+        assert response.status == 200
+        return parse(await response.text())
+
+
+def values(samples: Samples, name: str, **labels: str) -> list[float]:
+    return [
+        value
+        for (found, of), value in samples.items()
+        if found == name and labels.items() <= dict(of).items()
+    ]
+
+
+def write_config(folder: Path, *names: str) -> Path:
+    file = folder / "config.json"
+    entries = [{"config": {"name": name, "base_path": str(folder / name)}} for name in names]
+    file.write_text(json.dumps({"model_config_list": entries}))
+    return file
+
+
+async def test_a_model_from_its_first_request_to_its_removal(tmp_path: Path) -> None:
+    write_graph(tmp_path / "echo", echo_graph())
+    shutil.copytree(TINY_CHAT, tmp_path / "m")
+    manager = ModelManager(load_config(write_config(tmp_path, "m", "echo")))
+    await manager.load_all()
+    async with running_server(manager) as server:
+        for _ in range(2):
+            status, _ = await server.post("/v3/chat/completions", CHAT)
+            assert status == 200
+            assert await server.post_text("/v3/chat/completions", {**CHAT, "stream": True})
+        assert (await server.post("/v3/chat/completions", {**CHAT, "n": 0}))[0] == 400
+        assert (await server.post("/v3/chat/completions", {**CHAT, "model": "echo"}))[0] == 200
+        assert (await server.http.get("/no/such/path/of/a/client")).status == 404
+
+        samples = await scrape(server)
+        _check_engine(samples)
+        _check_nodes_and_paths(samples)
+
+        # Loaded again, it goes on.
+        graph = tmp_path / "m" / "graph.pbtxt"
+        graph.write_text(graph.read_text() + "\n# changed\n")
+        await manager.reload(retry_failed=False)
+        await server.post("/v3/chat/completions", CHAT)
+        samples = await _scrape_later(server)
+        assert values(samples, "vllm:request_success_total", finished_reason="length") == [5]
+        assert values(samples, "vllm:num_requests_running") == [0]
+        assert values(samples, "server:node_calls_total", model="m", node="LLMExecutor")
+
+        # Removed, it is gone.
+        write_config(tmp_path, "echo")
+        await manager.reload(retry_failed=False)
+        await _until_closed()
+        samples = await _scrape_later(server)
+        assert not [name for name, _ in samples if name.startswith("vllm:request")]
+        assert {dict(of)["model"] for name, of in samples if "node_calls" in name} == {"echo"}
+
+
+def _check_engine(samples: Samples) -> None:
+    for metric in VLLM_METRICS:
+        name = metric.name + ("_count" if metric.kind == "histogram" else "")
+        found = values(samples, name, model_name="m", engine="0")
+        assert len(found) == (1 if not metric.label else len(values(samples, name))), name
+        assert found, name
+    assert values(samples, "vllm:request_success_total", finished_reason="length") == [4]
+    assert values(samples, "vllm:generation_tokens_total") == [24]
+    assert values(samples, "vllm:time_to_first_token_seconds_count") == [4]
+    assert values(samples, "vllm:inter_token_latency_seconds_count") == [20]
+    assert values(samples, "vllm:e2e_request_latency_seconds_bucket", le="+Inf") == [4]
+    assert values(samples, "vllm:e2e_request_latency_seconds_bucket", le="0.3")
+    assert values(samples, "vllm:cache_config_info", block_size="32") == [1]
+    prompt = values(samples, "vllm:prompt_tokens_total")[0]
+    assert values(samples, "vllm:request_prompt_tokens_sum") == [prompt]
+    assert values(samples, "vllm:prefix_cache_queries_total") == [prompt]
+    assert values(samples, "vllm:gpu_prefix_cache_hits_total")[0] > 0
+
+
+def _check_nodes_and_paths(samples: Samples) -> None:
+    calls = {
+        dict(of)["node"]: value
+        for (name, of), value in samples.items()
+        if name == "server:node_calls_total" and dict(of)["model"] == "m"
+    }
+    assert len(calls) >= 3
+    assert set(calls.values()) == {4}
+    assert sum(values(samples, "server:node_seconds_total", model="m")) > 0
+    chat = {"handler": "/v3/chat/completions", "method": "POST"}
+    assert values(samples, "http_requests_total", **chat, status="2xx") == [5]
+    assert values(samples, "http_requests_total", **chat, status="4xx") == [1]
+    assert values(samples, "http_request_duration_seconds_count", **chat) == [6]
+    assert values(samples, "http_requests_total", handler="none", status="4xx") == [1]
+    handlers = {dict(of)["handler"] for name, of in samples if name == "http_requests_total"}
+    assert handlers == {"/v3/chat/completions", "none"}
+
+
+async def _scrape_later(server: Server) -> Samples:
+    # Scrapes within 40 ms share a text.
+    await asyncio.sleep(0.05)
+    return await scrape(server)
+
+
+async def _until_closed() -> None:
+    async with asyncio.timeout(20):
+        while "m" in ENGINES.by_model():  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.05)
+
+
+def test_what_is_special_in_labels() -> None:
+    family = Family("a", "gauge", "A gauge")
+    family.add(label_text({"name": 'one "two" \\ \n three'}), 1.5)
+    histogram = Family("h", "histogram", "A histogram")
+    histogram.add_histogram("", Histogram((1, 2)))
+    samples = parse("".join((*family.lines(), *histogram.lines())))
+    assert samples["a", (("name", 'one "two" \\ \n three'),)] == 1.5
+    assert samples["h_bucket", (("le", "+Inf"),)] == 0
+    assert not list(Family("b", "gauge", "Without samples").lines())
+
+
+LOAD = EngineLoad(1, 2, 3, 4, 32, 8, 256, 1000, True)
+
+
+def test_engines_of_one_model_are_added_up() -> None:
+    engines = Engines()
+    old, new = EngineStats(100), EngineStats(1000)
+    old.prompt_tokens, new.prompt_tokens = 3, 4
+    old.prompt_sizes.observe(150)
+    new.prompt_sizes.observe(7)
+    first = engines.add("m", old, lambda: LOAD)
+    second = engines.add("m", new, lambda: LOAD)
+    engines.add("", EngineStats(), lambda: LOAD)
+    both = engines.by_model()
+    assert set(both) == {"m"}
+    assert both["m"].stats.prompt_tokens == 7
+    assert (both["m"].load.num_running, both["m"].load.num_blocks) == (2, 4)
+    engines.remove(first)
+    engines.remove(first)
+    assert engines.by_model()["m"].stats.prompt_tokens == 7
+    assert engines.by_model()["m"].stats.prompt_sizes.count == 2
+    engines.remove(second)
+    assert engines.by_model() == {}
+    third = engines.add("m", EngineStats(1000), lambda: LOAD)
+    assert engines.by_model()["m"].stats.prompt_tokens == 7
+    engines.remove(third)
+
+
+def test_quantiles_of_what_came_since() -> None:
+    histogram = Histogram((1.0, 2.0, 4.0))
+    assert histogram.quantile(0.5) is None
+    histogram.observe(0.5, 10)
+    before = histogram.copy()
+    histogram.observe(3.0, 4)
+    assert histogram.quantile(0.5, before) == 3.0
+    assert 0 < (histogram.quantile(0.5) or 0) <= 1.0
+    histogram.observe(100.0, 100)
+    assert histogram.quantile(0.99) == 4.0
