@@ -1,6 +1,7 @@
 """Encrypted connections over HTTP and gRPC, with real clients."""
 
 import asyncio
+import socket
 import ssl
 import warnings
 from collections.abc import AsyncIterator
@@ -33,6 +34,7 @@ class Secure:
     port: int
     grpc_port: int
     certificate: Certificate
+    manager: ModelManager
 
     def renew(self, certificate: Certificate) -> None:
         """Put another certificate into the server's files, and have it read them."""
@@ -63,7 +65,7 @@ async def running(
     await http.start()
     await grpc_server.start()
     try:
-        yield Secure(tls, *ports, certificate)
+        yield Secure(tls, *ports, certificate, manager)
     finally:
         await manager.close(0)
         await grpc_server.stop()
@@ -180,3 +182,36 @@ async def test_certificates_of_clients(
         assert await is_live(server.grpc_port, first, second)
         with pytest.raises(grpc.aio.AioRpcError):
             await is_live(server.grpc_port, first)
+
+
+REQUEST = b"""POST /v3/completions HTTP/1.1\r
+Host: localhost\r
+Content-Length: 36\r
+\r
+{"model": "echo", "prompt": "!wait"}"""
+
+
+def announce_end(port: int, context: ssl.SSLContext) -> None:
+    """Send a request and close_notify; returns when the server has done the same."""
+    with (
+        socket.create_connection(("127.0.0.1", port), 20) as opened,
+        context.wrap_socket(opened, server_hostname="localhost") as client,
+    ):
+        client.sendall(REQUEST)
+        client.unwrap()
+
+
+async def test_a_client_that_announces_its_end_counts_as_gone(
+    server: Secure, first: Certificate, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Many at once, so that some of the requests are held."""
+    context = context_of(first)
+    ends = (asyncio.to_thread(announce_end, server.port, context) for _ in range(20))
+    async with asyncio.timeout(20):
+        await asyncio.gather(*ends)
+    graph = server.manager.get("echo").graph
+    async with asyncio.timeout(5):
+        while graph.num_running:  # type: ignore[attr-defined]  # noqa: ASYNC110 - a loaded graph
+            await asyncio.sleep(0.01)
+    assert await status_of(server.port, context) == 200
+    assert not [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")]
