@@ -3,12 +3,16 @@
 from pathlib import Path
 from threading import Lock
 
+from server.host.machine_share import MACHINE_SHARE
+
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 MEMINFO = Path("/proc/meminfo")
 
 
 def available_bytes(meminfo: Path = MEMINFO, cgroup_root: Path = CGROUP_ROOT) -> int:
     """Bytes that this process may still take: what is free, within the container's limit.
+
+    Where processes divide the machine, it is at most what is left of this one's share.
 
     Reads MemAvailable of /proc/meminfo (proc(5)) and the memory controller of cgroup v2 or v1
     (Linux kernel, admin-guide/cgroup-v2 and cgroup-v1/memory). The page cache of a container, its
@@ -32,12 +36,18 @@ def available_bytes(meminfo: Path = MEMINFO, cgroup_root: Path = CGROUP_ROOT) ->
         if limit is not None and usage is not None:
             reclaimable = _find_number(cgroup_root / stat_name, cache_key) or 0
             free = min(free, max(0, limit - usage + reclaimable))
-    return free
+    share = MACHINE_SHARE.memory_bytes
+    return free if share is None else min(free, max(0, share - _private_bytes()))
 
 
 def resident_bytes(status: Path = Path("/proc/self/status")) -> int:
     """Bytes of memory that this process takes, files that it maps included (proc(5)); or 0."""
     return (_find_number(status, "VmRSS:") or 0) * 1024
+
+
+def _private_bytes() -> int:
+    """Memory of this process without the files that it maps, whose pages the kernel can reclaim."""
+    return (_find_number(Path("/proc/self/status"), "RssAnon:") or 0) * 1024
 
 
 def _find_number(path: Path, key: str) -> int | None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from server.host.machine_share import MACHINE_SHARE
 from server.host.memory import Reservations, available_bytes
 
 KIB, MIB, GIB = 2**10, 2**20, 2**30
@@ -85,3 +86,14 @@ def test_reservations_add_up() -> None:
     reservations.add(7)
     reservations.remove(5)
     assert reservations.total_bytes == 7
+
+
+def test_a_process_that_has_a_share_of_the_machine_takes_no_more(
+    tmp_path: Path, meminfo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MACHINE_SHARE, "memory_bytes", 3 * GIB)
+    left = available_bytes(meminfo, tmp_path / "none")
+    # What this test itself holds counts.
+    assert 0 < 3 * GIB - left < 2 * GIB
+    monkeypatch.setattr(MACHINE_SHARE, "memory_bytes", MIB)
+    assert available_bytes(meminfo, tmp_path / "none") == 0

@@ -1,4 +1,4 @@
-"""Services of the operating system: huge pages, mapped files, CPU quotas.
+"""Services of the operating system: huge pages, mapped files.
 
 Imports nothing of the project; the engine's other rooms import it.
 """

@@ -8,8 +8,8 @@ import openvino as ov
 from server.engine.config import EngineConfig, PluginValue
 from server.engine.model.cache.cache_sizing import has_room_for_16_bits
 from server.engine.model.model_loader import LoadedModel
-from server.engine.system.cpu_quota import num_allowed_cpus
 from server.host.cpu_features import has_vnni
+from server.host.processors.cpu_quota import num_allowed_cpus
 
 Properties = dict[str, PluginValue]
 

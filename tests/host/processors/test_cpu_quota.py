@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from server.engine.system.cpu_quota import num_allowed_cpus
+from server.host.machine_share import MACHINE_SHARE
+from server.host.processors.cpu_quota import num_allowed_cpus
 
 NUM_CPUS = len(os.sched_getaffinity(0))
 
@@ -35,3 +36,11 @@ def test_cgroup_1(tmp_path: Path, quota: str, expected: int) -> None:
 
 def test_no_container(tmp_path: Path) -> None:
     assert num_allowed_cpus(tmp_path) == NUM_CPUS
+
+
+def test_processes_that_divide_the_machine_divide_the_quota(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cpu.max").write_text("150000 100000")
+    monkeypatch.setattr(MACHINE_SHARE, "num_processes", 2)
+    assert num_allowed_cpus(tmp_path) == 1
