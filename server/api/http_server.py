@@ -4,13 +4,12 @@ import errno
 import logging
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 from aiohttp import web
 
-from server.api.app import create_app
 from server.api.clients.tls import ServerContext
 from server.api.connections.acceptor import Acceptor
 from server.api.connections.connection import Connection
@@ -19,9 +18,8 @@ from server.api.connections.settings import ConnectionSettings
 from server.api.settings import HttpSettings
 from server.errors import ConfigError
 from server.host.file_descriptors import raise_limit
-from server.models.model_manager import ModelManager
 
-__all__ = ["HttpServer", "ListenFlags", "open_sockets"]
+__all__ = ["HttpServer", "ListenFlags", "MakeApp", "open_sockets"]
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +36,9 @@ ADVICE = {
     errno.EACCES: "; ports below 1024 need more rights, so choose a higher {flags.port}",
     errno.EADDRNOTAVAIL: "; {flags.address} takes an address of this machine, or 0.0.0.0",
 }
+
+
+MakeApp = Callable[[HttpSettings], web.Application]
 
 
 class ListenFlags(NamedTuple):
@@ -138,11 +139,11 @@ def _within_descriptors(settings: ConnectionSettings) -> ConnectionSettings:
 
 
 class HttpServer:
-    """Serves the models of a manager on open sockets."""
+    """Serves an application on open sockets."""
 
     def __init__(
         self,
-        manager: ModelManager,
+        app: web.Application,
         sockets: Sequence[socket.socket],
         settings: HttpSettings | None = None,
     ) -> None:
@@ -154,7 +155,7 @@ class HttpServer:
             _within_descriptors(settings.connections), settings.trusted_proxies
         )
         self._runner = web.AppRunner(
-            create_app(manager, settings),
+            app,
             # Cancel the request of a client that disconnects; aiohttp's default is to let it run.
             handler_cancellation=True,
             shutdown_timeout=LAST_WRITE_TIMEOUT_S,

@@ -37,6 +37,7 @@ class RequestFacts:
     header X-Request-Id, or else a new one.
     `slot` is its place among the requests of a client with a limit. `num_input_tokens` is what a
     model read that answers with no text. `num_bytes` is the size of the answer so far.
+    `is_answered_by_replica` is for the front of replicas: the replica logs the request.
     """
 
     client: str
@@ -51,6 +52,7 @@ class RequestFacts:
     num_input_tokens: int | None = None
     num_bytes: int = 0
     last_chunks: dict[int, TextChunk] = field(default_factory=dict)
+    is_answered_by_replica: bool = False
 
     @classmethod
     def of(cls, request: web.Request, addresses: ClientAddresses) -> "RequestFacts":

@@ -44,7 +44,8 @@ class HttpSettings:
     names under which the server may be asked, besides localhost; with None, or `*` in it, any.
     `trusted_proxies` may tell in X-Forwarded-For for whom they ask. `reload_secrets` reads the
     files of keys and certificates again, and raises ConfigError. `has_page` puts a page for people
-    at `/`.
+    at `/`. With `front_secret` the server is a replica: only a front that sends the secret may ask
+    it, and has checked who asks.
     """
 
     keys: KeyRing | None = None
@@ -62,3 +63,4 @@ class HttpSettings:
     tls: Tls | None = None
     reload_secrets: Callable[[], None] | None = None
     clients: ClientLimits = field(default_factory=ClientLimits)
+    front_secret: str | None = None

@@ -7,10 +7,11 @@ from aiohttp import web
 
 from server.api.errors import ApiError, ClientGoneError
 
-__all__ = ["EVENT_STREAM", "EventStream"]
+__all__ = ["EVENT_STREAM", "EVENT_STREAM_TYPE", "EventStream"]
 
 
-HEADERS = {"Content-Type": "text/event-stream", "Cache-Control": "no-cache"}
+EVENT_STREAM_TYPE = "text/event-stream"
+HEADERS = {"Content-Type": EVENT_STREAM_TYPE, "Cache-Control": "no-cache"}
 
 
 class EventStream:

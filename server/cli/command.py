@@ -8,7 +8,9 @@ from server.cli.chat.chat_command import run_chat
 from server.cli.command_line import CommandLine, parse_command_line
 from server.cli.log.log_writer import LogWriter
 from server.cli.modes import run_mode
-from server.cli.serving import serve
+from server.cli.replicas.group import serve_replicas
+from server.cli.replicas.plan import plan_places
+from server.cli.single_server import serve
 from server.errors import ConfigError
 
 __all__ = ["run"]
@@ -40,7 +42,10 @@ def _run(line: CommandLine, log: LogWriter) -> int:
         for text in line.notes:
             logger.info("%s", text)
         status = run_mode(line)
-        return serve(line, log) if status is None else status
+        if status is not None:
+            return status
+        places = plan_places(line.replicas.replicas)
+        return serve_replicas(line, places, log) if places else serve(line, log)
     except ConfigError as error:
         logger.error("%s", error)
         return 1

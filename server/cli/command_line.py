@@ -12,6 +12,7 @@ from server.cli.log.arguments import LogArguments, add_log_flags
 from server.cli.model_arguments import CONFIG_NAME, ModelArguments, add_model_flags
 from server.cli.named_model import find_named_model
 from server.cli.ovms_flags import add_ovms_flags
+from server.cli.replicas.arguments import ReplicaArguments, add_replica_flags
 from server.cli.serving_arguments import ServingArguments, add_serving_flags
 from server.cli.versions import describe_versions
 from server.errors import ConfigError
@@ -76,6 +77,7 @@ class CommandLine:
     tls: TlsArguments
     grpc: GrpcArguments
     serving: ServingArguments
+    replicas: ReplicaArguments
     log: LogArguments
     shell: str | None
     notes: tuple[str, ...]
@@ -97,6 +99,7 @@ def make_parser() -> FlagParser:
     add_tls_flags(parser.add_section("tls", "Encrypted connections"))
     add_grpc_flags(parser.add_section("grpc", "KServe over gRPC"))
     add_serving_flags(parser.add_section("loading", "Loading, watching and stopping models"))
+    add_replica_flags(parser.add_section("replicas", "Several processes on one machine"))
     add_log_flags(parser.add_section("log", "Log"))
     _add_modes(parser.add_section("modes", "What to do instead of serving"))
     add_ovms_flags(parser.add_section("ovms", "OVMS's flags that have no effect here"))
@@ -133,6 +136,7 @@ def parse_command_line(arguments: Sequence[str]) -> CommandLine:
         pick(TlsArguments, namespace),
         pick(GrpcArguments, namespace),
         pick(ServingArguments, namespace),
+        pick(ReplicaArguments, namespace),
         pick(LogArguments, namespace),
         namespace.completion,
         notes,

@@ -2,17 +2,17 @@
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from server.api.clients.api_keys import KeyRing, concurrency_limits
 from server.api.clients.key_file import read_keys
 from server.api.clients.tls import Tls
 from server.api.clients.wrong_keys import WrongKeys
-from server.api.http_server import REST_FLAGS, HttpServer, ListenFlags, open_sockets
+from server.api.http_server import REST_FLAGS, HttpServer, ListenFlags, MakeApp, open_sockets
 from server.api.kserve_grpc.settings import GrpcSettings
 from server.api.settings import HttpSettings
 from server.cli.access.api_keys import find_keys
@@ -22,18 +22,23 @@ from server.cli.grpc_arguments import GrpcArguments
 from server.cli.http_arguments import HttpArguments
 from server.models.model_manager import ModelManager
 
-if TYPE_CHECKING:
-    from server.api.kserve_grpc.grpc_server import GrpcServer
-
-__all__ = ["Listeners"]
+__all__ = ["Listeners", "make_grpc_server"]
 
 GRPC_FLAGS = ListenFlags("--port", "--grpc_bind_address")
+
+
+class GrpcDoor(Protocol):
+    """A gRPC server."""
+
+    async def start(self) -> None: ...
+    async def stop(self) -> None: ...
 
 
 class Listeners:
     """Binds all addresses when it is made. Raises ConfigError where that fails.
 
-    `secrets` are the files of keys and certificates that it uses.
+    `make_app` and `make_grpc` make what answers there. `secrets` are the files of keys and
+    certificates that it uses.
     """
 
     def __init__(
@@ -41,7 +46,8 @@ class Listeners:
         http: HttpArguments,
         tls: TlsArguments,
         grpc: GrpcArguments,
-        manager: ModelManager,
+        make_app: MakeApp,
+        make_grpc: Callable[[Sequence[socket.socket], GrpcSettings], GrpcDoor],
     ) -> None:
         self.secrets = SecretFiles()
         settings = replace(
@@ -55,13 +61,13 @@ class Listeners:
         if settings.allowed_hosts is not None or self.is_local():
             allowed_hosts = (*(settings.allowed_hosts or ()), *http.rest_bind_address)
             settings = replace(settings, allowed_hosts=allowed_hosts)
-        self._http = HttpServer(manager, rest_sockets, settings)
-        self._grpc = None
+        self._http = HttpServer(make_app(settings), rest_sockets, settings)
+        self._grpc: GrpcDoor | None = None
         if grpc.port is not None:
             grpc_addresses = grpc.grpc_bind_address or http.rest_bind_address
             grpc_sockets = open_sockets(grpc_addresses, grpc.port, GRPC_FLAGS)
             self._urls += [_url(f"grpc{end}", opened) for opened in grpc_sockets]
-            self._grpc = _grpc_server(manager, grpc_sockets, grpc.settings(settings))
+            self._grpc = make_grpc(grpc_sockets, grpc.settings(settings))
 
     def _use_keys(self, http: HttpArguments) -> HttpSettings:
         """The settings with the keys of the file, which are read again when it changes."""
@@ -108,9 +114,10 @@ class Listeners:
         return all("://127." in url or "://[::1]" in url for url in self._urls)
 
 
-def _grpc_server(
+def make_grpc_server(
     manager: ModelManager, sockets: Sequence[socket.socket], settings: GrpcSettings
-) -> "GrpcServer":
+) -> GrpcDoor:
+    """The gRPC server of a manager's models."""
     # Else it writes a line to the log of each process that is started.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
     # The library takes time and memory.

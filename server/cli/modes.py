@@ -8,6 +8,7 @@ from server.cli.command_line import CommandLine, make_parser
 from server.cli.export_task import find_export_task
 from server.cli.exporter import run_exporter, run_verification
 from server.cli.model_arguments import CONFIG_NAME, ModelArguments
+from server.cli.replicas.plan import describe_places, plan_places
 from server.errors import ConfigError
 from server.graph import list_calculators, list_plugins
 from server.models.config_file import ConfigFile
@@ -41,6 +42,8 @@ def run_mode(line: CommandLine) -> int | None:
             task = find_export_task(models)
             run_exporter(task.export, line.export.graph_command(models, task))
         case "check":
+            for text in describe_places(plan_places(line.replicas.replicas)):
+                print(text)
             return check_models(models.load_config())
         case "verify":
             return run_verification(models.served_path)

@@ -1,4 +1,4 @@
-"""Wires the server: configuration -> models -> HTTP, from the first line to the last signal."""
+"""Runs the server, from its first line in the log to the last signal."""
 
 import asyncio
 import gc
@@ -8,25 +8,23 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from types import FrameType
+from typing import Protocol
 
-from server.cli.command_line import CommandLine
-from server.cli.listeners import Listeners
+from server.cli.access.secret_files import SecretFiles
 from server.cli.log.log_writer import LogWriter
 from server.cli.serving_arguments import ServingArguments
 from server.cli.versions import describe_machine, describe_versions
 from server.errors import ConfigError, ServingError, describe_error
-from server.graph import Services
 from server.host.garbage import collect_when_quiet
 from server.host.metrics import gauge
 from server.host.version import DISTRIBUTION
 from server.host.watch import WATCHDOG
 from server.models.file_watcher import FileWatcher
-from server.models.model_manager import ModelManager
 from server.models.node_threads import NodeThreads
-from server.payloads import LoadOptions
 
-__all__ = ["serve"]
+__all__ = ["run_server"]
 
 logger = logging.getLogger("server")
 
@@ -40,30 +38,46 @@ HEALING_INTERVAL_S = 1.0
 EXIT_UNUSABLE = 70
 
 
-def serve(line: CommandLine, log: LogWriter) -> int:
+class Served(Protocol):
+    """What is served: the models of a manager, or replicas."""
+
+    @property
+    def num_running(self) -> int: ...
+    async def load_all(self) -> None: ...
+    async def reload(self, *, retry_failed: bool) -> bool: ...
+    async def replace_hung(self) -> None: ...
+    def give_up_hung_nodes(self, seconds: float) -> None: ...
+    async def close(self, drain_s: float) -> None: ...
+    async def wait_for_reloads(self) -> None: ...
+    def available_models(self) -> Sequence[object]: ...
+    def served_names(self) -> Sequence[str]: ...
+
+
+class Doors(Protocol):
+    """Where it is served."""
+
+    secrets: SecretFiles
+
+    async def start(self) -> None: ...
+    async def stop(self) -> None: ...
+    def urls(self) -> list[str]: ...
+    def is_local(self) -> bool: ...
+
+
+def run_server(
+    arguments: ServingArguments,
+    served: Served,
+    doors: Doors,
+    log: LogWriter,
+    watcher: FileWatcher | None = None,
+) -> int:
     """Serve until a signal comes; returns the exit status. Raises ConfigError."""
-    config = line.models.load_config()
-    services = Services(
-        on_progress=log.show_progress if log.shows_progress else None,
-        cache_dir=line.serving.make_cache_dir(),
-        extras=(
-            line.serving.queue_defaults(),
-            LoadOptions(
-                auto_tune=not line.serving.no_auto_tune,
-                chat_template=line.models.template_path,
-                chat_template_time_limit_ms=line.serving.chat_template_time_limit_ms,
-                split_special_tokens=line.serving.split_special_tokens,
-            ),
-        ),
-    )
-    manager = ModelManager(config, line.serving.drain_timeout_s, services, line.serving.residency)
-    listeners = Listeners(line.http, line.tls, line.grpc, manager)
     logger.info("%s; %s", describe_versions(DISTRIBUTION), describe_machine())
     exit_ = _Exit(log)
-    server = _Server(line.serving, manager, listeners, exit_)
-    WATCHDOG.hung_after_s = line.serving.hung_step_seconds
-    WATCHDOG.hung_node_after_s = line.serving.hung_node_seconds
-    WATCHDOG.stalled_after_s = line.serving.stalled_loop_seconds
+    server = _Server(arguments, served, doors, exit_, watcher)
+    WATCHDOG.hung_after_s = arguments.hung_step_seconds
+    WATCHDOG.hung_node_after_s = arguments.hung_node_seconds
+    WATCHDOG.stalled_after_s = arguments.stalled_loop_seconds
     WATCHDOG.on_fatal = server.fail
     # Modules stay for ever. Without them a collection of garbage stops all threads half as long.
     gc.freeze()
@@ -114,11 +128,13 @@ class _Server:
     def __init__(
         self,
         arguments: ServingArguments,
-        manager: ModelManager,
-        listeners: Listeners,
+        manager: Served,
+        listeners: Doors,
         exit_: _Exit,
+        watcher: FileWatcher | None,
     ) -> None:
         self._exit = exit_
+        self._watcher = watcher
         self._drain_timeout_s = arguments.drain_timeout_s
         self._manager = manager
         self._listeners = listeners
@@ -145,7 +161,8 @@ class _Server:
                 signal.signal(number, signal.SIG_IGN)
         # Before the models are loaded: probes need answers then.
         await self._listeners.start()
-        logger.info("Listening on %s", ", ".join(self._listeners.urls()))
+        if self._listeners.urls():
+            logger.info("Listening on %s", ", ".join(self._listeners.urls()))
         loading = asyncio.create_task(self._load_and_watch())
         watching = asyncio.create_task(self._watch_secrets())
         healing = asyncio.create_task(self._replace_hung())
@@ -193,7 +210,11 @@ class _Server:
 
     def _notice_end_of_task(self, task: "asyncio.Task[None]") -> None:
         error = None if task.cancelled() else task.exception()
-        if error is not None:
+        if isinstance(error, ConfigError):
+            logger.error("%s", error)
+            self._exit.code, self._is_stopping = 1, True
+            self._stop.set()
+        elif error is not None:
             WATCHDOG.fail(f"models cannot be loaded and watched any more: {describe_error(error)}")
 
     async def _watch_nodes(self) -> None:
@@ -239,14 +260,15 @@ class _Server:
 
     async def _load_and_watch(self) -> None:
         await self._manager.load_all()
-        await self._announce()
-        logger.info(
-            "Ready. To stop, press Ctrl-C: running requests have %g s to end. Ctrl-C again stops "
-            "at once",
-            self._drain_timeout_s,
-        )
-        if self._poll_interval_s:
-            await FileWatcher(self._manager, self._poll_interval_s).run()
+        if self._listeners.urls():
+            await self._announce()
+            logger.info(
+                "Ready. To stop, press Ctrl-C: running requests have %g s to end. Ctrl-C again "
+                "stops at once",
+                self._drain_timeout_s,
+            )
+        if self._poll_interval_s and self._watcher is not None:
+            await self._watcher.run()
 
     async def _watch_secrets(self) -> None:
         if self._poll_interval_s:

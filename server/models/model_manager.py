@@ -3,8 +3,8 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -27,13 +27,17 @@ from server.models.residency.settings import ResidencySettings
 from server.models.served_model import ModelState, ServedModel
 from server.models.watched_files import Change
 
-__all__ = ["ModelManager", "ModelState", "ServedModel"]
+__all__ = ["SHUTTING_DOWN", "ModelManager", "ModelState", "ReloadTurn", "ServedModel"]
 
 logger = logging.getLogger(__name__)
 
 DRAIN_TIMEOUT_S = 30.0
+SHUTTING_DOWN = "the server is shutting down"
 # Each model that hangs keeps its memory, and perhaps a processor, until the process ends.
 MAX_HUNG = 3
+
+
+ReloadTurn = Callable[[], AbstractAsyncContextManager[object]]
 
 
 class _ServedGraphs(Servables):
@@ -58,6 +62,8 @@ class ModelManager:
     The start and reloads load one after another; the models of each load side by side where
     LoadTurns allows it. Requests of a graph that was replaced or removed have `drain_timeout_s`
     seconds to end. `settings` say which models may be unloaded meanwhile.
+    What `reload_turn` makes is entered for each reload: where processes serve the same models, one
+    reloads after the other.
     """
 
     def __init__(
@@ -66,6 +72,7 @@ class ModelManager:
         drain_timeout_s: float = DRAIN_TIMEOUT_S,
         services: Services | None = None,
         settings: ResidencySettings | None = None,
+        reload_turn: ReloadTurn = nullcontext,
     ) -> None:
         self._source = ConfigSource(config)
         self._drain_timeout_s = drain_timeout_s
@@ -79,6 +86,7 @@ class ModelManager:
         self._models = {c.key: self._new_model(c) for c in self._source.current.models}
         self._removed: dict[ModelKey, ServedModel] = {}
         self._loading = asyncio.Lock()
+        self._reload_turn = reload_turn
         self._reloads: set[asyncio.Task[bool]] = set()
         self._check: asyncio.Task[Mapping[str, str | None]] | None = None
         self._hung: Counter[str] = Counter()
@@ -115,7 +123,7 @@ class ModelManager:
 
     def _why_no_model_serves(self) -> str | None:
         if self._is_closing:
-            return "the server is shutting down"
+            return SHUTTING_DOWN
         return None if self._is_loaded else "the models are being loaded"
 
     @property
@@ -131,7 +139,7 @@ class ModelManager:
         """
         model = self._find(name, version)
         if self._is_closing:
-            raise ModelNotReadyError("the server is shutting down")
+            raise ModelNotReadyError(SHUTTING_DOWN)
         failure = model.failure
         if failure is not None and not model.can_wake:
             raise ModelNotReadyError(f"model {name!r} cannot serve: {failure}")
@@ -214,14 +222,14 @@ class ModelManager:
         or ReloadError if some models cannot be loaded; all others are up to date then.
         """
         if self._is_closing:
-            raise ModelNotReadyError("the server is shutting down")
+            raise ModelNotReadyError(SHUTTING_DOWN)
         # In a task of its own: a client that disconnects must not stop it halfway.
         task = asyncio.create_task(self._reload(retry_failed))
         self._reloads.add(task)
         task.add_done_callback(self._note_end)
         await asyncio.wait([task])
         if task.cancelled():
-            raise ModelNotReadyError("the server is shutting down")
+            raise ModelNotReadyError(SHUTTING_DOWN)
         return task.result()
 
     def give_up_hung_nodes(self, seconds: float) -> None:
@@ -271,7 +279,7 @@ class ModelManager:
             await self._residency.wait()
 
     async def _reload(self, retry_failed: bool) -> bool:
-        async with self._loading:
+        async with self._loading, self._reload_turn():
             try:
                 config = await asyncio.to_thread(self._source.read)
             except ConfigError as error:

@@ -4,6 +4,7 @@ import asyncio
 import io
 import time
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 
 import aiohttp
 import httpx
@@ -16,6 +17,7 @@ from server.api.clients.address import ClientAddresses
 from server.api.errors import error_middleware
 from server.api.middleware.access_log import access_log_middleware
 from server.api.multipart import MAX_LINES, MAX_PARTS, MAX_TEXT_BYTES, read_form
+from server.api.request_facts import RequestFacts
 
 LIMIT = 4 * 2**20
 HEADERS = {"Content-Type": "multipart/form-data; boundary=xyz"}
@@ -36,8 +38,9 @@ async def describe(request: web.Request) -> web.Response:
 
 @pytest.fixture
 async def client() -> AsyncIterator[TestClient[web.Request, web.Application]]:
+    find_facts = partial(RequestFacts.of, addresses=ClientAddresses([]))
     app = web.Application(
-        middlewares=(access_log_middleware(ClientAddresses([]), is_on=False), error_middleware),
+        middlewares=(access_log_middleware(find_facts, is_on=False), error_middleware),
         client_max_size=LIMIT,
     )
     app[BODY_TIMEOUT_S] = 60.0

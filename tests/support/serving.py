@@ -12,7 +12,7 @@ import aiohttp
 from openai import AsyncOpenAI
 from support.api_document import check_answer
 
-from server.api.app import ENDPOINTS
+from server.api.app import ENDPOINTS, create_app
 from server.api.endpoints.openapi import describe_endpoints
 from server.api.http_server import HttpServer, open_sockets
 from server.api.settings import HttpSettings
@@ -70,7 +70,7 @@ async def running_server(
 ) -> AsyncIterator[Server]:
     """Serve the models of a manager until the block ends."""
     sockets = open_sockets(["127.0.0.1"], 0)
-    http = HttpServer(manager, sockets, settings)
+    http = HttpServer(create_app(manager, settings), sockets, settings)
     await http.start()
     url = f"http://127.0.0.1:{sockets[0].getsockname()[1]}"
     try:

@@ -78,6 +78,7 @@ class Connection(web.RequestHandler):
             auto_decompress=False,
             access_log=None,  # type: ignore[arg-type]  # aiohttp takes None: no access log
             logger=protocol_logger,
+            max_field_size=settings.max_header_bytes,
         )
         self._settings = settings
         self._on_lost = on_lost

@@ -2,13 +2,12 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from time import monotonic
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from server.api.clients.address import ClientAddresses
 from server.api.middleware.auth import HEALTH_PATHS
 from server.api.monitoring.http_requests import HttpNumbers
 from server.api.request_facts import REQUEST_FACTS, RequestFacts
@@ -25,17 +24,20 @@ POLLED_PATHS = {*HEALTH_PATHS, "/metrics", "/v1/config", "/v1/status"}
 
 
 def access_log_middleware(
-    addresses: ClientAddresses, *, is_on: bool, numbers: HttpNumbers | None = None
+    find_facts: Callable[[web.Request], RequestFacts],
+    *,
+    is_on: bool,
+    numbers: HttpNumbers | None = None,
 ) -> Middleware:
     """Make the outermost middleware, which sees the end of every request, however it ends.
 
-    It also counts requests in `numbers`.
+    `find_facts` tells what is known of a request that has just come. `numbers` count requests.
     """
     numbers = numbers or HttpNumbers()
 
     @web.middleware
     async def log_request(request: web.Request, handler: Handler) -> web.StreamResponse:
-        facts = request[REQUEST_FACTS] = RequestFacts.of(request, addresses)
+        facts = request[REQUEST_FACTS] = find_facts(request)
         token = CURRENT_REQUEST.set(facts.logged)
         status, response = 500, None
         numbers.num_running += 1
@@ -50,7 +52,7 @@ def access_log_middleware(
         finally:
             numbers.num_running -= 1
             numbers.note(request, status, monotonic() - facts.start_s)
-            if is_on:
+            if is_on and not facts.is_answered_by_replica:
                 facts.num_bytes = _num_bytes(request, response)
                 _write(request, status, facts)
             CURRENT_REQUEST.reset(token)

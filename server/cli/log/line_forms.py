@@ -9,12 +9,14 @@ from server.host.current_request import REQUEST_OF_RECORD, LoggedRequest
 
 __all__ = ["JsonLines", "TextLines", "make_formatter"]
 
-FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+FORMAT = "%(asctime)s %(levelname)s {label}%(name)s: %(message)s"
 
 
-def make_formatter(log_format: str) -> logging.Formatter:
-    """The formatter that --log_format names."""
-    return JsonLines() if log_format == "json" else TextLines(FORMAT)
+def make_formatter(log_format: str, label: str = "") -> logging.Formatter:
+    """The formatter that --log_format names. `label` says which process writes, if it has one."""
+    if log_format == "json":
+        return JsonLines(label)
+    return TextLines(FORMAT.format(label=label and f"[{label}] "))
 
 
 class TextLines(logging.Formatter):
@@ -31,12 +33,17 @@ class TextLines(logging.Formatter):
 class JsonLines(logging.Formatter):
     """One JSON object a line, in ASCII: no text of a client can break the line or its encoding."""
 
+    def __init__(self, label: str = "") -> None:
+        super().__init__()
+        self._members = {"process": label} if label else {}
+
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, object] = {
             "time": _iso_time(record.created),
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),
+            **self._members,
         }
         request = _request_of(record)
         if request is not None:

@@ -83,17 +83,17 @@ class LogWriter(QueueHandler):
     """The root logger's handler, from construction to `close`.
 
     Other threads only put records into a queue: writing to a full pipe would block them, and the
-    event loop is one of them.
+    event loop is one of them. `label` is in every line: several processes may write to one file.
     """
 
     queue: "queue.SimpleQueue[Any]"
 
-    def __init__(self, level: str, log_format: str = "text") -> None:
+    def __init__(self, level: str, log_format: str = "text", label: str = "") -> None:
         # SimpleQueue is reentrant: a signal handler may log while its thread logs.
         super().__init__(queue.SimpleQueue())
         is_json = log_format == "json"
         # Formats exceptions where they are logged, too.
-        self.setFormatter(make_formatter(log_format))
+        self.setFormatter(make_formatter(log_format, label))
         self._outputs = [self._output("standard error", _Stream(sys.stderr))]
         self._bar = ProgressBar(sys.stderr, is_wanted=not is_json)
         self._stray_errors = StrayErrors() if is_json else None

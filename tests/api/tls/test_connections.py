@@ -17,6 +17,7 @@ from support.fakes import echo_graph, write_repository
 from support.security.certificates import Certificate
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from server.api.app import create_app
 from server.api.clients.tls import Tls, TlsFiles
 from server.api.http_server import HttpServer, open_sockets
 from server.api.kserve_grpc.grpc_server import GrpcServer
@@ -60,7 +61,7 @@ async def running(
     tls = Tls(files)
     sockets, grpc_sockets = open_sockets(["127.0.0.1"], 0), open_sockets(["127.0.0.1"], 0)
     ports = [opened[0].getsockname()[1] for opened in (sockets, grpc_sockets)]
-    http = HttpServer(manager, sockets, HttpSettings(tls=tls))
+    http = HttpServer(create_app(manager), sockets, HttpSettings(tls=tls))
     grpc_server = GrpcServer(manager, grpc_sockets, GrpcSettings(tls=tls))
     await http.start()
     await grpc_server.start()

@@ -1,0 +1,188 @@
+"""What all replicas together are asked for: health, states, metrics, reloading."""
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+
+from server.api.endpoint import Endpoint
+from server.api.endpoints import metrics, status
+from server.api.errors import ApiError, error_response
+from server.api.keys import RELOAD_SECRETS
+from server.api.replicas.backend import Backend
+from server.api.replicas.front_facts import facts_headers
+from server.api.replicas.joined_metrics import join_metrics
+from server.errors import ModelNotReadyError
+from server.host.metrics import METRICS_CONTENT_TYPE, render_metrics
+from server.models.model_manager import SHUTTING_DOWN
+from server.protocol.json_text import json_bytes
+from server.protocol.model_status import NotReady
+
+__all__ = ["Replicas"]
+
+ASK_TIMEOUT_S = 5.0
+# Routers scrape twenty times a second; joining the texts of many replicas takes milliseconds.
+METRICS_AGE_S = 0.25
+JSON = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """The answer of a replica."""
+
+    backend: Backend
+    status: int
+    body: bytes
+
+    @property
+    def problem(self) -> str:
+        """What the error says that it answered with."""
+        message: str = json.loads(self.body)["error"]["message"]
+        return message
+
+
+class Replicas:
+    """All replicas as one server. `secret` tells them that the front asks."""
+
+    def __init__(self, backends: Sequence[Backend], secret: str) -> None:
+        self._backends = backends
+        self._headers = facts_headers(secret)
+        self._reloading = asyncio.Lock()
+        self._metrics, self._metrics_s = b"", 0.0
+        self._collecting = asyncio.Lock()
+        self.is_draining = False
+
+    def endpoints(self) -> list[Endpoint]:
+        """The endpoints that no single replica can answer."""
+        handlers = {
+            "/health": self._get_ready,
+            "/v2/health/ready": self._get_ready,
+            "/v1/config": self._get_config,
+            "/v1/config/reload": self._reload_config,
+            "/metrics": self._get_metrics,
+        }
+        return [
+            Endpoint(e.method, e.path, handlers[e.path], e.summary, e.answers, is_admin=e.is_admin)
+            for e in (*status.ENDPOINTS, *metrics.ENDPOINTS)
+            if e.path in handlers
+        ] + [e for e in status.ENDPOINTS if e.path == "/v2/health/live"]
+
+    def why_not_ready(self) -> str | None:
+        """Why no replica serves every model; None if one does."""
+        if self.is_draining:
+            return SHUTTING_DOWN
+        if any(backend.is_ready for backend in self._backends):
+            return None
+        return "; ".join(f"{backend.name}: {backend.problem}" for backend in self._backends)
+
+    async def _get_ready(self, _: web.Request) -> web.Response:
+        reason = self.why_not_ready()
+        if reason is None:
+            return web.Response()
+        answering = [each.unready for each in self._backends if each.unready is not None]
+        models = min(answering, key=len, default={})
+        body = NotReady(error=reason, models=dict(models))
+        return web.Response(text=body.model_dump_json(), status=503, content_type=JSON)
+
+    async def _get_config(self, _: web.Request) -> web.Response:
+        told = await asyncio.gather(*map(self._get_config_of, self._answering()))
+        return _config(told)
+
+    async def states(self, *backends: Backend) -> dict[str, Any]:
+        """The states of the models of these replicas, or of all; none where none answers."""
+        asked = [each for each in backends or self._backends if each.answers]
+        return join_states(await asyncio.gather(*map(self._get_config_of, asked)))
+
+    async def _get_config_of(self, backend: Backend) -> Told:
+        return await self._ask(backend, "GET", "/v1/config")
+
+    async def _reload_config(self, request: web.Request) -> web.Response:
+        await asyncio.to_thread(request.app[RELOAD_SECRETS])
+        told = await self.reload()
+        bad = next((each for each in told if each.status >= 400), None)
+        if bad is None:
+            changed = any(each.status == 201 for each in told)
+            return _config(told, 201 if changed else 200)
+        error = json.loads(bad.body)["error"]
+        message = f"{bad.backend.name}: {error['message']}"
+        kind, code = error["type"], error["code"]
+        return error_response(request, ApiError(bad.status, message, kind, code=code))
+
+    async def reload(self) -> list[Told]:
+        """Let one replica after the other load what changed; returns their answers.
+
+        Raises ModelNotReadyError if none answers.
+        """
+        async with self._reloading:
+            answering = self._answering()
+            return [
+                await self._ask(backend, "POST", "/v1/config/reload", timeout_s=None)
+                for backend in answering
+            ]
+
+    async def _get_metrics(self, _: web.Request) -> web.Response:
+        async with self._collecting:
+            if time.monotonic() - self._metrics_s > METRICS_AGE_S:
+                self._metrics = await self._collect()
+                self._metrics_s = time.monotonic()
+        return web.Response(body=self._metrics, headers={"Content-Type": METRICS_CONTENT_TYPE})
+
+    async def _collect(self) -> bytes:
+        backends = [backend for backend in self._backends if backend.answers]
+        told = await asyncio.gather(*(self._ask(each, "GET", "/metrics") for each in backends))
+        texts = {str(each.backend.number): each.body for each in told if each.status == 200}
+        return await asyncio.to_thread(
+            lambda: join_metrics({**texts, "front": render_metrics()}),
+        )
+
+    def _answering(self) -> list[Backend]:
+        answering = [backend for backend in self._backends if backend.answers]
+        if not answering:
+            raise ModelNotReadyError(f"no replica answers now ({self.why_not_ready()})")
+        return answering
+
+    async def _ask(
+        self, backend: Backend, method: str, path: str, timeout_s: float | None = ASK_TIMEOUT_S
+    ) -> Told:
+        """What a replica answers; status 503 if it does not."""
+        timeout = aiohttp.ClientTimeout(total=timeout_s)
+        url = f"http://replica{path}"
+        try:
+            async with backend.session.request(
+                method, url, headers=self._headers, timeout=timeout
+            ) as answer:
+                return Told(backend, answer.status, await answer.read())
+        except (aiohttp.ClientError, TimeoutError) as error:
+            message = f"it does not answer: {error or type(error).__name__}"
+            told = {"message": message, "type": "service_unavailable", "code": "replica_lost"}
+            return Told(backend, 503, json_bytes({"error": told}))
+
+
+def _config(told: Sequence[Told], status: int = 200) -> web.Response:
+    text = json.dumps(join_states(told), indent=1)
+    return web.Response(text=text, status=status, content_type=JSON)
+
+
+def join_states(told: Sequence[Told]) -> dict[str, Any]:
+    """The states of models, from the replica that serves each best; `replicas` has all states."""
+    states = {
+        each.backend.number: json.loads(each.body) for each in told if each.status in (200, 201)
+    }
+    joined: dict[str, Any] = {}
+    for number, models in states.items():
+        for name, model in models.items():
+            entry = joined.setdefault(name, {**model, "replicas": []})
+            entry["replicas"].append({"replica": number, **model})
+            if _num_available(model) > _num_available(entry):
+                entry["model_version_status"] = model["model_version_status"]
+    return joined
+
+
+def _num_available(model: Mapping[str, Any]) -> int:
+    versions = model["model_version_status"]
+    return sum(version["state"] == "AVAILABLE" for version in versions)
