@@ -6,7 +6,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
@@ -29,34 +29,44 @@ __all__ = ["attack", "main"]
 
 Attack = Callable[[Target], Awaitable[None]]
 FUZZ_SLICE = 5000
+KEYS = "guessed API keys"
 ENDED = f"the server has ended, or was killed because it took more than {MAX_RSS_MB:.0f} MB"
 CASE_TIMEOUT_S = 300
 CONTROL_S = 20.0
 LOG = ROOT / "build" / "hostile" / "server.log"
 
 
-def cases() -> dict[str, Attack]:
-    """Every case by its name."""
-    found: dict[str, Attack] = {}
-    for module in (connections, framing, words, sizes, grpc_garbage):
-        found |= module.CASES
+def cases() -> dict[str, dict[str, Attack]]:
+    """Every case by its group and its name."""
+    modules = [connections, framing, words, sizes, grpc_garbage]
     if find_spec("soundfile") is not None:
         from hostile.cases import media
 
-        found |= media.CASES
-    return found
+        modules.append(media)
+    return {module.__name__.rpartition(".")[2]: module.CASES for module in modules}
 
 
-def fuzzing(number: int, folder: Path) -> dict[str, Attack]:
+def fuzzing(number: int, folder: Path) -> dict[str, dict[str, Attack]]:
     """Cases that send about so many random requests together: a quarter are schemathesis's."""
     # An example of schemathesis's is tried on each of some 80 operations.
     examples = max(2, number // 4 // 80)
-    found: dict[str, Attack] = {"schemathesis": partial(schemathesis, folder, examples)}
     left = number - number // 4
-    for seed, start in enumerate(range(0, left, FUZZ_SLICE), 1):
-        size = min(FUZZ_SLICE, left - start)
-        found[f"random requests, seed {seed}"] = partial(fuzz, size, seed)
-    return found
+    random_requests: dict[str, Attack] = {
+        f"random requests, seed {seed}": partial(fuzz, min(FUZZ_SLICE, left - start), seed)
+        for seed, start in enumerate(range(0, left, FUZZ_SLICE), 1)
+    }
+    from_schema: dict[str, Attack] = {"schemathesis": partial(schemathesis, folder, examples)}
+    return {"fuzz": random_requests, "schemathesis": from_schema}
+
+
+def chosen(groups: Mapping[str, Mapping[str, Attack]], text: str) -> dict[str, Attack]:
+    """The cases with this text in their names, or in that of their group."""
+    return {
+        name: case
+        for group, members in groups.items()
+        for name, case in members.items()
+        if text in group or text in name
+    }
 
 
 async def fuzz(number: int, seed: int, target: Target) -> None:
@@ -168,7 +178,7 @@ async def run_keys(folder: Path) -> list[Row]:
     with attacked("tiny_chat", *flags) as (server, watcher):
         async with targeted(server, keys.KEY) as target:
             await target.check_chat()
-            return [await attack(target, watcher, "guessed API keys", keys.guess_keys)]
+            return [await attack(target, watcher, KEYS, keys.guess_keys)]
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -176,7 +186,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make hostile", description=__doc__)
     add = parser.add_argument
     add("--requests", type=int, default=3000, help="random requests (default: 3000)")
-    add("--only", default="", metavar="TEXT", help="only the cases with this text in their names")
+    only = "only the cases with this text in their names, or in those of their groups"
+    add("--only", default="", metavar="TEXT", help=only)
     add("--control_s", type=float, default=CONTROL_S, help="seconds of the idle server")
     return parser.parse_args(arguments)
 
@@ -188,10 +199,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     LOG.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        found = {**cases(), **fuzzing(line.requests, folder)}
-        found = {name: case for name, case in found.items() if line.only in name}
+        found = chosen({**cases(), **fuzzing(line.requests, folder)}, line.only)
         rows = asyncio.run(run_cases(write_repository(folder), found, line.control_s))
-        if line.only in "guessed API keys":
+        if line.only in KEYS or line.only in "keys":
             rows += asyncio.run(run_keys(folder))
     print(markdown(rows))
     problems = broken_bounds(rows[0], rows, Bounds())

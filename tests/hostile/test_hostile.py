@@ -45,7 +45,7 @@ def attacked_server(
 async def test_a_case(attacked_server: tuple[ServerProcess, Watcher], name: str) -> None:
     server, watcher = attacked_server
     async with targeted(server) as target:
-        row = await attack(target, watcher, name, run.cases()[name])
+        row = await attack(target, watcher, name, run.chosen(run.cases(), name)[name])
     assert row.faults == []
     assert sum(row.counts.values()) > 10
 
@@ -128,6 +128,16 @@ def test_growth_beyond_the_tolerance_is_named() -> None:
         "threads grew by 30; allowed: 8",
         "tasks grew by 10; allowed: 3",
     ]
+
+
+def test_cases_are_chosen_by_their_group_or_name(tmp_path: Path) -> None:
+    groups = {**run.cases(), **run.fuzzing(20_000, tmp_path)}
+    assert list(run.chosen(groups, "fuzz")) == [
+        f"random requests, seed {number}" for number in (1, 2, 3)
+    ]
+    assert list(run.chosen(groups, "smuggling")) == ["request smuggling"]
+    assert list(run.chosen(groups, "schemathesis")) == ["schemathesis"]
+    assert len(run.chosen(groups, "")) > 30
 
 
 def test_counts() -> None:
