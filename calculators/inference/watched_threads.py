@@ -1,6 +1,7 @@
 """Threads that run inferences, and that the watchdog watches."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,8 @@ from typing import Any, TypeVar
 
 from server.errors import ModelNotReadyError
 from server.graph.containment import Containment
-from server.host.watch import WatchedService
+from server.host.watch import ABANDONED, WatchedService
+from server.host.watch.service import RunningStep
 
 __all__ = ["WatchedThreads"]
 
@@ -30,6 +32,7 @@ class WatchedThreads:
         self.failure: str | None = None
         self._threads = ThreadPoolExecutor(num_threads, thread_name_prefix=name)
         self._open: set[asyncio.Future[Any]] = set()
+        self._running: dict[RunningStep, threading.Thread] = {}
         self._watch = WatchedService(name, self._give_up, lambda: len(self._open))
 
     def submit(self, work: Callable[[], T], size: float = 1.0) -> "asyncio.Future[T]":
@@ -60,12 +63,19 @@ class WatchedThreads:
         return self.failure is None
 
     def _run(self, work: Callable[[], T], size: float) -> T:
-        with Containment(), self._watch.step(size):
-            return work()
+        with Containment(), self._watch.step(size) as step:
+            self._running[step] = threading.current_thread()
+            try:
+                return work()
+            finally:
+                del self._running[step]
 
     def _give_up(self, reason: str) -> None:
         self.failure = f"the model is not ready: {reason}"
         self._watch.close()
+        for step, thread in tuple(self._running.items()):
+            if step.is_hung:
+                ABANDONED.add(thread)
         for outcome in tuple(self._open):
             try:
                 outcome.get_loop().call_soon_threadsafe(_fail, outcome, self.failure)

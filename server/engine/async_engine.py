@@ -18,7 +18,7 @@ from server.engine.sequence import EngineRequest
 from server.engine.token_constraint import TokenConstraint
 from server.errors import GenerationError, ModelNotReadyError, RequestError, describe_error
 from server.host.metrics import ENGINES
-from server.host.watch import WATCHDOG, WatchedService
+from server.host.watch import ABANDONED, WATCHDOG, WatchedService
 from server.payloads import SamplingFields, SamplingParams
 
 logger = logging.getLogger("server.engine")
@@ -224,6 +224,10 @@ class AsyncLLMEngine:
         # What was posted does nothing from now on but tell its reader.
         while self._inbox:
             self._inbox.popleft()()
+        if self.is_running:
+            ABANDONED.add(self._thread)
+        else:
+            self.engine.close()
         self._on_given_up(reason)
 
     def _post(self, action: Callable[[], None]) -> bool:

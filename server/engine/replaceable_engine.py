@@ -15,7 +15,10 @@ from server.host.watch import WATCHDOG, WatchedService
 logger = logging.getLogger("server.engine")
 
 MAX_ABANDONED = 2
-"""Engines whose thread still hangs; they hold their memory, and perhaps processors."""
+"""Engines of a model whose thread still hangs; they hold memory, and perhaps processors."""
+
+_abandoned: dict[str, list[AsyncLLMEngine]] = {}
+"""By the folder of the model: a reload does not end what hangs."""
 
 REPLACEMENTS = counter("server:engine_replacements", "Engines that replaced one", "service")
 
@@ -33,7 +36,6 @@ class ReplaceableEngine:
         self._lock = threading.Lock()
         self._is_closed = False
         self._failure: str | None = None
-        self._abandoned: list[AsyncLLMEngine] = []
         before = resident_bytes()
         self.current = AsyncLLMEngine(config, self._replace_later)
         self._num_bytes = max(0, resident_bytes() - before)
@@ -65,7 +67,10 @@ class ReplaceableEngine:
 
     def _replace(self, reason: str) -> None:
         began = monotonic()
-        self._abandoned = [each for each in (*self._abandoned, self.current) if each.is_running]
+        known = (*_abandoned.get(self._name, ()), self.current)
+        _abandoned[self._name] = [each for each in known if each.is_running]
+        if self._is_closed:
+            return
         # Loading may hang for the same reason as the step.
         watch = WatchedService(f"{self._name} (loading again)", self._fail)
         try:
@@ -89,7 +94,7 @@ class ReplaceableEngine:
 
     def _check_room(self) -> None:
         """Raise MemoryError where no other engine fits beside those that hang."""
-        num_hung = len(self._abandoned)
+        num_hung = len(_abandoned[self._name])
         if num_hung > MAX_ABANDONED:
             raise MemoryError(f"{num_hung} engines hang")
         free = available_bytes()

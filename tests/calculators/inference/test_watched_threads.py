@@ -9,7 +9,7 @@ import pytest
 
 from calculators.inference.watched_threads import WatchedThreads
 from server.errors import ModelNotReadyError
-from server.host.watch import WATCHDOG
+from server.host.watch import ABANDONED, WATCHDOG
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def release() -> Iterator[threading.Event]:
 
 
 async def test_all_callers_are_told_when_work_hangs(release: threading.Event) -> None:
-    threads = WatchedThreads(1, "test")
+    threads, num_hung = WatchedThreads(1, "test"), len(ABANDONED)
     assert await threads.submit(lambda: 7) == 7
     calls = [threads.submit(release.wait) for _ in range(3)]
     while not threads._watch.steps():  # noqa: ASYNC110
@@ -34,6 +34,11 @@ async def test_all_callers_are_told_when_work_hangs(release: threading.Event) ->
     with pytest.raises(ModelNotReadyError, match="a step hangs"):
         threads.submit(lambda: 7)
     assert not await asyncio.to_thread(threads.close), "closing does not wait for it"
+    assert len(ABANDONED) == num_hung + 1
+    release.set()
+    async with asyncio.timeout(10):
+        while len(ABANDONED) > num_hung:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
 
 
 async def test_work_of_another_size_may_take_longer(release: threading.Event) -> None:

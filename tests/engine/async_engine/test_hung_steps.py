@@ -15,7 +15,8 @@ from server.engine.async_engine import AsyncLLMEngine
 from server.engine.config import EngineConfig
 from server.engine.replaceable_engine import ReplaceableEngine
 from server.errors import GenerationError, ModelNotReadyError
-from server.host.watch import WATCHDOG
+from server.host.memory import RESERVATIONS
+from server.host.watch import ABANDONED, WATCHDOG
 
 Prompts = list[list[int]]
 
@@ -127,6 +128,28 @@ async def test_the_process_fails_where_no_memory_is_left_for_another_engine(
     assert engine.failure is not None
 
 
+async def test_hung_engines_of_earlier_loads_count(
+    make_replaceable: Callable[[], ReplaceableEngine],
+    prompts: Prompts,
+    hang: Hang,
+    failures: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("server.engine.replaceable_engine.MAX_ABANDONED", 1)
+    num_before = len(ABANDONED)
+    for num_hung in (1, 2):
+        engine = make_replaceable()
+        hang.has_begun.clear()
+        hang.begin(engine.current)
+        engine.current.generate(prompts[0], params())
+        await asyncio.to_thread(hang.has_begun.wait, 10)
+        WATCHDOG.look(1)
+        WATCHDOG.look(100)
+        assert len(ABANDONED) == num_before + num_hung
+        await until(lambda engine=engine: bool(failures) or engine.failure is None)  # type: ignore[misc]
+    assert "2 engines hang" in failures[0]
+
+
 async def test_closing_does_not_wait_for_an_engine_that_was_given_up(
     make_engine: MakeEngine, prompts: Prompts, hang: Hang
 ) -> None:
@@ -201,6 +224,8 @@ async def test_a_thread_that_died_is_noticed(
     await until(lambda: not engine.is_running)
     engine._is_closing = False
     generation = engine.generate(prompts[0], params())
+    num_reserved = RESERVATIONS.total_bytes
     WATCHDOG.look(1)
+    assert RESERVATIONS.total_bytes < num_reserved
     with pytest.raises(ModelNotReadyError, match="the thread 'llm-engine' has ended unexpectedly"):
         await read_all(generation)
