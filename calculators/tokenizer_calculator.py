@@ -11,7 +11,14 @@ from calculators.inference.openvino_ir import read_tokenizer_ir
 from calculators.tags import GENERATION_REQUEST, PROMPT
 from calculators.text.tokenizer import TOKENIZER, Tokenizer
 from server.errors import InvalidRequestError
-from server.graph import Calculator, Contract, OpenContext, ProcessContext, UInt64
+from server.graph import (
+    Calculator,
+    Contract,
+    OpenContext,
+    ProcessContext,
+    TurnGate,
+    UInt64,
+)
 from server.host.model_files import DETOKENIZER_FILE, TOKENIZER_FILE
 from server.payloads import ChatOptions, GenerationRequest, LoadOptions, TokenizedPrompt
 
@@ -27,6 +34,8 @@ MAX_CHARACTERS_ON_EVENT_LOOP = 2_000
 CHARACTERS_OF_MEMBER = 4
 # Those of one model, so that a slow template or long texts delay its own requests only.
 NUM_THREADS = 2
+# Further ones wait, and clients take turns; the queue of the threads does not know them.
+NUM_IN_THREADS = 8
 
 
 @dataclass(frozen=True)
@@ -72,6 +81,7 @@ class TokenizerCalculator(Calculator[TokenizerCalculatorOptions]):
     def open(self, cc: OpenContext) -> None:
         """Load tokenizer and chat template; without a template, completions still work."""
         self._threads = ThreadPoolExecutor(NUM_THREADS, f"{cc.node_name}-text")
+        self._gate = TurnGate(NUM_IN_THREADS)
         of_server, options = cc.service(LoadOptions), self.options
         template = of_server.chat_template or options.chat_template
         limit_ms = of_server.chat_template_time_limit_ms or options.chat_template_time_limit_ms
@@ -103,9 +113,15 @@ class TokenizerCalculator(Calculator[TokenizerCalculatorOptions]):
         templates = self._tokenizer.describe_template()
         return {"chat_template": templates} if templates else {}
 
-    async def _in_thread(self, work: Callable[..., T], *arguments: object) -> T:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, work, *arguments)
+    async def _in_thread(
+        self, work: Callable[..., T], request: GenerationRequest, *others: object
+    ) -> T:
+        await self._gate.enter(request.client)
+        try:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._threads, work, request, *others)
+        finally:
+            self._gate.leave()
 
     async def _make_small_prompt(self, request: GenerationRequest) -> TokenizedPrompt:
         if request.messages is None:

@@ -1,3 +1,4 @@
+import asyncio
 import json
 import logging
 import shutil
@@ -78,6 +79,19 @@ async def test_a_prompt_of_any_size_is_rendered_and_encoded_whole(byte_level, si
     )
     assert list((await tokenize(runner, messages=messages)).token_ids) == expected
     assert len(expected) > size / 10
+
+
+async def test_clients_take_turns(byte_level):
+    runner = open_runner(byte_level.path)
+    messages = ({"role": "user", "content": "a" * MAX_CHARACTERS_ON_EVENT_LOOP * 5},)
+    ended = []
+
+    async def ask(client):
+        await tokenize(runner, client=client, messages=messages)
+        ended.append(client)
+
+    await asyncio.gather(*(ask(client) for client in [*["many"] * 50, "single"]))
+    assert ended.index("single") < 25
 
 
 async def test_the_name_of_a_special_token_in_a_message_is_that_token(byte_level):
