@@ -155,10 +155,14 @@ class LLMExecutorCalculator(Calculator[LLMCalculatorOptions]):
             # A prompt that was cut has lost its text, but ends as before.
             self._thinking.limit(whole_prompt, await self._constrain(whole_prompt)),
             request.client,
-            partial(cc.ticket.start, params.num_sequences, num_tokens),
+            partial(_begin_prefill, cc, params.num_sequences, num_tokens),
         )
+        has_begun = False
         try:
             async for output in generation:
+                if not has_begun:
+                    has_begun = True
+                    cc.begin_phase("decode")
                 logprobs = output.logprobs
                 await tokens.send(
                     TokenChunk(
@@ -212,3 +216,8 @@ class LLMExecutorCalculator(Calculator[LLMCalculatorOptions]):
                 'have their effect here: the LLM node of this graph has no side packet "TOKENIZER"'
             )
         return await self._compiler.compile(partial(answer_grammar, prompt, self._format))
+
+
+def _begin_prefill(cc: ProcessContext, num_sequences: int, num_tokens: int) -> None:
+    cc.begin_phase("prefill")
+    cc.ticket.start(num_sequences, num_tokens)

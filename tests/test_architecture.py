@@ -275,6 +275,7 @@ LIBRARIES: dict[str, set[str]] = {
     # The engine is this project's own; only the tasks that are no text run the library's pipelines.
     "openvino_genai": {"calculators.media"},
     "optimum": {"export_models"},
+    "opentelemetry": {"server.api.tracing"},
     "prometheus_client": {"server.host.metrics"},
     "jinja2": {"calculators"},
     "torch": {"export_models.conversion", "export_models.verification"},

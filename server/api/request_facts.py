@@ -3,9 +3,9 @@
 import re
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from aiohttp import web
 
@@ -15,6 +15,9 @@ from server.api.clients.client_limits import ClientSlot
 from server.host.current_request import LoggedRequest
 from server.payloads import ClientRequest, TextChunk
 from server.protocol.generation_call import Usage, usage_of
+
+if TYPE_CHECKING:
+    from server.api.tracing.request_trace import RequestTrace
 
 __all__ = ["REQUEST_FACTS", "REQUEST_ID_HEADER", "REQUEST_ID_KEY", "RequestFacts"]
 
@@ -37,6 +40,7 @@ class RequestFacts:
     header X-Request-Id, or else a new one.
     `slot` is its place among the requests of a client with a limit. `num_input_tokens` is what a
     model read that answers with no text. `num_bytes` is the size of the answer so far.
+    `trace` is the request's span, where there is one, and `on_chunk` what wants its whole answers.
     `is_answered_by_replica` is for the front of replicas: the replica logs the request.
     """
 
@@ -51,6 +55,8 @@ class RequestFacts:
     num_choices: int = 1
     num_input_tokens: int | None = None
     num_bytes: int = 0
+    trace: "RequestTrace | None" = None
+    on_chunk: Callable[[TextChunk], None] | None = None
     last_chunks: dict[int, TextChunk] = field(default_factory=dict)
     is_answered_by_replica: bool = False
 
@@ -91,6 +97,8 @@ class RequestFacts:
         """
         if self.slot is not None:
             self.slot.resize(sum(packet.num_requests for packet in packets))
+        if self.trace is not None:
+            self.trace.note_packets(packets)
         return [
             replace(packet, client=self.client, cache_salt=self._salted(packet.cache_salt))
             for packet in packets
@@ -108,6 +116,8 @@ class RequestFacts:
         if self.first_chunk_s is None:
             self.first_chunk_s = time.monotonic()
         self.last_chunks[chunk.index] = chunk
+        if self.on_chunk is not None:
+            self.on_chunk(chunk)
 
     def usage(self) -> Usage:
         """The token counts so far."""

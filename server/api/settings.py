@@ -3,12 +3,19 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from server.api.clients.address import Network
 from server.api.clients.api_keys import KeyRing
 from server.api.clients.client_limits import ClientLimits
 from server.api.clients.tls import Tls
 from server.api.connections.settings import ConnectionSettings
+
+if TYPE_CHECKING:
+    pass
+
+if TYPE_CHECKING:
+    from server.api.tracing.request_trace import RequestTracer
 
 __all__ = ["CorsSettings", "HttpSettings", "KeyScope"]
 
@@ -44,8 +51,8 @@ class HttpSettings:
     names under which the server may be asked, besides localhost; with None, or `*` in it, any.
     `trusted_proxies` may tell in X-Forwarded-For for whom they ask. `reload_secrets` reads the
     files of keys and certificates again, and raises ConfigError. `has_page` puts a page for people
-    at `/`. With `front_secret` the server is a replica: only a front that sends the secret may ask
-    it, and has checked who asks.
+    at `/`. `tracer` makes a span for each request. With `front_secret` the server is a replica:
+    only a front that sends the secret may ask it, and has checked who asks.
     """
 
     keys: KeyRing | None = None
@@ -64,3 +71,4 @@ class HttpSettings:
     reload_secrets: Callable[[], None] | None = None
     clients: ClientLimits = field(default_factory=ClientLimits)
     front_secret: str | None = None
+    tracer: "RequestTracer | None" = None

@@ -100,7 +100,7 @@ def make_parser() -> FlagParser:
     add_grpc_flags(parser.add_section("grpc", "KServe over gRPC"))
     add_serving_flags(parser.add_section("loading", "Loading, watching and stopping models"))
     add_replica_flags(parser.add_section("replicas", "Several processes on one machine"))
-    add_log_flags(parser.add_section("log", "Log"))
+    add_log_flags(parser.add_section("log", "Log and traces"))
     _add_modes(parser.add_section("modes", "What to do instead of serving"))
     add_ovms_flags(parser.add_section("ovms", "OVMS's flags that have no effect here"))
     return parser

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 
 from server.api.app import create_app
+from server.api.tracing.settings import sending_traces
 from server.cli.command_line import CommandLine
 from server.cli.listeners import Listeners, make_grpc_server
 from server.cli.log.log_writer import LogWriter
@@ -19,15 +21,18 @@ __all__ = ["make_manager", "serve"]
 def serve(line: CommandLine, log: LogWriter) -> int:
     """Serve until a signal comes; returns the exit status. Raises ConfigError."""
     manager = make_manager(line, log.show_progress if log.shows_progress else None)
-    listeners = Listeners(
-        line.http,
-        line.tls,
-        line.grpc,
-        lambda settings: create_app(manager, settings),
-        lambda sockets, settings: make_grpc_server(manager, sockets, settings),
-    )
     watcher = FileWatcher(manager, line.serving.file_system_poll_wait_seconds)
-    return run_server(line.serving, manager, listeners, log, watcher)
+    with sending_traces(line.log.otlp_traces_endpoint) as tracer:
+        listeners = Listeners(
+            line.http,
+            line.tls,
+            line.grpc,
+            lambda settings: create_app(manager, replace(settings, tracer=tracer)),
+            lambda sockets, settings: make_grpc_server(
+                manager, sockets, replace(settings, tracer=tracer)
+            ),
+        )
+        return run_server(line.serving, manager, listeners, log, watcher)
 
 
 def make_manager(

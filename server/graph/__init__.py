@@ -5,9 +5,11 @@ It knows no LLM and no HTTP. Everything above it may import it.
 
 from server.graph.calculator import Calculator
 from server.graph.config import GraphConfig, NodeConfig
+from server.graph.containment import failure_of
 from server.graph.context import OpenContext, ProcessContext
 from server.graph.contract import Contract, Tag
 from server.graph.graph import Graph
+from server.graph.observing.observation import RUN_OBSERVER, NodePhases
 from server.graph.plugins import PluginGroup, PluginInfo, UnknownPluginError, list_plugins
 from server.graph.queues.admission import Admission
 from server.graph.queues.request_queue import (
@@ -31,6 +33,7 @@ from server.graph.text.writer import quote, write_graph_config
 from server.graph.validation.validation import ValidatedGraph, validate
 
 __all__ = [
+    "RUN_OBSERVER",
     "UNCOUNTED",
     "Admission",
     "Calculator",
@@ -41,6 +44,7 @@ __all__ = [
     "GraphRun",
     "InputStream",
     "NodeConfig",
+    "NodePhases",
     "OpenContext",
     "OutputStream",
     "PluginGroup",
@@ -62,6 +66,7 @@ __all__ = [
     "UnknownPluginError",
     "ValidatedGraph",
     "calculator_file",
+    "failure_of",
     "list_calculators",
     "list_plugins",
     "load_graph_config",

@@ -1,6 +1,10 @@
 """Calculators are other people's code: their errors must fail their own work and nothing else."""
 
-__all__ = ["Containment"]
+from server.graph.stream import EndOfStream, StreamClosed
+
+__all__ = ["Containment", "failure_of"]
+
+NORMAL_ENDS = (StreamClosed, EndOfStream)
 
 
 class Containment:
@@ -23,3 +27,16 @@ class Containment:
         is_stop = isinstance(error, StopIteration | StopAsyncIteration)
         if is_stop or not isinstance(error, Exception):
             raise RuntimeError(f"it raised {type(error).__name__}: {error}") from error
+
+
+def failure_of(error: BaseException | None) -> BaseException | None:
+    """The error itself, or None where what a node raised is a normal end.
+
+    StreamClosed is a normal end: nobody wants the outputs. So is EndOfStream: there is nothing left
+    to read. Both may be in the ExceptionGroup of a TaskGroup; of the other errors in it the first
+    is returned, because the client must get the error itself.
+    """
+    while isinstance(error, BaseExceptionGroup):
+        others = error.split(NORMAL_ENDS)[1]
+        error = None if others is None else others.exceptions[0]
+    return None if isinstance(error, NORMAL_ENDS) else error

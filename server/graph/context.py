@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from server.graph.contract import Contract, NodePorts, Tag
+from server.graph.observing.observation import NodePhases
 from server.graph.queues.request_queue import UNCOUNTED, Ticket
 from server.graph.services import Services
 from server.graph.stream import InputStream, OutputStream
@@ -112,10 +113,12 @@ class ProcessContext(_NodeContext):
         inputs: Mapping[str, InputStream[Any]],
         outputs: Mapping[str, OutputStream[Any]],
         ticket: Ticket | None = None,
+        phases: NodePhases | None = None,
     ) -> None:
         super().__init__(node_name, contract, side_packets)
         self._inputs = inputs
         self._outputs = outputs
+        self._phases = phases
         self.ticket = ticket or UNCOUNTED
 
     def has_input(self, tag: Tag[Any]) -> bool:
@@ -133,7 +136,18 @@ class ProcessContext(_NodeContext):
 
         Raises EndOfStream where no packet comes; to let it leave `process` is a normal end.
         """
-        return await self.input(tag).receive()
+        packet = await self.input(tag).receive()
+        if self._phases is not None:
+            self._phases.receive()
+        return packet
+
+    def begin_phase(self, name: str) -> None:
+        """Say what the node does for this request from now on: a span of its own in traces.
+
+        The phase ends with the next one, or with `process`. It may be called from any thread.
+        """
+        if self._phases is not None:
+            self._phases.begin(name)
 
     async def send(self, tag: Tag[T], packet: T) -> None:
         """Hand a packet to those that read an output; see OutputStream.send."""

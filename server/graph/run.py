@@ -11,14 +11,15 @@ from typing import Any
 
 from server.errors import NodeHungError
 from server.graph.calculator import Calculator
-from server.graph.containment import Containment
+from server.graph.containment import Containment, failure_of
 from server.graph.context import ProcessContext
 from server.graph.contract import Contract, Tag
 from server.graph.nodes.node_work import CURRENT_NODE, NodeWork, describe_coroutine
 from server.graph.numbers import GraphNumbers, NodeNumbers
+from server.graph.observing.observation import RUN_OBSERVER, NodePhases, ObservedTicket, RunObserver
 from server.graph.queues.admission import Admission
 from server.graph.queues.request_queue import Ticket
-from server.graph.stream import EndOfStream, InputStream, OutputStream, StreamClosed
+from server.graph.stream import EndOfStream, InputStream, OutputStream
 
 __all__ = ["GraphRun", "NodeRun", "OpenedNode", "StreamLayout", "node_error"]
 
@@ -32,8 +33,6 @@ NO_PARAMETERS: Mapping[str, Any] = MappingProxyType({})
 
 NO_NUMBERS = NodeNumbers()
 """Of a node that runs without a graph."""
-
-NORMAL_ENDS = (StreamClosed, EndOfStream)
 
 
 @dataclass(frozen=True)
@@ -88,6 +87,7 @@ class NodeRun:
         self.inputs: dict[str, InputStream[Any]] = {}
         self.outputs: dict[str, OutputStream[Any]] = {}
         self.ticket: Ticket | None = None
+        self.phases: NodePhases | None = None
         self.num_wanted_outputs = 0
         self.is_stopping = False
         self.task: asyncio.Task[None] | None = None
@@ -106,7 +106,17 @@ class NodeRun:
             inputs=self.inputs,
             outputs=self.outputs,
             ticket=self.ticket,
+            phases=self.phases,
         )
+
+    async def process_observed(self, observer: RunObserver, graph_name: str) -> None:
+        """The same as `process` while somebody observes it."""
+        node = self.node
+        phases = self.phases = NodePhases(has_queue=self.ticket is not None)
+        if self.ticket is not None:
+            self.ticket = ObservedTicket(self.ticket, phases)
+        with observer.node(graph_name, node.name, type(node.calculator).__name__, phases):
+            await self.process()
 
     async def process(self) -> None:
         """Do the node's work on this request."""
@@ -189,12 +199,17 @@ class GraphRun:
         self._connect()
         self._num_active = len(self._nodes)
         self._started_s = perf_counter()
+        observer = RUN_OBSERVER.get()
         for run in self._nodes:
             run.numbers = self._numbers.nodes.get(run.node.name, run.numbers)
             run.numbers.num_calls += 1
             run.numbers.num_running += 1
             name = f"{self._graph_name}/{run.node.name}"
-            run.task = asyncio.create_task(run.process(), name=name)
+            if observer is None:
+                work = run.process()
+            else:
+                work = run.process_observed(observer, self._graph_name)
+            run.task = asyncio.create_task(work, name=name)
             # A callback, because the coroutine of a task that is cancelled before its first step
             # never runs.
             run.task.add_done_callback(partial(self._finish_node, run))
@@ -357,16 +372,5 @@ class GraphRun:
 
 
 def node_error(task: asyncio.Task[None]) -> BaseException | None:
-    """Return what a node's task ended with, or None where that is a normal end.
-
-    StreamClosed is a normal end: nobody wants the outputs. So is EndOfStream: there is nothing left
-    to read. Both may be in the ExceptionGroup of a TaskGroup; of the other errors in it the first
-    is returned, because the client must get the error itself.
-    """
-    if task.cancelled():
-        return asyncio.CancelledError()
-    error = task.exception()
-    while isinstance(error, BaseExceptionGroup):
-        others = error.split(NORMAL_ENDS)[1]
-        error = None if others is None else others.exceptions[0]
-    return None if isinstance(error, NORMAL_ENDS) else error
+    """Return what a node's task ended with, or None where that is a normal end."""
+    return asyncio.CancelledError() if task.cancelled() else failure_of(task.exception())

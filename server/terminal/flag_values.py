@@ -5,6 +5,7 @@ import ipaddress
 import math
 import re
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 __all__ = [
     "addresses",
@@ -13,10 +14,12 @@ __all__ = [
     "names",
     "networks",
     "origins",
+    "otlp_url",
     "port",
     "seconds",
 ]
 
+OTLP_SCHEMES = {"http", "https", "grpc", "grpcs"}
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#\s@]+|null|localhost|\*")
 
 
@@ -113,6 +116,21 @@ def device(text: str) -> str:
     if "NPU" in text.upper():
         raise argparse.ArgumentTypeError("NPU is not supported yet: it has no paged attention")
     return text
+
+
+def otlp_url(text: str) -> str:
+    """The URL of a collector of traces; without a scheme it is http."""
+    url = text if "://" in text else f"http://{text}"
+    try:
+        parts = urlsplit(url)
+        is_possible = parts.scheme in OTLP_SCHEMES and parts.hostname and parts.port != 0
+    except ValueError:
+        is_possible = False
+    if not is_possible:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not the URL of a collector; expected, for example, http://localhost:4318"
+        )
+    return url
 
 
 def _split(text: str) -> tuple[str, ...]:

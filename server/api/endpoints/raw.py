@@ -57,14 +57,17 @@ async def _handle_raw(request: web.Request) -> web.StreamResponse:
     endpoint = request.match_info["endpoint"]
     name = await off_event_loop(lambda: _model_in_body(body), len(body))
     graph = _find_graph(request, endpoint, name)
+    facts = request[REQUEST_FACTS]
+    headers = _headers(request)
     payload = HttpRequestPayload(
         method=request.method,
         path=request.path,
-        headers=_headers(request),
+        # A graph may pass its headers on.
+        headers=headers if facts.trace is None else facts.trace.inject(headers),
         body=body,
         query=request.query_string,
     )
-    async with start_run(graph, payload, request[REQUEST_FACTS]) as run:
+    async with start_run(graph, payload, facts) as run:
         return await _send(request, run)
 
 

@@ -3,20 +3,30 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
-from typing import Any, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
 
 from server.api.clients.address import ClientAddresses
 from server.api.clients.api_keys import ApiKey, Scope, check_scope
 from server.api.errors import api_error
-from server.api.kserve_grpc.key_check import client_of_call, metadatum, token_in
+from server.api.kserve_grpc.key_check import (
+    client_of_call,
+    metadata_of,
+    metadatum,
+    token_in,
+)
 from server.api.kserve_grpc.messages import SERVICE
 from server.api.kserve_grpc.settings import GrpcSettings
 from server.api.middleware.access_log import write_line
 from server.api.request_facts import REQUEST_ID_KEY, RequestFacts
+from server.api.tracing.operations import INFER
 from server.errors import OverloadedError, WrongGraphError
 from server.host.current_request import CURRENT_REQUEST
+
+if TYPE_CHECKING:
+    from server.api.tracing.attributes import Attributes
 
 __all__ = ["Calls", "describe_error"]
 
@@ -64,6 +74,16 @@ class Calls:
         facts = self._facts_of(context)
         # A call has a task of its own, so that nothing need be restored.
         CURRENT_REQUEST.set(facts.logged)
+        with self._trace(method, context, facts):
+            return await self._run(method, context, work, facts)
+
+    async def _run(
+        self,
+        method: str,
+        context: Any,
+        work: Callable[[RequestFacts], Awaitable[T]],
+        facts: RequestFacts,
+    ) -> T:
         named = ((REQUEST_ID_KEY, facts.request_id),)
         context.set_trailing_metadata(named)
         code = grpc.StatusCode.OK
@@ -105,6 +125,23 @@ class Calls:
         if key is not None:
             facts.identify(key, keys.cache_salt_of(key))
         return facts
+
+    def _trace(
+        self, method: str, context: Any, facts: RequestFacts
+    ) -> AbstractContextManager[object]:
+        """The span of a call, if it infers and somebody wants spans."""
+        tracer = self._settings.tracer
+        if tracer is None or method not in INFERS:
+            return nullcontext()
+        attributes: Attributes = {
+            "rpc.system": "grpc",
+            "rpc.service": SERVICE,
+            "rpc.method": method,
+            "gen_ai.operation.name": INFER,
+            "gen_ai.provider.name": "openvino",
+            "gen_ai.request.id": facts.request_id,
+        }
+        return tracer.request(INFER, partial(metadata_of, context), facts, attributes)
 
     def count_for_key(self, key: ApiKey | None) -> None:
         """Count a request for its key. Raises NotAllowedError, ClientLimitError."""

@@ -13,7 +13,7 @@ from server.api.request_facts import REQUEST_ID_KEY, RequestFacts
 from server.api.settings import KeyScope
 from server.errors import ClientLimitError
 
-__all__ = ["KeyCheck", "client_of_call", "metadatum", "token_in"]
+__all__ = ["KeyCheck", "client_of_call", "metadata_of", "metadatum", "token_in"]
 
 # What KeyScope.CHANGES protects; over HTTP these calls are POST requests.
 CHANGES = frozenset({f"/{SERVICE}/ModelInfer", f"/{SERVICE}/ModelStreamInfer"})
@@ -81,9 +81,12 @@ def client_of_call(context: Any, addresses: ClientAddresses) -> str:
     return addresses.find(host, metadatum(context, "x-forwarded-for"))
 
 
-def metadatum(context: Any, wanted: str) -> str:
+def metadatum(context: Any, name: str) -> str:
     """The value of that name in the metadata of a call; "" if there is none."""
-    for name, value in context.invocation_metadata() or ():
-        if name == wanted:
-            return str(value)
-    return ""
+    return next(iter(metadata_of(context, name)), "")
+
+
+def metadata_of(context: Any, wanted: str) -> list[str]:
+    """All values of that name in the metadata of a call."""
+    found = context.invocation_metadata() or ()
+    return [str(value) for name, value in found if name == wanted]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from server.api.clients.address import Network
 from server.api.clients.api_keys import KeyRing
@@ -9,6 +10,9 @@ from server.api.clients.client_limits import ClientLimits
 from server.api.clients.tls import Tls
 from server.api.connections.settings import ConnectionSettings
 from server.api.settings import KeyScope
+
+if TYPE_CHECKING:
+    from server.api.tracing.request_trace import RequestTracer
 
 __all__ = ["GrpcSettings"]
 
@@ -30,4 +34,5 @@ class GrpcSettings:
     connections: ConnectionSettings = field(default_factory=ConnectionSettings)
     tls: Tls | None = None
     clients: ClientLimits = field(default_factory=ClientLimits)
+    tracer: "RequestTracer | None" = None
     channel_arguments: Mapping[str, int | str] = field(default_factory=dict)

@@ -13,7 +13,7 @@ from server.api.monitoring.http_requests import HttpNumbers
 from server.api.request_facts import REQUEST_FACTS, RequestFacts
 from server.host.current_request import CURRENT_REQUEST
 
-__all__ = ["access_log_middleware", "write_line"]
+__all__ = ["CLIENT_GONE", "access_log_middleware", "describe_cancellation", "write_line"]
 
 logger = logging.getLogger("server.access")
 
@@ -46,8 +46,7 @@ def access_log_middleware(
             status = response.status
             return response
         except asyncio.CancelledError:
-            is_gone = request.transport is None or request.transport.is_closing()
-            status, facts.error = CLIENT_GONE, "client_gone" if is_gone else "server_stopped"
+            status, facts.error = CLIENT_GONE, describe_cancellation(request)
             raise
         finally:
             numbers.num_running -= 1
@@ -58,6 +57,12 @@ def access_log_middleware(
             CURRENT_REQUEST.reset(token)
 
     return log_request
+
+
+def describe_cancellation(request: web.Request) -> str:
+    """Why the handler of a request was cancelled."""
+    is_gone = request.transport is None or request.transport.is_closing()
+    return "client_gone" if is_gone else "server_stopped"
 
 
 def _num_bytes(request: web.Request, response: web.StreamResponse | None) -> int:

@@ -16,6 +16,7 @@ from server.api.middleware.client_limit import client_limit_middleware
 from server.api.middleware.cors import cors_signal, preflight_middleware
 from server.api.middleware.origins import AllowedOrigins
 from server.api.middleware.timeout import timeout_middleware
+from server.api.middleware.tracing import tracing_middleware
 from server.api.monitoring.http_requests import HttpNumbers
 from server.api.paths import ignore_extra_slashes, is_anthropic
 from server.api.replicas.front_facts import facts_from_front, front_middleware
@@ -63,6 +64,8 @@ def _of_server(
     addresses = ClientAddresses(settings.trusted_proxies)
     find_facts = partial(RequestFacts.of, addresses=addresses)
     yield access_log_middleware(find_facts, is_on=settings.access_log, numbers=numbers)
+    if settings.tracer is not None:
+        yield tracing_middleware(settings.tracer)
     if settings.request_timeout_s:
         yield timeout_middleware(settings.request_timeout_s)
     yield error_middleware
@@ -85,6 +88,8 @@ def _of_replica(settings: HttpSettings, numbers: HttpNumbers | None) -> Iterator
         is_on=settings.access_log,
         numbers=numbers,
     )
+    if settings.tracer is not None:
+        yield tracing_middleware(settings.tracer)
     if settings.request_timeout_s:
         yield timeout_middleware(settings.request_timeout_s)
     yield error_middleware

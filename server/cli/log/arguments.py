@@ -1,9 +1,10 @@
-"""What the command line says about the log."""
+"""What the command line says about the log and traces."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from server.terminal.flag_parser import AddFlag
+from server.terminal.flag_values import otlp_url
 
 __all__ = ["LogArguments", "add_log_flags"]
 
@@ -13,11 +14,12 @@ LOG_FORMATS = ("text", "json")
 
 @dataclass(frozen=True, slots=True)
 class LogArguments:
-    """The flags about the log."""
+    """The flags about the log and traces."""
 
     log_level: str
     log_format: str
     log_path: Path | None
+    otlp_traces_endpoint: str | None
 
 
 def add_log_flags(add: AddFlag) -> None:
@@ -41,4 +43,11 @@ def add_log_flags(add: AddFlag) -> None:
         type=Path,
         metavar="FILE",
         help="File to append the log to, besides standard error.",
+    )
+    add(
+        "--otlp_traces_endpoint",
+        type=otlp_url,
+        metavar="URL",
+        help="Collector to send OpenTelemetry traces to, over HTTP, or over gRPC where the port is "
+        "4317 (default: OTEL_EXPORTER_OTLP_ENDPOINT, or else no traces). It needs the extra otel.",
     )

@@ -9,10 +9,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from server.api.app import create_app
 from server.api.connections.settings import ConnectionSettings
 from server.api.http_server import HttpServer
+from server.api.tracing.settings import sending_traces
 from server.cli.access.secret_files import SecretFiles
 from server.cli.command_line import CommandLine
 from server.cli.log.log_writer import LogWriter
@@ -23,6 +25,9 @@ from server.errors import ConfigError
 from server.host.machine_share import MACHINE_SHARE
 from server.models.file_watcher import FileWatcher
 from server.models.model_manager import ModelManager
+
+if TYPE_CHECKING:
+    from server.api.tracing.request_trace import RequestTracer
 
 __all__ = ["serve_replica"]
 
@@ -67,7 +72,9 @@ def _serve(line: CommandLine, settings: ReplicaSettings, log: LogWriter) -> int:
     # The front has waited for requests before it stops this process.
     at_once = replace(serving, drain_timeout_s=0.0)
     watcher = FileWatcher(manager, serving.file_system_poll_wait_seconds)
-    return run_server(at_once, manager, _Listeners(line, settings, manager), log, watcher)
+    with sending_traces(line.log.otlp_traces_endpoint) as tracer:
+        listeners = _Listeners(line, settings, manager, tracer)
+        return run_server(at_once, manager, listeners, log, watcher)
 
 
 @asynccontextmanager
@@ -86,10 +93,19 @@ async def _lock(path: Path) -> AsyncIterator[None]:
 class _Listeners:
     """The Unix sockets of a replica."""
 
-    def __init__(self, line: CommandLine, settings: ReplicaSettings, manager: ModelManager) -> None:
+    def __init__(
+        self,
+        line: CommandLine,
+        settings: ReplicaSettings,
+        manager: ModelManager,
+        tracer: "RequestTracer | None",
+    ) -> None:
         self.secrets = SecretFiles()
         http = replace(
-            line.http.settings(None), front_secret=settings.secret, connections=CONNECTIONS
+            line.http.settings(None),
+            front_secret=settings.secret,
+            connections=CONNECTIONS,
+            tracer=tracer,
         )
         self._http = HttpServer(create_app(manager, http), [_listen(settings.http_socket)], http)
 

@@ -1,0 +1,208 @@
+"""Where traces go, as the flag and OpenTelemetry's variables say it; and what must not hinder."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
+
+from support.fakes import echo_graph, write_repository
+from support.otlp_receiver import receiving
+from support.server_command import chat, ready_line, started, url_of
+
+from server.api.tracing.settings import _find_settings
+from server.errors import ConfigError
+
+VARIABLES = [name for name in os.environ if name.startswith("OTEL_")]
+WITHOUT_EXTRA = """
+import sys
+sys.modules["opentelemetry.exporter"] = None
+from server.cli.main import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.fixture(autouse=True)
+def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in VARIABLES:
+        monkeypatch.delenv(name)
+
+
+@contextmanager
+def serving(
+    folder: Path, *flags: str, **variables: str
+) -> Iterator[tuple["subprocess.Popen[str]", str]]:
+    config = write_repository(folder, {"m": echo_graph()})
+    environment = {**os.environ, **variables}
+    with started("--config_path", config, *flags, env=environment) as process:
+        yield process, url_of(ready_line(process))
+
+
+def stop(process: "subprocess.Popen[str]") -> tuple[str, float]:
+    """The log, and how long the end took."""
+    start = time.monotonic()
+    process.terminate()
+    _, log = process.communicate(timeout=30)
+    assert process.returncode == 0
+    return log, time.monotonic() - start
+
+
+def ask(url: str, text: str) -> Any:
+    with chat(url, text) as response:
+        return json.load(response)
+
+
+def test_a_server(tmp_path: Path) -> None:
+    variables = {
+        "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "true",
+        "OTEL_SERVICE_NAME": "mine",
+    }
+    with receiving() as receiver:
+        flags = ("--otlp_traces_endpoint", receiver.url, "--log_format", "json")
+        with serving(tmp_path, *flags, **variables) as (process, url):
+            ask(url, "hello world")
+            # The last spans are sent before the end, long before their time.
+            log, _ = stop(process)
+        (root,) = (span for span in receiver.spans if span.name == "chat m")
+    assert set(receiver.paths) == {"/v1/traces"}
+    assert root.resource["service.name"] == "mine"
+    (line,) = (x for x in map(json.loads, log.splitlines()) if x["logger"] == "server.access")
+    assert (line["trace_id"], line["span_id"]) == (root.trace_id, root.span_id)
+    assert line["request_id"] == root.attributes["gen_ai.request.id"]
+    assert json.loads(root.attributes["gen_ai.input.messages"]) == [
+        {"role": "user", "parts": [{"type": "text", "content": "hello world"}]}
+    ]
+    (message,) = json.loads(root.attributes["gen_ai.output.messages"])
+    assert (message["role"], message["finish_reason"]) == ("assistant", "stop")
+    assert message["parts"][0]["type"] == "text"
+    assert "world" in message["parts"][0]["content"]
+
+
+def test_a_sampler(tmp_path: Path) -> None:
+    with receiving() as receiver:
+        variables = {"OTEL_TRACES_SAMPLER": "always_off"}
+        flags = ("--otlp_traces_endpoint", receiver.url)
+        with serving(tmp_path, *flags, **variables) as (process, url):
+            ask(url, "hello")
+            stop(process)
+        assert receiver.spans == []
+
+
+def test_no_collector(tmp_path: Path) -> None:
+    """One warning, and no request or exit that waits."""
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    variables = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}",
+        "OTEL_EXPORTER_OTLP_TIMEOUT": "2",
+        "OTEL_BSP_SCHEDULE_DELAY": "20",
+    }
+    with serving(tmp_path, **variables) as (process, url):
+        for _ in range(20):
+            ask(url, "hello")
+            time.sleep(0.1)
+        log, seconds = stop(process)
+    assert log.count("Traces cannot be sent to http://127.0.0.1:") == 1
+    assert "Connection refused" in log
+    assert "opentelemetry" not in log
+    assert seconds < 10
+
+
+def test_a_collector_that_does_not_answer(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        variables = {"OTEL_BSP_SCHEDULE_DELAY": "20"}
+        flags = ("--otlp_traces_endpoint", address)
+        with serving(tmp_path, *flags, **variables) as (process, url):
+            ask(url, "hello")
+            time.sleep(0.2)
+            start = time.monotonic()
+            ask(url, "hello")
+            assert time.monotonic() - start < 5
+            _, seconds = stop(process)
+    # OpenTelemetry itself would wait for half a minute.
+    assert seconds < 10
+
+
+def run_without_extra(folder: Path, *flags: str) -> "subprocess.CompletedProcess[str]":
+    config = write_repository(folder, {"m": echo_graph()})
+    command = [sys.executable, "-c", WITHOUT_EXTRA, "--rest_port", "0"]
+    return subprocess.run(
+        [*command, "--config_path", str(config), *flags],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_the_flag_without_the_extra(tmp_path: Path) -> None:
+    ended = run_without_extra(tmp_path, "--otlp_traces_endpoint", "http://localhost:4318")
+    assert ended.returncode == 1
+    assert (
+        "--otlp_traces_endpoint needs the packages of the extra [otel]: pip install '.[otel]'"
+        in ended.stderr
+    )
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("flag", "variables", "expected"),
+    [
+        (None, {}, None),
+        ("http://c:4318", {}, ("http://c:4318/v1/traces", "http/protobuf")),
+        ("http://c:4318/", {}, ("http://c:4318/v1/traces", "http/protobuf")),
+        ("https://c/x/y", {}, ("https://c/x/y", "http/protobuf")),
+        ("http://c:4317", {}, ("http://c:4317", "grpc")),
+        ("grpc://c:1", {}, ("http://c:1", "grpc")),
+        ("grpcs://c:1", {}, ("https://c:1", "grpc")),
+        (
+            "http://c:4317",
+            {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"},
+            ("http://c:4317/v1/traces", "http/protobuf"),
+        ),
+        ("http://c:1", {"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "grpc"}, ("http://c:1", "grpc")),
+        (None, {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:1"}, (None, "http/protobuf")),
+        (None, {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://c:4317"}, (None, "grpc")),
+        (None, {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c", "OTEL_TRACES_EXPORTER": "none"}, None),
+        ("http://c", {"OTEL_SDK_DISABLED": "true"}, None),
+    ],
+)
+def test_settings(
+    monkeypatch: pytest.MonkeyPatch,
+    flag: str | None,
+    variables: dict[str, str],
+    expected: tuple[str | None, str] | None,
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    found = _find_settings(flag)
+    assert (None if found is None else (found.url, found.protocol)) == expected
+    assert found is None or not found.captures_content
+
+
+def test_a_protocol_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")
+    with pytest.raises(ConfigError, match="'http/json' is not possible; possible: http/protobuf"):
+        _find_settings("http://c")
+
+
+def test_grpc(tmp_path: Path) -> None:
+    """The exporter over gRPC can be made; nobody answers it here."""
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    with serving(tmp_path, "--otlp_traces_endpoint", f"grpc://127.0.0.1:{port}") as (process, url):
+        ask(url, "hello")
+        log, seconds = stop(process)
+    assert f"Traces are sent to grpc://127.0.0.1:{port} (grpc)" in log
+    assert "opentelemetry" not in log
+    assert seconds < 10
