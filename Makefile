@@ -8,18 +8,18 @@ TORCH_INDEX_URL ?= https://download.pytorch.org/whl/cpu
 
 REST_PORT ?= 8000
 
-.PHONY: demo check test zoo clients hostile soak lint bundle setup clean
+.PHONY: browser demo check test zoo clients hostile soak lint bundle setup clean
 
 # Serves the model that the package brings along; needs neither torch nor the tests' packages.
 demo: .venv/.serving
 	$(BIN)/python demos/chat/run_demo.py --rest_port $(REST_PORT)
 
 # All but what runs a real model, an exporter or a process of its own.
-check: lint
+check: lint browser
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m "not slow"
 
 # In the order of the folders: the many short files at the end balance the two processes.
-test: lint
+test: lint browser
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 # Compares every architecture of the zoo with transformers; about 20 minutes.
@@ -38,6 +38,15 @@ hostile: setup
 # Mixed traffic with faults, disconnects and reloads for an hour; `ARGS="--minutes 20"` for less.
 soak: setup
 	PYTHONPATH=tests:. $(BIN)/python -m hostile.soak $(ARGS)
+
+# A Chromium for the tests of the page, where apt may install one; else those tests are skipped.
+browser:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || { \
+		[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+		timeout 300 apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive timeout 600 \
+			apt-get install -qq --no-install-recommends chromium >/dev/null 2>&1; \
+	} || echo "there is no Chromium, and apt cannot install one: the tests of the page are skipped"
 
 lint: setup
 	$(BIN)/ruff check .

@@ -3,14 +3,19 @@ import { h, setText } from "./dom.js";
 
 const HEIGHT_PX = 150;
 const HOUR_S = 3600;
+const SHORTEST_S = 300;
 
-/** One chart: `lines` are `{key, name}`, at most two; `format` writes a value. */
+/**
+ * One chart: `lines` are `{key, name}`, at most two; `format` writes a value. The scale ends at
+ * `max`, or above the highest value and `least`.
+ */
 export class Chart {
-  constructor(title, lines, format, { max = null } = {}) {
+  constructor(title, lines, format, { max = null, least = 1 } = {}) {
     this.title = title;
     this.lines = lines;
     this.format = format;
     this.max = max;
+    this.least = least;
     this.now = h("span", { class: "now" });
     this.place = h("div", { class: "plot" });
     const legend = lines.length > 1 && h("span", { class: "legend" }, lines.map(({ name }, at) => h("span", { class: `key line${at}` }, name)));
@@ -42,17 +47,24 @@ export class Chart {
       legend: { show: false },
       cursor: { points: { show: false }, y: false, drag: { setScale: false, x: false, y: false } },
       scales: {
-        x: { range: () => [Date.now() / 1000 - HOUR_S, Date.now() / 1000] },
-        y: { range: (_, low, high) => [0, this.max ?? Math.max(high ?? 0, 1e-9) * 1.1] },
+        x: { range: () => this.#span() },
+        y: { range: (_, low, high) => [0, this.max ?? Math.max((high ?? 0) * 1.1, this.least)] },
       },
       axes: [
-        { ...axis, size: 24, space: 60 },
+        { ...axis, size: 26, space: 70, values: (_, values) => values.map(clock) },
         { ...axis, size: 58, space: 28, values: (_, values) => values.map((value) => this.format(value)) },
       ],
       series: [{}, ...this.lines.map((_, at) => series(at))],
       hooks: { setCursor: [(plot) => this.#showAt(plot.cursor.idx)] },
     };
     this.plot = new uPlot(options, this.data, this.place);
+  }
+
+  /** The last hour; of a server that was started just now, what there is of it. */
+  #span() {
+    const now = Date.now() / 1000;
+    const oldest = this.data[0][0] ?? now;
+    return [Math.max(now - HOUR_S, Math.min(oldest, now - SHORTEST_S)), now];
   }
 
   #showAt(at) {
@@ -65,6 +77,8 @@ export class Chart {
     else if (this.data && this.place.clientWidth) this.#make();
   }
 }
+
+const clock = (seconds) => new Date(seconds * 1000).toTimeString().slice(0, 5);
 
 function series(at) {
   const names = ["--accent", "--second"];

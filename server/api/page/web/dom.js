@@ -39,9 +39,20 @@ export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+let numFields = 0;
+
 /** A labelled control, the label above it. */
 export function field(label, control, hint = null) {
-  return h("label", { class: "field" }, h("span", {}, label), control, hint && h("small", {}, hint));
+  numFields += 1;
+  control.id = `field-${numFields}`;
+  if (hint) control.setAttribute("aria-describedby", `hint-${numFields}`);
+  return h(
+    "div",
+    { class: "field" },
+    h("label", { for: control.id }, label),
+    control,
+    hint && h("small", { id: `hint-${numFields}` }, hint),
+  );
 }
 
 /** The options of a select; the one that was chosen stays chosen while it is there. */

@@ -139,7 +139,7 @@ function readHistory(fields, points) {
 
 function engineFacts(engine) {
   const { kv_cache: kv, prefix_cache: prefix, last_minute: minute } = engine;
-  const spread = (values) => values?.count && `${duration(values.p50)} / ${duration(values.p90)} / ${duration(values.p99)}`;
+  const spread = (values) => (values?.count || null) && `${duration(values.p50)} / ${duration(values.p90)} / ${duration(values.p99)}`;
   const finished = Object.entries(engine.finished ?? {}).filter(([, times]) => times);
   return [
     ["First token, p50 / p90 / p99 of the last minute", spread(minute?.first_token_s)],
@@ -200,6 +200,6 @@ function kernelRows({ is_amx_used: isAmxUsed, ...counts }) {
   const list = Object.entries(counts).filter(([, times]) => times).map(([name, times]) => `${times} ${KERNELS[name] ?? name}`);
   return [
     ["AMX", isAmxUsed ? "used" : "not used", "the kernels that OpenVINO chose, read from the compiled model"],
-    ["Kernels", list.join(", ") || "–", "the same"],
+    ["Kernels", list.join(", ") || "–", "read from the compiled model"],
   ];
 }

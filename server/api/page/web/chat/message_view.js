@@ -3,6 +3,7 @@ import { h, replace, setText } from "../dom.js";
 import { duration, number } from "../format.js";
 import { markdown } from "../markdown.js";
 
+const SHORTEST_S = 0.05;
 const WHY_ENDED = { length: "cut at the most tokens", content_filter: "filtered" };
 
 /** What the user wrote, with the pictures that went along. */
@@ -102,7 +103,8 @@ function facts(answer) {
     parts.push(`${number(usage.prompt_tokens)} tokens in${cached ? ` (${number(cached)} cached)` : ""}`);
     parts.push(`${number(usage.completion_tokens)} out`);
     const seconds = answer.seconds - (answer.firstTokenMs ?? 0) / 1000;
-    if (usage.completion_tokens > 1 && seconds > 0) parts.push(`${number((usage.completion_tokens - 1) / seconds)} tokens/s`);
+    // Tokens that came all at once have no rate.
+    if (usage.completion_tokens > 1 && seconds > SHORTEST_S) parts.push(`${number((usage.completion_tokens - 1) / seconds)} tokens/s`);
   }
   return parts.join(" · ");
 }

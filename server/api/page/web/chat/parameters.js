@@ -2,10 +2,10 @@
 import { field, h } from "../dom.js";
 
 const NUMBERS = [
-  ["temperature", "Temperature", { min: 0, max: 2, step: 0.1, placeholder: "model's own" }],
-  ["top_p", "Top p", { min: 0, max: 1, step: 0.05, placeholder: "model's own" }],
-  ["top_k", "Top k", { min: -1, step: 1, placeholder: "model's own" }],
-  ["max_completion_tokens", "Most tokens", { min: 1, step: 1, placeholder: "as many as fit" }],
+  ["temperature", "Temperature", { min: 0, max: 2, step: 0.1, placeholder: "default" }],
+  ["top_p", "Top p", { min: 0, max: 1, step: 0.05, placeholder: "default" }],
+  ["top_k", "Top k", { min: -1, step: 1, placeholder: "default" }],
+  ["max_completion_tokens", "Most tokens", { min: 1, step: 1, placeholder: "all that fit" }],
   ["seed", "Seed", { step: 1, placeholder: "random" }],
 ];
 
@@ -21,7 +21,7 @@ export class Parameters {
     this.effort = h(
       "select",
       { name: "reasoning_effort" },
-      [["", "model's own"], ["none"], ["low"], ["medium"], ["high"]].map(([value, label]) => h("option", { value }, label ?? value)),
+      [["", "default"], ["none"], ["low"], ["medium"], ["high"]].map(([value, label]) => h("option", { value }, label ?? value)),
     );
     this.stopTexts = h("input", { name: "stop", placeholder: "none", autocomplete: "off" });
     this.tools = h("textarea", { rows: 4, class: "mono", name: "tools", spellcheck: "false", placeholder: TOOLS_EXAMPLE });

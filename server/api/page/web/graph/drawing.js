@@ -3,10 +3,10 @@ import { replace, s, setText } from "../dom.js";
 import { duration, number, shorten } from "../format.js";
 import { layOut } from "./layout.js";
 
-const NARROW_PX = 820;
 const CHARACTER_PX = 6.7;
 const LINE_PX = 15;
 const MARGIN = 14;
+const SMALLEST_SCALE = 0.75;
 const MOST_CHARACTERS = 26;
 
 /** The drawing of one graph, `{nodes, edges}` as snapshot.js makes them; see `show`. */
@@ -23,22 +23,30 @@ export class GraphDrawing {
   /** Draw a graph, or only its load where the same graph is drawn already. */
   show(graph) {
     this.graph = graph;
-    const isVertical = this.element.clientWidth < NARROW_PX;
-    const shape = JSON.stringify([isVertical, graph.nodes.map(describeNode), graph.edges.map(describeEdge)]);
-    if (shape !== this.shape) this.#draw(graph, isVertical);
+    const width = this.element.clientWidth;
+    const shape = JSON.stringify([width, graph.nodes.map(describeNode), graph.edges.map(describeEdge)]);
+    // To the right if that fits, otherwise down.
+    if (shape !== this.shape && !this.#draw(graph, false, width)) this.#draw(graph, true, Infinity);
     this.shape = shape;
     for (const node of graph.nodes) this.#showNode(node);
     for (const edge of graph.edges) this.#showEdge(edge);
   }
 
-  #draw(graph, isVertical) {
+  /** Draw the graph unless it is broader than `most` pixels; returns whether it was drawn. */
+  #draw(graph, isVertical, most) {
     const nodes = graph.nodes.map((node) => ({ ...node, ...sizeOf(node, graph.edges, isVertical) }));
-    const edges = graph.edges.map((edge) => ({ ...edge, gap: isVertical ? 66 : labelWidth(edge) + 44 }));
+    const edges = graph.edges.map((edge) => ({ ...edge, gap: isVertical ? 84 : labelWidth(edge) + 64 }));
     const plan = layOut(nodes, edges, isVertical);
     this.texts = new Map();
     this.lines = new Map();
-    const width = plan.width + 2 * MARGIN + (isVertical ? 60 : 0);
-    const height = plan.height + 2 * MARGIN + (plan.edges.some((edge) => edge.isBackward) ? 46 : 0);
+    const width = plan.width + 2 * MARGIN + (isVertical ? 40 : 0);
+    const height = plan.height + 2 * MARGIN;
+    if (width > most) return false;
+    const named = new Set();
+    const isFirst = (edge) => {
+      const name = `${edge.from} ${edge.label} ${edge.isSide}`;
+      return !named.has(name) && named.add(name);
+    };
     this.element.setAttribute("aria-label", "Graph; it can be scrolled");
     replace(
       this.element,
@@ -54,9 +62,21 @@ export class GraphDrawing {
         s("defs", {}, arrow("arrow"), arrow("arrow-busy")),
         plan.edges.map((edge) => this.#edge(edge, isVertical)),
         plan.nodes.map((node) => this.#node(node)),
-        plan.edges.map((edge) => this.#label(edge, isVertical)),
+        // One label for all readers of a stream.
+        plan.edges.filter(isFirst).map((edge) => this.#label(edge, isVertical)),
       ),
     );
+    this.#fit(width);
+    return true;
+  }
+
+  /** A drawing that is a little too broad is made smaller; a broader one is scrolled. */
+  #fit(width) {
+    const { style } = this.element.firstChild;
+    style.maxWidth = "100%";
+    style.minWidth = `${Math.round(width * SMALLEST_SCALE)}px`;
+    style.height = "auto";
+    this.element.scrollLeft = (this.element.scrollWidth - this.element.clientWidth) / 2;
   }
 
   #node(node) {
@@ -85,7 +105,7 @@ export class GraphDrawing {
 
   #edge(edge, isVertical) {
     const line = s("path", {
-      d: edge.isBackward ? loop(edge.points, isVertical) : curve(edge.points, isVertical),
+      d: edge.isBackward ? corners(edge.points) : curve(edge, isVertical),
       class: edge.isSide ? "edge side" : "edge",
       "marker-end": "url(#arrow)",
     });
@@ -126,7 +146,7 @@ export class GraphDrawing {
     line.style.strokeWidth = rate > 0 ? String(Math.min(5, 1.5 + Math.log10(1 + rate))) : "";
     line.setAttribute("marker-end", rate > 0 ? "url(#arrow-busy)" : "url(#arrow)");
     const type = shorten(edge.type ?? "", MOST_CHARACTERS - 4);
-    setText(load, rate > 0 ? `${number(rate)} /s` : type);
+    if (load) setText(load, rate > 0 ? `${number(rate)} /s` : type);
   }
 }
 
@@ -150,53 +170,40 @@ const describeEdge = (edge) => [edge.id, edge.label, edge.type];
 function sizeOf(node, edges, isVertical) {
   const ins = edges.filter((edge) => edge.to === node.id);
   const outs = edges.filter((edge) => edge.from === node.id);
-  const most = Math.max(ins.length, outs.length);
-  const widest = Math.max(0, ...[...ins, ...outs].map(labelWidth));
+  const numOuts = new Set(outs.map((edge) => edge.label)).size;
+  const widest = Math.max(0, ...outs.map(labelWidth));
   const width = node.isBorder ? textWidth(node.title) + 28 : 214;
   const height = node.isBorder ? 34 : 72;
   return isVertical
-    ? { width: Math.max(width, (most - 1) * (widest + 10) * 1.3), height }
-    : { width, height: Math.max(height, (most + 1) * 26) };
+    ? { width: Math.max(width, numOuts > 1 ? (numOuts + 1) * (widest + 8) : 0, (ins.length + 1) * 20), height }
+    : { width, height: Math.max(height, (numOuts + 1) * 32, (ins.length + 1) * 20) };
 }
 
 const textWidth = (text) => [...shorten(text, MOST_CHARACTERS)].length * CHARACTER_PX;
 const labelWidth = (edge) => Math.max(textWidth(edge.label), textWidth(edge.type ?? ""), 50) + 10;
 const place = (node) => `translate(${node.x} ${node.y})`;
 
-/** The middle of the first stretch: later ones may lie between other nodes. */
+/** Beside the writer of a stream; further on lie other nodes. */
 function labelPlace(edge, isVertical) {
-  const [[x1, y1], [x2, y2]] = edge.points;
-  if (edge.isBackward) {
-    const last = edge.points.at(-1);
-    return isVertical ? [Math.max(x1, last[0]) + 30, (y1 + last[1]) / 2] : [(x1 + last[0]) / 2, Math.max(y1, last[1]) + 44];
-  }
-  if (edge.points.length === 2) return [(x1 + x2) / 2, (y1 + y2) / 2];
-  const gap = edge.gap / 2;
-  return isVertical ? [x1, y1 + gap] : [x1 + gap, y1];
+  const [[x1, y1], [x2, y2], third] = edge.points;
+  if (edge.isBackward) return isVertical ? [x2, (y2 + third[1]) / 2] : [(x2 + third[0]) / 2, y2];
+  return isVertical ? [x1, y1 + 28] : [x1 + 12 + labelWidth(edge) / 2, y1];
 }
 
-function curve(points, isVertical) {
-  const [[x, y]] = points;
-  let path = `M${x} ${y}`;
-  points.slice(1).forEach(([x2, y2], at) => {
-    const [x1, y1] = points[at];
+/** Straight to the end of the label, then in curves through the bends. */
+function curve(edge, isVertical) {
+  const [[x, y], ...rest] = edge.points;
+  let [x1, y1] = isVertical ? [x, y + 40] : [x + 12 + labelWidth(edge), y];
+  let path = `M${x} ${y}L${x1} ${y1}`;
+  for (const [x2, y2] of rest) {
     const middle = isVertical ? (y1 + y2) / 2 : (x1 + x2) / 2;
     path += isVertical ? `C${x1} ${middle} ${x2} ${middle} ${x2} ${y2}` : `C${middle} ${y1} ${middle} ${y2} ${x2} ${y2}`;
-  });
+    [x1, y1] = [x2, y2];
+  }
   return path;
 }
 
-/** Around the nodes, from the end of one back to the start of an earlier one. */
-function loop(points, isVertical) {
-  const [x1, y1] = points[0];
-  const [x2, y2] = points.at(-1);
-  if (isVertical) {
-    const right = Math.max(x1, x2) + 40;
-    return `M${x1} ${y1}C${x1} ${y1 + 30} ${right} ${y1 + 30} ${right} ${(y1 + y2) / 2}S${x2} ${y2 - 30} ${x2} ${y2}`;
-  }
-  const low = Math.max(y1, y2) + 44;
-  return `M${x1} ${y1}C${x1 + 36} ${y1} ${x1 + 36} ${low} ${(x1 + x2) / 2} ${low}S${x2 - 36} ${y2} ${x2} ${y2}`;
-}
+const corners = (points) => `M${points.map(([x, y]) => `${x} ${y}`).join("L")}`;
 
 function arrow(id) {
   return s(

@@ -12,12 +12,12 @@ export class LoadPanel {
     this.note = h("p", { class: "empty", hidden: true });
     this.tiles = new Tiles(["Running", "Waiting", "Tokens/s", "First token", "Between tokens", "KV cache", "Prefix hits"]);
     this.charts = [
-      new Chart("Tokens per second", [{ key: "tokensPerSecond" }], number),
-      new Chart("Time to first token", [{ key: "ttft" }], duration),
-      new Chart("Inter-token latency", [{ key: "itl" }], duration),
+      new Chart("Tokens per second", [{ key: "tokensPerSecond" }], number, { least: 10 }),
+      new Chart("Time to first token", [{ key: "ttft" }], duration, { least: 0.1 }),
+      new Chart("Inter-token latency", [{ key: "itl" }], duration, { least: 0.02 }),
       new Chart("KV cache in use", [{ key: "kvUse" }], percent, { max: 1 }),
       new Chart("Prefix-cache hits", [{ key: "prefixHits" }], percent, { max: 1 }),
-      new Chart("Requests", [{ key: "running", name: "running" }, { key: "waiting", name: "waiting" }], number),
+      new Chart("Requests", [{ key: "running", name: "running" }, { key: "waiting", name: "waiting" }], number, { least: 4 }),
     ];
     this.grid = h("div", { class: "charts" }, this.charts.map((chart) => chart.element));
     this.element = h(

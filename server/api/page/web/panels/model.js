@@ -18,7 +18,7 @@ export class ModelPanel {
     this.drawing = new GraphDrawing();
     this.graphNote = h("p", { class: "empty" });
     this.graphCard = h("section", { class: "card", "aria-label": "Graph" }, h("h2", {}, "Graph"), this.graphNote, this.drawing.element, legend());
-    this.nodes = h("div", { class: "scroll" });
+    this.nodes = h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Numbers of the nodes" });
     this.options = h("div", {});
     this.tuning = h("div", {});
     this.nodesCard = h("section", { class: "card", "aria-label": "Nodes" }, h("h2", {}, "Nodes"), this.nodes, this.options);

@@ -7,7 +7,8 @@ import { facts, renderWhenChanged, table } from "../widgets.js";
 export class SystemPanel {
   constructor() {
     this.machine = h("div", {});
-    this.tuning = h("div", { class: "scroll" });
+    // A region that scrolls can be reached with the keyboard.
+    this.tuning = h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Tuning" });
     this.findings = h("div", { role: "status" });
     this.button = h("button", { type: "button", onclick: () => this.#check() }, "Check now");
     this.element = h(

@@ -94,9 +94,9 @@ class EmbeddingsPart extends Part {
     const shown = vectors.slice(0, MOST_SHOWN);
     const rows = shown.map((vector, at) => [`${at + 1}`, ...shown.map((other) => similarityCell(vector, other))]);
     return [
-      h("p", {}, `${number(vectors.length)} × ${number(vectors[0].length)} numbers · ${number(answer.usage?.prompt_tokens)} tokens`),
+      h("p", {}, `${number(vectors.length)} vectors of ${number(vectors[0].length)} numbers · ${number(answer.usage?.prompt_tokens)} tokens`),
       h("h3", {}, "Cosine similarity"),
-      h("div", { class: "scroll" }, table(["", ...shown.map((_, at) => `${at + 1}`)], rows, "Cosine similarity")),
+      h("div", { class: "scroll matrix", tabindex: "0", role: "region", "aria-label": "Similarities" }, table(["", ...shown.map((_, at) => `${at + 1}`)], rows, "Cosine similarity")),
       h("ol", { class: "plain" }, input.slice(0, MOST_SHOWN).map((text, at) => h("li", {}, text, h("code", {}, ` [${vectors[at].slice(0, 4).map((value) => value.toFixed(3)).join(", ")}, …]`)))),
     ];
   }
