@@ -175,7 +175,7 @@ class OpenVINOInferenceCalculator(Calculator[OpenVINOInferenceCalculatorOptions]
         properties = with_cache_dir(settings.plugin_config, cc.cache_dir)
         compiled = compile_model_file(self._file, replace(settings, plugin_config=properties))
         num_requests = options.nireq or compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
-        self._pool = InferencePool(compiled, num_requests, cc.node_name)
+        self._pool = InferencePool(compiled, num_requests, cc.node_name, cc.graph_name)
         self._resources.callback(self._pool.close)
         self._ports = self._make_ports(self._file, compiled, self._pool.has_state)
         if options.max_batch_size:

@@ -3,10 +3,12 @@
 import asyncio
 import threading
 from collections.abc import Callable
+from time import perf_counter
 from typing import Any, Generic, TypeVar
 
 from calculators.inference.watched_threads import WatchedThreads
 from server.graph import UNCOUNTED, Ticket, TurnGate
+from server.host.metrics.inferences import INFERENCES
 
 __all__ = ["InferencePool"]
 
@@ -16,13 +18,15 @@ T = TypeVar("T")
 class InferencePool:
     """Lends infer requests of a compiled model, at most `num_requests` at a time.
 
-    An infer request is made when all others are lent. Clients that wait take turns.
+    An infer request is made when all others are lent. Clients that wait take turns. Metrics call
+    the model `served_name`; "" is no name there.
     """
 
-    def __init__(self, compiled: Any, num_requests: int, name: str) -> None:
+    def __init__(self, compiled: Any, num_requests: int, name: str, served_name: str = "") -> None:
         self._compiled = compiled
         self._idle: list[Any] = []
         self._gate = TurnGate(num_requests)
+        self._numbers = INFERENCES.open(served_name, num_requests)
         self._threads = WatchedThreads(num_requests, name)
 
     @property
@@ -40,6 +44,7 @@ class InferencePool:
         Cancelling removes it from the queue, or ends the inference that runs. The infer request is
         lent again only after that.
         """
+        began_s = perf_counter()
         await self._gate.enter(ticket.client)
         ticket.start_all()
         job = _Job(self, work)
@@ -50,7 +55,8 @@ class InferencePool:
             raise
         running.add_done_callback(lambda _: self._gate.leave())
         try:
-            return await running
+            with self._numbers.infer(began_s):
+                return await running
         except asyncio.CancelledError:
             job.cancel()
             raise

@@ -38,6 +38,7 @@ class RequestFacts:
     `client` is who asks: the name of the API key, or else the address; never a header that anybody
     can set. `logged` is what every log line of the request says; its id is the client's, from the
     header X-Request-Id, or else a new one.
+    `api`, `interface` and `method` are what Model Server's metrics call a request.
     `slot` is its place among the requests of a client with a limit. `num_input_tokens` is what a
     model read that answers with no text. `num_bytes` is the size of the answer so far.
     `trace` is the request's span, where there is one, and `on_chunk` what wants its whole answers.
@@ -53,6 +54,9 @@ class RequestFacts:
     error: str | None = None
     slot: ClientSlot | None = None
     num_choices: int = 1
+    api: str = ""
+    interface: str = "REST"
+    method: str = ""
     num_input_tokens: int | None = None
     num_bytes: int = 0
     trace: "RequestTrace | None" = None

@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any, TypeVar
 
+from server.api.monitoring.ovms_numbers import OVMS, RunKey
 from server.api.request_facts import RequestFacts
 from server.errors import GenerationError
 from server.graph import Admission, Graph, ServedGraph
-from server.payloads import ClientRequest, GenerationRequest, TextChunk
+from server.payloads import ClientRequest, GenerationRequest, InferRequest, TextChunk
 
 __all__ = ["run_once", "start_run", "start_runs"]
 
@@ -38,7 +39,7 @@ def start_run(
 ) -> AbstractAsyncContextManager[AsyncIterator[Any]]:
     """A run for the client of a request."""
     (packet,) = facts.claim([packet])
-    return graph.start_run(packet, parameters or {})
+    return OVMS.count(graph.start_run(packet, parameters or {}), _key(graph, packet, facts))
 
 
 def start_runs(
@@ -49,9 +50,18 @@ def start_runs(
 ) -> AbstractAsyncContextManager[AsyncIterator[TextChunk]]:
     """Run every prompt at once; choice i of prompt p comes out as p * num_choices + i."""
     prompts = facts.claim(prompts)
+    key = _key(graph, prompts[0], facts)
     if len(prompts) == 1:
-        return graph.start_run(prompts[0])
-    return _MergedRuns(graph, prompts, num_choices)
+        return OVMS.count(graph.start_run(prompts[0]), key)
+    return OVMS.count(_MergedRuns(graph, prompts, num_choices), key)
+
+
+def _key(graph: ServedGraph, packet: ClientRequest, facts: RequestFacts) -> RunKey:
+    """What Model Server's metrics call a run."""
+    if isinstance(packet, InferRequest):
+        api, method = facts.api or "KServe", facts.method or "ModelInfer"
+        return RunKey(graph.name, api, facts.interface, method)
+    return RunKey(graph.name, "V3", facts.interface, facts.method or "Unary")
 
 
 class _MergedRuns:

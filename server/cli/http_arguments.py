@@ -1,5 +1,6 @@
 """Where to listen and who may ask, as the command line says it."""
 
+import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from server.api.clients.wrong_keys import MAX_WRONG_KEYS_PER_MINUTE
 from server.api.connections.settings import ConnectionSettings
 from server.api.settings import CorsSettings, HttpSettings, KeyScope
 from server.cli.access.api_keys import KEY_VARIABLE
+from server.host.metrics.ovms_metrics import OPTIONAL_METRICS, check_metric_names
 from server.terminal.flag_parser import AddFlag, Switch
 from server.terminal.flag_values import addresses, at_least, names, networks, origins, port, seconds
 
@@ -43,6 +45,8 @@ class HttpArguments:
     max_wrong_keys_per_minute: int
     access_log: str
     unknown_fields: str
+    metrics_enable: bool
+    metrics_list: tuple[str, ...]
     no_web: bool
 
     def settings(self, keys: KeyRing | None) -> HttpSettings:
@@ -77,6 +81,8 @@ class HttpArguments:
 
     def find_problem(self) -> str | None:
         """Why these flags cannot be used together."""
+        if self.metrics_list and not self.metrics_enable:
+            return "--metrics_list needs --metrics_enable"
         allowed = (*self.allowed_origins, *self.allowed_methods, *self.allowed_headers)
         if self.allow_credentials and "*" in allowed:
             return (
@@ -88,6 +94,11 @@ class HttpArguments:
 
 def add_http_flags(add: AddFlag) -> None:
     """Add the flags of an `HttpArguments`."""
+    _add_address_flags(add)
+    _add_metrics_flags(add)
+
+
+def _add_address_flags(add: AddFlag) -> None:
     add(
         "--rest_port",
         type=port,
@@ -277,3 +288,29 @@ def _add_connection_flags(add: AddFlag) -> None:
         help="Most bytes of the bodies of all HTTP requests at once; further ones get 503 "
         "(default: 2147483648, 2 GiB). 0 is no limit.",
     )
+
+
+def _add_metrics_flags(add: AddFlag) -> None:
+    add(
+        "--metrics_enable",
+        action=Switch,
+        help="Add the metrics of OpenVINO Model Server, ovms_..., to GET /metrics, which has all "
+        "others always.",
+    )
+    add(
+        "--metrics_list",
+        type=_metric_names,
+        default=(),
+        metavar="NAME,...",
+        help="With --metrics_enable: only these of Model Server's metrics. Without it, all but "
+        f"{' and '.join(OPTIONAL_METRICS)}.",
+    )
+
+
+def _metric_names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    try:
+        check_metric_names(names)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return names

@@ -14,15 +14,12 @@ __all__ = ["add_ovms_flags"]
 
 NO_GRPC_THREADS = "one event loop takes any number of calls"
 NO_FETCHING = "no media is fetched or read here"
-NO_METRICS = "GET /metrics always answers, with all metrics"
 NO_SPECULATION = "there is no speculative decoding yet; answers are the same without it"
 IGNORED = {
     "--grpc_workers": NO_GRPC_THREADS,
     "--grpc_max_threads": NO_GRPC_THREADS,
     "--rest_workers": "one event loop takes any number of requests; max_num_seqs of a graph limits "
     "how many are computed at once",
-    "--metrics_enable": NO_METRICS,
-    "--metrics_list": NO_METRICS,
     "--verbose_response": "answers have no such part",
     "--trace_path": "there is no tracing; --log_level TRACE logs the most",
     "--cpu_extension": "OpenVINO loads no extensions here; a model that needs one fails to load",
@@ -33,7 +30,7 @@ IGNORED = {
     "--draft_source_model": NO_SPECULATION,
     "--model_distribution_policy": "HETERO devices always split a model into a pipeline",
 }
-IGNORED_SWITCHES = ("--metrics_enable", "--verbose_response", "--disable_input_count_validation")
+IGNORED_SWITCHES = ("--verbose_response", "--disable_input_count_validation")
 
 NO_PREPROCESSING = "tensors enter the model unchanged; a calculator can change them"
 REFUSED = {

@@ -5,6 +5,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 
 from server.api.app import create_app
+from server.api.monitoring.ovms_numbers import OVMS
 from server.api.tracing.settings import sending_traces
 from server.cli.command_line import CommandLine
 from server.cli.listeners import Listeners, make_grpc_server
@@ -42,6 +43,8 @@ def make_manager(
 ) -> ModelManager:
     """The models that the command line names, not loaded yet. Raises ConfigError."""
     config = line.models.load_config()
+    if line.http.metrics_enable or config.metrics is not None:
+        OVMS.enable(line.http.metrics_list or config.metrics or ())
     services = Services(
         on_progress=on_progress,
         cache_dir=line.serving.make_cache_dir(),

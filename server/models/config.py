@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from server.errors import ConfigError, ModelLoadError, describe_value, did_you_mean
+from server.host.metrics.ovms_metrics import check_metric_names
 from server.models.classic_config import CLASSIC_MODEL_KEYS, ClassicConfig
 from server.models.config_document import is_folder, read_document
 
@@ -115,12 +116,14 @@ class ServerConfig:
     """Every model to serve, in the order of the file, each name once.
 
     `path` is the file; None where the command line named the model. `subconfigs` are the files
-    beside graphs that were read, too.
+    beside graphs that were read, too. `metrics` are those of Model Server to show, where the file
+    turns them on: the names that it lists, or none for the default ones.
     """
 
     models: tuple[ModelConfig, ...]
     path: Path | None = None
     subconfigs: tuple[Path, ...] = ()
+    metrics: tuple[str, ...] | None = None
 
 
 def load_config(path: Path) -> ServerConfig:
@@ -193,14 +196,36 @@ class _ConfigReader:
                 self._fail(f"{key}:", reason)
         if not any(key in top for key in MODEL_LISTS):
             self._fail("model_config_list", 'is missing; the least is {"model_config_list": []}')
-        if "monitoring" in top:
-            self._mapping(top["monitoring"], "monitoring")
-            logger.warning("%s: monitoring has no effect: GET /metrics always answers", self._file)
+        metrics = self._read_monitoring(top)
         self._read_model_config_list(self._list(top, "model_config_list"))
         self._read_mediapipe_config_list(self._list(top, "mediapipe_config_list"))
         for model, name, where in self._named_subconfigs:
             self._read_subconfig(model, name, where)
-        return ServerConfig(tuple(self._models.values()), self._file, tuple(self._subconfigs))
+        subconfigs = tuple(self._subconfigs)
+        return ServerConfig(tuple(self._models.values()), self._file, subconfigs, metrics)
+
+    def _read_monitoring(self, top: Mapping[str, Any]) -> tuple[str, ...] | None:
+        """The metrics of Model Server to show; None where they are off."""
+        if "monitoring" not in top:
+            return None
+        where = "monitoring.metrics"
+        monitoring = self._mapping(top["monitoring"], "monitoring")
+        self._refuse_unknown(monitoring, "monitoring", ("metrics",))
+        metrics = self._mapping(monitoring.get("metrics", {}), where)
+        self._refuse_unknown(metrics, where, ("enable", "metrics_list"))
+        is_on, names = metrics.get("enable", False), metrics.get("metrics_list", [])
+        if not isinstance(is_on, bool):
+            self._fail(f"{where}.enable", f"must be true or false, found {describe_value(is_on)}")
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            found = describe_value(names)
+            self._fail(f"{where}.metrics_list", f"must be a list of names, found {found}")
+        try:
+            check_metric_names(names)
+        except ValueError as error:
+            self._fail(f"{where}.metrics_list:", str(error))
+        if names and not is_on:
+            self._fail(f"{where}.metrics_list", 'needs "enable": true')
+        return tuple(names) if is_on else None
 
     def _read_model_config_list(self, entries: Sequence[object]) -> None:
         for i, entry in enumerate(entries):

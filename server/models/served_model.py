@@ -14,7 +14,6 @@ from server.graph.definition import define_graph
 from server.graph.description import GraphDescription
 from server.graph.nodes.opening import in_thread
 from server.graph.numbers import GraphNumbers
-from server.host.metrics import gauge
 from server.models.config import ModelConfig
 from server.models.loading.model_loading import CheckedModel, check_model
 from server.models.watched_files import WatchedFiles
@@ -27,8 +26,6 @@ __all__ = ["ModelState", "ServedModel"]
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
-
-GRAPH_LOADED = gauge("ovms_graph_loaded", "Whether the model is in memory: 1, or 0", "name")
 
 
 class ModelState(StrEnum):
@@ -177,7 +174,6 @@ class ServedModel:
             return None
         self.description = self._graph.describe()
         self._rested = None
-        GRAPH_LOADED.labels(self.name).set(1)
         self.state = ModelState.AVAILABLE
         self._failed_because = None
         if not is_known:
@@ -201,7 +197,6 @@ class ServedModel:
         """Leave the graph, which the caller closes; the model stays available."""
         graph, self._graph = self.loaded_graph, None
         self._rested = (reason, datetime.now(UTC).isoformat(timespec="seconds"))
-        GRAPH_LOADED.labels(self.name).set(0)
         return graph
 
     def retire(self) -> None:
@@ -215,7 +210,6 @@ class ServedModel:
         if self._graph is not None:
             await self._graph.close(drain_s, reason)
             self._graph = None
-            GRAPH_LOADED.labels(self.name).set(0)
         self.state = ModelState.END
 
     def status(self) -> dict[str, Any]:

@@ -160,9 +160,9 @@ def test_a_start_command_of_ovms() -> None:
     assert (line.grpc.port, line.http.rest_port) == (9000, 8000)
     assert [warning.partition(":")[0] for warning in line.warnings] == [
         "--rest_workers has no effect",
-        "--metrics_enable has no effect",
-        "--metrics_list has no effect",
     ]
+    assert line.http.metrics_enable
+    assert line.http.metrics_list == ("ovms_requests_success",)
 
 
 def test_the_arguments_of_kserves_runtime() -> None:
@@ -197,7 +197,8 @@ OVMS_FLAGS = """
 --port=2 --rest_port=1 --grpc_bind_address=x --rest_bind_address=127.0.0.1 --grpc_workers=1
 --grpc_max_threads=1 --grpc_memory_quota=1 --grpc_channel_arguments=a=b --rest_workers=2
 --log_level=DEBUG --log_path=x --verbose_response --trace_path=x --file_system_poll_wait_seconds=0
---custom_node_resources_cleaner_interval_seconds=1 --cache_dir=x --metrics_enable --metrics_list=x
+--custom_node_resources_cleaner_interval_seconds=1 --cache_dir=x
+--metrics_enable --metrics_list=ovms_streams
 --cpu_extension=x --allowed_media_domains=all --allowed_local_media_path=x
 --allowed_origins=https://a --allowed_methods=GET --allowed_headers=x --api_key_file=x
 --idle_unload_timeout_seconds=1 --disable_input_count_validation --group_name=x

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -151,9 +152,33 @@ def test_other_parts_of_model_servers_file_may_be_there_empty(tmp_path: Path) ->
         "model_config_list": [],
         "pipeline_config_list": [],
         "custom_loader_config_list": [],
-        "monitoring": {"metrics": {"enable": True}},
+        "monitoring": {"metrics": {"enable": True, "metrics_list": ["ovms_streams"]}},
     }
     assert load_config(write(tmp_path, config)).models == ()
+    assert load_config(write(tmp_path, config)).metrics == ("ovms_streams",)
+    del config["monitoring"]
+    assert load_config(write(tmp_path, config)).metrics is None
+
+
+@pytest.mark.parametrize(
+    ("metrics", "problem"),
+    [
+        ({"enable": 1}, "monitoring.metrics.enable must be true or false, found"),
+        ({"enabled": True}, "monitoring.metrics.enabled is unknown"),
+        ({"enable": True, "metrics_list": "ovms_streams"}, "metrics_list must be a list of names"),
+        (
+            {"enable": True, "metrics_list": ["ovms_stream"]},
+            "'ovms_stream' is no metric; poss",
+        ),
+        ({"enable": False, "metrics_list": ["ovms_streams"]}, 'metrics_list needs "enable": true'),
+    ],
+)
+def test_metrics_that_cannot_be_shown(
+    tmp_path: Path, metrics: dict[str, Any], problem: str
+) -> None:
+    config = {"model_config_list": [], "monitoring": {"metrics": metrics}}
+    with pytest.raises(ConfigError, match=re.escape(problem)):
+        load_config(write(tmp_path, config))
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "config.yml"])

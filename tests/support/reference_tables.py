@@ -16,9 +16,14 @@ from pydantic import BaseModel
 
 from export_models.arguments import make_parser as make_export_parser
 from export_models.export_model import TASKS as EXPORT_TASKS
+from server.api.monitoring.http_requests import HttpNumbers
+from server.api.monitoring.node_names import node_families
+from server.api.monitoring.ovms_names import OVMS_METRICS
+from server.api.monitoring.vllm_names import VLLM_METRICS
 from server.cli.chat.chat_command import make_parser as make_chat_parser
 from server.cli.command_line import make_parser as make_server_parser
 from server.cli.ovms_flags import REFUSED
+from server.host.metrics.ovms_metrics import DEFAULT_METRICS
 from server.protocol.field_rules import EMPTY, Alias, FieldRules, Hint, Refused, Rule
 from server.protocol.field_table import CHAT, COMPLETIONS, REPEATED, RESPONSES, TOKENIZE
 from server.protocol.openai.chat_completions import ChatCompletionFields
@@ -274,8 +279,45 @@ def generate(name: str, old: str) -> str:
         "flags of OVMS": lambda _: ovms_flag_tables(),
         "request fields": generation_fields,
         "tokenizer fields": tokenize_fields,
+        "metrics of engines": lambda _: engine_metrics_table(),
+        "metrics of graphs and HTTP": lambda _: graph_metrics_table(),
+        "metrics of OVMS": lambda _: ovms_metrics_table(),
     }
     return "\n" + "\n".join(makers[name](_meanings(old))).rstrip() + "\n\n"
+
+
+def engine_metrics_table() -> Iterator[str]:
+    """The metrics of models with an engine."""
+    yield "| metric | kind | meaning |"
+    yield "|---|---|---|"
+    yield (
+        "| `vllm:cache_config_info` | gauge | always 1; its labels have `block_size`, "
+        "`num_gpu_blocks` and `enable_prefix_caching` |"
+    )
+    for metric in VLLM_METRICS:
+        label = f"; label `{metric.label}`" if metric.label else ""
+        yield f"| `{metric.name}` | {metric.kind} | {_sentence(metric.description)}{label} |"
+
+
+def graph_metrics_table() -> Iterator[str]:
+    """The metrics of graphs, nodes and HTTP requests."""
+    yield "| metric | kind | meaning |"
+    yield "|---|---|---|"
+    for family in (*node_families(()), *HttpNumbers().families()):
+        yield f"| `{family.name}` | {family.kind} | {_sentence(family.description)} |"
+
+
+def ovms_metrics_table() -> Iterator[str]:
+    """Model Server's metrics."""
+    yield "| metric | kind | by default | meaning |"
+    yield "|---|---|---|---|"
+    for name, (kind, description) in OVMS_METRICS.items():
+        is_default = "yes" if name in DEFAULT_METRICS else "no"
+        yield f"| `{name}` | {kind} | {is_default} | {_sentence(description)} |"
+
+
+def _sentence(text: str) -> str:
+    return text[0].lower() + text[1:]
 
 
 def _meanings(table: str) -> dict[str, str]:

@@ -42,6 +42,7 @@ def _generation_handler(parse: Callable[[Mapping[str, Any]], GenerationCall]) ->
         graph = graph_between(find_model(request, call.model), GenerationRequest, TextChunk)
         facts = request[REQUEST_FACTS]
         facts.num_choices = call.num_choices
+        facts.method = "Stream" if call.stream else "Unary"
         try:
             async with start_runs(graph, call.prompts, call.num_choices, facts) as chunks:
                 if call.stream:

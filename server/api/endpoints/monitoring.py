@@ -8,6 +8,7 @@ from aiohttp import web
 from server.api.endpoint import Endpoint, error_answers, json_answer
 from server.api.keys import MONITOR
 from server.errors import InvalidRequestError, ModelNotReadyError
+from server.host.metrics import ENGINES
 
 __all__ = ["ENDPOINTS"]
 
@@ -31,6 +32,32 @@ async def _get_status(request: web.Request) -> web.Response:
     return web.Response(body=body, content_type="application/json")
 
 
+async def _get_load(request: web.Request) -> web.Response:
+    """vLLM's: the requests that run now, without those that watch."""
+    return web.json_response({"server_load": request.app[MONITOR].num_running})
+
+
+async def _get_loads(_: web.Request) -> web.Response:
+    """SGLang's: the load of each engine, with the tokens that its cache holds and can hold."""
+    loads = []
+    for name, engine in ENGINES.by_model().items():
+        load = engine.load
+        loads.append(
+            {
+                "model_name": name,
+                "dp_rank": 0,
+                "num_running_reqs": load.num_running,
+                "num_waiting_reqs": load.num_waiting,
+                "num_total_reqs": load.num_running + load.num_waiting,
+                "num_used_tokens": load.num_used_blocks * load.block_size,
+                "max_total_num_tokens": load.num_blocks * load.block_size,
+                "token_usage": round(load.kv_usage, 5),
+                "max_running_requests": load.max_num_seqs,
+            }
+        )
+    return web.json_response({"loads": loads})
+
+
 def _since(text: str) -> float:
     try:
         return float(text)
@@ -41,6 +68,20 @@ def _since(text: str) -> float:
 
 
 ENDPOINTS = (
+    Endpoint(
+        "GET",
+        "/load",
+        _get_load,
+        "How many requests run",
+        json_answer("vLLM's server load", {"type": "object"}),
+    ),
+    Endpoint(
+        "GET",
+        "/v1/loads",
+        _get_loads,
+        "How busy each engine is",
+        json_answer("SGLang's loads", {"type": "object"}),
+    ),
     Endpoint(
         "GET",
         "/v1/status",

@@ -30,7 +30,9 @@ async def _predict(request: web.Request) -> web.Response:
     call = await off_event_loop(lambda: parse_predict(fields, signature), len(body))
     # Only now: the model may be replaced while a large body is parsed.
     graph = tensor_graph(_model_of_path(request))
-    response = await infer_once(graph, call.request, request[REQUEST_FACTS])
+    facts = request[REQUEST_FACTS]
+    facts.api, facts.method = "TensorFlowServing", "Predict"
+    response = await infer_once(graph, call.request, facts)
     num_bytes = sum(len(tensor.data) for tensor in response.outputs)
     answer = await off_event_loop(lambda: render_predict(call, response), num_bytes)
     return response_of(answer, "application/json")

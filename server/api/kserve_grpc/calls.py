@@ -117,6 +117,7 @@ class Calls:
     def _facts_of(self, context: Any) -> RequestFacts:
         client = client_of_call(context, self._addresses)
         facts = RequestFacts.named(metadatum(context, REQUEST_ID_KEY), client)
+        facts.interface = "gRPC"
         keys = self._settings.keys
         if keys is None:
             return facts

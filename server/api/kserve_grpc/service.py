@@ -176,6 +176,7 @@ class _StreamedRequest:
         model, graph = self._find_graph(call, self._facts)
         timestamp = time.time_ns() // 1000 if call.timestamp is None else call.timestamp
         request = replace(call.request, is_streamed=True)
+        self._facts.method = "ModelInferStream"
         async with start_run(graph, request, self._facts, request.parameters) as run:
             async for response in run:
                 time_of_set = timestamp + response.step

@@ -24,8 +24,7 @@ class Family:
     """
 
     def __init__(self, name: str, kind: str, description: str) -> None:
-        self.name = name
-        self._head = f"# HELP {name} {description}\n# TYPE {name} {kind}\n"
+        self.name, self.kind, self.description = name, kind, description
         self._samples: list[str] = []
 
     def add(self, labels: str, value: float) -> None:
@@ -46,7 +45,7 @@ class Family:
     def lines(self) -> Iterator[str]:
         """The text of the family."""
         if self._samples:
-            yield self._head
+            yield f"# HELP {self.name} {self.description}\n# TYPE {self.name} {self.kind}\n"
             yield from self._samples
 
 

@@ -39,7 +39,11 @@ class HttpNumbers:
 
     def families(self) -> Iterator[Family]:
         """The metrics."""
-        counts = Family("http_requests_total", "counter", "HTTP requests by path, method, status")
+        counts = Family(
+            "http_requests_total",
+            "counter",
+            "HTTP requests that have ended",
+        )
         for (handler, method, status), count in tuple(self._counts.items()):
             labels = {"handler": handler, "method": method, "status": status}
             counts.add(label_text(labels), count)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from server.api.monitoring.exposition import Family
 from server.api.monitoring.http_requests import HttpNumbers
 from server.api.monitoring.node_names import node_families
+from server.api.monitoring.ovms_names import ovms_families
 from server.api.monitoring.vllm_names import vllm_families
 from server.host.metrics import ENGINES, EngineNumbers, render_metrics
 from server.models.model_manager import ModelManager, ServedModel
@@ -23,6 +24,7 @@ def metrics_text(manager: ModelManager, http: HttpNumbers) -> bytes:
         *vllm_families(engines),
         *node_families(models),
         *http.families(),
+        *ovms_families(models),
     )
     lines = [line for family in families for line in family.lines()]
     return "".join(lines).encode() + render_metrics()

@@ -39,6 +39,11 @@ class Monitor:
         """End the thread."""
         self._ending.set()
 
+    @property
+    def num_running(self) -> int:
+        """The requests that are in the graphs of all models now."""
+        return sum(model.num_running for model in self._manager.all_models())
+
     def status(self, since_s: float) -> bytes:
         """The JSON of /v1/status, with the points of the history after `since_s`.
 

@@ -21,7 +21,11 @@ def node_families(models: Sequence[ServedModel]) -> Iterator[Family]:
         "counter",
         "The part of it in which the node waited for the nodes before it",
     )
-    graphs = Family("server:graph_requests", "gauge", "Requests that are in the graph of a model")
+    graphs = Family(
+        "server:graph_requests",
+        "gauge",
+        "Requests that are in the graph of a model",
+    )
     for name, versions in _by_name(models).items():
         graphs.add(label_text({"model": name}), sum(model.num_running for model in versions))
         nodes = [model.numbers.nodes for model in versions]

@@ -82,6 +82,13 @@ async def test_a_model_from_its_first_request_to_its_removal(tmp_path: Path) -> 
         _check_engine(samples)
         _check_nodes_and_paths(samples)
 
+        async with server.http.get("/load") as response:
+            assert await response.json() == {"server_load": 0}
+        async with server.http.get("/v1/loads") as response:
+            (load,) = (await response.json())["loads"]
+        assert (load["model_name"], load["num_running_reqs"]) == ("m", 0)
+        assert load["max_total_num_tokens"] >= 2048
+
         # Loaded again, it goes on.
         graph = tmp_path / "m" / "graph.pbtxt"
         graph.write_text(graph.read_text() + "\n# changed\n")
