@@ -22,7 +22,7 @@ from server.cli.grpc_arguments import GrpcArguments
 from server.cli.http_arguments import HttpArguments
 from server.models.model_manager import ModelManager
 
-__all__ = ["Listeners", "make_grpc_server"]
+__all__ = ["GrpcDoor", "Listeners", "make_grpc_server", "prepare_grpc"]
 
 GRPC_FLAGS = ListenFlags("--port", "--grpc_bind_address")
 
@@ -114,12 +114,17 @@ class Listeners:
         return all("://127." in url or "://[::1]" in url for url in self._urls)
 
 
+def prepare_grpc() -> None:
+    """Set what the gRPC library reads when it is imported."""
+    # Else it writes a line to the log of each process that is started.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
+
+
 def make_grpc_server(
     manager: ModelManager, sockets: Sequence[socket.socket], settings: GrpcSettings
 ) -> GrpcDoor:
     """The gRPC server of a manager's models."""
-    # Else it writes a line to the log of each process that is started.
-    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
+    prepare_grpc()
     # The library takes time and memory.
     from server.api.kserve_grpc.grpc_server import GrpcServer
 

@@ -20,6 +20,7 @@ from server.api.kserve_grpc.key_check import (
 from server.api.kserve_grpc.messages import SERVICE
 from server.api.kserve_grpc.settings import GrpcSettings
 from server.api.middleware.access_log import write_line
+from server.api.replicas.front_facts import facts_from_front, is_from_front
 from server.api.request_facts import REQUEST_ID_KEY, RequestFacts
 from server.api.tracing.operations import INFER
 from server.errors import OverloadedError, WrongGraphError
@@ -89,6 +90,7 @@ class Calls:
         code = grpc.StatusCode.OK
         try:
             await context.send_initial_metadata(named)
+            self._check_front(context)
             with self._hold(method, facts):
                 return await work(facts)
         except (asyncio.CancelledError, grpc.aio.BaseError) as error:
@@ -104,7 +106,7 @@ class Calls:
             await context.abort(code, message)
             raise AssertionError("abort raises") from error
         finally:
-            if self._settings.access_log:
+            if self._settings.access_log and not facts.is_answered_by_replica:
                 fields = {
                     "method": "GRPC",
                     "path": f"/{SERVICE}/{method}",
@@ -115,6 +117,10 @@ class Calls:
                 write_line(f"GRPC {method} {code.name}", fields, facts, is_polled=is_polled)
 
     def _facts_of(self, context: Any) -> RequestFacts:
+        secret = self._settings.front_secret
+        if secret is not None:
+            metadata = dict(context.invocation_metadata() or ())
+            return facts_from_front(metadata, secret)
         client = client_of_call(context, self._addresses)
         facts = RequestFacts.named(metadatum(context, REQUEST_ID_KEY), client)
         facts.interface = "gRPC"
@@ -143,6 +149,14 @@ class Calls:
             "gen_ai.request.id": facts.request_id,
         }
         return tracer.request(INFER, partial(metadata_of, context), facts, attributes)
+
+    def _check_front(self, context: Any) -> None:
+        """Raise CallError for a call to a replica that its front did not send."""
+        secret = self._settings.front_secret
+        if secret is None or is_from_front(dict(context.invocation_metadata() or ()), secret):
+            return
+        problem = "this is a replica, which only its front may ask"
+        raise CallError(grpc.StatusCode.PERMISSION_DENIED, problem)
 
     def count_for_key(self, key: ApiKey | None) -> None:
         """Count a request for its key. Raises NotAllowedError, ClientLimitError."""

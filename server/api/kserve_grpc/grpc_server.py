@@ -2,7 +2,9 @@
 
 import socket
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -21,7 +23,7 @@ from server.errors import ConfigError
 from server.host.watch import WATCHDOG
 from server.models.model_manager import ModelManager
 
-__all__ = ["GrpcServer"]
+__all__ = ["MAX_MESSAGE_BYTES", "GrpcListener", "GrpcServer"]
 
 # Model Server's limit.
 MAX_MESSAGE_BYTES = 2**30
@@ -54,17 +56,13 @@ def _connection_arguments(settings: ConnectionSettings) -> dict[str, int]:
     return arguments
 
 
-class GrpcServer:
-    """Serves the models of a manager."""
+class GrpcListener(ABC):
+    """Listens for gRPC."""
 
     def __init__(
-        self,
-        manager: ModelManager,
-        sockets: Sequence[socket.socket],
-        settings: GrpcSettings | None = None,
+        self, sockets: Sequence[socket.socket], settings: GrpcSettings | None = None
     ) -> None:
         """`sockets` keep the addresses free until `start`; gRPC takes addresses, not sockets."""
-        self._manager = manager
         self._sockets = sockets
         self._settings = settings or GrpcSettings()
 
@@ -81,8 +79,8 @@ class GrpcServer:
             addresses = ClientAddresses(settings.trusted_proxies)
             check.append(KeyCheck(settings.keys, settings.key_scope, addresses))
         self._server = grpc.aio.server(interceptors=check, options=list(arguments.items()))
-        self._add_services()
-        for address in self._free_addresses():
+        self._add_services(self._server)
+        for address in (*settings.unix_addresses, *self._free_addresses()):
             try:
                 self._listen(address)
             except RuntimeError as error:
@@ -116,17 +114,34 @@ class GrpcServer:
             addresses.pop("0.0.0.0", None)
         return [f"[{h}]:{p}" if ":" in h else f"{h}:{p}" for h, p in addresses.items()]
 
-    def _add_services(self) -> None:
+    @abstractmethod
+    def _add_services(self, server: Any) -> None:
+        """Add what answers calls."""
+
+
+class GrpcServer(GrpcListener):
+    """Serves the models of a manager."""
+
+    def __init__(
+        self,
+        manager: ModelManager,
+        sockets: Sequence[socket.socket],
+        settings: GrpcSettings | None = None,
+    ) -> None:
+        super().__init__(sockets, settings)
+        self._manager = manager
+
+    def _add_services(self, server: Any) -> None:
         service = InferenceService(self._manager, self._settings)
         handlers = grpc.method_handlers_generic_handler(SERVICE, service.handlers())
-        self._server.add_generic_rpc_handlers([handlers])
+        server.add_generic_rpc_handlers([handlers])
         health = Health(lambda: self._manager.is_ready, frozenset({SERVICE, HEALTH_SERVICE}))
-        health_pb2_grpc.add_HealthServicer_to_server(health, self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(health, server)
         POOL.AddSerializedFile(health_pb2.DESCRIPTOR.serialized_pb)
         POOL.AddSerializedFile(reflection_pb2.DESCRIPTOR.serialized_pb)
         names = [SERVICE, HEALTH_SERVICE, reflection.SERVICE_NAME]
-        reflection.enable_server_reflection(names, self._server, POOL)
-        self._server.add_generic_rpc_handlers([MissingMethods()])
+        reflection.enable_server_reflection(names, server, POOL)
+        server.add_generic_rpc_handlers([MissingMethods()])
 
 
 def _pollers() -> list[threading.Thread]:

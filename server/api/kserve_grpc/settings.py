@@ -23,6 +23,7 @@ class GrpcSettings:
 
     `channel_arguments` are gRPC's own, by name. `request_timeout_s` 0 means no limit. `connections`
     are the bounds of HTTP; those for one client and for reading are not applied to gRPC.
+    `unix_addresses` are sockets to listen on, besides ports. `front_secret` is as for HTTP.
     """
 
     keys: KeyRing | None = None
@@ -35,4 +36,6 @@ class GrpcSettings:
     tls: Tls | None = None
     clients: ClientLimits = field(default_factory=ClientLimits)
     tracer: "RequestTracer | None" = None
+    unix_addresses: tuple[str, ...] = ()
+    front_secret: str | None = None
     channel_arguments: Mapping[str, int | str] = field(default_factory=dict)

@@ -11,9 +11,12 @@ from pathlib import Path
 import aiohttp
 
 from server.api.replicas.prefix_index import PrefixIndex
+from server.host.metrics import gauge
 from server.models.model_manager import SHUTTING_DOWN
 
 __all__ = ["Backend", "Work"]
+
+READY = gauge("front:replica_ready", "1 where a replica serves every model", "replica")
 
 POLL_INTERVAL_S = 0.5
 POLL_TIMEOUT_S = 5.0
@@ -33,15 +36,16 @@ class Work:
 
 
 class Backend:
-    """A replica that listens on a Unix socket.
+    """A replica that listens on a Unix socket, and on another one for gRPC.
 
     `unready` has the models that it cannot serve now, with the reasons; None while it does not
     answer. `work` is what it has been given and has not answered.
     """
 
-    def __init__(self, number: int, socket_path: Path) -> None:
+    def __init__(self, number: int, socket_path: Path, grpc_socket: Path | None = None) -> None:
         self.number = number
         self.socket_path = socket_path
+        self.grpc_socket = grpc_socket
         self.prefixes = PrefixIndex()
         self.work: list[Work] = []
         self.num_requests = 0
@@ -120,6 +124,8 @@ class Backend:
 
     async def watch(self, headers: Mapping[str, str]) -> None:
         """Ask again and again whether it is ready, until cancelled."""
+        ready = READY.labels(str(self.number))
+        ready.set_function(lambda: float(self.is_ready))
         while True:
             await self.look(headers)
             await asyncio.sleep(POLL_INTERVAL_S)

@@ -18,9 +18,7 @@ from server.api.replicas.prompt_outline import PromptOutline, outline_of
 from server.api.replicas.routing import Router, note_prompt, num_new_tokens
 from server.api.request_facts import REQUEST_FACTS
 from server.api.sse import EVENT_STREAM_TYPE
-from server.errors import ModelNotReadyError
 from server.host.metrics import counter
-from server.models.model_manager import SHUTTING_DOWN
 
 __all__ = ["Forwarder"]
 
@@ -63,15 +61,12 @@ class Forwarder:
     def __init__(self, router: Router, secret: str) -> None:
         self._router = router
         self._secret = secret
-        self.is_draining = False
 
     async def forward(self, request: web.Request) -> web.StreamResponse:
         """The answer of a replica. One that ends before it answers is replaced by another, once.
 
         Raises ModelNotReadyError if no replica answers.
         """
-        if self.is_draining:
-            raise ModelNotReadyError(SHUTTING_DOWN)
         facts = request[REQUEST_FACTS]
         body = await read_body(request) if request.can_read_body else b""
         outline = await outline_of(request.path, body, facts.cache_salt)

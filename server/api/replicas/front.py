@@ -30,7 +30,9 @@ class Front:
     def __init__(self, backends: Sequence[Backend], secret: str, max_imbalance: int) -> None:
         self._backends = backends
         self._headers = facts_headers(secret)
-        self._forwarder = Forwarder(Router(backends, max_imbalance), secret)
+        self.secret = secret
+        self.router = Router(backends, max_imbalance)
+        self._forwarder = Forwarder(self.router, secret)
         self._replicas = Replicas(backends, secret)
         self._watching: list[asyncio.Task[None]] = []
 
@@ -51,7 +53,7 @@ class Front:
 
     async def drain(self, timeout_s: float) -> None:
         """Refuse new requests, and give those at work so long to end."""
-        self._forwarder.is_draining = self._replicas.is_draining = True
+        self.router.is_draining = self._replicas.is_draining = True
         work = [each for backend in self._backends for each in backend.work]
         if work:
             ends = [asyncio.create_task(each.end.wait()) for each in work]

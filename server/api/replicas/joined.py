@@ -11,12 +11,13 @@ import aiohttp
 from aiohttp import web
 
 from server.api.endpoint import Endpoint
-from server.api.endpoints import metrics, status
+from server.api.endpoints import metrics, monitoring, status
 from server.api.errors import ApiError, error_response
 from server.api.keys import RELOAD_SECRETS
 from server.api.replicas.backend import Backend
 from server.api.replicas.front_facts import facts_headers
 from server.api.replicas.joined_metrics import join_metrics
+from server.api.replicas.joined_status import join_statuses
 from server.errors import ModelNotReadyError
 from server.host.metrics import METRICS_CONTENT_TYPE, render_metrics
 from server.models.model_manager import SHUTTING_DOWN
@@ -65,10 +66,11 @@ class Replicas:
             "/v1/config": self._get_config,
             "/v1/config/reload": self._reload_config,
             "/metrics": self._get_metrics,
+            "/v1/status": self._get_status,
         }
         return [
             Endpoint(e.method, e.path, handlers[e.path], e.summary, e.answers, is_admin=e.is_admin)
-            for e in (*status.ENDPOINTS, *metrics.ENDPOINTS)
+            for e in (*status.ENDPOINTS, *metrics.ENDPOINTS, *monitoring.ENDPOINTS)
             if e.path in handlers
         ] + [e for e in status.ENDPOINTS if e.path == "/v2/health/live"]
 
@@ -139,6 +141,16 @@ class Replicas:
         return await asyncio.to_thread(
             lambda: join_metrics({**texts, "front": render_metrics()}),
         )
+
+    async def _get_status(self, request: web.Request) -> web.Response:
+        path = f"/v1/status?{request.rel_url.raw_query_string}"
+        told = await asyncio.gather(*(self._ask(each, "GET", path) for each in self._answering()))
+        texts = {each.backend.number: each.body for each in told if each.status == 200}
+        if not texts:
+            return web.Response(body=told[0].body, status=told[0].status, content_type=JSON)
+        reason, is_draining = self.why_not_ready(), self.is_draining
+        body = await asyncio.to_thread(join_statuses, texts, reason, is_draining)
+        return web.Response(body=body, content_type=JSON)
 
     def _answering(self) -> list[Backend]:
         answering = [backend for backend in self._backends if backend.answers]

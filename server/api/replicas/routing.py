@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from server.api.replicas.backend import Backend
 from server.api.replicas.prompt_outline import BLOCK_CHARACTERS, CHARACTERS_PER_TOKEN, PromptOutline
 from server.errors import ModelNotReadyError
+from server.models.model_manager import SHUTTING_DOWN
 
 __all__ = ["Router"]
 
@@ -23,9 +24,12 @@ class Router:
     def __init__(self, backends: Sequence[Backend], max_imbalance: int) -> None:
         self._backends = backends
         self._max_imbalance = max_imbalance
+        self.is_draining = False
 
     def choose(self, outline: PromptOutline, without: Backend | None = None) -> Backend:
         """The replica for a request. Raises ModelNotReadyError if there is none."""
+        if self.is_draining:
+            raise ModelNotReadyError(SHUTTING_DOWN)
         answering = [each for each in self._backends if each.answers and each is not without]
         # A replica that cannot serve the model says why.
         able = [each for each in answering if each.can_serve(outline.model)] or answering

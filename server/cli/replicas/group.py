@@ -4,15 +4,18 @@ import asyncio
 import logging
 import secrets
 import shutil
+import socket
 import tempfile
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from server.api.kserve_grpc.settings import GrpcSettings
 from server.api.replicas.backend import Backend
 from server.api.replicas.front import Front
 from server.cli.command_line import CommandLine
-from server.cli.listeners import Listeners
+from server.cli.listeners import GrpcDoor, Listeners, prepare_grpc
 from server.cli.log.log_writer import LogWriter
 from server.cli.replicas.plan import describe_places
 from server.cli.replicas.process import ReplicaProcess
@@ -43,14 +46,21 @@ def serve_replicas(line: CommandLine, places: Sequence[Place], log: LogWriter) -
     folder = _make_folder()
     try:
         group = ReplicaGroup(line, places, folder)
-        listeners = Listeners(line.http, line.tls, line.grpc, group.front.make_app, _no_grpc)
+        front = group.front
+        listeners = Listeners(
+            line.http, line.tls, line.grpc, front.make_app, partial(_make_grpc, front)
+        )
         return run_server(line.serving, group, listeners, log)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _no_grpc(sockets: object, settings: object) -> NoReturn:
-    raise ConfigError("--port: replicas have no gRPC yet")
+def _make_grpc(front: Front, sockets: Sequence[socket.socket], settings: GrpcSettings) -> GrpcDoor:
+    prepare_grpc()
+    # The library takes time and memory.
+    from server.api.kserve_grpc.grpc_front import GrpcFront
+
+    return GrpcFront(front.router, front.secret, sockets, settings)
 
 
 def _make_folder() -> Path:
@@ -76,7 +86,7 @@ class ReplicaGroup:
         for number, place in enumerate(places):
             share = int(memory * place.memory_share)
             settings = ReplicaSettings(number, len(places), place, share, folder, secret)
-            backend = Backend(number, settings.http_socket)
+            backend = Backend(number, settings.http_socket, settings.grpc_socket)
             self._backends.append(backend)
             self._processes.append(ReplicaProcess(settings, line, backend))
         self.front = Front(self._backends, secret, line.replicas.max_replica_imbalance)

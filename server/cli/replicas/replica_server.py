@@ -17,6 +17,7 @@ from server.api.http_server import HttpServer
 from server.api.tracing.settings import sending_traces
 from server.cli.access.secret_files import SecretFiles
 from server.cli.command_line import CommandLine
+from server.cli.listeners import GrpcDoor, make_grpc_server
 from server.cli.log.log_writer import LogWriter
 from server.cli.replicas.replica_settings import ReplicaSettings
 from server.cli.serving import run_server
@@ -108,13 +109,26 @@ class _Listeners:
             tracer=tracer,
         )
         self._http = HttpServer(create_app(manager, http), [_listen(settings.http_socket)], http)
+        self._grpc: GrpcDoor | None = None
+        if line.grpc.port is not None:
+            grpc = replace(
+                line.grpc.settings(http),
+                front_secret=settings.secret,
+                unix_addresses=(f"unix:{settings.grpc_socket}",),
+            )
+            settings.grpc_socket.unlink(missing_ok=True)
+            self._grpc = make_grpc_server(manager, [], grpc)
 
     async def start(self) -> None:
         """Start to answer."""
         await self._http.start()
+        if self._grpc is not None:
+            await self._grpc.start()
 
     async def stop(self) -> None:
         """Stop listening and cancel the requests that still run."""
+        if self._grpc is not None:
+            await self._grpc.stop()
         await self._http.stop()
 
     def urls(self) -> list[str]:

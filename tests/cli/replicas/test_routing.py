@@ -33,6 +33,7 @@ def test_conversations_stay_where_their_prompt_is(server: Replicated) -> None:
             messages += [answer, f"turn {turn}"]
         return replicas
 
+    server.until_all_serve()
     with ThreadPoolExecutor(6) as threads:
         found = list(threads.map(talk, range(6)))
     assert all(len(set(replicas)) == 1 for replicas in found)
@@ -40,8 +41,10 @@ def test_conversations_stay_where_their_prompt_is(server: Replicated) -> None:
 
 
 def test_requests_are_divided(server: Replicated) -> None:
+    server.until_all_serve()
+    text = "the same" + 6 * " !pause"
     with ThreadPoolExecutor(8) as threads:
-        found = list(threads.map(lambda _: server.ask("the same !pause")[0], range(8)))
+        found = list(threads.map(lambda _: server.ask(text)[0], range(8)))
     assert Counter(found) == {0: 4, 1: 4}
 
 
@@ -59,6 +62,22 @@ def test_one_scrape_has_the_metrics_of_all(server: Replicated) -> None:
     families = {family.name: family for family in text_string_to_metric_families(text)}
     memory = families["process_resident_memory_bytes"].samples
     assert {sample.labels["engine"] for sample in memory} == {"0", "1", "front"}
+
+
+def test_the_snapshot_has_the_models_of_all(server: Replicated) -> None:
+    status, told = server.get("/v1/status?since=0")
+    assert status == 200
+    assert [(m["name"], m["replica"], m["state"]) for m in told["models"]] == [
+        ("echo", 0, "AVAILABLE"),
+        ("echo", 1, "AVAILABLE"),
+    ]
+    assert told["server"]["pid"] == server.process.pid
+    assert told["server"]["ready"]
+    pids = {each["replica"]: each["server"]["pid"] for each in told["replicas"]}
+    assert pids == server.children()
+    used = [each["memory"]["used_bytes"] for each in told["replicas"]]
+    assert told["memory"]["used_bytes"] == sum(used)
+    assert server.get("/v1/status?since=x")[0] == 400
 
 
 def test_answers_are_those_of_a_single_server(server: Replicated) -> None:

@@ -65,17 +65,9 @@ class Replicated(ServerProcess):
         return float(found[0].split()[-1]) if found else 0.0
 
     def until_all_serve(self) -> None:
-        """Wait until both replicas have every model."""
-        self.until(lambda: self.counts() == {0, 1}, "a replica is not back")
-
-    def counts(self) -> set[int]:
-        """The replicas that say that they serve the echo."""
-        status, config = self.get("/v1/config")
-        return {
-            each["replica"]
-            for each in (config["echo"]["replicas"] if status == 200 else ())
-            if each["model_version_status"][0]["state"] == "AVAILABLE"
-        }
+        """Wait until the front knows that both replicas have every model."""
+        series = [f'front:replica_ready{{engine="front",replica="{n}"}}' for n in range(2)]
+        self.until(lambda: all(map(self.metric, series)), "a replica is not back")
 
 
 @contextmanager

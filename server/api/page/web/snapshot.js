@@ -32,10 +32,12 @@ class Snapshot {
     this.uptimeSeconds = server.uptime_s;
     this.memoryBytes = memory.used_bytes;
     this.draining = server.draining;
-    const names = status.models.map(({ name }) => name);
+    const inReplica = ({ name, replica }) => (replica === undefined ? name : `${name} replica ${replica}`);
+    const names = status.models.map(inReplica);
     const isAlone = (name) => names.indexOf(name) === names.lastIndexOf(name);
     this.models = status.models.map((model) => {
-      const label = isAlone(model.name) ? model.name : `${model.name} version ${model.version}`;
+      const name = inReplica(model);
+      const label = isAlone(name) ? name : `${name} version ${model.version}`;
       const before = last?.models.find((one) => one.label === label);
       return describeModel(model, label, before, status.time - (last?.time ?? 0));
     });
