@@ -136,16 +136,15 @@ class Backend:
         url = "http://replica/v2/health/ready"
         try:
             async with self.session.get(url, headers=headers, timeout=timeout) as answer:
-                body = await answer.read()
-        except (aiohttp.ClientError, TimeoutError):
+                told = json.loads(await answer.read()) if answer.status == 503 else None
+        except (aiohttp.ClientError, TimeoutError, ValueError):
             if self.unready is not None:
                 self.problem = f"it has not answered for {POLL_TIMEOUT_S:g} s"
             self.unready = None
             return
         self.answered_s = time.monotonic()
-        if answer.status != 503:
+        if told is None:
             self.problem, self.unready = "", {}
             return
-        told = json.loads(body)
         self.problem = told["error"]
         self.unready = None if self.problem == SHUTTING_DOWN else told["models"]

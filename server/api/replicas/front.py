@@ -74,6 +74,10 @@ class Front:
         """The states of the models of one replica; none if it does not answer."""
         return await self._replicas.states(backend)
 
+    async def look_at(self, backend: Backend) -> None:
+        """Ask a replica now whether it is ready."""
+        await backend.look(self._headers)
+
     async def reload(self) -> bool:
         """Let one replica after the other load what changed; returns whether any did.
 

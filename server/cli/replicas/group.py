@@ -7,6 +7,7 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ logger = logging.getLogger("server")
 
 LOOK_INTERVAL_S = 0.1
 STOP_TIMEOUT_S = 10.0
+TIMEOUT_MARGIN_S = 5.0
 # Linux takes no longer name of a Unix socket.
 MAX_SOCKET_NAME = 100
 BUSY = {"START", "LOADING"}
@@ -47,9 +49,12 @@ def serve_replicas(line: CommandLine, places: Sequence[Place], log: LogWriter) -
     try:
         group = ReplicaGroup(line, places, folder)
         front = group.front
-        listeners = Listeners(
-            line.http, line.tls, line.grpc, front.make_app, partial(_make_grpc, front)
-        )
+        http = line.http
+        if http.request_timeout_s:
+            # A replica ends its request first, in the words of its protocol.
+            later_s = http.request_timeout_s + TIMEOUT_MARGIN_S
+            http = replace(http, request_timeout_s=later_s)
+        listeners = Listeners(http, line.tls, line.grpc, front.make_app, partial(_make_grpc, front))
         return run_server(line.serving, group, listeners, log)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -114,6 +119,8 @@ class ReplicaGroup:
                 problem = process.describe_early_end()
                 raise ConfigError(f"{problem}; the lines above say why")
             await asyncio.sleep(LOOK_INTERVAL_S)
+        # Else the front would give it no requests for a moment after the server is ready.
+        await self.front.look_at(backend)
         self._keeping.append(asyncio.create_task(process.keep_running()))
 
     async def _is_loaded(self, backend: Backend) -> bool:
