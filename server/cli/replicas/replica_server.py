@@ -115,6 +115,7 @@ class _Listeners:
                 line.grpc.settings(http),
                 front_secret=settings.secret,
                 unix_addresses=(f"unix:{settings.grpc_socket}",),
+                tracer=tracer,
             )
             settings.grpc_socket.unlink(missing_ok=True)
             self._grpc = make_grpc_server(manager, [], grpc)
