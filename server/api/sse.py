@@ -1,5 +1,6 @@
 """Server-sent events."""
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -25,9 +26,16 @@ class EventStream:
         self, request: web.Request, render_failure: Callable[[dict[str, Any]], bytes]
     ) -> None:
         request[EVENT_STREAM] = self
-        self._request = request
+        # Both would else wait for a full collection of garbage.
+        self._find_request = weakref.ref(request)
         self._render_failure = render_failure
         self.response = web.StreamResponse(headers=HEADERS)
+
+    @property
+    def _request(self) -> web.Request:
+        request = self._find_request()
+        assert request is not None, "its handler has it"
+        return request
 
     @property
     def has_started(self) -> bool:

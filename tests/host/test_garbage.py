@@ -51,13 +51,13 @@ async def test_a_busy_server_does_not_stop_for_a_collection() -> None:
     async with collecting(NUM_QUIET + 1):
         gc.collect()
         cycle = old_cycle()
-        objects = grow(30)
+        objects = grow(80)
         await asyncio.sleep(0.1)
         assert cycle() is not None
     del objects
 
 
-@pytest.mark.parametrize(("num_requests", "num_collections"), [(0, 12), (NUM_QUIET + 1, 210)])
+@pytest.mark.parametrize(("num_requests", "num_collections"), [(0, 65), (NUM_QUIET + 1, 210)])
 async def test_garbage_is_collected(num_requests: int, num_collections: int) -> None:
     async with collecting(num_requests):
         gc.collect()
