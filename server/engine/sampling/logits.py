@@ -1,5 +1,6 @@
 """The logits of a step, read as little as possible."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import copy
@@ -171,11 +172,18 @@ class Logits:
             floors = self._values[self._rows, above]
         # The logits are not multiplied by their scale, so the temperature is divided by it.
         temperatures = temperatures / self._row_scales
-        for i, row in enumerate(self._rows):
-            highest = self._all_highest[row]
-            values = self._in_tiles[row]
-            sums[i] = self._tiles.sums(values, highest, temperatures[i], floors[i])
+        highest = self._all_highest[self._rows]
+        for part in self._neighbours(self._tiles.max_sum_rows):
+            rows = self._in_tiles[self._rows[part.start] :][: part.stop - part.start]
+            sums[part] = self._tiles.sums(rows, highest[part], temperatures[part], floors[part])
         return sums
+
+    def _neighbours(self, most: int) -> Iterator[slice]:
+        """Parts of these rows, of up to `most` rows that are neighbours in memory."""
+        ends = np.flatnonzero(np.diff(self._rows) != 1) + 1
+        for start, stop in itertools.pairwise([0, *ends.tolist(), len(self)]):
+            for first in range(start, stop, most):
+                yield slice(first, min(first + most, stop))
 
     def bounds_of_top(self, counts: Ints) -> Floats:
         """For each row a lower bound of its `counts` highest logits; mostly a close one.
@@ -228,8 +236,26 @@ class Logits:
         bounds = self.bounds_of_top(np.full(len(self), count))
         for batch in self.batches(bounds):
             found = self.select(batch).at_least(bounds[batch])
-            best = np.argsort(-found.values, axis=1, kind="stable")[:, :count]
+            best = _best_places(found.values, count)
             width = slice(best.shape[1])
             token_ids[batch, width] = np.take_along_axis(found.token_ids, best, axis=1)
             values[batch, width] = np.take_along_axis(found.values, best, axis=1)
         return TokenLogits(token_ids, values)
+
+
+def _best_places(values: Floats, count: int) -> Ints:
+    """The places of the `count` highest values of each row, best first; among equal ones the first.
+
+    Each value and its place become one integer, as those are sorted many times faster. NaN is
+    lowest.
+    """
+    # Adding 0 makes -0 equal to 0.
+    known = np.where(np.isnan(values), np.float32(-np.inf), values) + np.float32(0)
+    bits = known.view(np.int32).astype(np.int64)
+    # The bits of negative numbers grow the other way.
+    ordered = np.where(bits < 0, ~bits ^ -(2**31), bits)
+    keys = (ordered << 32) | (values.shape[1] - 1 - np.arange(values.shape[1]))
+    if count < values.shape[1]:
+        keys = np.partition(keys, values.shape[1] - count, axis=1)[:, -count:]
+    best = np.sort(keys, axis=1)[:, ::-1] & 0xFFFF_FFFF
+    return np.asarray(values.shape[1] - 1 - best, np.int64)

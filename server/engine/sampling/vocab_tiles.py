@@ -14,6 +14,9 @@ from server.host.openvino_core import shared_core
 Floats = npt.NDArray[np.float32]
 
 LOWEST = np.finfo(np.float32).min
+# What is summed at once: starting the graph costs as much as a small row, and large ones must stay
+# in the cache.
+MAX_SUM_ROWS, MAX_SUM_LOGITS = 32, 2**16
 
 
 class VocabTiles:
@@ -30,10 +33,7 @@ class VocabTiles:
         self.num, self.size = num, size
         self._maxima = _request(_maxima_model(size), properties)
         self._sums = _request(_sums_model(num, size), properties)
-        # [3, 1, 1]: what the inputs 1 to 3 read.
-        self._numbers = np.empty((3, 1, 1), np.float32)
-        for index, array in enumerate(self._numbers, start=1):
-            self._sums.set_input_tensor(index, ov.Tensor(array, shared_memory=True))
+        self.max_sum_rows = max(1, min(MAX_SUM_ROWS, MAX_SUM_LOGITS // (num * size)))
 
     def maxima(self, rows: Floats) -> Floats:
         """The highest logit of each tile, f32[R, num], of f32[R, num * size]; NaN is ignored."""
@@ -44,16 +44,16 @@ class VocabTiles:
         # The plugin's reduction starts with the lowest number, which stays where all are -inf.
         return np.where(found == LOWEST, np.float32(-np.inf), found)
 
-    def sums(
-        self, row: Floats, highest: np.float32, temperature: np.float32, above: float = -np.inf
-    ) -> Floats:
-        """Sums of exp((logit - highest) / temperature), f32[num], of a row f32[num, size].
+    def sums(self, rows: Floats, highest: Floats, temperatures: Floats, above: Floats) -> Floats:
+        """Sums of exp((logit - highest) / temperature), f32[R, num], of rows f32[R, num, size].
 
-        Only logits higher than `above` count. The result is valid until the next call. NaN among
-        the logits makes a sum that is not finite.
+        The other arguments are f32[R]. Only logits higher than `above` count. There are at most
+        `max_sum_rows` rows. The result is valid until the next call. NaN among the logits makes a
+        sum that is not finite.
         """
-        self._numbers[:, 0, 0] = highest, temperature, above
-        return _infer(self._sums, ov.Tensor(row, shared_memory=True))
+        for index, numbers in enumerate((highest, temperatures, above), start=1):
+            self._sums.set_input_tensor(index, ov.Tensor(numbers.reshape(-1, 1, 1)))
+        return _infer(self._sums, ov.Tensor(rows, shared_memory=True))
 
 
 def _maxima_model(size: int) -> ov.Model:
@@ -63,13 +63,13 @@ def _maxima_model(size: int) -> ov.Model:
 
 
 def _sums_model(num: int, size: int) -> ov.Model:
-    row = ops.parameter([num, size], ov.Type.f32)
-    highest, temperature, above = (ops.parameter([1, 1], ov.Type.f32) for _ in range(3))
-    weights = ops.exp(ops.divide(ops.subtract(row, highest), temperature))
+    rows = ops.parameter([-1, num, size], ov.Type.f32)
+    highest, temperatures, above = (ops.parameter([-1, 1, 1], ov.Type.f32) for _ in range(3))
+    weights = ops.exp(ops.divide(ops.subtract(rows, highest), temperatures))
     # A comparison with NaN is false, so NaN counts and makes the sum NaN.
-    counted = ops.select(ops.less_equal(row, above), ops.constant(np.float32(0)), weights)
-    sums = ops.reduce_sum(counted, ops.constant([1], dtype=ov.Type.i64), False)
-    return ov.Model([ops.result(sums)], [row, highest, temperature, above], "tile_sums")
+    counted = ops.select(ops.less_equal(rows, above), ops.constant(np.float32(0)), weights)
+    sums = ops.reduce_sum(counted, ops.constant([2], dtype=ov.Type.i64), False)
+    return ov.Model([ops.result(sums)], [rows, highest, temperatures, above], "tile_sums")
 
 
 def _request(model: ov.Model, properties: Mapping[str, Any]) -> ov.InferRequest:

@@ -36,6 +36,11 @@ def test_the_likeliest_are_found_in_order(vocab_size: int) -> None:
         np.testing.assert_array_equal(found.values, np.take_along_axis(rows, expected, axis=1))
 
 
+def test_zeros_of_both_signs_are_equal_and_nan_is_never_likely() -> None:
+    row = np.array([[-1.0, -0.0, np.nan, 0.0, -2.0, np.inf]], np.float32)
+    assert logits_of(row).likeliest(5).token_ids.tolist() == [[5, 1, 3, 0, 4]]
+
+
 @pytest.mark.parametrize("vocab_size", [1, 65, 50_001])
 def test_argmax_takes_the_first_of_equal_logits(vocab_size: int) -> None:
     rows = kinds_of_rows(vocab_size)
@@ -120,6 +125,20 @@ def test_sums_of_weights(temperature: float) -> None:
     scaled = (rows.astype(np.float64) - rows.max(axis=1, keepdims=True)) / np.float32(temperature)
     expected = np.pad(np.exp(scaled), ((0, 0), (0, 24))).reshape(len(rows), 16, 64).sum(axis=2)
     np.testing.assert_allclose(sums, expected, rtol=1e-4, atol=1e-30)
+
+
+@pytest.mark.parametrize("which", [range(100), [99, 3, 4, 5, 0, 1, 7], [4, 4], []])
+def test_sums_of_some_rows_are_those_of_each_alone(which: list[int]) -> None:
+    rng = np.random.default_rng(1)
+    rows = rng.normal(size=(100, 1000)).astype(np.float32)
+    temperatures = rng.uniform(0.1, 2, 100).astype(np.float32)
+    above = rng.integers(0, 1000, 100)
+    logits = logits_of(rows)
+    found = logits.select(list(which)).sums(temperatures[list(which)], above[list(which)])
+    assert found.shape == (len(which), 16)
+    for i, sums in zip(which, found, strict=True):
+        alone = logits.select([i]).sums(temperatures[[i]], above[[i]])[0]
+        np.testing.assert_allclose(sums, alone, rtol=1e-6)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
