@@ -71,7 +71,7 @@ class EmbedderLoader:
             pad_token_id=config.pad_token_id,
             vocab_size=config.vocab_size,
         )
-        return EncoderBatcher(model, name, max_num_batched_tokens)
+        return EncoderBatcher(model, name, max_num_batched_tokens, served_name)
 
     def _may_be_causal(self) -> bool:
         """Whether to try the engine. Raises ModelLoadError where nothing else could run it."""

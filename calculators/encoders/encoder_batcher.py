@@ -5,6 +5,7 @@ import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
 from functools import partial
+from time import perf_counter
 from typing import Any, Protocol
 
 from calculators.encoders.batch_planning import plan_batches
@@ -13,6 +14,7 @@ from calculators.encoders.row_queue import Call, QueuedRow, RowQueue
 from calculators.inference.watched_threads import WatchedThreads
 from server.errors import ContextLengthError, InvalidRequestError, ModelNotReadyError
 from server.graph import UNCOUNTED, Ticket
+from server.host.metrics import ENGINES, EngineLoad, EngineStats
 
 __all__ = ["BatchRunner", "EncoderBatcher"]
 
@@ -43,10 +45,12 @@ class EncoderBatcher:
 
     So a lone request never waits for others, and while the device is busy a batch grows by itself.
     `token_budget` is how many tokens, padding included, an inference has at most; a longer row
-    runs alone.
+    runs alone. Metrics count its rows as requests of the model `served_name`; "" is no model.
     """
 
-    def __init__(self, model: BatchRunner, name: str, token_budget: int) -> None:
+    def __init__(
+        self, model: BatchRunner, name: str, token_budget: int, served_name: str = ""
+    ) -> None:
         self._model = model
         self._token_budget = token_budget
         self._queue = RowQueue(model.max_length)
@@ -54,7 +58,9 @@ class EncoderBatcher:
         self._num_idle = model.num_streams
         self._is_woken = False
         self._is_closed = False
-        self._num_batches = self._num_rows = self._num_tokens = 0
+        self._num_batches = self._num_rows = self._num_tokens = self._num_running = 0
+        self._stats = EngineStats(model.max_length)
+        self._counted = ENGINES.add(served_name, self._stats, self._load)
         self._threads = WatchedThreads(model.num_streams, name)
 
     async def run(
@@ -66,6 +72,7 @@ class EncoderBatcher:
         self._check(rows)
         num_tokens = sum(map(len, rows))
         ticket.add_tokens(num_tokens)
+        began_s = perf_counter()
         call = Call(rows, ticket)
         self._queue.add(call, num_tokens)
         self._wake()
@@ -74,6 +81,7 @@ class EncoderBatcher:
         finally:
             # If it was cancelled, or one of its rows has failed.
             self._queue.discard(call)
+            self._stats.whole.observe(perf_counter() - began_s, len(rows))
 
     def status(self) -> Mapping[str, Any]:
         """The model, what waits and runs, and the sums since it was loaded."""
@@ -99,6 +107,7 @@ class EncoderBatcher:
     def close(self) -> None:
         """Wait for the inferences that run, and free the model; one that hangs keeps it."""
         self._is_closed = True
+        ENGINES.remove(self._counted)
         if self._threads.close():
             self._model.close()
 
@@ -122,6 +131,7 @@ class EncoderBatcher:
             self._refuse_waiting(self._threads.failure or "the model was closed")
         while self._num_idle and (batch := self._next_batch()):
             self._num_idle -= 1
+            self._num_running += len(batch)
             work = self._threads.submit(
                 partial(self._model.infer, [queued.row for queued in batch]),
                 sum(queued.padded_length for queued in batch),
@@ -156,12 +166,35 @@ class EncoderBatcher:
             [rows[index] for index in indices] for indices in plan_batches(lengths, budget)
         )
 
+    def _load(self) -> EngineLoad:
+        """For metrics; there is no KV cache."""
+        return EngineLoad(
+            num_running=self._num_running,
+            num_waiting=self._queue.num_rows + sum(map(len, tuple(self._planned))),
+            num_used_blocks=0,
+            num_blocks=0,
+            block_size=0,
+            max_num_seqs=0,
+            max_num_batched_tokens=self._token_budget,
+            max_model_len=self._model.max_length,
+            enable_prefix_caching=False,
+        )
+
+    def _count(self, batch: Sequence[QueuedRow], outputs: Sequence[Vector | Exception]) -> None:
+        self._stats.num_steps += 1
+        self._stats.step_tokens.observe(sum(len(queued.row) for queued in batch))
+        for queued, output in zip(batch, outputs, strict=True):
+            self._stats.finished["error" if isinstance(output, Exception) else "stop"] += 1
+            self._stats.prompt_tokens += len(queued.row)
+            self._stats.prompt_sizes.observe(len(queued.row))
+
     def _finish(
         self, batch: Sequence[QueuedRow], work: "asyncio.Future[Sequence[Vector | Exception]]"
     ) -> None:
         self._num_idle += 1
         self._num_batches += 1
         self._num_rows += len(batch)
+        self._num_running -= len(batch)
         self._num_tokens += sum(len(queued.row) for queued in batch)
         if work.cancelled():
             outputs: Sequence[Vector | Exception] = [
@@ -174,6 +207,7 @@ class EncoderBatcher:
             outputs = [error] * len(batch)
         else:
             outputs = work.result()
+        self._count(batch, outputs)
         for queued, output in zip(batch, outputs, strict=True):
             queued.call.finish(queued.index, output)
         self._start_batches()

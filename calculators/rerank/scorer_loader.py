@@ -77,4 +77,4 @@ class ScorerLoader:
                 max_length=self.max_length,
                 pad_token_id=self.tokenizer.info().pad_token_id or 0,
             )
-            return EncoderBatcher(model, name, max_num_batched_tokens)
+            return EncoderBatcher(model, name, max_num_batched_tokens, served_name)

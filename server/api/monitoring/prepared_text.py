@@ -10,7 +10,7 @@ __all__ = ["PreparedText"]
 FRESH_S = 0.04
 """Routers scrape every 50 ms."""
 
-PATIENCE_S, STALE_S = 0.005, 1.0
+PATIENCE_S, STALE_S = 0.002, 1.0
 """A new text is waited for so long while there is one that is not older than STALE_S."""
 
 

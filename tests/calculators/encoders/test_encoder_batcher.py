@@ -13,6 +13,7 @@ from calculators.encoders.encoder_batcher import EncoderBatcher
 from calculators.encoders.encoder_service import EncoderRow
 from server.errors import InvalidRequestError, ModelNotReadyError, QueueFullError
 from server.graph import QueueLimits, RequestQueue
+from server.host.metrics import ENGINES
 from server.payloads import EmbeddingRequest
 
 
@@ -243,3 +244,19 @@ async def test_a_closed_batcher_refuses() -> None:
     with pytest.raises(ModelNotReadyError, match="closed"):
         await batcher.run(rows_of(8))
     assert model.is_closed
+
+
+async def test_the_metrics_count_rows_until_it_is_closed() -> None:
+    model = CountingModel()
+    batcher = EncoderBatcher(model, "test", 4096, "an embedder of a test")
+    async with busy(batcher, model):
+        waiting = asyncio.create_task(batcher.run(rows_of(3, 4)))
+        await asyncio.sleep(0)
+        load = ENGINES.by_model()["an embedder of a test"].load
+        assert (load.num_running, load.num_waiting, load.kv_usage) == (1, 2, 0.0)
+    await waiting
+    stats = ENGINES.by_model()["an embedder of a test"].stats
+    assert stats.finished["stop"] == stats.whole.count == stats.prompt_sizes.count == 3
+    assert stats.prompt_tokens == 8 + 3 + 4
+    await asyncio.to_thread(batcher.close)
+    assert "an embedder of a test" not in ENGINES.by_model()
