@@ -1,0 +1,55 @@
+"""The text of /metrics is made in a thread, shared, and never waited for for long."""
+
+import asyncio
+import threading
+from itertools import count
+from time import perf_counter
+
+import pytest
+
+from server.api.monitoring import prepared_text
+from server.api.monitoring.prepared_text import PreparedText
+
+
+async def test_who_asks_at_the_same_time_shares_a_text() -> None:
+    numbers = count()
+    text = PreparedText(lambda: b"%d" % next(numbers), "test")
+    assert set(await asyncio.gather(*(text.get() for _ in range(20)))) == {b"0"}
+    assert await text.get() == b"0"
+
+
+async def test_a_text_that_takes_long_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    # So that the second one is not taken for fresh.
+    monkeypatch.setattr(prepared_text, "FRESH_S", 0.0)
+    release = threading.Event()
+    numbers = count()
+
+    def make() -> bytes:
+        number = next(numbers)
+        if number:
+            release.wait(10)
+        return b"%d" % number
+
+    text = PreparedText(make, "test")
+    assert await text.get() == b"0"
+    began = perf_counter()
+    assert await text.get() == b"0"
+    assert perf_counter() - began < 0.9
+    release.set()
+    async with asyncio.timeout(10):
+        while await text.get() == b"0":  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.001)
+
+
+async def test_an_error_is_told_and_the_next_one_tries_again() -> None:
+    errors = [ValueError("broken")]
+
+    def make() -> bytes:
+        if errors:
+            raise errors.pop()
+        return b"text"
+
+    text = PreparedText(make, "test")
+    with pytest.raises(ValueError, match="broken"):
+        await text.get()
+    assert await text.get() == b"text"
