@@ -22,7 +22,8 @@ from support.server_process import ROOT, ServerProcess
 
 __all__ = ["Tolerance", "main", "soak"]
 
-WARM_UP_S = 60.0
+# Until free memory of the C library, and pools of threads, have grown to what stays.
+WARM_UP_S = 300.0
 # Requests that are still running end, graphs that were replaced close, memory is given back.
 SETTLE_S = 45.0
 PART_MINUTES = 5
@@ -131,7 +132,10 @@ async def soak(config: Path, minutes: float, warm_up_s: float = WARM_UP_S) -> li
             await traffic.ask_each()
             await all_blocks(target)
         total.update(target.counts)
-        problems.extend(sorted(set(target.faults))[:20])
+        found = sorted(set(target.faults))[:20]
+        problems.extend(found)
+        for problem in found:
+            print(problem, file=sys.stderr, flush=True)
 
     faults = config.parent / "faults"
     faults.mkdir(exist_ok=True)
