@@ -11,17 +11,20 @@ from server.cli.modes import run_mode
 from server.cli.replicas.group import serve_replicas
 from server.cli.replicas.plan import plan_places
 from server.cli.single_server import serve
+from server.cli.top.top_command import run_top
 from server.errors import ConfigError
 
 __all__ = ["run"]
 
 logger = logging.getLogger("server")
 
+COMMANDS = {"chat": run_chat, "top": run_top}
+
 
 def run(argv: Sequence[str]) -> int:
     """Do what the arguments say; returns the exit status."""
-    if argv and argv[0] == "chat":
-        return run_chat(argv[1:])
+    if argv and argv[0] in COMMANDS:
+        return COMMANDS[argv[0]](argv[1:])
     line = parse_command_line(argv)
     log = LogWriter(line.log.log_level, line.log.log_format)
     try:

@@ -23,12 +23,13 @@ __all__ = ["CommandLine", "make_parser", "parse_command_line"]
 
 EX_USAGE = 64
 USAGE = """server [MODEL] [FLAGS]
-       server chat [MODEL] [FLAGS]"""
+       server chat [MODEL] [FLAGS]
+       server top [FLAGS]"""
 DESCRIPTION = """Serve models of text, embeddings, reranking, speech and images over HTTP and gRPC.
 
 MODEL is the folder of a model, a Hugging Face id (org/name), or tiny_chat, a small model that comes
 with this package. A Hugging Face model is exported to OpenVINO first. `server chat` opens a chat in
-this terminal; see server chat --help.
+this terminal, `server top` shows what a running server does; each has a --help of its own.
 
 Examples:
   server tiny_chat                               Serve the model that comes with the package.

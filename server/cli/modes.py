@@ -9,6 +9,7 @@ from server.cli.export_task import find_export_task
 from server.cli.exporter import run_exporter, run_verification
 from server.cli.model_arguments import CONFIG_NAME, ModelArguments
 from server.cli.replicas.plan import describe_places, plan_places
+from server.cli.top.top_command import make_parser as make_top_parser
 from server.errors import ConfigError
 from server.graph import list_calculators, list_plugins
 from server.models.config_file import ConfigFile
@@ -27,7 +28,13 @@ def run_mode(line: CommandLine) -> int | None:
     match line.mode:
         case "completion":
             assert line.shell is not None
-            print(completion_script(line.shell, make_parser(), {"chat": make_chat_parser()}))
+            print(
+                completion_script(
+                    line.shell,
+                    make_parser(),
+                    {"chat": make_chat_parser(), "top": make_top_parser()},
+                )
+            )
         case "list_calculators":
             _print_calculators()
         case "list_models":

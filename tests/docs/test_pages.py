@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from support.documents import PAGES, ROOT, anchors, blocks, code_words, links, prose
-from support.reference_tables import chat_flags, export_flags, server_flags
+from support.reference_tables import chat_flags, export_flags, server_flags, top_flags
 
 SKIPPED = {".venv", "build", "models", "node_modules"}
 ALL_PAGES = sorted(
@@ -78,6 +78,8 @@ def known_flags(command: str) -> set[str] | None:
     match [word for word in command.split() if not re.fullmatch(r"[A-Z_]+=\S*", word)]:
         case ["server", "chat", *_]:
             flags = chat_flags()
+        case ["server", "top", *_]:
+            flags = top_flags()
         case ["server", *_]:
             flags = server_flags()
         case ["export_model", *_]:

@@ -23,6 +23,7 @@ from server.api.monitoring.vllm_names import VLLM_METRICS
 from server.cli.chat.chat_command import make_parser as make_chat_parser
 from server.cli.command_line import make_parser as make_server_parser
 from server.cli.ovms_flags import REFUSED
+from server.cli.top.top_command import make_parser as make_top_parser
 from server.host.metrics.ovms_metrics import DEFAULT_METRICS
 from server.protocol.field_rules import EMPTY, Alias, FieldRules, Hint, Refused, Rule
 from server.protocol.field_table import CHAT, COMPLETIONS, REPEATED, RESPONSES, TOKENIZE
@@ -67,6 +68,11 @@ def chat_flags() -> set[str]:
     return _flags_of(make_chat_parser())
 
 
+def top_flags() -> set[str]:
+    """Every flag of `server top`."""
+    return _flags_of(make_top_parser())
+
+
 def export_flags() -> set[str]:
     """Every flag of `export_model`, of any task."""
     return {flag for task in EXPORT_TASKS for flag in _flags_of(_export_parser(task))}
@@ -93,6 +99,10 @@ def server_flag_tables() -> Iterator[str]:
 
 def chat_flag_table() -> Iterator[str]:
     yield from _flag_table(make_chat_parser().flags)
+
+
+def top_flag_table() -> Iterator[str]:
+    yield from _flag_table(make_top_parser().flags)
 
 
 def export_flag_tables() -> Iterator[str]:
@@ -275,6 +285,7 @@ def generate(name: str, old: str) -> str:
     makers = {
         "server flags": lambda _: server_flag_tables(),
         "chat flags": lambda _: chat_flag_table(),
+        "top flags": lambda _: top_flag_table(),
         "export flags": lambda _: export_flag_tables(),
         "flags of OVMS": lambda _: ovms_flag_tables(),
         "request fields": generation_fields,

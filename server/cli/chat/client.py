@@ -14,7 +14,14 @@ from urllib.parse import urlsplit
 
 from server.errors import ChatError
 
-__all__ = ["ChatClient", "Message", "Piece"]
+__all__ = [
+    "ChatClient",
+    "Message",
+    "Piece",
+    "describe_failure",
+    "describe_refusal",
+    "opener_for",
+]
 
 Message = dict[str, str]
 DEFAULT_PATH = "/v3"
@@ -75,17 +82,13 @@ class ChatClient:
             headers["Authorization"] = f"Bearer {self.api_key}"
         try:
             request = urllib.request.Request(address + path, data, headers)
-            with _opener(address, self.ca_certs).open(request, timeout=timeout_s) as response:
+            with opener_for(address, self.ca_certs).open(request, timeout=timeout_s) as response:
                 yield response
         except urllib.error.HTTPError as error:
             with error:
-                raise ChatError(_refusal(error)) from error
+                raise ChatError(describe_refusal(error)) from error
         except (OSError, http.client.HTTPException, ValueError) as error:
-            reason = getattr(error, "reason", error)
-            if isinstance(reason, ssl.SSLCertVerificationError):
-                reason = f"{reason.verify_message}; --ssl_ca_certs names whom to trust"
-            reason = getattr(reason, "strerror", None) or reason
-            raise ChatError(f"no answer from {self.url}: {reason}") from error
+            raise ChatError(f"no answer from {self.url}: {describe_failure(error)}") from error
 
     def _address(self) -> str:
         """The URL to which paths are added: `host:port` and `http://host:port` get /v3."""
@@ -94,7 +97,16 @@ class ChatClient:
         return url if urlsplit(url).path else url + DEFAULT_PATH
 
 
-def _opener(address: str, ca_certs: Path | None) -> urllib.request.OpenerDirector:
+def describe_failure(error: Exception) -> str:
+    """Why a server could not be asked."""
+    reason = getattr(error, "reason", error)
+    if isinstance(reason, ssl.SSLCertVerificationError):
+        return f"{reason.verify_message}; --ssl_ca_certs names whom to trust"
+    return str(getattr(reason, "strerror", None) or reason)
+
+
+def opener_for(address: str, ca_certs: Path | None) -> urllib.request.OpenerDirector:
+    """What opens URLs of a server."""
     handlers: list[urllib.request.BaseHandler] = []
     if urlsplit(address).hostname in LOOPBACK:
         # A proxy would look for the server on its own machine.
@@ -105,7 +117,8 @@ def _opener(address: str, ca_certs: Path | None) -> urllib.request.OpenerDirecto
     return urllib.request.build_opener(*handlers)
 
 
-def _refusal(error: urllib.error.HTTPError) -> str:
+def describe_refusal(error: urllib.error.HTTPError) -> str:
+    """What an answer with an error says."""
     if error.code == 401:
         return (
             "the server wants an API key: give --api_key_file, or set the environment variable "

@@ -1,0 +1,4 @@
+"""`server top`: what a running server does, in the terminal.
+
+Only `server.cli` imports it.
+"""
