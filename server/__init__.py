@@ -11,6 +11,7 @@ if TYPE_CHECKING:
         ChatOptions,
         Classification,
         CompletionOutput,
+        DeploymentClient,
         EmbeddingModel,
         ImageModel,
         RankedDocument,
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
         SpeechModel,
         Transcript,
         VoiceModel,
+        client,
+        serve,
     )
 
 __all__ = [
@@ -27,6 +30,7 @@ __all__ = [
     "ChatOptions",
     "Classification",
     "CompletionOutput",
+    "DeploymentClient",
     "EmbeddingModel",
     "ImageModel",
     "RankedDocument",
@@ -36,6 +40,8 @@ __all__ = [
     "SpeechModel",
     "Transcript",
     "VoiceModel",
+    "client",
+    "serve",
 ]
 
 

@@ -62,8 +62,11 @@ class GenerationLimits:
     def _resolve_max_tokens(self, merged: SamplingFields, prompt: TokenizedPrompt) -> None:
         request, limit = prompt.request, self.max_tokens_limit
         wanted = request.sampling.get("max_tokens")
+        of_total = _left_of_total(prompt)
+        if wanted is not None and of_total is not None:
+            merged["max_tokens"] = wanted = min(wanted, of_total)
         if wanted is None or request.reduce_max_tokens:
-            defaults = [request.default_max_tokens, self.defaults.get("max_tokens")]
+            defaults = [request.default_max_tokens, of_total, self.defaults.get("max_tokens")]
             possible = [limit, *(defaults if wanted is None else [wanted])]
             known = [value for value in possible if value is not None]
             room = self.room(len(prompt.token_ids), merged.get("num_beams", 1))
@@ -112,3 +115,14 @@ def _forget_random_defaults(merged: SamplingFields, request: GenerationRequest) 
         merged.pop("top_p", None)
     if "min_p" not in request.sampling:
         merged.pop("min_p", None)
+
+
+def _left_of_total(prompt: TokenizedPrompt) -> int | None:
+    """How many tokens the answer may have, if the client bounds prompt and answer together."""
+    total, num_prompt = prompt.request.max_total_tokens, len(prompt.token_ids)
+    if total is None:
+        return None
+    if num_prompt >= total:
+        problem = f"the prompt has {num_prompt} tokens; with max_length {total} there is no room"
+        raise InvalidRequestError(f"{problem} for an answer", "max_length")
+    return total - num_prompt

@@ -1,5 +1,9 @@
-"""Models without a server, for offline work: one class for each task, on LoadedModel."""
+"""Models without a server, for offline work: one class for each task, on LoadedModel.
 
+`deployments` start servers instead.
+"""
+
+from server.llm.deployments import DeploymentClient, client, serve
 from server.llm.embedding_model import EmbeddingModel
 from server.llm.image_model import ImageModel
 from server.llm.llm import LLM
@@ -14,6 +18,7 @@ __all__ = [
     "ChatOptions",
     "Classification",
     "CompletionOutput",
+    "DeploymentClient",
     "EmbeddingModel",
     "ImageModel",
     "RankedDocument",
@@ -23,4 +28,6 @@ __all__ = [
     "SpeechModel",
     "Transcript",
     "VoiceModel",
+    "client",
+    "serve",
 ]

@@ -68,7 +68,8 @@ class GenerationRequest(ClientRequest):
     `prompt` is text, or token ids, which are used unchanged. `sampling` holds only what the client
     set; the model's generation_config.json has the defaults. `default_max_tokens` is the limit if
     the client sets no `max_tokens`: it is reduced to what is possible, and None is no limit. So is
-    `max_tokens` itself with `reduce_max_tokens`; else more than is possible is an error.
+    `max_tokens` itself with `reduce_max_tokens`; else more than is possible is an error. Prompt and
+    answer together have at most `max_total_tokens`.
     Requests with a lower `priority` go first. A prompt is cut to its last `truncate_prompt_tokens`;
     -1 keeps as many as there is room for. `best_of` answers are generated and the `n` best
     returned; None generates `n`.
@@ -94,6 +95,7 @@ class GenerationRequest(ClientRequest):
     echo: bool = False
     default_max_tokens: int | None = None
     reduce_max_tokens: bool = False
+    max_total_tokens: int | None = None
     priority: int = 0
     answer_format: AnswerFormat | None = None
     is_tool_required: bool = False

@@ -146,14 +146,19 @@ class GenerationCall:
 
     def with_own_names(self, error: InvalidRequestError) -> InvalidRequestError:
         """The error, in terms of this endpoint's fields."""
-        name = self.field_names.get(error.param or "")
-        if name is None:
-            return error
-        # The word "prompt" is right in a sentence, whatever the field is called.
-        message = str(error)
-        if error.param != "prompt":
-            message = re.sub(rf"\b{error.param}\b", name, message)
-        return type(error)(message, name)
+        return renamed(error, self.field_names)
+
+
+def renamed(error: InvalidRequestError, names: Mapping[str, str]) -> InvalidRequestError:
+    """The error with another name of the field that it is about."""
+    name = names.get(error.param or "")
+    if name is None:
+        return error
+    # The word "prompt" is right in a sentence, whatever the field is called.
+    message = str(error)
+    if error.param != "prompt":
+        message = re.sub(rf"\b{error.param}\b", name, message)
+    return type(error)(message, name)
 
 
 def usage_of(last_chunks: Mapping[int, TextChunk], num_choices: int) -> Usage:

@@ -2,14 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
-from pydantic import BaseModel
+from pydantic import BaseModel, RootModel
 
 from server.api.body import read_call
-from server.api.endpoint import Answer, Endpoint, error_answers, json_body
+from server.api.endpoint import Answer, Answers, Endpoint, error_answers, json_body
 from server.api.errors import ClientGoneError, api_error
 from server.api.large_answer import json_response
 from server.api.model_lookup import find_model, graph_between
@@ -22,6 +23,7 @@ from server.payloads import GenerationRequest, TextChunk
 from server.protocol.anthropic.message_object import ErrorMessage, MessageObject
 from server.protocol.anthropic.messages import MessageFields, parse_message
 from server.protocol.generation_call import GenerationCall
+from server.protocol.mii import MiiFields, MiiResponse, parse_mii
 from server.protocol.openai.answer_schemas import ChatCompletion, Completion, ErrorAnswer
 from server.protocol.openai.chat_completions import ChatCompletionFields, parse_chat_completion
 from server.protocol.openai.completions import CompletionFields, parse_completion
@@ -37,21 +39,29 @@ def _generation_handler(parse: Callable[[Mapping[str, Any]], GenerationCall]) ->
     """Make the handler of an endpoint from the function that parses its bodies."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        call = await read_call(request, parse)
-        request.app[UNKNOWN_FIELD_POLICY].apply(request, call.unknown_fields)
-        graph = graph_between(find_model(request, call.model), GenerationRequest, TextChunk)
-        facts = request[REQUEST_FACTS]
-        facts.num_choices = call.num_choices
-        facts.method = "Stream" if call.stream else "Unary"
-        try:
-            async with start_runs(graph, call.prompts, call.num_choices, facts) as chunks:
-                if call.stream:
-                    return await _answer_in_events(request, call, chunks, facts)
-                return await _answer_whole(call, chunks, facts)
-        except InvalidRequestError as error:
-            raise call.with_own_names(error) from error
+        return await _answer(request, await read_call(request, parse))
 
     return handle
+
+
+async def _answer_mii(request: web.Request) -> web.StreamResponse:
+    parse = partial(parse_mii, request.match_info["deployment"])
+    return await _answer(request, await read_call(request, parse))
+
+
+async def _answer(request: web.Request, call: GenerationCall) -> web.StreamResponse:
+    request.app[UNKNOWN_FIELD_POLICY].apply(request, call.unknown_fields)
+    graph = graph_between(find_model(request, call.model), GenerationRequest, TextChunk)
+    facts = request[REQUEST_FACTS]
+    facts.num_choices = call.num_choices
+    facts.method = "Stream" if call.stream else "Unary"
+    try:
+        async with start_runs(graph, call.prompts, call.num_choices, facts) as chunks:
+            if call.stream:
+                return await _answer_in_events(request, call, chunks, facts)
+            return await _answer_whole(call, chunks, facts)
+    except InvalidRequestError as error:
+        raise call.with_own_names(error) from error
 
 
 async def _answer_whole(
@@ -121,19 +131,23 @@ def _endpoint(
     whole: type[BaseModel],
     error: type[BaseModel] = ErrorAnswer,
 ) -> Endpoint:
-    answer = Answer(
-        "The answer: in one piece, or as server-sent events with `stream`",
-        {"application/json": whole, "text/event-stream": {"type": "string"}},
-    )
     return Endpoint(
         "POST",
         path,
         _generation_handler(parse),
         summary,
-        {"200": answer, **error_answers(400, 404, 413, 500, 503, schema=error)},
+        _answers(whole, error),
         body=json_body(fields),
         is_prefixed=True,
     )
+
+
+def _answers(whole: type[BaseModel], error: type[BaseModel]) -> Answers:
+    answer = Answer(
+        "The answer: in one piece, or as server-sent events with `stream`",
+        {"application/json": whole, "text/event-stream": {"type": "string"}},
+    )
+    return {"200": answer, **error_answers(400, 404, 413, 500, 503, schema=error)}
 
 
 ENDPOINTS = (
@@ -153,5 +167,13 @@ ENDPOINTS = (
         MessageFields,
         MessageObject,
         ErrorMessage,
+    ),
+    Endpoint(
+        "POST",
+        "/mii/{deployment:.+}",
+        _answer_mii,
+        "Continue texts, in the form of DeepSpeed-MII",
+        _answers(RootModel[list[MiiResponse]], ErrorAnswer),
+        body=json_body(MiiFields),
     ),
 )
