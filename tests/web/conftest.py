@@ -4,20 +4,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser
 from support.server_process import ServerProcess, server_process
-from support.web.pages import (
-    WatchedPage,
-    environment,
-    find_chromium,
-    running_browser,
-    write_many,
-    write_models,
-)
+
+# What needs Playwright is imported by the fixtures: without it, the tests are skipped one by one.
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+def browser() -> Iterator[Any]:
+    from support.web.pages import find_chromium, running_browser
+
     if find_chromium() is None:
         pytest.skip("there is no chromium; `apt-get install chromium` brings it")
     with running_browser() as found:
@@ -27,6 +22,8 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """A server with models of every kind, a failed one among them."""
+    from support.web.pages import environment, write_models
+
     config = write_models(tmp_path_factory.mktemp("web"))
     with server_process("--config_path", config, env=environment()) as process:
         yield process
@@ -35,14 +32,18 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 @pytest.fixture(scope="session")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """A server with 30 models."""
+    from support.web.pages import environment, write_many
+
     config = write_many(tmp_path_factory.mktemp("many"))
     with server_process("--config_path", config, env=environment()) as process:
         yield process
 
 
 @pytest.fixture
-def look(browser: Browser) -> Iterator[Any]:
+def look(browser: Any) -> Iterator[Any]:
     """Makes pages; at the end none of them may have had a problem."""
+    from support.web.pages import WatchedPage
+
     contexts: list[WatchedPage] = []
 
     def make(server: ServerProcess, **settings: Any) -> WatchedPage:
@@ -59,8 +60,6 @@ def look(browser: Browser) -> Iterator[Any]:
 
 
 @pytest.fixture
-def watched(look: Any, server: ServerProcess) -> WatchedPage:
+def watched(look: Any, server: ServerProcess) -> Any:
     """A page of the server with models of every kind."""
-    found = look(server)
-    assert isinstance(found, WatchedPage)
-    return found
+    return look(server)

@@ -6,8 +6,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, Page
 from support.server_process import ROOT, ServerProcess, server_process
+from support.web.browser import Browser, Page
 from support.web.pages import BUNDLED, add_models, environment, running_browser
 
 IMAGES = ROOT / "docs" / "images"

@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Page, expect
 from support.fakes import echo_graph, write_repository
 from support.server_process import ServerProcess, server_process
+from support.web.browser import Page, expect
 from support.web.pages import PANELS, WatchedPage, environment
 
 KEY = "right key"

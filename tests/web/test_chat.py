@@ -6,8 +6,8 @@ import re
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
 from support.server_process import ServerProcess
+from support.web.browser import Page, expect
 from support.web.pages import WatchedPage
 
 # One white point.

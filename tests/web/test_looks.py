@@ -3,8 +3,8 @@
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
 from support.server_process import ServerProcess
+from support.web.browser import Page, expect
 from support.web.looks import find_low_contrast, find_overflow, find_unnamed_controls
 from support.web.pages import LONG_NAME, PANELS, WatchedPage
 

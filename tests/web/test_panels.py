@@ -4,8 +4,8 @@ import re
 from typing import Any
 
 import pytest
-from playwright.sync_api import expect
 from support.server_process import ServerProcess, server_process
+from support.web.browser import expect
 from support.web.pages import (
     HTML_NAME,
     HTML_NODE,

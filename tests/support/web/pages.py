@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 from support.fakes import RAW_GRAPH, echo_graph, parsed_graph, write_repository
+from support.web.browser import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 
 BUNDLED = Path(__file__).parents[3] / "server" / "bundled_models"
 PANELS = ("models", "load", "chat", "tryout", "system")
