@@ -1,11 +1,12 @@
 """A graph as it is configured, in JSON values: what pages draw."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from math import isfinite
 from typing import Any
 
+from server.graph.contract import Tag
 from server.graph.validation.stream_types import CheckedNode
 from server.graph.validation.validation import ValidatedGraph
 
@@ -37,19 +38,25 @@ def define_graph(graph: ValidatedGraph) -> dict[str, Any]:
 def _define_node(node: CheckedNode) -> dict[str, Any]:
     assert node.calculator_class is not None
     ports = node.ports
+    made = () if node.contract is None else node.contract.output_side_packets
     return {
         "name": node.name,
         "calculator": node.calculator_class.__name__,
         "inputs": _ports(ports.inputs),
         "outputs": _ports(ports.outputs),
         "input_side_packets": _ports(ports.input_side_packets),
-        "output_side_packets": _ports(ports.output_side_packets),
+        "output_side_packets": _typed_ports(ports.output_side_packets, made),
         "options": _options(node.options),
     }
 
 
 def _ports(ports: Mapping[str, str]) -> list[dict[str, str]]:
     return [{"tag": tag, "name": name} for tag, name in ports.items()]
+
+
+def _typed_ports(ports: Mapping[str, str], tags: Sequence[Tag[Any]]) -> list[dict[str, str]]:
+    types = {tag.name: tag.type.__name__ for tag in tags}
+    return [{**port, "type": types.get(port["tag"], "")} for port in _ports(ports)]
 
 
 def _options(options: object) -> dict[str, Any]:

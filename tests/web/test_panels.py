@@ -36,7 +36,8 @@ def test_a_graph_is_drawn_as_it_is_configured(watched: WatchedPage, server: Serv
     expect(drawing.locator("g.node")).to_have_count(6)  # with the borders
     assert {"Tokenizer", "TokenizerCalculator", "LLMExecutor"} <= set(texts)
     # Streams with their types, side packets dashed.
-    assert {"prompt", "TokenizedPrompt", "tokens", "TokenChunk", "tokenizer"} <= set(texts)
+    assert {"prompt", "TokenizedPrompt", "tokens", "TokenChunk"} <= set(texts)
+    assert {"tokenizer", "Tokenizer", "OutputFormat"} <= set(texts)
     assert drawing.locator("path.edge.side").count() == 5
     assert drawing.locator("path.edge").count() == 11
     row = page.get_by_role("table", name="Nodes").get_by_role("row", name=re.compile("^LLMExec"))

@@ -13,11 +13,14 @@ export function mergeHistory(known, newer) {
 const SUMS = ["running", "waiting", "tokensPerSecond"];
 const MEANS = ["ttft", "itl", "kvUse", "prefixHits"];
 
-/** The lines of several models as those of one; all are sampled at the same moments. */
+/** Replicas note their points at moments of their own, every 5 s. */
+const slotOf = (time) => Math.round(time / 5) * 5;
+
+/** The lines of several models as those of one. */
 export function sumHistories(histories) {
-  const times = [...new Set(histories.flatMap(({ time }) => time))].sort((a, b) => a - b);
+  const times = [...new Set(histories.flatMap(({ time }) => time.map(slotOf)))].sort((a, b) => a - b);
   const total = { time: times };
-  const places = histories.map(({ time }) => new Map(time.map((moment, at) => [moment, at])));
+  const places = histories.map(({ time }) => new Map(time.map((moment, at) => [slotOf(moment), at])));
   for (const name of [...SUMS, ...MEANS]) {
     total[name] = times.map((time) => {
       const values = histories.map((one, at) => one[name][places[at].get(time)]).filter((value) => value !== null && value !== undefined);

@@ -3,6 +3,7 @@ import { requestJson } from "./api.js";
 import { readSnapshot } from "./snapshot.js";
 
 const INTERVAL_MS = 2000;
+const OVERLAP_S = 10;
 const LONGEST_PAUSE_MS = 15000;
 
 /** Fires "change" after each answer, and when the server no longer answers. */
@@ -27,7 +28,8 @@ export class Live extends EventTarget {
     clearTimeout(this.#timer);
     if (this.#isAsking) return;
     this.#isAsking = true;
-    const since = this.snapshot?.newestPoint ?? 0;
+    // Replicas note their points at moments of their own.
+    const since = Math.max(0, (this.snapshot?.newestPoint ?? 0) - OVERLAP_S);
     try {
       this.snapshot = readSnapshot(await requestJson(`/v1/status?since=${since}`), this.snapshot);
       this.problem = null;

@@ -32,12 +32,8 @@ class Snapshot {
     this.uptimeSeconds = server.uptime_s;
     this.memoryBytes = memory.used_bytes;
     this.draining = server.draining;
-    const inReplica = ({ name, replica }) => (replica === undefined ? name : `${name} replica ${replica}`);
-    const names = status.models.map(inReplica);
-    const isAlone = (name) => names.indexOf(name) === names.lastIndexOf(name);
     this.models = status.models.map((model) => {
-      const name = inReplica(model);
-      const label = isAlone(name) ? name : `${name} version ${model.version}`;
+      const label = labelOf(model, status.models);
       const before = last?.models.find((one) => one.label === label);
       return describeModel(model, label, before, status.time - (last?.time ?? 0));
     });
@@ -79,6 +75,14 @@ class Snapshot {
   takesPictures(name) {
     return this.models.some((model) => model.name === name && model.serves.includes("raw"));
   }
+}
+
+/** The name, with the version and the replica where it alone says too little. */
+function labelOf({ name, version, replica }, models) {
+  const alike = models.filter((model) => model.name === name);
+  const differ = (key) => alike.some((model) => model[key] !== alike[0][key]);
+  const more = [differ("version") && `version ${version}`, differ("replica") && `replica ${replica}`];
+  return [name, ...more.filter(Boolean)].join(", ");
 }
 
 function describeModel(model, label, before, seconds) {
