@@ -71,6 +71,7 @@ def test_a_failed_model_says_why(watched: WatchedPage) -> None:
     page = watched.show("model/broken")
     expect(page.locator(".notice")).to_contain_text("ValueError: no weights <svg onload=alert(2)>")
     expect(page.locator("h1")).to_have_text("broken")
+    expect(page.get_by_role("link", name="Chat with it")).to_have_count(0)
 
 
 @pytest.mark.parametrize("name", [HTML_NAME, UNICODE_NAME])
@@ -153,6 +154,7 @@ def test_the_check_finds_what_is_wrong_now(watched: WatchedPage) -> None:
 
 def test_30_models_can_be_filtered(look: Any, many: ServerProcess) -> None:
     page = look(many).show("models")
+    expect(page.locator("tbody th").first).to_have_text("zz-broken")
     expect(page.locator("tbody tr")).to_have_count(30)
     expect(page.get_by_text("29 of 30 models can serve")).to_be_visible()
     page.get_by_label("Filter models").fill("FAILED")

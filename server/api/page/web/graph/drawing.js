@@ -176,7 +176,7 @@ function sizeOf(node, edges, isVertical) {
   const height = node.isBorder ? 34 : 72;
   return isVertical
     ? { width: Math.max(width, numOuts > 1 ? (numOuts + 1) * (widest + 8) : 0, (ins.length + 1) * 20), height }
-    : { width, height: Math.max(height, (numOuts + 1) * 32, (ins.length + 1) * 20) };
+    : { width, height: Math.max(height, numOuts > 1 ? (numOuts + 1) * 32 : 0, (ins.length + 1) * 20) };
 }
 
 const textWidth = (text) => [...shorten(text, MOST_CHARACTERS)].length * CHARACTER_PX;

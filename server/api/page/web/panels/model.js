@@ -52,7 +52,7 @@ export class ModelPanel {
     setText(this.reason, model?.reason ?? "");
     if (!model) return;
     renderWhenChanged(this.badge, [model.stateText, model.stateKind], () => stateBadge(model));
-    renderWhenChanged(this.links, [model.label, model.serves], () => linksOf(model));
+    renderWhenChanged(this.links, [model.label, model.serves, model.isServing], () => linksOf(model));
     this.#showFigures(model);
     this.#showGraph(model);
     const example = exampleOf(model);
@@ -110,6 +110,7 @@ function textOf(value) {
 function linksOf(model) {
   const name = encodeURIComponent(model.name);
   const links = [];
+  if (!model.isServing) return links;
   if (model.serves.includes("chat")) links.push(h("a", { href: `#/chat/${name}` }, "Chat with it"));
   if (model.serves.some((what) => what === "embeddings" || what === "rerank")) links.push(h("a", { href: `#/tryout/${name}` }, "Try it out"));
   if (model.history) links.push(h("a", { href: `#/load/${encodeURIComponent(model.label)}` }, "Charts"));

@@ -36,7 +36,8 @@ export class ModelsPanel {
   }
 
   #draw() {
-    const models = this.snapshot?.models ?? [];
+    // What needs somebody comes first.
+    const models = (this.snapshot?.models ?? []).toSorted((a, b) => (b.stateKind === "bad") - (a.stateKind === "bad"));
     const wanted = this.filter.value.trim().toLowerCase();
     const shown = models.filter((model) => `${model.label} ${model.task ?? ""} ${model.stateText}`.toLowerCase().includes(wanted));
     this.filter.hidden = models.length < FILTER_FROM;
@@ -71,12 +72,17 @@ export class ModelsPanel {
       row,
       h("th", { scope: "row" }, link),
       h("td", { "data-title": "State" }, stateBadge(model), model.reason && h("p", { class: "reason" }, model.reason)),
-      cells.slice(2, -1).map(([value], at) => h("td", { "data-title": COLUMNS[at + 2], class: at ? "figure" : null }, value)),
-      h("td", { "data-title": "KV cache", class: "figure" }, meter(model.kvUse, `KV cache of ${model.label}`)),
+      cells.slice(2, -1).map(([value], at) => h("td", { "data-title": COLUMNS[at + 2], class: classOf(value, at > 0) }, value)),
+      h("td", { "data-title": "KV cache", class: classOf(cells.at(-1)[0], true) }, meter(model.kvUse, `KV cache of ${model.label}`)),
     );
     if (hadFocus) link.focus();
     return row;
   }
+}
+
+/** Narrow screens leave out cells without a value. */
+function classOf(text, isFigure) {
+  return [isFigure && "figure", text === NOTHING && "none"].filter(Boolean).join(" ") || null;
 }
 
 function whyEmpty(snapshot, models, wanted) {
