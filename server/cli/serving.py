@@ -20,7 +20,7 @@ from server.errors import ConfigError, ServingError, describe_error
 from server.host.garbage import collect_when_quiet
 from server.host.metrics import gauge
 from server.host.version import DISTRIBUTION
-from server.host.watch import WATCHDOG
+from server.host.watch import ABANDONED, WATCHDOG
 from server.models.file_watcher import FileWatcher
 from server.models.node_threads import NodeThreads
 
@@ -88,8 +88,8 @@ def run_server(
         loop.run_until_complete(server.run())
     finally:
         loop.close()
-    if exit_.code:
-        # A step that hangs would disturb the end of the interpreter.
+    if exit_.code or len(ABANDONED):
+        # What hangs would disturb the end of the interpreter.
         exit_.now()
     exit_.after(THREAD_TIMEOUT_S)
     return 0

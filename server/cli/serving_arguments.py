@@ -30,6 +30,7 @@ class ServingArguments:
     stalled_loop_seconds: float
     idle_unload_timeout_seconds: float
     memory_budget_gb: float
+    load_timeout_seconds: float
     load_wait_timeout_seconds: float
     max_requests_waiting_for_load: int
     max_num_queued_requests: int | None
@@ -123,6 +124,14 @@ def add_serving_flags(add: AddFlag) -> None:
         metavar="GB",
         help="Memory for all models together, in 10^9 bytes. The least recently used models are "
         "unloaded to keep it, and loaded again by a request (default: 0, no limit).",
+    )
+    add(
+        "--load_timeout_seconds",
+        type=seconds,
+        default=0.0,
+        metavar="SECONDS",
+        help="Give a model up whose load takes longer than this (default: 0, never). The log tells "
+        "of a load that takes long in any case.",
     )
     add(
         "--load_wait_timeout_seconds",

@@ -13,6 +13,7 @@ from server.cli.log.log_writer import LogWriter
 from server.cli.serving import run_server
 from server.graph import Services
 from server.models.file_watcher import FileWatcher
+from server.models.loading.load import LoadLimits
 from server.models.model_manager import ModelManager, ReloadTurn
 from server.payloads import LoadOptions
 
@@ -50,6 +51,7 @@ def make_manager(
         cache_dir=line.serving.make_cache_dir(),
         extras=(
             line.serving.queue_defaults(),
+            LoadLimits(line.serving.load_timeout_seconds),
             LoadOptions(
                 auto_tune=not line.serving.no_auto_tune,
                 chat_template=line.models.template_path,

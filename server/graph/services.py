@@ -14,13 +14,15 @@ T = TypeVar("T")
 class Services:
     """Calculators reach these through `OpenContext`.
 
-    `on_resolve` gets each path that a node is about to read. `on_progress` gets what a node is
-    doing and the fraction of it that is done, from 0 to 1. Both are called from worker threads.
+    `on_resolve` gets each path that a node is about to read, and `on_open` what names a node that
+    is about to be opened. `on_progress` gets what a node is doing and the fraction of it that is
+    done, from 0 to 1. All are called from worker threads.
     `cache_dir` is where nodes may keep what makes their next load faster. `extras` are objects
     that the framework does not know, found by their class; there is at most one of each class.
     """
 
     on_resolve: Callable[[Path], None] | None = None
+    on_open: Callable[[str], None] | None = None
     on_progress: Callable[[str, float], None] | None = None
     cache_dir: Path | None = None
     extras: tuple[object, ...] = ()

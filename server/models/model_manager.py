@@ -244,7 +244,8 @@ class ModelManager:
 
         Raises ReloadError if one cannot be loaded, or if it hangs for the third time.
         """
-        hung = [model for model in self._models.values() if model.needs_reload]
+        models = self._models.values()
+        hung = [model for model in models if model.needs_reload and model.loading is None]
         if not hung or self._is_closing:
             return
         logger.warning("Loading again: %s", ", ".join(model.label for model in hung))
@@ -256,7 +257,7 @@ class ModelManager:
         errors = {
             model.label: model.load_error or problem
             for model in hung
-            if model.needs_reload or self._hung[model.label] >= MAX_HUNG
+            if (model.needs_reload and model.loading is None) or self._hung[model.label] >= MAX_HUNG
         }
         if errors and not self._is_closing:
             raise ReloadError(errors)
@@ -275,6 +276,7 @@ class ModelManager:
         """Wait for cancelled loads: a model that is being loaded cannot be stopped."""
         if self._reloads:
             await asyncio.wait(tuple(self._reloads))
+        await self._loader.close()
         if self._residency is not None:
             await self._residency.wait()
 
@@ -289,7 +291,7 @@ class ModelManager:
             unwanted = self._set_names(config)
             await self._load(changed)
             self._remove_superseded(unwanted)
-        outcomes = {config.label: self._models[config.key].load_error for config in changed}
+        outcomes = {config.label: self._models[config.key].why_not_loaded for config in changed}
         errors = {name: error for name, error in outcomes.items() if error is not None}
         if errors:
             raise ReloadError(errors)
@@ -342,6 +344,7 @@ class ModelManager:
             return
         logger.info("Model %s was removed", model.label)
         self._removed[model.config.key] = model
+        self._loader.give_up(model)
         model.retire()
         closing = model.unload(self._drain_timeout_s, "was removed")
         self._retirements.add(model.config.key, closing)

@@ -15,6 +15,7 @@ from server.graph.description import GraphDescription
 from server.graph.nodes.opening import in_thread
 from server.graph.numbers import GraphNumbers
 from server.models.config import ModelConfig
+from server.models.loading.load import Load
 from server.models.loading.model_loading import CheckedModel, check_model
 from server.models.watched_files import WatchedFiles
 
@@ -57,6 +58,7 @@ class ServedModel:
         self.state = ModelState.START
         self.files = WatchedFiles()
         self.load_error: Exception | None = None
+        self.loading: Load | None = None
         self._failed_because: str | None = None
         self.resident_graph: ResidentGraph | None = None
         self.graph_for_nodes: ResidentGraph | None = None
@@ -128,7 +130,14 @@ class ServedModel:
         """Why the model cannot serve although it should; None if nothing is wrong."""
         if self._graph is not None:
             return self._graph.health()
-        return self._load_failure or (self._failed_because if self.can_wake else None)
+        earlier = self._failed_because if self.can_wake else None
+        return self._late_load or self._load_failure or earlier
+
+    @property
+    def why_not_loaded(self) -> Exception | None:
+        """The error of the last load, or that it has not ended; None where it went well."""
+        late = self._late_load
+        return self.load_error if late is None else ModelNotReadyError(late)
 
     @property
     def needs_reload(self) -> bool:
@@ -141,7 +150,9 @@ class ServedModel:
 
         A failed model that is tried again keeps its reason until it is loaded.
         """
-        return self._failed_because if self._graph is None else self._graph.health()
+        if self._graph is not None:
+            return self._graph.health()
+        return self._late_load or self._failed_because
 
     async def check(self, config: ModelConfig) -> CheckedModel | None:
         """Prepare to load what `config` describes; None where it is broken, which is then logged.
@@ -222,7 +233,9 @@ class ServedModel:
             "status": {"error_code": code, "error_message": code},
         }
         reason = failure
-        if reason is None and self._load_failure is not None:
+        if reason is None and self._late_load is not None:
+            reason = f"the model loaded before goes on serving; the new one is {self._late_load}"
+        elif reason is None and self._load_failure is not None:
             reason = (
                 f"the model loaded before goes on serving; the new one failed: {self._load_failure}"
             )
@@ -246,6 +259,11 @@ class ServedModel:
             reason, at = self._rested
             residence["unloaded"] = {"reason": reason, "at": at}
         return residence
+
+    @property
+    def _late_load(self) -> str | None:
+        """That a load takes so long that it may hang."""
+        return str(self.loading) if self.loading is not None and self.loading.is_late else None
 
     @property
     def _load_failure(self) -> str | None:

@@ -97,7 +97,7 @@ async def test_states(tmp_path: Path) -> None:
 
     states = [state()]
     loading = asyncio.create_task(manager.load_all())
-    await asyncio.sleep(0)
+    await asyncio.sleep(0.05)
     states.append(state())
     with pytest.raises(ModelNotReadyError, match="not loaded yet"):
         manager.get("m")

@@ -3,8 +3,9 @@
 import asyncio
 import contextvars
 import logging
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -51,6 +52,8 @@ class NodeOpener:
         assert contract is not None
         where = f"graph {self.graph_name!r}, node {node.name!r} ({cls.__name__})"
         ports = node.ports
+        if self.services is not None and self.services.on_open is not None:
+            self.services.on_open(f"node {node.name!r} ({cls.__name__})")
         values = self._side_packets
         side_packets = {
             tag: values[name] for tag, name in ports.input_side_packets.items() if name in values
@@ -136,11 +139,21 @@ def _close_all(nodes: Sequence[OpenedNode], graph_name: str) -> None:
 
 
 async def in_thread(function: Callable[[], T]) -> T:
-    """Run in a worker thread, to the end: a thread cannot be cancelled, so the caller waits."""
+    """Run in a thread, to the end: a thread cannot be stopped, so one who is cancelled waits.
+
+    The thread has the name of the task. It is of no pool, which what hangs would empty, and a
+    daemon, for which the end of the process does not wait.
+    """
     loop, context = asyncio.get_running_loop(), contextvars.copy_context()
+    task = asyncio.current_task()
+    work: asyncio.Future[T] = loop.create_future()
+    target = partial(context.run, _run_for, work, function)
+    name = None if task is None else task.get_name()
     try:
-        work = loop.run_in_executor(None, context.run, _contained, function)
+        threading.Thread(target=target, name=name, daemon=True).start()
     except RuntimeError:
+        if threading.main_thread().is_alive():
+            raise
         # The interpreter is ending. It starts no threads any more, and there is nobody to wait.
         return _contained(function)
     cancelled: asyncio.CancelledError | None = None
@@ -154,6 +167,23 @@ async def in_thread(function: Callable[[], T]) -> T:
             work.exception()
         raise cancelled
     return work.result()
+
+
+def _run_for(work: "asyncio.Future[T]", function: Callable[[], T]) -> None:
+    try:
+        result = _contained(function)
+    except Exception as error:
+        finish = partial(_finish, work, work.set_exception, error)
+    else:
+        finish = partial(_finish, work, work.set_result, result)
+    # The loop may have ended, and with it whoever would care.
+    with suppress(RuntimeError):
+        work.get_loop().call_soon_threadsafe(finish)
+
+
+def _finish(work: "asyncio.Future[Any]", settle: Callable[[Any], None], outcome: object) -> None:
+    if not work.done():
+        settle(outcome)
 
 
 def _contained(function: Callable[[], T]) -> T:

@@ -5,18 +5,18 @@ import faulthandler
 import logging
 import sys
 import threading
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from server.host.metrics import counter, gauge
+from server.host.watch.stacks import describe_threads
 
 if TYPE_CHECKING:
     from server.host.watch.service import RunningStep, WatchedService
 
-__all__ = ["WATCHDOG", "Watchdog", "describe_threads"]
+__all__ = ["WATCHDOG", "Watchdog"]
 
 logger = logging.getLogger(__name__)
 
@@ -36,8 +36,6 @@ LOCKED_S = 30.0
 
 PAGING = 20
 """Pages read from disk in a look; with more, the machine is slow, and the time does not count."""
-
-MAX_FRAMES, MAX_STACK_CHARACTERS = 30, 60_000
 
 HUNG_STEPS = counter("server:hung_steps", "Steps of models that were given up", "service")
 DEAD_THREADS = counter("server:dead_threads", "Threads that ended although they must not", "thread")
@@ -228,16 +226,6 @@ class Watchdog:
                 self.look(0.0 if is_paging else seconds)
             except Exception:
                 logger.exception("the watchdog failed to look; it goes on")
-
-
-def describe_threads() -> str:
-    """The stacks of all threads, cut where they are very long."""
-    names = {thread.ident: thread.name for thread in threading.enumerate()}
-    stacks = []
-    for ident, frame in sys._current_frames().items():
-        lines = "".join(traceback.format_stack(frame, MAX_FRAMES))
-        stacks.append(f"{names.get(ident, 'not of Python')}:\n{lines}")
-    return "".join(stacks)[:MAX_STACK_CHARACTERS]
 
 
 def _page_faults() -> int:

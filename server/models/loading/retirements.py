@@ -8,6 +8,7 @@ from typing import Any
 
 from server.errors import ModelLoadError
 from server.host.process_memory import give_back_free_memory
+from server.models.loading.load import leave_alone
 
 __all__ = ["Retirements"]
 
@@ -34,7 +35,7 @@ class Retirements:
 
     def add(self, key: tuple[str, int], closing: Coroutine[Any, Any, None]) -> None:
         """Run the closing of a graph soon."""
-        task = asyncio.create_task(_retire(closing))
+        task = asyncio.create_task(_retire(closing, key[0], self._limit_s))
         self._tasks[key].add(task)
         task.add_done_callback(lambda task: self._note_end(key, task))
 
@@ -65,7 +66,11 @@ class Retirements:
             del self._tasks[key]
 
 
-async def _retire(closing: Coroutine[Any, Any, None]) -> None:
+async def _retire(closing: Coroutine[Any, Any, None], name: str, limit_s: float) -> None:
     await asyncio.sleep(HAND_OVER_S)
-    await closing
+    task = asyncio.create_task(closing, name=f"close {name}")
+    await asyncio.wait([task], timeout=limit_s)
+    if not task.done():
+        leave_alone(task)
+    await task
     await asyncio.to_thread(give_back_free_memory)

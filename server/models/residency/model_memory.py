@@ -10,6 +10,7 @@ from server.errors import ModelLoadError
 from server.graph import Graph
 from server.host.memory import MEMORY_BUDGET, RESERVATIONS, available_bytes
 from server.host.process_memory import give_back_free_memory, held_bytes, resident_bytes
+from server.models.loading.load import leave_alone
 
 if TYPE_CHECKING:
     from server.models.served_model import ServedModel
@@ -118,10 +119,10 @@ class ModelMemory:
 
 
 async def _close(graphs: Sequence[Graph]) -> None:
-    closing = [asyncio.create_task(graph.close()) for graph in graphs]
+    closing = [asyncio.create_task(graph.close(), name=f"close {graph.name}") for graph in graphs]
     _, hanging = await asyncio.wait(closing, timeout=CLOSE_TIMEOUT_S)
-    for graph in (graph for graph, task in zip(graphs, closing, strict=True) if task in hanging):
-        logger.error("Model %s is not closed after %g s", graph.name, CLOSE_TIMEOUT_S)
+    for task in hanging:
+        leave_alone(task)
 
 
 def _needed_bytes(models: Sequence["ServedModel"]) -> int:

@@ -131,6 +131,8 @@ class Residency:
         """Raise ModelNotReadyError or QueueFullError for a request that need not wait."""
         if self._is_closed:
             raise _shutting_down()
+        if model.loading is not None and model.loading.is_late:
+            raise _still_loading(model)
         pause = self._retry_at.get(model, 0.0) - time.monotonic()
         if model.load_error is not None and pause > 0:
             raise _failed(model, pause)
@@ -253,6 +255,8 @@ class Residency:
                 waiter.done.set_result(None)
             elif model.load_error is not None:
                 waiter.fail(_failed(model, RETRY_PAUSE_S))
+            elif model.loading is not None:
+                waiter.fail(_still_loading(model))
             else:
                 waiter.fail(ModelNotReadyError(f"model {model.name!r} was removed"))
 
@@ -350,6 +354,10 @@ class Residency:
 def _failed(model: "ServedModel", pause_s: float) -> ModelNotReadyError:
     problem = f"model {model.name!r} could not be loaded: {model.failure}"
     return ModelNotReadyError(problem, retry_after_s=pause_s)
+
+
+def _still_loading(model: "ServedModel") -> ModelNotReadyError:
+    return ModelNotReadyError(f"model {model.name!r} is {model.loading}", RETRY_PAUSE_S)
 
 
 def _shutting_down() -> ModelNotReadyError:
