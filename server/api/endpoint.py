@@ -43,6 +43,7 @@ ERRORS: Mapping[int, str] = {
     500: "The server failed to serve this request; all others go on.",
     503: "The model or the server is loading, has failed, is stopping, or has too much to do; the "
     "header Retry-After says when to try again.",
+    504: "A node of the graph worked on the request for longer than a node may.",
 }
 
 Schema = type[BaseModel] | Mapping[str, Any]

@@ -46,6 +46,21 @@ def run_out_of_memory(_: float) -> None:
     raise MemoryError("an injected fault")
 
 
+def throw_bad_alloc(_: float) -> None:
+    raise RuntimeError("Exception from src/inference/src/cpp/infer_request.cpp:223: std::bad_alloc")
+
+
+class UnspeakableError(BaseException):
+    """Its text cannot be had, so that who handles it fails as well."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("an injected fault in the handling of a fault")
+
+
+def kill_thread(_: float) -> None:
+    raise UnspeakableError
+
+
 def refuse_memory(_: float) -> None:
     raise ModelLoadError("an injected fault: no memory")
 
@@ -61,13 +76,22 @@ FAULTS: dict[str, tuple[Any, str, Fault]] = {
     "step_fails": (ModelRunner, "run", fail),
     "step_exits": (ModelRunner, "run", leave),
     "step_has_no_memory": (ModelRunner, "run", run_out_of_memory),
+    "step_throws_bad_alloc": (ModelRunner, "run", throw_bad_alloc),
     "request_exits": (LLMEngine, "add", leave),
     "reload_has_no_memory": (HostKVCache, "__init__", refuse_memory),
-    "engine_thread_dies": (AsyncLLMEngine, "_wait_for_work", fail),
+    "engine_thread_dies": (AsyncLLMEngine, "_wait_for_work", kill_thread),
     "batch_hangs": (encoder_model.EncoderModel, "infer", hang),
     "batch_fails": (encoder_model.EncoderModel, "infer", fail),
+    "batch_has_no_memory": (encoder_model.EncoderModel, "infer", run_out_of_memory),
     "batch_exits": (encoder_model.EncoderModel, "infer", leave),
     "inference_hangs": (inference.OpenVINOInferenceCalculator, "_infer", hang),
+    "load_has_no_memory": (inference, "compile_model_file", run_out_of_memory),
+    "load_throws_bad_alloc": (inference, "compile_model_file", throw_bad_alloc),
+    "inference_has_no_memory": (
+        inference.OpenVINOInferenceCalculator,
+        "_infer",
+        run_out_of_memory,
+    ),
     "inference_exits": (inference.OpenVINOInferenceCalculator, "_infer", leave),
     "read_fails": (ConfigSource, "find_changes", fail_to_read),
 }

@@ -10,12 +10,24 @@ from support.server_process import ServerProcess
 
 HANDLER = """
 import time
+from pathlib import Path
 from pyovms import Tensor
 
+def is_due(fault):
+    path = Path(__file__).with_name(fault)
+    if not path.exists():
+        return False
+    path.unlink()
+    return True
+
 class OvmsPythonModel:
+    def initialize(self, arguments):
+        if is_due("initialize_hangs"):
+            time.sleep(10**9)
+
     def execute(self, inputs):
         text = bytes(inputs[0]).decode()
-        if "hang" in text:
+        if "hang" in text or is_due("execute_hangs"):
             time.sleep(10**9)
         return [Tensor("uppercase", text.upper().encode())]
 """

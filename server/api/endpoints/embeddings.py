@@ -54,7 +54,8 @@ def _endpoint(
         path,
         _handler(parse),
         summary,
-        json_answer("The vectors", answer) | error_answers(400, 404, 413, 500, 503, schema=error),
+        json_answer("The vectors", answer)
+        | error_answers(400, 404, 413, 500, 503, 504, schema=error),
         body=json_body(fields),
         is_prefixed=is_prefixed,
     )

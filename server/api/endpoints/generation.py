@@ -147,7 +147,7 @@ def _answers(whole: type[BaseModel], error: type[BaseModel]) -> Answers:
         "The answer: in one piece, or as server-sent events with `stream`",
         {"application/json": whole, "text/event-stream": {"type": "string"}},
     )
-    return {"200": answer, **error_answers(400, 404, 413, 500, 503, schema=error)}
+    return {"200": answer, **error_answers(400, 404, 413, 500, 503, 504, schema=error)}
 
 
 ENDPOINTS = (

@@ -56,7 +56,7 @@ def _endpoint(path: str, handler: Any, summary: str, body: Mapping[str, Any]) ->
         path,
         handler,
         summary,
-        json_answer("The images", ImageAnswer) | error_answers(400, 404, 413, 500, 503),
+        json_answer("The images", ImageAnswer) | error_answers(400, 404, 413, 500, 503, 504),
         body=body,
         is_prefixed=True,
     )

@@ -53,7 +53,7 @@ ANSWERS = {
         {"application/json": InferAnswer, "application/octet-stream": {"type": "string"}},
     ),
     "412": Answer("The model's graph is not for tensors", {"application/json": KServeError}),
-    **error_answers(400, 404, 413, 500, 503, schema=KServeError),
+    **error_answers(400, 404, 413, 500, 503, 504, schema=KServeError),
 }
 ENDPOINTS = tuple(
     Endpoint("POST", path, _infer, "Run a model on tensors", ANSWERS, body=BODY)

@@ -153,7 +153,7 @@ ENDPOINTS = (
         _handle_raw,
         "Any other path: a graph that takes HTTP requests itself, chosen by `model` or by the path",
         {"default": Answer("Whatever the graph answers", {"*/*": {}})}
-        | error_answers(400, 404, 405, 413, 500, 503),
+        | error_answers(400, 404, 405, 413, 500, 503, 504),
         body={"*/*": {}},
         is_prefixed=True,
     ),

@@ -95,7 +95,8 @@ def _endpoint(
         path,
         handler,
         summary,
-        json_answer("The answer", answer) | error_answers(400, 404, 413, 500, 503, schema=error),
+        json_answer("The answer", answer)
+        | error_answers(400, 404, 413, 500, 503, 504, schema=error),
         body=json_body(fields),
         is_prefixed=is_prefixed,
     )

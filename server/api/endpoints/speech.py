@@ -120,7 +120,7 @@ def _endpoint(
         path,
         _transcription_handler(parse),
         summary,
-        {"200": answer, **error_answers(400, 404, 413, 500, 503)},
+        {"200": answer, **error_answers(400, 404, 413, 500, 503, 504)},
         body={"multipart/form-data": _form_schema(fields)},
         is_prefixed=True,
     )
@@ -143,7 +143,7 @@ ENDPOINTS = (
         "/audio/speech",
         _speak,
         "Speak a text",
-        {"200": AUDIO_FILE, **error_answers(400, 404, 413, 500, 503)},
+        {"200": AUDIO_FILE, **error_answers(400, 404, 413, 500, 503, 504)},
         body=json_body(SpeechFields),
         is_prefixed=True,
     ),

@@ -75,7 +75,7 @@ def _signature(model: ServedModel) -> ModelSignature:
 
 
 VERSIONS = ("/versions/{version:[^/:]+}", "")
-PREDICT_ERRORS = error_answers(400, 404, 413, 500, 503, schema=KServeError)
+PREDICT_ERRORS = error_answers(400, 404, 413, 500, 503, 504, schema=KServeError)
 ERRORS = error_answers(400, 404, 503, schema=KServeError)
 ENDPOINTS = (
     *(

@@ -7,8 +7,8 @@ from time import monotonic
 
 __all__ = ["Activity"]
 
-BUSY_SHARE = 0.1
-"""Of one processor. A server that only waits takes a tenth of that."""
+BUSY_SHARE = 0.03
+"""Of one processor. A server that only waits takes less, and one that must share takes more."""
 
 
 class Activity:

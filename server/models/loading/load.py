@@ -73,9 +73,10 @@ class Load:
             task.cancel()
             await asyncio.wait([task])
             raise
-        if task.done():
-            task.result()
-        return task.done()
+        if self.is_over or not task.done():
+            return False
+        task.result()
+        return True
 
     def give_up(self) -> None:
         """Leave its threads alone. What they make is closed when they come back."""
