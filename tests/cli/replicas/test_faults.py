@@ -80,6 +80,7 @@ def test_a_request_without_an_answer_gets_one_from_another_replica(server: Repli
     assert server.metric(retries) == num_retries + 1
 
 
+@pytest.mark.slow
 def test_a_replica_that_ends_again_and_again_is_started_later_each_time(
     server: Replicated,
 ) -> None:
@@ -121,6 +122,7 @@ def test_the_front_drains_before_its_replicas_end(config: Path) -> None:
         assert server.logged("Traceback") == 0
 
 
+@pytest.mark.slow
 def test_a_stream_that_is_still_running_after_the_drain_ends_with_an_error(config: Path) -> None:
     with replicated("--config_path", config, "--drain_timeout_s", "0.5") as server:
         with server.stream("!endless") as response:
@@ -132,6 +134,7 @@ def test_a_stream_that_is_still_running_after_the_drain_ends_with_an_error(confi
         assert server.wait() == 0
 
 
+@pytest.mark.slow
 def test_a_replica_that_fails_to_start_fails_the_server(tmp_path: Path) -> None:
     config = write_repository(tmp_path, {"m": echo_graph(open_s=30.0)})
     with started("--config_path", config, "--replicas", "2") as process:

@@ -13,7 +13,10 @@ from support.openvino_models import half_plus_three_model, write_model
 from support.replicas.replicated import Replicated, replicated
 from tritonclient.utils import InferenceServerException
 
-pytestmark = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores"),
+]
 
 Client = triton.InferenceServerClient
 KEY = {"authorization": "Bearer secret-alice"}

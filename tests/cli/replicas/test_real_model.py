@@ -7,7 +7,10 @@ import httpx
 import pytest
 from support.replicas.replicated import Replicated, replicated
 
-pytestmark = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores"),
+]
 
 FIRST = "Tell me of " + "a very long river that runs through many lands and " * 4
 

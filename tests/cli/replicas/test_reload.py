@@ -53,6 +53,7 @@ def test_a_reload_reaches_all_replicas(tmp_path: Path) -> None:
         assert server.ask("still here")[1] == "still here"
 
 
+@pytest.mark.slow
 def test_a_changed_file_is_loaded_by_one_replica_after_the_other(tmp_path: Path) -> None:
     config = write_repository(tmp_path, {"echo": echo_graph()})
     with replicated("--config_path", config, "--file_system_poll_wait_seconds", "0.2") as server:
