@@ -21,8 +21,10 @@ def add_model(config: Path, name: str) -> None:
 
 
 def check_one_after_the_other(server: Replicated, name: str) -> None:
+    ends = f"Model {name} is available"
+    server.until(lambda: server.logged(ends) == 2, "the log does not say that both have it")
     begun = [f"Loading model {name} " in line for line in server.log]
-    ended = [f"Model {name} is available" in line for line in server.log]
+    ended = [ends in line for line in server.log]
     assert begun.count(True) == ended.count(True) == 2
     second = len(begun) - 1 - begun[::-1].index(True)
     assert ended.index(True) < second
