@@ -65,7 +65,7 @@ class View:
     def _before(self, model: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """The same model in the status before, with the time of that."""
         for other in () if self._last is None else self._last["models"]:
-            if (other["name"], other["version"]) == (model["name"], model["version"]):
+            if _name(other) == _name(model):
                 return {**other, "time": self._last["time"] if self._last else 0.0}
         return None
 
@@ -130,8 +130,8 @@ def _row(
 
 def _name(model: Mapping[str, Any]) -> str:
     version = str(model["version"])
-    name: str = model["name"]
-    return name if version in {"", "1"} else f"{name}:{version}"
+    name = model["name"] if version in {"", "1"} else f"{model['name']}:{version}"
+    return f"{name} #{model['replica']}" if "replica" in model else name
 
 
 def _is_unloaded(model: Mapping[str, Any]) -> bool:

@@ -116,6 +116,19 @@ def test_models_without_an_engine() -> None:
     assert cells(lines, "d:3")["STATE"] == "available"
 
 
+def test_replicas() -> None:
+    view = View("u")
+    replicas = [model(engine=engine(), replica=number) for number in (0, 1)]
+    view.lines(status(*replicas))
+    later = [
+        model(engine=engine(generated_tokens=500 + 10 * number), replica=number)
+        for number in (0, 1)
+    ]
+    lines = view.lines(status(*later, time=101.0))
+    rows = [line.split() for line in lines if line.startswith("m #")]
+    assert [(row[1], row[5]) for row in rows] == [("#0", "0"), ("#1", "10.0")]
+
+
 def test_no_models() -> None:
     assert View("u").lines(status())[-1] == "There are no models."
 
