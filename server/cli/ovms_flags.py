@@ -21,7 +21,7 @@ IGNORED = {
     "--rest_workers": "one event loop takes any number of requests; max_num_seqs of a graph limits "
     "how many are computed at once",
     "--verbose_response": "answers have no such part",
-    "--trace_path": "there is no tracing; --log_level TRACE logs the most",
+    "--trace_path": "traces go to --otlp_traces_endpoint; --log_level TRACE logs the most",
     "--cpu_extension": "OpenVINO loads no extensions here; a model that needs one fails to load",
     "--custom_node_resources_cleaner_interval_seconds": "there are no custom node libraries",
     "--allowed_media_domains": NO_FETCHING,
