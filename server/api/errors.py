@@ -47,6 +47,8 @@ Refusal = NotAllowedError | OverloadedError | ModelNotReadyError | NodeHungError
 REJECTIONS = counter(
     "vllm:admission_rejections", "Requests that were refused because there was too much", "reason"
 )
+# vLLM's names of reasons, where they are not those of our limits.
+VLLM_REASONS = {"max_num_queued_requests": "max_num_queued_reqs"}
 
 
 class ClientGoneError(Exception):
@@ -106,7 +108,7 @@ def _refusal(error: Refusal) -> ApiError:
     if isinstance(error, ModelNotReadyError):
         headers = {"Retry-After": str(math.ceil(error.retry_after_s or RETRY_AFTER_S))}
         return ApiError(503, message, "service_unavailable", headers=headers)
-    REJECTIONS.labels(error.reason).inc()
+    REJECTIONS.labels(VLLM_REASONS.get(error.reason, error.reason)).inc()
     headers = {"Retry-After": str(error.retry_after_s)}
     if isinstance(error, ClientLimitError):
         code = "rate_limit_exceeded"

@@ -102,7 +102,7 @@ async def test_calls_of_grpc_that_wait(queueing: ServerProcess) -> None:
 async def test_refusals_are_counted(queueing: ServerProcess) -> None:
     async with aiohttp.ClientSession(queueing.url) as http, http.get("/metrics") as response:
         metrics = await response.text()
-    assert 'vllm:admission_rejections_total{reason="max_num_queued_requests"}' in metrics
+    assert 'vllm:admission_rejections_total{reason="max_num_queued_reqs"}' in metrics
     assert 'vllm:admission_rejections_total{reason="max_num_queued_tokens"}' in metrics
 
 

@@ -328,7 +328,7 @@ def ovms_metrics_table() -> Iterator[str]:
 
 
 def _sentence(text: str) -> str:
-    return text[0].lower() + text[1:]
+    return text if text[1].isupper() else text[0].lower() + text[1:]
 
 
 def _meanings(table: str) -> dict[str, str]:

@@ -100,7 +100,7 @@ async def test_a_full_queue(serve: Serve) -> None:
         await until_empty(server)
         async with server.http.get("/metrics") as response:
             text = await response.text()
-        assert 'vllm:admission_rejections_total{reason="max_num_queued_requests"}' in text
+        assert 'vllm:admission_rejections_total{reason="max_num_queued_reqs"}' in text
         assert (await ask(server, max_tokens=1))[0] == 200, "there is room again"
 
 
