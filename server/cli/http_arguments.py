@@ -169,7 +169,9 @@ def _add_access_flags(add: AddFlag) -> None:
         "--api_key_protects",
         choices=[str(scope) for scope in KeyScope],
         default=str(KeyScope.CHANGES),
-        help="Requests that need the key (default: changes). changes means all but GET.",
+        help="Requests that need the key (default: changes). changes: all but GET, and GET "
+        "/v1/status; all_but_health: all but the probes; all: all. The files of the page at / need "
+        "none.",
     )
     add(
         "--max_wrong_keys_per_minute",

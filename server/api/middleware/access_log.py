@@ -50,10 +50,12 @@ def access_log_middleware(
             raise
         finally:
             numbers.num_running -= 1
-            numbers.note(request, status, monotonic() - facts.start_s)
-            if is_on and not facts.is_answered_by_replica:
-                facts.num_bytes = _num_bytes(request, response)
-                _write(request, status, facts)
+            # A replica counts and logs what it answers.
+            if not facts.is_answered_by_replica:
+                numbers.note(request, status, monotonic() - facts.start_s)
+                if is_on:
+                    facts.num_bytes = _num_bytes(request, response)
+                    _write(request, status, facts)
             CURRENT_REQUEST.reset(token)
 
     return log_request

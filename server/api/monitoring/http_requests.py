@@ -39,6 +39,13 @@ class HttpNumbers:
 
     def families(self) -> Iterator[Family]:
         """The metrics."""
+        yield from self.of_ended()
+        running = Family("http_requests_in_progress", "gauge", "HTTP requests that run now")
+        running.add("", self.num_running)
+        yield running
+
+    def of_ended(self) -> Iterator[Family]:
+        """The metrics of requests that have ended."""
         counts = Family(
             "http_requests_total",
             "counter",
@@ -52,6 +59,4 @@ class HttpNumbers:
         )
         for (handler, method), histogram in tuple(self._seconds.items()):
             seconds.add_histogram(label_text({"handler": handler, "method": method}), histogram)
-        running = Family("http_requests_in_progress", "gauge", "HTTP requests that run now")
-        running.add("", self.num_running)
-        yield from (counts, seconds, running)
+        yield from (counts, seconds)

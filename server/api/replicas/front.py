@@ -10,6 +10,7 @@ from server.api.body import meet_expectation
 from server.api.endpoint import add_routes
 from server.api.keys import RELOAD_SECRETS
 from server.api.middleware.application import make_application
+from server.api.monitoring.http_requests import HttpNumbers
 from server.api.replicas.backend import Backend
 from server.api.replicas.forwarding import Forwarder
 from server.api.replicas.front_facts import facts_headers
@@ -33,12 +34,13 @@ class Front:
         self.secret = secret
         self.router = Router(backends, max_imbalance)
         self._forwarder = Forwarder(self.router, secret)
-        self._replicas = Replicas(backends, secret)
+        self._numbers = HttpNumbers()
+        self._replicas = Replicas(backends, secret, self._numbers)
         self._watching: list[asyncio.Task[None]] = []
 
     def make_app(self, settings: HttpSettings) -> web.Application:
         """The application for the clients."""
-        app = make_application(settings)
+        app = make_application(settings, self._numbers)
         app[RELOAD_SECRETS] = settings.reload_secrets or (lambda: None)
         add_routes(app.router, self._replicas.endpoints())
         forward = self._forwarder.forward

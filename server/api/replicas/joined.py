@@ -14,6 +14,7 @@ from server.api.endpoint import Endpoint
 from server.api.endpoints import metrics, monitoring, status
 from server.api.errors import ApiError, error_response
 from server.api.keys import RELOAD_SECRETS
+from server.api.monitoring.http_requests import HttpNumbers
 from server.api.replicas.backend import Backend
 from server.api.replicas.front_facts import facts_headers
 from server.api.replicas.joined_metrics import join_metrics
@@ -48,10 +49,14 @@ class Told:
 
 
 class Replicas:
-    """All replicas as one server. `secret` tells them that the front asks."""
+    """All replicas as one server.
 
-    def __init__(self, backends: Sequence[Backend], secret: str) -> None:
+    `secret` tells them that the front asks; `numbers` are of what the front answers itself.
+    """
+
+    def __init__(self, backends: Sequence[Backend], secret: str, numbers: HttpNumbers) -> None:
         self._backends = backends
+        self._numbers = numbers
         self._headers = facts_headers(secret)
         self._reloading = asyncio.Lock()
         self._metrics, self._metrics_s = b"", 0.0
@@ -67,6 +72,8 @@ class Replicas:
             "/v1/config/reload": self._reload_config,
             "/metrics": self._get_metrics,
             "/v1/status": self._get_status,
+            "/load": self._get_load,
+            "/v1/loads": self._get_loads,
         }
         return [
             Endpoint(e.method, e.path, handlers[e.path], e.summary, e.answers, is_admin=e.is_admin)
@@ -139,8 +146,29 @@ class Replicas:
         told = await asyncio.gather(*(self._ask(each, "GET", "/metrics") for each in backends))
         texts = {str(each.backend.number): each.body for each in told if each.status == 200}
         return await asyncio.to_thread(
-            lambda: join_metrics({**texts, "front": render_metrics()}),
+            lambda: join_metrics({**texts, "front": self._front_metrics()}),
         )
+
+    def _front_metrics(self) -> bytes:
+        lines = (line for family in self._numbers.of_ended() for line in family.lines())
+        return "".join(lines).encode() + render_metrics()
+
+    async def _get_load(self, _: web.Request) -> web.Response:
+        loads = await self._ask_all("/load")
+        return web.json_response({"server_load": sum(load["server_load"] for _, load in loads)})
+
+    async def _get_loads(self, _: web.Request) -> web.Response:
+        told = await self._ask_all("/v1/loads")
+        loads = [{**load, "dp_rank": number} for number, each in told for load in each["loads"]]
+        return web.json_response({"loads": loads})
+
+    async def _ask_all(self, path: str) -> list[tuple[int, Any]]:
+        """What each replica answers, by its number. Raises ModelNotReadyError if none does."""
+        told = await asyncio.gather(*(self._ask(each, "GET", path) for each in self._answering()))
+        answers = [each for each in told if each.status == 200]
+        if not answers:
+            raise ModelNotReadyError(told[0].problem)
+        return [(each.backend.number, json.loads(each.body)) for each in answers]
 
     async def _get_status(self, request: web.Request) -> web.Response:
         path = f"/v1/status?{request.rel_url.raw_query_string}"

@@ -4,12 +4,14 @@ import json
 import os
 import shutil
 import ssl
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from support.fakes import echo_graph, write_repository
 from support.replicas.replicated import replicated
 from support.security.certificates import make_certificate
@@ -78,3 +80,34 @@ def test_a_limit_counts_the_requests_of_all_replicas(client: httpx.Client) -> No
     # Each answer counts, as it does without replicas.
     assert complete(client, "alice", "a", "hi", n=4) == 400
     assert complete(client, "alice", "a", "hi", n=3) == 200
+
+
+def test_the_front_counts_what_it_refuses(client: httpx.Client) -> None:
+    assert client.post("/v3/completions", json={}).status_code == 401
+    assert complete(client, "root", "b", "hi") == 200
+    # The texts of the replicas are joined anew at most every 0.25 s.
+    time.sleep(0.3)
+    text = client.get("/metrics", headers=key("root")).text
+    counts = {
+        (sample.labels["engine"], sample.labels["handler"], sample.labels["status"])
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == "http_requests_total" and sample.labels["method"] == "POST"
+    }
+    assert ("front", "/{path}", "4xx") in counts
+    # A replica has counted it.
+    assert ("front", "/{path}", "2xx") not in counts
+    assert 'http_requests_in_progress{engine="front"' not in text
+
+
+def test_the_load_is_that_of_all_replicas(client: httpx.Client) -> None:
+    def send(_: int) -> int:
+        return complete(client, "root", "b", "!pause !pause !pause !pause")
+
+    with ThreadPoolExecutor(4) as threads:
+        sent = [threads.submit(send, n) for n in range(4)]
+        loads = set()
+        while not all(each.done() for each in sent):
+            loads.add(client.get("/load", headers=key("root")).json()["server_load"])
+            time.sleep(0.02)
+    assert 4 in loads

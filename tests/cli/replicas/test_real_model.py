@@ -61,3 +61,11 @@ def test_a_client_that_leaves_frees_its_blocks(server: Replicated) -> None:
             series = f'vllm:{name}{{engine="{engine}"'
             assert series in httpx.get(f"{server.url}/metrics").text
             server.until(lambda series=series: server.metric(series) == 0, f"{series} is not 0")
+
+
+def test_the_loads_of_engines_are_told_by_replica(server: Replicated) -> None:
+    loads = httpx.get(f"{server.url}/v1/loads").json()["loads"]
+    assert [(load["model_name"], load["dp_rank"]) for load in loads] == [
+        ("tiny_chat", 0),
+        ("tiny_chat", 1),
+    ]

@@ -8,7 +8,8 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -138,9 +139,9 @@ def test_nginx_passes_streams_on_and_goes_round_a_server_that_is_gone(tmp_path: 
             assert "Paris" in front.answer()
             stream = front.post({**CHAT, "stream": True, "max_tokens": 60, "ignore_eos": True})
             assert stream.count("data: ") > 20
-            # The same session stays on one server, until that one is gone.
-            for _ in range(4):
-                front.answer()
+            # The same session stays on one server, whatever its address, until that one is gone.
+            for number in range(2, 8):
+                front.post(CHAT, source=f"127.0.0.{number}")
             asked = [sum("chat/completions" in line for line in s.log) for s in (one, other)]
             assert sorted(asked)[0] == 0
             (one, other)[asked.index(max(asked))].stop()
@@ -154,7 +155,7 @@ class ServerFront:
     """A proxy in front of servers; waits until it listens."""
 
     def __init__(self, port: int) -> None:
-        self._url = f"http://127.0.0.1:{port}/v3/chat/completions"
+        self._port = port
         for _ in range(100):
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
@@ -165,9 +166,11 @@ class ServerFront:
     def answer(self) -> str:
         return self.post(CHAT)
 
-    def post(self, body: Any) -> str:
+    def post(self, body: Any, source: str = "127.0.0.1") -> str:
         headers = {"Content-Type": "application/json", "X-Session-Id": "a"}
-        request = urllib.request.Request(self._url, json.dumps(body).encode(), headers)
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            text: str = answer.read().decode()
-            return text
+        asking = HTTPConnection("127.0.0.1", self._port, timeout=60, source_address=(source, 0))
+        with closing(asking):
+            asking.request("POST", "/v3/chat/completions", json.dumps(body), headers)
+            answer = asking.getresponse()
+            assert answer.status == 200
+            return answer.read().decode()
