@@ -1,10 +1,10 @@
 """The node that turns a request into a prompt of token ids."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, TypeVar
+from typing import ClassVar, TypeVar
 
 from calculators.chat_template.render_process import DEFAULT_TIME_LIMIT_S
 from calculators.inference.openvino_ir import read_tokenizer_ir
@@ -20,18 +20,15 @@ from server.graph import (
     UInt64,
 )
 from server.host.model_files import DETOKENIZER_FILE, TOKENIZER_FILE
-from server.payloads import ChatOptions, GenerationRequest, LoadOptions, TokenizedPrompt
+from server.payloads import GenerationRequest, LoadOptions, TokenizedPrompt
 
 __all__ = ["TokenizerCalculator", "TokenizerCalculatorOptions"]
 
 T = TypeVar("T")
-Message = Mapping[str, Any]
 
 MAX_TOKEN_ID = 2**31 - 1
 # Encoding this much blocks the event loop for about half a millisecond.
 MAX_CHARACTERS_ON_EVENT_LOOP = 2_000
-# A number, a comma or the colon of a member counts as so many.
-CHARACTERS_OF_MEMBER = 4
 # Those of one model, so that a slow template or long texts delay its own requests only.
 NUM_THREADS = 2
 # Further ones wait, and clients take turns; the queue of the threads does not know them.
@@ -99,7 +96,7 @@ class TokenizerCalculator(Calculator[TokenizerCalculatorOptions]):
         if request.bad_words:
             request = await self._in_thread(self._encode_bad_words, request)
         if _is_small(request):
-            prompt = await self._make_small_prompt(request)
+            prompt = self._make_prompt(request)
         else:
             prompt = await self._in_thread(self._make_prompt, request)
         await cc.send(PROMPT, prompt)
@@ -114,46 +111,36 @@ class TokenizerCalculator(Calculator[TokenizerCalculatorOptions]):
         return {"chat_template": templates} if templates else {}
 
     async def _in_thread(
-        self, work: Callable[..., T], request: GenerationRequest, *others: object
+        self, work: Callable[[GenerationRequest], T], request: GenerationRequest
     ) -> T:
         await self._gate.enter(request.client)
         try:
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._threads, work, request, *others)
+            return await loop.run_in_executor(self._threads, work, request)
         finally:
             self._gate.leave()
 
-    async def _make_small_prompt(self, request: GenerationRequest) -> TokenizedPrompt:
-        if request.messages is None:
-            return self._make_prompt(request)
-        text = self._tokenizer.render_small_chat(*_chat_of(request))
-        if text is None:
-            return await self._in_thread(self._make_prompt, request)
-        if len(text) > MAX_CHARACTERS_ON_EVENT_LOOP:
-            return await self._in_thread(self._encode, request, text)
-        return self._encode(request, text)
-
     def _make_prompt(self, request: GenerationRequest) -> TokenizedPrompt:
+        budget = None
         if request.messages is not None:
-            return self._encode(request, self._tokenizer.render_chat(*_chat_of(request)))
-        if isinstance(request.prompt, str):
-            return self._encode(request, request.prompt)
-        assert request.prompt is not None
-        if request.truncate_prompt_tokens is None:
-            self._tokenizer.check_length(request.prompt)
-        return TokenizedPrompt(request, _check_token_ids(request.prompt))
-
-    def _encode(self, request: GenerationRequest, text: str) -> TokenizedPrompt:
-        is_chat = request.messages is not None
+            text = self._tokenizer.render_chat(
+                request.messages, request.tools, request.chat_template_kwargs, request.chat_options
+            )
+            budget = self._tokenizer.thinking_budget(request.tools, request.chat_options)
+            param, is_text = "messages", False
+        elif isinstance(request.prompt, str):
+            text = request.prompt
+            param, is_text = "prompt", True
+        else:
+            assert request.prompt is not None
+            if request.truncate_prompt_tokens is None:
+                self._tokenizer.check_length(request.prompt)
+            return TokenizedPrompt(request, _check_token_ids(request.prompt))
         token_ids = self._tokenizer.encode_prompt(
-            text, add_special_tokens=not is_chat, truncates_to=request.truncate_prompt_tokens
+            text, add_special_tokens=is_text, truncates_to=request.truncate_prompt_tokens
         )
         if not token_ids:
-            param = "messages" if is_chat else "prompt"
             raise InvalidRequestError(f"{param} gives no tokens; it must not be empty", param)
-        budget = None
-        if is_chat:
-            budget = self._tokenizer.thinking_budget(request.tools, request.chat_options)
         return TokenizedPrompt(request, token_ids, self._tokenizer.shown(text), budget)
 
     def _encode_bad_words(self, request: GenerationRequest) -> GenerationRequest:
@@ -182,32 +169,9 @@ def _check_token_ids(token_ids: tuple[int, ...]) -> tuple[int, ...]:
     return token_ids
 
 
-def _chat_of(
-    request: GenerationRequest,
-) -> tuple[Sequence[Message], Sequence[Message], Message, ChatOptions]:
-    assert request.messages is not None
-    return request.messages, request.tools, request.chat_template_kwargs, request.chat_options
-
-
 def _is_small(request: GenerationRequest) -> bool:
     """Whether the prompt can be made on the event loop without delaying other requests."""
-    if request.messages is None:
-        prompt = request.prompt
-        return not isinstance(prompt, str) or len(prompt) <= MAX_CHARACTERS_ON_EVENT_LOOP
-    *conversation, options = _chat_of(request)
-    return _has_few_characters([*conversation, options.documents])
-
-
-def _has_few_characters(value: Any) -> bool:
-    """Whether a JSON value has less than MAX_CHARACTERS_ON_EVENT_LOOP characters, roughly."""
-    found, num_left = [value], MAX_CHARACTERS_ON_EVENT_LOOP
-    while found and num_left >= 0:
-        inner = found.pop()
-        if isinstance(inner, str):
-            num_left -= len(inner)
-        elif isinstance(inner, Mapping | list | tuple):
-            num_left -= CHARACTERS_OF_MEMBER * len(inner)
-            if num_left >= 0:
-                found += inner
-                found += inner.values() if isinstance(inner, Mapping) else ()
-    return num_left >= 0
+    # A chat template is code of others, which may take long for any message.
+    return request.messages is None and (
+        not isinstance(request.prompt, str) or len(request.prompt) <= MAX_CHARACTERS_ON_EVENT_LOOP
+    )

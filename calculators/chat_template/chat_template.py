@@ -3,12 +3,11 @@
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from calculators.chat_template.bounded_template import find_bounded
 from calculators.chat_template.continuation import cut_behind, mark_end
 from calculators.chat_template.message_forms import Message
 from calculators.chat_template.normalise import normalise
@@ -27,7 +26,7 @@ from calculators.chat_template.tool_forms import complete_tools
 from server.errors import InvalidRequestError, ModelLoadError
 from server.payloads import ChatOptions
 
-__all__ = ["ChatTemplate", "Rendering", "TextTooLongError", "load_chat_template"]
+__all__ = ["ChatTemplate", "TextTooLongError", "load_chat_template"]
 
 logger = logging.getLogger(__name__)
 
@@ -93,16 +92,6 @@ class ChatTemplate:
         options: ChatOptions | None = None,
     ) -> str:
         """Return the prompt; raises InvalidRequestError for what the template refuses."""
-        return self.prepare(messages, tools, template_kwargs, options).text()
-
-    def prepare(
-        self,
-        messages: Sequence[Message],
-        tools: Sequence[Message] = (),
-        template_kwargs: Mapping[str, Any] | None = None,
-        options: ChatOptions | None = None,
-    ) -> "Rendering":
-        """Check and normalise a conversation. Raises InvalidRequestError."""
         options = options or ChatOptions()
         template = self._choose(bool(tools))
         template_kwargs = template_kwargs or {}
@@ -120,12 +109,14 @@ class ChatTemplate:
             **template_kwargs,
         }
         template.check_roles(messages)
-        conversations = [normalise(messages, template.traits)]
+        normal = normalise(messages, template.traits)
         tools = complete_tools(tools, template.traits)
-        if variables.pop("continue_final_message", options.continue_final_message):
-            variables["add_generation_prompt"] = False
-            conversations.append(mark_end(conversations[0]))
-        return Rendering(template, conversations, tools, variables)
+        now = datetime.now()
+        if not variables.pop("continue_final_message", options.continue_final_message):
+            return template.render(normal, tools, variables, now)
+        variables["add_generation_prompt"] = False
+        whole = template.render(normal, tools, variables, now)
+        return cut_behind(whole, template.render(mark_end(normal), tools, variables, now))
 
     def _choose(self, has_tools: bool) -> "_Template":
         if has_tools and "tool_use" in self._templates:
@@ -146,31 +137,6 @@ class ChatTemplate:
                 raise InvalidRequestError(problem, field)
 
 
-@dataclass(frozen=True)
-class Rendering:
-    """A conversation that is ready for its template; a second one has the mark of `mark_end`."""
-
-    template: "_Template"
-    conversations: Sequence[Sequence[Message]]
-    tools: Sequence[Message]
-    variables: Mapping[str, Any]
-    now: datetime = field(default_factory=datetime.now)
-
-    def text(self) -> str:
-        """The prompt. It blocks; raises InvalidRequestError for whatever the template does."""
-        return self._join([self.template.render(m, self) for m in self.conversations])
-
-    def text_at_once(self) -> str | None:
-        """The prompt of a small conversation; None if only `text` can tell it. It takes some
-        milliseconds at most.
-        """
-        texts = [self.template.render_at_once(m, self) for m in self.conversations]
-        return None if None in texts else self._join([text for text in texts if text is not None])
-
-    def _join(self, texts: Sequence[str]) -> str:
-        return cut_behind(*texts) if len(texts) > 1 else texts[0]
-
-
 class _Template:
     """One compiled template."""
 
@@ -182,31 +148,27 @@ class _Template:
         self._source = source
         self._special_tokens = dict(special_tokens)
         names = self._renderer.names()
-        self._bounded = find_bounded(source, special_tokens)
         self.traits = replace(self._probe(), documents="documents" in names)
         self._warned = False
 
-    def render(self, messages: Sequence[Message], rendering: Rendering) -> str:
+    def render(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Message],
+        variables: Mapping[str, Any],
+        now: datetime,
+    ) -> str:
         """Return the text; raises InvalidRequestError for whatever the template does."""
-        if rendering.tools and not self.traits.tools and not self._warned:
+        if tools and not self.traits.tools and not self._warned:
             self._warned = True
             logger.warning("A request has tools, but the chat template of the model shows none")
+        without_tools: list[Message] | None = [] if self.traits.empty_tools == "list" else None
         try:
-            return self._render(
-                messages, self._tools_of(rendering), rendering.variables, rendering.now
-            )
+            return self._render(messages, list(tools) or without_tools, variables, now)
         except RenderFailure as error:
             problem = _PROBLEMS[error.status].format(name=self._name)
             kind = TextTooLongError if error.status is Status.TOO_LONG else InvalidRequestError
             raise kind(f"{problem}{error}", "messages") from error
-
-    def render_at_once(self, messages: Sequence[Message], rendering: Rendering) -> str | None:
-        """The same for a small conversation; None if only `render` can tell it."""
-        if self._bounded is None or (rendering.tools and not self.traits.tools):
-            return None
-        conversation = {"messages": messages, "tools": self._tools_of(rendering)}
-        variables = {**self._complete(rendering.variables), **conversation}
-        return self._bounded.render(variables, rendering.now)
 
     def check_roles(self, messages: Sequence[Message]) -> None:
         """Raise InvalidRequestError for a role that the template would drop without a word."""
@@ -221,14 +183,6 @@ class _Template:
                     "messages",
                 )
 
-    def _tools_of(self, rendering: Rendering) -> Sequence[Message] | None:
-        without_tools: list[Message] | None = [] if self.traits.empty_tools == "list" else None
-        return list(rendering.tools) or without_tools
-
-    def _complete(self, variables: Mapping[str, Any]) -> dict[str, Any]:
-        set_here = {"documents": None, "add_generation_prompt": True, "tools": None}
-        return {**self._special_tokens, **set_here, **variables}
-
     def _render(
         self,
         messages: Sequence[Message],
@@ -237,7 +191,8 @@ class _Template:
         now: datetime,
     ) -> str:
         lists = {"messages": messages} if tools is None else {"messages": messages, "tools": tools}
-        return self._renderer.render(self._complete(variables), now, lists)
+        set_here = {"documents": None, "add_generation_prompt": True, "tools": None}
+        return self._renderer.render({**self._special_tokens, **set_here, **variables}, now, lists)
 
     def _probe(self) -> TemplateTraits:
         ends_at = time.monotonic() + MAX_PROBE_TIME_S

@@ -8,7 +8,6 @@ from typing import Any
 
 from calculators.chat_template.chat_template import (
     ChatTemplate,
-    Rendering,
     TextTooLongError,
     load_chat_template,
 )
@@ -147,48 +146,24 @@ class Tokenizer:
         template_kwargs: Mapping[str, Any],
         options: ChatOptions,
     ) -> str:
-        """Return the prompt of a conversation, by the model's chat template. It blocks.
+        """Return the prompt of a conversation, by the model's chat template.
 
         With `split_special_tokens` it has marks for `encode`; `shown` is without them.
         """
-        rendering = self._prepare(messages, tools, template_kwargs, options)
-        try:
-            return self._restore(rendering.text())
-        except TextTooLongError:
-            self._check_length(MAX_RENDERED_CHARACTERS)
-            raise
-
-    def render_small_chat(
-        self,
-        messages: Sequence[Mapping[str, Any]],
-        tools: Sequence[Mapping[str, Any]],
-        template_kwargs: Mapping[str, Any],
-        options: ChatOptions,
-    ) -> str | None:
-        """The same, at once, for some 2,000 characters; None if only `render_chat` can tell it."""
-        text = self._prepare(messages, tools, template_kwargs, options).text_at_once()
-        return None if text is None else self._restore(text)
-
-    def _prepare(
-        self,
-        messages: Sequence[Mapping[str, Any]],
-        tools: Sequence[Mapping[str, Any]],
-        template_kwargs: Mapping[str, Any],
-        options: ChatOptions,
-    ) -> Rendering:
         if self._template is None:
             raise InvalidRequestError(
                 f"this model cannot chat: {self._template_problem}; completions work", "messages"
             )
         names = self._plain_names
-        if names is not None:
+        try:
+            if names is None:
+                return self._template.render(messages, tools, template_kwargs, options)
             options = replace(options, documents=names.mark(options.documents))
-            messages, tools = names.mark(messages), names.mark(tools)
-            template_kwargs = names.mark(template_kwargs)
-        return self._template.prepare(messages, tools, template_kwargs, options)
-
-    def _restore(self, text: str) -> str:
-        return text if self._plain_names is None else restore_marks(text)
+            marked = names.mark(messages), names.mark(tools), names.mark(template_kwargs)
+            return restore_marks(self._template.render(*marked, options))
+        except TextTooLongError:
+            self._check_length(MAX_RENDERED_CHARACTERS)
+            raise
 
     def _check_length(self, num_characters: int) -> None:
         """Raise ContextLengthError for more characters than a prompt can have tokens for."""

@@ -2,7 +2,6 @@ import asyncio
 import json
 import logging
 import shutil
-import threading
 from dataclasses import replace
 from unittest.mock import ANY
 
@@ -41,20 +40,6 @@ async def test_a_chat_is_rendered_and_gets_no_second_bos(metaspace, tmp_path):
     prompt = await tokenize(open_runner(tmp_path), messages=(USER,))
     assert prompt.text == "<s>Hi"
     assert prompt.token_ids.count(1) == 1
-
-
-@pytest.mark.parametrize(("end", "has_thread"), [("", False), ("{{ 'a' * 2 }}", True)])
-async def test_a_small_chat_needs_no_thread_if_its_template_is_bounded(
-    byte_level, tmp_path, end, has_thread
-):
-    shutil.copytree(byte_level.path, tmp_path, dirs_exist_ok=True)
-    (tmp_path / "chat_template.jinja").write_text("{{ messages[0].content }}" + end)
-    runner = open_runner(tmp_path)
-    runner.node_name = f"node{has_thread}"
-    runner.open()
-    assert (await tokenize(runner, messages=(USER,))).text.startswith("Hi")
-    names = [thread.name for thread in threading.enumerate()]
-    assert any(name.startswith(runner.node_name) for name in names) == has_thread
 
 
 async def test_a_text_gets_the_special_tokens_of_its_model(metaspace):
