@@ -13,7 +13,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from server.api.missing_endpoints import describe_missing
-from server.api.paths import clean_path, is_anthropic, is_tensorflow
+from server.api.paths import is_anthropic, is_tensorflow, routed_path
 from server.api.request_facts import REQUEST_FACTS
 from server.errors import (
     ClientLimitError,
@@ -137,7 +137,7 @@ def _reload_status(error: Exception) -> int:
 
 def _http_error(request: web.Request, error: web.HTTPException) -> ApiError:
     """Errors that aiohttp raises: no route, wrong method, body too large."""
-    missing = describe_missing(request.path)
+    missing = describe_missing(routed_path(request))
     if missing is not None:
         return ApiError(404, missing, code="not_here_yet")
     if isinstance(error, web.HTTPMethodNotAllowed):
@@ -184,7 +184,7 @@ def error_response(request: web.Request, error: ApiError) -> web.Response:
 
 
 def _error_body(request: web.Request, error: ApiError) -> Mapping[str, Any]:
-    if f"{clean_path(request.path)}/".startswith("/v2/") or is_tensorflow(request.path):
+    if f"{routed_path(request)}/".startswith("/v2/") or is_tensorflow(request.path):
         return {"error": error.message}
     if is_anthropic(request.path):
         body = error_message(error.status, error.message)

@@ -5,7 +5,14 @@ from functools import wraps
 
 from aiohttp import web
 
-__all__ = ["clean_path", "ignore_extra_slashes", "is_anthropic", "is_page", "is_tensorflow"]
+__all__ = [
+    "clean_path",
+    "ignore_extra_slashes",
+    "is_anthropic",
+    "is_page",
+    "is_tensorflow",
+    "routed_path",
+]
 
 # The answers to GET /v1/models/{name} have OpenAI's form.
 TENSORFLOW_PATH = re.compile(
@@ -19,6 +26,15 @@ def clean_path(path: str) -> str:
     return re.sub("/{2,}", "/", path).rstrip("/") or "/"
 
 
+def routed_path(request: web.BaseRequest) -> str:
+    """The path by which the router finds the endpoint, however the client spells it.
+
+    Who may ask for what is decided by this path: with `request.path`, another spelling of a private
+    one would lead around the check. As for the router, %2F is no slash.
+    """
+    return clean_path(request.rel_url.path_safe)
+
+
 def is_anthropic(path: str) -> bool:
     """Whether a path belongs to Anthropic's Messages API."""
     return ANTHROPIC_PATH.match(clean_path(path)) is not None
@@ -30,7 +46,7 @@ def is_tensorflow(path: str) -> bool:
 
 
 def is_page(path: str) -> bool:
-    """Whether a path belongs to the page that people look at, which is the same for everybody."""
+    """Whether a routed path belongs to the page that people look at, the same for everybody."""
     return path == "/" or path.startswith("/web/")
 
 

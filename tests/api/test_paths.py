@@ -65,3 +65,10 @@ async def test_anthropics_errors(server: Server) -> None:
         answer = await response.json()
         assert (response.status, answer["error"]["type"]) == (404, "not_found_error")
         assert response.headers["Request-Id"] == answer["request_id"]
+
+
+@pytest.mark.parametrize("path", ["/v1/models/m:classify", "//v1/models//m:classify/"])
+async def test_what_tensorflow_serving_has(server: Server, path: str) -> None:
+    async with server.http.post(server.url + path, json={}) as response:
+        assert response.status == 404
+        assert ":classify is not here; :predict is" in await response.text()

@@ -10,6 +10,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from server.api.middleware.auth import HEALTH_PATHS
 from server.api.monitoring.http_requests import HttpNumbers
+from server.api.paths import routed_path
 from server.api.request_facts import REQUEST_FACTS, RequestFacts
 from server.host.current_request import CURRENT_REQUEST
 
@@ -103,7 +104,7 @@ def write_line(
 def _is_polled(request: web.Request) -> bool:
     if request.method not in {"GET", "HEAD"}:
         return request.method == "OPTIONS"
-    path = request.path
+    path = routed_path(request)
     return path in POLLED_PATHS or path.endswith("/ready") or path.startswith("/web/")
 
 

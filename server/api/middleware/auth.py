@@ -5,7 +5,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from server.api.clients.api_keys import KeyRing, Scope, check_scope, find_token
 from server.api.errors import ApiError, error_response
-from server.api.paths import is_page
+from server.api.paths import is_page, routed_path
 from server.api.request_facts import REQUEST_FACTS
 from server.api.settings import KeyScope
 
@@ -50,12 +50,13 @@ def _needs_key(request: web.Request, scope: KeyScope) -> bool:
     # A browser sends OPTIONS, without a key, to ask whether it may send one.
     if request.method == "OPTIONS":
         return False
+    path = routed_path(request)
     # A browser that opens the page can send no key; the page asks for one, and holds no secret.
-    if request.method in {"GET", "HEAD"} and is_page(request.path):
+    if request.method in {"GET", "HEAD"} and is_page(path):
         return False
-    if scope is KeyScope.CHANGES and request.path not in PRIVATE_PATHS:
+    if scope is KeyScope.CHANGES and path not in PRIVATE_PATHS:
         return request.method not in {"GET", "HEAD"}
-    return scope is KeyScope.ALL or request.path not in HEALTH_PATHS
+    return scope is KeyScope.ALL or path not in HEALTH_PATHS
 
 
 def describe_key_problem(token: str) -> str:

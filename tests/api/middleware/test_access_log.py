@@ -160,6 +160,8 @@ async def test_an_address_in_the_request_line_is_not_logged(
         ("GET", "/v2/models/echo/ready"),
         ("GET", "/metrics"),
         ("GET", "/v1/config"),
+        ("GET", "/v1/status/"),
+        ("GET", "/v1//config"),
         ("OPTIONS", "/v3/models"),
     ],
 )

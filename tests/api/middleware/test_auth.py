@@ -1,5 +1,6 @@
 """The API key: who needs it, and for what."""
 
+import asyncio
 from ipaddress import ip_network
 from typing import Any
 
@@ -163,3 +164,76 @@ class TestManyWrongKeys:
 
         assert [await status("192.0.2.1") for _ in range(3)] == [401, 401, 429]
         assert await status("192.0.2.2") == 401
+
+
+async def status_of_spelling(server: Server, method: str, target: str) -> int:
+    """The status of a request whose target is sent as it is: aiohttp's client would clean it."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(f"{method} {target} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n".encode())
+    line = await asyncio.wait_for(reader.readline(), 20)
+    writer.close()
+    return int(line.split()[1])
+
+
+def spellings(path: str) -> list[str]:
+    """Of a path that has two parts."""
+    first, _, second = path[1:].partition("/")
+    return [
+        path,
+        f"{path}/",
+        f"{path}//",
+        f"{path}?since=0",
+        f"{path}/?x",
+        f"//{first}/{second}",
+        f"/{first}//{second}",
+        f"///{first}///{second}///",
+        f"/{first}/%{ord(second[0]):02x}{second[1:]}",
+        f"/{first}/%{ord(second[0]):02X}{second[1:]}/",
+        f"/%{ord(first[0]):02x}{first[1:]}//{second}",
+        f"/{first}/./{second}",
+        f"/web/../{first}/{second}",
+        f"/web/%2e%2e/{first}/{second}",
+        f"/web%2F../{first}/{second}",
+        f"/{first}%2F{second}",
+        f"/{first}/{second}%2F",
+        f"/{first}/{second};x",
+        f"/{path.upper()}",
+        f"/v3{path}",
+        f"/v3/v1{path}/",
+        f"http://h{path}",
+        f"http://h/{path}/",
+        f"http://h/web/..{path}",
+    ]
+
+
+@pytest.mark.parametrize("scope", list(KeyScope))
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_no_spelling_of_the_status_leads_around_the_key(method: str, server: Server) -> None:
+    statuses = {
+        target: await status_of_spelling(server, method, target)
+        for target in spellings("/v1/status")
+    }
+    # What is no spelling of it leads nowhere: 404, or 405 where a graph may be asked with POST.
+    assert {target for target, status in statuses.items() if status < 400} == set()
+    assert statuses["/v1/status/"] == statuses["/v1//status"] == 401
+
+
+@pytest.mark.parametrize("scope", [KeyScope.ALL_BUT_HEALTH, KeyScope.ALL])
+@pytest.mark.parametrize("path", ["/v1/config", "/v3/models"])
+async def test_no_spelling_of_a_protected_path_leads_around_the_key(
+    path: str, server: Server
+) -> None:
+    for target in spellings(path):
+        assert await status_of_spelling(server, "GET", target) in (401, 404), target
+
+
+@pytest.mark.parametrize("path", ["/v1/config/reload", "/v1/config/check"])
+async def test_no_spelling_of_a_change_leads_around_the_key(path: str, server: Server) -> None:
+    for target in spellings(path):
+        assert await status_of_spelling(server, "POST", target) == 401, target
+
+
+@pytest.mark.parametrize("scope", [KeyScope.ALL_BUT_HEALTH])
+@pytest.mark.parametrize("target", ["/v2/health/live", "/v2//health/live/", "/v2/health/%6Cive"])
+async def test_every_spelling_of_a_probe_needs_no_key(target: str, server: Server) -> None:
+    assert await status_of_spelling(server, "GET", target) == 200
