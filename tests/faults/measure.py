@@ -2,7 +2,7 @@
 
     python tests/faults/measure.py [FAULT ...]
 
-It prints the table of docs/operations.md. Steps count as hung after 3 s here, and calls
+It prints the table of docs/faults.md. Steps count as hung after 3 s here, and calls
 of nodes in Python.
 """
 

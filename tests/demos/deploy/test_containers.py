@@ -13,6 +13,8 @@ import yaml
 from support.openvino_models import add_model, write_model
 from support.server_process import ROOT, server_process
 
+from server.cli.access.api_keys import KEY_VARIABLE
+
 DEPLOY = ROOT / "demos" / "deploy"
 KSERVE_NAME = "{{.Name}}"
 
@@ -51,6 +53,13 @@ def _flags(arguments: Sequence[str], **values: object) -> Iterator[object]:
 def test_kubernetes_knows_every_field() -> None:
     for document in _documents("kubernetes.yaml"):
         kubernetes_validate.validate(document, "1.37", strict=True)
+
+
+def test_the_key_of_the_secret_is_that_of_the_server() -> None:
+    (variable,) = _container(_documents("kubernetes.yaml")[0])["env"]
+    assert variable["name"] == KEY_VARIABLE
+    # A trial does not need the Secret.
+    assert variable["valueFrom"]["secretKeyRef"]["optional"]
 
 
 def test_the_grace_period_covers_pause_drain_and_end() -> None:

@@ -17,6 +17,8 @@ import pytest
 import yaml
 from support.server_process import ROOT, ServerProcess, server_process
 
+from server.cli.access.api_keys import KEY_VARIABLE
+
 DEPLOY = ROOT / "demos" / "deploy"
 MODEL = "tiny_chat"
 CHAT = {
@@ -82,6 +84,8 @@ def test_skypilot_runs_a_command_of_the_server() -> None:
         "server: unknown flag --no-such-flag",
     )
     assert task["service"]["readiness_probe"]["path"] == "/health"
+    # SkyPilot asks for it: the port is open to everybody.
+    assert task["secrets"] == {KEY_VARIABLE: None}
     assert str(task["resources"]["ports"]) == command[command.index("--rest_port") + 1]
 
 

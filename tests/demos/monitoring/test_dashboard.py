@@ -1,6 +1,7 @@
 """Every query of the dashboard, and those of others, find their series in a real scrape."""
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from support.serving import running_server
 
 import server
+import server.api.replicas.backend  # the front's metrics
 from server.models.config import load_config
 from server.models.model_manager import ModelManager
 
@@ -51,7 +53,10 @@ ONLY_AFTER_FAULTS = {
     "vllm:admission_rejections_total",
     "server:hung_steps_total",
     "server:engine_replacements_total",
+    "front:replica_ready",
 }
+# Prometheus makes it.
+OF_PROMETHEUS = {"up"}
 
 Series = dict[str, list[dict[str, str]]]
 
@@ -65,7 +70,13 @@ def queries() -> list[str]:
     texts = [t["expr"] for panel in dashboard()["panels"] for t in panel.get("targets", ())]
     for name, value in VARIABLES.items():
         texts = [text.replace(name, value) for text in texts]
-    return [*texts, *VLLM_QUERIES]
+    return [*texts, *VLLM_QUERIES, *(rule["expr"] for rule in alerts())]
+
+
+def alerts() -> list[dict[str, Any]]:
+    (group,) = yaml.safe_load((FOLDER / "alerts.yml").read_text())["groups"]
+    rules: list[dict[str, Any]] = group["rules"]
+    return rules
 
 
 async def scrape(folder: Path) -> tuple[str, Series]:
@@ -111,11 +122,14 @@ async def test_every_query_finds_its_series(tmp_path: Path) -> None:
     for query in queries():
         for name, matchers, groups in selectors(promql, query):
             num_selectors += 1
+            if name in OF_PROMETHEUS:
+                continue
             if name in ONLY_AFTER_FAULTS and name not in series:
-                assert f"# TYPE {name} counter" in text, query
+                assert f"# TYPE {name} " in text, query
                 continue
             assert name in series, f"{query}: there is no {name}"
-            labels = {label for each in series[name] for label in each}
+            # Prometheus adds what it has scraped.
+            labels = {label for each in series[name] for label in each} | {"job", "instance"}
             wanted = groups | {label for label, _ in matchers}
             assert wanted <= labels, f"{query}: {name} has {labels}"
     assert num_selectors > 50
@@ -125,5 +139,14 @@ def test_the_dashboard_and_the_configuration_can_be_loaded() -> None:
     panels = dashboard()["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
     assert all(panel.get("targets") for panel in panels if panel["type"] != "row")
-    (job,) = yaml.safe_load((FOLDER / "prometheus.yml").read_text())["scrape_configs"]
+    configuration = yaml.safe_load((FOLDER / "prometheus.yml").read_text())
+    (job,) = configuration["scrape_configs"]
     assert job["metrics_path"] == "/metrics"
+    assert configuration["rule_files"] == ["alerts.yml"]
+
+
+def test_every_alert_says_what_it_is_and_the_page_what_to_do() -> None:
+    page = (FOLDER.parents[1] / "docs" / "monitoring.md").read_text()
+    documented = re.findall(r"^\| `([A-Z]\w+)` \|.+\|.+\|$", page, re.MULTILINE)
+    assert documented == [rule["alert"] for rule in alerts()]
+    assert all(rule["annotations"]["summary"] for rule in alerts())
