@@ -31,6 +31,7 @@ from server.api.monitoring.metrics_text import metrics_text
 from server.api.monitoring.monitor import Monitor
 from server.api.monitoring.prepared_text import PreparedText
 from server.api.page.files import add_page
+from server.api.replicas.replica_state import state_signal
 from server.api.settings import HttpSettings
 from server.api.unknown_fields import (
     UNKNOWN_FIELD_POLICY,
@@ -79,6 +80,8 @@ def create_app(manager: ModelManager, settings: HttpSettings | None = None) -> w
     app[RELOAD_SECRETS] = settings.reload_secrets or (lambda: None)
     app[UNKNOWN_FIELD_POLICY] = UnknownFieldPolicy(refuses=settings.refuses_unknown_fields)
     app.on_response_prepare.append(add_ignored_fields)
+    if settings.front_secret is not None:
+        app.on_response_prepare.append(state_signal(manager))
     if settings.has_page:
         add_page(app.router)
     add_routes(app.router, [openapi_endpoint(ENDPOINTS), *ENDPOINTS])

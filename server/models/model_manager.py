@@ -148,6 +148,11 @@ class ModelManager:
         return model
 
     @property
+    def has_loaded(self) -> bool:
+        """Whether the first load is over, however it went."""
+        return self._is_loaded
+
+    @property
     def is_closing(self) -> bool:
         """Whether the server is shutting down."""
         return self._is_closing

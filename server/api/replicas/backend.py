@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,15 +12,22 @@ from pathlib import Path
 import aiohttp
 
 from server.api.replicas.prefix_index import PrefixIndex
+from server.api.replicas.replica_state import ReplicaState, state_of
+from server.api.replicas.unix_connector import PatientUnixConnector
 from server.host.metrics import gauge
-from server.models.model_manager import SHUTTING_DOWN
 
 __all__ = ["Backend", "Work"]
+
+logger = logging.getLogger(__name__)
 
 READY = gauge("front:replica_ready", "1 where a replica serves every model", "replica")
 
 POLL_INTERVAL_S = 0.5
+# Until it has loaded its models: others wait for it.
+START_INTERVAL_S = 0.1
 POLL_TIMEOUT_S = 5.0
+# A single one may be the fault of a busy machine.
+MAX_TIMEOUTS = 2
 # Below the time after which a replica would close an idle connection, if it ever did.
 KEEP_ALIVE_S = 15.0
 MAX_ANSWER_HEADER = 2**17
@@ -39,7 +47,8 @@ class Backend:
     """A replica that listens on a Unix socket, and on another one for gRPC.
 
     `unready` has the models that it cannot serve now, with the reasons; None while it does not
-    answer. `work` is what it has been given and has not answered.
+    answer. `has_loaded` says whether its first load is over, however it went. Only `watch` and
+    `lose` write them. `work` is what it has been given and has not answered.
     """
 
     def __init__(self, number: int, socket_path: Path, grpc_socket: Path | None = None) -> None:
@@ -50,8 +59,10 @@ class Backend:
         self.work: list[Work] = []
         self.num_requests = 0
         self.unready: Mapping[str, str] | None = None
+        self.has_loaded = False
         self.problem = "it is starting"
         self.answered_s = time.monotonic()
+        self._num_timeouts = 0
         self._session: aiohttp.ClientSession | None = None
 
     @property
@@ -71,12 +82,7 @@ class Backend:
 
     def can_serve(self, model: str) -> bool:
         """Whether it may serve a model; one that it does not know it refuses itself."""
-        return self.answers and not self._is_loading and model not in (self.unready or {})
-
-    @property
-    def _is_loading(self) -> bool:
-        """Whether it loads all models, as it was started a moment ago."""
-        return bool(self.problem) and not self.unready
+        return self.answers and self.has_loaded and model not in (self.unready or {})
 
     def load(self) -> int:
         """Its work, in tokens of prompts."""
@@ -99,7 +105,7 @@ class Backend:
     def session(self) -> aiohttp.ClientSession:
         """Its connections."""
         if self._session is None:
-            connector = aiohttp.UnixConnector(
+            connector = PatientUnixConnector(
                 str(self.socket_path), limit=0, keepalive_timeout=KEEP_ALIVE_S
             )
             self._session = aiohttp.ClientSession(
@@ -118,7 +124,7 @@ class Backend:
 
     def lose(self, problem: str) -> None:
         """Note that its process has ended; a new one knows no prompts."""
-        self.unready = None
+        self._note_silence(problem)
         self.problem = problem
         self.prefixes.clear()
 
@@ -127,24 +133,50 @@ class Backend:
         ready = READY.labels(str(self.number))
         ready.set_function(lambda: float(self.is_ready))
         while True:
-            await self.look(headers)
-            await asyncio.sleep(POLL_INTERVAL_S)
+            await self._look(headers)
+            await asyncio.sleep(POLL_INTERVAL_S if self.has_loaded else START_INTERVAL_S)
 
-    async def look(self, headers: Mapping[str, str]) -> None:
+    async def _look(self, headers: Mapping[str, str]) -> None:
         """Ask once whether it is ready."""
         timeout = aiohttp.ClientTimeout(total=POLL_TIMEOUT_S)
         url = "http://replica/v2/health/ready"
         try:
             async with self.session.get(url, headers=headers, timeout=timeout) as answer:
-                told = json.loads(await answer.read()) if answer.status == 503 else None
-        except (aiohttp.ClientError, TimeoutError, ValueError):
-            if self.unready is not None:
-                self.problem = f"it has not answered for {POLL_TIMEOUT_S:g} s"
-            self.unready = None
+                told = await answer.read()
+        except TimeoutError:
+            self._num_timeouts += 1
+            if self._num_timeouts >= MAX_TIMEOUTS:
+                silent_s = time.monotonic() - self.answered_s
+                self._note_silence(f"it has not answered for {silent_s:.0f} s")
             return
+        except (aiohttp.ClientError, OSError) as error:
+            # Without the path of its socket, which is no client's business.
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            self._note_silence(f"it cannot be reached: {reason or type(error).__name__}")
+            return
+        self._num_timeouts = 0
         self.answered_s = time.monotonic()
-        if told is None:
-            self.problem, self.unready = "", {}
-            return
-        self.problem = told["error"]
-        self.unready = None if self.problem == SHUTTING_DOWN else told["models"]
+        try:
+            self._note(answer.status, state_of(answer.headers), told)
+        except (ValueError, TypeError, KeyError) as error:
+            if self.unready is not None:
+                logger.error("%s: cannot read what it answered a probe: %r", self.name, error)
+            self._note_silence(f"it answered a probe with status {answer.status}, and not how")
+
+    def _note(self, status: int, state: ReplicaState, body: bytes) -> None:
+        """Note what it has told. Raises ValueError, TypeError or KeyError for something strange."""
+        problem, models = "", {}
+        if status == 503:
+            told = json.loads(body)
+            problem, models = str(told["error"]), dict(told["models"])
+        elif status != 200:
+            raise ValueError(f"status {status}")
+        self.has_loaded = state is not ReplicaState.LOADING
+        self.problem = problem
+        self.unready = None if state is ReplicaState.STOPPING else models
+
+    def _note_silence(self, problem: str) -> None:
+        """Note that it does not answer; an earlier reason stays, as it is nearer to the cause."""
+        if self.unready is not None:
+            self.problem = problem
+        self.unready, self.has_loaded = None, False

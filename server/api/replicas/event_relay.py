@@ -8,40 +8,30 @@ from server.api.paths import clean_path, is_anthropic
 from server.protocol.anthropic.message_object import error_message
 from server.protocol.json_text import json_bytes
 
-__all__ = ["WholeEvents", "failure_event"]
+__all__ = ["EventBoundary", "failure_event"]
 
 END = b"\n\n"
-# A larger event goes out as it comes.
-MAX_HELD_BYTES = 2**18
+# An empty line, where lines end with LF, CR LF or CR.
+ENDS = (b"\n\n", b"\n\r\n", b"\r\r", b"\r\r\n")
+TAIL_BYTES = 3
 OPENAI = re.compile(r".*/(chat/completions|completions)$")
 AUDIO = re.compile(r".*/audio/(transcriptions|translations)$")
 
 
-class WholeEvents:
-    """Passes on whole events, so that one more can be added when the stream breaks off."""
+class EventBoundary:
+    """Whether what was passed on of a stream ends with a whole event: one more can follow then."""
 
     def __init__(self) -> None:
-        self._held = b""
-        self.is_at_end = True
-        """Whether what was passed on ends with a whole event."""
+        self._tail = b""
 
-    def take(self, data: bytes) -> bytes:
-        """What can be passed on now."""
-        if not self._held and data.endswith(END):
-            self.is_at_end = True
-            return data
-        data = self._held + data
-        end = data.rfind(END) + len(END) if END in data else 0
-        if len(data) - end > MAX_HELD_BYTES:
-            self._held, self.is_at_end = b"", False
-            return data
-        self._held = data[end:]
-        self.is_at_end = self.is_at_end or end > 0
-        return data[:end]
+    def note(self, data: bytes) -> None:
+        """Note what is passed on."""
+        self._tail = (self._tail + data[-TAIL_BYTES:])[-TAIL_BYTES:]
 
-    def rest(self) -> bytes:
-        """What is left when the stream has ended."""
-        return self._held
+    @property
+    def is_at_end(self) -> bool:
+        """Whether no event has begun that has not ended."""
+        return not self._tail or self._tail.endswith(ENDS)
 
 
 def failure_event(path: str, error: Mapping[str, Any]) -> bytes | None:

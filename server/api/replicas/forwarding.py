@@ -12,9 +12,10 @@ from yarl import URL
 from server.api.body import read_body
 from server.api.errors import ApiError, ClientGoneError, error_response
 from server.api.replicas.backend import Backend, Work
-from server.api.replicas.event_relay import WholeEvents, failure_event
+from server.api.replicas.event_relay import EventBoundary, failure_event
 from server.api.replicas.front_facts import FRONT_HEADERS, facts_headers
 from server.api.replicas.prompt_outline import PromptOutline, outline_of
+from server.api.replicas.replica_state import STATE_HEADER, ReplicaState
 from server.api.replicas.routing import Router, note_prompt, num_new_tokens
 from server.api.request_facts import REQUEST_FACTS
 from server.api.sse import EVENT_STREAM_TYPE
@@ -28,7 +29,6 @@ REQUESTS = counter("front:requests", "Requests that were passed on to a replica"
 RETRIES = counter("front:retries", "Requests that a second replica got, as the first one ended")
 LOST = counter("front:lost_answers", "Answers that broke off, as their replica ended")
 
-STOPPING = 503
 # Says which replica answered.
 REPLICA_HEADER = "X-Replica"
 # Of one connection, not of the message (RFC 9110, 7.6.1). aiohttp makes its own.
@@ -48,6 +48,7 @@ HOP_HEADERS = frozenset(
 )
 # The body is passed on as a whole, and its length is known.
 NOT_PASSED_ON = HOP_HEADERS | FRONT_HEADERS | {"content-length", "x-request-id"}
+NOT_PASSED_BACK = HOP_HEADERS | {STATE_HEADER.lower()}
 NO_AUTOMATIC_HEADERS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
 
@@ -106,7 +107,7 @@ class Forwarder:
                     allow_redirects=False,
                     skip_auto_headers=NO_AUTOMATIC_HEADERS,
                 ) as answer:
-                    if answer.status == STOPPING and await self._is_stopping(backend):
+                    if answer.status == 503 and _is_stopping(answer):
                         raise _LostError("it is stopping")
                     facts.is_answered_by_replica = True
                     return await relay.run(answer)
@@ -118,10 +119,6 @@ class Forwarder:
                 LOST.inc()
                 return await relay.fail(f"{backend.name} ended while it worked on this request")
 
-    async def _is_stopping(self, backend: Backend) -> bool:
-        await backend.look(facts_headers(self._secret))
-        return not backend.answers
-
 
 class _Relay:
     """An answer on its way to the client; `response` is None until the client gets some of it."""
@@ -130,26 +127,28 @@ class _Relay:
         self._request = request
         self._number = str(backend.number)
         self._work = work
-        self._events: WholeEvents | None = None
+        self._events: EventBoundary | None = None
         self.response: web.StreamResponse | None = None
 
     async def run(self, answer: aiohttp.ClientResponse) -> web.StreamResponse:
         """Pass the answer on. Raises ClientError if it breaks off, or ClientGoneError."""
         if answer.content_type == EVENT_STREAM_TYPE:
-            self._events = WholeEvents()
+            self._events = EventBoundary()
         # Before anything is sent to the client: another replica may still answer.
         data = await answer.content.readany()
         self._work.num_tokens = 0
         self.response = web.StreamResponse(
-            status=answer.status, reason=answer.reason, headers=_kept(answer.headers, HOP_HEADERS)
+            status=answer.status,
+            reason=answer.reason,
+            headers=_kept(answer.headers, NOT_PASSED_BACK),
         )
         self.response.headers[REPLICA_HEADER] = self._number
         await _sending(self.response.prepare(self._request))
         while data:
-            await self._write(data if self._events is None else self._events.take(data))
+            if self._events is not None:
+                self._events.note(data)
+            await self._write(data)
             data = await answer.content.readany()
-        if self._events is not None:
-            await self._write(self._events.rest())
         return self.response
 
     async def fail(self, problem: str) -> web.StreamResponse:
@@ -169,8 +168,11 @@ class _Relay:
 
     async def _write(self, data: bytes) -> None:
         assert self.response is not None
-        if data:
-            await _sending(self.response.write(data))
+        await _sending(self.response.write(data))
+
+
+def _is_stopping(answer: aiohttp.ClientResponse) -> bool:
+    return answer.headers.get(STATE_HEADER) == ReplicaState.STOPPING
 
 
 async def _sending(sending: Awaitable[object]) -> None:

@@ -18,6 +18,7 @@ from server.api.replicas.joined import Replicas
 from server.api.replicas.routing import Router
 from server.api.settings import HttpSettings
 from server.errors import ReloadError, ServingError
+from server.host.watch import start_vital_task
 
 __all__ = ["Front"]
 
@@ -50,7 +51,8 @@ class Front:
     def start(self) -> None:
         """Begin to ask the replicas how they are."""
         self._watching = [
-            asyncio.create_task(backend.watch(self._headers)) for backend in self._backends
+            start_vital_task(backend.watch(self._headers), f"watching {backend.name}")
+            for backend in self._backends
         ]
 
     async def drain(self, timeout_s: float) -> None:
@@ -59,7 +61,9 @@ class Front:
         work = [each for backend in self._backends for each in backend.work]
         if work:
             ends = [asyncio.create_task(each.end.wait()) for each in work]
-            await asyncio.wait(ends, timeout=timeout_s)
+            _, late = await asyncio.wait(ends, timeout=timeout_s)
+            for task in late:
+                task.cancel()
 
     async def close(self) -> None:
         """Close the connections to the replicas."""
@@ -71,14 +75,6 @@ class Front:
     async def states(self) -> Mapping[str, Any]:
         """The states of all models, as /v1/config tells them."""
         return await self._replicas.states()
-
-    async def states_of(self, backend: Backend) -> Mapping[str, Any]:
-        """The states of the models of one replica; none if it does not answer."""
-        return await self._replicas.states(backend)
-
-    async def look_at(self, backend: Backend) -> None:
-        """Ask a replica now whether it is ready."""
-        await backend.look(self._headers)
 
     async def reload(self) -> bool:
         """Let one replica after the other load what changed; returns whether any did.

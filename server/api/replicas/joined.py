@@ -102,9 +102,9 @@ class Replicas:
         told = await asyncio.gather(*map(self._get_config_of, self._answering()))
         return _config(told)
 
-    async def states(self, *backends: Backend) -> dict[str, Any]:
-        """The states of the models of these replicas, or of all; none where none answers."""
-        asked = [each for each in backends or self._backends if each.answers]
+    async def states(self) -> dict[str, Any]:
+        """The states of the models of all replicas; none where none answers."""
+        asked = [each for each in self._backends if each.answers]
         return join_states(await asyncio.gather(*map(self._get_config_of, asked)))
 
     async def _get_config_of(self, backend: Backend) -> Told:

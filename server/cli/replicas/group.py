@@ -25,6 +25,7 @@ from server.cli.serving import run_server
 from server.errors import ConfigError
 from server.host.memory import available_bytes
 from server.host.processors.topology import Place
+from server.host.watch import start_vital_task
 
 __all__ = ["serve_replicas"]
 
@@ -35,7 +36,6 @@ STOP_TIMEOUT_S = 10.0
 TIMEOUT_MARGIN_S = 5.0
 # Linux takes no longer name of a Unix socket.
 MAX_SOCKET_NAME = 100
-BUSY = {"START", "LOADING"}
 
 
 def serve_replicas(line: CommandLine, places: Sequence[Place], log: LogWriter) -> int:
@@ -104,7 +104,7 @@ class ReplicaGroup:
         return sum(len(backend.work) for backend in self._backends)
 
     async def load_all(self) -> None:
-        """Start all replicas, and wait until they have loaded what they can. Raises ConfigError."""
+        """Start all replicas, and wait until their first loads are over. Raises ConfigError."""
         self.front.start()
         first, *others = zip(self._processes, self._backends, strict=True)
         # Alone: the others use what it measures and compiles.
@@ -114,21 +114,17 @@ class ReplicaGroup:
 
     async def _start(self, process: ReplicaProcess, backend: Backend) -> None:
         await process.start()
-        while not await self._is_loaded(backend):
-            if process.has_ended:
-                problem = process.describe_early_end()
-                raise ConfigError(f"{problem}; the lines above say why")
-            await asyncio.sleep(LOOK_INTERVAL_S)
-        # Else the front would give it no requests for a moment after the server is ready.
-        await self.front.look_at(backend)
-        self._keeping.append(asyncio.create_task(process.keep_running()))
-
-    async def _is_loaded(self, backend: Backend) -> bool:
-        if not backend.answers:
-            return False
-        states = await self.front.states_of(backend)
-        versions = [v for model in states.values() for v in model["model_version_status"]]
-        return bool(states) and not any(version["state"] in BUSY for version in versions)
+        ending = asyncio.create_task(process.wait())
+        try:
+            while not backend.has_loaded:
+                await asyncio.wait([ending], timeout=LOOK_INTERVAL_S)
+                if ending.done():
+                    problem = f"{backend.name}: {ending.result()}"
+                    raise ConfigError(f"{problem}; the lines above say why")
+        finally:
+            ending.cancel()
+        keeping = process.keep_running()
+        self._keeping.append(start_vital_task(keeping, f"keeping {backend.name} running"))
 
     def available_models(self) -> Sequence[str]:
         """The models that could be used when all was loaded."""

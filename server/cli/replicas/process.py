@@ -41,11 +41,6 @@ class ReplicaProcess:
         self._process: asyncio.subprocess.Process | None = None
         self._started_s = 0.0
 
-    @property
-    def has_ended(self) -> bool:
-        """Whether the process was started and has ended."""
-        return self._process is not None and self._process.returncode is not None
-
     async def start(self) -> None:
         """Start the process. Raises ConfigError."""
         settings = self._settings
@@ -72,7 +67,7 @@ class ReplicaProcess:
         """Start the process again whenever it ends, until cancelled."""
         pause_s = FIRST_PAUSE_S
         while True:
-            problem = await self._wait()
+            problem = await self.wait()
             self._backend.lose(problem)
             has_run_s = time.monotonic() - self._started_s
             pause_s = FIRST_PAUSE_S if has_run_s > STEADY_S else pause_s
@@ -85,17 +80,20 @@ class ReplicaProcess:
             except ConfigError as error:
                 logger.error("%s", error)
 
-    async def _wait(self) -> str:
+    async def wait(self) -> str:
         """Wait for the end; returns how it ended. A process that does not answer is ended."""
         process = self._process
         assert process is not None
         ending = asyncio.create_task(process.wait())
-        while not ending.done():
-            await asyncio.wait([ending], timeout=CHECK_INTERVAL_S)
-            if not ending.done() and self._is_hung():
-                logger.error("%s: does not answer, and is ended", self._label)
-                process.kill()
-        return describe_end(process.pid, ending.result())
+        try:
+            while not ending.done():
+                await asyncio.wait([ending], timeout=CHECK_INTERVAL_S)
+                if not ending.done() and self._is_hung():
+                    logger.error("%s: does not answer, and is ended", self._label)
+                    process.kill()
+            return describe_end(process.pid, ending.result())
+        finally:
+            ending.cancel()
 
     def _is_hung(self) -> bool:
         limit_s = self._line.serving.stalled_loop_seconds
@@ -114,12 +112,6 @@ class ReplicaProcess:
             logger.warning("%s did not stop in %g s, and is ended", self._label, timeout_s)
             process.kill()
             await process.wait()
-
-    def describe_early_end(self) -> str:
-        """How the process ended that should still run."""
-        assert self._process is not None
-        assert self._process.returncode is not None
-        return f"{self._label}: {describe_end(self._process.pid, self._process.returncode)}"
 
     @property
     def _label(self) -> str:

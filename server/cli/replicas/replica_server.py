@@ -35,7 +35,8 @@ __all__ = ["serve_replica"]
 logger = logging.getLogger("server")
 
 LOCK_INTERVAL_S = 0.2
-BACKLOG = 1024
+# Linux takes no more than net.core.somaxconn; the front waits where that is not enough.
+BACKLOG = 2**15
 # The front limits connections; a header of its own is larger than clients may send.
 CONNECTIONS = ConnectionSettings(
     max_connections=0,

@@ -19,7 +19,7 @@ OTHER = PromptOutline("m", (*range(8), 50, 51), (100, 201), 320)
 def backends() -> list[Backend]:
     found = [Backend(number, Path("/none")) for number in range(2)]
     for backend in found:
-        backend.unready, backend.problem = {}, ""
+        backend.unready, backend.problem, backend.has_loaded = {}, "", True
     return found
 
 
@@ -79,14 +79,14 @@ def test_a_replica_that_cannot_serve_the_model_gets_no_request_for_it(
 def test_a_replica_that_still_loads_gets_nothing_while_another_serves(
     backends: list[Backend],
 ) -> None:
-    backends[0].problem = "the models are being loaded"
+    backends[0].has_loaded = False
     assert Router(backends, 8).choose(PromptOutline("m")) is backends[1]
 
 
 def test_a_new_process_knows_no_prompts(backends: list[Backend]) -> None:
     note_prompt(backends[1], TURN_1)
     backends[1].lose("it ended")
-    backends[1].unready, backends[1].problem = {}, ""
+    backends[1].unready, backends[1].problem, backends[1].has_loaded = {}, "", True
     assert Router(backends, 8).choose(TURN_2) is backends[0]
 
 
