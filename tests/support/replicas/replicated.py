@@ -10,6 +10,8 @@ from typing import Any
 import httpx
 from support.server_process import ServerProcess, server_process
 
+from server.api.replicas.joined import METRICS_AGE_S
+
 MODULE = "server.cli.replicas.replica"
 
 
@@ -66,6 +68,8 @@ class Replicated(ServerProcess):
 
     def until_all_serve(self) -> None:
         """Wait until the front knows that both replicas have every model."""
+        # What the front has collected may be older than what a test has done a moment ago.
+        time.sleep(METRICS_AGE_S)
         series = [f'front:replica_ready{{engine="front",replica="{n}"}}' for n in range(2)]
         self.until(lambda: all(map(self.metric, series)), "a replica is not back")
 
