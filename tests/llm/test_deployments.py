@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support import fakes
+from support.fakes import echo_graph, write_graph
 
 from server import DeploymentClient, client, serve
 from server.errors import (
@@ -154,3 +156,43 @@ def test_a_process_that_has_the_number_of_a_dead_one_is_not_it(state: Path) -> N
     registry.folder().mkdir(parents=True, exist_ok=True)
     registry.save(registry.Deployment("old", "http://127.0.0.1:9", os.getpid(), mine + "1"))
     assert registry.find("old") is None
+
+
+TALKING = """
+from support.fakes import EchoCalculator
+
+class Talking(EchoCalculator):
+    def open(self, cc):
+        print("loading the weights")
+        print("compiling", flush=True)
+        super().open(cc)
+
+    async def process(self, cc):
+        print("said by a node " * 2000, flush=True)
+        await super().process(cc)
+"""
+
+
+def test_nodes_may_print(state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the server is ready, and later, when nobody waits for it any more."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(fakes.__file__).parents[1]))
+    graph = echo_graph().replace("./fakes.py:EchoCalculator", "./own.py:Talking")
+    write_graph(tmp_path, graph)
+    (tmp_path / "own.py").write_text(TALKING)
+    talking = serve(tmp_path, deployment_name="talking", flags=FLAGS)
+    try:
+        for _ in range(2):
+            assert str(talking("hello there")[0]) == "hello there"
+    finally:
+        talking.terminate_server()
+    log = registry.log_file("talking").read_text()
+    assert log.index("loading the weights") < log.index("Serving on ")
+    assert log.count("said by a node \n") == 2
+
+
+def test_no_proxy_is_asked(deployment: DeploymentClient) -> None:
+    """A program that starts with these variables, as urllib reads them only once."""
+    program = "from server import client\nclient('chat/one')('Hi', max_new_tokens=1)"
+    proxy = {"http_proxy": "http://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9"}
+    environment = {**os.environ, **proxy, "no_proxy": "", "NO_PROXY": ""}
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True)

@@ -39,8 +39,9 @@ def own_server(model: Path) -> Iterator[str]:
     with process:
         try:
             assert process.stdout is not None
-            line = process.stdout.readline()
-            if not line.startswith(READY):
+            # A node may print something while it is loaded.
+            line = next((line for line in process.stdout if line.startswith(READY)), None)
+            if line is None:
                 raise ChatError(f"{model} could not be loaded; the lines above say why")
             yield line.removeprefix(READY).split()[0]
         finally:

@@ -1,8 +1,10 @@
 """Starts a server that goes on when its starter ends."""
 
 import os
+import re
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +17,9 @@ __all__ = ["serve"]
 # Where our own packages are, for a child of a program that runs from a checkout.
 PACKAGES = str(Path(__file__).resolve().parents[3])
 LOG_CHARACTERS = 2000
+POLL_S = 0.05
+# The URL, and how many models can serve.
+READY = re.compile(r"Serving on (https?://\S+).*\((\d+) of ")
 
 
 def serve(
@@ -53,9 +58,9 @@ def _start(name: str, model: str, flags: Sequence[str]) -> registry.Deployment:
             command,
             env={**os.environ, "PYTHONPATH": path},
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            # Not a pipe: nobody reads what nodes print later, and an export before the start.
+            stdout=log,
             stderr=log,
-            text=True,
             # Else Ctrl-C and the end of the terminal would stop it, too.
             start_new_session=True,
         )
@@ -67,21 +72,30 @@ def _start(name: str, model: str, flags: Sequence[str]) -> registry.Deployment:
         raise
 
 
-def _register(name: str, process: subprocess.Popen[str]) -> registry.Deployment:
-    """Wait for the line that says that the server is ready."""
-    assert process.stdout is not None
-    with process.stdout as lines:
-        words = lines.readline().split()
+def _register(name: str, process: subprocess.Popen[bytes]) -> registry.Deployment:
     log = registry.log_file(name)
-    urls = [word for word in words if word.startswith(("http://", "https://"))]
-    if not urls or "(0" in words:
+    ready = _wait_until_ready(log, process)
+    if ready is None or ready[2] == "0":
         text = log.read_text(errors="replace")[-LOG_CHARACTERS:]
         raise ModelLoadError(f"deployment {name!r} did not start; the end of {log}:\n{text}")
     start_time = registry.process_start_time(process.pid)
     assert start_time is not None
-    url = urls[0].replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+    url = ready[1].replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
     deployment = registry.Deployment(name, url, process.pid, start_time)
     registry.save(deployment)
     # It is not ours to wait for; without this, Python warns of a process that still runs.
     process.returncode = 0
     return deployment
+
+
+def _wait_until_ready(log: Path, process: subprocess.Popen[bytes]) -> re.Match[str] | None:
+    """The line that says that the server is ready; None if it has ended."""
+    with log.open(errors="replace") as text:
+        said = ""
+        while True:
+            has_ended = process.poll() is not None
+            said += text.read()
+            if (found := READY.search(said)) is not None or has_ended:
+                return found
+            said = said.rpartition("\n")[2]
+            time.sleep(POLL_S)

@@ -10,11 +10,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from support.fakes import describe_graph, echo_graph, parsed_graph, write_repository
+from support.fakes import describe_graph, echo_graph, parsed_graph, write_graph, write_repository
 from support.server_command import ROOT, command, ready_line, started, url_of
 
 from server.cli.chat.client import ChatClient
 from server.errors import ChatError
+
+
+TALKING = """
+class Talking(EchoCalculator):
+    def open(self, cc):
+        print("loading the weights", flush=True)
+        super().open(cc)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +149,14 @@ def test_a_folder_without_a_model(tmp_path: Path) -> None:
     assert result.returncode == 1
     assert "there is no model in it" in result.stderr
     assert "could not be loaded; the lines above say why" in result.stderr
+
+
+def test_a_model_that_prints_while_it_is_loaded(tmp_path: Path) -> None:
+    write_graph(tmp_path, echo_graph().replace(":EchoCalculator", ":Talking"))
+    with (tmp_path / "fakes.py").open("a") as fakes:
+        fakes.write(TALKING)
+    result = chat(tmp_path, "-q", "x")
+    assert (result.returncode, result.stdout) == (0, "x\n"), result.stderr
 
 
 @contextmanager
