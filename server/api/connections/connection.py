@@ -12,7 +12,7 @@ from collections.abc import Callable
 from aiohttp import HttpVersion11, web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from server.api.connections.body_memory import BodyMemory, HeldBytes
+from server.api.connections.body_memory import SMALL_BYTES, BodyMemory, HeldBytes
 from server.api.connections.pacer import Pacer, Urgency
 from server.api.connections.refusal import refusal
 from server.api.connections.settings import ConnectionSettings
@@ -29,8 +29,8 @@ MIN_BYTES_READ = 2**14
 NO_TIMEOUT_S = 1e6
 # A half-closed client is first asked after this time whether it is there, then twice as late.
 PROBE_AFTER_S = 1.0
-# A client that sends more than this before its turn is not read any further.
-MAX_HELD_BYTES = 2**16
+# What a connection may hold before its turn: as much as a body that costs nothing.
+MAX_READ_BYTES = SMALL_BYTES
 POLLS = (b"GET ", b"HEAD ")
 STILL_THERE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -48,7 +48,6 @@ class Connection(web.RequestHandler):
     __slots__ = (
         "_bytes_left",
         "_half_closed_s",
-        "_has_held_eof",
         "_held",
         "_incomplete",
         "_next_probe_s",
@@ -85,7 +84,6 @@ class Connection(web.RequestHandler):
         self._pacer = pacer
         self.client = ""
         self._held = b""
-        self._has_held_eof = False
         self.body = HeldBytes(memory)
         # aiohttp forgets its transport when it begins to close it.
         self._socket_transport: asyncio.Transport | None = None
@@ -100,6 +98,9 @@ class Connection(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._socket_transport = transport
+        # asyncio's own is four times as much. An encrypted connection has no such attribute.
+        if hasattr(transport, "max_size"):
+            transport.max_size = MAX_READ_BYTES
         super().connection_made(transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -119,8 +120,18 @@ class Connection(web.RequestHandler):
         if not self._held:
             self._pacer.wait(self, self._urgency_of(data))
         self._held += data
-        if len(self._held) > MAX_HELD_BYTES and self._socket_transport is not None:
+        self._stop_reading()
+
+    def _stop_reading(self) -> None:
+        """Leave the rest with the system, and the end of the data: no memory quota knows of it."""
+        if self._socket_transport is not None:
             self._socket_transport.pause_reading()
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """Called when somebody has read of the body, which may be while more of it is held."""
+        super().resume_reading(resume_parser)
+        if self._held:
+            self._stop_reading()
 
     def _urgency_of(self, data: bytes) -> Urgency:
         if self.is_waiting:
@@ -138,9 +149,7 @@ class Connection(web.RequestHandler):
         except BaseException:
             transport.abort()
             raise
-        if self._has_held_eof and not self.eof_received():
-            transport.close()
-        elif len(held) > MAX_HELD_BYTES and not (self._reading_paused or self._buffer_paused):
+        if not (self._reading_paused or self._buffer_paused):
             transport.resume_reading()
 
     def _read(self, data: bytes) -> None:
@@ -220,9 +229,6 @@ class Connection(web.RequestHandler):
         if transport is None or transport.get_extra_info("sslcontext") is not None:
             # asyncio closes an encrypted connection, whatever is returned here.
             return None
-        if self._held:
-            self._has_held_eof = True
-            return True
         if self.is_waiting or self._parser is None:
             return None
         try:

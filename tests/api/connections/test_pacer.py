@@ -10,6 +10,8 @@ from contextlib import ExitStack, contextmanager
 import pytest
 from support.serving import Server
 
+from server.api.connections.body_memory import SMALL_BYTES
+from server.api.connections.connection import Connection
 from server.api.connections.pacer import READS_PER_ACCEPTING_TURN, READS_PER_TURN, Pacer, Urgency
 
 MANY = 200
@@ -147,6 +149,23 @@ async def test_large_bodies_of_clients_that_wait(server: Server) -> None:
         await asyncio.gather(*sending)
         answers = await asyncio.gather(*[receive(client, b"}}") for client in clients])
     assert all(b'"text":"hello' in answer for answer in answers)
+
+
+async def test_little_is_held_of_clients_that_wait(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thousands may wait, and no memory quota counts what they have sent so far."""
+    held: list[int] = []
+    hold = Connection._hold
+
+    def note(connection: Connection, data: bytes) -> None:
+        hold(connection, data)
+        held.append(len(connection._held))
+
+    monkeypatch.setattr(Connection, "_hold", note)
+    await test_large_bodies_of_clients_that_wait(server)
+    assert len(held) > 10
+    assert max(held) <= SMALL_BYTES
 
 
 async def test_a_client_that_leaves_before_its_turn(server: Server) -> None:
