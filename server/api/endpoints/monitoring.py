@@ -1,7 +1,6 @@
 """GET /v1/status: the models, their graphs, and how the server fares, in one JSON document."""
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 
 from aiohttp import web
 
@@ -12,19 +11,15 @@ from server.host.metrics import ENGINES
 
 __all__ = ["ENDPOINTS"]
 
-# Of its own: it calls the nodes' `status`, which others wrote.
-_THREAD = ThreadPoolExecutor(1, thread_name_prefix="status")
-
 TIMEOUT_S = 5.0
 
 
 async def _get_status(request: web.Request) -> web.Response:
     """The snapshot; `since` is a time in seconds since 1970, and leaves out older points."""
     since_s = _since(request.query.get("since", "0"))
-    loop = asyncio.get_running_loop()
-    work = loop.run_in_executor(_THREAD, request.app[MONITOR].status, since_s)
     try:
-        body = await asyncio.wait_for(work, TIMEOUT_S)
+        async with asyncio.timeout(TIMEOUT_S):
+            body = await request.app[MONITOR].status_from_thread(since_s)
     except TimeoutError:
         raise ModelNotReadyError(
             f"the status was not collected within {TIMEOUT_S:g} s: the status() of a node may hang"

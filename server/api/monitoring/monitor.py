@@ -1,9 +1,11 @@
 """A thread that notes the numbers of every model every few seconds, and makes /v1/status."""
 
+import asyncio
 import logging
 import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 from server.api.monitoring.history import INTERVAL_S, ModelHistory
 from server.api.monitoring.status import describe_history, describe_model, describe_process
@@ -29,6 +31,9 @@ class Monitor:
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
         self._collected: tuple[float, bytes, list[tuple[str, bytes]]] | None = None
+        # Of its own: it calls the nodes' `status`, which others wrote.
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="status")
+        self._work: asyncio.Future[bytes] | None = None
 
     def start(self) -> None:
         """Begin to note numbers."""
@@ -36,13 +41,23 @@ class Monitor:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread."""
+        """End the threads."""
         self._ending.set()
+        self._executor.shutdown(wait=False)
 
     @property
     def num_running(self) -> int:
         """The requests that are in the graphs of all models now."""
         return sum(model.num_running for model in self._manager.all_models())
+
+    async def status_from_thread(self, since_s: float) -> bytes:
+        """What `status` returns. While that hangs nothing more is given to its thread."""
+        while self._work is not None and not self._work.done():
+            await asyncio.wait([self._work])
+        loop = asyncio.get_running_loop()
+        self._work = loop.run_in_executor(self._executor, self.status, since_s)
+        # Who waits no longer must not hide that the thread is still at work.
+        return await asyncio.shield(self._work)
 
     def status(self, since_s: float) -> bytes:
         """The JSON of /v1/status, with the points of the history after `since_s`.

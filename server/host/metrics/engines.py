@@ -52,11 +52,9 @@ class Engines:
             if engine not in self._live:
                 return
             self._live.remove(engine)
-            past = self._past.pop(engine.model, None)
-            if past is None:
-                past = EngineStats(engine.stats.max_model_len)
-            past.add(engine.stats)
-            self._past[engine.model] = past
+            past = self._past.pop(engine.model, EngineStats(engine.stats.max_model_len))
+            # A new object: who asks for numbers now may still add up the old one.
+            self._past[engine.model] = _sum(engine.stats, past)
             while len(self._past) > MAX_PAST:
                 self._past.popitem(last=False)
 

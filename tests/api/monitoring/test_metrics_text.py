@@ -205,3 +205,23 @@ def test_quantiles_of_what_came_since() -> None:
     assert 0 < (histogram.quantile(0.5) or 0) <= 1.0
     histogram.observe(100.0, 100)
     assert histogram.quantile(0.99) == 4.0
+
+
+def test_an_engine_that_ends_while_the_numbers_are_collected() -> None:
+    """It is counted once: a counter that falls back looks like a restart of the server."""
+    engines = Engines()
+    for tokens in (1, 10):
+        stats = EngineStats()
+        stats.tokens = tokens
+        ended = engines.add("m", stats, lambda: LOAD)
+        if tokens == 1:
+            engines.remove(ended)
+
+    def load() -> EngineLoad:
+        engines.remove(ended)
+        return LOAD
+
+    ended.load = load
+    assert engines.by_model()["m"].stats.tokens == 11
+    engines.add("m", EngineStats(), lambda: LOAD)
+    assert engines.by_model()["m"].stats.tokens == 11

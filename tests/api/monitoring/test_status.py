@@ -1,12 +1,15 @@
 """GET /v1/status, on a real socket."""
 
+import asyncio
 import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 from support.fakes import echo_graph, write_repository
-from support.serving import Server
+from support.serving import Server, running_server
 
+from server.api.endpoints import monitoring
 from server.api.monitoring.history import FIELDS
 from server.api.monitoring.monitor import Monitor
 from server.models.config import load_config
@@ -67,3 +70,49 @@ async def test_a_time_that_is_none(server: Server) -> None:
     async with server.http.get("/v1/status?since=yesterday") as response:
         assert response.status == 400
         assert "since is 'yesterday'" in await response.text()
+
+
+HANGING = """
+import time
+from pathlib import Path
+from support.fakes import EchoCalculator
+
+class Hanging(EchoCalculator):
+    def status(self):
+        while Path("{folder}/hangs").exists():
+            time.sleep(0.01)
+        return {{}}
+"""
+
+
+async def test_no_work_is_heaped_up_while_the_status_of_a_node_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(monitoring, "TIMEOUT_S", 0.2)
+    monitors = []
+    start = Monitor.start
+
+    def note(monitor: Monitor) -> None:
+        monitors.append(monitor)
+        start(monitor)
+
+    monkeypatch.setattr(Monitor, "start", note)
+    graph = echo_graph().replace("./fakes.py:EchoCalculator", "./own.py:Hanging")
+    config = write_repository(tmp_path, {"own": graph})
+    (tmp_path / "own" / "own.py").write_text(HANGING.format(folder=tmp_path))
+    (tmp_path / "hangs").touch()
+    manager = ModelManager(load_config(config))
+    await manager.load_all()
+
+    async def ask() -> int:
+        async with server.http.get("/v1/status") as response:
+            return response.status
+
+    async with running_server(manager) as server:
+        try:
+            for _ in range(2):
+                assert await asyncio.gather(*(ask() for _ in range(5))) == [503] * 5
+            assert monitors[0]._executor._work_queue.qsize() == 0
+        finally:
+            (tmp_path / "hangs").unlink()
+        await status_of(server)
