@@ -12,9 +12,6 @@ from server.api.clients.tls import Tls
 from server.api.connections.settings import ConnectionSettings
 
 if TYPE_CHECKING:
-    pass
-
-if TYPE_CHECKING:
     from server.api.tracing.request_trace import RequestTracer
 
 __all__ = ["CorsSettings", "HttpSettings", "KeyScope"]

@@ -33,7 +33,7 @@ class TraceExport:
     def __init__(self, settings: TracingSettings) -> None:
         _quieten()
         try:
-            exporter = _Exporter(_make_exporter(settings), settings.shown)
+            exporter = _Exporter(_make_exporter(settings), settings)
             # By OTEL_TRACES_SAMPLER and OTEL_BSP_*. Not at exit: there it would wait for minutes.
             self._provider = TracerProvider(resource=_resource(), shutdown_on_exit=False)
             self._provider.add_span_processor(BatchSpanProcessor(exporter))
@@ -97,9 +97,10 @@ def _quieten() -> None:
 class _Exporter:
     """An exporter that says once that it cannot send, and once that it can again."""
 
-    def __init__(self, exporter: Any, shown: str) -> None:
+    def __init__(self, exporter: Any, settings: TracingSettings) -> None:
         self._exporter = exporter
-        self._shown = shown
+        self._shown = settings.shown
+        self._secrets = settings.secrets
         self._num_lost = 0
 
     def export(self, spans: Sequence[Any]) -> SpanExportResult:
@@ -115,10 +116,17 @@ class _Exporter:
                 logger.warning(
                     "Traces cannot be sent to %s: %s. Requests go on without them",
                     self._shown,
-                    _REASONS.first or "no reason is known",
+                    self._reason() or "no reason is known",
                 )
             self._num_lost += len(spans)
         return result
+
+    def _reason(self) -> str:
+        """Why the last batch was not taken. The exporter writes the path that it asked for."""
+        reason = _REASONS.first
+        for secret in self._secrets:
+            reason = reason.replace(secret, "...")
+        return reason
 
     def shutdown(self) -> None:
         """End; what is being sent may be given up."""

@@ -31,12 +31,16 @@ INSTALL = "pip install '.[otel]'"
 
 @dataclass(frozen=True, slots=True)
 class TracingSettings:
-    """`url` is where traces go; None leaves it to OpenTelemetry's variables, which name `shown`."""
+    """`url` is where traces go; None leaves it to OpenTelemetry's variables, which name `shown`.
+
+    `shown` is for people: it has no secret that the URL may hold. `secrets` are those.
+    """
 
     url: str | None
     shown: str
     protocol: str
     captures_content: bool
+    secrets: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -94,7 +98,17 @@ def _find_settings(endpoint: str | None) -> TracingSettings | None:
     protocol = _protocol(given)
     captures_content = _variable(CAPTURE).lower() in CAPTURES
     url = None if endpoint is None else _traces_url(endpoint, protocol)
-    return TracingSettings(url, given, protocol, captures_content)
+    shown, secrets = _split_secrets(given)
+    return TracingSettings(url, shown, protocol, captures_content, secrets)
+
+
+def _split_secrets(url: str) -> tuple[str, tuple[str, ...]]:
+    """The URL as the log may show it, and what it leaves out: the user info and the query."""
+    address, _, query = url.partition("?")
+    scheme, colon, rest = address.rpartition("://")
+    authority, slash, path = rest.partition("/")
+    user_info, _, host = authority.rpartition("@")
+    return f"{scheme}{colon}{host}{slash}{path}", tuple(filter(None, (user_info, query)))
 
 
 def _variable(name: str) -> str:

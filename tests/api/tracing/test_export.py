@@ -117,6 +117,37 @@ def test_no_collector(tmp_path: Path) -> None:
     assert seconds < 10
 
 
+def test_secrets_of_a_url_are_not_in_the_log(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    variables = {"OTEL_EXPORTER_OTLP_TIMEOUT": "1", "OTEL_BSP_SCHEDULE_DELAY": "20"}
+    url = f"http://me:pass@127.0.0.1:{port}/v1/traces?token=t0ken"
+    with serving(tmp_path, "--otlp_traces_endpoint", url, **variables) as (process, address):
+        ask(address, "hello")
+        time.sleep(1.5)
+        log, _ = stop(process)
+    assert f"Traces are sent to http://127.0.0.1:{port}/v1/traces (" in log
+    assert f"Traces cannot be sent to http://127.0.0.1:{port}/v1/traces: " in log
+    assert "pass" not in log
+    assert "t0ken" not in log
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://u:p@c:1/x?key=1", "https://c:1/x"),
+        ("u:p@c:4317", "c:4317"),
+        ("grpc://u@[::1]:4317", "grpc://[::1]:4317"),
+        ("http://c/a@b", "http://c/a@b"),
+    ],
+)
+def test_what_is_shown_of_a_url(monkeypatch: pytest.MonkeyPatch, url: str, shown: str) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+    found = _find_settings(url)
+    assert found is not None
+    assert found.shown == shown
+
+
 def test_a_collector_that_does_not_answer(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"
