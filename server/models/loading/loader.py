@@ -54,7 +54,7 @@ class ModelLoader:
         for number, (model, config) in enumerate(models, 1):
             load = self._begin(model)
             start = partial(self._load_one, load, model, turns, f"{number} of {len(models)}")
-            start = partial(self._join, model, start)
+            start = partial(self._join, load, model, start)
             checked = await self._check(load, model, config, start)
             if checked is not None:
                 loads.append((model, partial(start, checked)))
@@ -123,7 +123,9 @@ class ModelLoader:
         else:
             await start(checked)
 
-    async def _join(self, model: ServedModel, start: Start, checked: CheckedModel) -> None:
+    async def _join(
+        self, load: Load, model: ServedModel, start: Start, checked: CheckedModel
+    ) -> None:
         """Load a model; where memory is limited, in the order of those that need it."""
         if self._residency is None:
             await start(checked)
@@ -131,8 +133,7 @@ class ModelLoader:
         try:
             await self._residency.load(model, partial(start, checked))
         except ModelLoadError as error:
-            model.loading = None
-            model.fail(error)
+            _fail(load, model, error)
 
     async def _load_one(
         self, load: Load, model: ServedModel, turns: LoadTurns, position: str, checked: CheckedModel
@@ -141,8 +142,7 @@ class ModelLoader:
         try:
             await self._retirements.wait_for(checked.config.key)
         except ModelLoadError as error:
-            _end(load, model)
-            model.fail(error)
+            _fail(load, model, error)
             return
         async with turns.take(checked):
             if load.is_over:
@@ -189,6 +189,12 @@ class ModelLoader:
         self._late.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("A late load failed unexpectedly", exc_info=error)
+
+
+def _fail(load: Load, model: ServedModel, error: ModelLoadError) -> None:
+    if not load.is_over:
+        _end(load, model)
+        model.fail(error)
 
 
 def _end(load: Load, model: ServedModel) -> None:

@@ -183,6 +183,36 @@ async def test_a_reload_goes_on_beside_a_load_that_hangs(models: Models) -> None
     assert not await manager.reload(retry_failed=True)
 
 
+async def test_a_load_that_was_given_up_does_not_fail_the_next_one(
+    models: Models, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(retirements, "MAX_HUNG", 1)
+    monkeypatch.setattr(retirements, "CLOSE_S", 1.5)
+    manager = models.manager()
+    await manager.load_all()
+    models.hang("close")
+    models.change("first")
+    await manager.reload(retry_failed=False)
+    models.hang("import")
+    models.change("second")
+    with pytest.raises(ReloadError, match="own: still loading after"):
+        await manager.reload(retry_failed=False)
+    (models.folder / "import_hangs").unlink()
+    # The second load waits for the graph that hangs while it is closed, which will fail it.
+    await until(lambda: "waiting until its last graph" in caplog.text)
+    models.hang("import")
+    models.change("third")
+    with pytest.raises(ReloadError, match="own: still loading after"):
+        await manager.reload(retry_failed=False)
+    await asyncio.sleep(retirements.CLOSE_S)
+    assert manager.get("own").load_error is None
+    first = manager.get("own").graph
+    models.go_on()
+    await until(lambda: manager.get("own").graph is not first)
+    assert "reason" not in status_of(manager, "own")
+
+
 async def test_a_time_limit_gives_a_load_up(models: Models) -> None:
     models.hang("open")
     manager = models.manager(timeout_s=0.4)
