@@ -16,7 +16,6 @@ from support.server_command import ROOT, command, ready_line, started, url_of
 from server.cli.chat.client import ChatClient
 from server.errors import ChatError
 
-
 TALKING = """
 class Talking(EchoCalculator):
     def open(self, cc):
