@@ -11,8 +11,9 @@ from typing import Any
 
 from server.api.off_event_loop import off_event_loop
 from server.api.paths import clean_path
+from server.api.replicas.request_count import count_requests, form_fields
 from server.errors import RequestError
-from server.protocol.json_body import SMALL_BODY_BYTES, parse_json_object
+from server.protocol.json_body import parse_json_object
 
 __all__ = ["PromptOutline", "outline_of"]
 
@@ -27,7 +28,11 @@ MAX_CHARACTERS = 2**20
 HALF = 2**15
 IDS_AT_ONCE = 4096
 GENERATION = re.compile(r".*/(chat/completions|completions|responses|messages)$")
-MODEL_IN_PATH = re.compile(r"/v[12]/models/([^/:]+)")
+MII = re.compile(r"/mii/(.+)")
+# The name may have slashes.
+MODEL_IN_PATH = re.compile(
+    r"/v[12]/models/(.+?)(/(versions|labels)/[^/:]+)?(/(infer|ready|metadata)|:[a-z]+)?"
+)
 # What comes before the messages in a prompt, in this order.
 BEGINNINGS = ("tools", "system", "instructions")
 
@@ -52,27 +57,30 @@ async def outline_of(path: str, body: bytes, salt: str) -> PromptOutline:
     A body that cannot be read has an outline too; its replica says what is wrong with it.
     """
     path = clean_path(path)
-    is_generation = GENERATION.fullmatch(path) is not None
+    deployment = MII.fullmatch(path)
+    is_generation = deployment is not None or GENERATION.fullmatch(path) is not None
     size = min(len(body) // CHARACTERS_PER_TOKEN, MAX_OTHER_TOKENS)
-    named = MODEL_IN_PATH.match(path)
-    other = PromptOutline(named[1] if named else "", num_tokens=size)
-    if named or body.lstrip()[:1] != b"{" or not (is_generation or _is_small(body)):
-        return other
+    if named := MODEL_IN_PATH.fullmatch(path):
+        return PromptOutline(named[1], num_tokens=size)
 
     def read() -> PromptOutline:
-        try:
-            fields = parse_json_object(body, allows_nan=True)
-        except RequestError:
-            return other
-        if not is_generation:
-            return PromptOutline(_model_of(fields), (), (), size, _count_inputs(fields))
-        return _outline(fields, salt)
+        fields: Mapping[str, Any]
+        if body.startswith(b"--"):
+            fields = form_fields(body)
+        elif body.lstrip()[:1] == b"{":
+            try:
+                fields = parse_json_object(body, allows_nan=True)
+            except RequestError:
+                fields = {}
+        else:
+            fields = {}
+        model = deployment[1] if deployment else _model_of(fields)
+        num_requests = count_requests(path, fields)
+        if not is_generation or not fields:
+            return PromptOutline(model, num_tokens=size, num_requests=num_requests)
+        return _outline(fields, model, salt, num_requests)
 
     return await off_event_loop(read, len(body))
-
-
-def _is_small(body: bytes) -> bool:
-    return len(body) <= SMALL_BODY_BYTES
 
 
 def _model_of(fields: Mapping[str, Any]) -> str:
@@ -80,8 +88,7 @@ def _model_of(fields: Mapping[str, Any]) -> str:
     return model if isinstance(model, str) else ""
 
 
-def _outline(fields: Mapping[str, Any], salt: str) -> PromptOutline:
-    model = _model_of(fields)
+def _outline(fields: Mapping[str, Any], model: str, salt: str, num_requests: int) -> PromptOutline:
     chain = hash((model, salt, str(fields.get("cache_salt"))))
     turns, rest, num_characters = [chain], "", 0
     blocks: list[int] = []
@@ -95,13 +102,13 @@ def _outline(fields: Mapping[str, Any], salt: str) -> PromptOutline:
             blocks.append(chain)
         rest = rest[num_whole * BLOCK_CHARACTERS :] if len(blocks) < MAX_BLOCKS else ""
     num_tokens = num_characters // CHARACTERS_PER_TOKEN
-    return PromptOutline(model, tuple(blocks), tuple(turns[1:]), num_tokens, _count_choices(fields))
+    return PromptOutline(model, tuple(blocks), tuple(turns[1:]), num_tokens, num_requests)
 
 
 def _texts(fields: Mapping[str, Any]) -> Iterator[str]:
     """The prompt in pieces: one for what comes before the messages, and one for each message."""
     yield "".join(_text(fields[name]) for name in BEGINNINGS if fields.get(name))
-    for name in ("messages", "input", "prompt"):
+    for name in ("messages", "input", "prompt", "prompts"):
         value = fields.get(name)
         if isinstance(value, list) and value and isinstance(value[0], dict):
             yield from map(_text, value)
@@ -131,21 +138,3 @@ def _pieces(value: Any) -> Iterator[str]:
             yield from _pieces(item)
     else:
         yield str(value)
-
-
-def _count_choices(fields: Mapping[str, Any]) -> int:
-    prompts = fields.get("prompt")
-    has_several = isinstance(prompts, list) and prompts and not isinstance(prompts[0], int)
-    numbers = [fields.get(name) for name in ("n", "best_of", "num_beams")]
-    num_choices = max([1, *(n for n in numbers if isinstance(n, int))])
-    return num_choices * (len(prompts) if has_several and isinstance(prompts, list) else 1)
-
-
-def _count_inputs(fields: Mapping[str, Any]) -> int:
-    """Texts and documents count as one each, as the replica's model counts them."""
-    counts = [1]
-    for name in ("input", "inputs", "texts", "documents", "passages"):
-        value = fields.get(name)
-        if isinstance(value, list) and value and not isinstance(value[0], int):
-            counts.append(len(value))
-    return max(counts)

@@ -59,7 +59,18 @@ async def test_the_salt_of_a_key_keeps_its_prompts_apart() -> None:
         ("/v1/completions", {"prompt": ["a", "b"], "n": 2}, 4),
         ("/v1/completions", {"prompt": [1, 2, 3]}, 1),
         ("/v3/embeddings", {"input": ["a", "b", "c"]}, 3),
+        ("/v3/embeddings", {"input": [[1, 2], [3]]}, 2),
+        ("/v3/embeddings", {"input": ["a" * 100] * 2000}, 2000),
+        ("/v2/embed", {"inputs": [{"content": []}] * 3}, 3),
         ("/v3/rerank", {"query": "q", "documents": ["a", "b"]}, 2),
+        ("/v3/score", {"text_1": "q", "text_2": ["a", "b", "c"]}, 3),
+        ("/v1/score", {"queries": ["q", "r"], "documents": ["a", "b"]}, 2),
+        ("/v3/images/generations", {"prompt": "a", "n": 4}, 4),
+        ("/v3/images/generations", {"prompt": "a", "num_images_per_prompt": 4}, 4),
+        ("/mii/m", {"prompts": ["a", "b"]}, 2),
+        ("/mii/m", {"prompts": "a"}, 1),
+        ("/v3/my_graph", {"inputs": ["a", "b"], "n": 5}, 1),
+        ("/v3/messages", {"messages": [], "n": 5}, 1),
     ],
 )
 async def test_requests_count_as_their_model_counts_them(
@@ -76,6 +87,33 @@ async def test_a_body_that_cannot_be_read_is_routed_too(body: bytes) -> None:
 async def test_the_model_of_a_path() -> None:
     assert (await outline_of("/v2/models/m/versions/1/infer", b"\0" * 100, "")).model == "m"
     assert (await outline_of("/v1/models/m:predict", b"{}", "")).model == "m"
+
+
+async def test_the_model_of_a_path_may_have_slashes() -> None:
+    for path in ("/v2/models/org/m/infer", "/v2/models/org/m/versions/1/infer"):
+        assert (await outline_of(path, b"\0", "")).model == "org/m"
+    assert (await outline_of("/v1/models/org/m/versions/2:predict", b"{}", "")).model == "org/m"
+    assert (await outline_of("/v1/models/org/m", b"", "")).model == "org/m"
+
+
+async def test_a_deployment_is_routed_by_its_name_and_prompt() -> None:
+    first = await outline("/mii/org/m", {"model": "other", "prompts": "x" * 300})
+    assert first.model == "org/m"
+    assert len(first.blocks) == 2
+    assert first.blocks[0] == (await outline("/mii/org/m", {"prompts": "x" * 200})).blocks[0]
+    assert first.blocks[0] != (await outline("/mii/m", {"prompts": "x" * 200})).blocks[0]
+
+
+async def test_a_form_names_its_model_and_counts_its_images() -> None:
+    end = "\r\n--b\r\nContent-Disposition: form-data; "
+    image = 'name="image"; filename="n"\r\nContent-Type: image/png\r\n\r\nname="n"'
+    typed = 'name="n"\r\nContent-Type: text/plain\r\n\r\n3'
+    parts = ['name="model"\r\n\r\norg/m', image, typed]
+    body = (end.lstrip() + end.join(parts) + "\r\n--b--\r\n").encode()
+    found = await outline_of("/v3/images/edits", body, "")
+    assert (found.model, found.num_requests) == ("org/m", 3)
+    found = await outline_of("/v3/audio/transcriptions", body, "")
+    assert (found.model, found.num_requests) == ("org/m", 1)
 
 
 async def test_a_long_prompt_has_a_bounded_outline() -> None:
