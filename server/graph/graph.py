@@ -14,10 +14,11 @@ from server.graph.config import GraphConfig
 from server.graph.containment import Containment
 from server.graph.contract import Tag
 from server.graph.description import GraphDescription, find_mismatch, is_plain_data
+from server.graph.node_run import NO_PARAMETERS, OpenedNode
 from server.graph.nodes.opening import NodeOpener, close_nodes, in_thread
 from server.graph.numbers import GraphNumbers
 from server.graph.queues.admission import Admission
-from server.graph.run import NO_PARAMETERS, GraphRun, OpenedNode, StreamLayout
+from server.graph.run import GraphRun, StreamLayout
 from server.graph.services import Services
 from server.graph.validation.validation import ValidatedGraph, validate
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from server.errors import ModelNotFoundError
 from server.graph.contract import Tag
-from server.graph.run import NO_PARAMETERS
+from server.graph.node_run import NO_PARAMETERS
 
 if TYPE_CHECKING:
     from server.graph.graph import Graph

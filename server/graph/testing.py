@@ -9,7 +9,7 @@ from server.graph.calculator import Calculator
 from server.graph.config import NodeConfig, Port
 from server.graph.context import OpenContext
 from server.graph.contract import NodePorts, Tag
-from server.graph.run import NodeRun, OpenedNode, node_error
+from server.graph.node_run import NodeRun, OpenedNode, node_error
 from server.graph.services import Services
 from server.graph.stream import InputStream, OutputStream
 

@@ -1,4 +1,4 @@
-"""The served models by name: loading, replacing, removing them."""
+"""Loads, replaces and removes the served models."""
 
 import asyncio
 import logging
@@ -6,17 +6,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from dataclasses import replace
-from typing import Any
 
 from server.errors import (
     ConfigError,
-    ModelNotFoundError,
     ModelNotReadyError,
     ReloadError,
-    did_you_mean,
 )
 from server.graph import Servables, ServedGraph, Services
-from server.host.watch import WATCHDOG
 from server.models.config import ModelConfig, ServerConfig
 from server.models.config_source import ConfigSource
 from server.models.loading.loader import ModelLoader
@@ -25,6 +21,7 @@ from server.models.loading.retirements import Retirements
 from server.models.residency.residency import Residency
 from server.models.residency.settings import ResidencySettings
 from server.models.served_model import ModelState, ServedModel
+from server.models.served_models import ServedModels
 from server.models.watched_files import Change
 
 __all__ = ["SHUTTING_DOWN", "ModelManager", "ModelState", "ReloadTurn", "ServedModel"]
@@ -35,7 +32,6 @@ DRAIN_TIMEOUT_S = 30.0
 SHUTTING_DOWN = "the server is shutting down"
 # Each model that hangs keeps its memory, and perhaps a processor, until the process ends.
 MAX_HUNG = 3
-
 
 ReloadTurn = Callable[[], AbstractAsyncContextManager[object]]
 
@@ -52,12 +48,8 @@ class _ServedGraphs(Servables):
         return model.graph_for_nodes or model.graph
 
 
-ModelKey = tuple[str, int]
-"""Name and version."""
-
-
-class ModelManager:
-    """The models of the configuration by name, and those that were removed from it.
+class ModelManager(ServedModels):
+    """Loads the models of the configuration, replaces and removes them.
 
     The start and reloads load one after another; the models of each load side by side where
     LoadTurns allows it. Requests of a graph that was replaced or removed have `drain_timeout_s`
@@ -74,6 +66,7 @@ class ModelManager:
         settings: ResidencySettings | None = None,
         reload_turn: ReloadTurn = nullcontext,
     ) -> None:
+        super().__init__()
         self._source = ConfigSource(config)
         self._drain_timeout_s = drain_timeout_s
         services = services or Services()
@@ -84,7 +77,6 @@ class ModelManager:
         self._retirements = Retirements(drain_timeout_s)
         self._loader = ModelLoader(services, drain_timeout_s, self._retirements, self._residency)
         self._models = {c.key: self._new_model(c) for c in self._source.current.models}
-        self._removed: dict[ModelKey, ServedModel] = {}
         self._loading = asyncio.Lock()
         self._reload_turn = reload_turn
         self._reloads: set[asyncio.Task[bool]] = set()
@@ -106,20 +98,6 @@ class ModelManager:
         if not num_unready:
             return None
         return f"{num_unready} of {len(self.served_names())} models cannot serve"
-
-    def unready_models(self) -> Mapping[str, str]:
-        """The names of which no version can serve, though it should, with the reasons.
-
-        A model that was added to a running server counts when its load has failed, not while it is
-        loaded for the first time. A model that serves counts no reload that failed.
-        """
-        reasons = {}
-        for name in self.served_names():
-            versions = self.served_versions(name)
-            found = [reason for v in versions if (reason := v.unready_reason) is not None]
-            if found and not any(version.is_available for version in versions):
-                reasons[name] = found[-1]
-        return reasons
 
     def _why_no_model_serves(self) -> str | None:
         if self._is_closing:
@@ -156,42 +134,6 @@ class ModelManager:
     def is_closing(self) -> bool:
         """Whether the server is shutting down."""
         return self._is_closing
-
-    def all_models(self) -> Sequence[ServedModel]:
-        """Every version of every configured model, in the order of the configuration.
-
-        Any thread may ask.
-        """
-        return tuple(self._models.values())
-
-    def served_names(self) -> Sequence[str]:
-        """Every configured name."""
-        return tuple(dict.fromkeys(name for name, _ in self._models))
-
-    def served_versions(self, name: str) -> Sequence[ServedModel]:
-        """Every version of a model that is to be served, in ascending order."""
-        models = (model for model in self._models.values() if model.name == name)
-        return sorted(models, key=lambda model: model.config.version)
-
-    def available_models(self) -> Sequence[ServedModel]:
-        """The models that `get` finds without a version, in the order of the configuration."""
-        models = (self._find(name, None) for name in self.served_names())
-        return [model for model in models if model.is_available]
-
-    @property
-    def num_running(self) -> int:
-        """How many requests are in the graphs of these models."""
-        loaded = (model for model in self._models.values() if model.is_loaded)
-        return sum(model.loaded_graph.num_running for model in loaded)
-
-    def status(self) -> dict[str, Any]:
-        """OVMS's /v1/config; removed models stay in it."""
-        models = self._removed | self._models
-        statuses: dict[str, Any] = {}
-        for name, version in sorted(models):
-            status = statuses.setdefault(name, {"model_version_status": []})
-            status["model_version_status"].append(models[name, version].status())
-        return statuses
 
     def find_changes(self) -> frozenset[Change]:
         """The files of the configuration and of models that differ from what was loaded."""
@@ -236,13 +178,6 @@ class ModelManager:
         if task.cancelled():
             raise ModelNotReadyError(SHUTTING_DOWN)
         return task.result()
-
-    def give_up_hung_nodes(self, seconds: float) -> None:
-        """End requests in which a node hangs; `seconds` have passed since the last call."""
-        if limit_s := WATCHDOG.hung_node_after_s:
-            for model in self._models.values():
-                if model.is_loaded:
-                    model.loaded_graph.give_up_hung_runs(seconds, limit_s)
 
     async def replace_hung(self) -> None:
         """Load the models again of which a node hangs, beside what hangs.
@@ -302,18 +237,6 @@ class ModelManager:
             raise ReloadError(errors)
         return bool(changed or unwanted)
 
-    def _find_changed(self, config: ServerConfig, retry_failed: bool) -> Sequence[ModelConfig]:
-        return [c for c in config.models if self._is_changed(c, retry_failed)]
-
-    def _is_changed(self, config: ModelConfig, retry_failed: bool) -> bool:
-        model = self._models.get(config.key)
-        if model is None or model.config != config or model.state is ModelState.START:
-            return True
-        has_failed = model.load_error is not None or model.failure is not None
-        if model.needs_reload or (retry_failed and has_failed):
-            return True
-        return bool(model.files.find_changes())
-
     def _set_names(self, config: ServerConfig) -> Sequence[ServedModel]:
         """Adopt the names and their order; returns the models that are no longer configured.
 
@@ -371,33 +294,3 @@ class ModelManager:
         if not reload.cancelled():
             # The error is in the log; mark it as retrieved, as nobody may be waiting.
             reload.exception()
-
-    def _find(self, name: str, version: str | None) -> ServedModel:
-        """This version; without one, the highest that can serve, or else the highest."""
-        models = self.served_versions(name) or self._models_offering(name)
-        if not models:
-            raise ModelNotFoundError(self._why_unknown(name))
-        if version is None:
-            return next((model for model in reversed(models) if model.is_available), models[-1])
-        for model in models:
-            if model.version == version:
-                return model
-        versions = ", ".join(model.version for model in models)
-        # A client's version may be of any length, too.
-        problem = f"model {name!r} has no version {version[:100]!r}; versions: {versions}"
-        raise ModelNotFoundError(problem)
-
-    def _models_offering(self, name: str) -> Sequence[ServedModel]:
-        """The versions of the first model that has this name besides its own."""
-        for model in self._models.values():
-            if name in model.more_names:
-                return [m for m in self.served_versions(model.name) if name in m.more_names]
-        return ()
-
-    def _why_unknown(self, name: str) -> str:
-        # A client's name may be of any length.
-        problem = f"there is no model {name[:100]!r}"
-        if any(name == removed for removed, _ in self._removed):
-            return f"{problem} any more; it was removed from the configuration"
-        names = [*self.served_names(), *(n for m in self._models.values() for n in m.more_names)]
-        return problem + (did_you_mean(name, names) or f"; models: {', '.join(names) or 'none'}")

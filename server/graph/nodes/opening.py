@@ -15,7 +15,7 @@ from server.errors import CalculatorOpenError, ServingError
 from server.graph.calculator import Calculator
 from server.graph.containment import Containment
 from server.graph.context import OpenContext
-from server.graph.run import OpenedNode
+from server.graph.node_run import OpenedNode
 from server.graph.services import Services
 from server.graph.validation.stream_types import CheckedNode
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from server.graph import Graph
 from server.graph.contract import Tag
 from server.graph.description import GraphDescription, find_mismatch
-from server.graph.run import NO_PARAMETERS
+from server.graph.node_run import NO_PARAMETERS
 
 if TYPE_CHECKING:
     from server.models.residency.residency import Residency
