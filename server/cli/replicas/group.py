@@ -109,7 +109,13 @@ class ReplicaGroup:
         first, *others = zip(self._processes, self._backends, strict=True)
         # Alone: the others use what it measures and compiles.
         await self._start(*first)
-        await asyncio.gather(*(self._start(*other) for other in others))
+        starting = [asyncio.create_task(self._start(*other)) for other in others]
+        try:
+            await asyncio.gather(*starting)
+        finally:
+            # Where one fails, the others must not be kept running while all are stopped.
+            for task in starting:
+                task.cancel()
         self._states = await self.front.states()
 
     async def _start(self, process: ReplicaProcess, backend: Backend) -> None:

@@ -8,6 +8,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from server.api.replicas.backend import Backend
 from server.api.replicas.unix_connector import PatientUnixConnector
 
 
@@ -22,19 +23,19 @@ async def test_requests_wait_for_a_process_that_accepts_nothing_for_a_while(tmp_
     with socket.socket(socket.AF_UNIX) as opened:
         opened.bind(path)
         opened.listen(1)
-        connector = PatientUnixConnector(path, limit=0)
-        async with aiohttp.ClientSession(connector=connector) as session:
+        backend = Backend(0, Path(path))
 
-            async def ask() -> str:
-                async with session.get("http://replica/") as told:
-                    return await told.text()
+        async def ask() -> str:
+            async with backend.session.get("http://replica/") as told:
+                return await told.text()
 
-            asking = [asyncio.create_task(ask()) for _ in range(20)]
-            await asyncio.sleep(0.1)
-            assert not any(task.done() for task in asking)
-            await web.SockSite(runner, opened, backlog=1).start()
-            async with asyncio.timeout(20):
-                assert await asyncio.gather(*asking) == ["hello"] * 20
+        asking = [asyncio.create_task(ask()) for _ in range(20)]
+        await asyncio.sleep(0.1)
+        assert not any(task.done() for task in asking)
+        await web.SockSite(runner, opened, backlog=1).start()
+        async with asyncio.timeout(20):
+            assert await asyncio.gather(*asking) == ["hello"] * 20
+        await backend.close()
         await runner.cleanup()
 
 
