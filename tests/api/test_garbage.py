@@ -30,7 +30,7 @@ def uncollected() -> Iterator[None]:
 
 
 def num_requests() -> int:
-    return sum(isinstance(each, RequestFacts) for each in gc.get_objects())
+    return sum(type(each) is RequestFacts for each in gc.get_objects())
 
 
 @pytest.mark.parametrize(

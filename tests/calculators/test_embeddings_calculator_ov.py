@@ -12,7 +12,7 @@ import openvino as ov
 import pytest
 from openvino import opset15 as ops
 from support.encoder_models import write_encoder
-from support.tiny_encoders import KINDS, TEXTS
+from support.tiny_encoders import KINDS, TEXTS, load_expected
 from support.tiny_rankers import GENERATOR
 
 from calculators.embeddings_calculator_ov import (
@@ -72,7 +72,7 @@ def copy(bert: Path, tmp_path: Path) -> Path:
 
 
 async def test_vectors_are_those_of_sentence_transformers(kind: Path) -> None:
-    expected = np.load(kind / "expected.npz")
+    expected = load_expected(kind)
     runner = runner_of(kind / "openvino")
     together = await embed(runner, *TEXTS, truncation="end")
     alone = [(await embed(runner, text, truncation="end"))[0] for text in TEXTS]
@@ -85,7 +85,7 @@ async def test_vectors_are_those_of_sentence_transformers(kind: Path) -> None:
 
 
 async def test_concurrent_requests_share_inferences(bert: Path) -> None:
-    expected = np.load(bert.parent / "expected.npz")["vectors"]
+    expected = load_expected(bert.parent)["vectors"]
     runner = runner_of(bert)
     texts = TEXTS[1:3] * 32
     found = await asyncio.gather(*(embed(runner, text) for text in texts))
@@ -115,7 +115,7 @@ async def test_requests_with_other_salts_share_no_beginnings(tiny_encoders: Path
 
 
 async def test_a_decoder_runs_in_the_engine_with_a_prefix_cache(tiny_encoders: Path) -> None:
-    expected = np.load(tiny_encoders / "qwen3" / "expected.npz")["queries"]
+    expected = load_expected(tiny_encoders / "qwen3")["queries"]
     runner = runner_of(tiny_encoders / "qwen3" / "openvino", max_num_batched_tokens=16)
     for _ in range(2):
         calls = (embed(runner, text, prompt_name="query", truncation="end") for text in TEXTS * 4)
@@ -221,7 +221,7 @@ async def test_dimensions_are_cut_and_normalized_again(bert: Path) -> None:
 
 async def test_an_instruction_has_the_form_of_the_models_prompts(kind: Path) -> None:
     runner = runner_of(kind / "openvino")
-    expected = np.load(kind / "expected.npz")["queries"][1]
+    expected = load_expected(kind)["queries"][1]
     for fields in ({"instruction": "see"}, {"input_type": "search_query"}):
         assert cosine((await embed(runner, TEXTS[1], **fields))[0], expected) > 0.99999
     runner.close()

@@ -17,14 +17,14 @@ START = [
     r"INFO server: openvino-graph-server \S+, OpenVINO \d\S+, Python \S+; .*, \d+ CPUs, "
     r"[\d.]+ GB memory free",
     r"INFO server: Listening on http://127\.0\.0\.1:\d+",
-    r"INFO server\.models\.residency\.loader: Loading model tiny_chat \(1 of 1\) "
+    r"INFO server\.models\.loading\.loader: Loading model tiny_chat \(1 of 1\) "
     r"from /.*/tiny_chat",
     r"INFO calculators\.\S+: Chat template 'default' of /.*/chat_template\.jinja knows "
     r"system messages, tools, tool calls, tool results; not .*; variables for thinking: -",
     r"INFO server\.\S+: /.*/tiny_chat runs on CPU; .*\(from plugin_config\).*",
     r"INFO server\.\S+: /.*/tiny_chat takes \d+ MB for weights and \d+ MB for the KV cache "
     r"\(\w+\), which holds \d+ tokens",
-    r"INFO server\.models\.residency\.loader: Model tiny_chat is available after [\d.]+ s",
+    r"INFO server\.models\.loading\.loader: Model tiny_chat is available after [\d.]+ s",
     r"INFO server: Ready\. To stop, press Ctrl-C: running requests have 30 s to end\. "
     r"Ctrl-C again stops at once",
 ]

@@ -73,7 +73,7 @@ def test_an_engine_that_waits_to_be_loaded_again(server: ServerProcess, faults: 
     (faults / "request_exits").touch()
     assert ask(server, "chat") == "500 the engine failed: SystemExit: an injected fault"
     status, answer = server.get("/health")
-    assert (status, answer["error"]) == (503, "1 of 3 models cannot serve")
+    assert (status, answer["error"]) == (503, "1 of 4 models cannot serve")
     assert "SystemExit" in answer["models"]["tiny_chat"]
     _, config = server.get("/v1/config")
     (version,) = config["tiny_chat"]["model_version_status"]

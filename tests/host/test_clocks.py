@@ -6,7 +6,7 @@ from support.imports import modules
 
 WALL_CLOCK = re.compile(r"\btime\.time\(\)|\bfrom time import .*\btime\b|\bdatetime\.now\(")
 # Shown to somebody, and not compared with another time.
-DATES = re.compile(r"int\(time\.time\(\)\)|datetime\.now\(UTC\)\.isoformat\(")
+DATES = re.compile(r"(int|round)\(time\.time\(\)(, \d)?\)|datetime\.now\(UTC\)\.isoformat\(")
 # strftime_now of chat templates.
 TEMPLATES = "calculators.chat_template."
 

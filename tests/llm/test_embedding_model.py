@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.tiny_encoders import TEXTS
+from support.tiny_encoders import TEXTS, load_expected
 
 from server import EmbeddingModel
 from server.errors import (
@@ -16,7 +16,7 @@ from server.errors import (
 
 
 def test_vectors_of_texts_and_of_token_ids(tiny_encoders: Path) -> None:
-    expected = np.load(tiny_encoders / "bert" / "expected.npz")
+    expected = load_expected(tiny_encoders / "bert")
     folder = tiny_encoders / "bert" / "openvino"
     precision = {"INFERENCE_PRECISION_HINT": "f32"}
     with EmbeddingModel(folder, target_device="CPU", plugin_config=precision) as model:

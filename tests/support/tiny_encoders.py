@@ -32,6 +32,14 @@ SIZES = {
 }
 
 
+def load_expected(folder: Path) -> dict[str, Any]:
+    """The arrays of `expected.npz`."""
+    import numpy as np
+
+    with np.load(folder / "expected.npz") as arrays:
+        return dict(arrays)
+
+
 def _word_piece(folder: Path) -> Any:
     from transformers import BertTokenizerFast
 

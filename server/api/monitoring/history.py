@@ -1,6 +1,6 @@
 """The last hour of a model: one point every few seconds, kept as JSON text."""
 
-from bisect import bisect_right
+import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,7 +35,8 @@ DIGITS = 5
 class _Sample:
     """The totals of an engine at one moment; only numbers that do not change."""
 
-    time_s: float
+    date_s: float
+    made_s: float
     num_runs: int
     prompt_tokens: int = 0
     generated_tokens: int = 0
@@ -45,11 +46,13 @@ class _Sample:
     inter_token: Histogram | None = None
 
     @classmethod
-    def of(cls, time_s: float, num_runs: int, stats: EngineStats | None) -> "_Sample":
+    def of(cls, date_s: float, num_runs: int, stats: EngineStats | None) -> "_Sample":
+        made_s = time.monotonic()
         if stats is None:
-            return cls(time_s, num_runs)
+            return cls(date_s, made_s, num_runs)
         return cls(
-            time_s,
+            date_s,
+            made_s,
             num_runs,
             stats.prompt_tokens,
             stats.generated_tokens,
@@ -64,25 +67,23 @@ class ModelHistory:
     """Points of one model, and its latencies of the last minute. One thread uses it."""
 
     def __init__(self) -> None:
-        self._times: deque[float] = deque(maxlen=int(HOUR_S / INTERVAL_S))
-        self._points: deque[str] = deque(maxlen=self._times.maxlen)
+        self._points: deque[tuple[float, str]] = deque(maxlen=int(HOUR_S / INTERVAL_S))
         self._samples: deque[_Sample] = deque(maxlen=int(MINUTE_S / INTERVAL_S) + 1)
 
     def add(
-        self, time_s: float, num_runs: int, num_running: int, engine: EngineNumbers | None
+        self, date_s: float, num_runs: int, num_running: int, engine: EngineNumbers | None
     ) -> None:
-        """Add a point: what has happened since the last one. `time_s` is that of the clock."""
-        sample = _Sample.of(time_s, num_runs, None if engine is None else engine.stats)
+        """Add a point: what has happened since the last one. `date_s` are seconds since 1970."""
+        sample = _Sample.of(date_s, num_runs, None if engine is None else engine.stats)
         if self._samples:
             point = _point(self._samples[-1], sample, num_running, engine)
-            self._times.append(time_s)
-            self._points.append(json_bytes([point[name] for name in FIELDS]).decode())
+            text = json_bytes([point[name] for name in FIELDS]).decode()
+            self._points.append((date_s, text))
         self._samples.append(sample)
 
     def text(self, since_s: float) -> str:
-        """The points after a moment, as a JSON list of lists."""
-        times = tuple(self._times)
-        points = list(self._points)[bisect_right(times, since_s) :]
+        """The points after a date, as a JSON list of lists."""
+        points = (text for date_s, text in tuple(self._points) if date_s > since_s)
         return f"[{','.join(points)}]"
 
     def latencies(self, engine: EngineNumbers | None) -> Mapping[str, Any]:
@@ -90,7 +91,7 @@ class ModelHistory:
         if engine is None:
             return {}
         stats = engine.stats
-        first = self._samples[0] if self._samples else _Sample(0.0, 0)
+        first = self._samples[0] if self._samples else _Sample(0.0, 0.0, 0)
         return {
             "first_token_s": _spread(stats.fine_first_token, first.first_token),
             "inter_token_s": _spread(stats.fine_inter_token, first.inter_token),
@@ -100,10 +101,10 @@ class ModelHistory:
 def _point(
     last: _Sample, now: _Sample, num_running: int, engine: EngineNumbers | None
 ) -> Mapping[str, float | None]:
-    seconds = max(1e-3, now.time_s - last.time_s)
+    seconds = max(1e-3, now.made_s - last.made_s)
     point: dict[str, float | None] = dict.fromkeys(FIELDS)
     point |= {
-        "time": round(now.time_s, 1),
+        "time": now.date_s,
         "requests_per_s": _rate(now.num_runs - last.num_runs, seconds),
         "running": num_running,
     }

@@ -78,7 +78,7 @@ class Monitor:
 
     def sample(self) -> None:
         """Add a point to each history, and forget those of models that are not configured."""
-        now, engines = time.time(), ENGINES.by_model()
+        date_s, engines = round(time.time(), 1), ENGINES.by_model()
         models = {model.label: model for model in self._manager.all_models()}
         with self._lock:
             self._histories = {
@@ -86,7 +86,9 @@ class Monitor:
             }
             for label, model in models.items():
                 engine = _engine_of(model, engines)
-                self._histories[label].add(now, model.numbers.num_runs, model.num_running, engine)
+                self._histories[label].add(
+                    date_s, model.numbers.num_runs, model.num_running, engine
+                )
 
     def _collect(self) -> tuple[float, bytes, list[tuple[str, bytes]]]:
         engines = ENGINES.by_model()

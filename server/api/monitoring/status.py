@@ -27,7 +27,7 @@ from server.payloads import (
 
 __all__ = ["describe_history", "describe_model", "describe_process"]
 
-STARTED_S = time.time()
+STARTED_S = time.monotonic()
 
 TASKS = {
     GenerationRequest.__name__: "text_generation",
@@ -44,18 +44,17 @@ TASKS = {
 
 def describe_process(manager: ModelManager) -> dict[str, Any]:
     """The members of the answer that are about the process, without its models."""
-    now = time.time()
     reason = manager.why_not_ready()
     return {
         "object": "server.status",
-        "time": round(now, 3),
+        "time": round(time.time(), 3),
         "server": {
             "name": DISTRIBUTION,
             "version": _versions()[DISTRIBUTION],
             "openvino": _versions()["openvino"],
             "python": platform.python_version(),
             "pid": os.getpid(),
-            "uptime_s": round(now - STARTED_S, 1),
+            "uptime_s": round(time.monotonic() - STARTED_S, 1),
             "ready": reason is None,
             "reason": reason,
             "draining": manager.is_closing,

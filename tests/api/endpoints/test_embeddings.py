@@ -18,7 +18,7 @@ from langchain_openai import OpenAIEmbeddings
 from pydantic import SecretStr
 from support.fakes import echo_graph, write_repository
 from support.serving import Server, running_server
-from support.tiny_encoders import TEXTS
+from support.tiny_encoders import TEXTS, load_expected
 
 from server.models.config import load_config
 from server.models.model_manager import ModelManager
@@ -47,7 +47,7 @@ node {
 
 @pytest.fixture(scope="module")
 def expected(tiny_encoders: Path) -> Any:
-    return np.load(tiny_encoders / "bert" / "expected.npz")["vectors"]
+    return load_expected(tiny_encoders / "bert")["vectors"]
 
 
 @pytest.fixture
