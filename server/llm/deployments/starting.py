@@ -51,7 +51,7 @@ def serve(
 
 
 def _start(name: str, model: str, flags: Sequence[str]) -> registry.Deployment:
-    command = [sys.executable, "-m", "server", model, "--model_name", name, *flags]
+    command = [sys.executable, "-P", "-m", "server", model, "--model_name", name, *flags]
     path = os.pathsep.join(filter(None, [PACKAGES, os.environ.get("PYTHONPATH")]))
     with registry.log_file(name).open("w") as log:
         process = subprocess.Popen(
