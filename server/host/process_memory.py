@@ -7,7 +7,7 @@ from pathlib import Path
 
 from server.host.memory import RESERVATIONS
 
-__all__ = ["give_back_free_memory", "held_bytes", "resident_bytes"]
+__all__ = ["give_back_free_memory", "held_bytes", "resident_bytes", "trim_free_memory"]
 
 PROC = Path("/proc")
 TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None)
@@ -45,5 +45,13 @@ def give_back_free_memory() -> None:
     library keeps most of what is freed. It takes tens of milliseconds, which stop all threads.
     """
     gc.collect()
+    trim_free_memory()
+
+
+def trim_free_memory() -> None:
+    """Let the system have what the C library keeps of freed memory, between what is used.
+
+    It takes milliseconds, in which other threads run but may wait to allocate.
+    """
     if TRIM is not None:
         TRIM(0)

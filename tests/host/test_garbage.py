@@ -1,6 +1,7 @@
 """Full collections of garbage wait until few requests are at work."""
 
 import asyncio
+import ctypes
 import gc
 import weakref
 from collections.abc import AsyncIterator
@@ -10,6 +11,7 @@ import pytest
 
 from server.host import garbage
 from server.host.garbage import NUM_QUIET, collect_when_quiet
+from server.host.process_memory import resident_bytes
 
 
 class Node:
@@ -74,3 +76,30 @@ async def test_python_collects_again_afterwards() -> None:
         assert gc.get_threshold() != before
     await asyncio.sleep(0)
     assert gc.get_threshold() == before
+
+
+async def test_freed_memory_goes_back_while_nobody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(garbage, "TRIM_INTERVAL_S", 0.05)
+    c_library = ctypes.CDLL(None)
+    c_library.malloc.restype = ctypes.c_void_p
+    c_library.free.argtypes = [ctypes.c_void_p]
+    size, count = 60_000, 2000
+    blocks = [c_library.malloc(size) for _ in range(count)]
+    for block in blocks:
+        ctypes.memset(block, 1, size)
+    # Every 50th is kept, so that the C library cannot shrink its heap by itself.
+    for place, block in enumerate(blocks):
+        if place % 50:
+            c_library.free(block)
+    before = resident_bytes()
+    async with collecting(1):
+        await asyncio.sleep(0.3)
+        assert resident_bytes() > before - size * count // 4
+    async with collecting(0):
+        for _ in range(500):
+            await asyncio.sleep(0.02)
+            if resident_bytes() < before - size * count // 2:
+                break
+    assert resident_bytes() < before - size * count // 2
+    for block in blocks[::50]:
+        c_library.free(block)
