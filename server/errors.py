@@ -29,6 +29,7 @@ A message says where, what was found, and what was possible. An `assert` elsewhe
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
 
 __all__ = [
     "CalculatorOpenError",
@@ -54,11 +55,14 @@ __all__ = [
     "RequestError",
     "ServingError",
     "WrongGraphError",
+    "copy_error",
     "describe_error",
     "describe_value",
     "did_you_mean",
 ]
 
+
+ErrorT = TypeVar("ErrorT", bound=BaseException)
 
 # Comparing a long name takes long, and clients choose names.
 MAX_COMPARED_CHARACTERS = 1000
@@ -188,6 +192,19 @@ def did_you_mean(name: str, possible: Iterable[str]) -> str:
         return ""
     close = difflib.get_close_matches(name, list(possible), n=3, cutoff=0.6)
     return f"; did you mean {' or '.join(repr(match) for match in close)}?" if close else ""
+
+
+def copy_error(error: ErrorT) -> ErrorT:
+    """A copy for one of several requests that fail alike.
+
+    Where an error is raised, its traceback grows: one for all would get the frames of each request.
+    """
+    copied = type(error).__new__(type(error), *error.args)
+    copied.__dict__.update(error.__dict__)
+    copied.__cause__ = error.__cause__
+    copied.__context__ = error.__context__
+    copied.__suppress_context__ = error.__suppress_context__
+    return copied.with_traceback(error.__traceback__)
 
 
 def describe_error(error: BaseException) -> str:

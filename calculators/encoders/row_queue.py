@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from calculators.encoders.batch_planning import padded_length
 from calculators.encoders.encoder_service import EncoderRow, Vector
+from server.errors import copy_error
 from server.graph import Ticket
 
 __all__ = ["Call", "QueuedRow", "RowQueue"]
@@ -48,7 +49,7 @@ class Call:
         if self.result.done():
             return
         if isinstance(output, Exception):
-            self.result.set_exception(output)
+            self.result.set_exception(copy_error(output))
             return
         self._outputs[index] = output
         self._num_missing -= 1

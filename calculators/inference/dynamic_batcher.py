@@ -18,7 +18,7 @@ from calculators.inference.batch_tensors import (
     split_rows,
 )
 from calculators.inference.inference_pool import InferencePool
-from server.errors import RequestError
+from server.errors import RequestError, copy_error
 from server.graph import UNCOUNTED, Ticket
 from server.payloads import InferResponse
 from server.tensors import Tensor
@@ -206,7 +206,7 @@ class DynamicBatcher:
             if request.done.done():
                 continue
             if isinstance(outcome, Exception):
-                request.done.set_exception(outcome)
+                request.done.set_exception(copy_error(outcome))
             else:
                 request.done.set_result(outcome)
         self._start_batches()

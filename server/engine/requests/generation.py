@@ -8,7 +8,7 @@ from server.engine.pooling import PooledOutput
 from server.engine.prompt_logprobs import PromptLogprobs
 from server.engine.requests.outputs import SequenceOutput
 from server.engine.sequence import EngineRequest
-from server.errors import RequestError
+from server.errors import RequestError, copy_error
 from server.payloads import FinishReason, TokenIdLogprobs
 
 MAX_LOGPROBS_AT_ONCE = 32
@@ -70,14 +70,14 @@ class OutputCollector:
         if output.index not in self._open_choices:
             return
         if output.error is not None:
-            self._error = output.error
+            self._error = copy_error(output.error)
         else:
             self._merge(output)
         self.wake()
 
     def fail(self, error: RequestError) -> None:
         """End the request with an error; on the loop's thread."""
-        self._error = error
+        self._error = copy_error(error)
         self.wake()
 
     def drop_choice(self, index: int) -> None:

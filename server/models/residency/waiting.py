@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from server.errors import copy_error
+
 if TYPE_CHECKING:
     from server.models.residency.group import Group
     from server.models.served_model import ServedModel
@@ -39,7 +41,7 @@ class Waiter:
     def fail(self, error: Exception) -> None:
         """Tell who waits that it was in vain."""
         if not self.done.done():
-            self.done.set_exception(error)
+            self.done.set_exception(copy_error(error))
             # Mark it as retrieved: nobody may be waiting any more.
             self.done.exception()
 

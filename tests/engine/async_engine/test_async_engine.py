@@ -182,6 +182,18 @@ async def test_a_failure_after_the_end_is_ignored() -> None:
     assert await collector.read() == []
 
 
+async def test_each_request_of_a_failed_step_has_an_error_of_its_own() -> None:
+    shared = GenerationError("bad")
+    lengths = []
+    for _ in range(5):
+        collector = await collector_of(1)
+        collector.put(SequenceOutput(0, 0, error=shared))
+        with pytest.raises(GenerationError, match="bad") as raised:
+            await collector.read()
+        lengths.append(len(raised.traceback))
+    assert len(set(lengths)) == 1
+
+
 async def test_tokens_before_an_error_are_read_first() -> None:
     collector = await collector_of(1)
     collector.put(SequenceOutput(0, 0, (5,)))
