@@ -177,7 +177,7 @@ CASES = (
     Case("node_hangs", "504", request="upper", cause=hang_in_execute),
     Case("load_hangs", "200", request="upper", cause=hang_in_load),
     Case("template_is_killed", "200", cause=send_signals("render_worker", (0, signal.SIGKILL))),
-    Case("template_hangs", "200", cause=send_signals("render_worker", (0, signal.SIGSTOP))),
+    Case("template_hangs", "400", cause=send_signals("render_worker", (0, signal.SIGSTOP))),
     Case(
         "speech_is_killed",
         "500",

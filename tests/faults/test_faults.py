@@ -80,4 +80,4 @@ def test_an_engine_that_waits_to_be_loaded_again(server: ServerProcess, faults: 
     assert version["state"] != "AVAILABLE"
     assert ask(server, "embed") == "200", "other models serve meanwhile"
     until_served(server, "chat")
-    assert json.dumps(server.get("/v1/config")[1]).count("AVAILABLE") == 3
+    assert json.dumps(server.get("/v1/config")[1]).count("AVAILABLE") == 4

@@ -78,11 +78,14 @@ class Terminal:
 def terminal(*arguments: str | Path, **environment: str) -> Iterator[Terminal]:
     """Run `server` with these arguments in a terminal; it is killed at the end if it still runs."""
     command = [sys.executable, "-m", "server", *map(str, arguments)]
+    # A size that another test or library has set would hide that of the terminal. "dumb" is without
+    # escape codes around each prompt.
+    inherited = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}
+    environment = {**inherited, "TERM": "dumb", **environment}
     pid, master = pty.fork()
     if pid == 0:
         os.chdir(ROOT)
-        # Without escape codes around each prompt.
-        os.execve(command[0], command, {**os.environ, "TERM": "dumb", **environment})
+        os.execve(command[0], command, environment)
     try:
         yield Terminal(pid, master)
     finally:
