@@ -104,7 +104,7 @@ class _MiiRenderer(Renderer):
     """Writes lists of responses."""
 
     def chunk(self, chunk: TextChunk) -> bytes:
-        return b"data: " + json_bytes([_response(chunk.text, chunk)]) + b"\n\n"
+        return b"data: " + json_bytes([_response(chunk.reasoning + chunk.text, chunk)]) + b"\n\n"
 
     def end(self, usage: Usage) -> bytes:
         return b"data: [DONE]\n\n"

@@ -101,6 +101,7 @@ def _tokenize(
         assert request.prompt is not None
         tokens = request.prompt
     wanted = request.truncate_prompt_tokens
-    if wanted == -1:
-        wanted = max_model_len
-    return tokens if wanted is None else tokens[-wanted:]
+    if wanted == -1 and max_model_len is not None:
+        num_answer = request.sampling.get("max_tokens", request.default_max_tokens)
+        wanted = max(1, max_model_len - max(1, num_answer or 1))
+    return tokens if wanted is None or wanted < 1 else tokens[-wanted:]

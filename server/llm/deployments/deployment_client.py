@@ -85,7 +85,7 @@ class DeploymentClient:
         texts = [prompts] if isinstance(prompts, str) else list(prompts)
         if streaming_fn is None:
             with self._post({"prompts": texts, **fields}) as answer:
-                return _responses(json.loads(_read(answer)))
+                return _responses(json.loads(_read(answer.read)))
         if len(texts) != 1:
             raise InvalidRequestError("streaming_fn needs a single prompt", "prompts")
         with self._post({"prompts": texts, "stream": True, **fields}) as answer:
@@ -134,16 +134,16 @@ def _reap(pid: int) -> None:
         return
 
 
-def _read(answer: HTTPResponse) -> bytes:
+def _read(read: Callable[[], bytes]) -> bytes:
     try:
-        return answer.read()
+        return read()
     except (OSError, HTTPException) as error:
         raise GenerationError(f"the server is gone: {error}") from error
 
 
 def _events(answer: HTTPResponse) -> Iterator[list[dict[str, Any]]]:
     is_done = False
-    for line in iter(answer.readline, b""):
+    for line in iter(lambda: _read(answer.readline), b""):
         data = line.removeprefix(EVENT).strip()
         is_done = is_done or data == DONE
         if not line.startswith(EVENT) or is_done:
