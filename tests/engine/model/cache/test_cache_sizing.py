@@ -114,7 +114,8 @@ def test_the_memory_of_a_device_counts_for_its_cache(
 def test_memory_that_other_models_reserved_is_not_free(
     monkeypatch: pytest.MonkeyPatch, model: LoadedModel
 ) -> None:
-    monkeypatch.setattr(device_module, "available_bytes", lambda: 3 * GIB)
+    free = 3 * GIB + RESERVATIONS.total_bytes
+    monkeypatch.setattr(device_module, "available_bytes", lambda: free)
     config = EngineConfig(Path("m"), cache_size=2)
     num_kv_blocks(config, model, None)
     RESERVATIONS.add(2 * GIB)
