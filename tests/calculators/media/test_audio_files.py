@@ -9,7 +9,8 @@ import pytest
 import soundfile
 from support.tiny_speech import tone
 
-from calculators.media.audio_decoding import MAX_BYTES_VARIABLE, decode_audio
+from calculators.media import audio_decoding
+from calculators.media.audio_decoding import MAX_BYTES_VARIABLE, MEMORY_PER_SAMPLES, decode_audio
 from calculators.media.audio_encoding import ENCODINGS, PCM_RATE, encode_audio
 from server.errors import InvalidRequestError
 from server.payloads import AUDIO_FORMATS, AudioFormat
@@ -101,6 +102,18 @@ def test_a_small_file_that_would_become_a_long_recording(monkeypatch: pytest.Mon
         decode(hour)
     assert tracemalloc.get_traced_memory()[1] < 16 * RATE * 60
     tracemalloc.stop()
+
+
+def test_a_recording_for_which_there_is_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = sound_file(np.zeros(RATE * 30, dtype=np.int16), RATE, "FLAC")
+    for free_s, fits in ((29, False), (31, True)):
+        free = 4 * MEMORY_PER_SAMPLES * RATE * free_s
+        monkeypatch.setattr(audio_decoding, "available_bytes", lambda free=free: free)
+        if fits:
+            assert len(decode(content)) == 30 * RATE
+            continue
+        with pytest.raises(InvalidRequestError, match=r"longer than 29 s; there is no memory"):
+            decode(content)
 
 
 def test_a_decoding_that_is_cancelled() -> None:
