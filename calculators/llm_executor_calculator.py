@@ -14,7 +14,7 @@ from calculators.guided import (
 )
 from calculators.inference.model_cache import with_cache_dir
 from calculators.llm.generation_limits import GenerationLimits
-from calculators.llm.llm_options import LLMCalculatorOptions, parse_plugin_config
+from calculators.llm.llm_options import LLMCalculatorOptions, parse_llm_properties
 from calculators.llm.request_bounds import RequestBounds
 from calculators.output_parsers import OUTPUT_FORMAT, OutputFormat, guided_tool_parsers
 from calculators.tags import MODEL_LIMITS, PROMPT, TOKENS
@@ -65,11 +65,8 @@ class LLMExecutorCalculator(Calculator[LLMCalculatorOptions]):
     def check(self, cc: OpenContext) -> None:
         """Read the model; raises ModelLoadError or ConfigError."""
         options = self.options
-        check_loadable(
-            cc.resolve(options.models_path),
-            options.device,
-            parse_plugin_config(options.plugin_config),
-        )
+        properties, _ = parse_llm_properties(options.plugin_config)
+        check_loadable(cc.resolve(options.models_path), options.device, properties)
 
     def open(self, cc: OpenContext) -> None:
         """Load and compile the model; raises ModelLoadError or ConfigError."""
@@ -83,13 +80,12 @@ class LLMExecutorCalculator(Calculator[LLMCalculatorOptions]):
         self._guides_tools = options.enable_tool_guided_generation
         if self._guides_tools:
             self._check_guidance(cc)
+        properties, prompt_lookup = parse_llm_properties(options.plugin_config)
         self._engine = ReplaceableEngine(
             EngineConfig(
                 models_path=cc.resolve(options.models_path),
                 device=options.device,
-                plugin_config=with_cache_dir(
-                    parse_plugin_config(options.plugin_config), cc.cache_dir
-                ),
+                plugin_config=with_cache_dir(properties, cc.cache_dir),
                 cache_size=options.cache_size,
                 num_kv_blocks=options.num_kv_blocks,
                 max_num_batched_tokens=options.max_num_batched_tokens,
@@ -99,6 +95,7 @@ class LLMExecutorCalculator(Calculator[LLMCalculatorOptions]):
                 cache_interval_multiplier=options.cache_interval_multiplier or 0,
                 target_inter_token_latency_ms=options.target_inter_token_latency_ms,
                 auto_tune=options.auto_tune and cc.service(LoadOptions).auto_tune,
+                prompt_lookup=prompt_lookup,
                 served_name=cc.graph_name,
                 on_progress=cc.progress,
             )

@@ -37,6 +37,9 @@ SAMPLING_RANGES: Mapping[str, tuple[float, float | None]] = {
     "prompt_logprobs": (0, MAX_TOP_LOGPROBS),
     "num_beams": (1, MAX_CHOICES),
     "length_penalty": (-MAX_LENGTH_PENALTY, MAX_LENGTH_PENALTY),
+    "num_assistant_tokens": (0, None),
+    "max_ngram_size": (1, None),
+    "assistant_confidence_threshold": (0.0, 1.0),
 }
 
 
@@ -64,6 +67,9 @@ class SamplingFields(TypedDict, total=False):
     num_beams: int
     length_penalty: float
     early_stopping: EarlyStopping
+    num_assistant_tokens: int
+    max_ngram_size: int
+    assistant_confidence_threshold: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +88,11 @@ class SamplingParams:
     The score of an answer is its log probability / its length ** `length_penalty`. The search ends
     when there are `num_beams` answers and, by `early_stopping`, at once (True), when no beam has a
     better score at its present length (False), or could have one at any length ("never").
+
+    The last three are for speculative decoding, which changes no answer. A step proposes at most
+    `num_assistant_tokens` tokens; 0 is no speculation, None as many as pay. Prompt lookup compares
+    at most the last `max_ngram_size` tokens. A draft model proposes no further token after one that
+    it thinks less likely than `assistant_confidence_threshold`.
     """
 
     max_tokens: int | None = None
@@ -105,6 +116,9 @@ class SamplingParams:
     num_beams: int = 1
     length_penalty: float = 1.0
     early_stopping: EarlyStopping = False
+    num_assistant_tokens: int | None = None
+    max_ngram_size: int | None = None
+    assistant_confidence_threshold: float | None = None
 
     def __post_init__(self) -> None:
         for name, (low, high) in SAMPLING_RANGES.items():
@@ -122,11 +136,25 @@ class SamplingParams:
                 "repetition_penalty",
             )
         self._check_beam_search()
+        if self.num_assistant_tokens and self.assistant_confidence_threshold:
+            raise InvalidRequestError(
+                f"num_assistant_tokens is {self.num_assistant_tokens} and "
+                f"assistant_confidence_threshold {self.assistant_confidence_threshold}; only one "
+                "of them can say how many tokens are proposed",
+                "assistant_confidence_threshold",
+            )
 
     @property
     def num_sequences(self) -> int:
         """How many sequences run for it at the same time."""
         return max(self.n, self.num_beams)
+
+    @property
+    def max_draft_tokens(self) -> int | None:
+        """The most tokens that a step may propose: 0 is none, None as many as pay."""
+        if self.assistant_confidence_threshold and not self.num_assistant_tokens:
+            return None
+        return self.num_assistant_tokens
 
     @property
     def is_greedy(self) -> bool:

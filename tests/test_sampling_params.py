@@ -69,3 +69,23 @@ def test_limits_of_tokens_and_seeds(fields: dict[str, Any], param: str, problem:
     with pytest.raises(InvalidRequestError, match=problem) as error:
         SamplingParams(**fields)
     assert error.value.param == param
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, None),
+        ({"num_assistant_tokens": 0}, 0),
+        ({"num_assistant_tokens": 7}, 7),
+        ({"num_assistant_tokens": 7, "assistant_confidence_threshold": 0.0}, 7),
+        ({"num_assistant_tokens": 0, "assistant_confidence_threshold": 0.4}, None),
+        ({"assistant_confidence_threshold": 0.4}, None),
+    ],
+)
+def test_how_many_tokens_may_be_proposed(fields: dict[str, Any], expected: int | None) -> None:
+    assert SamplingParams(**fields).max_draft_tokens == expected
+
+
+def test_the_number_of_proposed_tokens_is_fixed_or_depends_on_confidence() -> None:
+    with pytest.raises(InvalidRequestError, match="num_assistant_tokens is 3 and assistant_con"):
+        SamplingParams(num_assistant_tokens=3, assistant_confidence_threshold=0.4)

@@ -54,6 +54,7 @@ class GenerationLimits:
         if merged.get("num_beams", 1) > 1:
             self._check_best_of_limit("num_beams", merged["num_beams"])
             _forget_random_defaults(merged, request)
+        _resolve_drafting(merged, request)
         self._resolve_max_tokens(merged, prompt)
         room = self.room(len(prompt.token_ids), merged.get("num_beams", 1))
         self.bounds.apply(merged, prompt, room)
@@ -115,6 +116,15 @@ def _forget_random_defaults(merged: SamplingFields, request: GenerationRequest) 
         merged.pop("top_p", None)
     if "min_p" not in request.sampling:
         merged.pop("min_p", None)
+
+
+def _resolve_drafting(merged: SamplingFields, request: GenerationRequest) -> None:
+    """Drop the model's default for what the client's field excludes."""
+    if request.sampling.get("assistant_confidence_threshold"):
+        if "num_assistant_tokens" not in request.sampling:
+            merged.pop("num_assistant_tokens", None)
+    elif "num_assistant_tokens" in request.sampling:
+        merged.pop("assistant_confidence_threshold", None)
 
 
 def _left_of_total(prompt: TokenizedPrompt) -> int | None:

@@ -17,8 +17,11 @@ __all__ = [
     "PipelineType",
     "SparseAttentionConfig",
     "SparseAttentionMode",
+    "parse_llm_properties",
     "parse_plugin_config",
 ]
+
+PROMPT_LOOKUP = "prompt_lookup"
 
 
 class PipelineType(IntEnum):
@@ -116,7 +119,9 @@ class LLMCalculatorOptions:
     `target_inter_token_latency_ms` is how long the prompts of others may delay the next token of an
     answer; 0 is no target. `max_num_queued_requests` and `max_num_queued_tokens` are the most
     answers, and tokens of prompts, that wait to be started; 0 is no limit, and None what the server
-    says. Options that are not supported yet may be left out or have Model Server's defaults.
+    says. `plugin_config` may also have `prompt_lookup`, a boolean: speculative decoding with tokens
+    that followed the same ones before. Options that are not supported yet may be left out or have
+    Model Server's defaults.
     """
 
     PROTO_NAME: ClassVar[str] = "mediapipe.LLMCalculatorOptions"
@@ -154,7 +159,7 @@ class LLMCalculatorOptions:
     max_num_queued_tokens: UInt64 | None = None
 
     def __post_init__(self) -> None:
-        parse_plugin_config(self.plugin_config)
+        parse_llm_properties(self.plugin_config)
         problems = self._find_problems()
         if problems:
             raise ValueError("; ".join(problems))
@@ -190,11 +195,30 @@ class LLMCalculatorOptions:
         return problems
 
 
+def parse_llm_properties(text: str) -> tuple[dict[str, Any], bool]:
+    """The OpenVINO properties of a `plugin_config` option, and whether it has `prompt_lookup`.
+
+    Raises what `parse_plugin_config` does.
+    """
+    found = _parse_object(text)
+    asked = found.pop(PROMPT_LOOKUP, False)
+    if not isinstance(asked, bool):
+        raise ValueError(f"plugin_config has {PROMPT_LOOKUP}: {asked!r}; it must be true or false")
+    return found, asked
+
+
 def parse_plugin_config(text: str) -> dict[str, Any]:
     """The OpenVINO properties of a `plugin_config` option; "" means none.
 
     Raises ValueError unless it is a JSON object of strings, numbers and booleans.
     """
+    found = _parse_object(text)
+    if found.pop(PROMPT_LOOKUP, False):
+        raise ValueError(f"plugin_config asks for {PROMPT_LOOKUP}; this model writes no text")
+    return found
+
+
+def _parse_object(text: str) -> dict[str, Any]:
     try:
         found = json.loads(text) if text.strip() else {}
     except (ValueError, RecursionError) as error:
@@ -206,8 +230,6 @@ def parse_plugin_config(text: str) -> dict[str, Any]:
             raise ValueError(
                 f"plugin_config has {key}: {value!r}; it must be a string, number or boolean"
             )
-    if found.pop("prompt_lookup", False):
-        raise ValueError("plugin_config asks for prompt_lookup, which is not supported yet")
     return found
 
 

@@ -29,6 +29,7 @@ class EngineConfig:
     `auto_tune` measures at load which properties are fastest, of those not in `plugin_config`.
     Without `has_head` the engine loads no output head and gives hidden states only. Then the model
     may be a decoder that was exported without a KV cache, as embedders are.
+    `prompt_lookup` is speculative decoding with what followed the same tokens before.
     `served_name` is the model that the engine is counted for in the metrics; "" for none.
     `on_progress` is called from the loading thread with a short text and the fraction of the load
     that is done, 0 to 1; the first half belongs to tuning.
@@ -48,6 +49,7 @@ class EngineConfig:
     target_inter_token_latency_ms: int | None = None
     auto_tune: bool = False
     has_head: bool = True
+    prompt_lookup: bool = False
     served_name: str = ""
     on_progress: Callable[[str, float], None] | None = field(default=None, compare=False)
 

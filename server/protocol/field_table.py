@@ -43,24 +43,22 @@ CALL_HINTS: Mapping[str, Rule] = {
 }
 # Companions of other fields: without those they change nothing.
 TUNING_HINTS: Mapping[str, Rule] = {
-    "assistant_confidence_threshold": Hint("speculative decoding changes only the speed"),
+    "branching_factor": Hint("shapes the trees of EAGLE-3 drafts (Model Server)"),
     "dry_allowed_length": Hint("tunes `dry_multiplier`"),
     "dry_base": Hint("tunes `dry_multiplier`"),
     "dry_penalty_last_n": Hint("tunes `dry_multiplier`"),
     "dry_sequence_breakers": Hint("tunes `dry_multiplier`"),
     "dynatemp_exponent": Hint("tunes `dynatemp_range`"),
-    "max_ngram_size": Hint("speculative decoding changes only the speed"),
     "media_io_kwargs": Hint(ONLY_TEXT, dict),
     "mirostat_eta": Hint("tunes `mirostat`"),
     "mirostat_tau": Hint("tunes `mirostat`"),
     "mm_processor_kwargs": Hint(ONLY_TEXT, dict),
     "n_discard": Hint("a context is never shifted (llama.cpp)"),
     "n_keep": Hint("a context is never shifted (llama.cpp)"),
-    "num_assistant_tokens": Hint("speculative decoding changes only the speed"),
     "spaces_between_special_tokens": Hint("the detokenizer of the model decides (vLLM)", bool),
-    "speculative.n_max": Hint("speculative decoding changes only the speed"),
-    "speculative.n_min": Hint("speculative decoding changes only the speed"),
-    "speculative.p_min": Hint("speculative decoding changes only the speed"),
+    "speculative.n_min": Hint("as many tokens are proposed as pay (llama.cpp)"),
+    "speculative.p_min": Hint("as many tokens are proposed as pay (llama.cpp)"),
+    "tree_depth": Hint("shapes the trees of EAGLE-3 drafts (Model Server)"),
     "xtc_threshold": Hint("tunes `xtc_probability`"),
 }
 OTHER_NAMES: Mapping[str, Rule] = {
@@ -70,6 +68,7 @@ OTHER_NAMES: Mapping[str, Rule] = {
     "n_predict": Alias("max_tokens"),
     "random_seed": Alias("seed"),
     "repeat_penalty": Alias("repetition_penalty"),
+    "speculative.n_max": Alias("num_assistant_tokens"),
 }
 # They would change the answer, and cannot be had.
 REFUSED: Mapping[str, Rule] = {

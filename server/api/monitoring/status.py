@@ -161,6 +161,11 @@ def _engine(engine: EngineNumbers) -> Mapping[str, Any]:
             "query_tokens": stats.looked_up_tokens,
             "hit_tokens": stats.cached_tokens,
         },
+        "speculation": {
+            "drafts": stats.num_drafts,
+            "draft_tokens": stats.num_draft_tokens,
+            "accepted_tokens": stats.num_accepted_tokens,
+        },
         "prompt_tokens": stats.prompt_tokens,
         "generated_tokens": stats.generated_tokens,
         "finished": dict(stats.finished),

@@ -40,6 +40,11 @@ def _hits(engine: EngineNumbers) -> float | None:
     return engine.stats.cached_tokens if engine.load.num_blocks else None
 
 
+def _accepted_per_position(engine: EngineNumbers) -> Mapping[str, float]:
+    counts = {0: 0, **engine.stats.accepted_per_position}
+    return {str(position): counts[position] for position in sorted(counts)}
+
+
 VLLM_METRICS = (
     Metric(
         "vllm:num_requests_running",
@@ -139,6 +144,31 @@ VLLM_METRICS = (
         "counter",
         "Tokens of answers",
         lambda engine: engine.stats.generated_tokens,
+    ),
+    Metric(
+        "vllm:spec_decode_num_drafts_total",
+        "counter",
+        "How often tokens were proposed for a sequence, by speculative decoding",
+        lambda engine: engine.stats.num_drafts,
+    ),
+    Metric(
+        "vllm:spec_decode_num_draft_tokens_total",
+        "counter",
+        "Tokens that were proposed",
+        lambda engine: engine.stats.num_draft_tokens,
+    ),
+    Metric(
+        "vllm:spec_decode_num_accepted_tokens_total",
+        "counter",
+        "Proposed tokens that became part of an answer",
+        lambda engine: engine.stats.num_accepted_tokens,
+    ),
+    Metric(
+        "vllm:spec_decode_num_accepted_tokens_per_pos_total",
+        "counter",
+        "The same by their place in the proposal, from 0",
+        _accepted_per_position,
+        "position",
     ),
     Metric(
         "vllm:num_preemptions_total",

@@ -30,8 +30,17 @@ DEFAULT_SAMPLING_KEYS = {
     "max_new_tokens": "max_tokens",
     "min_new_tokens": "min_tokens",
     "bad_words_ids": "bad_word_ids",
+    "num_assistant_tokens": "num_assistant_tokens",
+    "max_ngram_size": "max_ngram_size",
+    "assistant_confidence_threshold": "assistant_confidence_threshold",
 }
-INTEGER_KEYS = ("top_k", "max_new_tokens", "min_new_tokens")
+INTEGER_KEYS = (
+    "top_k",
+    "max_new_tokens",
+    "min_new_tokens",
+    "num_assistant_tokens",
+    "max_ngram_size",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +147,8 @@ def _sampling_defaults(
         # In Hugging Face's files 0 keeps all tokens.
         if found.get("top_k") == 0:
             found["top_k"] = -1
+        if found.get("num_assistant_tokens"):
+            found.pop("assistant_confidence_threshold", None)
         if "bad_word_ids" in found:
             found["bad_word_ids"] = tuple(map(tuple, found["bad_word_ids"]))
         SamplingParams(**found)

@@ -43,8 +43,11 @@ class EngineStats:
 
     `prepared_steps` were packed while the device computed the step before, within its `infer_s`.
     `prefix_waits` counts how often a prompt waited for another one that was reading the same
-    prefix. `finished` counts the requests that are over by their reason. The histograms have a
-    value for each request, except `inter_token`, one for each token but the first of an answer, and
+    prefix. `num_drafts` counts how often tokens were proposed for a sequence (speculative
+    decoding), `num_draft_tokens` these tokens, and `accepted_per_position` those that became part
+    of an answer, by their place in the proposal, from 0. `finished` counts the requests that are
+    over by their reason. The histograms have a value for each request, except `inter_token`, one
+    for each token but the first of an answer, and
     `step_tokens`, one for each step.
     """
 
@@ -64,6 +67,9 @@ class EngineStats:
     prefix_waits: int = 0
     preemptions: int = 0
     failed_steps: int = 0
+    num_drafts: int = 0
+    num_draft_tokens: int = 0
+    accepted_per_position: dict[int, int] = field(default_factory=dict)
     finished: dict[str, int] = field(
         default_factory=lambda: {"stop": 0, "length": 0, "abort": 0, "error": 0, "repetition": 0}
     )
@@ -101,6 +107,12 @@ class EngineStats:
         ):
             for name in names:
                 setattr(self, name, Histogram(bounds))
+
+    @property
+    def num_accepted_tokens(self) -> int:
+        """Proposed tokens that became part of an answer."""
+        # A copy: the engine's thread adds keys.
+        return sum(self.accepted_per_position.copy().values())
 
     def as_dict(self) -> dict[str, float]:
         """The counters by name."""

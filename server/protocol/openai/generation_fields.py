@@ -119,6 +119,9 @@ class GenerationFields(BaseModel):
     truncate_prompt_tokens: Count | None = None
     priority: Priority = 0
     cache_salt: Salt | None = None
+    num_assistant_tokens: int | None = ranged("num_assistant_tokens")
+    max_ngram_size: int | None = ranged("max_ngram_size")
+    assistant_confidence_threshold: float | None = ranged("assistant_confidence_threshold")
 
     def answer_format(
         self, response_format: AnswerFormat | None, unknown: list[str]

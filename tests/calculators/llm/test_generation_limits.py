@@ -163,3 +163,20 @@ def test_as_much_of_a_prompt_as_there_is_room_for(fields: Any, num_tokens: int) 
     asked = prompt(5000, truncate_prompt_tokens=-1, **fields)
     assert limits().truncate(asked).token_ids == asked.token_ids[5000 - num_tokens :]
     assert len(limits(max_num_prompt_tokens=50).truncate(asked).token_ids) == min(50, num_tokens)
+
+
+@pytest.mark.parametrize(
+    ("default", "asked", "expected"),
+    [
+        ({"num_assistant_tokens": 7}, {}, 7),
+        ({"num_assistant_tokens": 7}, {"num_assistant_tokens": 3}, 3),
+        ({"num_assistant_tokens": 7}, {"assistant_confidence_threshold": 0.4}, None),
+        ({"assistant_confidence_threshold": 0.4}, {"num_assistant_tokens": 3}, 3),
+        ({"assistant_confidence_threshold": 0.4}, {"num_assistant_tokens": 0}, 0),
+    ],
+)
+def test_a_request_says_anew_how_many_tokens_are_proposed(
+    default: Any, asked: Any, expected: int | None
+) -> None:
+    params = limits(defaults=SamplingFields(**default)).resolve(prompt(sampling=asked))
+    assert params.max_draft_tokens == expected

@@ -1,6 +1,11 @@
 import pytest
 
-from calculators.llm.llm_options import LLMCalculatorOptions, PipelineType, parse_plugin_config
+from calculators.llm.llm_options import (
+    LLMCalculatorOptions,
+    PipelineType,
+    parse_llm_properties,
+    parse_plugin_config,
+)
 from server.errors import GraphValidationError
 from server.graph import parse_graph_config, validate
 
@@ -145,3 +150,25 @@ def test_every_problem_is_reported_at_once(tmp_path):
 def test_a_plugin_config_nested_without_end():
     with pytest.raises(ValueError, match="plugin_config is not JSON"):
         parse_plugin_config("[" * 100_000)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("{}", False), ('{"prompt_lookup": true}', True), ("", False)]
+)
+def test_prompt_lookup_is_no_property_of_openvino(text, expected):
+    assert parse_llm_properties(text) == ({}, expected)
+
+
+def test_other_properties_stay_beside_prompt_lookup():
+    text = '{"prompt_lookup": false, "KV_CACHE_PRECISION": "u8"}'
+    assert parse_llm_properties(text) == ({"KV_CACHE_PRECISION": "u8"}, False)
+
+
+def test_prompt_lookup_is_a_boolean(tmp_path):
+    with pytest.raises(GraphValidationError, match="prompt_lookup: 3; it must be true or false"):
+        parse('models_path: "./" plugin_config: \'{"prompt_lookup": 3}\'', tmp_path)
+
+
+def test_prompt_lookup_is_for_models_that_write_text():
+    with pytest.raises(ValueError, match="prompt_lookup; this model writes no text"):
+        parse_plugin_config('{"prompt_lookup": true}')

@@ -68,11 +68,18 @@ def test_every_sampling_default(tmp_path: Path) -> None:
     generation = {
         "temperature": 0.6, "top_k": 0, "top_p": 0.9, "min_p": 0.1, "repetition_penalty": 1.1,
         "frequency_penalty": 0.5, "presence_penalty": -0.5, "max_new_tokens": 77,
+        "num_assistant_tokens": 7, "max_ngram_size": 2,
     }  # fmt: skip
     assert read(tmp_path, None, generation).sampling_defaults == {
         "temperature": 0.6, "top_k": -1, "top_p": 0.9, "min_p": 0.1, "repetition_penalty": 1.1,
         "frequency_penalty": 0.5, "presence_penalty": -0.5, "max_tokens": 77,
+        "num_assistant_tokens": 7, "max_ngram_size": 2,
     }  # fmt: skip
+
+
+def test_of_two_defaults_for_drafting_the_number_holds(tmp_path: Path) -> None:
+    generation = {"num_assistant_tokens": 20, "assistant_confidence_threshold": 0.4}
+    assert read(tmp_path, None, generation).sampling_defaults == {"num_assistant_tokens": 20}
 
 
 @pytest.mark.parametrize(
@@ -85,6 +92,8 @@ def test_every_sampling_default(tmp_path: Path) -> None:
         ({"top_k": -2}, "top_k is -2; it must be at least 1"),
         ({"max_new_tokens": 1.5}, "max_new_tokens is 1.5; it must be an integer"),
         ({"max_new_tokens": -1}, "max_tokens is -1"),
+        ({"num_assistant_tokens": 1.5}, "num_assistant_tokens is 1.5; it must be an integer"),
+        ({"max_ngram_size": 0}, "max_ngram_size is 0; it must be at least 1"),
         ({"eos_token_id": "</s>"}, "eos_token_id is '</s>'; it must be an integer or a list"),
         ({"eos_token_id": [1, True]}, "it must be an integer or a list"),
         ("{", "not readable as JSON"),

@@ -424,7 +424,7 @@ def test_a_tool_needs_no_type(kind: Any, nested: bool) -> None:
             "keep_alive": "5m",
             "cache_prompt": True,
         },
-        {"num_assistant_tokens": 0, "max_ngram_size": 3, "assistant_confidence_threshold": 0.4},
+        {"branching_factor": 2, "tree_depth": 3, "speculative.p_min": 0.5},
         {"top_k": 0, "stop": "", "length_penalty": 2.0, "early_stopping": True, "best_of": 1},
         {"stop": ["", ""], "bad_words": [], "guided_json": None, "structured_outputs": {}},
         {"mirostat": 0, "mirostat_tau": 5, "typical_p": 1.0, "xtc_probability": 0, "lora": []},
@@ -440,3 +440,26 @@ def test_a_tool_needs_no_type(kind: Any, nested: bool) -> None:
 )
 def test_fields_that_change_nothing_pass(fields: dict[str, Any]) -> None:
     assert request_of(**fields).messages == tuple(MESSAGES)
+
+
+def test_fields_of_speculative_decoding() -> None:
+    sent = {"num_assistant_tokens": 0, "max_ngram_size": 3, "assistant_confidence_threshold": 0.4}
+    assert request_of(**sent).sampling == sent
+    assert request_of(**{"speculative.n_max": 7}).sampling == {"num_assistant_tokens": 7}
+    assert request_of(num_assistant_tokens=None).sampling == {}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("num_assistant_tokens", -1),
+        ("num_assistant_tokens", 2.5),
+        ("max_ngram_size", 0),
+        ("assistant_confidence_threshold", 1.5),
+        ("assistant_confidence_threshold", "high"),
+    ],
+)
+def test_fields_of_speculative_decoding_have_ranges(field: str, value: Any) -> None:
+    with pytest.raises(InvalidRequestError, match=field) as caught:
+        request_of(**{field: value})
+    assert caught.value.param == field
