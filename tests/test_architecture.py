@@ -54,6 +54,14 @@ PACKAGE_LAYERS: dict[str, set[str]] = {
         "server.host",
         "server.payloads",
     },
+    "server.engine.speculation": {
+        "server.engine.config",
+        "server.engine.kv",
+        "server.engine.model",
+        "server.engine.scheduling",
+        "server.engine.sequence",
+        "server.host",
+    },
     "server.engine.verification": {
         "server.engine.config",
         "server.engine.engine",

@@ -25,9 +25,11 @@ from server.engine.requests.request_factory import RequestFactory
 from server.engine.requests.request_tracker import RequestTracker
 from server.engine.scheduling.latency_target import LatencyTarget
 from server.engine.scheduling.scheduled_step import ScheduledStep
-from server.engine.scheduling.scheduler import Scheduler
+from server.engine.scheduling.scheduler import Scheduler, no_drafts
 from server.engine.scheduling.step_costs import StepCosts
 from server.engine.sequence import EngineRequest, Sequence
+from server.engine.speculation.draft_planner import MAX_DRAFTS
+from server.engine.speculation.speculation import make_speculation, with_drafting_properties
 from server.errors import GenerationError, ModelNotReadyError, describe_error
 from server.host.metrics import EngineLoad, EngineStats
 from server.payloads import SamplingParams
@@ -50,6 +52,7 @@ class LLMEngine:
     """
 
     def __init__(self, config: EngineConfig) -> None:
+        config = with_drafting_properties(config)
         self.config = config
         self.info = read_model_info(config.models_path)
         self.failure: str | None = None
@@ -91,6 +94,7 @@ class LLMEngine:
         self.kv = self._cache.make_manager()
         self.runner = self._make_runner(model)
         self._costs = StepCosts(self.runner.token_sizes.padded)
+        self._speculation = make_speculation(config, model, self._costs, self.stats)
         self.scheduler = Scheduler(
             self.kv,
             config.max_num_batched_tokens,
@@ -99,22 +103,26 @@ class LLMEngine:
             max(1, MAX_PROMPT_LOGITS // model.output.vocab_size),
             self.stats,
             LatencyTarget(self._costs, config.target_s),
+            no_drafts if self._speculation is None else self._speculation.plan,
         )
         try:
             self._warm_up(model)
         except BaseException:
-            self.runner.close()
+            self._close_runner()
             raise
 
     def _make_runner(self, model: LoadedModel) -> ModelRunner | StatefulRunner:
         if model.states is not None:
             return StatefulRunner(model, self.kv, self._cache.state_bytes, self.stats)
+        num_rows = self.limits.max_num_seqs
+        if self.config.prompt_lookup:
+            num_rows = max(num_rows, min(1 + MAX_DRAFTS, self.config.max_num_batched_tokens))
         return ModelRunner(
             model,
             self.num_blocks,
             self.stats,
             self.config.max_num_batched_tokens,
-            self.limits.max_num_seqs,
+            num_rows,
             self._cache.state_blocks,
         )
 
@@ -179,13 +187,15 @@ class LLMEngine:
         """
         started = perf_counter()
         step = self.scheduler.schedule()
+        if self._speculation is not None:
+            self._speculation.propose(step)
         scheduled = perf_counter()
         context, num_prompt_rows = step.context, step.num_prompt_rows
         self.expected_step_s = self._costs.predict(step.num_tokens, context, num_prompt_rows)
         try:
             output = self.runner.run(step, partial(self._overlap, step, on_infer))
             inferred = perf_counter()
-            chosen = self._requests.choose(output)
+            chosen = self._requests.choose(step, output)
         except BaseException as error:  # other people's code, too: it must not end the thread
             logger.exception("a step of %d sequences failed", len(step.sequences))
             return self._fail(step, error)
@@ -193,6 +203,8 @@ class LLMEngine:
         self.stats.sample_s += sampled - inferred
         self._failures_in_a_row = 0
         self._costs.observe(step.num_tokens, context, sampled - scheduled, num_prompt_rows)
+        if self._speculation is not None:
+            self._speculation.note_verified(chosen.sequences, chosen.runs)
         outputs = self._requests.advance(chosen, self.scheduler)
         self.stats.num_steps += 1
         self.stats.tokens += step.num_tokens
@@ -203,6 +215,11 @@ class LLMEngine:
 
     def close(self) -> None:
         """Free the model and the cache; requests must be over."""
+        self._close_runner()
+
+    def _close_runner(self) -> None:
+        if self._speculation is not None:
+            self._speculation.proposer.close()
         self.runner.close()
 
     def _overlap(self, step: ScheduledStep, on_infer: Callable[[], None] | None) -> None:
@@ -220,7 +237,7 @@ class LLMEngine:
 
     def _note_computed(self, step: ScheduledStep) -> None:
         for sequence, num_new in zip(step.sequences, step.num_new_tokens, strict=True):
-            sequence.num_computed_tokens += num_new
+            sequence.num_computed_tokens += num_new - len(step.drafts.get(sequence, ()))
             self.kv.register_computed_blocks(sequence)
 
     def _fail(self, step: ScheduledStep, error: BaseException) -> list[SequenceOutput]:
@@ -241,6 +258,8 @@ class LLMEngine:
 
     def _recover(self, error: BaseException) -> None:
         self.kv.forget_prefixes()
+        if self._speculation is not None:
+            self._speculation.proposer.reset()
         if self._failures_in_a_row >= MAX_FAILURES_IN_A_ROW:
             raise GenerationError(f"{self._failures_in_a_row} steps in a row failed") from error
         if self._failures_in_a_row == 1:
@@ -254,7 +273,7 @@ class LLMEngine:
     def _reload(self) -> None:
         # The old weights go first: there may be no memory for both. The number of blocks stays, or
         # accepted requests might not fit any more.
-        self.runner.close()
+        self._close_runner()
         self._use(self._model.load())
 
     def revive(self) -> None:
@@ -269,7 +288,7 @@ class LLMEngine:
         try:
             self.runner.run(self.scheduler.schedule())
         except BaseException:
-            self.runner.close()
+            self._close_runner()
             raise
         finally:
             self.scheduler.remove(probe)

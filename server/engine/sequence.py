@@ -37,6 +37,11 @@ class GrowableArray:
         self._data[self.size] = value
         self.size += 1
 
+    def truncate(self, size: int) -> None:
+        """Forget what comes after the first `size` values."""
+        assert 0 <= size <= self.size, "it has at least so many"
+        self.size = size
+
     def extend(self, values: list[int]) -> None:
         """Add values at the end."""
         for value in values:
@@ -167,7 +172,7 @@ class Sequence:
     It got its last token at `last_token_s`; 0 before the first.
     Its client was charged for `num_charged_tokens`.
     `mask` is what the constraint forbids as the next token, computed in the step that leads to it;
-    `error` is why that failed.
+    `error` is why that failed. `proposal_state` is what its proposer of drafts knows of it.
     """
 
     __slots__ = (
@@ -189,6 +194,7 @@ class Sequence:
         "num_registered_blocks",
         "penalty_counts",
         "prefix",
+        "proposal_state",
         "request",
         "states",
         "status",
@@ -217,6 +223,7 @@ class Sequence:
         self.status = SequenceStatus.WAITING
         self._rng: np.random.Generator | None = None
         self.penalty_counts: PenaltyCounts | None = None
+        self.proposal_state: object | None = None
         self.constraint = None if request.constraint is None else request.constraint.fork()
         self.mask: npt.NDArray[np.bool_] | None = None
         self.error: RequestError | None = None
@@ -259,6 +266,14 @@ class Sequence:
         if self.penalty_counts is not None:
             self.penalty_counts.add(token)
 
+    def take_back(self, count: int) -> None:
+        """Undo the last `count` calls of `append`."""
+        size = self.token_ids.size - count
+        if self.penalty_counts is not None:
+            for token in self.token_ids.view(size)[::-1].tolist():
+                self.penalty_counts.take_back(token)
+        self.token_ids.truncate(size)
+
     def copy(self) -> "Sequence":
         """A sequence of the same group with the same tokens, none of them computed."""
         copied = Sequence(self.request, self.index, self.arrival)
@@ -297,6 +312,7 @@ class PenaltyCounts:
         self.token_ids = GrowableArray(np.int64, distinct)
         self.generated = GrowableArray(np.int64, np.zeros(len(distinct), np.int64))
         self._slots = {int(token): slot for slot, token in enumerate(distinct)}
+        self._num_of_prompt = len(distinct)
         for token in sequence.token_ids.view(sequence.num_prompt_tokens):
             self.add(int(token))
 
@@ -308,3 +324,13 @@ class PenaltyCounts:
             self.token_ids.append(token)
             self.generated.append(0)
         self.generated[slot] = self.generated[slot] + 1
+
+    def take_back(self, token: int) -> None:
+        """Undo the last `add`, which was of this token."""
+        slot = self._slots[token]
+        self.generated[slot] = self.generated[slot] - 1
+        if self.generated[slot] == 0 and slot >= self._num_of_prompt:
+            assert slot == self.token_ids.size - 1, "new tokens are taken back in reverse order"
+            del self._slots[token]
+            self.token_ids.truncate(slot)
+            self.generated.truncate(slot)

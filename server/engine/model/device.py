@@ -44,6 +44,8 @@ class Device:
     can_be_tuned = False
     default_properties: ClassVar[Properties] = {}
     """Used unless plugin_config states another value."""
+    drafting_properties: ClassVar[Properties] = {}
+    """The same where tokens are guessed: the cache must hold each token for itself."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -94,6 +96,7 @@ class CpuDevice(Device):
 
     can_be_tuned = True
     default_properties: ClassVar[Properties] = {SPARSITY_PROPERTY: LEAST_SPARSITY}
+    drafting_properties: ClassVar[Properties] = {"KEY_CACHE_QUANT_MODE": "BY_TOKEN"}
 
     def compile_properties(self, core: ov.Core, plugin_config: Properties) -> Properties:
         """The stated properties, without those that the plugin cannot use or would fail with."""

@@ -38,14 +38,16 @@ class StepOutput:
     """The sequences whose tokens are all computed after a step, and what the model gives for each.
 
     `hidden` [sequences, hidden size] are the rows that the output head gets, and `logits` what it
-    makes of them: none where no request of the step needs logits. `prompt_logits` are rows for log
-    probabilities of prompts. All of these are valid until the next step runs.
+    makes of them: none where no request of the step needs logits. After them are the rows of
+    drafts, each sequence's in order; `draft_rows` is the first one of each. `prompt_logits` are
+    rows for log probabilities of prompts. All of these are valid until the next step runs.
     """
 
     sequences: list[Sequence]
     logits: Logits
     prompt_logits: list[PromptLogits]
     hidden: Hidden = field(default_factory=lambda: NO_ROWS)
+    draft_rows: dict[Sequence, int] = field(default_factory=dict)
 
 
 class ModelRunner:
@@ -136,9 +138,10 @@ class ModelRunner:
         num_complete = len(inputs.complete)
         hidden = self._layers.get_output_tensor(0).data
         hidden = hidden.reshape(len(hidden), -1)[:num_complete]
-        prompt_logits = split_by_prompt(logits.select(slice(num_complete, None)), inputs.prompts)
-        of_complete = logits.select(slice(num_complete))
-        return StepOutput(inputs.complete, of_complete, prompt_logits, hidden)
+        num_chosen = num_complete + inputs.num_draft_rows
+        prompt_logits = split_by_prompt(logits.select(slice(num_chosen, None)), inputs.prompts)
+        chosen = logits.select(slice(num_chosen))
+        return StepOutput(inputs.complete, chosen, prompt_logits, hidden, inputs.draft_rows)
 
     def warm_up(self, num_tokens: int) -> float:
         """Run a step of this size that consists of padding; returns the seconds it took."""

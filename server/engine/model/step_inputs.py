@@ -1,6 +1,6 @@
 """Packs a step into the input arrays of a PagedAttention model."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -30,16 +30,24 @@ class StepInputs:
     Input layout (openvino, sdpa_to_paged_attention.cpp): the T tokens of B sequences one after the
     other; `past_lens` i32[B], `subsequence_begins` i32[B+1], `block_indices` i32[all blocks of all
     sequences], `block_indices_begins` i32[B+1], `max_context_len` i32[]. `sampled_tokens_indices`
-    i64[R] names one row for each sequence in `complete`, then the rows of `prompts`, then padding.
+    i64[R] names one row for each sequence in `complete`, then those of drafts, then the rows of
+    `prompts`, then padding. `draft_rows` is the first row of each sequence's drafts, by its place
+    among the sampled ones; there are `num_draft_rows` of all sequences.
     """
 
     arrays: dict[str, npt.NDArray[Any]]
     complete: list[Sequence]
     prompts: list[PromptRows]
+    draft_rows: dict[Sequence, int] = field(default_factory=dict)
+    num_draft_rows: int = 0
 
 
 class StepPacker:
     """Packs steps, and pads their tokens and sampled rows up to one of a few sizes.
+
+    A sequence with drafts becomes several of one token each over the same blocks: the keys and
+    values of all are written before any is read, and a longer one would have its whole past
+    unpacked in every layer (openvino, executor_pa.cpp).
 
     Padding consists of sequences of one token without context, which all write to `spare_block`, a
     block that no sequence reads. It does not change the other rows.
@@ -74,13 +82,15 @@ class StepPacker:
         num_padding = self._token_sizes.padded(step.num_tokens) - step.num_tokens
         past = np.array([s.num_computed_tokens for s in step.sequences], np.int32)
         num_new = np.array(step.num_new_tokens, np.int32)
-        rows, complete, prompts = self._choose_rows(step, past + num_new)
-        arrays = self._arrays(num_new, past, step.sequences, num_padding)
+        inputs = self._choose_rows(step, past + num_new)
+        parts = (
+            _split_drafts(step, num_new, past) if step.drafts else (num_new, past, step.sequences)
+        )
+        inputs.arrays.update(self._arrays(*parts, num_padding))
         if self._attention.long_after is not None:
             is_long = [sequence.uses_long_rope for sequence in step.sequences]
-            arrays[LONG_ROPE_INPUT][: step.num_tokens] = np.repeat(is_long, num_new)
-        arrays[SAMPLED_ROWS_INPUT] = rows
-        return StepInputs(arrays, complete, prompts)
+            inputs.arrays[LONG_ROPE_INPUT][: step.num_tokens] = np.repeat(is_long, num_new)
+        return inputs
 
     def pack_padding(self, num_tokens: int, num_rows: int) -> StepInputs:
         """A step of this size that consists of padding."""
@@ -121,15 +131,20 @@ class StepPacker:
             arrays |= self._states.pack(sequences, num_new, past)
         return arrays
 
-    def _choose_rows(
-        self, step: ScheduledStep, ends: npt.NDArray[np.int32]
-    ) -> tuple[npt.NDArray[np.int64], list[Sequence], list[PromptRows]]:
-        """The rows whose logits are needed, padded to one of the sizes; never an empty array."""
+    def _choose_rows(self, step: ScheduledStep, ends: npt.NDArray[np.int32]) -> StepInputs:
+        """The rows whose logits are needed, padded to one of the sizes; never an empty array.
+
+        There are no other arrays yet.
+        """
         begins = _prefix_sums(step.num_new_tokens)
         sizes = np.array([s.num_tokens for s in step.sequences], np.int32)
         # A token that is not known yet is not counted in num_tokens.
         complete = np.flatnonzero(ends >= sizes)
-        parts: list[npt.NDArray[Any]] = [begins[complete + 1] - 1]
+        firsts = begins[complete + 1] - 1
+        draft_rows, of_drafts = _draft_rows(step, begins, len(firsts))
+        for place, index in enumerate(complete if step.drafts else ()):
+            firsts[place] -= len(step.drafts.get(step.sequences[index], ()))
+        parts: list[npt.NDArray[Any]] = [firsts, of_drafts]
         prompts: list[PromptRows] = []
         for sequence, begin, end in zip(step.sequences, begins[:-1], ends, strict=True):
             gathered = sequence.unread_prompt_logprobs
@@ -139,7 +154,41 @@ class StepPacker:
         rows = np.concatenate(parts)
         padded = np.zeros(self._row_sizes.padded(max(1, len(rows))), np.int64)
         padded[: len(rows)] = rows
-        return padded, [step.sequences[i] for i in complete], prompts
+        return StepInputs(
+            {SAMPLED_ROWS_INPUT: padded},
+            [step.sequences[i] for i in complete],
+            prompts,
+            draft_rows,
+            len(of_drafts),
+        )
+
+
+def _draft_rows(
+    step: ScheduledStep, begins: Counts, num_before: int
+) -> tuple[dict[Sequence, int], Counts]:
+    """The rows of all drafts, and where each sequence's begin if `num_before` rows come first."""
+    found: dict[Sequence, int] = {}
+    parts = [np.zeros(0, np.int32)]
+    for sequence, end in zip(step.sequences, begins[1:], strict=True) if step.drafts else ():
+        count = len(step.drafts.get(sequence, ()))
+        if count:
+            found[sequence] = num_before
+            parts.append(np.arange(end - count, end, dtype=np.int32))
+            num_before += count
+    return found, np.concatenate(parts)
+
+
+def _split_drafts(
+    step: ScheduledStep, num_new: Counts, past: Counts
+) -> tuple[Counts, Counts, list[Sequence]]:
+    """The same tokens, with each sequence that has drafts as several of one token."""
+    has_drafts = np.array([sequence in step.drafts for sequence in step.sequences])
+    counts = np.where(has_drafts, num_new, 1)
+    owners = np.repeat(np.arange(len(counts)), counts)
+    numbers = np.arange(len(owners)) - np.repeat(np.cumsum(counts) - counts, counts)
+    tokens = np.where(has_drafts, 1, num_new)[owners]
+    pasts = np.asarray(past[owners] + numbers, np.int32)
+    return tokens.astype(np.int32), pasts, [step.sequences[owner] for owner in owners]
 
 
 def _places(num_new: Counts, past: Counts, tables: list[Counts]) -> dict[str, npt.NDArray[Any]]:
@@ -178,8 +227,11 @@ def fill_tokens(inputs: StepInputs, step: ScheduledStep) -> None:
     tokens, begin = inputs.arrays[TOKENS_INPUT], 0
     for sequence, num_new in zip(step.sequences, step.num_new_tokens, strict=True):
         past = sequence.num_computed_tokens
-        tokens[begin : begin + num_new] = sequence.token_ids.view(past, past + num_new)
+        drafts = step.drafts.get(sequence, ())
+        end = begin + num_new - len(drafts)
+        tokens[begin:end] = sequence.token_ids.view(past, past + end - begin)
         begin += num_new
+        tokens[end:begin] = drafts
 
 
 def _prompt_rows(

@@ -10,7 +10,9 @@ from server.payloads import FinishReason, TokenIdLogprobs
 
 @dataclass(frozen=True, slots=True)
 class SequenceOutput:
-    """A new token of one choice, its end, or an error; or what a pooling request has asked for.
+    """New tokens of one choice, its end, or an error; or what a pooling request has asked for.
+
+    There is one new token, and more where drafts were accepted.
 
     A beam search gives all tokens of a choice at once. The log probabilities of the prompt come
     with the first output of each choice.

@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from server.engine.model.model_runner import StepOutput
+from server.engine.requests.accepted_runs import Run, sample_runs
 from server.engine.requests.beam_searches import BeamSearches, Found
 from server.engine.requests.outputs import SequenceOutput
 from server.engine.requests.pooled_prompts import PooledPrompts
 from server.engine.requests.sampled_choices import SampledChoices
 from server.engine.sampling.logprobs import gather_prompt_logprobs
-from server.engine.sampling.sampler import SampledToken, sample
 from server.engine.scheduling.scheduled_step import ScheduledStep
 from server.engine.scheduling.scheduler import Scheduler
 from server.engine.sequence import EngineRequest, Sequence
@@ -25,7 +25,7 @@ class NextTokens:
     """What a step leads to: tokens of sampled sequences, candidates of beams, pooled values."""
 
     sequences: Rows[Sequence]
-    sampled: Rows[SampledToken]
+    runs: Rows[Run]
     found: Found
     pooled: list[tuple[Sequence, npt.NDArray[np.float32]]]
 
@@ -99,19 +99,19 @@ class RequestTracker:
 
     def compute_masks(self, step: ScheduledStep) -> None:
         """Compute what the constraints of a step's sequences forbid; needs no logits."""
-        self._choices.compute_masks(step.sequences)
+        self._choices.compute_masks(step)
 
-    def choose(self, output: StepOutput) -> NextTokens:
+    def choose(self, step: ScheduledStep, output: StepOutput) -> NextTokens:
         """Choose the next tokens from the logits of a step; no request moves on yet."""
         for gathered, logits in output.prompt_logits:
             gather_prompt_logprobs(gathered, logits)
         sequences, rows = self._choices.fork(output.sequences)
-        sampled = sample(output.logits, sequences, rows)
+        runs = sample_runs(step, output, sequences, rows)
         found = self._searches.find_candidates(output)
-        return NextTokens(sequences, sampled, found, self._pooled.pool(output))
+        return NextTokens(sequences, runs, found, self._pooled.pool(output))
 
     def advance(self, chosen: NextTokens, scheduler: Scheduler) -> list[SequenceOutput]:
         """Move the requests on by the chosen tokens; returns what is new."""
-        outputs = self._choices.advance(chosen.sequences, chosen.sampled, scheduler)
+        outputs = self._choices.advance(chosen.sequences, chosen.runs, scheduler)
         outputs += self._searches.advance(chosen.found, scheduler)
         return outputs + self._pooled.advance(chosen.pooled, scheduler)

@@ -5,20 +5,24 @@ from collections.abc import Sequence as Rows
 import numpy as np
 import numpy.typing as npt
 
+from server.engine.requests.accepted_runs import Run
 from server.engine.requests.outputs import SequenceOutput
 from server.engine.requests.request_stats import RequestStats
-from server.engine.sampling.sampler import BAD_LOGITS, SampledToken
+from server.engine.sampling.sampler import BAD_LOGITS
+from server.engine.scheduling.scheduled_step import Mask, ScheduledStep
 from server.engine.scheduling.scheduler import Scheduler
 from server.engine.sequence import EngineRequest, Sequence
+from server.engine.token_constraint import TokenConstraint
 from server.errors import GenerationError, InvalidRequestError, RequestError
 from server.host.metrics import EngineStats
-from server.payloads import FinishReason
+from server.payloads import FinishReason, TokenIdLogprobs
 
 
 class SampledChoices:
     """Unfinished choices, by the number of their request and their own index."""
 
     def __init__(self, stats: EngineStats) -> None:
+        self._engine_stats = stats
         self._stats = RequestStats(stats)
         self._choices: dict[int, dict[int, Sequence]] = {}
 
@@ -65,20 +69,24 @@ class SampledChoices:
         """Forget all choices, because the scheduler and the blocks are gone."""
         self._choices.clear()
 
-    def compute_masks(self, sequences: Rows[Sequence]) -> None:
+    def compute_masks(self, step: ScheduledStep) -> None:
         """Compute the masks of the sequences that get a token from this step; needs no logits.
 
-        An error is kept with its sequence and ends only that one, in `advance`.
+        An error is kept with its sequence and ends only that one, in `advance`. Drafts from the
+        first one that a mask forbids on are dropped.
         """
-        for sequence in sequences:
+        for sequence in step.sequences:
             if sequence.constraint is None or sequence.num_uncomputed_tokens > 0:
                 continue
             try:
-                sequence.mask = sequence.constraint.forbidden_tokens()
-                if sequence.mask is not None:
-                    _check_allowed(sequence.mask, sequence.request.allowed_token_ids)
+                sequence.mask = _mask(sequence, sequence.constraint)
             except RequestError as error:
                 sequence.error = error
+            drafts = step.drafts.get(sequence, ())
+            if drafts:
+                masks = [] if sequence.error else _masks_after(sequence, drafts)
+                step.draft_masks[sequence] = masks
+                step.drafts[sequence] = drafts[: len(masks)]
 
     def fork(self, computed: list[Sequence]) -> tuple[list[Sequence], Rows[int] | None]:
         """The sequences to sample for, with their further choices, which begin where a prompt ends.
@@ -105,14 +113,14 @@ class SampledChoices:
         return sequences, rows
 
     def advance(
-        self, sequences: Rows[Sequence], sampled: Rows[SampledToken], scheduler: Scheduler
+        self, sequences: Rows[Sequence], runs: Rows[Run], scheduler: Scheduler
     ) -> list[SequenceOutput]:
-        """Give each sequence of `fork` its token; complete ones end."""
+        """Give each sequence of `fork` its tokens; complete ones end."""
         self._adopt_forks(sequences, scheduler)
         self._stats.begin_step()
         outputs = [
-            self._advance(sequence, token, scheduler)
-            for sequence, token in zip(sequences, sampled, strict=True)
+            self._advance(sequence, run, scheduler)
+            for sequence, run in zip(sequences, runs, strict=True)
         ]
         self._stats.end_step()
         return outputs
@@ -124,37 +132,50 @@ class SampledChoices:
                 scheduler.add_fork(choices[0], sequence)
                 choices[sequence.index] = sequence
 
-    def _advance(
-        self, sequence: Sequence, sampled: SampledToken, scheduler: Scheduler
-    ) -> SequenceOutput:
+    def _advance(self, sequence: Sequence, run: Run, scheduler: Scheduler) -> SequenceOutput:
         if sequence.error is not None:
             return self._fail(sequence, sequence.error, scheduler)
-        if sampled.token_id is None:
+        if any(sampled.token_id is None for sampled in run):
             scheduler.discard(sequence)
             return self._fail(sequence, GenerationError(BAD_LOGITS), scheduler)
         request = sequence.request
         is_first = sequence.num_generated_tokens == 0
-        token = None if request.max_tokens == 0 else sampled.token_id
-        if token is not None:
-            sequence.append(token)
-            self._stats.note_token(sequence)
-        reason = _finish_reason(sequence, token)
-        if reason is not None:
-            self._finish(sequence, scheduler, reason)
-        elif sequence.constraint is not None and token is not None:
-            sequence.constraint.accept(token)
-            sequence.mask = None
+        tokens: list[int] = []
+        logprobs: list[TokenIdLogprobs] = []
+        reason = None
+        for sampled in run:
+            if tokens:
+                scheduler.accept_draft(sequence)
+                self._note_accepted(len(tokens) - 1)
+            token = None if request.max_tokens == 0 else sampled.token_id
+            if token is not None:
+                tokens.append(token)
+                logprobs += () if sampled.logprobs is None else (sampled.logprobs,)
+                sequence.append(token)
+                self._stats.note_token(sequence)
+            reason = _finish_reason(sequence, token)
+            if reason is not None:
+                self._finish(sequence, scheduler, reason)
+                break
+            if sequence.constraint is not None and token is not None:
+                sequence.constraint.accept(token)
+                sequence.mask = None
         if reason is None and sequence.is_long and not sequence.uses_long_rope:
             scheduler.recompute(sequence)
         return SequenceOutput(
             request.request_id,
             sequence.index,
-            () if token is None else (token,),
-            None if token is None or sampled.logprobs is None else (sampled.logprobs,),
+            tuple(tokens),
+            tuple(logprobs) or None,
             reason,
             request.num_cached_tokens,
             request.prompt_logprobs if is_first else None,
         )
+
+    def _note_accepted(self, position: int) -> None:
+        """Count an accepted draft by its place among those of its step."""
+        counts = self._engine_stats.accepted_per_position
+        counts[position] = counts.get(position, 0) + 1
 
     def _fail(
         self, sequence: Sequence, error: RequestError, scheduler: Scheduler
@@ -172,6 +193,32 @@ class SampledChoices:
         if not choices:
             del self._choices[request.request_id]
             self._stats.note_end(request, reason)
+
+
+def _mask(sequence: Sequence, constraint: TokenConstraint) -> Mask | None:
+    """What a constraint of a sequence forbids next. Raises RequestError."""
+    mask = constraint.forbidden_tokens()
+    if mask is not None:
+        _check_allowed(mask, sequence.request.allowed_token_ids)
+    return mask
+
+
+def _masks_after(sequence: Sequence, drafts: Rows[int]) -> list[Mask | None]:
+    """The masks after each of a sequence's drafts, up to the first one that cannot come."""
+    assert sequence.constraint is not None, "the caller has asked"
+    constraint, mask = sequence.constraint.fork(), sequence.mask
+    masks: list[Mask | None] = []
+    for token in drafts:
+        if mask is not None and mask[token]:
+            break
+        constraint.accept(token)
+        try:
+            mask = _mask(sequence, constraint)
+        except RequestError:
+            # It ends the sequence if it comes that far.
+            break
+        masks.append(mask)
+    return masks
 
 
 def _check_allowed(mask: npt.NDArray[np.bool_], allowed: npt.NDArray[np.int64] | None) -> None:

@@ -1,10 +1,15 @@
-"""What one step computes: a number of next tokens for each of some sequences."""
+"""What one step computes: a number of next tokens for each of some sequences, drafts among them."""
 
 from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
 
 from server.engine.kv.kv_cache_manager import BlockCopy
 from server.engine.scheduling.step_costs import context_work
 from server.engine.sequence import Sequence
+
+Mask = npt.NDArray[np.bool_]
 
 
 class ScheduledStep:
@@ -13,6 +18,10 @@ class ScheduledStep:
     `num_tokens` and `num_prompt_rows` are totals: tokens, and tokens whose logits are needed only
     for log probabilities of the prompt. `context` is the total of `context_work`. `copies` are
     block copies to do first.
+
+    A sequence that decodes may have further tokens, which are only guessed: first `num_drafts` says
+    how many may be proposed, then `drafts` has those that were. They count as tokens of the step.
+    `draft_masks` are the masks of a sequence after each of its drafts, where it has a constraint.
     """
 
     def __init__(
@@ -24,6 +33,9 @@ class ScheduledStep:
         self.num_tokens = 0
         self.num_prompt_rows = 0
         self.context = 0.0
+        self.num_drafts: dict[Sequence, int] = {}
+        self.drafts: dict[Sequence, tuple[int, ...]] = {}
+        self.draft_masks: dict[Sequence, list[Mask | None]] = {}
         self._places: dict[Sequence, int] = {}
         for sequence, num_new in zip(sequences, num_new_tokens, strict=True):
             self.add(sequence, num_new)
@@ -45,6 +57,20 @@ class ScheduledStep:
             work -= context_work(sequence.num_computed_tokens, 0)
         self._count(sequence, num_new_tokens, work)
 
+    def plan_drafts(self, sequence: Sequence, count: int) -> None:
+        """Make room for so many drafts after the token of a sequence."""
+        self.add(sequence, count)
+        self.num_drafts[sequence] = count
+
+    def set_drafts(self, sequence: Sequence, drafts: Iterable[int]) -> None:
+        """Put these drafts into the room that was planned for a sequence; there may be fewer."""
+        found = tuple(drafts)
+        num_missing = self.num_drafts.pop(sequence) - len(found)
+        assert num_missing >= 0, "there are at most as many as were planned"
+        self.add(sequence, -num_missing)
+        if found:
+            self.drafts[sequence] = found
+
     def remove(self, sequence: Sequence) -> None:
         """Take a sequence out, before its computed tokens are reset; harmless if it is not in."""
         place = self._places.get(sequence)
@@ -53,6 +79,7 @@ class ScheduledStep:
         num_new = self.num_new_tokens[place]
         self._count(sequence, -num_new, -context_work(sequence.num_computed_tokens, num_new))
         del self.sequences[place], self.num_new_tokens[place]
+        self.num_drafts.pop(sequence, None)
         self._places = {other: place for place, other in enumerate(self.sequences)}
 
     def _count(self, sequence: Sequence, num_tokens: int, work: float) -> None:

@@ -1,6 +1,7 @@
 """Decides, step by step, which tokens of which sequences are computed next."""
 
 from bisect import insort
+from collections.abc import Callable
 
 from server.engine.kv.kv_cache_manager import KVCacheManager
 from server.engine.scheduling.admission import Admission, running_order
@@ -11,6 +12,14 @@ from server.engine.scheduling.scheduled_step import ScheduledStep
 from server.engine.scheduling.step_limits import StepLimits
 from server.engine.sequence import Sequence, SequenceStatus
 from server.host.metrics import EngineStats
+
+PlanDrafts = Callable[[list[Sequence]], dict[Sequence, int]]
+"""How many drafts each of some decoding sequences should have; nothing for those without."""
+
+
+def no_drafts(decoding: list[Sequence]) -> dict[Sequence, int]:
+    """The plan of an engine without speculation."""
+    return {}
 
 
 class Scheduler:
@@ -31,6 +40,10 @@ class Scheduler:
 
     While nothing can start, a step in which everything decodes determines the next one, unless a
     sequence ends: `look_ahead` returns it, to be prepared while the device computes.
+
+    `plan_drafts` says how many guessed tokens a step should compute after the one of a decoding
+    sequence. They get blocks that nobody else needs, or none. A step with drafts determines no
+    other one.
     """
 
     def __init__(
@@ -42,6 +55,7 @@ class Scheduler:
         max_num_prompt_rows: int,
         stats: EngineStats,
         target: LatencyTarget,
+        plan_drafts: PlanDrafts = no_drafts,
     ) -> None:
         self._kv = kv
         self._split_fuse = dynamic_split_fuse
@@ -54,6 +68,7 @@ class Scheduler:
             kv, self._limits, max_num_seqs, dynamic_split_fuse, stats, self._running
         )
         self._reserve = PromptReserve()
+        self._plan_drafts = plan_drafts
         self._next_step: ScheduledStep | None = None
 
     @property
@@ -102,6 +117,11 @@ class Scheduler:
         sequence.uses_long_rope = True
         self.add(sequence)
 
+    def accept_draft(self, sequence: Sequence) -> None:
+        """Count the last token of a sequence as computed: it was one of its drafts."""
+        sequence.num_computed_tokens += 1
+        self._kv.register_computed_blocks(sequence)
+
     def discard(self, sequence: Sequence) -> None:
         """Remove a sequence whose blocks may hold wrong values; they leave the cache."""
         blocks = sequence.block_table.view().tolist()
@@ -112,8 +132,11 @@ class Scheduler:
         """The next step; empty only if there is no work."""
         step, self._next_step = self._next_step, None
         # What waits may have changed since `look_ahead`.
-        if step is None or not self._admission.is_blocked(len(self._running)):
-            step = self._compose()
+        if step is not None and not self._admission.is_blocked(len(self._running)):
+            step = None
+        drafts = None if step is None else self._plan_drafts(step.sequences)
+        if step is None or drafts:
+            step = self._compose(drafts)
         step.copies = self._kv.take_pending_copies()
         return step
 
@@ -124,7 +147,9 @@ class Scheduler:
         then makes the next step void; the blocks reserved for it stay with their sequences.
         """
         num_decoding = len(self._running)
-        if len(step.sequences) != num_decoding or not all(map(_goes_on, step.sequences)):
+        if step.drafts or len(step.sequences) != num_decoding:
+            return None
+        if not all(map(_goes_on, step.sequences)):
             return None
         num_missing = sum(self._kv.num_blocks_missing(s, 1) for s in step.sequences)
         if num_missing > self._kv.num_free_blocks:
@@ -136,18 +161,19 @@ class Scheduler:
         self._next_step = ScheduledStep(step.sequences, [1] * num_decoding)
         return self._next_step
 
-    def _compose(self) -> ScheduledStep:
+    def _compose(self, drafts: dict[Sequence, int] | None = None) -> ScheduledStep:
+        """A new step; `drafts` is the plan for the decoding sequences, if it was made already."""
         step = ScheduledStep()
         self._make_seat()
         self._admission.open()
         # Requests may have become overdue.
         self._running.sort(key=running_order)
         if self._split_fuse:
-            self._schedule_decodes(step)
+            self._schedule_decodes(step, drafts)
         self._limits.target.begin(step.num_tokens, step.context)
         self._schedule_prompts(step)
         if not step.sequences:
-            self._schedule_decodes(step)
+            self._schedule_decodes(step, drafts)
         return step
 
     def _make_seat(self) -> None:
@@ -158,12 +184,27 @@ class Scheduler:
             self.add(victim)
             self._count_preemption(victim)
 
-    def _schedule_decodes(self, step: ScheduledStep) -> None:
+    def _schedule_decodes(self, step: ScheduledStep, drafts: dict[Sequence, int] | None) -> None:
         decoding = [s for s in self._running if s.num_uncomputed_tokens == 1]
-        for sequence in choose_decoding(decoding, self._limits.target.costs):
+        decoding = choose_decoding(decoding, self._limits.target.costs)
+        for sequence in decoding:
             # A sequence later in the list may have been preempted for an earlier one.
             if sequence.status is SequenceStatus.RUNNING and self._get_blocks(sequence, 1, step):
                 step.add(sequence, 1)
+        planned = self._plan_drafts(decoding) if drafts is None else drafts
+        for sequence, count in planned.items():
+            self._add_drafts(sequence, count, step)
+
+    def _add_drafts(self, sequence: Sequence, count: int, step: ScheduledStep) -> None:
+        """Let a sequence of a step have drafts, where there are blocks to spare."""
+        num_spare = max(0, self._kv.num_free_blocks - len(self._running))
+        if (
+            step.num_of(sequence) == 1
+            and step.num_tokens + count <= self._limits.max_num_batched_tokens
+            and self._kv.num_blocks_missing(sequence, 1 + count) <= num_spare
+            and self._kv.allocate(sequence, 1 + count)
+        ):
+            step.plan_drafts(sequence, count)
 
     def _schedule_prompts(self, step: ScheduledStep) -> None:
         """Go on with prompts, and start waiting ones, each in its turn until the step is full."""

@@ -54,7 +54,7 @@ class StepCosts:
     """
 
     def __init__(self, padded: Callable[[int], int] = lambda num_tokens: num_tokens) -> None:
-        self._padded = padded
+        self.padded = padded
         self._samples: dict[int, deque[float]] = {}
         self._medians: dict[int, float] = {}
         self._context_factor = _Factor()
@@ -66,7 +66,7 @@ class StepCosts:
         self, num_tokens: int, context: float, seconds: float, num_prompt_rows: int = 0
     ) -> None:
         """Learn from a step; `context` is its total of `context_work`."""
-        size = self._padded(num_tokens)
+        size = self.padded(num_tokens)
         if self._sizes and num_prompt_rows >= MIN_ROWS:
             known = self._base(size) + self._context_factor.value * context
             self._row_factor.observe(seconds - known, num_prompt_rows)
@@ -85,7 +85,7 @@ class StepCosts:
     def predict(self, num_tokens: int, context: float, num_prompt_rows: int = 0) -> float:
         """Seconds that a step will take; 0 before any was observed."""
         of_rows = self._row_factor.value * num_prompt_rows
-        base = self._base(self._padded(num_tokens))
+        base = self._base(self.padded(num_tokens))
         return base + self._context_factor.value * context + of_rows
 
     def _make_curve(self) -> None:

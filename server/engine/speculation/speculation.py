@@ -1,0 +1,127 @@
+"""Gives the steps of an engine drafts, where the model allows it and they pay."""
+
+import logging
+from collections.abc import Sequence as Rows
+from dataclasses import replace
+
+from server.engine.config import EngineConfig
+from server.engine.kv.kv_cache import CacheInput
+from server.engine.model.device import find_device
+from server.engine.model.model_loader import LoadedModel
+from server.engine.scheduling.scheduled_step import ScheduledStep
+from server.engine.scheduling.step_costs import StepCosts
+from server.engine.sequence import Sequence
+from server.engine.speculation.draft_planner import DraftPlanner
+from server.engine.speculation.prompt_lookup import PromptLookup
+from server.engine.speculation.proposer import Proposer
+from server.host.metrics import EngineStats
+
+logger = logging.getLogger(__name__)
+
+WIDE_BITS = 16
+"""Elements of so many bits are not quantised."""
+
+
+class Speculation:
+    """The proposer of an engine, its planner, and their part in each step."""
+
+    def __init__(
+        self, proposer: Proposer, planner: DraftPlanner, vocab_size: int, stats: EngineStats
+    ) -> None:
+        self.proposer = proposer
+        self._planner = planner
+        self._vocab_size = vocab_size
+        self._stats = stats
+        self._num_proposed: dict[Sequence, int] = {}
+
+    def plan(self, decoding: list[Sequence]) -> dict[Sequence, int]:
+        """How many drafts each of some decoding sequences should have in the next step."""
+        return self._planner.plan(decoding)
+
+    def propose(self, step: ScheduledStep) -> None:
+        """Put drafts into a step that was planned, before it runs and its blocks are copied."""
+        if step.copies:
+            self.proposer.copy_blocks(step.copies)
+        self._num_proposed.clear()
+        if not step.num_drafts:
+            return
+        wanted = list(step.num_drafts.items())
+        for (sequence, most), found in zip(wanted, self.proposer.propose(wanted), strict=True):
+            drafts = self._usable(sequence, found[:most])
+            step.set_drafts(sequence, drafts)
+            self._stats.num_drafts += bool(drafts)
+            self._stats.num_draft_tokens += len(drafts)
+            self._num_proposed[sequence] = len(drafts)
+
+    def note_verified(self, sequences: Rows[Sequence], runs: Rows[Rows[object]]) -> None:
+        """Tell the proposer what became of the drafts, before any sequence moves on."""
+        if not self._num_proposed:
+            return
+        for sequence, run in zip(sequences, runs, strict=True):
+            num_proposed = self._num_proposed.get(sequence, 0)
+            if num_proposed:
+                self.proposer.note_verified(sequence, num_proposed, len(run) - 1)
+        self._num_proposed.clear()
+
+    def _usable(self, sequence: Sequence, found: Rows[int]) -> Rows[int]:
+        """The drafts up to the first one after which there is nothing to sample."""
+        ends = sequence.request.end_token_ids
+        for number, token in enumerate(found):
+            if token in ends or not 0 <= token < self._vocab_size:
+                return found[:number]
+        return found
+
+
+def with_drafting_properties(config: EngineConfig) -> EngineConfig:
+    """The settings with the properties that drafts need, unless others are stated.
+
+    Raises ModelLoadError for an unknown device.
+    """
+    if not config.prompt_lookup:
+        return config
+    properties = {**find_device(config.device).drafting_properties, **config.plugin_config}
+    return replace(config, plugin_config=properties)
+
+
+def make_speculation(
+    config: EngineConfig, model: LoadedModel, costs: StepCosts, stats: EngineStats
+) -> Speculation | None:
+    """The speculation that the settings ask for; None where it cannot be exact."""
+    if not config.prompt_lookup:
+        return None
+    problem = _find_problem(model)
+    if problem is not None:
+        logger.warning("%s: no drafts: %s", config.models_path, problem)
+        return None
+    proposer = PromptLookup()
+    planner = DraftPlanner(
+        proposer, costs, config.max_num_batched_tokens, model.attention.long_after
+    )
+    return Speculation(proposer, planner, model.output.vocab_size, stats)
+
+
+def _find_problem(model: LoadedModel) -> str | None:
+    """Why the drafts of a model would change its answers; None if they would not."""
+    if model.states is not None or model.state_tables:
+        return "the model has states, which rejected drafts would change"
+    if model.num_embeddings is not None:
+        return "the model gives no tokens"
+    if not keeps_tokens_apart(model.kv_inputs, model.block_size):
+        return (
+            "the keys of a KV block share scales, so that rejected drafts would change the others; "
+            'plugin_config must have "BY_TOKEN" as KEY_CACHE_QUANT_MODE, or none'
+        )
+    return None
+
+
+def keeps_tokens_apart(kv_inputs: tuple[CacheInput, ...], block_size: int) -> bool:
+    """Whether what a KV cache holds of a token does not depend on the tokens after it.
+
+    Keys of 8 bits and less can be quantised by channel: then the tokens of a block share their
+    scales, which lie behind them, and drafts that are rejected would change the others.
+    """
+    return all(
+        each.element_type.bitwidth >= WIDE_BITS or each.block_shape[1] == block_size
+        for each in kv_inputs
+        if each.name.startswith("key_cache.")
+    )
