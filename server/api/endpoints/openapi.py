@@ -1,5 +1,6 @@
 """GET /openapi.json: a description of all endpoints, made of the same data as their routes."""
 
+import asyncio
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -21,9 +22,14 @@ PATH_PARAMETER = re.compile(r"\{(\w+)(?::[^{}]+)?\}")
 
 def openapi_endpoint(endpoints: Sequence[Endpoint]) -> Endpoint:
     """The endpoint that describes the given ones and itself."""
-    body = b""
+    body: bytes | None = None
 
     async def get_openapi(_: web.Request) -> web.Response:
+        # Made at the first request: it takes a tenth of a second, and most servers get none.
+        nonlocal body
+        if body is None:
+            document = await asyncio.to_thread(describe_endpoints, [*endpoints, itself])
+            body = json_bytes(document)
         return web.Response(body=body, content_type="application/json")
 
     itself = Endpoint(
@@ -33,7 +39,6 @@ def openapi_endpoint(endpoints: Sequence[Endpoint]) -> Endpoint:
         "This document",
         json_answer("OpenAPI 3.1", {"type": "object"}),
     )
-    body = json_bytes(describe_endpoints([*endpoints, itself]))
     return itself
 
 
