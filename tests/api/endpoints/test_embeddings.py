@@ -16,10 +16,12 @@ import pytest
 from langchain_cohere import CohereEmbeddings
 from langchain_openai import OpenAIEmbeddings
 from pydantic import SecretStr
+from support.compiled_once import compile_once
 from support.fakes import echo_graph, write_repository
 from support.serving import Server, running_server
 from support.tiny_encoders import TEXTS, load_expected
 
+from calculators.encoders import encoder_model
 from server.models.config import load_config
 from server.models.model_manager import ModelManager
 
@@ -50,10 +52,16 @@ def expected(tiny_encoders: Path) -> Any:
     return load_expected(tiny_encoders / "bert")["vectors"]
 
 
+@pytest.fixture(scope="module")
+def config(tiny_encoders: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("embeddings")
+    shutil.copytree(tiny_encoders / "bert" / "openvino", folder / "bert" / "model")
+    return write_repository(folder, {"bert": GRAPH, "echo": echo_graph()})
+
+
 @pytest.fixture
-async def server(tiny_encoders: Path, tmp_path: Path) -> AsyncIterator[Server]:
-    config = write_repository(tmp_path, {"bert": GRAPH, "echo": echo_graph()})
-    shutil.copytree(tiny_encoders / "bert" / "openvino", tmp_path / "bert" / "model")
+async def server(config: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Server]:
+    compile_once(monkeypatch, encoder_model, "compile_model")
     manager = ModelManager(load_config(config))
     await manager.load_all()
     async with running_server(manager) as running:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import openvino as ov
 import pytest
+from support.compiled_once import compile_once
 from support.fakes import echo_graph, write_graph
 from support.openvino_models import (
     add_model,
@@ -16,6 +17,7 @@ from support.openvino_models import (
 )
 from support.serving import Server, running_server
 
+from calculators import openvino_inference_calculator
 from server.models.config import load_config
 from server.models.model_manager import ModelManager
 
@@ -44,6 +46,11 @@ def repository(
     entries = [{"config": {"name": name}} for name in (*models, "echo")]
     (folder / "config.json").write_text(json.dumps({"model_config_list": entries}))
     return folder
+
+
+@pytest.fixture(autouse=True)
+def share_compiled_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    compile_once(monkeypatch, openvino_inference_calculator, "compile_model_file")
 
 
 @pytest.fixture
