@@ -1,5 +1,6 @@
 """Bytes that are no HTTP, or HTTP that two readers understand differently."""
 
+import asyncio
 import random
 
 from hostile.target import Target
@@ -86,17 +87,23 @@ def random_frame(rng: random.Random) -> bytes:
 
 
 async def shapes(target: Target) -> None:
-    for name, frame in FRAMES.items():
+    """All at once: a server waits for the rest of some."""
+
+    async def send(name: str, frame: bytes) -> None:
         statuses = await target.raw(frame, wait_s=2)
         target.expect(len(statuses) <= 1, f"{name}: one request got the answers {statuses}")
         target.expect(name != "TLS" or 200 not in statuses, "TLS was answered with 200")
 
+    await asyncio.gather(*(send(name, frame) for name, frame in FRAMES.items()))
+
 
 async def smuggling(target: Target) -> None:
-    for name, frame in AMBIGUOUS.items():
+    async def send(name: str, frame: bytes) -> None:
         statuses = await target.raw(frame + SMUGGLED, wait_s=2)
         # The smuggled request is the only one that would be answered with 200.
         target.expect(200 not in statuses, f"{name}: a smuggled request was answered: {statuses}")
+
+    await asyncio.gather(*(send(name, frame) for name, frame in AMBIGUOUS.items()))
 
 
 async def random_bytes(target: Target) -> None:
