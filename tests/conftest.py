@@ -1,7 +1,9 @@
 """Fixtures of every room: the models that tests run."""
 
+import gc
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -16,6 +18,13 @@ ROOT = Path(__file__).parents[1]
 
 SOURCE_MODEL = ROOT / "demos" / "tiny_chat" / "model"
 """A Hugging Face folder with a causal language model, small but trained."""
+
+
+MANY_MODULES = 100
+
+
+class _Frozen:
+    num_modules = 0
 
 
 def pytest_configure() -> None:
@@ -44,6 +53,18 @@ def _starts_processes(module: ModuleType) -> bool:
 @pytest.fixture(scope="session")
 def exporters() -> None:
     """What every fixture uses that loads torch, or has it make a model."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def freeze_modules() -> None:
+    """Leave what was imported out of collections of garbage, which would take a second each.
+
+    Models that are unloaded, and requests that fail, each begin one.
+    """
+    if len(sys.modules) > _Frozen.num_modules + MANY_MODULES:
+        gc.collect()
+        gc.freeze()
+        _Frozen.num_modules = len(sys.modules)
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,6 @@
 """Managers whose models may be unloaded, and requests to their models."""
 
 import asyncio
-import gc
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -33,9 +32,6 @@ async def resident_manager(
         entry["config"]["group_name"] = (groups or {}).get(entry["config"]["name"], "")
     config.write_text(json.dumps(document))
     residency = ResidencySettings(**{"idle_unload_timeout_s": 3600.0, **settings})
-    # Each load and unload collects garbage, which takes a second among all that tests have loaded.
-    gc.collect()
-    gc.freeze()
     manager = ModelManager(load_config(config), settings=residency)
     await manager.load_all()
     try:
@@ -43,7 +39,6 @@ async def resident_manager(
     finally:
         await manager.close(0)
         await manager.wait_for_reloads()
-        gc.unfreeze()
 
 
 async def ask(manager: ModelManager, name: str, prompt: str = "hello") -> str:
