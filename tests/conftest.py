@@ -10,6 +10,7 @@ from types import ModuleType
 import pytest
 from support import server_command, server_process
 from support.made_models import export_f32, make_once, run_python
+from support.warm_python.launcher import WARM_PYTHON
 
 from server.engine.model.tuning import tuned_model
 from server.engine.model.tuning.tuner import Tuning
@@ -30,6 +31,11 @@ class _Frozen:
 def pytest_configure() -> None:
     """Let interrupts reach what the tests start; a job in the background gets none."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_sessionfinish() -> None:
+    """End what tests share."""
+    WARM_PYTHON.close()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -3,12 +3,12 @@
 import math
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import openvino as ov
 import pytest
+from support.warm_python.launcher import WARM_PYTHON
 
 from server.engine import EngineConfig, LLMEngine
 
@@ -68,7 +68,7 @@ def reference_perplexity(model: Path, prompt: list[int], answer: list[int]) -> f
 
 
 def test_the_table(tmp_path: Path) -> None:
-    command = [sys.executable, str(SCRIPT), "--formats", "fp32", "--per-category", "1"]
+    command = [WARM_PYTHON.executable, str(SCRIPT), "--formats", "fp32", "--per-category", "1"]
     command += ["--build-folder", str(tmp_path)]
     printed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
     [row] = re.findall(r"^\| fp32 \| (.*) \|$", printed.stdout, re.MULTILINE)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.tiny_rankers import DOCUMENTS, QUERY
+from support.warm_python.launcher import WARM_PYTHON
 
 from export_models.model_files import find_missing_part
 from server import RerankModel
@@ -28,7 +29,7 @@ def export_task(tmp_path: Path) -> Run:
     """Run the script as a user does, in a folder of its own."""
 
     def run(task: str, source: Path, *flags: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, str(SCRIPT), task, "--source_model", str(source)]
+        command = [WARM_PYTHON.executable, str(SCRIPT), task, "--source_model", str(source)]
         command += ["--model_name", "m", *flags]
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
 

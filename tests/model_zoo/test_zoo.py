@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from model_zoo import reference
 from model_zoo.zoo import make_models, outcomes
+from support.warm_python.launcher import WARM_PYTHON
 
 PART = ["falcon_alibi", "gpt_neo", "llama4", "mpt_six_heads", "phi3_longrope", "phimoe_longrope"]
 
@@ -12,7 +13,8 @@ PART = ["falcon_alibi", "gpt_neo", "llama4", "mpt_six_heads", "phi3_longrope", "
 @pytest.fixture(scope="module")
 def models(exporters: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("zoo")
-    make_models(folder, PART)
+    with WARM_PYTHON.as_executable():
+        make_models(folder, PART)
     return folder
 
 

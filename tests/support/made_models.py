@@ -5,10 +5,11 @@ import hashlib
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+
+from support.warm_python.launcher import WARM_PYTHON
 
 TEST_MODELS = Path(__file__).parents[2] / "build" / "test_models"
 CONVERTERS = ("torch", "transformers", "optimum-intel", "nncf", "openvino")
@@ -28,7 +29,8 @@ def make_once(name: str, sources: list[Path], make: Callable[[Path], object]) ->
         if not folder.is_dir():
             staging = folder.with_suffix(".part")
             shutil.rmtree(staging, ignore_errors=True)
-            make(staging)
+            with WARM_PYTHON.as_executable():
+                make(staging)
             staging.rename(folder)
     return folder
 
@@ -36,7 +38,7 @@ def make_once(name: str, sources: list[Path], make: Callable[[Path], object]) ->
 def run_python(*arguments: object) -> None:
     """Run a Python program that must succeed, without the Hugging Face Hub."""
     result = subprocess.run(
-        [sys.executable, *map(str, arguments)],
+        [WARM_PYTHON.executable, *map(str, arguments)],
         env={**os.environ, "HF_HUB_OFFLINE": "1"},
         capture_output=True,
         text=True,

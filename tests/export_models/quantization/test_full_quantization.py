@@ -3,13 +3,13 @@
 import os
 import shutil
 import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import openvino as ov
 import pytest
+from support.warm_python.launcher import WARM_PYTHON
 
 from export_models.quantization import full_quantization
 from server.engine.model.device import LEAST_SPARSITY
@@ -23,7 +23,7 @@ SAMPLES = "8"
 
 
 def run_tool(model: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-P", full_quantization.__file__, str(model), *arguments]
+    command = [WARM_PYTHON.executable, "-P", full_quantization.__file__, str(model), *arguments]
     environment = {**os.environ, "CI": "true", "HF_HUB_OFFLINE": "1"}
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
