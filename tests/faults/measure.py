@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +58,8 @@ REQUESTS: dict[str, tuple[str, Any]] = {
     ),
     "speak": ("/v3/audio/speech", {"model": "speech", "input": "hello", "voice": "default"}),
 }
+
+ALL_BUT_SPEECH = ("chat", "embed", "add", "upper")
 
 Cause = Callable[["ServerProcess", Path], object]
 
@@ -214,24 +216,23 @@ class Outcome:
         return f"| {' | '.join(cells)} |"
 
 
-def write_models(folder: Path, speech: Path | None = None) -> Path:
-    """The bundled models, one without a graph, one in Python; returns config.json.
-
-    `speech` has the model of the requests that speak.
-    """
+def write_models(
+    folder: Path, requests: Container[str] = ALL_BUT_SPEECH, speech: Path | None = None
+) -> Path:
+    """The models of these requests; returns config.json. `speech` has the one that speaks."""
+    bundled = ROOT / "server" / "bundled_models"
     write_model(folder / "add", add_model())
     write_graph(folder / "handler", HANDLER_GRAPH, model=HANDLER)
-    bundled = ROOT / "server" / "bundled_models"
-    entries = [
-        {"config": {"name": name, "base_path": str(bundled / name)}}
-        for name in ("tiny_chat", "tiny_embedder")
-    ]
-    entries.append({"config": {"name": "add", "base_path": "add", "target_device": "CPU"}})
-    entries.append({"config": {"name": "handler", "base_path": "handler"}})
     if speech is not None:
-        graph = TEXT2SPEECH.format(models_path=speech, options="")
-        write_graph(folder / "speech", graph)
-        entries.append({"config": {"name": "speech", "base_path": "speech"}})
+        write_graph(folder / "speech", TEXT2SPEECH.format(models_path=speech, options=""))
+    models = {
+        "chat": {"name": "tiny_chat", "base_path": str(bundled / "tiny_chat")},
+        "embed": {"name": "tiny_embedder", "base_path": str(bundled / "tiny_embedder")},
+        "add": {"name": "add", "base_path": "add", "target_device": "CPU"},
+        "upper": {"name": "handler", "base_path": "handler"},
+        "speak": {"name": "speech", "base_path": "speech"},
+    }
+    entries = [{"config": model} for request, model in models.items() if request in requests]
     config = folder / "config.json"
     config.write_text(json.dumps({"model_config_list": entries}))
     return config
@@ -321,7 +322,8 @@ def main(names: Sequence[str]) -> None:
             if is_spoken and not speech.exists():
                 command = [sys.executable, SPEECH_MAKER, speech]
                 subprocess.run(command, check=True, capture_output=True)
-            config = write_models(work, speech / "speecht5" if is_spoken else None)
+            source = speech / "speecht5" if is_spoken else None
+            config = write_models(work, [case.request], source)
             print(measure(config, faults, case).row(case), flush=True)
 
 

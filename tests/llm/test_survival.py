@@ -11,7 +11,7 @@ import threading
 from server import LLM, SamplingParams
 from server.errors import ModelNotReadyError
 
-NUM_ROUNDS, NUM_FIRST, MAX_GROWTH_MB = 30, 10, 60
+NUM_ROUNDS, NUM_FIRST, MAX_GROWTH_MB = 22, 8, 42
 SHORT = SamplingParams(max_tokens=4)
 ENDLESS = SamplingParams(max_tokens=1000, ignore_eos=True)
 
