@@ -32,8 +32,8 @@ def repository(chat_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server(repository: Path) -> Iterator[ServerProcess]:
-    """A server with all three models."""
+    """A server with all three models; the files share it, so none may change or stop it."""
     with server_process("--config_path", repository / "config.json") as process:
         yield process

@@ -54,7 +54,7 @@ def status_of(manager: ModelManager, name: str) -> dict[str, Any]:
     return dict(status)
 
 
-async def until(condition: Callable[[], object], timeout_s: float = 5.0) -> None:
+async def until(condition: Callable[[], object], timeout_s: float = 30.0) -> None:
     """Wait until `condition()` is true."""
     async with asyncio.timeout(timeout_s):
         while not condition():  # noqa: ASYNC110 - nothing tells of it

@@ -1,7 +1,6 @@
 """Batches across callers: how many inferences, whose turn, and what happens to those who leave."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -206,12 +205,13 @@ async def test_work_is_split_over_idle_streams() -> None:
 
 
 async def test_the_event_loop_goes_on_during_an_inference() -> None:
-    async with batcher_of(CountingModel(delay_s=0.2)) as batcher:
+    model = CountingModel()
+    model.release.clear()
+    async with batcher_of(model) as batcher:
         running = asyncio.create_task(batcher.run(rows_of(8)))
-        start = time.perf_counter()
-        for _ in range(10):
-            await asyncio.sleep(0)
-        assert time.perf_counter() - start < 0.1
+        await model.wait_for_batch()
+        assert not running.done()
+        model.release.set()
         await running
 
 

@@ -123,7 +123,7 @@ async def test_a_client_that_leaves_does_not_stop_the_load(
 async def test_a_load_that_fails_is_told_and_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(residency, "RETRY_PAUSE_S", 0.3)
+    monkeypatch.setattr(residency, "RETRY_PAUSE_S", 1.0)
     graphs = {"m": echo_graph()}
     async with resident_manager(tmp_path, graphs, idle_unload_timeout_s=IDLE_S) as manager:
         await until(lambda: not status_of(manager, "m")["loaded"])
@@ -139,8 +139,8 @@ async def test_a_load_that_fails_is_told_and_tried_again(
         with pytest.raises(ModelNotReadyError) as refused:
             await ask(manager, "m")
         assert refused.value.retry_after_s is not None
-        assert 0 < refused.value.retry_after_s <= 0.3
-        await asyncio.sleep(0.3)
+        assert 0 < refused.value.retry_after_s <= 1
+        await asyncio.sleep(1)
         assert await ask(manager, "m") == "hello"
         assert status_of(manager, "m")["status"]["error_code"] == "OK"
 
@@ -195,7 +195,7 @@ async def test_the_server_stops_while_a_model_is_loaded_on_demand(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    graphs = {"m": echo_graph(open_s=0.5)}
+    graphs = {"m": echo_graph(open_s=1.5)}
     async with resident_manager(tmp_path, graphs, idle_unload_timeout_s=IDLE_S) as manager:
         await until(lambda: not status_of(manager, "m")["loaded"])
         request = asyncio.create_task(ask(manager, "m"))
@@ -204,7 +204,7 @@ async def test_the_server_stops_while_a_model_is_loaded_on_demand(
         await manager.close(5)
         with pytest.raises(ModelNotReadyError, match="shutting down"):
             await request
-        assert time.monotonic() - start < 0.3
+        assert time.monotonic() - start < 1.2
         await manager.wait_for_reloads()
         assert status_of(manager, "m")["state"] == "END"
 
