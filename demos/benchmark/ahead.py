@@ -120,6 +120,8 @@ def main() -> None:
     args = parser.parse_args()
     config = EngineConfig(args.model, plugin_config=args.plugin_config, cache_size=2)
     engine = LLMEngine(config)
+    while engine.warm_up.next_s is not None:
+        engine.use_idle_moment()
     print(
         "| sequences | step, ms | ratio with lookahead | not inference, ms | with lookahead, ms |"
     )

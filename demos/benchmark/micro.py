@@ -150,6 +150,8 @@ def main() -> None:
     reading_s = sizes.bound_by_reading_s(rates)
     engine = LLMEngine(config)
     try:
+        while engine.warm_up.next_s is not None:
+            engine.use_idle_moment()
         print("| " + " | ".join(COLUMNS) + " |")
         print("| " + " | ".join(["---"] * len(COLUMNS)) + " |")
         for num_sequences in args.batch_sizes:

@@ -72,7 +72,10 @@ def measure(model: Path, batch_sizes: list[int]) -> Iterator[tuple[int, float, f
 
 def _engine(model: Path, rate: float) -> LLMEngine:
     properties = {"KV_CACHE_PRECISION": "u8", RATE: rate}
-    return LLMEngine(EngineConfig(models_path=model, plugin_config=properties, cache_size=1))
+    engine = LLMEngine(EngineConfig(models_path=model, plugin_config=properties, cache_size=1))
+    while engine.warm_up.next_s is not None:
+        engine.use_idle_moment()
+    return engine
 
 
 def _decode(

@@ -1,4 +1,4 @@
-"""The server without padding of steps and without warm-up at load.
+"""The server without padding of steps and without warm-up.
 
 fresh.py compares the server itself with it; the arguments are the server's.
 """
@@ -6,8 +6,8 @@ fresh.py compares the server itself with it; the arguments are the server's.
 import sys
 
 from server.cli.main import main
-from server.engine import engine
 from server.engine.model.step_sizes import StepSizes
+from server.engine.model.warm_up import WarmUp
 
 
 def as_they_are(_: StepSizes, num_tokens: int) -> int:
@@ -21,5 +21,6 @@ def nothing(*_: object) -> None:
 
 if __name__ == "__main__":
     StepSizes.padded = as_they_are  # type: ignore[method-assign]
-    engine.warm_up = nothing  # type: ignore[attr-defined]
+    WarmUp.start = nothing  # type: ignore[assignment]
+    WarmUp.next_s = None  # type: ignore[assignment]
     sys.exit(main())

@@ -26,8 +26,10 @@ logger = logging.getLogger("server.engine")
 FIRST_REVIVAL_S, REVIVAL_INTERVAL_S = 2.0, 30.0
 """When a failed engine tries to load its model again, and how often from then on."""
 
-
 GIVEN_UP_POLL_S = 0.1
+
+BUSY_PAUSE_S = 0.1
+"""When an idle engine looks again whether other models of this process are idle as well."""
 
 ACTION_S = 1.0
 """What a posted action, such as a new request, takes at most."""
@@ -265,11 +267,12 @@ class AsyncLLMEngine:
 
     def _wait_for_work(self) -> bool:
         """Run posted actions, and wait until there is a step to run. False when closing."""
+        idle_since = monotonic()
         while True:
             if not self._can_step():
                 self._hand_over()
             with self._wakeup:
-                is_woken = self._wakeup.wait_for(self._has_news, self._time_to_revival())
+                is_woken = self._wakeup.wait_for(self._has_news, self._pause_s(idle_since))
                 if self._is_closing:
                     return False
             # One by one: if an action raises, the others stay in the inbox.
@@ -277,8 +280,10 @@ class AsyncLLMEngine:
                 self._act(self._inbox.popleft())
             if self._can_step():
                 return True
-            if not is_woken:
+            if not is_woken and self.engine.failure is not None:
                 self._try_to_revive()
+            elif not is_woken:
+                self._use_idle_moment()
 
     def _act(self, action: Callable[[], None]) -> None:
         running = self._watch.begin(lambda: ACTION_S)
@@ -289,6 +294,30 @@ class AsyncLLMEngine:
 
     def _has_news(self) -> bool:
         return bool(self._inbox) or self._is_closing or self._can_step()
+
+    def _pause_s(self, idle_since: float) -> float | None:
+        """Seconds without a request after which this thread has something else to do."""
+        revival_s = self._time_to_revival()
+        if revival_s is not None:
+            return revival_s
+        step_s = self.engine.warm_up.next_s
+        if step_s is None:
+            return None
+        if WATCHDOG.is_busy(besides=self._watch):
+            return BUSY_PAUSE_S
+        # Requests tend to follow one another: the longer none came, the longer none will come.
+        return max(0.0, idle_since + step_s - monotonic())
+
+    def _use_idle_moment(self) -> None:
+        """Let the engine prepare for requests to come, unless the process has other work."""
+        step_s = self.engine.warm_up.next_s
+        if WATCHDOG.is_busy(besides=self._watch):
+            return
+        running = self._watch.begin(lambda: step_s)
+        try:
+            self.engine.use_idle_moment()
+        finally:
+            self._watch.end(running)
 
     def _time_to_revival(self) -> float | None:
         """Seconds until a failed engine is loaded again; None while there is no failure."""

@@ -18,7 +18,7 @@ from server.engine.model.model_runner import ModelRunner
 from server.engine.model.stateful.stateful_runner import StatefulRunner
 from server.engine.model.tuning.tuned_model import TunedModel
 from server.engine.model.verification_record import describe_verification
-from server.engine.model.warm_up import warm_up
+from server.engine.model.warm_up import WarmUp
 from server.engine.requests.limits import RequestLimits
 from server.engine.requests.outputs import SequenceOutput
 from server.engine.requests.request_factory import RequestFactory
@@ -32,6 +32,7 @@ from server.engine.speculation.draft_planner import MAX_DRAFTS
 from server.engine.speculation.speculation import make_speculation, with_drafting_properties
 from server.errors import GenerationError, ModelNotReadyError, describe_error
 from server.host.metrics import EngineLoad, EngineStats
+from server.host.openvino_errors import error_summary
 from server.payloads import SamplingParams
 
 logger = logging.getLogger(__name__)
@@ -128,11 +129,16 @@ class LLMEngine:
 
     def _warm_up(self, model: LoadedModel) -> None:
         config = self.config
-        warm_up(self.runner, self._costs, config)
+        self.warm_up = WarmUp(
+            self.runner,
+            self._costs,
+            self._model.saved_sizes(model),
+            model.device.arrange_memory(),
+        )
+        self.warm_up.start(config)
         if model.weights_lease is not None:
             # The device runs on copies of its own.
             model.weights_lease.forget_pages()
-        model.device.after_warm_up()
         self._model.keep_tuning()
         self.status = {
             **self._model.describe(model),
@@ -202,7 +208,8 @@ class LLMEngine:
         sampled = perf_counter()
         self.stats.sample_s += sampled - inferred
         self._failures_in_a_row = 0
-        self._costs.observe(step.num_tokens, context, sampled - scheduled, num_prompt_rows)
+        if self.warm_up.note(step.num_tokens):
+            self._costs.observe(step.num_tokens, context, sampled - scheduled, num_prompt_rows)
         if self._speculation is not None:
             self._speculation.note_verified(chosen.sequences, chosen.runs)
         outputs = self._requests.advance(chosen, self.scheduler)
@@ -213,8 +220,24 @@ class LLMEngine:
         self.stats.step_s += perf_counter() - started
         return outputs
 
+    def use_idle_moment(self) -> None:
+        """Do what `warm_up` has left to do; there must be no work. Takes `warm_up.next_s`.
+
+        Raises RuntimeError where the device fails even with new infer requests.
+        """
+        try:
+            self.warm_up.run_next()
+        except RuntimeError as error:
+            logger.warning(
+                "%s: a step of padding failed; the sizes that are left run with requests: %s",
+                *(self.config.models_path, error_summary(error)),
+            )
+            self.warm_up.stop()
+            self.runner.reset()
+
     def close(self) -> None:
         """Free the model and the cache; requests must be over."""
+        self.warm_up.save()
         self._close_runner()
 
     def _close_runner(self) -> None:

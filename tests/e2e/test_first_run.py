@@ -65,8 +65,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(ROOT / name, source)
     for name in ("server", "calculators", "export_models"):
         shutil.copytree(ROOT / name, source / name)
-    # A server that ran in the source leaves its tuning there.
-    (source / bundle.PACKAGED.relative_to(ROOT) / ".auto_tune.json").write_text("[]")
+    # A server that ran in the source leaves its measurements there.
+    for name in (".auto_tune.json", ".step_sizes.json"):
+        (source / bundle.PACKAGED.relative_to(ROOT) / name).write_text("[]")
     folder = tmp_path_factory.mktemp("wheel")
     flags = ["--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder)]
     subprocess.run([sys.executable, "-m", "pip", "wheel", *flags, str(source)], check=True)
@@ -82,7 +83,7 @@ def test_the_wheel_is_small_and_has_the_bundled_model(wheel: Path) -> None:
     files = ("openvino_model.bin", "graph.pbtxt", ".verified.json")
     assert {f"{folder}/{name}" for name in files} <= names
     assert "server/bundled_models/README.md" in names
-    assert f"{folder}/.auto_tune.json" not in names
+    assert names.isdisjoint({f"{folder}/.auto_tune.json", f"{folder}/.step_sizes.json"})
 
 
 WITHOUT_EXTRAS = """

@@ -254,7 +254,9 @@ def test_what_steps_cost_limits_them_while_answers_are_written(
 ) -> None:
     monkeypatch.setattr("server.engine.engine.StepCosts", SecondsPerToken)
     monkeypatch.setattr("server.engine.model.warm_up.MAX_TOKENS", 256)
+    monkeypatch.setattr("server.engine.model.warm_up.LOAD_S", 1e9)
     engine = make_engine(target_inter_token_latency_ms=1)
+    engine.warm_up.stop()
     costs = engine._costs
     assert isinstance(costs, SecondsPerToken)
     assert {1, 32, 256} <= {num_tokens for num_tokens, _ in costs.observed}, "after a warm-up"

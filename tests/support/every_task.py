@@ -58,9 +58,9 @@ def write_repository(folder: Path, speech_models: Path, sd_model: Path) -> Path:
     for name, (task, flags) in EXPORTS.items():
         # The model lies beside its graph, as after a conversion.
         model = folder / "models" / name
-        shutil.copytree(
-            sources[name], model, ignore=shutil.ignore_patterns("graph.pbtxt", ".auto_tune.json")
-        )
+        measured = (".auto_tune.json", ".step_sizes.json")
+        ignored = shutil.ignore_patterns("graph.pbtxt", *measured)
+        shutil.copytree(sources[name], model, ignore=ignored)
         command = [task, "--source_model", str(model), "--model_name", name, *flags]
         commands.append([*command, "--plugin_config", '{"INFERENCE_PRECISION_HINT": "f32"}'])
     program = [sys.executable, "-c", RUN_EXPORTS, json.dumps(commands)]

@@ -1,7 +1,7 @@
 """All that differs for the engine between the CPU and other devices, that is GPUs."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
 import openvino as ov
@@ -87,8 +87,9 @@ class Device:
         """The CPU plugin's properties for the small graphs of `VocabTiles`."""
         return {}
 
-    def after_warm_up(self) -> None:
-        """Arrange memory for a model that has run its first steps."""
+    def arrange_memory(self) -> Iterator[object]:
+        """Arrange the memory of a model that has run its first steps, a short piece at a time."""
+        return iter(())
 
 
 class CpuDevice(Device):
@@ -139,6 +140,6 @@ class CpuDevice(Device):
         name = "INFERENCE_NUM_THREADS"
         return {name: layers.get_property(name)}
 
-    def after_warm_up(self) -> None:
+    def arrange_memory(self) -> Iterator[object]:
         """Put the weights into huge pages, where the system has them."""
-        collapse_pages()
+        return collapse_pages()

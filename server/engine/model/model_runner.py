@@ -14,7 +14,13 @@ from server.engine.kv.state_cache_manager import NO_STATE_BLOCKS, StateLayout
 from server.engine.model.logits_head import LogitsHead
 from server.engine.model.model_loader import LoadedModel
 from server.engine.model.state_inputs import StatePacker
-from server.engine.model.step_inputs import PromptRows, StepInputs, StepPacker, fill_tokens
+from server.engine.model.step_inputs import (
+    TOKENS_INPUT,
+    PromptRows,
+    StepInputs,
+    StepPacker,
+    fill_tokens,
+)
 from server.engine.model.step_sizes import StepSizes
 from server.engine.prompt_logprobs import PromptLogprobs
 from server.engine.sampling.logits import Logits
@@ -80,6 +86,8 @@ class ModelRunner:
             states=StatePacker(states) if model.state_tables else None,
         )
         self._prepared: tuple[ScheduledStep, StepInputs] | None = None
+        self.last_size = 0
+        """The tokens of the last step, with its padding."""
         self._head = LogitsHead(model)
         self._caches: list[HostKVCache | DeviceKVCache] = []
         try:
@@ -168,6 +176,7 @@ class ModelRunner:
         An array is copied into the bound one if that has the same shape, as most do because steps
         have few sizes. Binding another one takes ten times as long.
         """
+        self.last_size = len(inputs.arrays[TOKENS_INPUT])
         for name, array in inputs.arrays.items():
             bound = self._bound.get(name)
             if bound is not None and bound.shape == array.shape:

@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import accumulate
 from statistics import median
 
@@ -81,6 +81,11 @@ class StepCosts:
         samples.append(rest)
         self._medians[size] = median(samples)
         self._make_curve()
+
+    @property
+    def medians(self) -> Mapping[int, float]:
+        """Seconds of a step without a past and without prompt rows, by its size."""
+        return self._medians
 
     def predict(self, num_tokens: int, context: float, num_prompt_rows: int = 0) -> float:
         """Seconds that a step will take; 0 before any was observed."""

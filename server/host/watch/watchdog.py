@@ -109,6 +109,12 @@ class Watchdog:
         with self._lock:
             self._services.discard(service)
 
+    def is_busy(self, besides: "WatchedService") -> bool:
+        """Whether a step of another service runs, apart from those that hang."""
+        with self._lock:
+            others = self._services - {besides}
+        return any(not step.is_hung for service in others for step in service.steps())
+
     def guard(self, thread: threading.Thread, on_death: Callable[[str], None]) -> None:
         """Call `on_death` with the reason if a thread ends before `release`."""
         with self._lock:

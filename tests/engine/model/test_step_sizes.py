@@ -1,5 +1,3 @@
-from itertools import pairwise
-
 import pytest
 
 from server.engine.model.step_sizes import StepSizes
@@ -26,15 +24,12 @@ def test_padding_is_at_most_an_eighth() -> None:
         assert size - num_tokens <= num_tokens / 8
 
 
-@pytest.mark.parametrize("limit", [1, 2, 3, 16, 100, 256])
-def test_the_first_sizes_in_order_are_spread_over_all(limit: int) -> None:
-    steps = StepSizes(limit)
-    order = list(steps.spread(200))
-    assert sorted(order) == [size for size in steps.sizes if size <= 200]
-    # Half of them leave no gap of more than one.
-    half = sorted(steps.sizes.index(size) for size in order[: len(order) // 2 + 1])
-    assert all(second - first <= 2 for first, second in pairwise(half))
-
-
 def test_a_step_above_the_limit_is_not_padded() -> None:
     assert StepSizes(10).padded(11) == 11
+
+
+def test_a_size_is_padded_to_the_one_that_stands_in_for_it() -> None:
+    steps = StepSizes(100)
+    steps.stand_ins = {36: 48}
+    assert [steps.padded(n) for n in (32, 33, 36, 37)] == [32, 48, 48, 40]
+    assert [steps.own_size(n) for n in (33, 101)] == [36, 101]

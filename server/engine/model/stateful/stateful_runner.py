@@ -66,6 +66,7 @@ class StatefulRunner:
         self._stats = stats
         # Nothing is padded; each number of tokens has its own cost.
         self.token_sizes = StepSizes(1)
+        self.last_size = 0
         self._states: dict[int, SequenceState] = {}
         self._head = LogitsHead(model)
         self._head.reset()
@@ -104,6 +105,7 @@ class StatefulRunner:
             self._plan(sequence, num_new)
             for sequence, num_new in zip(step.sequences, step.num_new_tokens, strict=True)
         ]
+        self.last_size = step.num_tokens
         packed = perf_counter()
         _compute(works, overlapped)
         output = self._output(works)

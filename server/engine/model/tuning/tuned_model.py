@@ -8,6 +8,7 @@ from server.engine.config import EngineConfig, PluginValue
 from server.engine.model.kernels import describe_kernels
 from server.engine.model.model_loader import LoadedModel, load_model
 from server.engine.model.tuning.saved_choices import SavedChoices
+from server.engine.model.tuning.saved_sizes import SavedSizes
 from server.engine.model.tuning.tuner import Tuning, tune
 from server.errors import ModelLoadError
 
@@ -38,6 +39,12 @@ class TunedModel:
             self._tuning = Tuning({})
             SavedChoices(config, model.device.name).forget()
         return model
+
+    def saved_sizes(self, model: LoadedModel) -> SavedSizes | None:
+        """Where the sizes of steps are remembered; None where nothing is."""
+        if not self._config.auto_tune:
+            return None
+        return SavedSizes(self._config, model.device.name, self._tuning.properties)
 
     def keep_tuning(self) -> None:
         """Save what tuning has chosen for later loads, now that a load with it has succeeded."""

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from server.engine.config import EngineConfig
-from server.engine.model.tuning import candidates, saved_choices, tuner
+from server.engine.model.tuning import candidates, saved_entries, tuner
 from server.engine.model.tuning.saved_choices import SAVED_FILE
 from server.engine.model.tuning.tuner import STEPS
 from server.errors import ModelLoadError
@@ -237,7 +237,7 @@ def test_a_cpu_of_the_same_name_with_other_features_is_another_case(
 ) -> None:
     machine = Machine(monkeypatch, [])
     for has_feature in (True, False):
-        monkeypatch.setattr(saved_choices, name, lambda has_feature=has_feature: has_feature)
+        monkeypatch.setattr(saved_entries, name, lambda has_feature=has_feature: has_feature)
         machine.tried.clear()
         tune(folder, U8)
         assert machine.tried
