@@ -31,6 +31,7 @@ ASK_TIMEOUT_S = 5.0
 # Routers scrape twenty times a second; joining the texts of many replicas takes milliseconds.
 METRICS_AGE_S = 0.25
 JSON = "application/json"
+NO_ANSWER = "it does not answer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,8 +177,10 @@ class Replicas:
         texts = {each.backend.number: each.body for each in told if each.status == 200}
         if not texts:
             return web.Response(body=told[0].body, status=told[0].status, content_type=JSON)
+        silent = [backend for backend in self._backends if backend.number not in texts]
+        problems = {backend.number: backend.problem or NO_ANSWER for backend in silent}
         reason, is_draining = self.why_not_ready(), self.is_draining
-        body = await asyncio.to_thread(join_statuses, texts, reason, is_draining)
+        body = await asyncio.to_thread(join_statuses, texts, problems, reason, is_draining)
         return web.Response(body=body, content_type=JSON)
 
     def _answering(self) -> list[Backend]:

@@ -10,11 +10,13 @@ from server.protocol.json_text import json_bytes
 __all__ = ["join_statuses"]
 
 
-def join_statuses(texts: Mapping[int, bytes], reason: str | None, is_draining: bool) -> bytes:
+def join_statuses(
+    texts: Mapping[int, bytes], problems: Mapping[int, str], reason: str | None, is_draining: bool
+) -> bytes:
     """One answer to GET /v1/status, from that of each replica, by its number.
 
-    `models` has those of all replicas; `replica` says whose each is. It takes milliseconds: a
-    replica's snapshot has an hour of history.
+    `models` has those of all replicas; `replica` says whose each is. `problems` says why the other
+    replicas have not answered. It takes milliseconds: a snapshot has an hour of history.
     """
     told = {number: json.loads(text) for number, text in texts.items()}
     first = next(iter(told.values()))
@@ -36,8 +38,11 @@ def join_statuses(texts: Mapping[int, bytes], reason: str | None, is_draining: b
         },
         "models": sorted(models, key=lambda model: str(model["name"])),
         "replicas": [
-            {"replica": number, **{name: each[name] for name in ("server", "cpu", "memory")}}
-            for number, each in told.items()
+            *(
+                {"replica": number, **{name: each[name] for name in ("server", "cpu", "memory")}}
+                for number, each in told.items()
+            ),
+            *({"replica": number, "problem": problem} for number, problem in problems.items()),
         ],
     }
     return json_bytes(joined)

@@ -50,7 +50,7 @@ class View:
         """The lines, in at most so many columns and rows; None is no limit."""
         rows_of_models = [_row(model, self._before(model), status) for model in status["models"]]
         head = self._head(status)
-        reasons = _reasons(status["models"])
+        reasons = _reasons(status)
         self._last = status
         if not rows_of_models:
             body = ["There are no models."]
@@ -193,10 +193,12 @@ def _line(
     return gap.join([fit(name, width), fit(state, STATE.width), *numbers]).rstrip()
 
 
-def _reasons(models: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Why models cannot serve."""
-    found = [f"{_name(m)}: {m['reason']}" for m in models if m.get("reason")]
-    lines = [printable(" ".join(text.split())) for text in found[:MAX_REASONS]]
+def _reasons(status: Mapping[str, Any]) -> list[str]:
+    """Why replicas do not answer, and why models cannot serve."""
+    replicas = [each for each in status.get("replicas", ()) if "problem" in each]
+    lines = [printable(f"replica {each['replica']}: {each['problem']}") for each in replicas]
+    found = [f"{_name(m)}: {m['reason']}" for m in status["models"] if m.get("reason")]
+    lines += [printable(" ".join(text.split())) for text in found[:MAX_REASONS]]
     if len(found) > MAX_REASONS:
         lines.append(f"and {len(found) - MAX_REASONS} more models that cannot serve")
     return ["", *lines] if lines else []

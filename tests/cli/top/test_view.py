@@ -129,6 +129,12 @@ def test_replicas() -> None:
     assert [(row[1], row[5]) for row in rows] == [("#0", "0"), ("#1", "10.0")]
 
 
+def test_a_replica_that_does_not_answer() -> None:
+    replicas = [{"replica": 1}, {"replica": 0, "problem": "ended by SIGKILL"}]
+    told = {**status(model(replica=1)), "replicas": replicas}
+    assert View("u").lines(told)[-2:] == ["", "replica 0: ended by SIGKILL"]
+
+
 def test_no_models() -> None:
     assert View("u").lines(status())[-1] == "There are no models."
 

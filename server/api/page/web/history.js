@@ -1,6 +1,6 @@
 // Points of the last hour: lists of numbers, the first of which is the time in seconds.
 
-const HOUR_S = 3600;
+export const HOUR_S = 3600;
 
 /** The points that are known and the newer ones, without those that are too old. */
 export function mergeHistory(known, newer) {
@@ -21,6 +21,9 @@ export function sumHistories(histories) {
   const times = [...new Set(histories.flatMap(({ time }) => time.map(slotOf)))].sort((a, b) => a - b);
   const total = { time: times };
   const places = histories.map(({ time }) => new Map(time.map((moment, at) => [slotOf(moment), at])));
+  const count = (time) => places.filter((place) => place.has(time)).length;
+  // Not all have noted the newest point yet: its sum would be too small.
+  if (times.length > 1 && count(times.at(-1)) < count(times.at(-2))) times.pop();
   for (const name of [...SUMS, ...MEANS]) {
     total[name] = times.map((time) => {
       const values = histories.map((one, at) => one[name][places[at].get(time)]).filter((value) => value !== null && value !== undefined);

@@ -1,7 +1,7 @@
 // What GET /v1/status says, in the words of the panels.
 import { bytes, duration, number, percent } from "./format.js";
 import { graphOf } from "./graph/description.js";
-import { mergeHistory, sumHistories } from "./history.js";
+import { HOUR_S, mergeHistory, sumHistories } from "./history.js";
 
 const SERVES = { text_generation: "chat", embeddings: "embeddings", rerank: "rerank", raw: "raw" };
 const TASKS = {
@@ -34,10 +34,16 @@ class Snapshot {
     this.draining = server.draining;
     this.models = status.models.map((model) => {
       const label = labelOf(model, status.models);
-      const before = last?.models.find((one) => one.label === label);
+      const before = [...(last?.models ?? []), ...(last?.lostModels ?? [])].find((one) => one.label === label);
       return describeModel(model, label, before, status.time - (last?.time ?? 0));
     });
     this.numFailed = this.models.filter((model) => model.stateKind === "bad").length;
+    this.lostReplicas = (status.replicas ?? []).filter(({ problem }) => problem);
+    // What a replica had done before it ended stays in the charts of all models.
+    const isKnown = ({ label }) => this.models.some((model) => model.label === label);
+    this.lostModels = [...(last?.models ?? []), ...(last?.lostModels ?? [])].filter(
+      (model) => model.isOfReplica && !isKnown(model) && model.points.at(-1)?.[0] > status.time - HOUR_S,
+    );
     this.machineFacts = machineFacts(server, cpu, memory, this.models);
   }
 
@@ -49,9 +55,10 @@ class Snapshot {
   /** All engines as one. */
   get total() {
     const engines = this.models.filter((model) => model.history);
+    const lost = this.lostModels.filter((model) => model.history);
     const sum = (name) => engines.reduce((total, model) => total + (model[name] ?? 0), 0);
     const worst = (name) => engines.reduce((most, model) => (model[name] > (most ?? -1) ? model[name] : most), null);
-    const history = sumHistories(engines.map((model) => model.history));
+    const history = sumHistories([...engines, ...lost].map((model) => model.history));
     return {
       history,
       running: sum("running"),
@@ -77,11 +84,10 @@ class Snapshot {
   }
 }
 
-/** The name, with the version and the replica where it alone says too little. */
+/** The name, with the version where there are several, and with the replica where there are replicas. */
 function labelOf({ name, version, replica }, models) {
-  const alike = models.filter((model) => model.name === name);
-  const differ = (key) => alike.some((model) => model[key] !== alike[0][key]);
-  const more = [differ("version") && `version ${version}`, differ("replica") && `replica ${replica}`];
+  const hasVersions = models.some((model) => model.name === name && model.version !== version);
+  const more = [hasVersions && `version ${version}`, replica !== undefined && `replica ${replica}`];
   return [name, ...more.filter(Boolean)].join(", ");
 }
 
@@ -93,6 +99,7 @@ function describeModel(model, label, before, seconds) {
   return {
     name: model.name,
     label,
+    isOfReplica: model.replica !== undefined,
     ...stateOf(model),
     reason: model.reason,
     isServing: model.state === "AVAILABLE",

@@ -10,6 +10,7 @@ export class ModelsPanel {
   constructor() {
     this.filter = h("input", { type: "search", "aria-label": "Filter models", placeholder: "Filter", oninput: () => this.#draw() });
     this.facts = h("p", { class: "quiet" });
+    this.lost = h("p", { class: "notice bad", role: "status", hidden: true });
     this.body = h("tbody", {});
     this.table = h(
       "table",
@@ -22,6 +23,7 @@ export class ModelsPanel {
       "div",
       { class: "panel" },
       h("div", { class: "head" }, h("h1", {}, "Models"), this.facts, this.filter),
+      this.lost,
       h("div", { class: "card flush" }, this.table, this.note),
     );
     this.rows = new Map();
@@ -42,6 +44,9 @@ export class ModelsPanel {
     const shown = models.filter((model) => `${model.label} ${model.task ?? ""} ${model.stateText}`.toLowerCase().includes(wanted));
     this.filter.hidden = models.length < FILTER_FROM;
     setText(this.facts, this.snapshot ? serverFacts(this.snapshot) : "");
+    const lost = this.snapshot?.lostReplicas ?? [];
+    this.lost.hidden = lost.length === 0;
+    setText(this.lost, lost.map(({ replica, problem }) => `Replica ${replica} does not answer: ${problem}`).join("\n"));
     this.table.hidden = shown.length === 0;
     this.note.hidden = shown.length > 0;
     setText(this.note, whyEmpty(this.snapshot, models, wanted));
