@@ -74,8 +74,12 @@ def create_app(manager: ModelManager, settings: HttpSettings | None = None) -> w
     http_numbers = HttpNumbers()
     app = make_application(settings, http_numbers)
     app[MODEL_MANAGER] = manager
-    app[MONITOR] = Monitor(manager)
-    app[METRICS] = PreparedText(partial(metrics_text, manager, http_numbers), "metrics")
+    monitor = app[MONITOR] = Monitor(manager)
+    app[METRICS] = PreparedText(
+        partial(metrics_text, manager, http_numbers),
+        "metrics",
+        lambda: http_numbers.num_ended + monitor.num_ended,
+    )
     app.cleanup_ctx.append(_run_monitor)
     app[RELOAD_SECRETS] = settings.reload_secrets or (lambda: None)
     app[UNKNOWN_FIELD_POLICY] = UnknownFieldPolicy(refuses=settings.refuses_unknown_fields)

@@ -1,11 +1,13 @@
 """Prometheus's text form, written from plain numbers.
 
 A sample is one string with a number behind it. The library makes an object of each, which takes ten
-times as long for the hundreds of buckets of a model.
+times as long for the hundreds of buckets of a model. Most histograms have not changed since the
+last scrape; their text is kept.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
+from itertools import accumulate
 
 from server.host.metrics import Histogram
 
@@ -34,13 +36,14 @@ class Family:
 
     def add_histogram(self, labels: str, histogram: Histogram) -> None:
         """Add the buckets, the sum and the count of a histogram."""
-        total, braces = 0, f"{{{labels}}}" if labels else ""
-        prefixes = _bucket_prefixes(self.name, labels, histogram.bounds)
-        for prefix, count in zip(prefixes, tuple(histogram.counts), strict=True):
-            total += count
-            self._samples.append(f"{prefix}{total}.0\n")
-        self._samples.append(f"{self.name}_count{braces} {total}.0\n")
-        self._samples.append(f"{self.name}_sum{braces} {float(histogram.sum)}\n")
+        key = self.name, labels
+        state = histogram.bounds, histogram.counts.copy(), histogram.sum
+        kept = _KEPT.get(key)
+        if kept is None or kept[0] != state:
+            if len(_KEPT) >= MAX_KEPT:
+                _KEPT.clear()
+            kept = _KEPT[key] = state, _histogram_text(self.name, labels, *state)
+        self._samples.append(kept[1])
 
     def lines(self) -> Iterator[str]:
         """The text of the family."""
@@ -49,7 +52,25 @@ class Family:
             yield from self._samples
 
 
-@lru_cache(maxsize=10_000)
+State = tuple[tuple[float, ...], list[int], float]
+
+MAX_KEPT = 2000
+# By the name and the labels: the numbers of a histogram, and their text.
+_KEPT: dict[tuple[str, str], tuple[State, str]] = {}
+
+
+def _histogram_text(
+    name: str, labels: str, bounds: tuple[float, ...], counts: list[int], total: float
+) -> str:
+    prefixes = _bucket_prefixes(name, labels, bounds)
+    lines = [f"{p}{count}.0\n" for p, count in zip(prefixes, accumulate(counts), strict=True)]
+    braces = f"{{{labels}}}" if labels else ""
+    lines.append(f"{name}_count{braces} {sum(counts)}.0\n")
+    lines.append(f"{name}_sum{braces} {float(total)}\n")
+    return "".join(lines)
+
+
+@lru_cache(maxsize=MAX_KEPT)
 def _bucket_prefixes(name: str, labels: str, bounds: tuple[float, ...]) -> tuple[str, ...]:
     """What stands before the number of each bucket; it stays the same from scrape to scrape."""
     start = f"{name}_bucket{{{labels}," if labels else f"{name}_bucket{{"

@@ -20,6 +20,7 @@ class HttpNumbers:
 
     def __init__(self) -> None:
         self.num_running = 0
+        self.num_ended = 0
         self._counts: dict[tuple[str, str, str], int] = {}
         self._seconds: dict[tuple[str, str], Histogram] = {}
 
@@ -29,6 +30,7 @@ class HttpNumbers:
         handler = "none" if resource is None else resource.canonical
         if handler in EXCLUDED:
             return
+        self.num_ended += 1
         method = request.method if request.method in METHODS else "other"
         key = handler, method, f"{status // 100}xx"
         self._counts[key] = self._counts.get(key, 0) + 1

@@ -50,6 +50,12 @@ class Monitor:
         """The requests that are in the graphs of all models now."""
         return sum(model.num_running for model in self._manager.all_models())
 
+    @property
+    def num_ended(self) -> int:
+        """The requests that have left the graphs of all models, over HTTP and gRPC."""
+        models = self._manager.all_models()
+        return sum(model.numbers.num_runs - model.num_running for model in models)
+
     async def status_from_thread(self, since_s: float) -> bytes:
         """What `status` returns. While that hangs nothing more is given to its thread."""
         while self._work is not None and not self._work.done():

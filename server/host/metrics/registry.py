@@ -1,9 +1,13 @@
 """The registry of this process, and its text form."""
 
+from collections.abc import Iterable
+from time import monotonic
+
 from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
+    Metric,
     ProcessCollector,
     disable_created_metrics,
 )
@@ -18,8 +22,30 @@ _REGISTRY = CollectorRegistry()
 
 # Else each counter has a second series with the time of its start.
 disable_created_metrics()  # type: ignore[no-untyped-call]  # the library lacks its type
-# Memory, processor time, open files and the time of the start, named as all exporters name them.
-ProcessCollector(registry=_REGISTRY)
+
+
+PROCESS_AGE_S = 0.5
+
+
+class _Process(Collector):
+    """Memory, processor time, open files and the time of the start, named as all exporters do.
+
+    The system takes longer to tell them than all other numbers take; they are kept for a moment.
+    """
+
+    def __init__(self) -> None:
+        self._collector = ProcessCollector(registry=None)
+        self._metrics: Iterable[Metric] = ()
+        self._read_s = float("-inf")
+
+    def collect(self) -> Iterable[Metric]:
+        now_s = monotonic()
+        if now_s - self._read_s > PROCESS_AGE_S:
+            self._metrics, self._read_s = tuple(self._collector.collect()), now_s
+        return self._metrics
+
+
+_REGISTRY.register(_Process())
 
 
 def counter(name: str, description: str, *labels: str) -> Counter:

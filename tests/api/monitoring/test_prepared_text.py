@@ -39,6 +39,34 @@ async def test_a_text_that_takes_long_is_not_waited_for(monkeypatch: pytest.Monk
             await asyncio.sleep(0.001)
 
 
+async def test_what_has_ended_is_in_the_next_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also while a text is made that was begun before, and however new the last one is."""
+    monkeypatch.setattr(prepared_text, "NEWS_PATIENCE_S", 10.0)
+    ended, begun, release = [0], threading.Event(), threading.Event()
+    # So that the first one is waited for.
+    release.set()
+
+    def make() -> bytes:
+        counted = ended[0]
+        begun.set()
+        release.wait(10)
+        return b"%d" % counted
+
+    text = PreparedText(make, "test", lambda: ended[0])
+    assert await text.get() == b"0"
+    begun.clear()
+    release.clear()
+    ended[0] = 1
+    early = asyncio.create_task(text.get())
+    assert await asyncio.to_thread(begun.wait, 10)
+    ended[0] = 2
+    late = asyncio.create_task(text.get())
+    await asyncio.sleep(0)
+    release.set()
+    await early
+    assert await late == b"2"
+
+
 async def test_an_error_is_told_and_the_next_one_tries_again() -> None:
     errors = [ValueError("broken")]
 
