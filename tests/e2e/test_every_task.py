@@ -1,6 +1,7 @@
 """One server with a model of every task: as `export_model` lists them, asked all at once."""
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,11 +18,23 @@ from support.every_task import (
     wait_until_unloaded,
     write_repository,
 )
+from support.otlp_receiver import SERVER, Receiver, receiving
 from support.server_process import ServerProcess, server_process
 
 from server.host.process_memory import resident_bytes
 
 MAX_RESIDENT_BYTES = 8 * 10**9
+OPERATIONS = {
+    "chat": "chat",
+    "embedder": "embeddings",
+    "reranker": "rerank",
+    "whisper": "transcription",
+    "voice": "speech",
+    "painter": "image_generation",
+    "uppercase": "infer",
+}
+OUTPUT_TYPES = {"whisper": "text", "voice": "speech", "painter": "image"}
+"""By the model; other requests do not say what they want."""
 
 
 @pytest.fixture(scope="module")
@@ -30,16 +43,53 @@ def config(speech_models: Path, sd_model: Path, tmp_path_factory: pytest.TempPat
 
 
 @pytest.fixture(scope="module")
-def server(config: Path) -> Iterator[ServerProcess]:
+def receiver() -> Iterator[Receiver]:
+    with receiving() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def server(config: Path, receiver: Receiver) -> Iterator[ServerProcess]:
     # Only requests load models again.
     arguments = ("--config_path", config, "--file_system_poll_wait_seconds", "0")
-    with server_process(*arguments, "--port", "0") as process:
+    traces = ("--otlp_traces_endpoint", receiver.url)
+    environment = {**os.environ, "OTEL_BSP_SCHEDULE_DELAY": "20"}
+    with server_process(*arguments, *traces, "--port", "0", env=environment) as process:
         yield process
 
 
 @pytest.fixture(scope="module")
 def asker(server: ServerProcess, speech_models: Path) -> Asker:
     return Asker(server, speech_models)
+
+
+def test_each_request_is_a_span_with_those_of_its_nodes(
+    server: ServerProcess, asker: Asker, receiver: Receiver
+) -> None:
+    """The first test: nothing else has been asked yet."""
+    wait_until_available(server)
+    for ask in asker.requests.values():
+        ask()
+    receiver.wait_for(lambda spans: sum(s.kind == SERVER for s in spans) >= len(OPERATIONS))
+    roots = {span.name: span for span in receiver.spans if span.kind == SERVER}
+    assert set(roots) == {f"{operation} {model}" for model, operation in OPERATIONS.items()}
+    models = {model["name"]: model for model in server.get("/v1/status")[1]["models"]}
+    for model, operation in OPERATIONS.items():
+        root = roots[f"{operation} {model}"]
+        nodes = receiver.children_of(root)
+        assert set(nodes) == {node["name"] for node in models[model]["graph"]["nodes"]}
+        found = root.attributes
+        assert (found["gen_ai.operation.name"], root.is_error) == (operation, False)
+        assert found["gen_ai.provider.name"] == "openvino"
+        assert found["gen_ai.request.model"] == found["gen_ai.response.model"] == model
+        assert found.get("gen_ai.output.type") == OUTPUT_TYPES.get(model)
+        assert found["gen_ai.latency.e2e"] > 0
+        if model != "uppercase":
+            assert found["http.response.status_code"] == 200
+            assert found["gen_ai.latency.time_in_queue"] >= 0
+            assert found["gen_ai.latency.time_in_model_inference"] > 0
+    assert roots["infer uppercase"].attributes["rpc.method"] == "ModelInfer"
+    assert roots["image_generation painter"].attributes["gen_ai.request.seed"] == 1
 
 
 def test_all_are_right_at_once(server: ServerProcess, asker: Asker) -> None:

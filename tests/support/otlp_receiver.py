@@ -1,17 +1,23 @@
-"""A collector of traces: OTLP over HTTP, decoded."""
+"""A collector of traces: OTLP over HTTP or gRPC, decoded."""
 
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+import grpc
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
 
 ERROR = 2
 SERVER = 2
+EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 
 
 @dataclass(frozen=True)
@@ -38,9 +44,10 @@ class Span:
 
 @dataclass
 class Receiver:
-    """What has come so far; `bodies` are the messages themselves."""
+    """What has come so far; `bodies` are the messages themselves, `headers` theirs."""
 
     url: str
+    headers: list[dict[str, str]] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)
@@ -83,6 +90,7 @@ def receiving() -> Iterator[Receiver]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             assert self.headers["Content-Type"] == "application/x-protobuf"
+            receiver.headers.append({name.lower(): text for name, text in self.headers.items()})
             receiver.add(self.path, body)
             self.send_response(200)
             self.send_header("Content-Length", "0")
@@ -101,6 +109,29 @@ def receiving() -> Iterator[Receiver]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+@contextmanager
+def receiving_grpc(port: int = 0) -> Iterator[Receiver]:
+    """The same over gRPC."""
+
+    def export(body: bytes, context: grpc.ServicerContext) -> bytes:
+        receiver.headers.append(dict(context.invocation_metadata()))
+        receiver.add(EXPORT, body)
+        return ExportTraceServiceResponse().SerializeToString()
+
+    class Service(grpc.GenericRpcHandler):
+        def service(self, call: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
+            return grpc.unary_unary_rpc_method_handler(export) if call.method == EXPORT else None
+
+    with ThreadPoolExecutor(2) as threads:
+        server = grpc.server(threads, handlers=(Service(),))
+        receiver = Receiver(f"grpc://127.0.0.1:{server.add_insecure_port(f'127.0.0.1:{port}')}")
+        server.start()
+        try:
+            yield receiver
+        finally:
+            server.stop(None).wait()
 
 
 def _span(found: Any, resource: dict[str, Any]) -> Span:

@@ -4,7 +4,14 @@ from collections.abc import Sequence
 from time import monotonic
 
 from server.api.request_facts import RequestFacts
-from server.payloads import ClientRequest, EmbeddingRequest, GenerationRequest
+from server.payloads import (
+    ClientRequest,
+    EmbeddingRequest,
+    GenerationRequest,
+    ImageRequest,
+    SpeechRequest,
+    TranscriptionRequest,
+)
 
 __all__ = ["Attributes", "attributes_of_answer", "attributes_of_request"]
 
@@ -19,22 +26,42 @@ SAMPLING = {
     "frequency_penalty": "gen_ai.request.frequency_penalty",
     "presence_penalty": "gen_ai.request.presence_penalty",
 }
+OUTPUT = "gen_ai.output.type"
+NUM_CHOICES = "gen_ai.request.choice.count"
 
 
 def attributes_of_request(packet: ClientRequest) -> Attributes:
     """What the client asked for, without its texts. Fields that it left out are left out here."""
-    found: Attributes = {}
+    if isinstance(packet, GenerationRequest):
+        return _of_generation(packet)
     if isinstance(packet, EmbeddingRequest) and packet.dimensions is not None:
-        found["gen_ai.embeddings.dimension.count"] = packet.dimensions
-    if not isinstance(packet, GenerationRequest):
-        return found
-    found["gen_ai.response.id"] = packet.request_id
+        return {"gen_ai.embeddings.dimension.count": packet.dimensions}
+    if isinstance(packet, SpeechRequest):
+        return {OUTPUT: "speech"}
+    if isinstance(packet, TranscriptionRequest):
+        return {OUTPUT: "text"}
+    return _of_image(packet) if isinstance(packet, ImageRequest) else {}
+
+
+def _of_image(packet: ImageRequest) -> Attributes:
+    found: Attributes = {OUTPUT: "image"}
+    if packet.num_requests != 1:
+        found[NUM_CHOICES] = packet.num_requests
+    if packet.rng_seed is not None:
+        found["gen_ai.request.seed"] = packet.rng_seed
+    return found
+
+
+def _of_generation(packet: GenerationRequest) -> Attributes:
+    found: Attributes = {"gen_ai.response.id": packet.request_id}
+    if packet.answer_format is not None:
+        found[OUTPUT] = "json" if packet.answer_format.kind == "json" else "text"
     for field, value in packet.sampling.items():
         if field in SAMPLING and isinstance(value, int | float):
             found[SAMPLING[field]] = value
     num_choices = packet.sampling.get("n", 1)
     if num_choices != 1:
-        found["gen_ai.request.choice.count"] = num_choices
+        found[NUM_CHOICES] = num_choices
     if packet.stop:
         found["gen_ai.request.stop_sequences"] = packet.stop
     return found

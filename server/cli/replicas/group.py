@@ -86,12 +86,15 @@ class ReplicaGroup:
     def __init__(self, line: CommandLine, places: Sequence[Place], folder: Path) -> None:
         secret = secrets.token_urlsafe(32)
         memory = available_bytes()
+        shares = (int(memory * place.memory_share) for place in places)
+        self.settings = [
+            ReplicaSettings(number, len(places), place, share, folder, secret)
+            for number, (place, share) in enumerate(zip(places, shares, strict=True))
+        ]
         self._backends = []
         self._processes = []
-        for number, place in enumerate(places):
-            share = int(memory * place.memory_share)
-            settings = ReplicaSettings(number, len(places), place, share, folder, secret)
-            backend = Backend(number, settings.http_socket, settings.grpc_socket)
+        for settings in self.settings:
+            backend = Backend(settings.number, settings.http_socket, settings.grpc_socket)
             self._backends.append(backend)
             self._processes.append(ReplicaProcess(settings, line, backend))
         self.front = Front(self._backends, secret, line.replicas.max_replica_imbalance)

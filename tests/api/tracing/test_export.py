@@ -6,8 +6,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import pytest
 pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
 
 from support.fakes import echo_graph, write_repository
-from support.otlp_receiver import receiving
+from support.otlp_receiver import EXPORT, Receiver, receiving, receiving_grpc
 from support.server_command import chat, ready_line, started, url_of
 
 from server.api.tracing.settings import _find_settings
@@ -61,19 +61,32 @@ def ask(url: str, text: str) -> Any:
         return json.load(response)
 
 
-def test_a_server(tmp_path: Path) -> None:
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port: int = closed.getsockname()[1]
+        return port
+
+
+@pytest.mark.parametrize(
+    ("collector", "path"), [(receiving, "/v1/traces"), (receiving_grpc, EXPORT)]
+)
+def test_a_server(
+    tmp_path: Path, collector: Callable[[], AbstractContextManager[Receiver]], path: str
+) -> None:
     variables = {
         "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "true",
         "OTEL_SERVICE_NAME": "mine",
+        "OTEL_EXPORTER_OTLP_HEADERS": "x-tenant=a",
     }
-    with receiving() as receiver:
+    with collector() as receiver:
         flags = ("--otlp_traces_endpoint", receiver.url, "--log_format", "json")
         with serving(tmp_path, *flags, **variables) as (process, url):
             ask(url, "hello world")
             # The last spans are sent before the end, long before their time.
             log, _ = stop(process)
         (root,) = (span for span in receiver.spans if span.name == "chat m")
-    assert set(receiver.paths) == {"/v1/traces"}
+    assert set(receiver.paths) == {path}
+    assert {headers["x-tenant"] for headers in receiver.headers} == {"a"}
     assert root.resource["service.name"] == "mine"
     (line,) = (x for x in map(json.loads, log.splitlines()) if x["logger"] == "server.access")
     assert (line["trace_id"], line["span_id"]) == (root.trace_id, root.span_id)
@@ -99,8 +112,7 @@ def test_a_sampler(tmp_path: Path) -> None:
 
 def test_no_collector(tmp_path: Path) -> None:
     """One warning, and no request or exit that waits."""
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
+    port = free_port()
     variables = {
         "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}",
         "OTEL_EXPORTER_OTLP_TIMEOUT": "2",
@@ -118,8 +130,7 @@ def test_no_collector(tmp_path: Path) -> None:
 
 
 def test_secrets_of_a_url_are_not_in_the_log(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
+    port = free_port()
     variables = {"OTEL_EXPORTER_OTLP_TIMEOUT": "1", "OTEL_BSP_SCHEDULE_DELAY": "20"}
     url = f"http://me:pass@127.0.0.1:{port}/v1/traces?token=t0ken"
     with serving(tmp_path, "--otlp_traces_endpoint", url, **variables) as (process, address):
@@ -227,13 +238,32 @@ def test_a_protocol_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
         _find_settings("http://c")
 
 
-def test_grpc(tmp_path: Path) -> None:
-    """The exporter over gRPC can be made; nobody answers it here."""
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
-    with serving(tmp_path, "--otlp_traces_endpoint", f"grpc://127.0.0.1:{port}") as (process, url):
-        ask(url, "hello")
-        log, seconds = stop(process)
-    assert f"Traces are sent to grpc://127.0.0.1:{port} (grpc)" in log
+@pytest.mark.slow
+def test_a_collector_that_comes_later(tmp_path: Path) -> None:
+    """Requests do not wait for it, and the queue of spans that do is short here."""
+    port, file = free_port(), tmp_path / "log"
+    shown = f"grpc://127.0.0.1:{port}"
+    variables = {
+        "OTEL_EXPORTER_OTLP_TIMEOUT": "1",
+        "OTEL_BSP_SCHEDULE_DELAY": "20",
+        "OTEL_BSP_MAX_QUEUE_SIZE": "8",
+        "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "8",
+    }
+    end = time.monotonic() + 60
+
+    def ask_until(holds: Callable[[], bool]) -> None:
+        while not holds():
+            assert time.monotonic() < end, file.read_text()
+            ask(url, "hello")
+
+    flags = ("--otlp_traces_endpoint", shown, "--log_path", str(file))
+    with serving(tmp_path, *flags, **variables) as (process, url):
+        ask_until(lambda: f"Traces cannot be sent to {shown}: " in file.read_text())
+        with receiving_grpc(port) as receiver:
+            ask_until(lambda: bool(receiver.spans))
+            log, seconds = stop(process)
+    assert f"Traces are sent to {shown} (grpc)" in log
+    assert log.count("Traces cannot be sent") == 1
+    assert f"Traces are sent to {shown} again; " in log
     assert "opentelemetry" not in log
     assert seconds < 10
