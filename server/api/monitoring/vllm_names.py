@@ -136,7 +136,15 @@ VLLM_METRICS = (
         lambda engine: {
             "local_compute": engine.stats.prompt_tokens - engine.stats.cached_tokens,
             "local_cache_hit": engine.stats.cached_tokens,
+            "external_kv_transfer": 0,
         },
+        "source",
+    ),
+    Metric(
+        "vllm:prompt_tokens_cached_by_source_total",
+        "counter",
+        "Cached prompt tokens by where their KV was: always the KV cache",
+        lambda engine: {"device": engine.stats.cached_tokens} if engine.load.num_blocks else None,
         "source",
     ),
     Metric(
