@@ -19,7 +19,7 @@ from export_models.export_model import TASKS as EXPORT_TASKS
 from server.api.monitoring.http_requests import HttpNumbers
 from server.api.monitoring.node_names import node_families
 from server.api.monitoring.ovms_names import OVMS_METRICS
-from server.api.monitoring.vllm_names import VLLM_METRICS
+from server.api.monitoring.vllm_metrics import VLLM_METRICS
 from server.cli.chat.chat_command import make_parser as make_chat_parser
 from server.cli.command_line import make_parser as make_server_parser
 from server.cli.ovms_flags import REFUSED

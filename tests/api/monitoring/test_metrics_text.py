@@ -11,7 +11,7 @@ from support.serving import Server, running_server
 
 import server
 from server.api.monitoring.exposition import Family, label_text
-from server.api.monitoring.vllm_names import VLLM_METRICS
+from server.api.monitoring.vllm_metrics import VLLM_METRICS
 from server.host.metrics import ENGINES, EngineLoad, EngineStats, Histogram
 from server.host.metrics.engines import Engines
 from server.models.config import load_config
