@@ -33,6 +33,7 @@ CLIENTS = (
     Client("LangChain", "langchain-openai", "langchain_openai_chat.py", is_light=True),
     Client("LiteLLM, as OpenAI", "litellm", "litellm_openai.py"),
     Client("LiteLLM, as Anthropic", "litellm", "litellm_anthropic.py"),
+    Client("LiteLLM's proxy", "litellm[proxy]", "litellm_proxy.py"),
     Client("LlamaIndex", "llama-index-llms-openai-like", "llama_index_llm.py"),
     Client("Instructor", "instructor", "instructor_modes.py"),
     Client("PydanticAI", "pydantic-ai-slim", "pydantic_ai_agent.py"),
@@ -67,19 +68,16 @@ def run_client(client: Client, url: str) -> dict[str, str]:
 
 
 def table_lines(versions: dict[str, str], rows: dict[str, dict[str, str]]) -> Iterator[str]:
-    """The table, then the errors."""
+    """The table, then the errors, with those of checks that have no column."""
     yield f"| client | version | {' | '.join(CHECKS)} |"
     yield "|---" * (len(CHECKS) + 2) + "|"
     problems = []
     for client in CLIENTS:
         results = rows[client.name]
-        cells = []
-        for check in CHECKS:
-            found = results.get(check, "-")
-            if found not in ("works", "-"):
-                problems.append(f"- {client.name}, {check}: {found}")
-                found = "does not"
-            cells.append(found)
+        found = {name: text for name, text in results.items() if text != "works"}
+        problems += [f"- {client.name}, {name}: {text}" for name, text in found.items()]
+        shown = {**results, **dict.fromkeys(found, "does not")}
+        cells = [shown.get(check, "-") for check in CHECKS]
         version = versions.get(client.package, "?")
         yield f"| {client.name} | `{client.package}` {version} | {' | '.join(cells)} |"
     if problems:

@@ -1,5 +1,7 @@
 """Installs all clients into build/clients, starts a server, and writes docs/clients.md's table."""
 
+import json
+import os
 import shutil
 import subprocess
 import sys
@@ -14,28 +16,50 @@ HERE = Path(__file__).parent
 BUILD = ROOT / "build" / "clients"
 
 
-def install() -> Path:
-    """Install what the programs import; returns the interpreter that has it."""
-    python = BUILD / "venv" / "bin" / "python"
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", BUILD / "venv"], check=True)
-    requirements = HERE / "requirements.txt"
-    subprocess.run([python, "-m", "pip", "install", "-q", "-r", requirements], check=True)
+def make_environment(name: str, requirements: str) -> Path:
+    """An environment that has what a file lists; returns the folder with its programs."""
+    programs = BUILD / name / "bin"
+    if not (programs / "python").exists():
+        subprocess.run([sys.executable, "-m", "venv", BUILD / name], check=True)
+    install = [programs / "python", "-m", "pip", "install", "-q", "-r", HERE / requirements]
+    subprocess.run(install, check=True)
+    return programs
+
+
+def install() -> tuple[Path, Path]:
+    """Install what the programs import; returns the folders of the clients' and the proxy's."""
+    clients = make_environment("venv", "requirements.txt")
+    # It needs exact versions of packages that others need in other versions.
+    proxy = make_environment("proxy", "requirements-proxy.txt")
     shutil.copy(HERE / "package.json", BUILD)
     subprocess.run(["npm", "install", "--silent", "--no-fund"], cwd=BUILD, check=True)
-    return python
+    return clients, proxy
+
+
+def write_config() -> Path:
+    """The models that the programs ask."""
+    folder = ROOT / "server" / "bundled_models"
+    models = [
+        {"config": {"name": name, "base_path": str(folder / name)}}
+        for name in ("tiny_chat", "tiny_embedder")
+    ]
+    config = BUILD / "config.json"
+    config.write_text(json.dumps({"model_config_list": models}))
+    return config
 
 
 def main() -> int:
-    python = install()
+    clients, proxy = install()
     # Node looks for packages beside the program and above it.
     modules = HERE / "node_modules"
     modules.unlink(missing_ok=True)
     modules.symlink_to(BUILD / "node_modules")
     try:
-        with server_process("tiny_chat") as server:
-            command = [python, HERE / "table.py", server.url, ROOT / "docs" / "clients.md"]
-            return subprocess.run(command, check=False).returncode
+        with server_process("--config_path", write_config()) as server:
+            page = ROOT / "docs" / "clients.md"
+            command = [clients / "python", HERE / "table.py", server.url, page]
+            environment = {**os.environ, "LITELLM_PROXY": str(proxy)}
+            return subprocess.run(command, check=False, env=environment).returncode
     finally:
         modules.unlink()
 

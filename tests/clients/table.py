@@ -1,12 +1,14 @@
 """Runs every client program against a server; writes the table into a page.
 
 Usage: python table.py URL PAGE, with an interpreter that has requirements.txt installed, and the
-packages of package.json in node_modules beside it.
+packages of package.json in node_modules beside it. LITELLM_PROXY is the folder with the programs of
+an environment that has requirements-proxy.txt.
 """
 
 import json
+import os
 import sys
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distributions, version
 from pathlib import Path
 
 from clients import CLIENTS, run_client, table_lines
@@ -20,6 +22,10 @@ def version_of(package: str) -> str:
     if package.startswith("npm: "):
         folder = NODE_MODULES / package.removeprefix("npm: ")
         return str(json.loads((folder / "package.json").read_text())["version"])
+    if package == "litellm[proxy]":
+        (packages,) = Path(os.environ["LITELLM_PROXY"]).parent.glob("lib/python*/site-packages")
+        (proxy,) = distributions(name="litellm", path=[str(packages)])
+        return proxy.version
     try:
         return version(package)
     except PackageNotFoundError:

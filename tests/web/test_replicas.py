@@ -29,6 +29,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replicated]:
         yield server
 
 
+@pytest.mark.slow
 @needs_two_cores
 def test_models_and_charts_are_those_of_both(look: Any, pair: Replicated) -> None:
     pair.until_all_serve()
@@ -47,6 +48,7 @@ def test_models_and_charts_are_those_of_both(look: Any, pair: Replicated) -> Non
     expect(page.locator("g.node", has_text="LLMExecutor")).to_be_visible()
 
 
+@pytest.mark.slow
 @needs_two_cores
 def test_a_killed_replica_is_named_and_the_other_one_answers(look: Any, pair: Replicated) -> None:
     pair.until_all_serve()
