@@ -12,11 +12,14 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from openai import APIStatusError, OpenAI
@@ -33,8 +36,8 @@ from report import (
 )
 
 CONFIGURATION = Path(__file__).parents[3] / "demos" / "deploy" / "litellm.yaml"
-# By the addresses of the file: this server, and one that is gone. The proxy goes round it.
-SERVERS = {"http://127.0.0.1:8000": URL, "http://127.0.0.1:8001": "http://127.0.0.1:9"}
+BASES = ("http://127.0.0.1:8000", "http://127.0.0.1:8001")
+FULL = {"message": "the queue is full", "type": "service_unavailable", "code": "queue_full"}
 CHAT, EMBEDDER = "chat", "embedder"
 START_TIMEOUT_S = 150
 KEY = f"sk-{secrets.token_hex(32)}"
@@ -49,25 +52,58 @@ def program() -> str:
     return found
 
 
-def configuration(folder: Path) -> Path:
-    """The file of demos/deploy, with other addresses."""
+class FullServer(BaseHTTPRequestHandler):
+    """Answers as a server does whose queue is full."""
+
+    num_asked = 0
+
+    def do_POST(self) -> None:
+        FullServer.num_asked += 1
+        self.rfile.read(int(self.headers["Content-Length"]))
+        body = json.dumps({"error": FULL}).encode()
+        self.send_response(503)
+        self.send_header("Retry-After", "1")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def full_server() -> Iterator[str]:
+    """The address of a server that is full."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), FullServer)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def configuration(folder: Path, *urls: str) -> Path:
+    """The file of demos/deploy, with these addresses of its two servers."""
     text = CONFIGURATION.read_text()
-    for written, url in SERVERS.items():
-        assert written in text, written
-        text = text.replace(written, url)
+    for base, url in zip(BASES, urls, strict=True):
+        assert base in text, base
+        text = text.replace(base, url)
     file = folder / "litellm.yaml"
     file.write_text(text)
     return file
 
 
 @contextmanager
-def running_proxy() -> Iterator[str]:
-    """The address of a proxy, once it answers."""
+def running_proxy(*urls: str) -> Iterator[str]:
+    """The address of a proxy in front of these servers, once it answers."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
     with tempfile.TemporaryDirectory() as folder:
-        command = [program(), "--config", configuration(Path(folder)), "--port", str(port)]
+        command = [program(), "--config", configuration(Path(folder), *urls), "--port", str(port)]
         command += ["--host", "127.0.0.1", "--telemetry", "False"]
         environment = {**os.environ, "SERVER_API_KEY": "unused", "LITELLM_MASTER_KEY": KEY}
         log = Path(folder) / "log"
@@ -98,7 +134,7 @@ def is_alive(url: str) -> bool:
         return False
 
 
-with running_proxy() as proxy:
+with full_server() as full, running_proxy(URL, full) as proxy:
     client = OpenAI(base_url=f"{proxy}/v1", api_key=KEY, max_retries=0)
 
     def ask(messages: list, **settings: object) -> object:
@@ -144,6 +180,13 @@ with running_proxy() as proxy:
         assert [each.index for each in data] == [0, 1]
         assert len(data[0].embedding) == len(data[1].embedding) > 1
 
+    def failover() -> None:
+        # At once, so that each server has something to do.
+        with ThreadPoolExecutor(8) as threads:
+            for answer in [threads.submit(chat) for _ in range(8)]:
+                answer.result()
+        assert FullServer.num_asked, "the server that is full was never asked"
+
     def models() -> None:
         assert {model.id for model in client.models.list()} == {CHAT, EMBEDDER}
 
@@ -157,4 +200,4 @@ with running_proxy() as proxy:
         assert refusal.status_code == 400, refusal
         expect(refusal.message, "top_p")
 
-    report(chat, stream, tools, schema, guided, embeddings, models, errors)
+    report(chat, stream, tools, schema, guided, embeddings, failover, models, errors)
