@@ -36,7 +36,8 @@ class PreparedText:
     async def get(self) -> bytes:
         """The text, as new as it can be without keeping the caller waiting."""
         num_ended = self._count_ended()
-        has_news = self._num_ended < num_ended
+        # It is lower after a model was removed.
+        has_news = self._num_ended != num_ended
         age_s = monotonic() - self._made_s
         if age_s < FRESH_S and not has_news:
             return self._text

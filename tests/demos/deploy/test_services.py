@@ -90,11 +90,16 @@ def test_skypilot_runs_a_command_of_the_server() -> None:
 
 
 def test_litellm_asks_as_one_asks_vllm() -> None:
-    bases = set()
+    """`make clients` runs it."""
+    asked: dict[str, set[str]] = {}
     for entry in _yaml("litellm.yaml")["model_list"]:
-        assert entry["litellm_params"]["model"] == f"hosted_vllm/{MODEL}"
-        bases.add(entry["litellm_params"]["api_base"])
-    assert bases == {"http://127.0.0.1:8000/v1", "http://127.0.0.1:8001/v1"}
+        asked.setdefault(entry["litellm_params"]["model"], set()).add(
+            entry["litellm_params"]["api_base"]
+        )
+    assert asked == {
+        f"hosted_vllm/{MODEL}": {"http://127.0.0.1:8000/v1", "http://127.0.0.1:8001/v1"},
+        "hosted_vllm/tiny_embedder": {"http://127.0.0.1:8000/v1"},
+    }
 
 
 def test_the_endpoint_picker_names_plugins_that_it_has_listed() -> None:
