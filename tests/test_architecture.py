@@ -21,12 +21,14 @@ PACKAGE_LAYERS: dict[str, set[str]] = {
     "server.engine.sampling": {
         "server.engine.prompt_logprobs",
         "server.engine.sequence",
+        "server.engine.token_mask",
         "server.host",
         "server.payloads",
     },
     "server.engine.scheduling": {
         "server.engine.kv",
         "server.engine.sequence",
+        "server.engine.token_mask",
         "server.host",
     },
     "server.engine.model": {
@@ -50,6 +52,7 @@ PACKAGE_LAYERS: dict[str, set[str]] = {
         "server.engine.scheduling",
         "server.engine.sequence",
         "server.engine.token_constraint",
+        "server.engine.token_mask",
         "server.errors",
         "server.host",
         "server.payloads",
@@ -199,6 +202,7 @@ FILE_LAYERS: dict[str, set[str]] = {
     "server": {"server.llm"},
     "server.__main__": {"server.cli"},
     "server.engine.token_constraint": set(),
+    "server.engine.token_mask": set(),
     "server.engine.config": {"server.errors"},
     "server.engine.pooling": set(),
     "server.engine.prompt_logprobs": {"server.payloads"},
@@ -206,6 +210,7 @@ FILE_LAYERS: dict[str, set[str]] = {
         "server.engine.pooling",
         "server.engine.prompt_logprobs",
         "server.engine.token_constraint",
+        "server.engine.token_mask",
         "server.errors",
         "server.payloads",
     },

@@ -25,7 +25,7 @@ BLANK = "\u0120"
 
 @dataclass(frozen=True)
 class Shape:
-    """The sizes of a Qwen2 decoder."""
+    """The sizes of a Qwen2 decoder; `logit_scale` spreads its logits."""
 
     num_layers: int
     hidden_size: int
@@ -34,11 +34,15 @@ class Shape:
     intermediate_size: int
     vocab_size: int
     max_position_embeddings: int
+    logit_scale: float = 1.0
 
 
 SHAPES = {
     "qwen05b": Shape(24, 896, 14, 2, 4864, 151_936, 32_768),
     "tiny": Shape(2, 64, 4, 2, 128, 1_024, 16_384),
+    # A step of it is little more than what the host does; its logits are as far apart as those of
+    # a trained model.
+    "wide": Shape(1, 64, 2, 1, 128, 151_936, 32_768, logit_scale=31.0),
 }
 
 
@@ -122,12 +126,14 @@ def _save_weights(shape: Shape, folder: Path, seed: int) -> None:
         num_attention_heads=shape.num_heads,
         num_key_value_heads=shape.num_kv_heads,
         max_position_embeddings=shape.max_position_embeddings,
-        tie_word_embeddings=True,
+        # Tied, a token would be likely to follow itself.
+        tie_word_embeddings=shape.logit_scale == 1,
         eos_token_id=eos_token_id,
         pad_token_id=shape.vocab_size - len(SPECIAL_TOKENS),
     )
     torch.manual_seed(seed)
     model = Qwen2ForCausalLM(config).to(torch.bfloat16)
+    model.model.norm.weight.data *= shape.logit_scale
     model.generation_config = GenerationConfig(eos_token_id=eos_token_id, do_sample=False)
     model.save_pretrained(folder)
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from server.engine.pooling import Pooling
 from server.engine.prompt_logprobs import PromptLogprobs
 from server.engine.token_constraint import TokenConstraint
+from server.engine.token_mask import TokenMask
 from server.errors import RequestError
 from server.payloads import SamplingParams
 
@@ -75,6 +76,7 @@ class EngineRequest:
     `constraint` is at the start of an answer; every choice has a copy. With `has_encoder` the
     prompt is no part of the text that the answer goes on with. A request with `pooling` gets that
     instead of an answer. `on_start` is called in the engine's thread when it waits no longer.
+    `bad_words` has the last tokens of bad words by the number of the tokens before, and these.
     The times are of `time.perf_counter`; `num_generated_tokens` are those of all choices that are
     over, and `longest_choice` is the most that one of them has.
     """
@@ -102,15 +104,17 @@ class EngineRequest:
     first_token_s: float | None = None
     biased_token_ids: npt.NDArray[np.int64] = field(init=False)
     biases: npt.NDArray[np.float32] = field(init=False)
-    allowed_token_ids: npt.NDArray[np.int64] | None = field(init=False, default=None)
+    allowed: TokenMask | None = field(init=False, default=None)
+    bad_words: dict[int, dict[tuple[int, ...], list[int]]] = field(init=False)
     prompt_logprobs: PromptLogprobs | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         bias = self.params.logit_bias
         self.biased_token_ids = np.fromiter(bias.keys(), np.int64, len(bias))
         self.biases = np.fromiter(bias.values(), np.float32, len(bias))
+        self.bad_words = _by_first_tokens(self.params.bad_word_ids)
         if self.params.allowed_token_ids is not None:
-            self.allowed_token_ids = np.array(self.params.allowed_token_ids, np.int64)
+            self.allowed = TokenMask(None, among=np.unique(self.params.allowed_token_ids))
         if self.params.prompt_logprobs is not None:
             num_top = self.params.prompt_logprobs
             self.prompt_logprobs = PromptLogprobs(self.prompt_token_ids, num_top)
@@ -119,6 +123,16 @@ class EngineRequest:
     def needs_logits(self) -> bool:
         """Whether the row of its last token must go through the output head."""
         return self.pooling is None or self.pooling.token_ids is not None
+
+
+def _by_first_tokens(
+    words: tuple[tuple[int, ...], ...],
+) -> dict[int, dict[tuple[int, ...], list[int]]]:
+    """The last tokens of words, by the number of their other tokens and by these tokens."""
+    found: dict[int, dict[tuple[int, ...], list[int]]] = {}
+    for word in words:
+        found.setdefault(len(word) - 1, {}).setdefault(word[:-1], []).append(word[-1])
+    return found
 
 
 @dataclass(eq=False, slots=True)
@@ -171,8 +185,9 @@ class Sequence:
     sequences of a beam search have a `group`; which choices they are is known at its end.
     It got its last token at `last_token_s`; 0 before the first.
     Its client was charged for `num_charged_tokens`.
-    `mask` is what the constraint forbids as the next token, computed in the step that leads to it;
-    `error` is why that failed. `proposal_state` is what its proposer of drafts knows of it.
+    `mask` is what the constraint and the request forbid as the next token, made in the step that
+    leads to it; `error` is why that failed. `proposal_state` is what its proposer of drafts
+    knows of it.
     """
 
     __slots__ = (
@@ -225,7 +240,7 @@ class Sequence:
         self.penalty_counts: PenaltyCounts | None = None
         self.proposal_state: object | None = None
         self.constraint = None if request.constraint is None else request.constraint.fork()
-        self.mask: npt.NDArray[np.bool_] | None = None
+        self.mask: TokenMask | None = None
         self.error: RequestError | None = None
 
     @property

@@ -1,12 +1,19 @@
 """The likeliest next tokens of a beam, from the logits of a step."""
 
+from collections.abc import Callable, Iterator
+from collections.abc import Sequence as Rows
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from server.engine.sampling.logits import Logits
-from server.engine.sampling.logits_processors import apply_processors, has_processors
+from server.engine.sampling.logits import Logits, TokenLogits
+from server.engine.sampling.logits_processors import (
+    LogitsChanges,
+    apply_processors,
+    has_processors,
+    mask_of,
+)
 from server.engine.sampling.logprobs import log_sums
 from server.engine.sequence import Sequence
 from server.payloads import TokenIdLogprobs
@@ -34,29 +41,100 @@ class Candidates:
         return TokenIdLogprobs(int(token), float(logprob), self.top)
 
 
-def find_candidates(logits: Logits, sequence: Sequence, count: int) -> Candidates | None:
-    """The `count` likeliest tokens after a sequence; None where the model gave no usable logits.
+def find_candidates(logits: Logits, sequences: Rows[Sequence]) -> list[Candidates | None]:
+    """The likeliest tokens after each sequence; None where the model gave no usable logits.
 
-    `logits` is one row and is not changed. As in transformers, penalties and biases apply to log
+    There are enough that every beam has `num_beams` continuations that do not end. `logits` has a
+    row for each sequence, and is not changed. As in transformers, penalties and biases apply to log
     probabilities, which are not normalised again.
     """
-    if not np.isfinite(logits.of_tokens(logits.argmax())).all():
-        return None
-    norm = log_sums(logits).astype(np.float32)
-    scored = logits
-    if has_processors(sequence):
+    usable = np.flatnonzero(np.isfinite(logits.of_tokens(logits.argmax())))
+    candidates: list[Candidates | None] = [None] * len(sequences)
+    found = _find_usable(logits.select(usable), [sequences[i] for i in usable])
+    for i, of_row in zip(usable.tolist(), found, strict=True):
+        candidates[i] = of_row
+    return candidates
 
-        def process(_: int, row: Floats) -> None:
-            row -= norm
-            apply_processors(row, sequence)
 
-        scored = logits.processed_copy(process)
-    found = scored.likeliest(count)
-    is_possible = np.isfinite(found.values[0])
-    token_ids, scores = found.token_ids[0, is_possible], found.values[0, is_possible]
-    if scored is logits:
-        scores = scores - norm
-    logprobs = logits.select(np.zeros_like(token_ids)).of_tokens(token_ids) - norm
-    best = logits.likeliest(sequence.request.params.logprobs or 0)
-    top = zip(best.token_ids[0].tolist(), (best.values[0] - norm).tolist(), strict=True)
-    return Candidates(token_ids, scores, logprobs, tuple(top))
+def _find_usable(logits: Logits, sequences: list[Sequence]) -> list[Candidates]:
+    norms = log_sums(logits).astype(np.float32)
+    params = [sequence.request.params for sequence in sequences]
+    best = logits.likeliest(max((p.logprobs or 0 for p in params), default=0))
+    candidates: dict[int, Candidates] = {}
+    for part, find in _group(sequences):
+        counts = [params[i].num_beams + len(sequences[i].request.end_token_ids) for i in part]
+        of_part = [sequences[i] for i in part]
+        found = find(logits.select(part), of_part, norms[part], max(counts))
+        for place, (i, count) in enumerate(zip(part, counts, strict=True)):
+            num_top = params[i].logprobs or 0
+            top_ids, top = best.token_ids[i, :num_top], best.values[i, :num_top] - norms[i]
+            candidates[i] = _candidates(
+                logits.select([i]),
+                found.token_ids[place, :count],
+                found.values[place, :count] - norms[i],
+                norms[i],
+                tuple(zip(top_ids.tolist(), top.tolist(), strict=True)),
+            )
+    return [candidates[i] for i in range(len(sequences))]
+
+
+def _candidates(
+    logits: Logits,
+    token_ids: Ints,
+    scores: Floats,
+    norm: Floats,
+    top: tuple[tuple[int, float], ...],
+) -> Candidates:
+    is_possible = np.isfinite(scores)
+    token_ids, scores = token_ids[is_possible], scores[is_possible]
+    logprobs = logits.some_of_row(0, token_ids) - norm
+    return Candidates(token_ids, scores, logprobs, top)
+
+
+def _group(
+    sequences: Rows[Sequence],
+) -> Iterator[tuple[list[int], Callable[[Logits, list[Sequence], Floats, int], TokenLogits]]]:
+    """Groups of sequences by how their logits are processed, and the function for each."""
+    plain, in_place, copied = [], [], []
+    for i, sequence in enumerate(sequences):
+        if not has_processors(sequence):
+            plain.append(i)
+        elif mask_of(sequence) is None:
+            in_place.append(i)
+        else:
+            copied.append(i)
+    groups = (plain, _find_plain), (in_place, _find_in_place), (copied, _find_copied)
+    return ((part, find) for part, find in groups if part)
+
+
+def _find_plain(
+    logits: Logits, sequences: list[Sequence], norms: Floats, count: int
+) -> TokenLogits:
+    return logits.likeliest(count)
+
+
+def _find_in_place(
+    logits: Logits, sequences: list[Sequence], norms: Floats, count: int
+) -> TokenLogits:
+    starts = logits.row_starts
+    changes = LogitsChanges(sequences, starts, logits.vocab_size)
+    norm = norms[np.searchsorted(starts, changes.places, "right") - 1]
+
+    def change(all_logits: Floats) -> None:
+        all_logits[changes.places] -= norm
+        changes.apply(all_logits)
+        all_logits[changes.places] += norm
+
+    with logits.processed_in_place(changes.places, change) as processed:
+        return processed.likeliest(count)
+
+
+def _find_copied(
+    logits: Logits, sequences: list[Sequence], norms: Floats, count: int
+) -> TokenLogits:
+    def process(index: int, row: Floats) -> None:
+        row -= norms[index]
+        apply_processors(row, sequences[index])
+        row += norms[index]
+
+    return logits.processed_copy(process).likeliest(count)

@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from server.engine.requests.beam_candidates import Candidates, find_candidates
-from server.engine.sampling.logits import Logits
+from server.engine.requests.beam_candidates import Candidates
 from server.engine.sampling.sampler import BAD_LOGITS
 from server.engine.scheduling.scheduler import Scheduler
 from server.engine.sequence import EngineRequest, GrowableArray, Sequence
@@ -93,12 +92,6 @@ class BeamSearch:
         prefix.has_started = True
         self._prefix = prefix
         return prefix
-
-    def find_candidates(self, sequence: Sequence, logits: Logits) -> Candidates | None:
-        """The next tokens of one of `sequences`; None where its row is not usable."""
-        # Then every beam has `num_beams` continuations that do not end.
-        count = self.request.params.num_beams + len(self.request.end_token_ids)
-        return find_candidates(logits, sequence, count)
 
     def take(self, sequence: Sequence, candidates: Candidates | None, scheduler: Scheduler) -> None:
         """Note that one of `sequences` is computed; after the last one, all advance by a token."""

@@ -1,7 +1,7 @@
 """The unfinished beam searches, and what a step brings for them."""
 
 from server.engine.model.model_runner import StepOutput
-from server.engine.requests.beam_candidates import Candidates
+from server.engine.requests.beam_candidates import Candidates, find_candidates
 from server.engine.requests.beam_search import BeamSearch
 from server.engine.requests.outputs import SequenceOutput
 from server.engine.requests.request_stats import RequestStats
@@ -62,16 +62,11 @@ class BeamSearches:
 
     def find_candidates(self, output: StepOutput) -> Found:
         """The next tokens of the beams that a step has computed; changes nothing."""
-        return [
-            (
-                sequence,
-                self._search_of(sequence).find_candidates(
-                    sequence, output.logits.select(slice(row, row + 1))
-                ),
-            )
-            for row, sequence in enumerate(output.sequences)
-            if sequence.group is not None
-        ]
+        rows = [row for row, s in enumerate(output.sequences) if s.group is not None]
+        if not rows:
+            return []
+        beams = [output.sequences[row] for row in rows]
+        return [*zip(beams, find_candidates(output.logits.select(rows), beams), strict=True)]
 
     def advance(self, found: Found, scheduler: Scheduler) -> list[SequenceOutput]:
         """Move the searches on; returns the answers, or errors, of those that are over."""

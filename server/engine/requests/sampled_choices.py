@@ -2,17 +2,15 @@
 
 from collections.abc import Sequence as Rows
 
-import numpy as np
-import numpy.typing as npt
-
 from server.engine.requests.accepted_runs import Run
 from server.engine.requests.outputs import SequenceOutput
 from server.engine.requests.request_stats import RequestStats
 from server.engine.sampling.sampler import BAD_LOGITS
-from server.engine.scheduling.scheduled_step import Mask, ScheduledStep
+from server.engine.scheduling.scheduled_step import ScheduledStep
 from server.engine.scheduling.scheduler import Scheduler
 from server.engine.sequence import EngineRequest, Sequence
 from server.engine.token_constraint import TokenConstraint
+from server.engine.token_mask import TokenMask
 from server.errors import GenerationError, InvalidRequestError, RequestError
 from server.host.metrics import EngineStats
 from server.payloads import FinishReason, TokenIdLogprobs
@@ -79,7 +77,7 @@ class SampledChoices:
             if sequence.constraint is None or sequence.num_uncomputed_tokens > 0:
                 continue
             try:
-                sequence.mask = _mask(sequence, sequence.constraint)
+                sequence.mask = _mask(sequence.constraint, sequence.request)
             except RequestError as error:
                 sequence.error = error
             drafts = step.drafts.get(sequence, ())
@@ -195,39 +193,39 @@ class SampledChoices:
             self._stats.note_end(request, reason)
 
 
-def _mask(sequence: Sequence, constraint: TokenConstraint) -> Mask | None:
-    """What a constraint of a sequence forbids next. Raises RequestError."""
-    mask = constraint.forbidden_tokens()
-    if mask is not None:
-        _check_allowed(mask, sequence.request.allowed_token_ids)
+def _mask(constraint: TokenConstraint, request: EngineRequest) -> TokenMask | None:
+    """What may come next by a constraint and by the request. Raises RequestError.
+
+    It is an InvalidRequestError where the constraint forbids all tokens that the request allows.
+    """
+    forbidden = constraint.forbidden_tokens()
+    if forbidden is None:
+        return None
+    mask = TokenMask(forbidden, None if request.allowed is None else request.allowed.allowed)
+    if mask.is_empty:
+        raise InvalidRequestError(
+            "none of the allowed_token_ids can come next in an answer of the wanted form",
+            "allowed_token_ids",
+        )
     return mask
 
 
-def _masks_after(sequence: Sequence, drafts: Rows[int]) -> list[Mask | None]:
+def _masks_after(sequence: Sequence, drafts: Rows[int]) -> list[TokenMask | None]:
     """The masks after each of a sequence's drafts, up to the first one that cannot come."""
     assert sequence.constraint is not None, "the caller has asked"
     constraint, mask = sequence.constraint.fork(), sequence.mask
-    masks: list[Mask | None] = []
+    masks: list[TokenMask | None] = []
     for token in drafts:
-        if mask is not None and mask[token]:
+        if mask is not None and not mask.allows(token):
             break
         constraint.accept(token)
         try:
-            mask = _mask(sequence, constraint)
+            mask = _mask(constraint, sequence.request)
         except RequestError:
             # It ends the sequence if it comes that far.
             break
         masks.append(mask)
     return masks
-
-
-def _check_allowed(mask: npt.NDArray[np.bool_], allowed: npt.NDArray[np.int64] | None) -> None:
-    """Raise InvalidRequestError where a constraint forbids all tokens that the request allows."""
-    if allowed is not None and mask[allowed].all():
-        raise InvalidRequestError(
-            "none of the allowed_token_ids can come next in an answer of the wanted form",
-            "allowed_token_ids",
-        )
 
 
 def _finish_reason(sequence: Sequence, token: int | None) -> FinishReason | None:

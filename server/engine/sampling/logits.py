@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from server.engine.sampling.vocab_tiles import VocabTiles
+from server.engine.sampling.vocab_tiles import Tiles
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -51,12 +51,13 @@ class Logits:
         self,
         values: Floats,
         vocab_size: int,
-        tiles: VocabTiles,
+        tiles: Tiles,
         scales: Floats | None = None,
     ) -> None:
         self.vocab_size = vocab_size
         self._values, self._tiles = values, tiles
         self._in_tiles = values.reshape(len(values), tiles.num, tiles.size)
+        self._has_scales = scales is not None
         self._scales = np.ones(len(values), np.float32) if scales is None else scales
         # Not multiplied by the scales, like the values.
         self._all_maxima: Floats = tiles.maxima(values)
@@ -106,40 +107,58 @@ class Logits:
             change(i, row)
         return Logits(values, self.vocab_size, self._tiles)
 
+    @property
+    def row_starts(self) -> Ints:
+        """Where each of these rows begins among the logits of all rows."""
+        starts: Ints = self._rows * self._values.shape[1]
+        return starts
+
+    def some_of_row(self, index: int, token_ids: Ints) -> Floats:
+        """The logits of some tokens of one of these rows."""
+        row = self._rows[index]
+        values: Floats = self._values[row].take(token_ids)
+        return values * self._scales[row] if self._has_scales else values
+
     @contextmanager
     def processed_in_place(
-        self, tokens: list[Ints], change: Callable[[int, Floats], None]
+        self, places: Ints, change: Callable[[Floats], None]
     ) -> Iterator["Logits"]:
-        """These rows, changed in place by `change(index, row)` until the `with` block ends.
+        """These rows, changed in place by `change(logits)` until the `with` block ends.
 
-        `change` may write to the row's `tokens` only, and may read of other logits only whether
+        `change` gets the logits of all rows as one array, f32[R * N * S], where each row begins at
+        its `row_starts`. It may write to `places` only, and may read of other logits only whether
         they are -inf. No row may be selected twice.
         """
-        rows = np.repeat(self._rows, [len(ids) for ids in tokens])
-        token_ids = np.concatenate([*tokens, np.zeros(0, np.int64)])
-        scales, kept = self._scales[rows], self._values[rows, token_ids]
-        old = kept * scales
-        self._values[rows, token_ids] = old
+        if len(places) == 0:
+            yield self
+            return
+        logits = self._values.reshape(-1)
+        kept = old = logits[places]
+        if self._has_scales:
+            scales = self._scales[places // self._values.shape[1]]
+            old = kept * scales
+            logits[places] = old
         try:
-            for i, row in enumerate(self._rows):
-                change(i, self._values[row, : self.vocab_size])
-            new = self._values[rows, token_ids]
-            self._values[rows, token_ids] = new / scales
-            yield self._with_new_maxima(rows, token_ids, old, new)
+            change(logits)
+            new = logits[places]
+            if self._has_scales:
+                logits[places] = new / scales
+            yield self._with_new_maxima(places, old, new)
         finally:
-            self._values[rows, token_ids] = kept
+            logits[places] = kept
 
-    def _with_new_maxima(self, rows: Ints, token_ids: Ints, old: Floats, new: Floats) -> "Logits":
+    def _with_new_maxima(self, places: Ints, old: Floats, new: Floats) -> "Logits":
         """These rows, with new maxima for tiles whose maximum may have changed."""
-        tiles = token_ids // self._tiles.size
-        before = self._all_maxima[rows, tiles] * self._scales[rows]
-        may_differ = ~((old < before) & (new <= before))
-        rows, tiles = rows[may_differ], tiles[may_differ]
+        tiles = places // self._tiles.size
+        before = self._all_maxima.reshape(-1)[tiles]
+        if self._has_scales:
+            before = before * self._scales[tiles // self._tiles.num]
+        tiles = tiles[~((old < before) & (new <= before))]
         changed = copy(self)
         changed.__dict__.pop("maxima", None)
         changed._all_maxima = self._all_maxima.copy()
-        found = self._in_tiles[rows, tiles].max(axis=1, initial=-np.inf)
-        changed._all_maxima[rows, tiles] = found
+        found = self._in_tiles.reshape(-1, self._tiles.size)[tiles].max(axis=1, initial=-np.inf)
+        changed._all_maxima.reshape(-1)[tiles] = found
         changed._all_highest = self._all_highest.copy()
         highest = changed._all_maxima[self._rows].max(axis=1, initial=-np.inf)
         changed._all_highest[self._rows] = highest
@@ -167,15 +186,14 @@ class Logits:
         With `above`, a token of each row, only tokens likelier than it count.
         """
         sums = np.empty(self.maxima.shape, np.float64)
-        floors = np.full(len(self), -np.inf, np.float32)
-        if above is not None:
-            floors = self._values[self._rows, above]
+        floors = None if above is None else self._values[self._rows, above]
         # The logits are not multiplied by their scale, so the temperature is divided by it.
-        temperatures = temperatures / self._row_scales
+        factors = self._row_scales / temperatures
         highest = self._all_highest[self._rows]
         for part in self._neighbours(self._tiles.max_sum_rows):
             rows = self._in_tiles[self._rows[part.start] :][: part.stop - part.start]
-            sums[part] = self._tiles.sums(rows, highest[part], temperatures[part], floors[part])
+            of_part = None if floors is None else floors[part]
+            sums[part] = self._tiles.sums(rows, highest[part], factors[part], of_part)
         return sums
 
     def _neighbours(self, most: int) -> Iterator[slice]:

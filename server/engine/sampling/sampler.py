@@ -9,14 +9,16 @@ import numpy.typing as npt
 
 from server.engine.sampling.logits import Logits
 from server.engine.sampling.logits_processors import (
+    LogitsChanges,
     apply_processors,
     has_processors,
-    limits_tokens,
-    processed_tokens,
+    is_only_masked,
+    mask_of,
 )
 from server.engine.sampling.logprobs import chosen_logprobs
 from server.engine.sampling.random_sampling import NO_TOKEN, NUM_UNIFORMS, sample_randomly
 from server.engine.sampling.rejection_sampling import can_use_rejection, sample_by_rejection
+from server.engine.sampling.some_tokens import only_tokens
 from server.engine.sequence import Sequence
 from server.payloads import TokenIdLogprobs
 
@@ -68,15 +70,16 @@ def _group(
 ) -> Iterator[tuple[list[int], Callable[[Logits, list[Sequence]], Ints]]]:
     """Groups of sequences by how their logits are processed, and the function for each.
 
-    Processors that touch a few tokens change a row in place, once; other rows are copied.
+    A row is changed in place, once; where several sequences change it, the others have copies.
     """
     plain, in_place, copied = [], [], []
     rows_in_place = set()
-    for i, sequence in enumerate(sequences):
+    needs_none = _needs_no_processors(logits, sequences)
+    for i, is_plain in enumerate(needs_none):
         row = i if rows is None else rows[i]
-        if not has_processors(sequence):
+        if is_plain:
             plain.append(i)
-        elif limits_tokens(sequence) or row in rows_in_place:
+        elif row in rows_in_place:
             copied.append(i)
         else:
             in_place.append(i)
@@ -88,12 +91,58 @@ def _group(
         yield copied[start : start + rows_at_once], _choose_copied
 
 
+def _needs_no_processors(logits: Logits, sequences: Rows[Sequence]) -> list[bool]:
+    """For each sequence whether its token can be chosen as if it had no processors.
+
+    That is also so where the likeliest token is wanted and its mask allows it.
+    """
+    needs_none = [not has_processors(sequence) for sequence in sequences]
+    masked = [
+        i for i, s in enumerate(sequences) if s.request.params.is_greedy and is_only_masked(s)
+    ]
+    if masked:
+        likeliest = logits.select(masked).argmax().tolist()
+        for i, token in zip(masked, likeliest, strict=True):
+            mask = mask_of(sequences[i])
+            needs_none[i] = mask is not None and mask.allows(token)
+    return needs_none
+
+
 def _choose_in_place(logits: Logits, sequences: list[Sequence]) -> Ints:
-    tokens = [processed_tokens(sequence) for sequence in sequences]
-    with logits.processed_in_place(
-        tokens, lambda i, row: apply_processors(row, sequences[i])
-    ) as processed:
-        return _choose(processed, sequences)
+    changes = LogitsChanges(sequences, logits.row_starts, logits.vocab_size)
+    with logits.processed_in_place(changes.places, changes.apply) as processed:
+        chosen = np.empty(len(sequences), np.int64)
+        for part, allowed in _alike_in_size([_allowed(sequence) for sequence in sequences]):
+            rows, of_part = processed.select(part), [sequences[i] for i in part]
+            chosen[part] = (
+                _choose_among(rows, of_part, allowed) if allowed else _choose(rows, of_part)
+            )
+        return chosen
+
+
+def _allowed(sequence: Sequence) -> Ints | None:
+    mask = mask_of(sequence)
+    return None if mask is None else mask.allowed
+
+
+def _alike_in_size(allowed: list[Ints | None]) -> Iterator[tuple[list[int], list[Ints]]]:
+    """Groups of sequences: those without a list of allowed tokens, others by its length."""
+    groups: dict[int, list[int]] = {}
+    for i, token_ids in enumerate(allowed):
+        size = 0 if token_ids is None else 1 + len(token_ids).bit_length() // 4
+        groups.setdefault(size, []).append(i)
+    for part in groups.values():
+        yield part, [ids for i in part if (ids := allowed[i]) is not None]
+
+
+def _choose_among(logits: Logits, sequences: list[Sequence], allowed: list[Ints]) -> Ints:
+    """As `_choose`; where lists of allowed tokens are given, only among these."""
+    if not allowed:
+        return _choose(logits, sequences)
+    few, token_ids = only_tokens(logits, allowed)
+    places = _choose(few, sequences)
+    tokens: Ints = token_ids[np.arange(len(places)), places]
+    return np.where(places == NO_TOKEN, NO_TOKEN, tokens)
 
 
 def _choose_copied(logits: Logits, sequences: list[Sequence]) -> Ints:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,13 +16,34 @@ Floats = npt.NDArray[np.float32]
 LOWEST = np.finfo(np.float32).min
 # What is summed at once: starting the graph costs as much as a small row, and large ones must stay
 # in the cache.
-MAX_SUM_ROWS, MAX_SUM_LOGITS = 32, 2**16
+MAX_SUM_ROWS, MAX_SUM_LOGITS = 32, 2**19
+
+
+class Tiles(Protocol):
+    """Reduces rows of logits, each `num` tiles of `size` tokens, to one number for each tile."""
+
+    num: int
+    size: int
+    max_sum_rows: int
+
+    def maxima(self, rows: Floats) -> Floats:
+        """The highest logit of each tile, f32[R, num], of f32[R, num * size]; NaN is ignored."""
+
+    def sums(
+        self, rows: Floats, highest: Floats, factors: Floats, above: Floats | None = None
+    ) -> Floats:
+        """Sums of exp((logit - highest) * factor), f32[R, num], of rows f32[R, num, size].
+
+        The other arguments are f32[R]. With `above` only higher logits count. There are at most
+        `max_sum_rows` rows. The result is valid until the next call. NaN among the logits makes a
+        sum that is not finite.
+        """
 
 
 class VocabTiles:
-    """Reduces rows of logits, each `num` tiles of `size` tokens, to one number for each tile.
+    """Tiles of a whole vocabulary.
 
-    With these numbers sampling reads a few kB of most rows. They are computed by small graphs in
+    With their numbers sampling reads a few kB of most rows. They are computed by small graphs in
     f32: if the output head's graph had a second reader of its logits, the plugin would copy them.
     Not thread-safe. `properties` are the CPU plugin's.
     """
@@ -32,7 +53,8 @@ class VocabTiles:
     ) -> None:
         self.num, self.size = num, size
         self._maxima = _request(_maxima_model(size), properties)
-        self._sums = _request(_sums_model(num, size), properties)
+        self._sums = _request(_sums_model(num, size, is_partial=False), properties)
+        self._partial_sums = _request(_sums_model(num, size, is_partial=True), properties)
         self.max_sum_rows = max(1, min(MAX_SUM_ROWS, MAX_SUM_LOGITS // (num * size)))
 
     def maxima(self, rows: Floats) -> Floats:
@@ -44,16 +66,15 @@ class VocabTiles:
         # The plugin's reduction starts with the lowest number, which stays where all are -inf.
         return np.where(found == LOWEST, np.float32(-np.inf), found)
 
-    def sums(self, rows: Floats, highest: Floats, temperatures: Floats, above: Floats) -> Floats:
-        """Sums of exp((logit - highest) / temperature), f32[R, num], of rows f32[R, num, size].
-
-        The other arguments are f32[R]. Only logits higher than `above` count. There are at most
-        `max_sum_rows` rows. The result is valid until the next call. NaN among the logits makes a
-        sum that is not finite.
-        """
-        for index, numbers in enumerate((highest, temperatures, above), start=1):
-            self._sums.set_input_tensor(index, ov.Tensor(numbers.reshape(-1, 1, 1)))
-        return _infer(self._sums, ov.Tensor(rows, shared_memory=True))
+    def sums(
+        self, rows: Floats, highest: Floats, factors: Floats, above: Floats | None = None
+    ) -> Floats:
+        """As Tiles says."""
+        request = self._sums if above is None else self._partial_sums
+        numbers = (highest, factors) if above is None else (highest, factors, above)
+        for index, column in enumerate(numbers, start=1):
+            request.set_input_tensor(index, ov.Tensor(column.reshape(-1, 1, 1)))
+        return _infer(request, ov.Tensor(rows, shared_memory=True))
 
 
 def _maxima_model(size: int) -> ov.Model:
@@ -62,14 +83,19 @@ def _maxima_model(size: int) -> ov.Model:
     return ov.Model([ops.result(maxima)], [tiles], "tile_maxima")
 
 
-def _sums_model(num: int, size: int) -> ov.Model:
+def _sums_model(num: int, size: int, is_partial: bool) -> ov.Model:
     rows = ops.parameter([-1, num, size], ov.Type.f32)
-    highest, temperatures, above = (ops.parameter([-1, 1, 1], ov.Type.f32) for _ in range(3))
-    weights = ops.exp(ops.divide(ops.subtract(rows, highest), temperatures))
-    # A comparison with NaN is false, so NaN counts and makes the sum NaN.
-    counted = ops.select(ops.less_equal(rows, above), ops.constant(np.float32(0)), weights)
-    sums = ops.reduce_sum(counted, ops.constant([2], dtype=ov.Type.i64), False)
-    return ov.Model([ops.result(sums)], [rows, highest, temperatures, above], "tile_sums")
+    highest, factors, above = (ops.parameter([-1, 1, 1], ov.Type.f32) for _ in range(3))
+    # A division would take as long as the exponential function.
+    weights = ops.exp(ops.multiply(ops.subtract(rows, highest), factors))
+    inputs = [rows, highest, factors]
+    if is_partial:
+        # A comparison with NaN is false, so NaN counts and makes the sum NaN.
+        zero = ops.constant(np.float32(0))
+        weights = ops.select(ops.less_equal(rows, above), zero, weights)
+        inputs.append(above)
+    sums = ops.reduce_sum(weights, ops.constant([2], dtype=ov.Type.i64), False)
+    return ov.Model([ops.result(sums)], inputs, "tile_sums")
 
 
 def _request(model: ov.Model, properties: Mapping[str, Any]) -> ov.InferRequest:

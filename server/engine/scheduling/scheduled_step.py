@@ -2,14 +2,10 @@
 
 from collections.abc import Iterable
 
-import numpy as np
-import numpy.typing as npt
-
 from server.engine.kv.kv_cache_manager import BlockCopy
 from server.engine.scheduling.step_costs import context_work
 from server.engine.sequence import Sequence
-
-Mask = npt.NDArray[np.bool_]
+from server.engine.token_mask import TokenMask
 
 
 class ScheduledStep:
@@ -35,7 +31,7 @@ class ScheduledStep:
         self.context = 0.0
         self.num_drafts: dict[Sequence, int] = {}
         self.drafts: dict[Sequence, tuple[int, ...]] = {}
-        self.draft_masks: dict[Sequence, list[Mask | None]] = {}
+        self.draft_masks: dict[Sequence, list[TokenMask | None]] = {}
         self._places: dict[Sequence, int] = {}
         for sequence, num_new in zip(sequences, num_new_tokens, strict=True):
             self.add(sequence, num_new)

@@ -244,13 +244,15 @@ def test_candidates_leave_the_logits_as_they_are() -> None:
     sequence = Sequence(request)
     row = np.array([0.5, 3, 2, -np.inf, 1, 0], np.float32)
     logits = logits_of(row[None])
-    found = find_candidates(logits, sequence, 10)
+    (found,) = find_candidates(logits, [sequence])
     assert found is not None
+    assert len(found.token_ids) == 3 + len(request.end_token_ids)
     assert np.array_equal(values_of(logits, 0), row)
     expected = log_softmax(row)
     assert found.logprobs == pytest.approx(expected[found.token_ids])
     shaped = expected * [1, 2, 2, 1, 1, 1] + [0, 0, 0, 0, 0, 1]
-    assert found.token_ids.tolist() == np.argsort(-shaped, kind="stable")[:5].tolist()
+    best = np.argsort(-shaped, kind="stable")[: len(found.token_ids)]
+    assert found.token_ids.tolist() == best.tolist()
     assert found.scores == pytest.approx(shaped[found.token_ids])
     assert [token for token, _ in found.top] == [1, 2]
     assert found.entry(0).token_id == found.token_ids[0]

@@ -182,11 +182,16 @@ def test_rows_processed_in_place_equal_processed_copies(scales: Array | None, by
         for row, size in zip(order, (5, 300, 0), strict=True)
     ]
 
+    places = np.concatenate([row * 1024 + ids for row, ids in zip(order, tokens, strict=True)])
+
     def change(index: int, row: Array) -> None:
         row[tokens[index]] += np.float32(by)
 
+    def change_all(all_logits: Array) -> None:
+        all_logits[places] += np.float32(by)
+
     expected = logits.select(order).processed_copy(change)
-    with logits.select(order).processed_in_place(tokens, change) as processed:
+    with logits.select(order).processed_in_place(places, change_all) as processed:
         assert processed.argmax().tolist() == expected.argmax().tolist()
         np.testing.assert_array_equal(processed.highest, expected.highest)
         for count in (1, 30, 1000):
@@ -207,26 +212,27 @@ def test_rows_are_restored_when_processing_in_place_fails() -> None:
     rows = kinds_of_rows(100)
     logits = logits_of(rows)
 
-    def change(index: int, row: Array) -> None:
-        row[:2] = 1000
-        if index == 1:
-            raise ValueError("no")
+    places = (logits.row_starts[:, None] + [0, 1]).ravel()
 
-    first = np.array([0, 1])
-    with (
-        pytest.raises(ValueError, match="^no$"),
-        logits.processed_in_place([first] * len(rows), change),
-    ):
+    def change(all_logits: Array) -> None:
+        all_logits[places] = 1000
+
+    def fail(all_logits: Array) -> None:
+        change(all_logits)
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="^no$"), logits.processed_in_place(places, fail):
         pass
     np.testing.assert_array_equal([values_of(logits, i) for i in range(len(rows))], rows)
-    with pytest.raises(KeyError), logits.select([0]).processed_in_place([first], change):
+    with pytest.raises(KeyError), logits.processed_in_place(places, change):
         raise KeyError
     np.testing.assert_array_equal([values_of(logits, i) for i in range(len(rows))], rows)
 
 
 def test_processing_no_rows_or_no_tokens_in_place() -> None:
     logits = logits_of(kinds_of_rows(100))
-    with logits.select([]).processed_in_place([], lambda i, row: None) as processed:
+    none = np.zeros(0, np.int64)
+    with logits.select([]).processed_in_place(none, lambda _: None) as processed:
         assert len(processed) == 0
-    with logits.processed_in_place([np.zeros(0, np.int64)] * 5, lambda i, row: None) as processed:
+    with logits.processed_in_place(none, lambda _: None) as processed:
         np.testing.assert_array_equal(processed.argmax(), logits.argmax())
