@@ -36,6 +36,12 @@ class ContenderProcess:
         self._process: asyncio.subprocess.Process | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
+    @property
+    def pid(self) -> int:
+        """The number of the process, which runs."""
+        assert self._process is not None, "it was started"
+        return self._process.pid
+
     async def start(self) -> None:
         """Start the process; return when it has answered a request."""
         self._folder = tempfile.TemporaryDirectory(prefix="benchmark-")

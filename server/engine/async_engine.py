@@ -382,6 +382,8 @@ class AsyncLLMEngine:
         news, self._news = self._news, {}
         if self._given_up is not None:
             return
+        if news:
+            self.engine.settle()
         for loop, of_loop in news.items():
             if not _call_in(loop, partial(_put_all, of_loop)):
                 for collector, _ in of_loop:

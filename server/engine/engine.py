@@ -235,6 +235,13 @@ class LLMEngine:
             self.warm_up.stop()
             self.runner.reset()
 
+    def settle(self) -> None:
+        """Find the log probabilities of the last step, which else the next one finds meanwhile.
+
+        They are found as well when somebody reads them, but then in that thread.
+        """
+        self.runner.settle()
+
     def close(self) -> None:
         """Free the model and the cache; requests must be over."""
         self.warm_up.save()
@@ -250,6 +257,7 @@ class LLMEngine:
 
         Should the step fail, its sequences end, and their blocks leave the prefix cache.
         """
+        self.settle()
         self._note_computed(step)
         self._requests.compute_masks(step)
         next_step = self.scheduler.look_ahead(step)

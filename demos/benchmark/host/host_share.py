@@ -75,7 +75,7 @@ class Mode:
             for name, value in self.fields.items()
             if name in ("n", "num_beams")
         }
-        return SamplingParams(**{**self.fields, **few}, ignore_eos=True)  # type: ignore[arg-type]
+        return SamplingParams(**{**self.fields, **few}, ignore_eos=True)
 
 
 def make_modes(vocab_size: int) -> dict[str, Mode]:
@@ -127,9 +127,9 @@ class HostClock:
     def __init__(self, engine: LLMEngine) -> None:
         self._engine = engine
         self._head_s = self._beside_s = 0.0
-        head = engine.runner._head  # type: ignore[union-attr]
-        head._request = _TimedRequest(head._request, self._note_head)  # type: ignore[assignment]
-        engine._overlap = self._timed_overlap(engine._overlap)  # type: ignore[method-assign]
+        head = engine.runner._head
+        head._request = _TimedRequest(head._request, self._note_head)
+        engine._overlap = self._timed_overlap(engine._overlap)
 
     def step(self) -> tuple[float, float, int]:
         """Seconds between inferences, seconds beside the layers' inference, and new outputs."""

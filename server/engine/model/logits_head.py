@@ -20,6 +20,7 @@ class LogitsHead:
         self._model = model
         properties = model.device.sampling_properties(model.layers)
         self._tiles = VocabTiles(model.output.num_tiles, model.output.tile_size, properties)
+        self._last: Logits | None = None
 
     def reset(self) -> None:
         """Make a new infer request, for example after one has failed."""
@@ -30,13 +31,20 @@ class LogitsHead:
         """The logits of rows of hidden states; they are valid until the next call."""
         if self._request is None:
             return self.no_rows()
+        self.settle()
         self._request.set_input_tensor(hidden)
         # Without the copy of its outputs that `infer` makes by default.
         self._request.infer(share_outputs=True)
         has_scales = len(self._request.model_outputs) > 1
         scales = _rows(self._request, 1, 1)[:, 0] if has_scales else None
         values = _rows(self._request, 0, self._tiles.num * self._tiles.size)
-        return Logits(values, self._model.output.vocab_size, self._tiles, scales)
+        self._last = Logits(values, self._model.output.vocab_size, self._tiles, scales)
+        return self._last
+
+    def settle(self) -> None:
+        """Let what waits for the last logits read them, before they become invalid."""
+        if self._last is not None:
+            self._last.settle()
 
     def no_rows(self) -> Logits:
         """The logits of a step that needs none."""

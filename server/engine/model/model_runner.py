@@ -131,6 +131,10 @@ class ModelRunner:
         """Pack the step that may run next while the device computes another one."""
         self._prepared = step, self._packer.pack_without_tokens(step)
 
+    def settle(self) -> None:
+        """Let what waits for the logits of the last step read them."""
+        self._head.settle()
+
     def run(self, step: ScheduledStep, overlapped: Callable[[], None] | None = None) -> StepOutput:
         """Compute a step; `overlapped` is called while the device computes the layers."""
         started = perf_counter()

@@ -48,10 +48,11 @@ def find_candidates(logits: Logits, sequences: Rows[Sequence]) -> list[Candidate
     row for each sequence, and is not changed. As in transformers, penalties and biases apply to log
     probabilities, which are not normalised again.
     """
-    usable = np.flatnonzero(np.isfinite(logits.of_tokens(logits.argmax())))
+    is_usable = np.isfinite(logits.of_tokens(logits.argmax()))
+    usable = np.flatnonzero(is_usable).tolist()
     candidates: list[Candidates | None] = [None] * len(sequences)
     found = _find_usable(logits.select(usable), [sequences[i] for i in usable])
-    for i, of_row in zip(usable.tolist(), found, strict=True):
+    for i, of_row in zip(usable, found, strict=True):
         candidates[i] = of_row
     return candidates
 

@@ -1,6 +1,9 @@
 """The output of a step for one choice of a request."""
 
+from collections.abc import Callable
+from collections.abc import Sequence as Rows
 from dataclasses import dataclass
+from typing import overload
 
 from server.engine.pooling import PooledOutput
 from server.engine.prompt_logprobs import PromptLogprobs
@@ -21,9 +24,32 @@ class SequenceOutput:
     request_id: int
     index: int
     token_ids: tuple[int, ...] = ()
-    logprobs: tuple[TokenIdLogprobs, ...] | None = None
+    logprobs: Rows[TokenIdLogprobs] | None = None
     finish_reason: FinishReason | None = None
     num_cached_tokens: int = 0
     prompt_logprobs: PromptLogprobs | None = None
     error: RequestError | None = None
     pooled: PooledOutput | None = None
+
+
+class LaterLogprobs(Rows[TokenIdLogprobs]):
+    """Log probabilities of new tokens, each found by a call."""
+
+    __slots__ = ("_find",)
+
+    def __init__(self, find: Rows[Callable[[], TokenIdLogprobs]]) -> None:
+        self._find = find
+
+    def __len__(self) -> int:
+        return len(self._find)
+
+    @overload
+    def __getitem__(self, index: int) -> TokenIdLogprobs: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Rows[TokenIdLogprobs]: ...
+
+    def __getitem__(self, index: int | slice) -> TokenIdLogprobs | Rows[TokenIdLogprobs]:
+        if isinstance(index, slice):
+            return [find() for find in self._find[index]]
+        return self._find[index]()

@@ -1,9 +1,10 @@
 """The unfinished requests whose tokens are sampled, and what a step brings for them."""
 
+from collections.abc import Callable
 from collections.abc import Sequence as Rows
 
 from server.engine.requests.accepted_runs import Run
-from server.engine.requests.outputs import SequenceOutput
+from server.engine.requests.outputs import LaterLogprobs, SequenceOutput
 from server.engine.requests.request_stats import RequestStats
 from server.engine.sampling.sampler import BAD_LOGITS
 from server.engine.scheduling.scheduled_step import ScheduledStep
@@ -139,7 +140,7 @@ class SampledChoices:
         request = sequence.request
         is_first = sequence.num_generated_tokens == 0
         tokens: list[int] = []
-        logprobs: list[TokenIdLogprobs] = []
+        find_logprobs: list[Callable[[], TokenIdLogprobs]] = []
         reason = None
         for sampled in run:
             if tokens:
@@ -148,7 +149,8 @@ class SampledChoices:
             token = None if request.max_tokens == 0 else sampled.token_id
             if token is not None:
                 tokens.append(token)
-                logprobs += () if sampled.logprobs is None else (sampled.logprobs,)
+                if sampled.find_logprobs is not None:
+                    find_logprobs.append(sampled.find_logprobs)
                 sequence.append(token)
                 self._stats.note_token(sequence)
             reason = _finish_reason(sequence, token)
@@ -164,7 +166,7 @@ class SampledChoices:
             request.request_id,
             sequence.index,
             tuple(tokens),
-            tuple(logprobs) or None,
+            LaterLogprobs(find_logprobs) if find_logprobs else None,
             reason,
             request.num_cached_tokens,
             request.prompt_logprobs if is_first else None,

@@ -63,9 +63,22 @@ class Logits:
         self._all_maxima: Floats = tiles.maxima(values)
         self._all_highest: Floats = self._all_maxima.max(axis=1, initial=-np.inf)
         self._rows = np.arange(len(values))
+        # Selections share it.
+        self._later: list[Callable[[], None]] = []
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    def later(self, read: Callable[[], None]) -> None:
+        """Call `read`, which may read these logits, before they become invalid."""
+        self._later.append(read)
+
+    def settle(self) -> None:
+        """Make the calls that wait in `later`."""
+        waiting = self._later[:]
+        self._later.clear()
+        for read in waiting:
+            read()
 
     @property
     def tile_size(self) -> int:

@@ -15,7 +15,7 @@ from server.engine.sampling.logits_processors import (
     is_only_masked,
     mask_of,
 )
-from server.engine.sampling.logprobs import chosen_logprobs
+from server.engine.sampling.logprobs import find_later
 from server.engine.sampling.random_sampling import NO_TOKEN, NUM_UNIFORMS, sample_randomly
 from server.engine.sampling.rejection_sampling import can_use_rejection, sample_by_rejection
 from server.engine.sampling.some_tokens import only_tokens
@@ -32,10 +32,18 @@ BAD_LOGITS = "the model gave NaN or infinity instead of logits"
 
 @dataclass(frozen=True, slots=True)
 class SampledToken:
-    """A chosen token; `token_id` is None where the model gave no usable logits."""
+    """A chosen token; `token_id` is None where the model gave no usable logits.
+
+    `find_logprobs` finds what was asked about it; None where nothing was.
+    """
 
     token_id: int | None
-    logprobs: TokenIdLogprobs | None = None
+    find_logprobs: Callable[[], TokenIdLogprobs] | None = None
+
+    @property
+    def logprobs(self) -> TokenIdLogprobs | None:
+        """The log probabilities that were asked for."""
+        return None if self.find_logprobs is None else self.find_logprobs()
 
 
 def sample(
@@ -58,9 +66,9 @@ def sample(
             continue
         chosen[part] = choose(logits.select(part), [sequences[i] for i in part])
     is_good = (chosen != NO_TOKEN) & np.isfinite(logits.of_tokens(chosen))
-    logprobs = _logprobs(logits, chosen, sequences, is_good)
+    find_logprobs = _find_logprobs(logits, chosen, sequences, is_good)
     return [
-        SampledToken(token, logprobs.get(i)) if good else SampledToken(None)
+        SampledToken(token, find_logprobs.get(i)) if good else SampledToken(None)
         for i, (token, good) in enumerate(zip(chosen.tolist(), is_good.tolist(), strict=True))
     ]
 
@@ -126,7 +134,10 @@ def _allowed(sequence: Sequence) -> Ints | None:
 
 
 def _alike_in_size(allowed: list[Ints | None]) -> Iterator[tuple[list[int], list[Ints]]]:
-    """Groups of sequences: those without a list of allowed tokens, others by its length."""
+    """Groups of sequences: those without a list of allowed tokens, others by its length.
+
+    Lists of MANY tokens are apart from shorter ones.
+    """
     groups: dict[int, list[int]] = {}
     for i, token_ids in enumerate(allowed):
         size = 0 if token_ids is None else 1 + len(token_ids).bit_length() // 4
@@ -139,10 +150,13 @@ def _choose_among(logits: Logits, sequences: list[Sequence], allowed: list[Ints]
     """As `_choose`; where lists of allowed tokens are given, only among these."""
     if not allowed:
         return _choose(logits, sequences)
-    few, token_ids = only_tokens(logits, allowed)
-    places = _choose(few, sequences)
-    tokens: Ints = token_ids[np.arange(len(places)), places]
-    return np.where(places == NO_TOKEN, NO_TOKEN, tokens)
+    places = _choose(only_tokens(logits, allowed), sequences).tolist()
+    # A row without usable logits may have a place behind its tokens.
+    tokens = [
+        int(ids[place]) if 0 <= place < len(ids) else NO_TOKEN
+        for ids, place in zip(allowed, places, strict=True)
+    ]
+    return np.array(tokens, np.int64)
 
 
 def _choose_copied(logits: Logits, sequences: list[Sequence]) -> Ints:
@@ -180,14 +194,14 @@ def _sample_randomly(logits: Logits, sequences: list[Sequence]) -> Ints:
     return chosen
 
 
-def _logprobs(
+def _find_logprobs(
     logits: Logits, chosen: Ints, sequences: Rows[Sequence], is_good: npt.NDArray[np.bool_]
-) -> dict[int, TokenIdLogprobs]:
+) -> dict[int, Callable[[], TokenIdLogprobs]]:
     """Log probabilities by the index of the sequence, for those that asked for them."""
     num_top = [s.request.params.logprobs for s in sequences]
     wanted = [i for i, num in enumerate(num_top) if num is not None and is_good[i]]
     if not wanted:
         return {}
     which = np.array(wanted)
-    found = chosen_logprobs(logits.select(which), chosen[which], [num_top[i] or 0 for i in wanted])
+    found = find_later(logits.select(which), chosen[which], [num_top[i] or 0 for i in wanted])
     return dict(zip(wanted, found, strict=True))

@@ -9,34 +9,37 @@ Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
 
-def only_tokens(logits: Logits, token_ids: list[Ints]) -> tuple[Logits, Ints]:
-    """The logits of `token_ids[i]` of row i, and which tokens they are, i64[K, C].
+MANY, SIZE_OF_MANY = 2**11, 128
+"""Large tiles take less time in a list of many tokens, small ones in a short one."""
 
-    Rows with fewer tokens than others end with logits of -inf, of token 0. Choosing among these
-    gives the tokens that choosing from a row with -inf for all other tokens would give.
+
+def only_tokens(logits: Logits, token_ids: list[Ints]) -> Logits:
+    """The logits of `token_ids[i]` of row i, in this order.
+
+    Either all lists are of MANY tokens or none is: a row's token depends on no other row.
+    Rows with fewer tokens than others end with logits of -inf. Choosing among these gives the
+    places of the tokens that choosing from a row with -inf for all other tokens would give.
     """
-    num_tiles = -(-max(map(len, token_ids)) // PART)
-    shape = len(token_ids), num_tiles * PART
-    kept, values = np.zeros(shape, np.int64), np.full(shape, -np.inf, np.float32)
+    widest = max(map(len, token_ids))
+    size = SIZE_OF_MANY if widest >= MANY else PART
+    num_tiles = -(-widest // size)
+    values = np.full((len(token_ids), num_tiles * size), -np.inf, np.float32)
     for i, ids in enumerate(token_ids):
-        kept[i, : len(ids)] = ids
         values[i, : len(ids)] = logits.some_of_row(i, ids)
-    return Logits(values, shape[1], SmallTiles(num_tiles)), kept
+    return Logits(values, values.shape[1], SmallTiles(num_tiles, size))
 
 
 class SmallTiles:
-    """Tiles of PART tokens for rows so short that numpy reads them as fast as a graph."""
+    """Tiles of rows so short that numpy reads them as fast as a graph."""
 
-    size = PART
     max_sum_rows = 1024
 
-    def __init__(self, num: int) -> None:
-        self.num = num
+    def __init__(self, num: int, size: int) -> None:
+        self.num, self.size = num, size
 
     def maxima(self, rows: Floats) -> Floats:
-        """As Tiles says."""
-        tiles = rows.reshape(len(rows), self.num, self.size)
-        maxima: Floats = np.fmax.reduce(tiles, axis=2)
+        """As Tiles says, but a tile with NaN has the maximum NaN: its row gives no token."""
+        maxima: Floats = rows.reshape(len(rows), self.num, self.size).max(axis=2)
         return maxima
 
     def sums(

@@ -96,6 +96,10 @@ class StatefulRunner:
     def prepare(self, step: ScheduledStep) -> None:
         """Nothing can be packed before the step: there are no arrays of all sequences."""
 
+    def settle(self) -> None:
+        """Let what waits for the logits of the last step read them."""
+        self._head.settle()
+
     def run(self, step: ScheduledStep, overlapped: Callable[[], None] | None = None) -> StepOutput:
         """Compute a step; `overlapped` is called while the device computes."""
         started = perf_counter()
