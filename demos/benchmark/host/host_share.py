@@ -9,7 +9,7 @@ medians of many steps.
 import argparse
 import asyncio
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -214,16 +214,23 @@ def measure_prompts(engine: LLMEngine, clock: HostClock, num_top: int, num_steps
     return 1e6 * median(times[1:])
 
 
-def compile_schema(engine: LLMEngine) -> GrammarConstraint:
-    """The constraint of an answer that follows SCHEMA."""
-    table = load_byte_table(engine.config.models_path)
-    compiler = GrammarCompiler(table, engine.limits.vocab_size, engine.info.eos_token_ids)
-    request = GenerationRequest("r", messages=(), answer_format=AnswerFormat("json", SCHEMA))
+def compile_schema(
+    model: Path, vocab_size: int, end_tokens: Collection[int], schema: Mapping[str, Any]
+) -> GrammarConstraint:
+    """The constraint of an answer that follows a schema, for the tokens of a model folder."""
+    compiler = GrammarCompiler(load_byte_table(model), vocab_size, end_tokens)
+    request = GenerationRequest("r", messages=(), answer_format=AnswerFormat("json", schema))
     prompt = TokenizedPrompt(request, (1,), "")
     try:
         return asyncio.run(compiler.compile(lambda: answer_grammar(prompt, OutputFormat())))
     finally:
         compiler.close()
+
+
+def compile_for(engine: LLMEngine) -> GrammarConstraint:
+    """The constraint of an answer that follows SCHEMA."""
+    model, ends = engine.config.models_path, engine.info.eos_token_ids
+    return compile_schema(model, engine.limits.vocab_size, ends, SCHEMA)
 
 
 def render_row(name: str, size: int, between: float, beside: float, step_ms: float) -> str:
@@ -258,7 +265,7 @@ def main() -> None:
     clock = HostClock(engine)
     print("| method | sequences | between inferences, us | of a step | beside inference, us |")
     print("| --- | --- | --- | --- | --- |")
-    constraint = compile_schema(engine)
+    constraint = compile_for(engine)
     modes = make_modes(engine.limits.vocab_size)
     for name, mode in modes.items():
         if args.modes and name not in args.modes:

@@ -37,13 +37,13 @@ async def measure(
     rng = np.random.default_rng(num_streams)
     found_us = []
     for _ in range(num_rounds + 1):
-        spent_s = [await _spend(process, rng, vocab_size, num_streams, n) for n in (SHORT, LONG)]
+        spent_s = [await spend(process, rng, vocab_size, num_streams, n) for n in (SHORT, LONG)]
         found_us.append(1e6 * (spent_s[1] - spent_s[0]) / (num_streams * (LONG - SHORT)))
     # The first round has steps of new sizes.
     return median(found_us[1:])
 
 
-async def _spend(
+async def spend(
     process: ContenderProcess,
     rng: np.random.Generator,
     vocab_size: int,
