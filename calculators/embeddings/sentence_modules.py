@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from calculators.embeddings.safetensors import read_safetensors
 from calculators.encoders.encoder_config import read_json, read_json_list
 from calculators.encoders.heads import ACTIVATIONS, DenseLayer, Pooling
 from server.errors import ModelLoadError
+from server.host.safetensors import read_safetensors
 
 __all__ = ["SentenceModules"]
 
@@ -105,7 +105,10 @@ def _read_dense(path: Path) -> DenseLayer:
             f"{file}: no such file; the model has a dense layer after its pooling, so its weights "
             "are needed: copy the folder from the Hugging Face model"
         )
-    tensors = read_safetensors(file)
+    try:
+        tensors = read_safetensors(file)
+    except (OSError, ValueError) as error:
+        raise ModelLoadError(f"{file}: {error}") from error
     if "linear.weight" not in tensors:
         raise ModelLoadError(f"{file}: has no linear.weight, but {', '.join(tensors)}")
     return DenseLayer(tensors["linear.weight"], tensors.get("linear.bias"), activation)

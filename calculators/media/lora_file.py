@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from server.errors import ModelLoadError
+from server.host.safetensors import read_header
 
 __all__ = ["check_lora_file", "read_lora_file"]
 
-MAX_HEADER_BYTES = 100 * 2**20
 # The first matrix makes `rank` numbers of a layer's input, the second the layer's output of them.
 PARTS = re.compile(r"(?P<layer>.+?)[._](?P<part>lora[._]?(A|B|down|up)(\.default)?)\.weight")
 SECOND = ("B", "up")
@@ -94,13 +94,8 @@ def _known_name(name: str, class_name: str) -> str:
 def _read_header(path: Path) -> tuple[Mapping[str, Any], Any, int]:
     """The description of each tensor, the metadata, and where the tensors begin."""
     try:
-        with path.open("rb") as file:
-            size = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(size)) if 2 <= size <= MAX_HEADER_BYTES else None
+        return read_header(path)
     except OSError as error:
         raise ModelLoadError(f"{path}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise ModelLoadError(f"{path}: it is no safetensors file") from error
-    if not isinstance(header, dict):
-        raise ModelLoadError(f"{path}: it is no safetensors file")
-    return header, header.pop("__metadata__", None), 8 + size
+    except ValueError as error:
+        raise ModelLoadError(f"{path}: it {error}") from error

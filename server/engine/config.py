@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from server.engine.adapters.settings import AdapterSettings
 from server.errors import ConfigError
 
 DEFAULT_TARGET_MS = 200
@@ -31,6 +32,7 @@ class EngineConfig:
     may be a decoder that was exported without a KV cache, as embedders are.
     `prompt_lookup` is speculative decoding with what followed the same tokens before.
     `served_name` is the model that the engine is counted for in the metrics; "" for none.
+    `adapters` are those that the model begins with, and whether others may be loaded later.
     `on_progress` is called from the loading thread with a short text and the fraction of the load
     that is done, 0 to 1; the first half belongs to tuning.
     """
@@ -51,6 +53,7 @@ class EngineConfig:
     has_head: bool = True
     prompt_lookup: bool = False
     served_name: str = ""
+    adapters: AdapterSettings = AdapterSettings()
     on_progress: Callable[[str, float], None] | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:

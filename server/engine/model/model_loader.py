@@ -2,13 +2,15 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import openvino as ov
 
+from server.engine.adapters.settings import AdapterSettings
 from server.engine.config import PluginValue
 from server.engine.kv.kv_cache import CacheInput, cache_inputs, state_tables
+from server.engine.model.adapter_branches import AdapterBranches, add_adapter_branches, check_adapters
 from server.engine.model.attention import AttentionForm
 from server.engine.model.device import Device, find_device
 from server.engine.model.loading.compilation import compile_parts
@@ -31,6 +33,8 @@ from server.host.openvino_core import find_device_problem
 
 logger = logging.getLogger(__name__)
 
+NO_ADAPTERS = AdapterSettings()
+
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
@@ -39,7 +43,8 @@ class LoadedModel:
     `state_tables` are those of a PagedAttention model with convolutions or linear attention.
     `states` is None for a PagedAttention model. Another one runs as it was exported, with states
     instead of `kv_inputs`; `not_paged` says why. With an `encoder`, the rest is the decoder. `head`
-    is None where it was not asked for. `num_embeddings` is that of SplitModel.
+    is None where it was not asked for. `num_embeddings` is that of SplitModel. `adapters` is None
+    for a graph without branches for adapters.
     """
 
     layers: ov.CompiledModel
@@ -56,6 +61,7 @@ class LoadedModel:
     states: StateForm | None = None
     not_paged: str | None = None
     encoder: Encoder | None = None
+    adapters: AdapterBranches | None = None
 
 
 def load_model(
@@ -63,11 +69,12 @@ def load_model(
     device: str,
     plugin_config: Mapping[str, PluginValue],
     has_head: bool = True,
+    adapters: AdapterSettings = NO_ADAPTERS,
 ) -> LoadedModel:
     """Read the stateful IR, transform it to PagedAttention form if it has one, and compile it.
 
-    Without `has_head` the layers alone are compiled; then the IR may be a stateless decoder. Raises
-    ModelLoadError for a missing or corrupt file, a model that is not a stateful language model, an
+    Without `has_head` the layers alone are compiled; then the IR may be a stateless decoder.
+    `adapters` says whether its products get branches for adapters. Raises ModelLoadError for a missing or corrupt file, a model that is not a stateful language model, an
     unknown device, or a property that the device refuses.
     """
     check_files(models_path)
@@ -76,8 +83,10 @@ def load_model(
         found_device = find_device(device)
         is_mapped = plugin_config.get("ENABLE_MMAP", lease is not None)
         form = read_form(models_path, is_mapped, has_head)
+        branches = add_adapter_branches(form, adapters, found_device, plugin_config, models_path)
         load = _load_stateful if form.attention is None else _load_paged
-        return load(form, models_path, found_device, plugin_config, lease)
+        loaded = load(form, models_path, found_device, plugin_config, lease)
+        return replace(loaded, adapters=branches)
     except BaseException:
         # A caller that keeps the error would keep this frame, and with it the lease and its file.
         if lease is not None:
@@ -90,6 +99,7 @@ def check_loadable(
     device: str,
     plugin_config: Mapping[str, PluginValue],
     has_head: bool = True,
+    adapters: AdapterSettings = NO_ADAPTERS,
 ) -> None:
     """Do all of `load_model` that needs no compilation. Raises ModelLoadError.
 
@@ -102,6 +112,7 @@ def check_loadable(
     find_device(device).free_bytes()
     read_model_info(models_path)
     form = read_form(models_path, plugin_config.get("ENABLE_MMAP", True), has_head)
+    check_adapters(form, adapters, models_path)
     if form.parts.num_embeddings is None:
         describe_verification(models_path)
     if has_encoder(models_path):

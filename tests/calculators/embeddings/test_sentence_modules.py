@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from calculators.embeddings.embedding_setup import EmbeddingSetup
-from calculators.embeddings.safetensors import read_safetensors
 from calculators.embeddings.sentence_modules import SentenceModules
 from calculators.encoders.heads import Pooling
 from server.errors import InvalidRequestError, ModelLoadError
@@ -112,15 +111,11 @@ def test_modules_in_an_order_that_is_not_here(tmp_path: Path) -> None:
         SentenceModules.read(tmp_path)
 
 
-def test_bfloat16_tensors(tmp_path: Path) -> None:
-    values = np.array([1.5, -2, 0.25], np.float32)
-    halves = (values.view(np.uint32) >> 16).astype(np.uint16)
-    write_safetensors(tmp_path / "a", x=("BF16", halves))
-    assert read_safetensors(tmp_path / "a")["x"].tolist() == values.tolist()
-
-
-@pytest.mark.parametrize("content", [b"", b"\x02\0\0\0\0\0\0\0{x", b"\x02\0\0\0\0\0\0\0[]"])
-def test_files_that_are_no_safetensors(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "a").write_bytes(content)
-    with pytest.raises(ModelLoadError, match="is no safetensors file of floats"):
-        read_safetensors(tmp_path / "a")
+@pytest.mark.parametrize("content", [b"", b"\x02\0\0\0\0\0\0\0{x"])
+def test_weights_that_are_no_safetensors(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "2_Dense"
+    write(path / "config.json", {"activation_function": "torch.nn.modules.activation.Tanh"})
+    (path / "model.safetensors").write_bytes(content)
+    write(tmp_path / "modules.json", [{"type": "x.Dense", "path": "2_Dense"}])
+    with pytest.raises(ModelLoadError, match="model.safetensors: is no safetensors file"):
+        SentenceModules.read(tmp_path)

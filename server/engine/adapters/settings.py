@@ -1,0 +1,31 @@
+"""Which adapters a model begins with, and whether it takes others later."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["AdapterSettings", "AdapterSource"]
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterSource:
+    """An adapter's name, its file or folder, and a factor for all that it adds."""
+
+    name: str
+    path: Path
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterSettings:
+    """`sources` are loaded with the model. If it `is_open`, others may follow while it runs.
+
+    A model that is only open, and cannot have adapters, is loaded without them.
+    """
+
+    sources: tuple[AdapterSource, ...] = ()
+    is_open: bool = False
+
+    @property
+    def are_wanted(self) -> bool:
+        """Whether the graph of the model needs branches for adapters."""
+        return bool(self.sources) or self.is_open
