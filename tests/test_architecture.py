@@ -12,6 +12,7 @@ PACKAGE_LAYERS: dict[str, set[str]] = {
     "server.host": set(),
     "server.graph": {"server.errors"},
     "server.engine.system": set(),
+    "server.engine.adapters": {"server.errors", "server.host"},
     "server.engine.kv": {
         "server.engine.sequence",
         "server.engine.system",
@@ -32,6 +33,7 @@ PACKAGE_LAYERS: dict[str, set[str]] = {
         "server.host",
     },
     "server.engine.model": {
+        "server.engine.adapters",
         "server.engine.config",
         "server.engine.kv",
         "server.engine.prompt_logprobs",
@@ -44,6 +46,7 @@ PACKAGE_LAYERS: dict[str, set[str]] = {
         "server.payloads",
     },
     "server.engine.requests": {
+        "server.engine.adapters",
         "server.engine.config",
         "server.engine.model",
         "server.engine.pooling",
@@ -203,10 +206,11 @@ FILE_LAYERS: dict[str, set[str]] = {
     "server.__main__": {"server.cli"},
     "server.engine.token_constraint": set(),
     "server.engine.token_mask": set(),
-    "server.engine.config": {"server.errors"},
+    "server.engine.config": {"server.engine.adapters", "server.errors"},
     "server.engine.pooling": set(),
     "server.engine.prompt_logprobs": {"server.payloads"},
     "server.engine.sequence": {
+        "server.engine.adapters",
         "server.engine.pooling",
         "server.engine.prompt_logprobs",
         "server.engine.token_constraint",

@@ -3,6 +3,7 @@
 Outside it only the LLM executor calculator imports it.
 """
 
+from server.engine.adapters.settings import AdapterSettings, AdapterSource
 from server.engine.async_engine import AsyncLLMEngine
 from server.engine.config import EngineConfig
 from server.engine.engine import LLMEngine
@@ -14,6 +15,8 @@ from server.engine.requests.generation import ChoiceOutput
 from server.engine.requests.outputs import SequenceOutput
 
 __all__ = [
+    "AdapterSettings",
+    "AdapterSource",
     "AsyncLLMEngine",
     "ChoiceOutput",
     "EngineConfig",

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from time import monotonic
 
+from server.engine.adapters.adapter_store import AdapterStore
+from server.engine.adapters.settings import AdapterSource
 from server.engine.config import EngineConfig
 from server.engine.engine import LLMEngine
 from server.engine.pooling import PooledOutput
@@ -16,7 +18,13 @@ from server.engine.requests.generation import Generation, OutputCollector
 from server.engine.requests.outputs import SequenceOutput
 from server.engine.sequence import EngineRequest
 from server.engine.token_constraint import TokenConstraint
-from server.errors import GenerationError, ModelNotReadyError, RequestError, describe_error
+from server.errors import (
+    GenerationError,
+    InvalidRequestError,
+    ModelNotReadyError,
+    RequestError,
+    describe_error,
+)
 from server.host.metrics import ENGINES
 from server.host.watch import ABANDONED, WATCHDOG, WatchedService
 from server.payloads import SamplingFields, SamplingParams
@@ -143,17 +151,58 @@ class AsyncLLMEngine:
         constraint: TokenConstraint | None = None,
         client: str = "",
         on_start: Callable[[], None] | None = None,
+        adapter: str = "",
     ) -> Generation:
-        """Start a request; raises InvalidRequestError, ContextLengthError or ModelNotReadyError.
+        """Start a request, of the model itself or of an adapter.
 
+        Raises InvalidRequestError, ContextLengthError, ModelNotFoundError or ModelNotReadyError.
         `on_start` is called in the engine's thread when the request waits no longer.
         Call `abort` when you leave the Generation before its end; after the end it is harmless.
         """
         return self._submit(
             self.engine.make_request(
-                prompt_token_ids, params, priority, cache_salt, constraint, client, on_start
+                prompt_token_ids,
+                params,
+                priority,
+                cache_salt,
+                constraint,
+                client,
+                on_start,
+                adapter,
             )
         )
+
+    @property
+    def adapters(self) -> AdapterStore | None:
+        """Its adapters; None where it takes none."""
+        return self.engine.adapters
+
+    def load_adapter(self, source: AdapterSource, replaces: bool = False) -> None:
+        """Load an adapter while requests go on; takes as long as reading its files.
+
+        With `replaces`, requests that have an adapter of the same name go on with the old one.
+        Raises ModelLoadError, InvalidRequestError or ModelNotReadyError.
+        """
+        store = self.adapters
+        if store is None:
+            raise InvalidRequestError("this model takes no adapters", "model")
+        if unloaded := store.unloaded:
+            self._run_in_thread(partial(self.engine.free_slots, unloaded))
+        store.load(source, replaces)
+
+    def _run_in_thread(self, action: Callable[[], None]) -> None:
+        """Run an action in the engine's thread, and wait for its end."""
+        ended = threading.Event()
+
+        def act() -> None:
+            action()
+            ended.set()
+
+        if not self._post(act):
+            raise ModelNotReadyError("the model is being unloaded")
+        while not ended.wait(GIVEN_UP_POLL_S):
+            if not self.is_running:
+                raise ModelNotReadyError(self.failure or "the model was unloaded")
 
     async def pool(
         self,

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from server.engine.adapters.settings import AdapterSettings
+from server.engine.adapters.settings import NO_ADAPTERS, AdapterSettings
 from server.errors import ConfigError
 
 DEFAULT_TARGET_MS = 200
@@ -53,7 +53,7 @@ class EngineConfig:
     has_head: bool = True
     prompt_lookup: bool = False
     served_name: str = ""
-    adapters: AdapterSettings = AdapterSettings()
+    adapters: AdapterSettings = NO_ADAPTERS
     on_progress: Callable[[str, float], None] | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:

@@ -1,7 +1,7 @@
 """The LLM engine: takes requests, and moves them all on one step at a time."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from itertools import count
@@ -9,6 +9,7 @@ from time import perf_counter
 
 import numpy as np
 
+from server.engine.adapters.adapter_store import Adapter, AdapterStore
 from server.engine.config import EngineConfig
 from server.engine.model.cache.cache_plan import plan_cache
 from server.engine.model.load_report import describe_states, report_load
@@ -27,11 +28,17 @@ from server.engine.scheduling.latency_target import LatencyTarget
 from server.engine.scheduling.scheduled_step import ScheduledStep
 from server.engine.scheduling.scheduler import Scheduler, no_drafts
 from server.engine.scheduling.step_costs import StepCosts
-from server.engine.sequence import EngineRequest, Sequence
+from server.engine.sequence import EngineRequest, Sequence, SequenceStatus
 from server.engine.speculation.draft_planner import MAX_DRAFTS
 from server.engine.speculation.speculation import make_speculation, with_drafting_properties
-from server.errors import GenerationError, ModelNotReadyError, describe_error
-from server.host.metrics import EngineLoad, EngineStats
+from server.errors import (
+    GenerationError,
+    ModelLoadError,
+    ModelNotFoundError,
+    ModelNotReadyError,
+    describe_error,
+)
+from server.host.metrics import AdaptersInUse, EngineLoad, EngineStats
 from server.host.openvino_errors import error_summary
 from server.payloads import SamplingParams
 
@@ -67,6 +74,8 @@ class LLMEngine:
         # Verification compares tokens.
         gives_tokens = model.num_embeddings is None
         self._verification = describe_verification(config.models_path) if gives_tokens else None
+        self.adapters = self._load_adapters(model)
+        self._adapters_in_use = AdaptersInUse()
         self._cache = plan_cache(config, model, self.info.max_model_len)
         self.num_blocks = self._cache.num_blocks
         self.info = replace(self.info, max_model_len=self._cache.max_model_len)
@@ -83,7 +92,11 @@ class LLMEngine:
         self.stats = EngineStats(self.info.max_model_len or self.limits.max_num_tokens)
         self._requests = RequestTracker(self.stats)
         factory = RequestFactory(
-            self.limits, self.info.eos_token_ids, model.attention.long_after, model.head is not None
+            self.limits,
+            self.info.eos_token_ids,
+            model.attention.long_after,
+            model.head is not None,
+            self.adapters,
         )
         self.make_request = factory.make
         self.make_pooling_request = factory.make_pooling
@@ -125,7 +138,17 @@ class LLMEngine:
             self.config.max_num_batched_tokens,
             num_rows,
             self._cache.state_blocks,
+            self.adapters,
         )
+
+    def _load_adapters(self, model: LoadedModel) -> AdapterStore | None:
+        """Load those that the model begins with; None where its graph has no branches for any."""
+        if model.adapters is None:
+            return None
+        store = AdapterStore(model.adapters.modules, model.adapters.element_type)
+        for source in self.config.adapters.sources:
+            store.load(source)
+        return store
 
     def _warm_up(self, model: LoadedModel) -> None:
         config = self.config
@@ -161,6 +184,7 @@ class LLMEngine:
             max_num_batched_tokens=self.config.max_num_batched_tokens,
             max_model_len=self.limits.max_num_tokens,
             enable_prefix_caching=self.config.enable_prefix_caching,
+            adapters=self._adapters_in_use if self.adapters is not None else None,
         )
 
     @property
@@ -172,8 +196,11 @@ class LLMEngine:
         """Queue a request; raises ModelNotReadyError once the engine has failed."""
         if self.failure is not None:
             raise ModelNotReadyError(self.failure)
+        if request.adapter is not None and request.adapter.slot is None:
+            raise ModelNotFoundError(f"the adapter {request.adapter.name!r} was unloaded just now")
         sequence = self._requests.add(request, next(self._arrivals))
         self.scheduler.add(sequence)
+        self._note_adapters()
 
     def has_request(self, request_id: int) -> bool:
         """Whether any choice of a request is unfinished."""
@@ -185,6 +212,30 @@ class LLMEngine:
         A beam search has no choices before its end: it can only be stopped as a whole.
         """
         self._requests.abort(request_id, self.scheduler, index)
+        self._note_adapters()
+
+    def free_slots(self, unloaded: Iterable[Adapter]) -> None:
+        """Take the slots of unloaded adapters that no request has.
+
+        From then on no request can begin with them: `add` refuses it.
+        """
+        in_use = {sequence.request.adapter for sequence in self._requests.sequences}
+        for adapter in unloaded:
+            if adapter not in in_use:
+                adapter.slot = None
+
+    def _note_adapters(self) -> None:
+        """Note for the metrics which adapters are at work."""
+        if self.adapters is None:
+            return
+        names: dict[bool, set[str]] = {True: set(), False: set()}
+        for sequence in self._requests.sequences:
+            if sequence.request.adapter is not None:
+                is_running = sequence.status is SequenceStatus.RUNNING
+                names[is_running].add(sequence.request.adapter.name)
+        self._adapters_in_use = AdaptersInUse(
+            len(self.adapters.adapters), tuple(sorted(names[True])), tuple(sorted(names[False]))
+        )
 
     def step(self, on_infer: Callable[[], None] | None = None) -> list[SequenceOutput]:
         """Move the running requests on by one step; returns the new output.
@@ -213,6 +264,7 @@ class LLMEngine:
         if self._speculation is not None:
             self._speculation.note_verified(chosen.sequences, chosen.runs)
         outputs = self._requests.advance(chosen, self.scheduler)
+        self._note_adapters()
         self.stats.num_steps += 1
         self.stats.tokens += step.num_tokens
         self.stats.step_tokens.observe(step.num_tokens)
@@ -305,7 +357,12 @@ class LLMEngine:
         # The old weights go first: there may be no memory for both. The number of blocks stays, or
         # accepted requests might not fit any more.
         self._close_runner()
-        self._use(self._model.load())
+        model = self._model.load()
+        if self.adapters is not None and (
+            model.adapters is None or model.adapters.element_type != self.adapters.element_type
+        ):
+            raise ModelLoadError("the model was loaded again in another form than its adapters")
+        self._use(model)
 
     def revive(self) -> None:
         """Load the model anew after a failure; raises if it still cannot infer.

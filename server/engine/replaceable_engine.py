@@ -5,9 +5,10 @@ import threading
 from dataclasses import replace
 from time import monotonic
 
+from server.engine.adapters.settings import AdapterSource
 from server.engine.async_engine import AsyncLLMEngine
 from server.engine.config import EngineConfig
-from server.errors import describe_error
+from server.errors import ModelNotFoundError, describe_error
 from server.host.memory import available_bytes, resident_bytes
 from server.host.metrics import counter
 from server.host.watch import WATCHDOG, WatchedService
@@ -51,6 +52,27 @@ class ReplaceableEngine:
     def room(self, num_prompt_tokens: int, num_beams: int) -> int:
         """The most tokens of each answer to a prompt; below 1 where there is no room."""
         return self.current.room(num_prompt_tokens, num_beams)
+
+    def load_adapter(self, source: AdapterSource, replaces: bool = False) -> None:
+        """Load an adapter while requests go on; see AsyncLLMEngine.load_adapter."""
+        self.current.load_adapter(source, replaces)
+        self._keep_adapters()
+
+    def unload_adapter(self, name: str) -> None:
+        """Let no further request have an adapter. Raises ModelNotFoundError."""
+        store = self.current.adapters
+        if store is None:
+            raise ModelNotFoundError(f"there is no adapter {name[:100]!r}: this model takes none")
+        store.unload(name)
+        self._keep_adapters()
+
+    def _keep_adapters(self) -> None:
+        """Let an engine that replaces this one have the same adapters."""
+        store = self.current.adapters
+        assert store is not None, "there are adapters"
+        sources = tuple(adapter.source for adapter in store.adapters)
+        adapters = replace(self._config.adapters, sources=sources)
+        self._config = replace(self._config, adapters=adapters)
 
     def close(self) -> None:
         """Stop the engine after its running step, unless that hangs."""

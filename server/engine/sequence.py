@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from server.engine.adapters.adapter_store import Adapter
 from server.engine.pooling import Pooling
 from server.engine.prompt_logprobs import PromptLogprobs
 from server.engine.token_constraint import TokenConstraint
@@ -75,7 +76,8 @@ class EngineRequest:
     have started before this one. `cache_salt` is part of the identity of every prefix.
     `constraint` is at the start of an answer; every choice has a copy. With `has_encoder` the
     prompt is no part of the text that the answer goes on with. A request with `pooling` gets that
-    instead of an answer. `on_start` is called in the engine's thread when it waits no longer.
+    instead of an answer. Without an `adapter` the model itself answers. `on_start` is called in the
+    engine's thread when it waits no longer.
     `bad_words` has the last tokens of bad words by the number of the tokens before, and these.
     The times are of `time.perf_counter`; `num_generated_tokens` are those of all choices that are
     over, and `longest_choice` is the most that one of them has.
@@ -93,6 +95,7 @@ class EngineRequest:
     has_encoder: bool = False
     constraint: TokenConstraint | None = None
     pooling: Pooling | None = None
+    adapter: Adapter | None = None
     on_start: Callable[[], None] | None = None
     num_cached_tokens: int = 0
     num_bypasses: int = 0
@@ -256,8 +259,11 @@ class Sequence:
 
     @property
     def prefix_salt(self) -> bytes:
-        """What tells its prefix from an equal one: other factors make other keys."""
-        return self.request.cache_salt + (b"\0long rope" if self.uses_long_rope else b"")
+        """What tells its prefix from an equal one: an adapter or other factors make other keys."""
+        adapter = self.request.adapter
+        identity = b"" if adapter is None else adapter.identity
+        long_rope = b"\0long rope" if self.uses_long_rope else b""
+        return identity + self.request.cache_salt + long_rope
 
     @property
     def num_generated_tokens(self) -> int:

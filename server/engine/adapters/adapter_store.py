@@ -1,7 +1,7 @@
 """The adapters of one model: their matrices, joined for its branches, and who has which slot."""
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from secrets import token_bytes
 from threading import Lock
@@ -96,8 +96,8 @@ class AdapterStore:
     """Adapters by name, for the branches of `modules`.
 
     Loading and unloading is for any thread but the engine's; it writes to slots that no step reads.
-    `weights` is replaced by larger ones where there is no room. A slot is free again when the
-    engine says which adapters its requests still have.
+    `weights` is replaced by larger ones where there is no room. The engine's thread alone takes the
+    slots of unloaded adapters that no request has any more.
     """
 
     def __init__(self, modules: Sequence[AdaptedModule], element_type: ov.Type) -> None:
@@ -134,6 +134,7 @@ class AdapterStore:
                     "load_inplace",
                     "lora_name",
                 )
+            self._unloaded = {each for each in self._unloaded if each.slot is not None}
             found = PeftAdapter.find(source.path)
             modules = find_modules(found, self.modules)
             self._check_memory(found.rank)
@@ -157,15 +158,11 @@ class AdapterStore:
             self._unloaded.add(self.find(name))
             del self._by_name[name]
 
-    def free_slots(self, in_use: Collection[Adapter]) -> None:
-        """Free the slots of unloaded adapters that no request has; called in the engine's thread.
-
-        From then on no request can begin with them.
-        """
-        for adapter in tuple(self._unloaded):
-            if adapter not in in_use:
-                self._unloaded.discard(adapter)
-                adapter.slot = None
+    @property
+    def unloaded(self) -> Sequence[Adapter]:
+        """Those that no request may name any more, but may still have."""
+        with self._changing:
+            return tuple(self._unloaded)
 
     def status(self) -> Mapping[str, object]:
         """The adapters, for operators."""

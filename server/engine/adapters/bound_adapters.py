@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import openvino as ov
 
 from server.engine.adapters.adapter_store import Adapter, AdapterStore, JoinedWeights
 from server.engine.adapters.branches import PLACES_INPUT, SLOTS_INPUT, TILES_INPUT

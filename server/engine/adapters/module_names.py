@@ -30,7 +30,8 @@ def find_modules(adapter: PeftAdapter, modules: Mapping[str, Sized]) -> dict[str
     for own, shape in adapter.shapes.items():
         name = _find(own, modules)
         if name is None:
-            raise ModelLoadError(f"{adapter.file}: {_describe_unknown(own, modules)}{_base(adapter)}")
+            problem = _describe_unknown(own, modules)
+            raise ModelLoadError(f"{adapter.file}: {problem}{_base(adapter)}")
         module = modules[name]
         if (module.num_inputs, module.num_outputs) != (shape.num_inputs, shape.num_outputs):
             raise ModelLoadError(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["AdapterSettings", "AdapterSource"]
+__all__ = ["NO_ADAPTERS", "AdapterSettings", "AdapterSource"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,3 +29,6 @@ class AdapterSettings:
     def are_wanted(self) -> bool:
         """Whether the graph of the model needs branches for adapters."""
         return bool(self.sources) or self.is_open
+
+
+NO_ADAPTERS = AdapterSettings()

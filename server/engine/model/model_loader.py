@@ -7,12 +7,16 @@ from pathlib import Path
 
 import openvino as ov
 
-from server.engine.adapters.settings import AdapterSettings
+from server.engine.adapters.settings import NO_ADAPTERS, AdapterSettings
 from server.engine.config import PluginValue
 from server.engine.kv.kv_cache import CacheInput, cache_inputs, state_tables
-from server.engine.model.adapter_branches import AdapterBranches, add_adapter_branches, check_adapters
 from server.engine.model.attention import AttentionForm
 from server.engine.model.device import Device, find_device
+from server.engine.model.loading.adapter_branches import (
+    AdapterBranches,
+    add_adapter_branches,
+    check_adapters,
+)
 from server.engine.model.loading.compilation import compile_parts
 from server.engine.model.loading.files import check_files, lease_weights
 from server.engine.model.loading.graph_form import GraphForm, read_form
@@ -32,8 +36,6 @@ from server.host.model_files import has_encoder
 from server.host.openvino_core import find_device_problem
 
 logger = logging.getLogger(__name__)
-
-NO_ADAPTERS = AdapterSettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +76,9 @@ def load_model(
     """Read the stateful IR, transform it to PagedAttention form if it has one, and compile it.
 
     Without `has_head` the layers alone are compiled; then the IR may be a stateless decoder.
-    `adapters` says whether its products get branches for adapters. Raises ModelLoadError for a missing or corrupt file, a model that is not a stateful language model, an
-    unknown device, or a property that the device refuses.
+    `adapters` says which products get branches for adapters. Raises ModelLoadError for a missing or
+    corrupt file, a model that is not a stateful language model, an unknown device, or a property
+    that the device refuses.
     """
     check_files(models_path)
     lease = None if "ENABLE_MMAP" in plugin_config else lease_weights(models_path)

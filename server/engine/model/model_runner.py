@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import openvino as ov
 
+from server.engine.adapters.adapter_store import AdapterStore
+from server.engine.adapters.bound_adapters import BoundAdapters
 from server.engine.kv.kv_cache import DeviceKVCache, HostKVCache
 from server.engine.kv.state_cache_manager import NO_STATE_BLOCKS, StateLayout
 from server.engine.model.logits_head import LogitsHead
@@ -71,8 +73,10 @@ class ModelRunner:
         max_num_tokens: int,
         max_num_rows: int,
         states: StateLayout = NO_STATE_BLOCKS,
+        adapters: AdapterStore | None = None,
     ) -> None:
         self._model = model
+        self._store = adapters
         self._stats = stats
         self.token_sizes = StepSizes(max_num_tokens)
         self.row_sizes = StepSizes(max_num_rows)
@@ -111,6 +115,7 @@ class ModelRunner:
     def reset(self) -> None:
         """Make new infer requests, for example after one has failed; the KV cache stays."""
         self._layers = self._model.layers.create_infer_request()
+        self._adapters = None if self._store is None else BoundAdapters(self._store, self._layers)
         self._bound: dict[str, npt.NDArray[Any]] = {}
         self._head.reset()
         for cache in self._caches:
@@ -121,7 +126,7 @@ class ModelRunner:
         """Free the model and the KV cache; may be called again."""
         self._close_caches()
         if hasattr(self, "_model"):
-            del self._layers, self._head, self._model
+            del self._layers, self._head, self._model, self._adapters
 
     def _close_caches(self) -> None:
         for cache in self._caches:
@@ -141,7 +146,7 @@ class ModelRunner:
         if step.copies:
             self._caches[0].copy_blocks(step.copies)
         inputs = self._pack(step)
-        self._set(inputs)
+        self._set(inputs, step)
         packed = perf_counter()
         _infer_overlapped(self._layers, overlapped)
         logits = self._logits() if _needs_logits(inputs) else self._head.no_rows()
@@ -159,7 +164,7 @@ class ModelRunner:
         """Run a step of this size that consists of padding; returns the seconds it took."""
         num_rows = min(num_tokens, self.row_sizes.sizes[-1], MAX_WARM_UP_ROWS)
         inputs = self._packer.pack_padding(num_tokens, num_rows)
-        self._set(inputs)
+        self._set(inputs, ScheduledStep())
         started = perf_counter()
         _infer_overlapped(self._layers, None)
         self._logits()
@@ -174,14 +179,19 @@ class ModelRunner:
         self._stats.prepared_steps += 1
         return inputs
 
-    def _set(self, inputs: StepInputs) -> None:
-        """Make these arrays the inputs of the next inference.
+    def _set(self, inputs: StepInputs, step: ScheduledStep) -> None:
+        """Make these arrays, and the adapters of a step, the inputs of the next inference.
 
         An array is copied into the bound one if that has the same shape, as most do because steps
         have few sizes. Binding another one takes ten times as long.
         """
-        self.last_size = len(inputs.arrays[TOKENS_INPUT])
-        for name, array in inputs.arrays.items():
+        arrays = inputs.arrays
+        self.last_size = len(arrays[TOKENS_INPUT])
+        if self._adapters is not None:
+            adapters = (sequence.request.adapter for sequence in step.sequences)
+            rows = zip(adapters, step.num_new_tokens, strict=True)
+            arrays = {**arrays, **self._adapters.pack(rows, self.last_size)}
+        for name, array in arrays.items():
             bound = self._bound.get(name)
             if bound is not None and bound.shape == array.shape:
                 np.copyto(bound, array)

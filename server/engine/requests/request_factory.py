@@ -6,11 +6,12 @@ from itertools import count
 
 import numpy as np
 
+from server.engine.adapters.adapter_store import Adapter, AdapterStore
 from server.engine.pooling import Pooling
 from server.engine.requests.limits import RequestLimits
 from server.engine.sequence import EngineRequest
 from server.engine.token_constraint import TokenConstraint
-from server.errors import InvalidRequestError
+from server.errors import InvalidRequestError, ModelNotFoundError
 from server.payloads import SamplingParams
 
 POOLING_PARAMS = SamplingParams(max_tokens=0)
@@ -21,13 +22,15 @@ class RequestFactory:
     """Makes the requests of one engine; thread-safe, as it only reads what is fixed at load.
 
     `eos_token_ids` end an answer. Texts of more than `long_after` tokens have rope factors of their
-    own, where it is not None. Without `has_head` the model gives no logits.
+    own, where it is not None. Without `has_head` the model gives no logits. Requests may name one
+    of its `adapters`, where it has any.
     """
 
     limits: RequestLimits
     eos_token_ids: frozenset[int]
     long_after: int | None
     has_head: bool
+    adapters: AdapterStore | None = None
     _numbers: Iterator[int] = field(default_factory=count)
 
     def make(
@@ -39,11 +42,12 @@ class RequestFactory:
         constraint: TokenConstraint | None = None,
         client: str = "",
         on_start: Callable[[], None] | None = None,
+        adapter: str = "",
     ) -> EngineRequest:
-        """A request for new tokens.
+        """A request for new tokens, of the model itself or of one of its adapters.
 
         Raises ContextLengthError if it can never fit, InvalidRequestError for an unknown token id
-        or too many choices.
+        or too many choices, ModelNotFoundError for an unknown adapter.
         """
         self._check_head()
         self._check_generates()
@@ -75,6 +79,7 @@ class RequestFactory:
             constraint=constraint,
             long_after=self.long_after,
             has_encoder=self.limits.encoder is not None,
+            adapter=self._find_adapter(adapter),
         )
 
     def make_pooling(
@@ -121,6 +126,13 @@ class RequestFactory:
             pooling=Pooling(named),
             long_after=self.long_after,
         )
+
+    def _find_adapter(self, name: str) -> Adapter | None:
+        if not name:
+            return None
+        if self.adapters is None:
+            raise ModelNotFoundError(f"there is no adapter {name[:100]!r}: this model takes none")
+        return self.adapters.find(name)
 
     def _check_generates(self) -> None:
         if self.limits.num_logits < self.limits.vocab_size:

@@ -7,7 +7,7 @@ A gauge whose value is kept elsewhere reads it by `gauge(...).set_function(read)
 in a thread of its own, and must neither wait nor lock.
 """
 
-from server.host.metrics.engine_stats import EngineLoad, EngineStats
+from server.host.metrics.engine_stats import AdaptersInUse, EngineLoad, EngineStats
 from server.host.metrics.engines import ENGINES, EngineNumbers, LiveEngine
 from server.host.metrics.histogram import Histogram
 from server.host.metrics.registry import (
@@ -21,6 +21,7 @@ from server.host.metrics.registry import (
 __all__ = [
     "ENGINES",
     "METRICS_CONTENT_TYPE",
+    "AdaptersInUse",
     "EngineLoad",
     "EngineNumbers",
     "EngineStats",

@@ -132,8 +132,20 @@ class EngineStats:
 
 
 @dataclass(frozen=True, slots=True)
+class AdaptersInUse:
+    """How many adapters an engine has, and the names of those whose requests run, or wait."""
+
+    num_loaded: int = 0
+    running: tuple[str, ...] = ()
+    waiting: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class EngineLoad:
-    """What an engine has to do now, and the size of its KV cache in blocks."""
+    """What an engine has to do now, and the size of its KV cache in blocks.
+
+    `adapters` is None for a model that takes none.
+    """
 
     num_running: int
     num_waiting: int
@@ -144,6 +156,7 @@ class EngineLoad:
     max_num_batched_tokens: int
     max_model_len: int
     enable_prefix_caching: bool
+    adapters: AdaptersInUse | None = None
 
     @property
     def kv_usage(self) -> float:

@@ -53,7 +53,9 @@ class TunedModel:
 
     def _load(self, properties: Mapping[str, PluginValue]) -> LoadedModel:
         config = self._config
-        return load_model(config.models_path, config.device, properties, config.has_head)
+        return load_model(
+            config.models_path, config.device, properties, config.has_head, config.adapters
+        )
 
     def describe(self, model: LoadedModel) -> dict[str, Any]:
         """What operators want to know of a loaded model; it must have run a step."""
