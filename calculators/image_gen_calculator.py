@@ -18,6 +18,7 @@ from calculators.media.pipeline_folder import check_pipeline_folder, pipeline_pa
 from calculators.media.pipeline_process import PipelineProcess
 from calculators.media.pipeline_queue import QUEUE_LIMITS, PipelineQueue
 from calculators.media.worker import Serve
+from calculators.tags import SERVED_NAMES
 from server.errors import ModelLoadError
 from server.graph import (
     Calculator,
@@ -36,7 +37,6 @@ __all__ = ["ImageGenCalculator"]
 
 IMAGE_REQUEST = Tag("HTTP_REQUEST_PAYLOAD", ImageRequest)
 IMAGE_RESPONSE = Tag("HTTP_RESPONSE_PAYLOAD", ImageResponse)
-SERVED_NAMES = Tag("SERVED_NAMES", ServedNames, optional=True)
 
 
 class ImageGenCalculator(Calculator[ImageGenCalculatorOptions]):

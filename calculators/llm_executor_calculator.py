@@ -13,11 +13,12 @@ from calculators.guided import (
     has_grammar,
 )
 from calculators.inference.model_cache import with_cache_dir
+from calculators.llm.adapters import NodeAdapters, adapter_settings
 from calculators.llm.generation_limits import GenerationLimits
 from calculators.llm.llm_options import LLMCalculatorOptions, parse_llm_properties
 from calculators.llm.request_bounds import RequestBounds
 from calculators.output_parsers import OUTPUT_FORMAT, OutputFormat, guided_tool_parsers
-from calculators.tags import MODEL_LIMITS, PROMPT, TOKENS
+from calculators.tags import ADAPTERS, MODEL_LIMITS, PROMPT, SERVED_NAMES, TOKENS
 from calculators.text.prompt_limit import PromptLimit
 from calculators.text.tokenizer import TOKENIZER
 from server.engine import EngineConfig, ReplaceableEngine, check_loadable
@@ -54,7 +55,7 @@ class LLMExecutorCalculator(Calculator[LLMCalculatorOptions]):
         inputs=(PROMPT,),
         outputs=(TOKENS,),
         input_side_packets=(TOKENIZER.as_optional(), OUTPUT_FORMAT.as_optional()),
-        output_side_packets=(MODEL_LIMITS,),
+        output_side_packets=(MODEL_LIMITS, ADAPTERS, SERVED_NAMES),
         opens_alone=True,
         model_files=(MODEL_FILE,),
     )
@@ -66,7 +67,12 @@ class LLMExecutorCalculator(Calculator[LLMCalculatorOptions]):
         """Read the model; raises ModelLoadError or ConfigError."""
         options = self.options
         properties, _ = parse_llm_properties(options.plugin_config)
-        check_loadable(cc.resolve(options.models_path), options.device, properties)
+        check_loadable(
+            cc.resolve(options.models_path),
+            options.device,
+            properties,
+            adapters=adapter_settings(cc, options),
+        )
 
     def open(self, cc: OpenContext) -> None:
         """Load and compile the model; raises ModelLoadError or ConfigError."""
@@ -97,11 +103,14 @@ class LLMExecutorCalculator(Calculator[LLMCalculatorOptions]):
                 auto_tune=options.auto_tune and cc.service(LoadOptions).auto_tune,
                 prompt_lookup=prompt_lookup,
                 served_name=cc.graph_name,
+                adapters=adapter_settings(cc, options),
                 on_progress=cc.progress,
             )
         )
         self._resources.callback(self._engine.close)
         engine = self._engine.current
+        self._adapters = NodeAdapters(self._engine, cc, partial(cc.set_side_packet, SERVED_NAMES))
+        cc.set_side_packet(ADAPTERS, self._adapters)
         cc.set_side_packet(MODEL_LIMITS, ModelLimits(engine.max_num_tokens))
         self._limits = GenerationLimits(
             defaults=engine.sampling_defaults,
@@ -153,6 +162,7 @@ class LLMExecutorCalculator(Calculator[LLMCalculatorOptions]):
             self._thinking.limit(whole_prompt, await self._constrain(whole_prompt)),
             request.client,
             partial(_begin_prefill, cc, params.num_sequences, num_tokens),
+            request.adapter,
         )
         has_begun = False
         try:
@@ -187,7 +197,11 @@ class LLMExecutorCalculator(Calculator[LLMCalculatorOptions]):
 
     def status(self) -> Mapping[str, object]:
         """The device, its properties, the kernels that the model runs on, and what waits."""
-        return {**self._engine.current.status, **self._queue.status()}
+        return {
+            **self._engine.current.status,
+            **self._adapters.status(),
+            **self._queue.status(),
+        }
 
     def _check_guidance(self, cc: OpenContext) -> None:
         parser = self._format.tool_parser

@@ -1,7 +1,8 @@
 """The ports that calculators of different authors share: name and type of what travels there."""
 
-from server.graph import Tag
+from server.graph import ServedNames, Tag
 from server.payloads import (
+    AdapterLoader,
     EmbeddingRequest,
     EmbeddingResponse,
     GenerationRequest,
@@ -20,6 +21,7 @@ from server.payloads import (
 from server.tensors import ModelSignature
 
 __all__ = [
+    "ADAPTERS",
     "EMBEDDING_REQUEST",
     "EMBEDDING_RESPONSE",
     "GENERATION_REQUEST",
@@ -31,6 +33,7 @@ __all__ = [
     "PROMPT",
     "SCORING_REQUEST",
     "SCORING_RESPONSE",
+    "SERVED_NAMES",
     "SIGNATURE",
     "TEXT",
     "TEXT_TOKENIZER",
@@ -43,6 +46,9 @@ PROMPT = Tag("PROMPT", TokenizedPrompt)
 TOKENS = Tag("TOKENS", TokenChunk)
 TEXT = Tag("TEXT", TextChunk)
 MODEL_LIMITS = Tag("MODEL_LIMITS", ModelLimits, optional=True)
+# Adapters, and their names as models.
+ADAPTERS = Tag[AdapterLoader]("ADAPTERS", AdapterLoader, optional=True)  # type: ignore[type-abstract]
+SERVED_NAMES = Tag("SERVED_NAMES", ServedNames, optional=True)
 
 # Texts to score or to classify; the names are Model Server's.
 SCORING_REQUEST = Tag("REQUEST_PAYLOAD", ScoringRequest)

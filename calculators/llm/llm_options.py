@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, ClassVar
 
+from calculators.llm.lora_options import LoraAdapter, find_adapter_problems
 from server.graph import UInt64
 
 __all__ = [
@@ -120,7 +121,9 @@ class LLMCalculatorOptions:
     answer; 0 is no target. `max_num_queued_requests` and `max_num_queued_tokens` are the most
     answers, and tokens of prompts, that wait to be started; 0 is no limit, and None what the server
     says. `plugin_config` may also have `prompt_lookup`, a boolean: speculative decoding with tokens
-    that followed the same ones before. Options that are not supported yet may be left out or have
+    that followed the same ones before. Requests may name the `lora_adapters` as models. Where the
+    server lets adapters be loaded later, they may change the layers whose names end with one of
+    `lora_target_modules`, or all. Options that are not supported yet may be left out or have
     Model Server's defaults.
     """
 
@@ -157,6 +160,8 @@ class LLMCalculatorOptions:
     max_logprobs_per_request: UInt64 = 2**20
     max_num_queued_requests: UInt64 | None = None
     max_num_queued_tokens: UInt64 | None = None
+    lora_adapters: tuple[LoraAdapter, ...] = ()
+    lora_target_modules: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         parse_llm_properties(self.plugin_config)
@@ -165,7 +170,11 @@ class LLMCalculatorOptions:
             raise ValueError("; ".join(problems))
 
     def _find_problems(self) -> list[str]:
-        return [*self._find_bad_counts(), *self._find_unsupported()]
+        return [
+            *self._find_bad_counts(),
+            *self._find_unsupported(),
+            *find_adapter_problems(self.lora_adapters),
+        ]
 
     def _find_bad_counts(self) -> list[str]:
         return [

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import ClassVar
 
 from calculators.llm.llm_options import parse_plugin_config
+from calculators.llm.lora_options import AdapterMode, LoraAdapter
 from server.graph import UInt64
 from server.payloads import ImageSize
 
@@ -19,28 +19,6 @@ __all__ = [
 
 MAX_RESOLUTION = "4096x4096"
 MAX_NUM_IMAGES = 10
-
-
-class AdapterMode(IntEnum):
-    """How adapters join the model.
-
-    DYNAMIC lets each request choose. STATIC and FUSE apply all of them to every request; FUSE adds
-    them to the weights, which costs no time afterwards.
-    """
-
-    DYNAMIC = 0
-    STATIC = 1
-    FUSE = 2
-
-
-@dataclass(frozen=True)
-class LoraAdapter:
-    """An adapter file, and the name under which requests find it."""
-
-    alias: str
-    path: str
-    alpha: float = 1.0
-    mode: AdapterMode = AdapterMode.DYNAMIC
 
 
 @dataclass(frozen=True)

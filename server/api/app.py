@@ -7,6 +7,7 @@ from aiohttp import web
 
 from server.api.endpoint import add_routes
 from server.api.endpoints import (
+    adapters,
     embeddings,
     generation,
     images,
@@ -24,7 +25,7 @@ from server.api.endpoints import (
     tokenization,
 )
 from server.api.endpoints.openapi import openapi_endpoint
-from server.api.keys import METRICS, MODEL_MANAGER, MONITOR, RELOAD_SECRETS
+from server.api.keys import LORA_FOLDER, METRICS, MODEL_MANAGER, MONITOR, RELOAD_SECRETS
 from server.api.middleware.application import make_application
 from server.api.monitoring.http_requests import HttpNumbers
 from server.api.monitoring.metrics_text import metrics_text
@@ -49,6 +50,7 @@ ENDPOINTS = (
     *monitoring.ENDPOINTS,
     *tensorflow.ENDPOINTS,
     *models.ENDPOINTS,
+    *adapters.ENDPOINTS,
     *generation.ENDPOINTS,
     *stored_responses.ENDPOINTS,
     *scoring.ENDPOINTS,
@@ -82,6 +84,7 @@ def create_app(manager: ModelManager, settings: HttpSettings | None = None) -> w
     )
     app.cleanup_ctx.append(_run_monitor)
     app[RELOAD_SECRETS] = settings.reload_secrets or (lambda: None)
+    app[LORA_FOLDER] = settings.lora_folder
     app[UNKNOWN_FIELD_POLICY] = UnknownFieldPolicy(refuses=settings.refuses_unknown_fields)
     app.on_response_prepare.append(add_ignored_fields)
     if settings.front_secret is not None:

@@ -21,6 +21,7 @@ def find_model(request: web.Request, name: str, version: str | None = None) -> S
     facts.logged.model = name
     model = request.app[MODEL_MANAGER].get(name, version)
     check_model(facts.key, name, model.name)
+    facts.adapter = "" if name == model.name else name
     return model
 
 

@@ -38,6 +38,7 @@ class RequestFacts:
     `client` is who asks: the name of the API key, or else the address; never a header that anybody
     can set. `logged` is what every log line of the request says; its id is the client's, from the
     header X-Request-Id, or else a new one.
+    `adapter` is the name of the model's adapter that is asked, if any.
     `api`, `interface` and `method` are what Model Server's metrics call a request.
     `slot` is its place among the requests of a client with a limit. `num_input_tokens` is what a
     model read that answers with no text. `num_bytes` is the size of the answer so far.
@@ -54,6 +55,7 @@ class RequestFacts:
     error: str | None = None
     slot: ClientSlot | None = None
     num_choices: int = 1
+    adapter: str = ""
     api: str = ""
     interface: str = "REST"
     method: str = ""
@@ -104,7 +106,12 @@ class RequestFacts:
         if self.trace is not None:
             self.trace.note_packets(packets)
         return [
-            replace(packet, client=self.client, cache_salt=self._salted(packet.cache_salt))
+            replace(
+                packet,
+                client=self.client,
+                cache_salt=self._salted(packet.cache_salt),
+                adapter=self.adapter,
+            )
             for packet in packets
         ]
 

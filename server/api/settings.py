@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from server.api.clients.address import Network
@@ -49,7 +50,8 @@ class HttpSettings:
     `trusted_proxies` may tell in X-Forwarded-For for whom they ask. `reload_secrets` reads the
     files of keys and certificates again, and raises ConfigError. `has_page` puts a page for people
     at `/`. `tracer` makes a span for each request. With `front_secret` the server is a replica:
-    only a front that sends the secret may ask it, and has checked who asks.
+    only a front that sends the secret may ask it, and has checked who asks. Adapters may be loaded
+    while the server runs from below `lora_folder`; without one, none.
     """
 
     keys: KeyRing | None = None
@@ -69,3 +71,4 @@ class HttpSettings:
     clients: ClientLimits = field(default_factory=ClientLimits)
     front_secret: str | None = None
     tracer: "RequestTracer | None" = None
+    lora_folder: Path | None = None

@@ -48,6 +48,7 @@ class HttpArguments:
     metrics_enable: bool
     metrics_list: tuple[str, ...]
     no_web: bool
+    lora_folder: Path | None
 
     def settings(self, keys: KeyRing | None) -> HttpSettings:
         """`keys` are those that clients need, if they need any."""
@@ -77,6 +78,7 @@ class HttpArguments:
             clients=ClientLimits(self.max_num_requests_per_client),
             refuses_unknown_fields=self.unknown_fields == "refuse",
             has_page=not self.no_web,
+            lora_folder=self.lora_folder,
         )
 
     def find_problem(self) -> str | None:
@@ -152,6 +154,14 @@ def _add_address_flags(add: AddFlag) -> None:
         default="ignore",
         help="What to do with request fields of unknown names (default: ignore). ignore names them "
         "in the header X-Ignored-Fields of the answer and once in the log.",
+    )
+    add(
+        "--lora_folder",
+        type=Path,
+        metavar="FOLDER",
+        help="Let POST /v1/load_lora_adapter load LoRA adapters from below this folder into text "
+        "models that serve (default: none may be loaded). Each text model gets branches for them, "
+        "which cost a little time.",
     )
     add("--no_web", action=Switch, help="Serve no page for people at /.")
 

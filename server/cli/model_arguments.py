@@ -3,7 +3,7 @@
 import argparse
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,10 @@ CLASSIC_FLAGS = {
 }
 
 
+LoraModules = Sequence[tuple[str, Path]]
+"""Adapters: names and folders."""
+
+
 @dataclass(frozen=True, slots=True)
 class ModelArguments:
     """The models to serve: a configuration file, or one model.
@@ -49,6 +53,7 @@ class ModelArguments:
     task: str | None = None
     target_device: str | None = None
     chat_template: Path | None = None
+    lora_modules: LoraModules = ()
     group_name: str | None = None
     model_keys: Mapping[str, Any] | None = None
     task_flags: TaskFlags = ()
@@ -96,6 +101,11 @@ class ModelArguments:
         return None if self.chat_template is None else self.chat_template.absolute()
 
     @property
+    def lora_sources(self) -> tuple[tuple[str, Path], ...]:
+        """The adapters of the single model, with absolute paths."""
+        return tuple((name, path.absolute()) for name, path in self.lora_modules)
+
+    @property
     def served_name(self) -> str:
         """The name of the single model."""
         if self.model_name is not None:
@@ -121,13 +131,27 @@ class ModelArguments:
             return "--model_path needs --model_name"
         if has_name and not has_path and self.repository is None:
             return "--model_name needs --model_path or --model_repository_path"
-        problem = self._find_template_problem(is_single=has_name or self.source_model is not None)
+        is_single = has_name or self.source_model is not None
+        problem = self._find_template_problem(is_single=is_single)
+        problem = problem or self._find_adapter_problem(is_single=is_single)
         if problem is not None:
             return problem
         is_named = self.config_path or has_name or self.source_model is not None
         if not is_named and self.repository is None:
             return "nothing to serve; give MODEL or --config_path, for example: server models/m"
         return None
+
+    def _find_adapter_problem(self, *, is_single: bool) -> str | None:
+        if not self.lora_modules:
+            return None
+        if not is_single:
+            return (
+                "--lora-modules is for one model: it needs MODEL, or --model_name and "
+                "--model_path. A model of a config.json has the option lora_adapters in its graph"
+            )
+        names = [name for name, _ in self.lora_modules]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        return f"--lora-modules: two adapters are called {repeated[0]!r}" if repeated else None
 
     def _find_template_problem(self, *, is_single: bool) -> str | None:
         if self.chat_template is None:
@@ -198,6 +222,16 @@ def add_model_flags(add: AddFlag) -> None:
         "the model's own.",
     )
     add(
+        "--lora-modules",
+        type=_lora_module,
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=FOLDER",
+        help="LoRA adapters of the single model, in PEFT's files: requests name them as models. "
+        'Also as JSON: {"name": "a", "path": "loras/a"}.',
+    )
+    add(
         "--group_name",
         metavar="NAME",
         help="Group of the single model, or of the model that is added to a config.json: models of "
@@ -212,6 +246,21 @@ def _task(text: str) -> str:
         return task_named(text).name
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _lora_module(text: str) -> tuple[str, Path]:
+    name, _, path = text.partition("=")
+    if text.lstrip().startswith("{"):
+        try:
+            fields = json.loads(text)
+        except (ValueError, RecursionError):
+            fields = {}
+        name, path = (str(fields.get(key) or "") for key in ("name", "path"))
+    if not name or not path:
+        raise argparse.ArgumentTypeError(
+            f'{text!r} names no adapter; possible: NAME=FOLDER, {{"name": ..., "path": ...}}'
+        )
+    return name, Path(path)
 
 
 class _ModelKey(argparse.Action):

@@ -15,7 +15,7 @@ from server.graph import Services
 from server.models.file_watcher import FileWatcher
 from server.models.loading.load import LoadLimits
 from server.models.model_manager import ModelManager, ReloadTurn
-from server.payloads import LoadOptions
+from server.payloads import LateAdapters, LoadOptions
 
 __all__ = ["make_manager", "serve"]
 
@@ -57,7 +57,10 @@ def make_manager(
                 chat_template=line.models.template_path,
                 chat_template_time_limit_ms=line.serving.chat_template_time_limit_ms,
                 split_special_tokens=line.serving.split_special_tokens,
+                lora_modules=line.models.lora_sources,
+                takes_lora_adapters=line.http.lora_folder is not None,
             ),
+            LateAdapters(),
         ),
     )
     drain_s, residency = line.serving.drain_timeout_s, line.serving.residency

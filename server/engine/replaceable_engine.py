@@ -53,6 +53,11 @@ class ReplaceableEngine:
         """The most tokens of each answer to a prompt; below 1 where there is no room."""
         return self.current.room(num_prompt_tokens, num_beams)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether adapters may be loaded while requests go on."""
+        return self._config.adapters.is_open and self.current.adapters is not None
+
     def load_adapter(self, source: AdapterSource, replaces: bool = False) -> None:
         """Load an adapter while requests go on; see AsyncLLMEngine.load_adapter."""
         self.current.load_adapter(source, replaces)

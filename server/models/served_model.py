@@ -115,6 +115,11 @@ class ServedModel:
         found = self.find_side_packet(ServedNames) if self.is_available else None
         return () if found is None else found.names
 
+    def root_of(self, name: str) -> str | None:
+        """The file behind one of `more_names`, where it is known."""
+        found = self.find_side_packet(ServedNames)
+        return None if found is None else found.root_of(name)
+
     @property
     def is_classic(self) -> bool:
         """Whether the model has no graph.pbtxt, but a generated graph."""
@@ -207,6 +212,8 @@ class ServedModel:
     def rest(self, reason: str) -> Graph:
         """Leave the graph, which the caller closes; the model stays available."""
         graph, self._graph = self.loaded_graph, None
+        # Side packets may have changed since it was loaded.
+        self.description = graph.describe()
         self._rested = (reason, datetime.now(UTC).isoformat(timespec="seconds"))
         return graph
 

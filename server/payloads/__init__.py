@@ -3,6 +3,7 @@
 Standard library only: anything may import it.
 """
 
+from server.payloads.adapters import AdapterLoader, LateAdapters
 from server.payloads.chunks import (
     FinishReason,
     TextChunk,
@@ -48,6 +49,7 @@ from server.sampling_params import SamplingFields, SamplingParams
 __all__ = [
     "AUDIO_FORMATS",
     "REASONING_EFFORTS",
+    "AdapterLoader",
     "AnswerFormat",
     "AnswerKind",
     "AudioFormat",
@@ -66,6 +68,7 @@ __all__ = [
     "ImageSize",
     "InferRequest",
     "InferResponse",
+    "LateAdapters",
     "LoadOptions",
     "ModelLimits",
     "ReasoningEffort",

@@ -60,13 +60,17 @@ class LoadOptions:
     With `auto_tune` they may take time to measure what is fastest on this machine. `chat_template`
     is a file with a template that replaces the model's own; a rendering takes at most
     `chat_template_time_limit_ms`, by default as the node's options say. `split_special_tokens`
-    makes names of special tokens that clients write into conversations plain text.
+    makes names of special tokens that clients write into conversations plain text. Text models
+    begin with the adapters `lora_modules`, each a name and its folder; with `takes_lora_adapters`
+    others may be loaded while they serve.
     """
 
     auto_tune: bool = True
     chat_template: Path | None = None
     chat_template_time_limit_ms: int | None = None
     split_special_tokens: bool = False
+    lora_modules: tuple[tuple[str, Path], ...] = ()
+    takes_lora_adapters: bool = False
 
 
 @dataclass(frozen=True, slots=True)

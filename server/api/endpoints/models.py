@@ -46,7 +46,10 @@ def _describe(model: ServedModel, name: str) -> Model:
     limits = model.graph.find_side_packet(ModelLimits)
     max_model_len = None if limits is None else limits.max_model_len
     parent = None if name == model.name else model.name
-    return Model(id=name, created=model.created, max_model_len=max_model_len, parent=parent)
+    root = name if parent is None else model.root_of(name)
+    return Model(
+        id=name, created=model.created, max_model_len=max_model_len, root=root, parent=parent
+    )
 
 
 def versions_of(manager: ModelManager, name: str) -> list[dict[str, object]]:

@@ -10,8 +10,9 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
+from server.api.body import read_plain_body
 from server.api.endpoint import Endpoint
-from server.api.endpoints import metrics, monitoring, status
+from server.api.endpoints import adapters, metrics, monitoring, status
 from server.api.errors import ApiError, error_response
 from server.api.keys import RELOAD_SECRETS
 from server.api.monitoring.http_requests import HttpNumbers
@@ -75,10 +76,16 @@ class Replicas:
             "/v1/status": self._get_status,
             "/load": self._get_load,
             "/v1/loads": self._get_loads,
+            **dict.fromkeys(adapters.ADAPTER_PATHS, self._change_adapters),
         }
         return [
             Endpoint(e.method, e.path, handlers[e.path], e.summary, e.answers, is_admin=e.is_admin)
-            for e in (*status.ENDPOINTS, *metrics.ENDPOINTS, *monitoring.ENDPOINTS)
+            for e in (
+                *status.ENDPOINTS,
+                *metrics.ENDPOINTS,
+                *monitoring.ENDPOINTS,
+                *adapters.ENDPOINTS,
+            )
             if e.path in handlers
         ] + [e for e in status.ENDPOINTS if e.path == "/v2/health/live"]
 
@@ -114,14 +121,22 @@ class Replicas:
     async def _reload_config(self, request: web.Request) -> web.Response:
         await asyncio.to_thread(request.app[RELOAD_SECRETS])
         told = await self.reload()
-        bad = next((each for each in told if each.status >= 400), None)
-        if bad is None:
-            changed = any(each.status == 201 for each in told)
-            return _config(told, 201 if changed else 200)
-        error = json.loads(bad.body)["error"]
-        message = f"{bad.backend.name}: {error['message']}"
-        kind, code = error["type"], error["code"]
-        return error_response(request, ApiError(bad.status, message, kind, code=code))
+        if (refusal := _refusal(request, told)) is not None:
+            return refusal
+        changed = any(each.status == 201 for each in told)
+        return _config(told, 201 if changed else 200)
+
+    async def _change_adapters(self, request: web.Request) -> web.Response:
+        """Let every replica load or unload an adapter."""
+        body = await read_plain_body(request)
+        asked = [
+            self._ask(each, "POST", request.path, timeout_s=None, body=body)
+            for each in self._answering()
+        ]
+        told = await asyncio.gather(*asked)
+        if (refusal := _refusal(request, told)) is not None:
+            return refusal
+        return web.Response(text=told[0].body.decode())
 
     async def reload(self) -> list[Told]:
         """Let one replica after the other load what changed; returns their answers.
@@ -190,20 +205,36 @@ class Replicas:
         return answering
 
     async def _ask(
-        self, backend: Backend, method: str, path: str, timeout_s: float | None = ASK_TIMEOUT_S
+        self,
+        backend: Backend,
+        method: str,
+        path: str,
+        timeout_s: float | None = ASK_TIMEOUT_S,
+        body: bytes | None = None,
     ) -> Told:
         """What a replica answers; status 503 if it does not."""
         timeout = aiohttp.ClientTimeout(total=timeout_s)
         url = f"http://replica{path}"
         try:
             async with backend.session.request(
-                method, url, headers=self._headers, timeout=timeout
+                method, url, headers=self._headers, timeout=timeout, data=body
             ) as answer:
                 return Told(backend, answer.status, await answer.read())
         except (aiohttp.ClientError, TimeoutError) as error:
             message = f"it does not answer: {error or type(error).__name__}"
             told = {"message": message, "type": "service_unavailable", "code": "replica_lost"}
             return Told(backend, 503, json_bytes({"error": told}))
+
+
+def _refusal(request: web.Request, told: Sequence[Told]) -> web.Response | None:
+    """The first error that a replica answered with."""
+    bad = next((each for each in told if each.status >= 400), None)
+    if bad is None:
+        return None
+    error = json.loads(bad.body)["error"]
+    message = f"{bad.backend.name}: {error['message']}"
+    kind, code = error["type"], error["code"]
+    return error_response(request, ApiError(bad.status, message, kind, code=code))
 
 
 def _config(told: Sequence[Told], status: int = 200) -> web.Response:

@@ -127,10 +127,10 @@ def _describe_other(name: str) -> str:
 
 def _shape_of(file: Path, name: str, entry: Any) -> tuple[int, int]:
     shape = entry.get("shape") if isinstance(entry, dict) else None
-    is_matrix = isinstance(shape, list) and len(shape) == 2
-    if not is_matrix or not all(type(size) is int and size > 0 for size in shape):
+    sizes = shape if isinstance(shape, list) and len(shape) == 2 else [0]
+    if not all(type(size) is int and size > 0 for size in sizes):
         raise ModelLoadError(f"{file}: {name} has the shape {shape}; it must be a matrix")
-    return shape[0], shape[1]
+    return sizes[0], sizes[1]
 
 
 def _join(

@@ -19,11 +19,13 @@ class AdapterSource:
 class AdapterSettings:
     """`sources` are loaded with the model. If it `is_open`, others may follow while it runs.
 
-    A model that is only open, and cannot have adapters, is loaded without them.
+    Those may change the layers whose names end with one of `targets`, or all if there are none. A
+    model that is only open, and cannot have adapters, is loaded without them.
     """
 
     sources: tuple[AdapterSource, ...] = ()
     is_open: bool = False
+    targets: tuple[str, ...] = ()
 
     @property
     def are_wanted(self) -> bool:

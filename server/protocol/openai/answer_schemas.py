@@ -32,13 +32,15 @@ class Model(BaseModel):
     """A model that can serve. `created` is when it was loaded.
 
     As in vLLM, `max_model_len` is the most tokens of prompt and answer together; null where the
-    graph does not say it. `parent` is the model that an adapter belongs to; null for a model.
+    graph does not say it. `parent` is the model that an adapter belongs to, and `root` its file or
+    folder, null where that is not known. Of a model, `parent` is null and `root` its id.
     """
 
     id: str
     object: Literal["model"] = "model"
     created: int
     max_model_len: int | None
+    root: str | None = None
     parent: str | None = None
     owned_by: str = DISTRIBUTION
 

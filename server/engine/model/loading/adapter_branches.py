@@ -78,7 +78,10 @@ def _find_targets(form: GraphForm, adapters: AdapterSettings, models_path: Path)
     targets: set[str] = set()
     for source in adapters.sources:
         targets.update(find_modules(PeftAdapter.find(source.path), sizes).values())
-    return set(products) if adapters.is_open else targets
+    if adapters.is_open:
+        ends = adapters.targets
+        targets.update(n for n in products if not ends or n.rpartition(".")[2] in ends)
+    return targets
 
 
 def _size_of(node: ov.Node) -> _Size:
