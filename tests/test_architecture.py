@@ -121,7 +121,7 @@ PACKAGE_LAYERS: dict[str, set[str]] = {
         "server.payloads",
     },
     "calculators.chat_template": {"server.errors", "server.host", "server.payloads"},
-    "calculators.llm": {"server.errors", "server.graph", "server.payloads"},
+    "calculators.llm": {"server.engine", "server.errors", "server.graph", "server.payloads"},
     "calculators.rerank": {
         "calculators.chat_template",
         "calculators.encoders",

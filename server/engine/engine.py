@@ -184,7 +184,7 @@ class LLMEngine:
             max_num_batched_tokens=self.config.max_num_batched_tokens,
             max_model_len=self.limits.max_num_tokens,
             enable_prefix_caching=self.config.enable_prefix_caching,
-            adapters=self._adapters_in_use if self.adapters is not None else None,
+            adapters=self._describe_adapters(),
         )
 
     @property
@@ -233,9 +233,14 @@ class LLMEngine:
             if sequence.request.adapter is not None:
                 is_running = sequence.status is SequenceStatus.RUNNING
                 names[is_running].add(sequence.request.adapter.name)
-        self._adapters_in_use = AdaptersInUse(
-            len(self.adapters.adapters), tuple(sorted(names[True])), tuple(sorted(names[False]))
-        )
+        running, waiting = (tuple(sorted(names[is_running])) for is_running in (True, False))
+        self._adapters_in_use = AdaptersInUse(0, running, waiting)
+
+    def _describe_adapters(self) -> AdaptersInUse | None:
+        """Any thread may ask."""
+        if self.adapters is None:
+            return None
+        return replace(self._adapters_in_use, num_loaded=len(self.adapters.adapters))
 
     def step(self, on_infer: Callable[[], None] | None = None) -> list[SequenceOutput]:
         """Move the running requests on by one step; returns the new output.

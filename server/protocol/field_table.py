@@ -14,7 +14,7 @@ ONLY_TEXT = "only text is served"
 NOT_STORED = "responses are not stored"
 NO_CUSTOM_CODE = "the server runs no code of clients"
 OTHER_SAMPLER = "the server does not have this sampling method"
-NO_ADAPTERS = "the server has no adapters"
+NO_ADAPTERS = "an adapter is named as `model`"
 NO_WEB = "the server does not search the web"
 
 # They describe the caller, or how a provider should store, bill, route, cache or speed up a call.

@@ -139,6 +139,13 @@ def test_bad_values(flags: list[str], problem: str, capsys: pytest.CaptureFixtur
         (["--nireq=1", "--source_model=x", "--model_repository_path=r"], "--nireq is for"),
         (["--target_device=CPU", "--config_path=x"], "--target_device is for"),
         (["--chat_template=x", "--config_path=x"], "--chat_template is for one model"),
+        (["--lora-modules", "a=x", "--config_path=x"], "--lora-modules is for one model"),
+        (["m", "--lora-modules", "a"], "'a' names no adapter; possible: NAME=FOLDER"),
+        (["m", "--lora-modules", '{"name": "a"}'], "names no adapter"),
+        (
+            ["--model_name=m", "--model_path=x", "--lora-modules", "a=x", "a=y"],
+            "two adapters are called 'a'",
+        ),
         (["--chat_template=x", "--model_name=m", "--model_path=x"], "x: no such file"),
         (["--remove_from_config", "--model_name=m", "--config_path=x", "--nireq=1"], "--nireq is"),
         (["--port=80", "--rest_port=80", "--config_path=x"], "--port and --rest_port are both 80"),
@@ -382,3 +389,15 @@ def test_a_group_is_for_one_model() -> None:
     line = parse("--model_name=m", f"--model_path={Path.cwd()}", "--group_name=permanent")
     assert line.warnings == ()
     assert line.models.load_config().models[0].is_permanent
+
+
+def test_adapters_of_the_single_model(tmp_path: Path) -> None:
+    as_json = '{"name": "b", "path": "y", "base_model_name": "m"}'
+    flags = ["--model_name=m", "--model_path=x", "--lora-modules", "a=/x", as_json]
+    models = parse(*flags, "--lora_modules", "c=z=1").models
+    assert models.lora_sources == (
+        ("a", Path("/x")),
+        ("b", Path.cwd() / "y"),
+        ("c", Path.cwd() / "z=1"),
+    )
+    assert parse("--model_name=m", "--model_path=x").models.lora_sources == ()

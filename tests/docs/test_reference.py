@@ -57,7 +57,7 @@ def _spell(default: object) -> str:
         return "required"
     if isinstance(default, bool):
         return str(default).lower()
-    if default is None:
+    if default is None or default == ():
         return "none"
     return '""' if default == "" else str(getattr(default, "name", default))
 

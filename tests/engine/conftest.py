@@ -15,6 +15,7 @@ from model_zoo.zoo import make_models
 from support.engine_helpers import F32
 from support.made_models import make_once
 
+from server.engine.adapters.settings import NO_ADAPTERS, AdapterSettings
 from server.engine.config import EngineConfig
 from server.engine.engine import LLMEngine
 from server.engine.model import warm_up
@@ -33,16 +34,24 @@ Prompts = list[list[int]]
 
 @functools.cache
 def _load(
-    models_path: Path, device: str, properties: tuple[tuple[str, Any], ...], has_head: bool
+    models_path: Path,
+    device: str,
+    properties: tuple[tuple[str, Any], ...],
+    has_head: bool,
+    adapters: AdapterSettings,
 ) -> LoadedModel:
-    return load_model(models_path, device, dict(properties), has_head)
+    return load_model(models_path, device, dict(properties), has_head, adapters)
 
 
 def load_once(
-    models_path: Path, device: str, plugin_config: dict[str, Any], has_head: bool = True
+    models_path: Path,
+    device: str,
+    plugin_config: dict[str, Any],
+    has_head: bool = True,
+    adapters: AdapterSettings = NO_ADAPTERS,
 ) -> LoadedModel:
     """A compiled model, shared by the tests: compiling takes most of the time of an engine."""
-    return _load(models_path, device, tuple(plugin_config.items()), has_head)
+    return _load(models_path, device, tuple(plugin_config.items()), has_head, adapters)
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,7 @@ from calculators.llm.llm_options import (
     parse_llm_properties,
     parse_plugin_config,
 )
+from calculators.llm.lora_options import AdapterMode, LoraAdapter
 from server.errors import GraphValidationError
 from server.graph import parse_graph_config, validate
 
@@ -172,3 +173,17 @@ def test_prompt_lookup_is_a_boolean(tmp_path):
 def test_prompt_lookup_is_for_models_that_write_text():
     with pytest.raises(ValueError, match="prompt_lookup; this model writes no text"):
         parse_plugin_config('{"prompt_lookup": true}')
+
+
+@pytest.mark.parametrize(
+    ("adapters", "problem"),
+    [
+        ((LoraAdapter("", "a"),), "an adapter without alias or path"),
+        ((LoraAdapter("a", "x"), LoraAdapter("a", "y")), "two adapters have the alias 'a'"),
+        ((LoraAdapter("a", "x", mode=AdapterMode.FUSE),), "'a' has the mode FUSE; possible"),
+        ((LoraAdapter("a", "x", float("nan")),), "'a' has the alpha nan"),
+    ],
+)
+def test_adapters_that_cannot_be_served(adapters: tuple[LoraAdapter, ...], problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        LLMCalculatorOptions("./", lora_adapters=adapters)
