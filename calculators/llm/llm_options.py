@@ -118,13 +118,13 @@ class LLMCalculatorOptions:
     These and the next ones are not Model Server's. With `auto_tune` the first load measures which
     OpenVINO properties are fastest on this machine, except those that `plugin_config` sets.
     `target_inter_token_latency_ms` is how long the prompts of others may delay the next token of an
-    answer; 0 is no target. `max_num_queued_requests` and `max_num_queued_tokens` are the most
-    answers, and tokens of prompts, that wait to be started; 0 is no limit, and None what the server
-    says. `plugin_config` may also have `prompt_lookup`, a boolean: speculative decoding with tokens
-    that followed the same ones before. Requests may name the `lora_adapters` as models. Where the
-    server lets adapters be loaded later, they may change the layers whose names end with one of
-    `lora_target_modules`, or all. Options that are not supported yet may be left out or have
-    Model Server's defaults.
+    answer; 0 is no target, None lets it follow from what steps cost. `max_num_queued_requests` and
+    `max_num_queued_tokens` are the most answers, and tokens of prompts, that wait to be started; 0
+    is no limit, and None what the server says. `plugin_config` may also have `prompt_lookup`, a
+    boolean: speculative decoding with tokens that followed the same ones before. Requests may name
+    the `lora_adapters` as models. Where the server lets adapters be loaded later, they may change
+    the layers whose names end with one of `lora_target_modules`, or all. Options that are not
+    supported yet may be left out or have Model Server's defaults.
     """
 
     PROTO_NAME: ClassVar[str] = "mediapipe.LLMCalculatorOptions"

@@ -7,9 +7,6 @@ from pathlib import Path
 from server.engine.adapters.settings import NO_ADAPTERS, AdapterSettings
 from server.errors import ConfigError
 
-DEFAULT_TARGET_MS = 200
-"""Each answer gets five tokens a second while the prompts of others are read."""
-
 PluginValue = str | int | float | bool
 
 
@@ -23,7 +20,7 @@ class EngineConfig:
     that run at once. `dynamic_split_fuse` cuts prompts into chunks and mixes them with decoding;
     without it, whole prompts run in steps of their own.
     `target_inter_token_latency_ms` limits the duration of a step that decodes: prompts are read
-    in smaller chunks to meet it. 0 is no target, None is DEFAULT_TARGET_MS. Without
+    in smaller chunks to meet it. 0 is no target; None lets it follow from what steps cost. Without
     `dynamic_split_fuse` there can be no target.
     `cache_interval_multiplier` is for models with states, such as those of linear attention: the
     prefix cache keeps them after every so many KV blocks. 0 adapts it to the size of the states.
@@ -76,12 +73,12 @@ class EngineConfig:
             )
 
     @property
-    def target_s(self) -> float:
-        """The target for the time between two tokens in seconds; 0 is none."""
+    def target_s(self) -> float | None:
+        """The target for the time between two tokens in seconds; 0 is none, None by the machine."""
         if not self.dynamic_split_fuse:
             return 0.0
         target_ms = self.target_inter_token_latency_ms
-        return (DEFAULT_TARGET_MS if target_ms is None else target_ms) / 1000
+        return None if target_ms is None else target_ms / 1000
 
     def report_progress(self, text: str, fraction: float) -> None:
         """Tell `on_progress`, where it is set, how far the loading is."""

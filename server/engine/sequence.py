@@ -72,12 +72,12 @@ class EngineRequest:
 
     `max_tokens` is how many tokens each choice may add. `end_token_ids` end a choice: the model's
     own, unless they are ignored, and those of `params`. Requests of a lower `priority` go first;
-    with the same one, each `client` has a fair share. `num_bypasses` counts the later requests that
-    have started before this one. `cache_salt` is part of the identity of every prefix.
-    `constraint` is at the start of an answer; every choice has a copy. With `has_encoder` the
-    prompt is no part of the text that the answer goes on with. A request with `pooling` gets that
-    instead of an answer. Without an `adapter` the model itself answers. `on_start` is called in the
-    engine's thread when it waits no longer.
+    with the same one, each `client` has a fair share. `waited_s` is how long it waited before it
+    began to wait last; once it `is_overdue` it goes first. `cache_salt` is part of the identity of
+    every prefix. `constraint` is at the start of an answer; every choice has a copy. With
+    `has_encoder` the prompt is no part of the text that the answer goes on with. A request with
+    `pooling` gets that instead of an answer. Without an `adapter` the model itself answers.
+    `on_start` is called in the engine's thread when it waits no longer.
     `bad_words` has the last tokens of bad words by the number of the tokens before, and these.
     The times are of `time.perf_counter`; `num_generated_tokens` are those of all choices that are
     over, and `longest_choice` is the most that one of them has.
@@ -98,7 +98,8 @@ class EngineRequest:
     adapter: Adapter | None = None
     on_start: Callable[[], None] | None = None
     num_cached_tokens: int = 0
-    num_bypasses: int = 0
+    waited_s: float = 0.0
+    is_overdue: bool = False
     num_preemptions: int = 0
     num_generated_tokens: int = 0
     longest_choice: int = 0

@@ -265,9 +265,10 @@ def test_what_steps_cost_limits_them_while_answers_are_written(
     engine.step()
     start(engine, [prompts[-1]], params(1))
     run_to_end(engine)
-    assert [num_tokens for num_tokens, _ in costs.observed] == [5, 33, 33, 33, 204]
-    # 32 tokens of the long prompt follow 32, and 1 of the other follows 6 tokens.
-    assert costs.observed[2][1] == 32 * (1 + 32 / 8) + 6 * (1 + 1 / 8)
+    # The prompt is long: after a chunk it leaves a step to the answer.
+    assert [num_tokens for num_tokens, _ in costs.observed] == [5, 33, 1, 33, 236]
+    # 32 tokens of the long prompt follow 32, and 1 of the other follows 7 tokens.
+    assert costs.observed[3][1] == 32 * (1 + 32 / 8) + 7 * (1 + 1 / 8)
 
 
 def test_loading_reports_its_progress_up_to_the_end(make_engine: MakeEngine) -> None:

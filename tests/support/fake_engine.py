@@ -19,7 +19,10 @@ NO_TARGET = LatencyTarget(StepCosts(), 0.0)
 
 
 class FakeEngine:
-    """Runs steps without a model; every new token is a function of the ones before it."""
+    """Runs steps without a model; every new token is a function of the ones before it.
+
+    Its clock is `now_s`; each step takes `step_s`.
+    """
 
     def __init__(
         self,
@@ -31,7 +34,10 @@ class FakeEngine:
         max_num_prompt_rows: int = 1000,
         target: LatencyTarget | None = None,
         has_lookahead: bool = True,
+        step_s: float = 0.0,
     ) -> None:
+        self.now_s = 0.0
+        self.step_s = step_s
         self.kv = KVCacheManager(num_blocks, SIZE, caching)
         self.stats = EngineStats()
         self.scheduler = Scheduler(
@@ -42,6 +48,7 @@ class FakeEngine:
             max_num_prompt_rows,
             self.stats,
             target or NO_TARGET,
+            clock=lambda: self.now_s,
         )
         self.budget = budget
         self.max_num_seqs = max_num_seqs
@@ -72,6 +79,7 @@ class FakeEngine:
 
     def add_prompt(self, tokens: Iterable[int], max_tokens: int = 1, **fields: Any) -> Sequence:
         sequence = make_sequence(tokens, max_tokens, **fields)
+        sequence.request.arrived_s = self.now_s
         self.added.append(sequence)
         self.live.append(sequence)
         self.scheduler.add(sequence)
@@ -93,6 +101,7 @@ class FakeEngine:
         for sequence, num_new in zip(step.sequences, step.num_new_tokens, strict=True):
             self._compute(sequence, num_new)
         self._prepared = self.scheduler.look_ahead(step) if self._has_lookahead else None
+        self.now_s += self.step_s
         for sequence in step.sequences:
             if sequence.num_uncomputed_tokens == 0:
                 self._sample(sequence)

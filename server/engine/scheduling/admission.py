@@ -7,20 +7,18 @@ from operator import itemgetter
 from time import perf_counter
 
 from server.engine.kv.kv_cache_manager import KVCacheManager
-from server.engine.scheduling.bypass_counts import is_overdue
 from server.engine.scheduling.prefix_sharing import PrefixSharing
+from server.engine.scheduling.promised_blocks import PromisedBlocks
 from server.engine.scheduling.scheduled_step import ScheduledStep
+from server.engine.scheduling.seats import Seats, num_seats
 from server.engine.scheduling.step_limits import StepLimits
 from server.engine.scheduling.waiter import Turn, Waiter
 from server.engine.scheduling.waiting_queue import WaitingQueue, turn_of
 from server.engine.sequence import Sequence, SequenceStatus
 from server.host.metrics import EngineStats
 
-RESERVED_SHARE = 4
-"""One of so many seats is for requests of one sequence, however many the others have."""
-
 MAX_SET_ASIDE = 32
-"""So many prompts without room for their log probabilities are passed over in a step."""
+"""So many prompts that can have nothing of a step, whatever its budget, are passed over in it."""
 
 
 class Admission:
@@ -43,11 +41,11 @@ class Admission:
     ) -> None:
         self._kv = kv
         self._limits = limits
-        self._max_num_seqs = max_num_seqs
+        self._seats = Seats(max_num_seqs, running)
         self._split_fuse = dynamic_split_fuse
         self._stats = stats
         self._running = running
-        self._waiting = WaitingQueue(kv)
+        self._waiting = WaitingQueue(kv, limits.patience)
         self._sharing = PrefixSharing(kv.sharing_size, kv.enable_prefix_caching)
         self._is_open = False
         self._best_priority = 0
@@ -56,9 +54,7 @@ class Admission:
         self._num_set_aside = 0
         # What waits for the seats of requests of several sequences.
         self._seatless: dict[Sequence, None] = {}
-        # Blocks that each running prompt still needs.
-        self._promised: dict[Sequence, int] = {}
-        self._num_promised = 0
+        self._promised = PromisedBlocks(kv)
 
     @property
     def num_waiting(self) -> int:
@@ -86,7 +82,7 @@ class Admission:
         Only while all seats are taken; it is one of a client that has several, and the one with the
         fewest tokens to compute again.
         """
-        if not self._may_swap() or self._count_free_seats() > 0:
+        if not self._may_swap() or self._seats.count_free() > 0:
             return None
         self._waiting.settle(self._running)
         waiter = self._waiting.first()
@@ -114,34 +110,23 @@ class Admission:
 
     def begin(self, step: ScheduledStep) -> None:
         """Count the seats and blocks of the running sequences, before anything starts in a step."""
-        self._num_free_seats = self._count_free_seats()
+        self._num_free_seats = self._seats.count_free()
         self._num_set_aside = 0
         if not self._waiting or self._num_free_seats <= 0 or self._limits.is_full(step):
             self._is_open = False
         if not self._is_open:
             return
         self._update_waiting()
-        self._promised.clear()
-        self._num_promised = len(self._running)
-        for sequence in self._running:
-            if sequence.num_uncomputed_tokens > 1:
-                self.note_progress(sequence)
-        if self._running and self._num_promised >= self._kv.num_free_blocks:
+        self._promised.count(self._running)
+        if self._running and self._promised.num_blocks >= self._kv.num_free_blocks:
             self._is_open = False
             return
         self._sharing.set_readers(self._running)
 
     def note_progress(self, sequence: Sequence) -> None:
-        """Update the number of blocks that a running prompt still needs.
-
-        Every running sequence counts as at least one block, which it will need sooner or later.
-        """
-        if not self._is_open:
-            return
-        num_missing = self._kv.num_blocks_missing(sequence, sequence.num_uncomputed_tokens)
-        self._num_promised -= self._promised.get(sequence, 1)
-        self._promised[sequence] = max(1, num_missing)
-        self._num_promised += self._promised[sequence]
+        """Update the number of blocks that a running prompt still needs."""
+        if self._is_open:
+            self._promised.update(sequence)
 
     def start_before(self, turn: Turn | None, step: ScheduledStep) -> None:
         """Start sequences whose turn comes before the given one; all if it is None."""
@@ -157,17 +142,17 @@ class Admission:
         `num_reserved` free blocks count as taken.
         """
         is_full = self._split_fuse and num_decoding >= self._limits.max_num_batched_tokens
-        num_free_seats = self._count_free_seats()
+        num_free_seats = self._seats.count_free()
         if not self._waiting or is_full or num_free_seats <= 0:
             return not self._may_swap()
         self._update_waiting()
         waiter = self._waiting.first()
         if waiter is None:
             return True
-        if not self._may_have_seats(waiter.sequence):
+        if not self._seats.may_have(waiter.sequence):
             # It steps aside for others.
             return False
-        if _num_seats(waiter.sequence) > num_free_seats:
+        if num_seats(waiter.sequence) > num_free_seats:
             return True
         num_blocks = self._waiting.num_free_blocks_needed(waiter)
         num_blocks += waiter.sequence.num_pending_forks
@@ -193,7 +178,7 @@ class Admission:
     def _update_waiting(self) -> None:
         for sequence in self._sharing.release():
             self._waiting.put_back(sequence)
-        if any(map(self._may_have_seats, islice(self._seatless, 1))):
+        if any(map(self._seats.may_have, islice(self._seatless, 1))):
             for sequence in self._seatless:
                 self._waiting.put_back(sequence)
             self._seatless.clear()
@@ -204,30 +189,20 @@ class Admission:
         """The turn of a running prompt: an earlier one if a short prompt waits for its prefix."""
         num_left = reader.num_uncomputed_tokens
         num_awaited = self._sharing.num_awaited_tokens(reader)
-        turn = turn_of(reader, num_left if num_awaited is None else min(num_left, num_awaited))
+        if num_awaited is not None:
+            num_left = min(num_left, num_awaited)
+        turn = turn_of(reader, num_left, self._limits.patience)
         return self._waiting.rank(reader, turn, self._best_priority)
 
     def _rank(self, waiter: Waiter) -> Turn:
         return self._waiting.rank(waiter.sequence, waiter.turn, self._best_priority)
 
-    def _count_free_seats(self) -> int:
-        return self._max_num_seqs - sum(map(_num_seats, self._running))
-
-    def _may_have_seats(self, sequence: Sequence) -> bool:
-        """Whether requests of several sequences leave enough seats to others, with this one."""
-        num_seats = _num_seats(sequence)
-        if num_seats == 1:
-            return True
-        has_several = (s for s in self._running if s.request.params.num_sequences > 1)
-        num_taken = sum(map(_num_seats, has_several))
-        reserved = self._max_num_seqs // RESERVED_SHARE
-        return num_taken == 0 or num_taken + num_seats <= self._max_num_seqs - reserved
-
     def _admit(self, waiter: Waiter, step: ScheduledStep) -> bool:
         """Start a waiting sequence; False if neither it nor a later one may start in this step."""
         sequence = waiter.sequence
         num_cached = self._waiting.num_cached_tokens(waiter)
-        if self._limits.chunk_size(sequence, step) == 0:
+        has_no_rows = self._limits.chunk_size(sequence, step) == 0
+        if has_no_rows or self._limits.must_pause(sequence, num_cached):
             self._waiting.set_aside(waiter)
             self._num_set_aside += 1
             return self._num_set_aside < MAX_SET_ASIDE
@@ -236,7 +211,7 @@ class Admission:
             return True
         if (
             self._limits.room(step, sequence, num_cached) == 0
-            or _num_seats(sequence) > self._num_free_seats
+            or num_seats(sequence) > self._num_free_seats
         ):
             return False
         if not self._fits(sequence, self._waiting.num_free_blocks_needed(waiter)):
@@ -253,10 +228,10 @@ class Admission:
 
     def _steps_aside(self, sequence: Sequence, num_cached: int) -> bool:
         """Whether a sequence waits for the seats or for the prefix of another one."""
-        if not self._may_have_seats(sequence):
+        if not self._seats.may_have(sequence):
             self._seatless[sequence] = None
             return True
-        if is_overdue(sequence) or not self._sharing.wait(sequence, num_cached):
+        if sequence.request.is_overdue or not self._sharing.wait(sequence, num_cached):
             return False
         self._stats.prefix_waits += 1
         return True
@@ -292,7 +267,9 @@ class Admission:
         Otherwise it would be started only to be preempted soon.
         """
         num_blocks += sequence.num_pending_forks
-        return not self._running or num_blocks + self._num_promised <= self._kv.num_free_blocks
+        return (
+            not self._running or num_blocks + self._promised.num_blocks <= self._kv.num_free_blocks
+        )
 
     def _start(self, sequence: Sequence, num_new: int) -> None:
         # A prefix that was cached is free.
@@ -307,18 +284,13 @@ class Admission:
             if sequence.request.on_start is not None:
                 sequence.request.on_start()
         insort(self._running, sequence, key=running_order)
-        self._num_free_seats -= _num_seats(sequence)
-        self._num_promised += 1
-        self.note_progress(sequence)
+        self._num_free_seats -= num_seats(sequence)
+        self._promised.add(sequence)
         self._sharing.add_reader(sequence)
 
 
 def running_order(sequence: Sequence) -> tuple[int, ...]:
     """The order of running sequences; the last is preempted first."""
-    if is_overdue(sequence):
+    if sequence.request.is_overdue:
         return 0, sequence.arrival, sequence.index
     return 1, sequence.request.priority, sequence.arrival, sequence.index
-
-
-def _num_seats(sequence: Sequence) -> int:
-    return 1 + sequence.num_pending_forks

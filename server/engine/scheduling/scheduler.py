@@ -2,11 +2,13 @@
 
 from bisect import insort
 from collections.abc import Callable
+from time import perf_counter
 
 from server.engine.kv.kv_cache_manager import KVCacheManager
 from server.engine.scheduling.admission import Admission, running_order
 from server.engine.scheduling.fair_decoding import choose_decoding
 from server.engine.scheduling.latency_target import LatencyTarget
+from server.engine.scheduling.patience import Patience
 from server.engine.scheduling.prompt_reserve import PromptReserve
 from server.engine.scheduling.scheduled_step import ScheduledStep
 from server.engine.scheduling.step_limits import StepLimits
@@ -28,11 +30,12 @@ class Scheduler:
     There are no prefill and decode phases: every step first takes one token of each decoding
     sequence, then goes on with prompts in chunks (Sarathi-Serve, arXiv 2403.02310; FastGen's
     Dynamic SplitFuse). Prompts of a lower priority number go first; of these, those of the client
-    that has had the fewest tokens; of its prompts, the one with the fewest tokens to compute, so
-    that a long prompt does not hold up short ones. It is not starved either: a part of every step
-    is reserved for the oldest prompt that is being read, and a request that too many later ones
-    have bypassed starts before all others of its client. A request of many sequences leaves seats
-    to others (Admission) and time of every step (choose_decoding).
+    that has had the fewest tokens; of its prompts, the one that is due first (Patience), so that a
+    long prompt does not hold up short ones. It is not starved either: a part of every step is
+    reserved for the oldest prompt that is being read, and a request that has waited too long starts
+    before all others of its client. A prompt whose reading takes many steps leaves some of them to
+    answers (LatencyTarget). A request of many sequences leaves seats to others (Admission) and time
+    of every step (choose_decoding).
 
     When blocks run out the last sequence is preempted: it gives its blocks back and is computed
     again later. The first sequence always gets what it needs, so everything ends. A lower priority
@@ -56,11 +59,13 @@ class Scheduler:
         stats: EngineStats,
         target: LatencyTarget,
         plan_drafts: PlanDrafts = no_drafts,
+        clock: Callable[[], float] = perf_counter,
     ) -> None:
         self._kv = kv
         self._split_fuse = dynamic_split_fuse
         self._stats = stats
-        self._limits = StepLimits(max_num_batched_tokens, max_num_prompt_rows, target)
+        patience = Patience(target.costs, max_num_batched_tokens, clock)
+        self._limits = StepLimits(max_num_batched_tokens, max_num_prompt_rows, target, patience)
         self._running: list[Sequence] = []
         # Every running sequence must fit a step with one token, or the last ones would starve.
         max_num_seqs = min(max_num_seqs, max_num_batched_tokens)
@@ -172,6 +177,7 @@ class Scheduler:
             self._schedule_decodes(step, drafts)
         self._limits.target.begin(step.num_tokens, step.context)
         self._schedule_prompts(step)
+        self._limits.target.end(step.num_tokens, step.context, step.num_prompt_rows)
         if not step.sequences:
             self._schedule_decodes(step, drafts)
         return step

@@ -4,8 +4,9 @@ from collections.abc import Sequence as Items
 
 from server.engine.kv.block_pool import BlockKey
 from server.engine.kv.kv_cache_manager import CachedPrefix, KVCacheManager
-from server.engine.scheduling.bypass_counts import BypassCounts, is_overdue
 from server.engine.scheduling.client_lines import ClientLines
+from server.engine.scheduling.overdue import Overdue
+from server.engine.scheduling.patience import Patience
 from server.engine.scheduling.waiter import Turn, Waiter
 from server.engine.sequence import Sequence
 
@@ -18,14 +19,15 @@ class WaitingQueue:
     Evicted blocks are not noticed, so what is known is an estimate until the sequence starts.
     """
 
-    def __init__(self, kv: KVCacheManager) -> None:
+    def __init__(self, kv: KVCacheManager, patience: Patience) -> None:
         self._kv = kv
+        self._patience = patience
         self._waiters: dict[Sequence, Waiter] = {}
         self._lines = ClientLines()
         self._set_aside: list[Waiter] = []
         self._watching: dict[BlockKey, dict[Sequence, None]] = {}
         self._changed: dict[Sequence, None] = {}
-        self._bypasses = BypassCounts()
+        self._overdue = Overdue(patience.clock)
         kv.on_registered = self._note_registered
 
     def __len__(self) -> int:
@@ -59,7 +61,7 @@ class WaitingQueue:
     def add(self, sequence: Sequence) -> None:
         """Let a sequence wait."""
         self._waiters[sequence] = waiter = Waiter(sequence)
-        self._bypasses.add(sequence)
+        self._overdue.add(sequence)
         self._look_up(waiter)
         self._put_in_order(waiter)
 
@@ -67,20 +69,15 @@ class WaitingQueue:
         """Forget a sequence."""
         waiter = self._waiters.pop(sequence)
         self._changed.pop(sequence, None)
-        self._bypasses.remove(sequence)
+        self._overdue.remove(sequence)
         self._stop_watching(waiter)
         if not waiter.is_held_back:
             self._take_from_order(waiter)
 
     def start(self, sequence: Sequence, num_new: int) -> None:
-        """Take a sequence out because it runs now, with its first tokens.
-
-        Earlier requests are bypassed by it.
-        """
+        """Take a sequence out because it runs now, with its first tokens."""
         self.remove(sequence)
         self._lines.note_start(sequence, num_new)
-        # They move to the front at the next refresh, so that the order is fixed during a step.
-        self._changed.update(dict.fromkeys(self._bypasses.count_start(sequence)))
 
     def set_aside(self, waiter: Waiter) -> None:
         """Take a waiter out of the order until the next refresh."""
@@ -105,6 +102,7 @@ class WaitingQueue:
         for waiter in set_aside:
             if self._waiters.get(waiter.sequence) is waiter:
                 self.put_back(waiter.sequence)
+        self._changed.update(dict.fromkeys(self._overdue.update()))
         changed, self._changed = self._changed, {}
         for sequence in changed:
             waiter = self._waiters[sequence]
@@ -155,21 +153,23 @@ class WaitingQueue:
 
     def _put_in_order(self, waiter: Waiter) -> None:
         num_left = waiter.sequence.num_tokens - self.num_cached_tokens(waiter)
-        waiter.turn = turn_of(waiter.sequence, num_left)
+        waiter.turn = turn_of(waiter.sequence, num_left, self._patience)
         self._lines.put(waiter)
 
     def _take_from_order(self, waiter: Waiter) -> None:
         self._lines.take(waiter)
 
 
-def turn_of(sequence: Sequence, num_left: int) -> Turn:
+def turn_of(sequence: Sequence, num_left: int, patience: Patience) -> Turn:
     """The turn of a prompt that has `num_left` tokens to compute, among those of its client.
 
     Overdue ones go first, then lower priorities. Within a priority, answers that have begun go
-    first, then the prompt with the fewest tokens left.
+    first, then the prompt that is due first.
     """
-    if is_overdue(sequence):
+    request = sequence.request
+    if request.is_overdue:
         return 0, sequence.arrival, sequence.index
-    priority, is_answered = sequence.request.priority, sequence.num_generated_tokens > 0
-    num_left = 0 if is_answered else num_left
-    return 1, priority, not is_answered, num_left, sequence.arrival, sequence.index
+    if sequence.num_generated_tokens:
+        return 1, request.priority, 0, 0, 0, sequence.arrival, sequence.index
+    due_us = round(1e6 * patience.due_s(sequence, num_left))
+    return 1, request.priority, 1, due_us, num_left, sequence.arrival, sequence.index

@@ -7,8 +7,9 @@ import pytest
 from support.engine_helpers import make_sequence
 from support.fake_engine import FakeEngine, parts
 
-from server.engine.scheduling.bypass_counts import MAX_BYPASSES
 from server.engine.scheduling.client_lines import MAX_CREDIT, MAX_REMEMBERED, ClientLines
+from server.engine.scheduling.patience import MAX_WAIT_S, Patience
+from server.engine.scheduling.step_costs import StepCosts
 from server.engine.scheduling.waiter import Waiter
 from server.engine.scheduling.waiting_queue import turn_of
 from server.engine.sequence import Sequence
@@ -38,7 +39,7 @@ def test_a_client_that_asks_one_thing_at_a_time_never_waits_for_the_queue() -> N
     engine = FakeEngine(num_blocks=400, max_num_seqs=8)
     for _ in range(1000):
         engine.add(8, max_tokens=3, client="noisy")
-    for _ in range(2 * MAX_BYPASSES):
+    for _ in range(128):
         engine.step()
         quiet = engine.add(8, max_tokens=3, client="quiet")
         assert starts_until(engine, quiet) <= 8
@@ -95,31 +96,25 @@ def test_the_prompt_of_another_client_is_read_beside_a_long_one() -> None:
 
 
 def test_overdue_requests_of_one_client_do_not_go_before_those_of_another() -> None:
-    engine = FakeEngine(num_blocks=2000, max_num_seqs=2)
-    engine.add(8, max_tokens=20, client="noisy")
-    engine.step()
+    engine = FakeEngine(num_blocks=2000, max_num_seqs=2, step_s=1.0)
     for _ in range(50):
         engine.add(60, max_tokens=20, client="noisy")
-    for _ in range(MAX_BYPASSES + 5):
-        engine.add(1, max_tokens=1, client="noisy")
-    while not any(s.request.num_bypasses >= MAX_BYPASSES for s in engine.live):
+    while not any(s.request.is_overdue for s in engine.live):
         engine.step()
     quiet = engine.add(8, max_tokens=1, client="quiet")
     assert starts_until(engine, quiet) <= 2
 
 
 def test_a_better_priority_goes_before_the_share_but_does_not_starve_others() -> None:
-    engine = FakeEngine(num_blocks=400, max_num_seqs=1)
+    engine = FakeEngine(num_blocks=400, max_num_seqs=1, step_s=0.5)
     engine.add(8, max_tokens=2, client="busy")
     engine.step()
     late = engine.add(8, max_tokens=1, priority=5, client="patient")
-    num_started = 0
     while not late.num_generated_tokens:
         engine.add(2, max_tokens=1, priority=0, client="busy")
         engine.step()
-        num_started += 1
-        assert num_started < 2 * MAX_BYPASSES
-    assert num_started >= MAX_BYPASSES
+        assert engine.now_s < MAX_WAIT_S + 5
+    assert engine.now_s >= MAX_WAIT_S
 
 
 def test_a_client_that_was_away_has_a_bounded_credit() -> None:
@@ -176,10 +171,10 @@ def test_everything_ends_with_many_clients(seed: int) -> None:
 
 
 def test_no_operation_visits_all_clients() -> None:
-    lines, waiters = ClientLines(), []
+    lines, waiters, patience = ClientLines(), [], Patience(StepCosts(), 256)
     for number in range(MAX_REMEMBERED * 2):
         sequence = make_sequence([1], client=str(number))
-        waiters.append(Waiter(sequence, turn=turn_of(sequence, 1)))
+        waiters.append(Waiter(sequence, turn=turn_of(sequence, 1, patience)))
     started = process_time()
     for waiter in waiters:
         lines.put(waiter)

@@ -5,7 +5,17 @@ import random
 import pytest
 from support.fake_engine import FakeEngine, parts
 
-from server.engine.scheduling.latency_target import MIN_CHUNK, LatencyTarget
+from server.engine.scheduling.latency_target import (
+    LONG_PROMPT,
+    MAX_STRETCH,
+    MAX_TARGET_S,
+    MIN_CHUNK,
+    MIN_TARGET_S,
+    MULTIPLE_OF_DECODING,
+    WEIGHT_OF_LONG_PROMPT,
+    LatencyTarget,
+)
+from server.engine.scheduling.patience import PATIENCE
 from server.engine.scheduling.step_costs import StepCosts, context_work
 
 
@@ -93,6 +103,84 @@ def test_without_known_costs_nothing_is_limited() -> None:
     target = LatencyTarget(StepCosts(), 0.1)
     target.begin(10, 0)
     assert target.room(10, 0, 5000, 500) == 500
+
+
+@pytest.mark.parametrize(
+    ("of_one_s", "target_s"),
+    [(0.001, MIN_TARGET_S), (0.02, MULTIPLE_OF_DECODING * 0.02), (0.2, MAX_TARGET_S)],
+)
+def test_the_target_follows_from_what_decoding_costs(of_one_s: float, target_s: float) -> None:
+    costs = StepCosts()
+    costs.observe(1, 0, of_one_s)
+    assert LatencyTarget(costs, None).target_s == pytest.approx(target_s)
+    assert LatencyTarget(costs, 0.07).target_s == 0.07
+    assert LatencyTarget(costs, 0.0).target_s == 0
+
+
+def test_prompts_that_are_due_lengthen_a_target_that_nobody_gave() -> None:
+    target = LatencyTarget(make_costs(), None)
+    target.begin(10, 0)
+    rooms = [target.room(10, 0, 0, 500, lateness=of_due * PATIENCE) for of_due in (0, 0.5, 1, 9)]
+    least_ms = round(1000 * MIN_TARGET_S)
+    assert rooms == [least_ms * stretch - 10 for stretch in (1, MAX_STRETCH // 2, 4, MAX_STRETCH)]
+    given = make_target(0.1)
+    given.begin(10, 0)
+    assert given.room(10, 0, 0, 500, lateness=PATIENCE) == 90
+
+
+def test_a_long_prompt_pauses_until_answers_have_had_their_part() -> None:
+    target = make_target(0.1)
+    target.begin(10, 0)
+    assert not target.is_in_debt
+    assert target.is_long(0.1 * LONG_PROMPT + 0.01)
+    assert not target.is_long(0.1 * LONG_PROMPT - 0.01)
+    target.end(100, 0, 0)
+    num_pauses = 0
+    while True:
+        target.begin(10, 0)
+        if not target.is_in_debt:
+            break
+        target.end(10, 0, 0)
+        num_pauses += 1
+    # The chunk took 90 ms. In each step ten answers take 10 ms, of which eight count.
+    assert num_pauses == -(-90 // WEIGHT_OF_LONG_PROMPT) - 1
+    target.begin(10, 0)
+    target.end(1000, 0, 0)
+    target.begin(0, 0)
+    assert not target.is_in_debt, "where nothing decodes"
+    target.end(100, 0, 0)
+    target.begin(10, 0)
+    assert not target.is_in_debt, "after a step that did not decode"
+
+
+def test_a_long_prompt_shares_the_time_with_answers_until_it_is_late() -> None:
+    engine = FakeEngine(num_blocks=1000, budget=256, target=make_target(0.05), step_s=0.01)
+    talking = [engine.add(3, max_tokens=400) for _ in range(8)]
+    engine.step()
+    long = engine.add(2000, max_tokens=1)
+    chunks = [parts(engine.step(), [long])[0] for _ in range(198)]
+    # 50 ms less 8 for the answers; each step pays for 8 ms of the 42.
+    assert chunks == ([42] + [0] * 5) * 33
+    while engine.now_s < 2.05:
+        engine.step()
+    # It has waited for as long as reading it takes alone.
+    assert [parts(engine.step(), [long])[0] for _ in range(6)] == [42] * 6
+    assert len({sequence.num_generated_tokens for sequence in talking}) == 1, "all go on"
+    engine.run()
+
+
+def test_short_prompts_are_read_while_a_long_one_pauses() -> None:
+    engine = FakeEngine(num_blocks=1000, budget=256, target=make_target(0.05), step_s=0.01)
+    engine.add(3, max_tokens=400)
+    engine.step()
+    # The first one starts; of another client, it would go first again and again.
+    long = [engine.add(1200, max_tokens=1, client=name) for name in "ab"]
+    engine.step()
+    assert sum(s.num_computed_tokens > 0 for s in long) == 1
+    short = [engine.add(10, max_tokens=1, client=name) for name in "ab"]
+    engine.step()
+    assert all(s.num_generated_tokens == 1 for s in short)
+    engine.run()
 
 
 def test_a_long_prompt_is_read_in_chunks_that_keep_to_the_target() -> None:

@@ -4,6 +4,8 @@ import pytest
 from support.engine_helpers import make_sequence
 
 from server.engine.kv.kv_cache_manager import KVCacheManager
+from server.engine.scheduling.patience import Patience
+from server.engine.scheduling.step_costs import StepCosts
 from server.engine.scheduling.waiting_queue import WaitingQueue
 from server.engine.sequence import Sequence
 
@@ -32,7 +34,7 @@ def compute(kv: KVCacheManager, sequence: Sequence, num_new: int) -> None:
 
 
 def test_a_prompt_moves_ahead_as_its_prefix_is_cached(kv: KVCacheManager) -> None:
-    queue = WaitingQueue(kv)
+    queue = WaitingQueue(kv, Patience(StepCosts(), 256))
     plain, alike = make_sequence(range(50, 56)), make_sequence(range(12))
     for sequence in (plain, alike):
         queue.add(sequence)
@@ -48,7 +50,7 @@ def test_a_prompt_moves_ahead_as_its_prefix_is_cached(kv: KVCacheManager) -> Non
 def test_only_prompts_whose_next_block_was_cached_are_looked_up_again(
     kv: KVCacheManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    queue = WaitingQueue(kv)
+    queue = WaitingQueue(kv, Patience(StepCosts(), 256))
     for start in range(20):
         queue.add(make_sequence(range(start, start + 12)))
     lookups: list[int] = []
@@ -62,7 +64,7 @@ def test_only_prompts_whose_next_block_was_cached_are_looked_up_again(
 
 
 def test_a_sequence_that_is_held_back_has_no_place(kv: KVCacheManager) -> None:
-    queue = WaitingQueue(kv)
+    queue = WaitingQueue(kv, Patience(StepCosts(), 256))
     first, second = make_sequence(range(5)), make_sequence(range(20, 26))
     for sequence in (first, second):
         queue.add(sequence)

@@ -1,0 +1,1 @@
+"""Runs workloads through schedulers on machines whose step times are known; no model runs."""
