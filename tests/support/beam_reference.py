@@ -36,7 +36,7 @@ def generate_with_beams(
     hf_model: Path, store: Path, prompts: list[list[int]], **config: Any
 ) -> Answers:
     """All `num_beams` answers to every prompt, each with the token that ended it, if one did."""
-    key = hashlib.sha256(repr((hf_model, prompts, sorted(config.items()))).encode()).hexdigest()
+    key = hashlib.sha256(repr((store.name, prompts, sorted(config.items()))).encode()).hexdigest()
     path = store.with_name(f"{store.name}-beams-{key[:16]}.json")
     if not path.is_file():
         staging = path.with_name(f".{path.name}.{os.getpid()}")
@@ -55,18 +55,19 @@ def _generate(hf_model: Path, prompts: list[list[int]], config: dict[str, Any]) 
     torch.set_num_threads(1)
     model = AutoModelForCausalLM.from_pretrained(hf_model, dtype=torch.float32).eval()
     ends = config.get("eos_token_id", model.generation_config.eos_token_id) or []
-    answers = []
-    for prompt in prompts:
-        tokens = torch.tensor([prompt])
-        found = model.generate(
-            tokens,
-            attention_mask=torch.ones_like(tokens),
-            do_sample=False,
-            num_return_sequences=config["num_beams"],
-            pad_token_id=0,
-            **config,
-        )
-        answers.append([_until_end(answer[len(prompt) :], ends) for answer in found.tolist()])
+    # All at once, padded on the left.
+    longest = max(map(len, prompts))
+    num_beams = config["num_beams"]
+    found = model.generate(
+        torch.tensor([[0] * (longest - len(prompt)) + prompt for prompt in prompts]),
+        attention_mask=torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts]),
+        do_sample=False,
+        num_return_sequences=num_beams,
+        pad_token_id=0,
+        **config,
+    ).tolist()
+    each = [_until_end(answer[longest:], ends) for answer in found]
+    answers = [each[start : start + num_beams] for start in range(0, len(each), num_beams)]
     torch.set_num_threads(num_threads)
     return answers
 
