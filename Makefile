@@ -1,5 +1,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
+# Most files of the packages are never imported; Python compiles the others when they are.
+PIP := $(BIN)/pip install --quiet --no-compile
+# Chromium is fetched while Python's packages are.
+MAKEFLAGS += --jobs=2
 
 # PyPI's torch for Linux brings several GB of CUDA; PyTorch's own index has a small CPU build.
 # Without access to that index the plain registry's torch is taken.
@@ -51,7 +55,7 @@ browser:
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/mypy --num-workers 2
 
 # Exports the bundled model into the package again.
 bundle: setup
@@ -61,13 +65,13 @@ setup: .venv/.ready
 
 .venv/.serving: pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --editable .
+	$(PIP) --editable .
 	touch $@
 
 .venv/.ready: .venv/.serving
-	$(BIN)/pip install --quiet --no-deps --retries 0 --index-url $(TORCH_INDEX_URL) "$(TORCH)" \
+	$(PIP) --no-deps --retries 0 --index-url $(TORCH_INDEX_URL) "$(TORCH)" \
 		|| echo "no CPU build at $(TORCH_INDEX_URL): torch comes from the default registry"
-	$(BIN)/pip install --quiet --editable ".[export,export-images,export-speech,media,ray,test]"
+	$(PIP) --editable ".[export,export-images,export-speech,media,ray,test]"
 	touch $@
 
 clean:
