@@ -1,6 +1,7 @@
 """Fixtures of every room: the models that tests run."""
 
 import gc
+import os
 import signal
 import subprocess
 import sys
@@ -29,8 +30,13 @@ class _Frozen:
 
 
 def pytest_configure() -> None:
-    """Let interrupts reach what the tests start; a job in the background gets none."""
+    """Let interrupts reach what the tests start; a job in the background gets none.
+
+    And let torch compute in one thread, here and in processes: where several processes share the
+    cores, its threads wait for each other, and small models take thirty times as long.
+    """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_sessionfinish() -> None:
