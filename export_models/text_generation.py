@@ -15,7 +15,6 @@ from export_models.quantization.calibration_file import CalibrationSample, read_
 from export_models.quantization.weight_formats import weight_flags
 from export_models.source import Source
 from export_models.staging import Staging
-from export_models.tunings import find_tunings
 from export_models.verification.verify_model import ModelVerifier
 from server.errors import ExportError
 from server.host.model_files import DETOKENIZER_FILE, TOKENIZER_FILE, model_files
@@ -204,7 +203,7 @@ class _Export(Export):
         values = self.values
         graph = TextGenerationGraph(
             models_path=models_path,
-            plugin_config=self._properties(model),
+            plugin_config=self._properties(),
             enable_prefix_caching=values.enable_prefix_caching,
             cache_size=values.cache_size,
             cache_interval_multiplier=values.cache_interval_multiplier,
@@ -219,16 +218,12 @@ class _Export(Export):
         )
         return graph.text()
 
-    def _properties(self, model: Path) -> dict[str, object]:
+    def _properties(self) -> dict[str, object]:
         chosen: dict[str, object] = {}
         if self.values.kv_cache_precision:
             chosen["KV_CACHE_PRECISION"] = self.values.kv_cache_precision
         if "HETERO" in self.options.target_device:
             chosen["MODEL_DISTRIBUTION_POLICY"] = "PIPELINE_PARALLEL"
-        for tuning in find_tunings(model, self.options.target_device):
-            if tuning.name not in self.options.plugin_config:
-                chosen[tuning.name] = tuning.value
-                self.report(f"plugin_config gets {tuning.name} {tuning.value}: {tuning.reason}")
         return self.plugin_config(**chosen)
 
 

@@ -267,7 +267,7 @@ FILE_LAYERS: dict[str, set[str]] = {
     "export_models.text2speech": EXPORT,
     "export_models.text_encoders": EXPORT,
     "export_models.text_generation": EXPORT,
-    "export_models.tunings": EXPORT,
+    "export_models.weight_precision": EXPORT,
 }
 
 # Heavy libraries, and the only places that may import them.

@@ -8,7 +8,7 @@ from pathlib import Path
 from export_models.conversion.tool import run_tool
 from export_models.progress import Progress
 from export_models.source import Source, SourceKind
-from export_models.tunings import weight_precision
+from export_models.weight_precision import weight_precision
 from server.errors import ExportError
 from server.host.model_files import MODEL_FILE
 

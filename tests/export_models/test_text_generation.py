@@ -88,29 +88,20 @@ def test_int8_is_symmetric_for_amx(
     assert command[command.index("--weight-format") : -1] == ["--weight-format", *flags.split()]
 
 
-@pytest.fixture
-def amx(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The CPU's answer on a machine with AMX."""
-    monkeypatch.setattr("export_models.tunings.has_int8_amx", lambda: True)
-
-
-@pytest.mark.usefixtures("amx")
-def test_properties_of_the_weights_are_written(export, make_model) -> None:
+def test_what_tuning_tries_is_left_open(export, make_model) -> None:
+    """What is fastest for int8 weights depends on the CPU that serves, not on this one."""
     make_model(Path("models/ready"), matrix='element_type="i8" shape="64, 64"')
-    _, printed = export("--source_model", "models/ready")
-    assert """plugin_config: '{"DYNAMIC_QUANTIZATION_GROUP_SIZE": 65536}'""" in graph_of("ready")
-    assert "plugin_config gets DYNAMIC_QUANTIZATION_GROUP_SIZE 65536: " in printed
+    export("--source_model", "models/ready")
+    assert "DYNAMIC_QUANTIZATION_GROUP_SIZE" not in graph_of("ready")
 
 
-@pytest.mark.usefixtures("amx")
 def test_properties_that_are_given_win(export, make_model) -> None:
     make_model(Path("models/ready"), matrix='element_type="i8" shape="64, 64"')
     given = {"DYNAMIC_QUANTIZATION_GROUP_SIZE": "32", "KV_CACHE_PRECISION": "u4"}
     arguments = ("--plugin_config", json.dumps(given), "--kv_cache_precision", "u8")
-    _, printed = export("--source_model", "models/ready", *arguments)
+    export("--source_model", "models/ready", *arguments)
     line = next(line for line in graph_of("ready").splitlines() if "plugin_config" in line)
     assert json.loads(line.partition("'")[2].rstrip("'")) == given
-    assert "plugin_config gets" not in printed
 
 
 @pytest.mark.parametrize(

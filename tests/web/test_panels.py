@@ -145,6 +145,43 @@ def test_the_machine_and_what_was_tuned(watched: WatchedPage) -> None:
     expect(row.get_by_role("cell").nth(2)).to_have_text(re.compile("^(not )?used$"))
 
 
+def test_what_tuning_measured_is_shown(watched: WatchedPage, server: ServerProcess) -> None:
+    """The server of these tests does not tune itself, so its answer is completed here."""
+    fast = {"INFERENCE_PRECISION_HINT": "f32"}
+    ms = {"decode_1": 12.34, "decode_16": 56.0, "prompt_256": 1234.5}
+    tuning = {
+        "properties": fast,
+        "candidates": [
+            {"properties": {}, "share": 1.0, "ms": ms},
+            {"properties": fast, "share": 0.81, "ms": ms},
+            {"properties": {"KEY_CACHE_QUANT_MODE": "BY_TOKEN"}, "share": None, "ms": None},
+        ],
+        "is_complete": False,
+        "layers": [4, 24],
+    }
+
+    def complete(route: Any) -> None:
+        response = route.fetch()
+        status = response.json()
+        for model in status["models"]:
+            for node in (model["graph"] or {"nodes": ()})["nodes"]:
+                if "auto_tuned" in node["status"]:
+                    node["status"] |= {"auto_tuned": fast, "tuning": tuning}
+        route.fulfill(response=response, json=status)
+
+    watched.page.route("**/v1/status*", complete)
+    page = watched.show("system")
+    table = page.get_by_role("table", name="Tuning")
+    rows = table.get_by_role("row", name=re.compile("^tiny_chat (Tried|Tuning)"))
+    expect(rows).to_have_count(4)
+    expect(rows.nth(0)).to_contain_text("OpenVINO's own properties")
+    expect(rows.nth(0)).to_contain_text("1 answer: 12.3 ms")
+    expect(rows.nth(1)).to_contain_text("chosen: requests take 81% of the time")
+    expect(rows.nth(1)).to_contain_text("from 4 of 24 layers")
+    expect(rows.nth(2)).to_contain_text("does not run here")
+    expect(rows.nth(3)).to_contain_text("not complete")
+
+
 def test_the_check_finds_what_is_wrong_now(watched: WatchedPage) -> None:
     page = watched.show("system")
     page.get_by_role("button", name="Check now").click()

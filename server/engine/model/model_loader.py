@@ -1,7 +1,8 @@
 """Reads a model folder and compiles its model, in PagedAttention form where that is possible."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -87,14 +88,36 @@ def load_model(
         is_mapped = plugin_config.get("ENABLE_MMAP", lease is not None)
         form = read_form(models_path, is_mapped, has_head)
         branches = add_adapter_branches(form, adapters, found_device, plugin_config, models_path)
-        load = _load_stateful if form.attention is None else _load_paged
-        loaded = load(form, models_path, found_device, plugin_config, lease)
+        loaded = compile_form(form, models_path, found_device, plugin_config, lease)
         return replace(loaded, adapters=branches)
     except BaseException:
         # A caller that keeps the error would keep this frame, and with it the lease and its file.
         if lease is not None:
             lease.close()
         raise
+
+
+@contextmanager
+def opened_form(models_path: Path, plugin_config: Mapping[str, PluginValue]) -> Iterator[GraphForm]:
+    """Read a model that is compiled and used within the block only. Raises ModelLoadError."""
+    lease = None if "ENABLE_MMAP" in plugin_config else lease_weights(models_path)
+    try:
+        yield read_form(models_path, plugin_config.get("ENABLE_MMAP", lease is not None), True)
+    finally:
+        if lease is not None:
+            lease.close()
+
+
+def compile_form(
+    form: GraphForm,
+    models_path: Path,
+    device: Device,
+    plugin_config: Mapping[str, PluginValue],
+    lease: FileLease | None = None,
+) -> LoadedModel:
+    """Compile a model that was read; `lease` is that on its weights. Raises ModelLoadError."""
+    load = _load_stateful if form.attention is None else _load_paged
+    return load(form, models_path, device, plugin_config, lease)
 
 
 def check_loadable(

@@ -199,6 +199,7 @@ function tuningOf(status) {
   for (const [name, value] of Object.entries(status.auto_tuned ?? {})) {
     rows.push([name, String(value), "measured at the first load; the fastest of the candidates here"]);
   }
+  if (status.tuning) rows.push(...candidateRows(status.tuning));
   for (const [name, value] of Object.entries(status.plugin_config ?? {})) {
     if (name in (status.auto_tuned ?? {})) continue;
     rows.push([name, String(value), "plugin_config of the graph, or what goes with it"]);
@@ -206,6 +207,22 @@ function tuningOf(status) {
   if (status.inference_precision) rows.push(["Precision", status.inference_precision, "the fastest that this processor computes in"]);
   if (status.num_streams) rows.push(["Streams", number(status.num_streams), "NUM_STREAMS of the graph"]);
   if (status.kernels) rows.push(...kernelRows(status.kernels));
+  return rows;
+}
+
+const STEPS = { decode_1: "1 answer", decode_16: "16 answers", prompt_256: "256 prompt tokens" };
+
+/** A row for each candidate: its properties, what steps took, and so why it was chosen or not. */
+function candidateRows({ properties: chosen, candidates, is_complete: isComplete, layers: [measured, all] }) {
+  const same = (some) => JSON.stringify(Object.entries(some).sort()) === JSON.stringify(Object.entries(chosen).sort());
+  const part = measured < all ? `, from ${measured} of ${all} layers` : "";
+  const rows = candidates.map(({ properties, share, ms }) => {
+    const label = Object.entries(properties).map(([name, value]) => `${name} ${value}`).join(", ") || "OpenVINO's own properties";
+    const times = Object.entries(ms ?? {}).map(([name, value]) => `${STEPS[name] ?? name}: ${duration(value / 1000)}`).join(", ");
+    const why = share === null ? "does not run here" : `requests take ${percent(share)} of the time of OpenVINO's own properties${part}`;
+    return [`Tried: ${label}`, times || "–", same(properties) ? `chosen: ${why}` : why];
+  });
+  if (!isComplete) rows.push(["Tuning", "not complete", "the next load goes on with the candidates that are left"]);
   return rows;
 }
 

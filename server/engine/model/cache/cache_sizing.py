@@ -92,14 +92,14 @@ def num_kv_blocks(
 
 
 def has_room_for_16_bits(
-    config: EngineConfig, model: LoadedModel, max_model_len: int | None
+    config: EngineConfig, model: LoadedModel, max_model_len: int | None, factor: float = 1.0
 ) -> bool:
     """Whether the cache of `model`, which has 8 bits an element, would fit with 16 as well.
 
-    It fits where `max_num_seqs` sequences of `USUAL_LENGTH` tokens do. Raises ModelLoadError as
-    `num_kv_blocks` does.
+    `model` may have few layers; all have `factor` times as many. It fits where `max_num_seqs`
+    sequences of `USUAL_LENGTH` tokens do. Raises ModelLoadError as `num_kv_blocks` does.
     """
-    wide_bytes = 2 * bytes_per_block(model.kv_inputs)
+    wide_bytes = round(2 * factor * bytes_per_block(model.kv_inputs))
     length = min(USUAL_LENGTH, max_model_len or USUAL_LENGTH)
     least = config.max_num_seqs * -(-length // model.block_size)
     if config.num_kv_blocks:

@@ -16,7 +16,7 @@ Properties = dict[str, PluginValue]
 ROW_WISE = "65536"
 """A group size that covers any row: dynamic quantisation with one scale for each token.
 
-The CPU plugin's fused MLPs, which it has on AMX, need it.
+The CPU plugin's fused MLPs, which it has on AMX for symmetric int8 weights, need it.
 """
 
 CACHE_PREFIXES = ("KV_CACHE_", "KEY_CACHE_", "VALUE_CACHE_")
@@ -24,23 +24,30 @@ CACHE_PREFIXES = ("KV_CACHE_", "KEY_CACHE_", "VALUE_CACHE_")
 
 
 def find_choices(
-    model: LoadedModel, config: EngineConfig, max_model_len: int | None
+    model: LoadedModel,
+    config: EngineConfig,
+    max_model_len: int | None,
+    factor: float = 1.0,
+    *,
+    is_fused: bool = False,
 ) -> list[list[Properties]]:
-    """The candidates of each choice that the user has left open; the most promising choice first.
+    """The candidates of each choice that the user has left open; the likeliest ones first.
 
-    Raises ModelLoadError where memory is too short for a KV cache.
+    `model` may have few layers; all have `factor` times as many. `is_fused` says that the plugin
+    has fused MLPs for its weights. Raises ModelLoadError where memory is too short for a KV cache.
     """
     stated = config.plugin_config.keys()
+    has_room = has_room_for_16_bits(config, model, max_model_len, factor)
     choices = [
-        list(_precisions(stated)),
+        list(_precisions(stated, is_fused)),
         list(_thread_counts(model, stated)),
-        list(_cache_forms(model, stated, has_room_for_16_bits(config, model, max_model_len))),
+        list(_cache_forms(model, stated, has_room)),
     ]
     return [candidates for candidates in choices if candidates]
 
 
-def _precisions(stated: Set[str]) -> Iterator[Properties]:
-    """Int8 activations with one scale for each token, or f32 with a finer int8 quantisation.
+def _precisions(stated: Set[str], is_fused: bool) -> list[Properties]:
+    """F32 with a fine int8 quantisation, or int8 activations with one scale for each token.
 
     Without VNNI the CPU plugin does not quantise activations (openvino,
     dnnl_fullyconnected_primitive.cpp).
@@ -48,12 +55,12 @@ def _precisions(stated: Set[str]) -> Iterator[Properties]:
     group_size = "DYNAMIC_QUANTIZATION_GROUP_SIZE"
     is_stated = not stated.isdisjoint({"INFERENCE_PRECISION_HINT", "EXECUTION_MODE_HINT"})
     if is_stated or not has_vnni():
-        return
+        return []
     if group_size in stated:
-        yield {"INFERENCE_PRECISION_HINT": "f32"}
-    else:
-        yield {group_size: ROW_WISE}
-        yield {"INFERENCE_PRECISION_HINT": "f32", group_size: "128"}
+        return [{"INFERENCE_PRECISION_HINT": "f32"}]
+    fine: Properties = {"INFERENCE_PRECISION_HINT": "f32", group_size: "128"}
+    by_rows: Properties = {group_size: ROW_WISE}
+    return [by_rows, fine] if is_fused else [fine, by_rows]
 
 
 def _thread_counts(model: LoadedModel, stated: Set[str]) -> Iterator[Properties]:

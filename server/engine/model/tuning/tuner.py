@@ -1,41 +1,41 @@
 """Measures which plugin properties are fastest for a model on this machine."""
 
-import json
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from math import exp, inf, log
-from time import monotonic, perf_counter
-
-import numpy as np
+from statistics import median
+from time import monotonic
 
 from server.engine.config import EngineConfig
-from server.engine.model.device import find_device
+from server.engine.model.device import Device, find_device
 from server.engine.model.loading.files import check_files
-from server.engine.model.model_loader import LoadedModel, load_model
-from server.engine.model.model_runner import ModelRunner
+from server.engine.model.model_loader import compile_form, opened_form
 from server.engine.model.tuning.candidates import Properties, find_choices
-from server.engine.model.tuning.saved_choices import SavedChoices, Scores
-from server.engine.scheduling.scheduled_step import ScheduledStep
-from server.engine.sequence import EngineRequest, Sequence
+from server.engine.model.tuning.few_layers import FewLayers, cut_to_few_layers
+from server.engine.model.tuning.saved_choices import Measured, SavedChoices, TuningRecord
+from server.engine.model.tuning.trial import Times, Trial, make_cache_filler, score
 from server.errors import ModelLoadError
-from server.host.metrics import EngineStats
+from server.host.cpu_features import has_int8_amx
 from server.host.openvino_errors import error_summary
-from server.payloads import SamplingParams
 
 logger = logging.getLogger(__name__)
 
-BUDGET_S = 30.0
-"""When so much time has passed, no further candidate is tried."""
+BUDGET_S = 20.0
+"""When so much time has passed, no further candidate is tried by this load."""
 
-LEAST_GAIN = 0.02
+NUM_LAYERS = 4
+"""Layers that are measured. All of a model are alike, or take turns in a short pattern."""
+
+LEAST_GAIN = 0.03
 """A candidate must be faster by this share; a smaller gain may be noise."""
 
-STEPS = ((1, 512, 1), (16, 512, 1), (1, 0, 256))
-"""The steps that are measured, as (sequences, tokens of context, new tokens): decode of one
-sequence, decode of 16, and prefill."""
+NUM_ROUNDS, LEAST_ROUNDS = 7, 3
+"""How often two candidates are measured in turn; fewer times where one cannot win any more, or the
+time is over."""
 
-NUM_RUNS = 5
+CANNOT_WIN = 1.05
+"""A candidate that took so many times as long in every round is dropped."""
 
 PROGRESS_SHARE = 0.5
 """The share of the load's progress that belongs to tuning."""
@@ -43,19 +43,20 @@ PROGRESS_SHARE = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """The chosen properties, and where to keep them; None where they are kept already.
+    """What was found, and where to keep it; None where it is kept already, or nothing is."""
 
-    `scores` are what was measured so far, None after the last candidate.
-    """
-
-    properties: Properties
+    record: TuningRecord
     unsaved: SavedChoices | None = None
-    scores: Scores | None = None
+
+    @property
+    def properties(self) -> Properties:
+        """The chosen properties."""
+        return self.record.properties
 
     def keep(self) -> None:
         """Save what is not saved yet, so that later loads need not measure it."""
         if self.unsaved is not None:
-            self.unsaved.keep(self.properties, self.scores)
+            self.unsaved.keep(self.record)
 
 
 def tune(config: EngineConfig, max_model_len: int | None) -> Tuning:
@@ -67,164 +68,195 @@ def tune(config: EngineConfig, max_model_len: int | None) -> Tuning:
     """
     device = find_device(config.device)
     if not device.can_be_tuned:
-        return Tuning({})
+        return Tuning(TuningRecord({}))
     check_files(config.models_path)
     saved = SavedChoices(config, device.name)
     found = saved.find()
-    if found is not None:
-        logger.debug("%s: tuned by an earlier load: %s", config.models_path, found or "no changes")
+    if found is not None and found.is_complete:
+        logger.debug(
+            "%s: tuned by an earlier load: %s",
+            *(config.models_path, found.properties or "no changes"),
+        )
         return Tuning(found)
-    tuner = _Tuner(config, device.name, max_model_len, saved.find_scores())
-    tuner.run()
-    return Tuning(tuner.best, saved, None if tuner.is_complete else tuner.scores)
+    with opened_form(config.models_path, config.plugin_config) as form:
+        if form.attention is None:
+            # It computes sequences one by one; the candidates speed up steps of many sequences.
+            return Tuning(TuningRecord({}, is_complete=True), saved)
+        sample = cut_to_few_layers(form, NUM_LAYERS)
+        del form
+        tuner = _Tuner(config, device, sample, max_model_len, found)
+        with tuner.closing():
+            tuner.run()
+    return Tuning(tuner.record(), saved)
 
 
 class _Tuner:
     """Decides one choice after the other, each with the best properties of those before it.
 
-    The score of a candidate is the geometric mean of its times for `STEPS`, as a share of that
-    without it. `scores` are those of earlier loads, to which this one adds. Never two models are
-    loaded at a time.
+    Each candidate is measured in turn with the best one so far, so that other load of the machine
+    meets both. `share` of a candidate is its score as a share of that without any: the median of
+    the rounds. Never more than two candidates are compiled at a time.
     """
 
     def __init__(
-        self, config: EngineConfig, device: str, max_model_len: int | None, scores: Scores
+        self,
+        config: EngineConfig,
+        device: Device,
+        sample: FewLayers,
+        max_model_len: int | None,
+        earlier: TuningRecord | None,
     ) -> None:
-        self.best: Properties = {}
-        self.scores = scores
-        self.is_complete = False
         self._config = config
-        self._models_path = config.models_path
         self._device = device
+        self._sample = sample
         self._max_model_len = max_model_len
+        self._measured = list(earlier.candidates) if earlier is not None else []
+        self._best: Properties = {}
+        self._best_share = 1.0
+        self._is_complete = False
         self._deadline = monotonic() + BUDGET_S
-        self._default_s = 1.0
-        self._num_candidates = 0
+        self._incumbent: tuple[Properties, Trial] | None = None
+        self._fill_cache = make_cache_filler()
+
+    def record(self) -> TuningRecord:
+        """What was found so far."""
+        sample = self._sample
+        layers = (sample.num_kept, sample.num_layers)
+        return TuningRecord(self._best, tuple(self._measured), self._is_complete, layers)
+
+    @contextmanager
+    def closing(self) -> Iterator[None]:
+        """Free what is compiled at the end."""
+        try:
+            yield
+        finally:
+            self._replace_incumbent(None)
 
     def run(self) -> None:
-        """Choose `best`; `is_complete` tells whether later loads have nothing left to measure.
-
-        A model so slow that no candidate can be measured is not tuned by later loads either.
-        """
+        """Measure candidates until none is left, or the time is over but one was measured."""
         started = monotonic()
-        choices, self._default_s = self._measure_default()
-        best_score = 1.0
-        num_known = len(self.scores)
-        self._num_candidates = sum(map(len, choices))
+        choices = self._measure_default()
+        num_candidates = sum(map(len, choices))
+        num_before = len(self._measured)
         for candidates in choices:
-            base = self.best
+            base = self._best
             for candidate in candidates:
                 tried = {**base, **candidate}
-                if _as_text(tried) not in self.scores and monotonic() > self._deadline:
-                    self.is_complete = len(self.scores) == num_known
-                    logger.debug(
-                        "%s: tuning stopped after %.0f s with %d of %d candidates measured%s: %s",
-                        *(self._models_path, BUDGET_S, len(self.scores), self._num_candidates),
-                        "" if self.is_complete else "; the next load goes on",
-                        self.best or "no changes",
+                found = self._find(tried)
+                if found is None:
+                    if len(self._measured) > num_before and monotonic() > self._deadline:
+                        logger.debug(
+                            "%s: tuning stopped after %.0f s; the next load goes on: %s so far",
+                            *(self._config.models_path, monotonic() - started),
+                            self._best or "no changes",
+                        )
+                        return
+                    number = len(self._measured)
+                    self._config.report_progress(
+                        f"tuning: measuring candidate {number} of {num_candidates}",
+                        PROGRESS_SHARE * number / (num_candidates + 1),
                     )
-                    return
-                score = self._score_of(tried)
-                if score < best_score * (1 - LEAST_GAIN):
-                    self.best, best_score = tried, score
-        self.is_complete = True
+                    found = self._compare(tried)
+                if self._wins(found):
+                    assert found.share is not None, "it has won"
+                    self._best, self._best_share = tried, found.share
+        self._is_complete = True
         logger.debug(
-            "%s: tuned in %.1f s: %s, steps take %.0f%% of the time",
-            *(self._models_path, monotonic() - started),
-            self.best or "no changes",
-            100 * best_score,
+            "%s: tuned in %.1f s: %s, requests take %.0f%% of the time",
+            *(self._config.models_path, monotonic() - started),
+            *(self._best or "no changes", 100 * self._best_share),
         )
 
-    def _measure_default(self) -> tuple[list[list[Properties]], float]:
-        """The open choices, and the score with the stated properties alone."""
+    def _measure_default(self) -> list[list[Properties]]:
+        """Measure the stated properties alone; returns the open choices."""
         self._config.report_progress("tuning: measuring the defaults", 0.0)
-        model = self._load({})
-        if model.states is not None:
-            # It computes sequences one by one; the candidates speed up steps of many sequences.
-            return [], 1.0
-        choices = find_choices(model, self._config, self._max_model_len)
+        trial = self._make_trial({})
+        self._replace_incumbent(({}, trial))
+        choices = find_choices(
+            trial.model,
+            self._config,
+            self._max_model_len,
+            self._sample.factor,
+            is_fused=has_int8_amx() and self._sample.has_int8_matrices,
+        )
         try:
-            return choices, self._score(model, {})
+            trial.run()
+            if self._find({}) is None:
+                self._note(Measured({}, 1.0, trial.run()))
         except RuntimeError as error:
             raise ModelLoadError(
-                f"{self._models_path}: OpenVINO cannot run it: {error_summary(error)}"
+                f"{self._config.models_path}: OpenVINO cannot run it: {error_summary(error)}"
             ) from error
+        return choices
 
-    def _score_of(self, properties: Properties) -> float:
-        key = _as_text(properties)
-        if key not in self.scores:
-            self.scores[key] = self._try(properties, 1 + len(self.scores))
-        score = self.scores[key]
-        return inf if score is None else score
-
-    def _try(self, properties: Properties, number: int) -> float | None:
-        self._config.report_progress(
-            f"tuning: measuring candidate {number} of {self._num_candidates}",
-            PROGRESS_SHARE * number / (self._num_candidates + 1),
-        )
+    def _compare(self, tried: Properties) -> Measured:
+        """Measure a candidate in turn with the best one so far."""
+        trial: Trial | None = None
         try:
-            return self._score(self._load(properties), properties) / self._default_s
+            best = self._best_trial()
+            trial = self._make_trial(tried)
+            trial.run()
+            found = self._note(self._take_turns(tried, trial, best))
+            if self._wins(found):
+                self._replace_incumbent((tried, trial))
+                trial = None
+            return found
         except (ModelLoadError, RuntimeError) as error:
-            logger.debug("%s does not run with %s: %s", self._models_path, properties, error)
-            return None
+            return self._note_failure(tried, error)
+        finally:
+            if trial is not None:
+                trial.close()
 
-    def _load(self, properties: Properties) -> LoadedModel:
-        stated = self._config.plugin_config
-        return load_model(self._models_path, self._device, {**stated, **properties})
+    def _best_trial(self) -> Trial:
+        """That of the best properties so far, which an earlier load may have found."""
+        if self._incumbent is not None and self._incumbent[0] == self._best:
+            return self._incumbent[1]
+        self._replace_incumbent(None)
+        trial = self._make_trial(self._best)
+        self._incumbent = (self._best, trial)
+        trial.run()
+        return trial
 
-    def _score(self, model: LoadedModel, properties: Properties) -> float:
-        times_s = measure(model, self._max_model_len or 2**31)
-        logger.debug(
-            "%s with %s: %s",
-            self._models_path,
-            properties or "the plugin's own properties",
-            ", ".join(
-                f"{1000 * time_s:.1f} ms for {num} x {new} tokens after {context}"
-                for (num, context, new), time_s in zip(STEPS, times_s, strict=True)
-            ),
+    def _take_turns(self, tried: Properties, trial: Trial, incumbent: Trial) -> Measured:
+        shares: list[float] = []
+        times: list[Times] = []
+        while len(shares) < NUM_ROUNDS:
+            of_best = score(incumbent.run())
+            times.append(trial.run())
+            shares.append(score(times[-1]) / of_best)
+            is_over = min(shares) > CANNOT_WIN or monotonic() > self._deadline
+            if len(shares) >= LEAST_ROUNDS and is_over:
+                break
+        one, sixteen, prompt = (median(column) for column in zip(*times, strict=True))
+        return Measured(tried, median(shares) * self._best_share, (one, sixteen, prompt))
+
+    def _make_trial(self, properties: Properties) -> Trial:
+        config = self._config
+        compiled = compile_form(
+            self._sample.copy_form(),
+            config.models_path,
+            self._device,
+            {**config.plugin_config, **properties},
         )
-        return exp(sum(map(log, times_s)) / len(times_s))
+        longest = self._max_model_len or 2**31
+        return Trial(compiled, self._sample.factor, longest, self._fill_cache)
 
+    def _replace_incumbent(self, new: tuple[Properties, Trial] | None) -> None:
+        if self._incumbent is not None:
+            self._incumbent[1].close()
+        self._incumbent = new
 
-def _as_text(properties: Properties) -> str:
-    return json.dumps(properties, sort_keys=True)
+    def _wins(self, found: Measured) -> bool:
+        return found.share is not None and found.share < self._best_share * (1 - LEAST_GAIN)
 
+    def _find(self, properties: Properties) -> Measured | None:
+        return next((each for each in self._measured if each.properties == properties), None)
 
-def measure(model: LoadedModel, max_model_len: int) -> list[float]:
-    """The shortest time of each of `STEPS`, in seconds; contexts end at `max_model_len`."""
-    largest = max(num * new for num, _, new in STEPS)
-    num_blocks = max(num * -(-(context + new) // model.block_size) for num, context, new in STEPS)
-    max_num_rows = max(num for num, _, _ in STEPS)
-    runner = ModelRunner(model, num_blocks, EngineStats(), largest, max_num_rows)
-    try:
-        times_s = []
-        for num_sequences, context, num_new in STEPS:
-            end = min(context + num_new, max_model_len)
-            step = _make_step(num_sequences, max(0, end - num_new), end, model.block_size)
-            times_s.append(min(_run_times(runner, step)))
-        return times_s
-    finally:
-        runner.close()
+    def _note(self, found: Measured) -> Measured:
+        self._measured.append(found)
+        logger.debug("%s: %s", self._config.models_path, found)
+        return found
 
-
-def _run_times(runner: ModelRunner, step: ScheduledStep) -> Iterator[float]:
-    runner.run(step)
-    for _ in range(NUM_RUNS):
-        started = perf_counter()
-        runner.run(step)
-        yield perf_counter() - started
-
-
-def _make_step(
-    num_sequences: int, num_computed: int, num_tokens: int, block_size: int
-) -> ScheduledStep:
-    """A step on a KV cache with arbitrary contents: the time depends on the shapes alone."""
-    step = ScheduledStep()
-    num_blocks = -(-num_tokens // block_size)
-    for number in range(num_sequences):
-        request = EngineRequest(number, np.zeros(num_tokens, np.int64), SamplingParams(), 1)
-        sequence = Sequence(request)
-        sequence.num_computed_tokens = num_computed
-        sequence.block_table.extend(list(range(number * num_blocks, (number + 1) * num_blocks)))
-        step.add(sequence, num_tokens - num_computed)
-    return step
+    def _note_failure(self, tried: Properties, error: Exception) -> Measured:
+        logger.debug("%s does not run with %s: %s", self._config.models_path, tried, error)
+        return self._note(Measured(tried, None, None))

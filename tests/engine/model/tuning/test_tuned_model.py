@@ -12,7 +12,7 @@ from server.engine.config import EngineConfig
 from server.engine.engine import LLMEngine
 from server.engine.model.model_runner import ModelRunner
 from server.engine.model.tuning import tuned_model, tuner
-from server.engine.model.tuning.saved_choices import SAVED_FILE, SavedChoices
+from server.engine.model.tuning.saved_choices import SAVED_FILE, SavedChoices, TuningRecord
 from server.errors import ModelLoadError
 from tests.engine.conftest import load_once
 
@@ -24,7 +24,7 @@ def test_tuned_properties_that_cannot_be_loaded_are_forgotten(
 ) -> None:
     config = EngineConfig(folder, plugin_config=U8, num_kv_blocks=20, auto_tune=True)
     saved = SavedChoices(config, "CPU")
-    saved.keep({"NO_SUCH_PROPERTY": 1})
+    saved.keep(TuningRecord({"NO_SUCH_PROPERTY": 1}, is_complete=True))
     monkeypatch.setattr(tuned_model, "tune", tuner.tune)
     engine = LLMEngine(config)
     engine.close()
@@ -37,7 +37,9 @@ def test_what_failed_to_load_is_freed_before_the_next_attempt(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two models at a time may need more memory than there is."""
-    monkeypatch.setattr(tuned_model, "tune", lambda *_: tuner.Tuning({"NO_SUCH_PROPERTY": 1}))
+    monkeypatch.setattr(
+        tuned_model, "tune", lambda *_: tuner.Tuning(TuningRecord({"NO_SUCH_PROPERTY": 1}))
+    )
     held: list[weakref.ref[Any]] = []
 
     class Loaded:
@@ -84,5 +86,11 @@ def test_a_real_engine_is_tuned_and_says_so(tuned_engine: LLMEngine, folder: Pat
     assert status["device"] == "CPU"
     assert status["plugin_config"] == U8
     assert status["auto_tuned"] == entry["properties"]
+    assert status["tuning"] == {name: value for name, value in entry.items() if name != "key"}
+    assert status["tuning"]["is_complete"]
+    default, *others = status["tuning"]["candidates"]
+    assert (default["properties"], default["share"]) == ({}, 1.0)
+    assert others
+    assert default["ms"].keys() == {"decode_1", "decode_16", "prompt_256"}
     assert {"is_amx_used", "fused_mlps"} < status["kernels"].keys()
     assert entry["key"]["plugin_config"] == U8

@@ -7,8 +7,7 @@ import pytest
 
 from server.engine.config import EngineConfig
 from server.engine.model.tuning import candidates, saved_entries, tuner
-from server.engine.model.tuning.saved_choices import SAVED_FILE
-from server.engine.model.tuning.tuner import STEPS
+from server.engine.model.tuning.saved_choices import SAVED_FILE, SavedChoices
 from server.errors import ModelLoadError
 from tests.engine.conftest import load_once
 
@@ -29,44 +28,107 @@ def tune(folder: Path, stated: Properties, **fields: Any) -> Properties:
 
 
 class Machine:
-    """In place of measuring: the seconds of a step with some properties, 1.0 with all others."""
+    """In place of measuring: the seconds of steps with some properties, 1.0 with all others."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, times_s: list[tuple[Properties, float]]):
         self.tried: list[Properties] = []
+        self.runs: list[Properties] = []
+        self.num_open = 0
         self.times_s = times_s
         self.now_s = 0.0
         self.seconds_each = 1.0
-        monkeypatch.setattr(tuner, "load_model", self.load)
-        monkeypatch.setattr(tuner, "measure", self.measure)
+        monkeypatch.setattr(tuner, "compile_form", self.compile)
+        monkeypatch.setattr(tuner, "Trial", lambda model, *_: FakeTrial(self, *model))
         monkeypatch.setattr(tuner, "monotonic", lambda: self.now_s)
         monkeypatch.setattr(candidates, "_thread_counts", lambda *_: [])
         monkeypatch.setattr(candidates, "has_vnni", lambda: True)
 
-    def load(self, models_path: Path, device: str, properties: Properties) -> Any:
+    def compile(self, _: Any, models_path: Path, device: Any, properties: Properties) -> Any:
         if properties.get("INFERENCE_PRECISION_HINT") == "broken":
             raise ModelLoadError("broken")
         self.tried.append(dict(properties))
-        return load_once(models_path, device, properties)
-
-    def measure(self, *_: Any) -> list[float]:
         self.now_s += self.seconds_each
-        found = [time_s for properties, time_s in self.times_s if properties == self.tried[-1]]
-        return [*(found or [1.0]), *[1.0] * (len(STEPS) - 1)]
+        return dict(properties), load_once(models_path, device.name, properties)
+
+    def run(self, properties: Properties) -> tuple[float, float, float]:
+        self.runs.append(properties)
+        time_s = next((time_s for known, time_s in self.times_s if known == properties), 1.0)
+        return time_s, time_s, time_s
+
+
+class FakeTrial:
+    def __init__(self, machine: Machine, properties: Properties, model: Any) -> None:
+        self.machine, self.properties, self.model = machine, properties, model
+        machine.num_open += 1
+        assert machine.num_open <= 2, "no more than two are compiled at a time"
+
+    def run(self) -> tuple[float, float, float]:
+        return self.machine.run(self.properties)
+
+    def close(self) -> None:
+        self.machine.num_open -= 1
+
+
+@pytest.fixture(autouse=True)
+def no_cache_filler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tuner, "make_cache_filler", lambda: list)
 
 
 def test_each_choice_is_made_with_the_best_of_those_before(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    times_s = [({**U8, **ROW_WISE}, 0.9), ({**U8, **F32}, 0.5), ({**U8, **F32, **BY_TOKEN}, 0.4)]
+    times_s = [({**U8, **F32}, 0.5), ({**U8, **ROW_WISE}, 0.9), ({**U8, **F32, **BY_TOKEN}, 0.4)]
     machine = Machine(monkeypatch, times_s)
     assert tune(folder, U8) == {**F32, **BY_TOKEN}
     assert machine.tried == [U8, *(properties for properties, _ in times_s)]
+    assert machine.num_open == 0
+
+
+def test_candidates_take_turns_and_the_ones_that_cannot_win_are_dropped(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stated = {**U8, "KEY_CACHE_QUANT_MODE": "BY_CHANNEL"}
+    fast, slow = {**stated, **F32}, {**stated, **ROW_WISE}
+    machine = Machine(monkeypatch, [(fast, 0.5), (slow, 0.7)])
+    tune(folder, stated)
+    # Each runs once before it is measured.
+    first = [stated, stated, fast, *[stated, fast] * tuner.NUM_ROUNDS]
+    second = [slow, *[fast, slow] * tuner.LEAST_ROUNDS]
+    assert machine.runs == [*first, *second]
+
+
+def test_a_cpu_with_fused_mlps_tries_what_they_need_first(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = Machine(monkeypatch, [])
+    monkeypatch.setattr(tuner, "has_int8_amx", lambda: True)
+    monkeypatch.setattr(tuner.FewLayers, "has_int8_matrices", True)
+    tune(folder, U8)
+    assert machine.tried[1:3] == [{**U8, **ROW_WISE}, {**U8, **F32}]
+
+
+def test_what_was_measured_is_kept_with_the_choice(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = Machine(monkeypatch, [({**U8, **F32}, 0.5)])
+    tune(folder, U8)
+    record = SavedChoices(EngineConfig(folder, plugin_config=U8), "CPU").find()
+    assert record is not None
+    assert record.is_complete
+    assert [(each.properties, each.share) for each in record.candidates] == [
+        ({}, 1.0),
+        (F32, 0.5),
+        (ROW_WISE, 1.0),
+        ({**F32, **BY_TOKEN}, 1.0),
+    ]
+    assert record.candidates[1].times_s == (0.5, 0.5, 0.5)
+    assert len(machine.tried) == 4
 
 
 def test_a_gain_that_may_be_noise_changes_nothing(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Machine(monkeypatch, [({**U8, **F32}, 0.96), ({**U8, **BY_TOKEN}, 1.2)])
+    Machine(monkeypatch, [({**U8, **F32}, 0.98), ({**U8, **BY_TOKEN}, 1.2)])
     assert tune(folder, U8) == {}
 
 
@@ -129,7 +191,7 @@ def test_a_cache_that_does_not_fit_is_refused_before_anything_is_measured(
     machine = Machine(monkeypatch, [])
     with pytest.raises(ModelLoadError, match="cache_size is 1000000 GB"):
         tune(folder, {}, cache_size=1_000_000)
-    assert machine.now_s == 0
+    assert machine.runs == []
 
 
 def test_a_candidate_that_does_not_run_is_skipped(
@@ -138,7 +200,7 @@ def test_a_candidate_that_does_not_run_is_skipped(
     caplog.set_level(logging.DEBUG)
     Machine(monkeypatch, [])
     broken = [[{"INFERENCE_PRECISION_HINT": "broken"}]]
-    monkeypatch.setattr(tuner, "find_choices", lambda *_: broken)
+    monkeypatch.setattr(tuner, "find_choices", lambda *_, **__: broken)
     assert tune(folder, U8) == {}
     assert "does not run with {'INFERENCE_PRECISION_HINT': 'broken'}" in caplog.text
 
@@ -146,17 +208,23 @@ def test_a_candidate_that_does_not_run_is_skipped(
 def test_a_tuning_that_runs_out_of_time_goes_on_at_the_next_load(
     folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """However slow it is, each load measures one more candidate."""
     caplog.set_level(logging.DEBUG)
-    best = {**U8, **ROW_WISE, **BY_TOKEN}
-    machine = Machine(monkeypatch, [({**U8, **ROW_WISE}, 0.5), (best, 0.1)])
-    machine.seconds_each = tuner.BUDGET_S / 2 + 1
+    both = {**U8, **ROW_WISE, **BY_TOKEN}
+    machine = Machine(monkeypatch, [({**U8, **ROW_WISE}, 0.5), (both, 0.1)])
+    machine.seconds_each = tuner.BUDGET_S + 1
+    assert tune(folder, U8) == {}
+    assert "the next load goes on: no changes so far" in caplog.text
+    assert machine.tried == [U8, {**U8, **F32}]
+    machine.tried.clear()
     assert tune(folder, U8) == ROW_WISE
-    assert "tuning stopped after 30 s with 1 of 3 candidates measured; the next" in caplog.text
-    for _ in range(3):
-        tune(folder, U8)
+    assert machine.tried == [U8, {**U8, **ROW_WISE}]
+    machine.tried.clear()
     assert tune(folder, U8) == {**ROW_WISE, **BY_TOKEN}
-    rows = [{**U8, **ROW_WISE}, {**U8, **F32}, best]
-    assert machine.tried == [U8, rows[0], U8, rows[1], U8, rows[2]]
+    assert machine.tried == [U8, {**U8, **ROW_WISE}, both]
+    machine.tried.clear()
+    assert tune(folder, U8) == {**ROW_WISE, **BY_TOKEN}
+    assert not machine.tried
 
 
 def test_a_candidate_that_did_not_run_is_not_tried_again(
@@ -164,42 +232,25 @@ def test_a_candidate_that_did_not_run_is_not_tried_again(
 ) -> None:
     machine = Machine(monkeypatch, [])
     broken = {"INFERENCE_PRECISION_HINT": "broken"}
-
-    def load(models_path: Path, device: str, properties: Properties) -> Any:
-        if properties.items() >= broken.items():
-            machine.now_s += tuner.BUDGET_S + 1
-        return machine.load(models_path, device, properties)
-
-    monkeypatch.setattr(tuner, "load_model", load)
-    monkeypatch.setattr(tuner, "find_choices", lambda *_: [[broken, F32]])
+    monkeypatch.setattr(tuner, "find_choices", lambda *_, **__: [[broken, F32]])
+    machine.seconds_each = tuner.BUDGET_S + 1
     assert tune(folder, U8) == {}
-    (entry,) = json.loads((folder / SAVED_FILE).read_text())
-    assert list(entry["scores"].values()) == [None]
     assert tune(folder, U8) == {}
     assert machine.tried == [U8, U8, {**U8, **F32}]
-
-
-def test_a_model_too_slow_for_any_candidate_is_measured_once(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    machine = Machine(monkeypatch, [])
-    machine.seconds_each = tuner.BUDGET_S + 1
-    assert [tune(folder, U8), tune(folder, U8)] == [{}, {}]
-    assert machine.tried == [U8]
 
 
 def test_an_interrupted_tuning_is_not_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(monkeypatch, [])
 
-    def interrupt(*_: Any) -> list[float]:
+    def interrupt(_: Any) -> Any:
         if len(machine.tried) == 2:
             raise KeyboardInterrupt
-        return machine.measure()
+        return 1.0, 1.0, 1.0
 
-    monkeypatch.setattr(tuner, "measure", interrupt)
+    monkeypatch.setattr(machine, "run", interrupt)
     with pytest.raises(KeyboardInterrupt):
         tune(folder, U8)
-    assert len(machine.tried) == 2
+    assert machine.num_open == 0
     assert not (folder / SAVED_FILE).exists()
 
 
@@ -254,6 +305,30 @@ def test_an_unusable_file_is_replaced(
     assert entry["properties"] == F32
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"candidates": [{}]},
+        {"candidates": None},
+        {"candidates": [{"properties": {}, "share": 1.0, "ms": {"decode_1": 1.0}}]},
+        {"candidates": [{"properties": {}, "share": float("nan"), "ms": None}]},
+        {"properties": {"A": None}},
+        {"layers": [4]},
+        {"is_complete": 1},
+    ],
+)
+def test_an_entry_that_makes_no_sense_is_measured_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, change: Properties
+) -> None:
+    machine = Machine(monkeypatch, [({**U8, **F32}, 0.5)])
+    assert tune(folder, U8) == F32
+    (entry,) = json.loads((folder / SAVED_FILE).read_text())
+    (folder / SAVED_FILE).write_text(json.dumps([entry | change]))
+    machine.tried.clear()
+    assert tune(folder, U8) == F32
+    assert machine.tried
+
+
 def test_a_folder_that_cannot_be_written_to(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(monkeypatch, [({**U8, **F32}, 0.5)])
     (folder / SAVED_FILE).mkdir()
@@ -273,10 +348,11 @@ def test_a_missing_file_is_named(folder: Path, name: str) -> None:
 def test_a_model_that_cannot_run_is_not_tuned(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: Any) -> list[float]:
+    def fail(*_: Any) -> Any:
         raise RuntimeError("Check 'x' failed")
 
-    monkeypatch.setattr(tuner, "measure", fail)
+    machine = Machine(monkeypatch, [])
+    monkeypatch.setattr(machine, "run", fail)
     with pytest.raises(ModelLoadError, match="OpenVINO cannot run it: Check 'x' failed"):
         tune(folder, U8)
     assert not (folder / SAVED_FILE).exists()
