@@ -21,6 +21,8 @@ from server.engine.engine import LLMEngine
 from server.engine.model import warm_up
 from server.engine.model.model_loader import LoadedModel, load_model
 from server.engine.model.tuning import tuned_model
+from server.engine.model.tuning.saved_choices import SAVED_FILE
+from server.engine.model.tuning.saved_sizes import SIZES_FILE
 from server.host.memory import RESERVATIONS
 
 PROMPT_LENGTHS = (
@@ -96,8 +98,9 @@ def hybrid_model(exporters: None) -> Path:
 
 @pytest.fixture
 def folder(model_f32: Path, tmp_path: Path) -> Path:
-    """A copy of the model, to be changed."""
-    return Path(shutil.copytree(model_f32, tmp_path / "model"))
+    """A copy of the model, to be changed, without anything that was measured."""
+    measured = shutil.ignore_patterns(SAVED_FILE, SIZES_FILE)
+    return Path(shutil.copytree(model_f32, tmp_path / "model", ignore=measured))
 
 
 @pytest.fixture(scope="session")

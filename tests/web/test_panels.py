@@ -176,7 +176,7 @@ def test_what_tuning_measured_is_shown(watched: WatchedPage, server: ServerProce
     expect(rows).to_have_count(4)
     expect(rows.nth(0)).to_contain_text("OpenVINO's own properties")
     expect(rows.nth(0)).to_contain_text("1 answer: 12.3 ms")
-    expect(rows.nth(1)).to_contain_text("chosen: requests take 81% of the time")
+    expect(rows.nth(1)).to_contain_text("chosen: requests take 81 % of the time")
     expect(rows.nth(1)).to_contain_text("from 4 of 24 layers")
     expect(rows.nth(2)).to_contain_text("does not run here")
     expect(rows.nth(3)).to_contain_text("not complete")
