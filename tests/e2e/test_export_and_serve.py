@@ -40,7 +40,7 @@ def test_a_server_tunes_itself_once(chat_model: Path, tmp_path: Path) -> None:
     shutil.copytree(chat_model, tmp_path / "chat")
     (tmp_path / "chat" / SAVED_FILE).unlink(missing_ok=True)
     arguments = ("--model_path", tmp_path / "chat", "--model_name", "chat", "--log_level", "DEBUG")
-    choices = []
+    choices, logs = [], []
     for flag in ("true", "false", "false"):
         with server_process(*arguments, "--no_auto_tune", flag) as server:
             (version,) = server.get("/v1/config")[1]["chat"]["model_version_status"]
@@ -48,9 +48,14 @@ def test_a_server_tunes_itself_once(chat_model: Path, tmp_path: Path) -> None:
             choices.append(executor["auto_tuned"])
             # What is written beside the model is no change of it.
             assert server.post("/v1/config/reload", {})[0] == 200
-        assert ("tuned in" in "".join(server.log)) is (len(choices) == 2)
+        logs.append("".join(server.log))
     assert choices[0] == {}
-    assert choices[1] == choices[2]
+    assert "tuning" not in logs[0]
+    # On a busy machine a load may have no time for all candidates.
+    if "the next load goes on" not in logs[1]:
+        assert "tuned in" in logs[1]
+        assert "tuned by an earlier load" in logs[2]
+        assert choices[1] == choices[2]
     assert (tmp_path / "chat" / SAVED_FILE).is_file()
 
 
