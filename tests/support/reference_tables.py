@@ -305,6 +305,11 @@ def engine_metrics_table() -> Iterator[str]:
         "| `vllm:cache_config_info` | gauge | always 1; its labels have `block_size`, "
         "`num_gpu_blocks` and `enable_prefix_caching` |"
     )
+    yield (
+        "| `vllm:lora_requests_info` | gauge | the time; its labels have `running_lora_adapters` "
+        "and `waiting_lora_adapters`, names separated by commas, and `max_lora`, how many are "
+        "loaded |"
+    )
     for metric in VLLM_METRICS:
         label = f"; label `{metric.label}`" if metric.label else ""
         yield f"| `{metric.name}` | {metric.kind} | {_sentence(metric.description)}{label} |"

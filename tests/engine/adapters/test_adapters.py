@@ -10,6 +10,7 @@ import openvino as ov
 import pytest
 from support.adapters.peft_files import modules_of, write_adapter
 from support.adapters.reference import ADAPTERS, KINDS, NUM_TOKENS, prompts
+from support.cpu import needs_bf16
 from support.engine_helpers import run_to_end, start, tokens_of
 from support.recurrent_model import save_recurrent_model
 
@@ -78,6 +79,7 @@ def test_compressed_weights_are_changed_as_much(
     assert np.abs(np.array(found) - right).mean() < moved / (4 if weights == "int8" else 1)
 
 
+@needs_bf16
 def test_bf16_is_close(open_adapted: Open, answers: Answers) -> None:
     precision = {"INFERENCE_PRECISION_HINT": "bf16", "KV_CACHE_PRECISION": "bf16"}
     engine = open_adapted("llama", NAMES, plugin_config=precision)

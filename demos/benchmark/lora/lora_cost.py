@@ -1,6 +1,6 @@
 """Measure what LoRA adapters cost: one engine with branches for them, one without, in turn.
 
-    python demos/benchmark/lora/measure.py models/m --adapters 8 --rank 16 --rounds 5
+    python demos/benchmark/lora/lora_cost.py models/m --adapters 8 --rank 16 --rounds 5
 
 Both engines are in one process and get the same requests, as many at once as there are streams. A
 round is plain requests on both, then requests that name the adapters in turn. The figures are
