@@ -58,6 +58,7 @@ class Backend:
         self.prefixes = PrefixIndex()
         self.work: list[Work] = []
         self.num_requests = 0
+        self.num_ended = 0
         self.unready: Mapping[str, str] | None = None
         self.has_loaded = False
         self.problem = "it is starting"
@@ -100,6 +101,7 @@ class Backend:
             # `remove` would take one that is equal.
             work.end.set()
             self.work = [other for other in self.work if other is not work]
+            self.num_ended += 1
 
     @property
     def session(self) -> aiohttp.ClientSession:

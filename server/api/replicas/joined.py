@@ -61,7 +61,8 @@ class Replicas:
         self._numbers = numbers
         self._headers = facts_headers(secret)
         self._reloading = asyncio.Lock()
-        self._metrics, self._metrics_s = b"", 0.0
+        self._metrics, self._metrics_s = b"", float("-inf")
+        self._num_ended = 0
         self._collecting = asyncio.Lock()
         self.is_draining = False
 
@@ -152,9 +153,12 @@ class Replicas:
 
     async def _get_metrics(self, _: web.Request) -> web.Response:
         async with self._collecting:
-            if time.monotonic() - self._metrics_s > METRICS_AGE_S:
+            # Who has an answer expects to find it counted.
+            num_ended = sum(backend.num_ended for backend in self._backends)
+            is_old = time.monotonic() - self._metrics_s > METRICS_AGE_S
+            if is_old or num_ended != self._num_ended:
                 self._metrics = await self._collect()
-                self._metrics_s = time.monotonic()
+                self._metrics_s, self._num_ended = time.monotonic(), num_ended
         return web.Response(body=self._metrics, headers={"Content-Type": METRICS_CONTENT_TYPE})
 
     async def _collect(self) -> bytes:

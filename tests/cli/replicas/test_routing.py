@@ -64,6 +64,20 @@ def test_one_scrape_has_the_metrics_of_all(server: Replicated) -> None:
     assert {sample.labels["engine"] for sample in memory} == {"0", "1", "front"}
 
 
+def test_an_answer_is_counted_in_the_next_scrape(server: Replicated) -> None:
+    def count() -> float:
+        lines = httpx.get(f"{server.url}/metrics").text.splitlines()
+        named = [line for line in lines if line.startswith("http_requests_total{")]
+        chats = [line for line in named if "/chat/completions" in line and '"2xx"' in line]
+        return sum(float(line.split()[-1]) for line in chats)
+
+    server.ask("hello")
+    before = count()
+    for number in range(1, 4):
+        server.ask("hello")
+        assert count() == before + number
+
+
 def test_the_snapshot_has_the_models_of_all(server: Replicated) -> None:
     status, told = server.get("/v1/status?since=0")
     assert status == 200
