@@ -64,32 +64,23 @@ def _find_usable(logits: Logits, sequences: list[Sequence]) -> list[Candidates]:
     candidates: dict[int, Candidates] = {}
     for part, find in _group(sequences):
         counts = [params[i].num_beams + len(sequences[i].request.end_token_ids) for i in part]
-        of_part = [sequences[i] for i in part]
-        found = find(logits.select(part), of_part, norms[part], max(counts))
+        rows, norm = logits.select(part), norms[part]
+        found = find(rows, [sequences[i] for i in part], norm, max(counts))
+        scores = found.values - norm[:, None]
+        of_each = rows.select(np.repeat(np.arange(len(part)), found.token_ids.shape[1]))
+        logprobs = of_each.of_tokens(found.token_ids.ravel()).reshape(scores.shape)
+        logprobs -= norm[:, None]
         for place, (i, count) in enumerate(zip(part, counts, strict=True)):
             num_top = params[i].logprobs or 0
             top_ids, top = best.token_ids[i, :num_top], best.values[i, :num_top] - norms[i]
-            candidates[i] = _candidates(
-                logits.select([i]),
-                found.token_ids[place, :count],
-                found.values[place, :count] - norms[i],
-                norms[i],
+            is_possible = np.isfinite(scores[place, :count])
+            candidates[i] = Candidates(
+                found.token_ids[place, :count][is_possible],
+                scores[place, :count][is_possible],
+                logprobs[place, :count][is_possible],
                 tuple(zip(top_ids.tolist(), top.tolist(), strict=True)),
             )
     return [candidates[i] for i in range(len(sequences))]
-
-
-def _candidates(
-    logits: Logits,
-    token_ids: Ints,
-    scores: Floats,
-    norm: Floats,
-    top: tuple[tuple[int, float], ...],
-) -> Candidates:
-    is_possible = np.isfinite(scores)
-    token_ids, scores = token_ids[is_possible], scores[is_possible]
-    logprobs = logits.some_of_row(0, token_ids) - norm
-    return Candidates(token_ids, scores, logprobs, top)
 
 
 def _group(

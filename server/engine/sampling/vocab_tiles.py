@@ -16,7 +16,7 @@ Floats = npt.NDArray[np.float32]
 LOWEST = np.finfo(np.float32).min
 # What is summed at once: starting the graph costs as much as a small row, and large ones must stay
 # in the cache.
-MAX_SUM_ROWS, MAX_SUM_LOGITS = 32, 2**19
+MAX_SUM_ROWS, MAX_SUM_LOGITS = 32, 5 * 2**18
 
 
 class Tiles(Protocol):
