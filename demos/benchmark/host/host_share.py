@@ -182,8 +182,11 @@ def running(
         prompt = rng.integers(0, engine.limits.vocab_size, context).tolist()
         requests.append(engine.make_request(prompt, params, constraint=constraint))
         engine.add(requests[-1])
-    while engine.scheduler.num_waiting:
+    num_tokens = 0
+    while engine.scheduler.num_waiting or num_tokens != num_sequences:
+        before = engine.stats.tokens
         engine.step()
+        num_tokens = engine.stats.tokens - before
     try:
         yield
     finally:
@@ -260,7 +263,10 @@ def main() -> None:
     """Measure every method at every size, and print each row at once."""
     args = parse_args()
     model = args.model or prepare_ir("wide", "fp16", args.build)
-    config = EngineConfig(model, cache_size=1, max_num_batched_tokens=256)
+    # Every step must have all sequences.
+    config = EngineConfig(
+        model, cache_size=1, max_num_batched_tokens=256, target_inter_token_latency_ms=0
+    )
     engine = LLMEngine(config)
     clock = HostClock(engine)
     print("| method | sequences | between inferences, us | of a step | beside inference, us |")
