@@ -4,27 +4,19 @@ import logging
 import os
 from collections.abc import Sequence
 
-from server.cli.chat.chat_command import run_chat
 from server.cli.command_line import CommandLine, parse_command_line
 from server.cli.log.log_writer import LogWriter
 from server.cli.modes import run_mode
-from server.cli.replicas.group import serve_replicas
 from server.cli.replicas.plan import plan_places
-from server.cli.single_server import serve
-from server.cli.top.top_command import run_top
 from server.errors import ConfigError
 
 __all__ = ["run"]
 
 logger = logging.getLogger("server")
 
-COMMANDS = {"chat": run_chat, "top": run_top}
-
 
 def run(argv: Sequence[str]) -> int:
     """Do what the arguments say; returns the exit status."""
-    if argv and argv[0] in COMMANDS:
-        return COMMANDS[argv[0]](argv[1:])
     line = parse_command_line(argv)
     log = LogWriter(line.log.log_level, line.log.log_format)
     try:
@@ -48,7 +40,13 @@ def _run(line: CommandLine, log: LogWriter) -> int:
         if status is not None:
             return status
         places = plan_places(line.replicas.replicas)
-        return serve_replicas(line, places, log) if places else serve(line, log)
+        if places:
+            from server.cli.replicas.group import serve_replicas
+
+            return serve_replicas(line, places, log)
+        from server.cli.single_server import serve
+
+        return serve(line, log)
     except ConfigError as error:
         logger.error("%s", error)
         return 1

@@ -14,11 +14,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     # A handler that raises would be caught, or printed, somewhere in the middle of an import.
     before = signal.signal(signal.SIGINT, lambda number, _: os._exit(128 + number))
     try:
-        from server.cli.command import run
-
-        return run(sys.argv[1:] if argv is None else argv)
+        return _run(sys.argv[1:] if argv is None else argv)
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _run(argv: Sequence[str]) -> int:
+    """Each command imports only what it needs."""
+    match argv[:1]:
+        case ["chat"]:
+            from server.cli.chat.chat_command import run_chat
+
+            return run_chat(argv[1:])
+        case ["top"]:
+            from server.cli.top.top_command import run_top
+
+            return run_top(argv[1:])
+    from server.cli.command import run
+
+    return run(argv)
 
 
 def _fill_closed_streams() -> None:
