@@ -274,7 +274,10 @@ class LLMEngine:
         self.stats.tokens += step.num_tokens
         self.stats.step_tokens.observe(step.num_tokens)
         self.stats.schedule_s += scheduled - started
-        self.stats.step_s += perf_counter() - started
+        ended = perf_counter()
+        self.stats.step_s += ended - started
+        if self._speculation is not None:
+            self._speculation.observe(step, self.expected_step_s, ended - started)
         return outputs
 
     def use_idle_moment(self) -> None:

@@ -45,10 +45,6 @@ class StepInputs:
 class StepPacker:
     """Packs steps, and pads their tokens and sampled rows up to one of a few sizes.
 
-    A sequence with drafts becomes several of one token each over the same blocks: the keys and
-    values of all are written before any is read, and a longer one would have its whole past
-    unpacked in every layer (openvino, executor_pa.cpp).
-
     Padding consists of sequences of one token without context, which all write to `spare_block`, a
     block that no sequence reads. It does not change the other rows.
     """
@@ -83,10 +79,7 @@ class StepPacker:
         past = np.array([s.num_computed_tokens for s in step.sequences], np.int32)
         num_new = np.array(step.num_new_tokens, np.int32)
         inputs = self._choose_rows(step, past + num_new)
-        parts = (
-            _split_drafts(step, num_new, past) if step.drafts else (num_new, past, step.sequences)
-        )
-        inputs.arrays.update(self._arrays(*parts, num_padding))
+        inputs.arrays.update(self._arrays(num_new, past, step.sequences, num_padding))
         if self._attention.long_after is not None:
             is_long = [sequence.uses_long_rope for sequence in step.sequences]
             inputs.arrays[LONG_ROPE_INPUT][: step.num_tokens] = np.repeat(is_long, num_new)
@@ -176,19 +169,6 @@ def _draft_rows(
             parts.append(np.arange(end - count, end, dtype=np.int32))
             num_before += count
     return found, np.concatenate(parts)
-
-
-def _split_drafts(
-    step: ScheduledStep, num_new: Counts, past: Counts
-) -> tuple[Counts, Counts, list[Sequence]]:
-    """The same tokens, with each sequence that has drafts as several of one token."""
-    has_drafts = np.array([sequence in step.drafts for sequence in step.sequences])
-    counts = np.where(has_drafts, num_new, 1)
-    owners = np.repeat(np.arange(len(counts)), counts)
-    numbers = np.arange(len(owners)) - np.repeat(np.cumsum(counts) - counts, counts)
-    tokens = np.where(has_drafts, 1, num_new)[owners]
-    pasts = np.asarray(past[owners] + numbers, np.int32)
-    return tokens.astype(np.int32), pasts, [step.sequences[owner] for owner in owners]
 
 
 def _places(num_new: Counts, past: Counts, tables: list[Counts]) -> dict[str, npt.NDArray[Any]]:

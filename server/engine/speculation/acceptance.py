@@ -22,3 +22,27 @@ class HitRates:
         """The rate of a kind, which is `expected` as long as nothing is known."""
         hits = self._hits[kind] + self._weight * expected
         return hits / (self._tries[kind] + self._weight)
+
+
+class Calibration:
+    """How many drafts were accepted, of those that were expected to be."""
+
+    _MEMORY = 0.98
+    """How much a step counts beside the one after it."""
+
+    _WEIGHT = 4.0
+    """So many that were accepted as expected are assumed."""
+
+    def __init__(self) -> None:
+        self._expected = 0.0
+        self._accepted = 0.0
+
+    def note(self, expected: float, num_accepted: int) -> None:
+        """Learn from the drafts of one step."""
+        self._expected = self._expected * self._MEMORY + expected
+        self._accepted = self._accepted * self._MEMORY + num_accepted
+
+    @property
+    def factor(self) -> float:
+        """What expected numbers must be multiplied by, at most 1."""
+        return min(1.0, (self._accepted + self._WEIGHT) / (self._expected + self._WEIGHT))

@@ -46,21 +46,17 @@ class NgramIndex:
     def append(self, token: int) -> None:
         """Add the next token."""
         goes_on = self.place != NOWHERE and self._tokens[self.place] == token
-        self._tokens.append(token)
-        end = self._tokens.size
-        before = NOWHERE
-        if end >= self._shortest:
-            key = _key(self._tokens.view(end - self._shortest).tolist())
-            before = self._latest.get(key, NOWHERE)
-            if before == NOWHERE:
-                before = self._initial_place(key)
-            self._latest[key] = end
-        self._before.append(before)
+        self._insert([token])
         if goes_on:
             self.place += 1
             self.length += 1
         else:
-            self._search(before)
+            self._search(self._before[self.size])
+
+    def extend(self, tokens: list[int]) -> None:
+        """Add tokens; the match is looked for at the end of all."""
+        self._insert(tokens)
+        self._search(self._before[self.size])
 
     def continuation(self, count: int) -> list[int]:
         """The next `count` tokens after the match; a text that ends repeats what follows it."""
@@ -68,9 +64,20 @@ class NgramIndex:
         known = self._tokens.view(self.place)[:count]
         return list(np.resize(known, count).tolist())
 
+    def _insert(self, tokens: list[int]) -> None:
+        first = max(self.size + 1, self._shortest)
+        self._tokens.extend(tokens)
+        missing = self._shortest - 1 - (self._before.size - 1)
+        self._before.extend([NOWHERE] * min(max(0, missing), len(tokens)))
+        keys = _keys(self._tokens.view(first - self._shortest), self._shortest)
+        for end, key in enumerate(keys.tolist(), first):
+            before = self._latest.get(key)
+            self._before.append(self._initial_place(key) if before is None else before)
+            self._latest[key] = end
+
     def _initial_place(self, key: int) -> int:
         """The latest place of an n-gram in the tokens that the index began with."""
-        found = int(np.searchsorted(self._keys, key))
+        found = int(self._keys.searchsorted(key))
         if found < len(self._keys) and self._keys[found] == key:
             return int(self._places[found])
         return NOWHERE
@@ -94,12 +101,9 @@ class NgramIndex:
         return int(differences.argmax()) if differences.any() else count
 
 
-def _key(tokens: list[int]) -> int:
-    """A number for one or two token ids, which are below 2**31."""
-    key = 0
-    for token in tokens:
-        key = key << 31 | token
-    return key
+def _keys(tokens: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.int64]:
+    """A number for each n-gram of one or two token ids, which are below 2**31."""
+    return tokens if size == 1 else tokens[:-1] << 31 | tokens[1:]
 
 
 def _index(
@@ -113,7 +117,7 @@ def _index(
     if len(tokens) < size:
         none = np.zeros(0, np.int64)
         return none, none, before
-    keys = tokens[size - 1 :] if size == 1 else tokens[:-1] << 31 | tokens[1:]
+    keys = _keys(tokens, size)
     order = np.argsort(keys, kind="stable")
     ordered = keys[order]
     is_same = ordered[1:] == ordered[:-1]

@@ -4,6 +4,7 @@
 and helps where answers repeat parts of their prompt or of themselves.
 """
 
+from collections.abc import Iterator
 from collections.abc import Sequence as Rows
 
 from server.engine.kv.kv_cache_manager import BlockCopy
@@ -20,8 +21,8 @@ SHORTEST = 2
 EXPECTED = (0.0, 0.15, 0.4, 0.6, 0.8, 0.9)
 """How often the next token is right, by the kind of match, before anything is known."""
 
-MAX_MISSED = 256
-"""After so many tokens that were not looked at, an index is made anew."""
+MAX_LEARNT = 8
+"""Where more tokens came since the last look, not counting drafts, nothing is learnt from them."""
 
 
 class PromptLookup:
@@ -34,13 +35,18 @@ class PromptLookup:
     def __init__(self) -> None:
         self._all_rates = HitRates(len(EXPECTED), memory=0.998, weight=20.0)
 
-    def chances(self, sequence: Sequence, most: int) -> list[float]:
+    def chances(self, sequence: Sequence, most: int) -> Iterator[float]:
         """See Proposer."""
         lookup = self._lookup(sequence)
         if lookup.index.place == NOWHERE:
-            return []
-        length = lookup.index.length
-        return [self._chance(lookup, length + number) for number in range(most)]
+            return
+        first, kind, chance = lookup.index.length, 0, 0.0
+        for length in range(first, first + most):
+            if _kind(length) != kind:
+                kind = _kind(length)
+                known = self._all_rates.of(kind, EXPECTED[kind])
+                chance = lookup.rates.of(kind, known)
+            yield chance
 
     def seconds(self, num_sequences: int, num_tokens: int) -> float:
         """Nothing that counts."""
@@ -51,7 +57,12 @@ class PromptLookup:
 
     def propose(self, wanted: Rows[tuple[Sequence, int]]) -> list[list[int]]:
         """See Proposer."""
-        return [self._lookup(sequence).index.continuation(most) for sequence, most in wanted]
+        proposed = []
+        for sequence, most in wanted:
+            lookup = self._lookup(sequence)
+            lookup.num_proposed = most
+            proposed.append(lookup.index.continuation(most))
+        return proposed
 
     def note_verified(self, sequence: Sequence, num_proposed: int, num_accepted: int) -> None:
         """The tokens of the sequence tell more."""
@@ -67,12 +78,14 @@ class PromptLookup:
         lookup = sequence.proposal_state
         if not isinstance(lookup, _Lookup):
             lookup = sequence.proposal_state = _Lookup(sequence)
-        missed = sequence.num_tokens - lookup.index.size
-        if missed > MAX_MISSED:
-            lookup.begin(sequence)
-        elif missed:
-            for token in sequence.token_ids.view(lookup.index.size).tolist():
-                self._learn(lookup, token)
+        if sequence.num_tokens > lookup.index.size:
+            tokens = sequence.token_ids.view(lookup.index.size).tolist()
+            if len(tokens) > MAX_LEARNT + lookup.num_proposed:
+                lookup.index.extend(tokens)
+            else:
+                for token in tokens:
+                    self._learn(lookup, token)
+            lookup.num_proposed = 0
         return lookup
 
     def _learn(self, lookup: "_Lookup", token: int) -> None:
@@ -83,20 +96,13 @@ class PromptLookup:
             self._all_rates.note(kind, is_hit)
         index.append(token)
 
-    def _chance(self, lookup: "_Lookup", length: int) -> float:
-        kind = _kind(length)
-        return lookup.rates.of(kind, self._all_rates.of(kind, EXPECTED[kind]))
-
 
 class _Lookup:
     """The index of one sequence, and how often it was right."""
 
     def __init__(self, sequence: Sequence) -> None:
         self.rates = HitRates(len(EXPECTED), memory=0.9, weight=2.0)
-        self.begin(sequence)
-
-    def begin(self, sequence: Sequence) -> None:
-        """Index all tokens."""
+        self.num_proposed = 0
         longest = sequence.request.params.max_ngram_size or DEFAULT_LONGEST
         tokens = sequence.token_ids.view()
         self.index = NgramIndex(tokens, min(SHORTEST, longest), longest)

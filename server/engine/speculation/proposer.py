@@ -1,5 +1,6 @@
 """What guesses the next tokens of sequences must offer."""
 
+from collections.abc import Iterable
 from collections.abc import Sequence as Rows
 from typing import Protocol
 
@@ -16,7 +17,7 @@ class Proposer(Protocol):
     `sequence.proposal_state`.
     """
 
-    def chances(self, sequence: Sequence, most: int) -> Rows[float]:
+    def chances(self, sequence: Sequence, most: int) -> Iterable[float]:
         """Of each token that it would propose the probability that it is accepted.
 
         Each one given that those before it are accepted, at most `most` numbers; none where it has

@@ -12,6 +12,7 @@ from server.engine.scheduling.scheduled_step import ScheduledStep
 from server.engine.scheduling.step_costs import StepCosts
 from server.engine.sequence import Sequence
 from server.engine.speculation.draft_planner import DraftPlanner
+from server.engine.speculation.measured_steps import MeasuredSteps
 from server.engine.speculation.prompt_lookup import PromptLookup
 from server.engine.speculation.proposer import Proposer
 from server.host.metrics import EngineStats
@@ -26,10 +27,16 @@ class Speculation:
     """The proposer of an engine, its planner, and their part in each step."""
 
     def __init__(
-        self, proposer: Proposer, planner: DraftPlanner, vocab_size: int, stats: EngineStats
+        self,
+        proposer: Proposer,
+        planner: DraftPlanner,
+        steps: MeasuredSteps,
+        vocab_size: int,
+        stats: EngineStats,
     ) -> None:
         self.proposer = proposer
         self._planner = planner
+        self._steps = steps
         self._vocab_size = vocab_size
         self._stats = stats
         self._num_proposed: dict[Sequence, int] = {}
@@ -57,11 +64,19 @@ class Speculation:
         """Tell the proposer what became of the drafts, before any sequence moves on."""
         if not self._num_proposed:
             return
+        total = 0
         for sequence, run in zip(sequences, runs, strict=True):
             num_proposed = self._num_proposed.get(sequence, 0)
             if num_proposed:
                 self.proposer.note_verified(sequence, num_proposed, len(run) - 1)
-        self._num_proposed.clear()
+                total += len(run) - 1
+        self._planner.note_verified(total)
+
+    def observe(self, step: ScheduledStep, expected_s: float, seconds: float) -> None:
+        """Learn what a whole step took, which StepCosts expected to take `expected_s`."""
+        num_drafts = sum(self._num_proposed.values())
+        if step.num_tokens == len(step.sequences) + num_drafts:
+            self._steps.observe(len(step.sequences), step.num_tokens, expected_s, seconds)
 
     def _usable(self, sequence: Sequence, found: Rows[int]) -> Rows[int]:
         """The drafts up to the first one after which there is nothing to sample."""
@@ -94,10 +109,11 @@ def make_speculation(
         logger.warning("%s: no drafts: %s", config.models_path, problem)
         return None
     proposer = PromptLookup()
+    steps = MeasuredSteps(costs)
     planner = DraftPlanner(
-        proposer, costs, config.max_num_batched_tokens, model.attention.long_after
+        proposer, steps, config.max_num_batched_tokens, model.attention.long_after
     )
-    return Speculation(proposer, planner, model.output.vocab_size, stats)
+    return Speculation(proposer, planner, steps, model.output.vocab_size, stats)
 
 
 def _find_problem(model: LoadedModel) -> str | None:
