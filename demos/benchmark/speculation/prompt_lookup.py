@@ -2,8 +2,8 @@
 
 Four loads: `again` repeats a prompt after its own answer, so that a model can copy the answer;
 `copy` makes any model repeat its prompt, with every 25th token changed, as one that edits would;
-`greedy` and `random`, at temperature 1, are what the model itself makes of random tokens. All
-sampling is done in `copy` as well, and then another token taken. Prints a Markdown table of medians.
+`greedy` and `random`, at temperature 1, are what the model itself makes of its prompts. `copy` does
+all sampling as well, and then takes another token. Prints a Markdown table of medians.
 """
 
 import argparse

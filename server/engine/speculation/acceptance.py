@@ -39,8 +39,14 @@ class Calibration:
 
     def note(self, expected: float, num_accepted: int) -> None:
         """Learn from the drafts of one step."""
-        self._expected = self._expected * self._MEMORY + expected
-        self._accepted = self._accepted * self._MEMORY + num_accepted
+        self.fade()
+        self._expected += expected
+        self._accepted += num_accepted
+
+    def fade(self) -> None:
+        """Let what is known count less."""
+        self._expected *= self._MEMORY
+        self._accepted *= self._MEMORY
 
     @property
     def factor(self) -> float:

@@ -78,8 +78,13 @@ class DraftPlanner:
         least = step.least_worth(min(room, sum(most for _, most in candidates)))
         if least > log1p(HIGHEST_CHANCE):
             return {}
-        drafts = self._find_drafts(candidates, least)
-        counts, self._expected = step.best(drafts[:room])
+        factor = self._calibration.factor
+        drafts = self._find_drafts(candidates, factor, least)
+        counts, num_expected = step.best(drafts[:room])
+        self._expected = num_expected / factor
+        if not counts:
+            # What failed once is tried again some time.
+            self._calibration.fade()
         self._note_plan(bool(counts), len(candidates), step.plain_s)
         return counts
 
@@ -88,9 +93,10 @@ class DraftPlanner:
         if self._expected:
             self._calibration.note(self._expected, num_accepted)
 
-    def _find_drafts(self, candidates: list[tuple[Sequence, int]], least: float) -> list[Draft]:
+    def _find_drafts(
+        self, candidates: list[tuple[Sequence, int]], factor: float, least: float
+    ) -> list[Draft]:
         """The drafts that are worth at least so much, the best first."""
-        factor = self._calibration.factor
         drafts: list[Draft] = []
         for sequence, most in candidates:
             chance, total = factor, 1.0

@@ -1,4 +1,4 @@
-"""What decode steps really take, by how many sequences and how many tokens they have."""
+"""What decode steps really take, by their number of tokens and whether they have drafts."""
 
 from collections import deque
 from statistics import median
@@ -9,10 +9,14 @@ NUM_SAMPLES = 9
 """Steps of a kind whose median counts."""
 
 LEAST_SAMPLES = 2
-"""With fewer, a step of a kind is taken to be as long as StepCosts says."""
+"""With fewer, nothing is known of a kind."""
 
 FRESH = 2000
 """Samples are forgotten where none was added during so many steps: they may have been bad luck."""
+
+
+Kind = tuple[bool, int]
+"""Whether a step has drafts, and its number of tokens, rounded: see `_kind`."""
 
 
 class MeasuredSteps:
@@ -20,14 +24,14 @@ class MeasuredSteps:
 
     StepCosts is a smooth curve over the tokens of all steps, and its steps end before sequences
     move on. Kernels change at some sizes, so that one more token may cost a third of a step. Here
-    each kind of step has a factor of its own, what it took divided by what the curve says. An
-    unknown kind has the factor of the same sequences without drafts, so that it is tried.
+    each kind of step has a factor of its own, what it took divided by what the curve says. A kind
+    of which nothing is known has none, so that it is tried.
     """
 
     def __init__(self, costs: StepCosts) -> None:
         self._costs = costs
-        self._factors: dict[tuple[int, int], deque[float]] = {}
-        self._last_used: dict[tuple[int, int], int] = {}
+        self._factors: dict[Kind, deque[float]] = {}
+        self._last_used: dict[Kind, int] = {}
         self._num_steps = 0
 
     def padded(self, num_tokens: int) -> int:
@@ -42,21 +46,27 @@ class MeasuredSteps:
         if expected_s <= 0:
             return
         kind = self._kind(num_sequences, num_tokens)
-        if self._num_steps - self._last_used.get(kind, 0) > FRESH:
+        if not self._is_fresh(kind):
             self._factors[kind] = deque(maxlen=NUM_SAMPLES)
-        self._factors.setdefault(kind, deque(maxlen=NUM_SAMPLES)).append(seconds / expected_s)
+        self._factors[kind].append(seconds / expected_s)
         self._last_used[kind] = self._num_steps
 
     def seconds(self, num_sequences: int, num_tokens: int, context: float) -> float:
         """What a step of so many sequences and tokens takes; 0 before any was observed."""
+        expected_s = self._costs.predict(num_tokens, context)
         kind = self._kind(num_sequences, num_tokens)
-        factor = self._factor(kind) or self._factor((kind[0], kind[0])) or 1.0
-        return factor * self._costs.predict(num_tokens, context)
+        if self._is_fresh(kind) and len(self._factors[kind]) >= LEAST_SAMPLES:
+            return median(self._factors[kind]) * expected_s
+        return expected_s
 
-    def _kind(self, num_sequences: int, num_tokens: int) -> tuple[int, int]:
-        return self.padded(num_sequences), self.padded(num_tokens)
+    def _kind(self, num_sequences: int, num_tokens: int) -> Kind:
+        """Numbers up to 8 are kinds of their own, then there are four between one and its double.
 
-    def _factor(self, kind: tuple[int, int]) -> float | None:
-        samples = self._factors.get(kind, ())
-        is_fresh = self._num_steps - self._last_used.get(kind, 0) <= FRESH
-        return median(samples) if len(samples) >= LEAST_SAMPLES and is_fresh else None
+        With more, trying them all would take too long.
+        """
+        padded = self.padded(num_tokens)
+        shift = max(0, padded.bit_length() - 3)
+        return num_tokens > num_sequences, padded >> shift << shift
+
+    def _is_fresh(self, kind: Kind) -> bool:
+        return self._num_steps - self._last_used.get(kind, -FRESH - 1) <= FRESH
