@@ -8,7 +8,7 @@ import pytest
 from support.engine_helpers import F32, generate, make_sequence, run_to_end, start, tokens_of
 from support.greedy_requests import MakeEngine, Prompts, params, some
 
-from server.engine.speculation import draft_planner
+from server.engine.speculation.measured_steps import MeasuredSteps
 from server.engine.speculation.prompt_lookup import PromptLookup
 
 TEXT = [10, 11, 12, 13, 14, 15, 16, 17, 18]
@@ -53,7 +53,7 @@ def test_answers_with_prompt_lookup_are_the_same(
     make_engine: MakeEngine, prompts: Prompts, greedy: Prompts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Even where all that is found is drafted, whatever it costs."""
-    monkeypatch.setattr(draft_planner, "LEAST_GAIN", 0.0)
+    monkeypatch.setattr(MeasuredSteps, "seconds", lambda *_: 0.03)
     engine = make_engine(prompt_lookup=True)
     assert generate(engine, some(prompts), params()) == some(greedy, 24)
     # A prompt that holds its answer already.
