@@ -275,3 +275,13 @@ async def test_many_are_loaded_at_once(server: Server, loras: Path) -> None:
     first, second = await text_of(server, "n0"), await text_of(server, "n1")
     assert first == found[-1] != second
     assert np.unique([await text_of(server, name) for name in names]).size == 2
+
+
+async def test_a_check_finds_adapters_that_cannot_be_served(repository: Path) -> None:
+    manager = ModelManager(load_config(repository / "config.json"))
+    assert await manager.find_problems() == {"base": None}
+    graph = repository / "base" / "graph.pbtxt"
+    graph.write_text(graph.read_text().replace("/a0", "/dora"))
+    problem = (await manager.find_problems())["base"]
+    assert problem is not None
+    assert "use_dora is not supported" in problem

@@ -82,3 +82,18 @@ async def test_nothing_is_left_of_a_drain_that_ended_late(front: Front) -> None:
     await front.drain(0.01)
     await asyncio.sleep(0)
     assert asyncio.all_tasks() == before
+
+
+async def test_all_replicas_load_an_adapter(
+    replicas: list[FakeReplica], server: TestServer
+) -> None:
+    path = "/v1/load_lora_adapter"
+    async with ClientSession() as session:
+        async with session.post(server.make_url(path), json={"lora_name": "a"}) as answer:
+            assert (answer.status, await answer.text()) == (200, "hello")
+        assert [replica.num_requests[path] for replica in replicas] == [1, 1]
+        refusal = b'{"error": {"message": "it is lost", "type": "server_error", "code": null}}'
+        replicas[1].status, replicas[1].body = 400, refusal
+        async with session.post(server.make_url(path), json={"lora_name": "a"}) as answer:
+            message = (await answer.json())["error"]["message"]
+            assert (answer.status, message) == (400, f"{replicas[1].backend.name}: it is lost")
