@@ -1,6 +1,7 @@
 """The sequences that wait to be started, in the order of their turns."""
 
 from collections.abc import Sequence as Items
+from itertools import islice
 
 from server.engine.kv.block_pool import BlockKey
 from server.engine.kv.kv_cache_manager import CachedPrefix, KVCacheManager
@@ -9,6 +10,9 @@ from server.engine.scheduling.overdue import Overdue
 from server.engine.scheduling.patience import Patience
 from server.engine.scheduling.waiter import Turn, Waiter
 from server.engine.sequence import Sequence
+
+MAX_UPDATES = 32
+"""So many sequences are brought up to date at once: thousands may wait for the same prefix."""
 
 
 class WaitingQueue:
@@ -97,20 +101,19 @@ class WaitingQueue:
         self._put_in_order(waiter)
 
     def refresh(self) -> None:
-        """Bring up to date whose prefix is cached further, or who has become overdue."""
+        """Bring up to date whose prefix is cached further, or who has become overdue.
+
+        If these are many, the others follow next time, except what goes first.
+        """
         set_aside, self._set_aside = self._set_aside, []
         for waiter in set_aside:
             if self._waiters.get(waiter.sequence) is waiter:
                 self.put_back(waiter.sequence)
         self._changed.update(dict.fromkeys(self._overdue.update()))
-        changed, self._changed = self._changed, {}
-        for sequence in changed:
-            waiter = self._waiters[sequence]
-            if not waiter.is_held_back:
-                self._take_from_order(waiter)
-            self._look_up(waiter)
-            if not waiter.is_held_back:
-                self._put_in_order(waiter)
+        for sequence in list(islice(self._changed, MAX_UPDATES)):
+            self._update(sequence)
+        while (first := self.first()) is not None and first.sequence in self._changed:
+            self._update(first.sequence)
 
     def note_failed_start(self, sequence: Sequence, cached: CachedPrefix, num_blocks: int) -> None:
         """Note the prefix that was really cached, and the free blocks that a start would take."""
@@ -132,6 +135,15 @@ class WaitingQueue:
 
     def _note_registered(self, key: BlockKey) -> None:
         self._changed.update(self._watching.get(key, ()))
+
+    def _update(self, sequence: Sequence) -> None:
+        del self._changed[sequence]
+        waiter = self._waiters[sequence]
+        if not waiter.is_held_back:
+            self._take_from_order(waiter)
+        self._look_up(waiter)
+        if not waiter.is_held_back:
+            self._put_in_order(waiter)
 
     def _look_up(self, waiter: Waiter) -> None:
         """Extend the known prefix by what is cached now, and watch for the block after it."""

@@ -6,7 +6,7 @@ from support.engine_helpers import make_sequence
 from server.engine.kv.kv_cache_manager import KVCacheManager
 from server.engine.scheduling.patience import Patience
 from server.engine.scheduling.step_costs import StepCosts
-from server.engine.scheduling.waiting_queue import WaitingQueue
+from server.engine.scheduling.waiting_queue import MAX_UPDATES, WaitingQueue
 from server.engine.sequence import Sequence
 
 SIZE = 4
@@ -77,3 +77,35 @@ def test_a_sequence_that_is_held_back_has_no_place(kv: KVCacheManager) -> None:
     queue.remove(second)
     queue.remove(first)
     assert (order(queue), len(queue)) == ([], 0)
+
+
+def test_of_many_that_wait_for_a_prefix_some_are_looked_up_at_once_and_the_first_always(
+    kv: KVCacheManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = WaitingQueue(kv, Patience(StepCosts(), 256))
+    num_tokens = [20 + number % 7 for number in range(5 * MAX_UPDATES)]
+    waiting = [make_sequence(range(num)) for num in num_tokens]
+    for sequence in waiting:
+        sequence.request.arrived_s = 0.0
+        queue.add(sequence)
+    waiting.append(make_sequence(range(19), priority=-1))
+    waiting[-1].request.arrived_s = 0.0
+    queue.add(waiting[-1])
+    lookups: list[Sequence] = []
+    extend = kv.extend_cached_prefix
+    monkeypatch.setattr(
+        kv, "extend_cached_prefix", lambda s, cached: lookups.append(s) or extend(s, cached)
+    )
+    compute(kv, make_sequence(range(16)), 16)
+    queue.refresh()
+    assert len(lookups) == MAX_UPDATES + 1
+    first = queue.first()
+    assert first is not None
+    assert first.sequence is waiting[-1]
+    assert queue.num_cached_tokens(first) == 16
+    for _ in range(6):
+        queue.refresh()
+    assert len(lookups) == len(waiting)
+    assert set(lookups) == set(waiting)
+    lengths = [sequence.num_tokens for sequence in order(queue)[1:]]
+    assert lengths == sorted(lengths)
