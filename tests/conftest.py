@@ -14,6 +14,7 @@ from support.made_models import export_f32, make_once, run_python
 from support.warm_python.launcher import WARM_PYTHON
 
 from server.engine.model.tuning import tuned_model
+from server.engine.model.tuning.saved_choices import TuningRecord
 from server.engine.model.tuning.tuner import Tuning
 
 ROOT = Path(__file__).parents[1]
@@ -82,7 +83,7 @@ def freeze_modules() -> None:
 @pytest.fixture(autouse=True)
 def no_auto_tune(monkeypatch: pytest.MonkeyPatch) -> None:
     """Answers would depend on what was faster at that moment."""
-    monkeypatch.setattr(tuned_model, "tune", lambda *_: Tuning({}))
+    monkeypatch.setattr(tuned_model, "tune", lambda *_: Tuning(TuningRecord({})))
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,9 @@
 import asyncio
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 from prometheus_client.parser import text_string_to_metric_families
 from support.fakes import echo_graph, write_graph
@@ -11,8 +13,10 @@ from support.serving import Server, running_server
 
 import server
 from server.api.monitoring.exposition import Family, label_text
+from server.api.monitoring.metrics_text import _in_order
 from server.api.monitoring.vllm_metrics import VLLM_METRICS
-from server.host.metrics import ENGINES, EngineLoad, EngineStats, Histogram
+from server.api.monitoring.vllm_names import vllm_families
+from server.host.metrics import ENGINES, EngineLoad, EngineNumbers, EngineStats, Histogram
 from server.host.metrics.engines import Engines
 from server.models.config import load_config
 from server.models.model_manager import ModelManager
@@ -193,6 +197,35 @@ def test_engines_of_one_model_are_added_up() -> None:
     third = engines.add("m", EngineStats(1000), lambda: LOAD)
     assert engines.by_model()["m"].stats.prompt_tokens == 7
     engines.remove(third)
+
+
+def test_routers_that_know_no_label_read_the_first_model() -> None:
+    """llm-d's picker takes the first series of each of these."""
+    first, *others = (EngineNumbers(EngineStats(), replace(LOAD, num_waiting=n)) for n in (9, 0, 0))
+    configured = [SimpleNamespace(name=name) for name in ("no engine", "b", "a", "c")]
+    numbers = dict(zip("cab", (*others, first), strict=True))
+    engines = _in_order(numbers, configured)  # type: ignore[arg-type]
+    text = "".join(line for family in vllm_families(engines) for line in family.lines())
+    for name in ("num_requests_waiting", "num_requests_running", "kv_cache_usage_perc"):
+        series = [line for line in text.splitlines() if line.startswith(f"vllm:{name}{{")]
+        assert [line.split('"')[1] for line in series] == ["b", "a", "c"]
+    assert 'vllm:num_requests_waiting{model_name="b",engine="0"} 9.0' in text
+    info = next(line for line in text.splitlines() if line.startswith("vllm:cache_config_info"))
+    assert 'model_name="b"' in info
+    assert 'block_size="32",num_gpu_blocks="4"' in info
+
+
+def test_texts_of_histograms_follow_their_numbers() -> None:
+    histogram, names = Histogram((1, 2)), ("model_name", "m")
+    texts = []
+    for value in (1, 2, 2):
+        histogram.observe(value)
+        family = Family("kept", "histogram", "A histogram")
+        family.add_histogram(label_text(dict([names])), histogram)
+        texts.append(parse("".join(family.lines())))
+    assert [text["kept_count", (names,)] for text in texts] == [1, 2, 3]
+    assert [text["kept_sum", (names,)] for text in texts] == [1, 3, 5]
+    assert [text["kept_bucket", (("le", "1.0"), names)] for text in texts] == [1, 1, 1]
 
 
 def test_quantiles_of_what_came_since() -> None:
