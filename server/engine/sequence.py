@@ -1,6 +1,7 @@
 """One choice of a request on its way through the engine, and the request it belongs to."""
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from time import perf_counter
@@ -303,6 +304,8 @@ class Sequence:
         copied.num_pending_forks = 0
         copied.uses_long_rope = self.uses_long_rope
         copied.group = self.group
+        if self.penalty_counts is not None:
+            copied.penalty_counts = self.penalty_counts.copy()
         return copied
 
     @property
@@ -346,6 +349,14 @@ class PenaltyCounts:
             self.token_ids.append(token)
             self.generated.append(0)
         self.generated[slot] = self.generated[slot] + 1
+
+    def copy(self) -> "PenaltyCounts":
+        """Counts that go on independently."""
+        copied = copy(self)
+        copied.token_ids = GrowableArray(np.int64, self.token_ids.view())
+        copied.generated = GrowableArray(np.int64, self.generated.view())
+        copied._slots = self._slots.copy()
+        return copied
 
     def take_back(self, token: int) -> None:
         """Undo the last `add`, which was of this token."""

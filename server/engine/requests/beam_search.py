@@ -88,6 +88,7 @@ class BeamSearch:
         num_common = int((tokens == tokens[0]).all(axis=0).argmin())
         prefix = first.copy()
         prefix.token_ids = GrowableArray(np.int64, tokens[0, :num_common])
+        prefix.penalty_counts = None
         prefix.num_pending_forks = self.request.params.num_beams - 1
         prefix.has_started = True
         self._prefix = prefix

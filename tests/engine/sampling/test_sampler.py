@@ -204,6 +204,22 @@ def test_penalties_count_new_tokens() -> None:
     assert tokens == [1, 2, 1, 2, 1, 0]
 
 
+def test_a_copy_counts_its_own_tokens() -> None:
+    sequence = make([1], [3], temperature=0.0, frequency_penalty=1.0)
+    logits = np.array([[0.0, 2.5, 1.9, 0.0]], np.float32)
+    assert chosen(logits, [sequence]) == [1]
+    copied = sequence.copy()
+    copied.append(1)
+    copied.append(0)
+    assert chosen(logits, [sequence]) == [1]
+    assert chosen(logits, [copied]) == [2]
+    fresh = make([1], [3, 1, 0], temperature=0.0, frequency_penalty=1.0)
+    assert chosen(logits, [fresh]) == [2]
+    for found in (copied, fresh):
+        assert found.penalty_counts.token_ids.view().tolist() == [1, 3, 0]
+        assert found.penalty_counts.generated.view().tolist() == [1, 1, 1]
+
+
 def test_penalties_change_random_choices() -> None:
     logits = np.array([[5.0, 5.0, -9.0]], np.float32)
     sequences = [make([0], [1, 1], seed=i, frequency_penalty=2.0, top_p=0.5) for i in range(50)]
