@@ -1,7 +1,8 @@
-"""Compare the first minute of a fresh server with and without padded and warmed-up steps.
+"""Compare the first minute of a fresh server with that of another one.
 
-Requests with lengths like ShareGPT's come at random to a server that has just become ready; then it
-is stopped, and the other kind starts. Prints a Markdown table.
+The other one is the server without padded and warmed-up steps, or openvino-genai's engine. Requests
+with lengths like ShareGPT's come at random to a server that has just become ready; then it is
+stopped, and the other kind starts. `--rate 0` sends none. Prints a Markdown table.
 """
 
 import argparse
@@ -11,8 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from contender import Launch
+from contender import Contender, Launch
 from figures import FIGURES, Figure, RoundFigures, compute_ratios, summarize
+from genai_contender import GenaiContender
 from measure import MeasureSettings, log, measure_round, run_contenders
 from random_model import load_vocab_size, prepare_ir
 from server_contender import ServerContender
@@ -35,11 +37,11 @@ class UnpaddedServer(ServerContender):
 
 
 async def measure(
-    servers: Sequence[ServerContender], model: Path, rate: float, num_rounds: int
+    servers: Sequence[Contender], model: Path, rate: float, num_rounds: int
 ) -> dict[str, list[RoundFigures]]:
     """The figures of each server's first minute, one for each round.
 
-    The servers take turns. Before them, one starts that is not measured: it tunes the model and
+    The servers take turns. Before them, the first one starts unmeasured: it tunes the model and
     brings the files into memory.
     """
     workload = find_workloads(["W2"])[0]
@@ -51,9 +53,11 @@ async def measure(
     for index in range(num_rounds):
         for server in servers:
             async with run_contenders([server]) as (process,):
-                figures = await measure_round(process, workload, settings, index, rate)
-            measured[server.name].append({"ready_s": process.ready_s, **figures})
-            log(f"round {index + 1}, {server.name}: {figures['output_tokens_per_s']:.1f} tok/s")
+                figures: RoundFigures = {"ready_s": process.ready_s}
+                if rate:
+                    figures |= await measure_round(process, workload, settings, index, rate)
+            measured[server.name].append(figures)
+            log(f"round {index + 1}, {server.name}: ready after {process.ready_s:.1f} s")
     return measured
 
 
@@ -80,14 +84,16 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help="folder of an exported model; default: qwen05b")
     parser.add_argument("--build_folder", type=Path, default=Path("build/benchmark"))
     parser.add_argument("--plugin_config", type=json.loads, default={"KV_CACHE_PRECISION": "u8"})
+    parser.add_argument("--other", choices=("unpadded", "openvino-genai"), default="unpadded")
     parser.add_argument("--rate", type=float, default=1.0, help="requests per second")
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
     model = args.model or prepare_ir("qwen05b", "int8", args.build_folder)
-    servers = [
-        ServerContender(model, args.plugin_config, name="padded"),
-        UnpaddedServer(model, args.plugin_config, name="not padded, not warm"),
-    ]
+    others: dict[str, Contender] = {
+        "unpadded": UnpaddedServer(model, args.plugin_config, name="not padded, not warm"),
+        "openvino-genai": GenaiContender(model, args.plugin_config),
+    }
+    servers = [ServerContender(model, args.plugin_config), others[args.other]]
     print(render(asyncio.run(measure(servers, model, args.rate, args.rounds))))
 
 

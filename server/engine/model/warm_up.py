@@ -24,8 +24,8 @@ LOAD_S = 1.0
 """When so much time has passed at load, the model is ready, and no further size is run."""
 
 TIMED_SIZES = (1, 16, 256, 64, 4, 128, 32, 8, 2, 512)
-"""Sizes that run a second time, which tells what they cost. Without a record of earlier traffic
-they run at load, in this order: any first few of them are spread over all sizes."""
+"""Sizes that run a second time in an idle moment, which tells what they cost. Without a record of
+earlier traffic they run at load, in this order: any first few of them are spread over all sizes."""
 
 IDLE_STEP_S = 0.25
 IDLE_STEP_TOKENS = 4
@@ -106,11 +106,7 @@ class WarmUp:
                     break
                 fraction = FIRST_PROGRESS + (1 - FIRST_PROGRESS) * num_done / len(sizes)
                 config.report_progress("running the first steps", fraction)
-                self._runner.warm_up(size)
-                del self._cold[size]
-                # The machine may be slower than when the costs were saved.
-                if size in self._untimed or size == 1:
-                    self._time(size)
+                self._run_at_load(size)
         except RuntimeError as error:
             raise ModelLoadError(
                 f"{config.models_path}: OpenVINO cannot run it: {error_summary(error)}"
@@ -120,6 +116,16 @@ class WarmUp:
             "%s: %d step sizes have run, %d are left for idle moments",
             *(config.models_path, num_done, len(self._cold)),
         )
+
+    def _run_at_load(self, size: int) -> None:
+        seconds = self._runner.warm_up(size)
+        del self._cold[size]
+        # The machine may be slower than it was when the cost of one token was saved.
+        if size == 1 or (size in self._untimed and size <= STAND_IN_TOKENS):
+            self._time(size)
+        elif size in self._untimed:
+            # Too much, but known at once: a second run would take as long again.
+            self._costs.observe(size, 0.0, seconds)
 
     def note(self, num_tokens: int) -> bool:
         """Count a step of requests. Returns whether its time tells what its size costs."""
