@@ -85,6 +85,8 @@ class HttpArguments:
         """Why these flags cannot be used together."""
         if self.metrics_list and not self.metrics_enable:
             return "--metrics_list needs --metrics_enable"
+        if self.lora_folder is not None and not self.lora_folder.is_dir():
+            return f"--lora_folder {self.lora_folder}: no such folder"
         allowed = (*self.allowed_origins, *self.allowed_methods, *self.allowed_headers)
         if self.allow_credentials and "*" in allowed:
             return (

@@ -49,13 +49,15 @@ class LLM(LoadedModel):
         sampling_params: SamplingParams | Sequence[SamplingParams] | None = None,
         *,
         stop: str | Sequence[str] = (),
+        adapter: str = "",
         progress: bool | None = None,
         on_error: OnError = "raise",
     ) -> list[RequestOutput]:
         """Continue one prompt or many, which run as one continuous batch.
 
         A prompt is text or token ids. `sampling_params` are for all prompts or one for each; None
-        takes the model's own defaults. `stop` ends an answer before any of these strings.
+        takes the model's own defaults. `stop` ends an answer before any of these strings. `adapter`
+        is the alias of one of `lora_adapters`; without it the model itself answers.
         `progress` draws a bar on standard error; None does so on a terminal only. The results are
         in the order of the prompts. The first error stops everything and is raised; with
         `on_error="return"` the others go on, and the error is in the result of its prompt.
@@ -64,7 +66,7 @@ class LLM(LoadedModel):
         items = cast(Sequence[Any], [prompts] if is_single else prompts)
         params = params_for_each(sampling_params, len(items))
         requests = [
-            self._request(i, p, stop, prompt=checked_prompt(item, i))
+            self._request(i, p, stop, adapter=adapter, prompt=checked_prompt(item, i))
             for i, (item, p) in enumerate(zip(items, params, strict=True))
         ]
         return self._run(items, requests, progress, on_error)
@@ -78,6 +80,7 @@ class LLM(LoadedModel):
         chat_template_kwargs: Mapping[str, Any] | None = None,
         chat_options: ChatOptions | None = None,
         stop: str | Sequence[str] = (),
+        adapter: str = "",
         progress: bool | None = None,
         on_error: OnError = "raise",
     ) -> list[RequestOutput]:
@@ -90,7 +93,11 @@ class LLM(LoadedModel):
         params = params_for_each(sampling_params, len(items))
         requests = [
             self._request(
-                i, p, stop, **chat_fields(item, tools, chat_template_kwargs, chat_options)
+                i,
+                p,
+                stop,
+                adapter=adapter,
+                **chat_fields(item, tools, chat_template_kwargs, chat_options),
             )
             for i, (item, p) in enumerate(zip(items, params, strict=True))
         ]
@@ -102,10 +109,11 @@ class LLM(LoadedModel):
         sampling_params: SamplingParams | None = None,
         *,
         stop: str | Sequence[str] = (),
+        adapter: str = "",
     ) -> Iterator[TextChunk]:
         """Continue one prompt; yields text as it comes. Leaving the loop ends the generation."""
-        request = self._request(0, sampling_params, stop, prompt=checked_prompt(prompt, 0))
-        return self._chunks(request)
+        fields = {"adapter": adapter, "prompt": checked_prompt(prompt, 0)}
+        return self._chunks(self._request(0, sampling_params, stop, **fields))
 
     def stream_chat(
         self,
@@ -116,10 +124,12 @@ class LLM(LoadedModel):
         chat_template_kwargs: Mapping[str, Any] | None = None,
         chat_options: ChatOptions | None = None,
         stop: str | Sequence[str] = (),
+        adapter: str = "",
     ) -> Iterator[TextChunk]:
         """Answer one conversation; yields text as it comes. Leaving the loop ends it."""
         conversation = chat_fields(messages, tools, chat_template_kwargs, chat_options)
-        return self._chunks(self._request(0, sampling_params, stop, **conversation))
+        request = self._request(0, sampling_params, stop, adapter=adapter, **conversation)
+        return self._chunks(request)
 
     def _request(
         self, number: int, params: SamplingParams | None, stop: str | Sequence[str], **rest: Any

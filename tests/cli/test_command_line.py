@@ -140,6 +140,7 @@ def test_bad_values(flags: list[str], problem: str, capsys: pytest.CaptureFixtur
         (["--target_device=CPU", "--config_path=x"], "--target_device is for"),
         (["--chat_template=x", "--config_path=x"], "--chat_template is for one model"),
         (["--lora-modules", "a=x", "--config_path=x"], "--lora-modules is for one model"),
+        (["--config_path=x", "--lora_folder=lost"], "--lora_folder lost: no such folder"),
         (["m", "--lora-modules", "a"], "'a' names no adapter; possible: NAME=FOLDER"),
         (["m", "--lora-modules", '{"name": "a"}'], "names no adapter"),
         (

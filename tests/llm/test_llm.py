@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.adapters.peft_files import modules_of, write_adapter
 from support.beam_reference import chat_prompts, generate_with_beams
 from support.engine_helpers import F32
 
@@ -21,6 +22,7 @@ from server.errors import (
     GraphValidationError,
     InvalidRequestError,
     ModelLoadError,
+    ModelNotFoundError,
     ModelNotReadyError,
 )
 from server.llm.graph_source import find_graph
@@ -359,3 +361,27 @@ def test_an_interrupt_ends_a_batch(model_f32: Path) -> None:
         _, errors = process.communicate(timeout=60)
     assert process.returncode in (1, -signal.SIGINT)
     assert errors.rstrip().endswith("KeyboardInterrupt")
+
+
+def test_adapters(tmp_path: Path) -> None:
+    model = find_bundled_model("tiny_chat")
+    assert model is not None
+    path = write_adapter(tmp_path / "a", modules_of(model), 0)
+    adapters = [{"alias": "a", "path": str(path)}]
+    params = SamplingParams(temperature=0, max_tokens=6, ignore_eos=True)
+    messages = [{"role": "user", "content": "Hello"}]
+    with LLM("tiny_chat", lora_adapters=adapters, num_kv_blocks=64, auto_tune=False) as llm:
+        written = {
+            name: [
+                llm.generate("The capital", params, adapter=name)[0].text,
+                "".join(c.text for c in llm.stream("The capital", params, adapter=name)),
+                llm.chat(messages, params, adapter=name)[0].text,
+                "".join(c.text for c in llm.stream_chat(messages, params, adapter=name)),
+            ]
+            for name in ("", "a")
+        }
+        with pytest.raises(ModelNotFoundError, match="there is no adapter 'b'"):
+            llm.generate("The capital", params, adapter="b")
+    assert all(plain != adapted for plain, adapted in zip(*written.values(), strict=True))
+    for generated, streamed, chat, streamed_chat in written.values():
+        assert (generated, chat) == (streamed, streamed_chat)
