@@ -11,7 +11,7 @@ from support.engine_helpers import run_to_end, start, tokens_of, values_of
 from server.engine.engine import LLMEngine
 from server.engine.model.model_runner import ModelRunner
 from server.engine.model.tuning import tuned_model
-from server.engine.requests import request_tracker
+from server.engine.requests import accepted_runs
 from server.engine.requests.outputs import SequenceOutput
 from server.engine.sequence import EngineRequest
 from server.errors import GenerationError, ModelLoadError, ModelNotReadyError
@@ -222,7 +222,7 @@ def test_a_fault_of_the_sampler_fails_the_step(
     make_engine: MakeEngine, prompts: Prompts, greedy: Prompts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = make_engine(max_num_seqs=3)
-    real = request_tracker.sample
+    real = accepted_runs.sample
     calls: list[int] = []
 
     def sample(*arguments: Any) -> Any:
@@ -231,7 +231,7 @@ def test_a_fault_of_the_sampler_fails_the_step(
             raise ValueError("a fault in the test")
         return real(*arguments)
 
-    monkeypatch.setattr(request_tracker, "sample", sample)
+    monkeypatch.setattr(accepted_runs, "sample", sample)
     forking = SamplingParams(temperature=0.0, max_tokens=16, n=3)
     (victim,) = start(engine, [prompts[10]], forking)
     (other,) = start(engine, [prompts[11]], GREEDY)

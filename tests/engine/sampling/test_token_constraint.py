@@ -267,7 +267,7 @@ def test_a_failed_step_fails_its_own_requests_only(
     first, second = start(engine, prompts[9:11], params(), constraint=constraint)
     engine.step()
     with monkeypatch.context() as patch:
-        patch.setattr("server.engine.requests.request_tracker.sample", None)
+        patch.setattr("server.engine.requests.accepted_runs.sample", None)
         (failed,) = engine.step()
     assert failed.request_id == first.request_id
     outputs = run_to_end(engine)
