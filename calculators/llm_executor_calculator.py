@@ -19,9 +19,11 @@ from calculators.llm.llm_options import LLMCalculatorOptions, parse_llm_properti
 from calculators.llm.request_bounds import RequestBounds
 from calculators.output_parsers import OUTPUT_FORMAT, OutputFormat, guided_tool_parsers
 from calculators.tags import ADAPTERS, MODEL_LIMITS, PROMPT, SERVED_NAMES, TOKENS
+from calculators.text.byte_table import load_byte_table
 from calculators.text.prompt_limit import PromptLimit
 from calculators.text.tokenizer import TOKENIZER
-from server.engine import EngineConfig, ReplaceableEngine, check_loadable
+from calculators.text.vocabularies import check_same_vocabulary
+from server.engine import DraftConfig, EngineConfig, ReplaceableEngine, check_loadable
 from server.errors import ConfigError, InvalidRequestError
 from server.graph import (
     Calculator,
@@ -32,7 +34,7 @@ from server.graph import (
     QueueLimits,
     Ticket,
 )
-from server.host.model_files import MODEL_FILE
+from server.host.model_files import DETOKENIZER_FILE, MODEL_FILE
 from server.payloads import (
     LoadOptions,
     ModelLimits,
@@ -66,13 +68,15 @@ class LLMExecutorCalculator(Calculator[LLMCalculatorOptions]):
     def check(self, cc: OpenContext) -> None:
         """Read the model; raises ModelLoadError or ConfigError."""
         options = self.options
+        models_path, draft = cc.resolve(options.models_path), self._draft_config(cc)
         properties, _ = parse_llm_properties(options.plugin_config)
         check_loadable(
-            cc.resolve(options.models_path),
-            options.device,
-            properties,
-            adapters=adapter_settings(cc, options),
+            models_path, options.device, properties, adapters=adapter_settings(cc, options)
         )
+        if draft is not None:
+            check_loadable(draft.models_path, draft.device or options.device, properties)
+            if (models_path / DETOKENIZER_FILE).is_file():
+                check_same_vocabulary(load_byte_table(models_path), draft.models_path)
 
     def open(self, cc: OpenContext) -> None:
         """Load and compile the model; raises ModelLoadError or ConfigError."""
@@ -86,6 +90,9 @@ class LLMExecutorCalculator(Calculator[LLMCalculatorOptions]):
         self._guides_tools = options.enable_tool_guided_generation
         if self._guides_tools:
             self._check_guidance(cc)
+        draft = self._draft_config(cc)
+        if draft is not None and cc.has_side_packet(TOKENIZER):
+            check_same_vocabulary(cc.side_packet(TOKENIZER).byte_table, draft.models_path)
         properties, prompt_lookup = parse_llm_properties(options.plugin_config)
         self._engine = ReplaceableEngine(
             EngineConfig(
@@ -102,6 +109,7 @@ class LLMExecutorCalculator(Calculator[LLMCalculatorOptions]):
                 target_inter_token_latency_ms=options.target_inter_token_latency_ms,
                 auto_tune=options.auto_tune and cc.service(LoadOptions).auto_tune,
                 prompt_lookup=prompt_lookup,
+                draft=draft,
                 served_name=cc.graph_name,
                 adapters=adapter_settings(cc, options),
                 on_progress=cc.progress,
@@ -202,6 +210,19 @@ class LLMExecutorCalculator(Calculator[LLMCalculatorOptions]):
             **self._adapters.status(),
             **self._queue.status(),
         }
+
+    def _draft_config(self, cc: OpenContext) -> DraftConfig | None:
+        options = self.options
+        if not options.draft_models_path:
+            return None
+        return DraftConfig(
+            models_path=cc.resolve(options.draft_models_path),
+            device=options.draft_device or "",
+            cache_size=options.draft_cache_size or 0,
+            max_num_batched_tokens=options.draft_max_num_batched_tokens or 0,
+            max_num_seqs=options.draft_max_num_seqs or 0,
+            dynamic_split_fuse=options.draft_dynamic_split_fuse is not False,
+        )
 
     def _check_guidance(self, cc: OpenContext) -> None:
         parser = self._format.tool_parser

@@ -149,14 +149,18 @@ class Export(ABC):
             self.report(f"{folder.path} is not complete and is exported again: {problem}")
         return not problem
 
-    def _convert(self, source: Source, folder: ModelFolder) -> None:
+    def make_converter(self) -> Converter:
+        """What converts models. Raises ExportError where its packages are missing."""
         require_package("optimum", "optimum-intel", EXPORT_EXTRA)
-        converter = Converter(
+        return Converter(
             self.progress,
             self.options.extra_quantization_params,
             self.options.trust_remote_code,
             self.options.verbose,
         )
+
+    def _convert(self, source: Source, folder: ModelFolder) -> None:
+        converter = self.make_converter()
         with folder.stage() as staging:
             model = staging.model_folder
             if source.kind is SourceKind.OPENVINO_HUB:

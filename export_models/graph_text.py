@@ -11,6 +11,7 @@ __all__ = ["EnumName", "TextGenerationGraph", "node_graph"]
 
 # OVMS keeps that many graph objects ready. It reads the line although it is a comment.
 HEADER = "# OVMS_GRAPH_QUEUE_MAX_SIZE: AUTO"
+COMMENTS = {"draft_models_path": "Speculative decoding configuration"}
 BACK_EDGE = """  input_stream_info: {
     tag_index: "LOOPBACK:0"
     back_edge: true
@@ -42,6 +43,9 @@ class TextGenerationGraph:
     dynamic_split_fuse: bool | None = None
     enable_tool_guided_generation: bool | None = None
     device: str = "CPU"
+    draft_models_path: str | None = None
+    draft_device: str | None = None
+    draft_eagle3_mode: bool | None = None
     tool_parser: str | None = None
     reasoning_parser: str | None = None
 
@@ -59,7 +63,7 @@ class TextGenerationGraph:
         graph = replace(
             nodes, input_streams=("GENERATION_REQUEST:request",), output_streams=("TEXT:text",)
         )
-        return write_graph_config(graph, options)
+        return write_graph_config(graph, options, COMMENTS)
 
 
 class EnumName(str):

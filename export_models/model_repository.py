@@ -17,10 +17,10 @@ WRITTEN_FILES = ("openvino_*", "*/openvino_*", GRAPH_FILE)
 MAX_PART_BYTES = 200
 
 
-def check_model_name(name: str) -> None:
+def check_model_name(name: str, flag: str = "--model_name") -> None:
     """Raise ExportError for a name that cannot be a sub-folder or part of a request."""
     for problem in _name_problems(name):
-        raise ExportError(f"--model_name {name!r}: {problem}")
+        raise ExportError(f"{flag} {name!r}: {problem}")
 
 
 def _name_problems(name: str) -> Iterator[str]:

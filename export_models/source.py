@@ -59,19 +59,19 @@ class Source:
         return str(self.folder or self.text)
 
 
-def find_source(text: str) -> Source:
+def find_source(text: str, flag: str = "--source_model") -> Source:
     """Look at the source without heavy libraries. Raises ExportError if it is no model."""
     path = Path(text).expanduser()
     try:
         is_folder, exists = path.is_dir(), path.exists()
     except (OSError, ValueError) as error:  # a NUL byte, a name that is too long, no access
-        raise ExportError(f"--source_model {text!r}: {error}") from error
+        raise ExportError(f"{flag} {text!r}: {error}") from error
     if is_folder:
         return _folder_source(text, path.resolve())
     if exists:
-        raise ExportError(f"--source_model {text}: is a file; a model's folder is needed")
+        raise ExportError(f"{flag} {text}: is a file; a model's folder is needed")
     if not HUB_ID.fullmatch(text):
-        raise ExportError(f"--source_model {text!r}: no such folder")
+        raise ExportError(f"{flag} {text!r}: no such folder")
     is_ready = text.startswith(READY_ORGANISATION)
     return Source(text, SourceKind.OPENVINO_HUB if is_ready else SourceKind.CHECKPOINT_HUB)
 

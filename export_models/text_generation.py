@@ -4,20 +4,29 @@ import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from calculators.output_parsers import NO_PARSER, find_parser_problems, parser_names
 from export_models.arguments import UnsupportedFlag, add_common_flags, common_options
 from export_models.conversion.converter import Converter, carry_files
+from export_models.draft_source import (
+    DraftSource,
+    add_draft_flags,
+    check_draft_flags,
+    find_draft_source,
+)
 from export_models.export_run import Export
 from export_models.graph_text import TextGenerationGraph
+from export_models.model_files import find_missing_part
 from export_models.quantization.calibration_file import CalibrationSample, read_calibration_file
 from export_models.quantization.weight_formats import weight_flags
 from export_models.source import Source
-from export_models.staging import Staging
+from export_models.staging import Staging, stage
 from export_models.verification.verify_model import ModelVerifier
 from server.errors import ExportError
-from server.host.model_files import DETOKENIZER_FILE, TOKENIZER_FILE, model_files
+from server.host.model_files import DETOKENIZER_FILE, MODEL_FILE, TOKENIZER_FILE, model_files
 from server.models.tasks import TEXT_GENERATION
 from server.terminal.export_help import EXPORT_HELP
 from server.terminal.flag_parser import FlagParser, Switch, boolean
@@ -38,14 +47,12 @@ CARRIED_FILES = (
     "generation_config.json",
     "tokenizer_config.json",
 )
+DRAFT_FILES = (MODEL_FILE, TOKENIZER_FILE, DETOKENIZER_FILE)
 PIPELINE_TYPES = ("LM", "LM_CB", "AUTO")
 QUANT_MODES = ("int8",)
 MAX_SAMPLES = 128
 UNSUPPORTED_FLAGS = {
-    "--draft_source_model": "speculative decoding",
-    "--draft_model_name": "speculative decoding",
-    "--draft_eagle3_mode": "speculative decoding",
-    "--prompt_lookup_decoding": "speculative decoding",
+    "--draft_eagle3_mode": "a draft model with the same tokenizer is, with --draft_source_model",
     "--max_prompt_len": "it is for NPU only",
 }
 
@@ -55,6 +62,7 @@ def add_flags(parser: FlagParser) -> None:
     add_common_flags(parser)
     _add_precision_flags(parser)
     _add_engine_flags(parser)
+    add_draft_flags(parser)
     _add_parser_flags(parser)
 
 
@@ -125,6 +133,7 @@ def run(parser: FlagParser, values: argparse.Namespace) -> None:
     if problems:
         parser.error("; ".join(f"--{problem}" for problem in problems))
     _check_quant_mode(parser, values)
+    check_draft_flags(parser, values)
     _Export(common_options(parser, values), values).run()
 
 
@@ -140,11 +149,18 @@ class _Export(Export):
     # The converter says whether an encoder or a classifier generates text.
     sources = frozenset({"text_generation", "embeddings", "rerank"})
 
+    @cached_property
+    def draft(self) -> DraftSource | None:
+        """The draft model. Raises ExportError for one that is no model."""
+        return find_draft_source(self.values)
+
     def model_files(self, folder: Path) -> Sequence[str]:
         return (*model_files(folder), TOKENIZER_FILE, DETOKENIZER_FILE)
 
     def check_source(self, source: Source) -> None:
         super().check_source(source)
+        if self.draft is not None:
+            super().check_source(self.draft.source)
         if self.values.quant_mode and source.is_openvino:
             raise ExportError(
                 f"{source.text}: is an OpenVINO model already; --quant_mode needs the Hugging Face "
@@ -163,9 +179,24 @@ class _Export(Export):
         if calibration_file:
             calibration = read_calibration_file(calibration_file, MAX_SAMPLES)
         weight_format = FORMAT_TO_QUANTIZE if quant_mode else self.weight_format
-        self.report(f"converting {source.text} to OpenVINO, {weight_format} weights")
-        flags = [*weight_flags(weight_format), *(() if quant_mode else converter.extra_params)]
+        extra = () if quant_mode else converter.extra_params
         task = ENCODER_DECODER_TASK if has_encoder else TASK
+        self._convert_plain(converter, source, staging, task, [weight_format, *extra])
+        if quant_mode:
+            self._quantize(converter, source, staging, calibration)
+
+    def _convert_plain(
+        self,
+        converter: Converter,
+        source: Source,
+        staging: Staging,
+        task: str,
+        form: Sequence[str],
+    ) -> None:
+        """Convert model and tokenizer; `form` is a weight format and more flags."""
+        weight_format, *extra = form
+        self.report(f"converting {source.text} to OpenVINO, {weight_format} weights")
+        flags = [*weight_flags(weight_format), *extra]
         converter.convert_model(source, staging, task, flags)
         if weight_format == "fp16":
             converter.run([str(HALF_PRECISION), str(staging.model_folder)], source, staging)
@@ -173,8 +204,29 @@ class _Export(Export):
             converter.convert_tokenizer(source, staging)
         if source.folder:
             carry_files(source.folder, staging.model_folder, CARRIED_FILES)
-        if quant_mode:
-            self._quantize(converter, source, staging, calibration)
+
+    def finish(self, folder: Path) -> None:
+        super().finish(folder)
+        if self.draft is not None and not self.draft.is_in_place:
+            self._export_draft(self.draft, folder / self.draft.folder_name)
+
+    def _export_draft(self, draft: DraftSource, folder: Path) -> None:
+        if not self.options.overwrite_models and not find_missing_part(folder, DRAFT_FILES):
+            self.report(f"{folder} exists already; --overwrite_models converts it again")
+            return
+        converter = self.make_converter()
+        with stage(folder) as staging:
+            if draft.source.is_openvino:
+                converter.download(draft.source, staging)
+            else:
+                form = [self.weight_format, *converter.extra_params]
+                self._convert_plain(converter, draft.source, staging, TASK, form)
+            problem = find_missing_part(staging.model_folder, DRAFT_FILES)
+            if problem:
+                raise ExportError(
+                    f"{draft.source.text}: the result is no complete model: {problem}"
+                )
+            staging.commit()
 
     def _quantize(
         self,
@@ -212,14 +264,26 @@ class _Export(Export):
             dynamic_split_fuse=False if values.disable_dynamic_split_fuse else None,
             pipeline_type=values.pipeline_type,
             device=self.options.target_device,
+            **self._draft_options(),
             tool_parser=values.tool_parser,
             reasoning_parser=values.reasoning_parser,
             enable_tool_guided_generation=values.enable_tool_guided_generation or None,
         )
         return graph.text()
 
+    def _draft_options(self) -> dict[str, Any]:
+        if self.draft is None:
+            return {}
+        return {
+            "draft_models_path": self.draft.models_path,
+            "draft_device": self.options.target_device,
+            "draft_eagle3_mode": False,
+        }
+
     def _properties(self) -> dict[str, object]:
         chosen: dict[str, object] = {}
+        if self.values.prompt_lookup_decoding:
+            chosen["prompt_lookup"] = True
         if self.values.kv_cache_precision:
             chosen["KV_CACHE_PRECISION"] = self.values.kv_cache_precision
         if "HETERO" in self.options.target_device:

@@ -251,6 +251,7 @@ FILE_LAYERS: dict[str, set[str]] = {
     "calculators.tokenizer_calculator": NODE,
     "export_models": set(),
     "export_models.arguments": EXPORT,
+    "export_models.draft_source": EXPORT,
     "export_models.embeddings_ov": EXPORT,
     "export_models.export_model": EXPORT,
     "export_models.export_run": EXPORT,

@@ -120,11 +120,16 @@ class LLMCalculatorOptions:
     `target_inter_token_latency_ms` is how long the prompts of others may delay the next token of an
     answer; 0 is no target, None lets it follow from what steps cost. `max_num_queued_requests` and
     `max_num_queued_tokens` are the most answers, and tokens of prompts, that wait to be started; 0
-    is no limit, and None what the server says. `plugin_config` may also have `prompt_lookup`, a
-    boolean: speculative decoding with tokens that followed the same ones before. Requests may name
-    the `lora_adapters` as models. Where the server lets adapters be loaded later, they may change
-    the layers whose names end with one of `lora_target_modules`, or all. Options that are not
-    supported yet may be left out or have Model Server's defaults.
+    is no limit, and None what the server says. Requests may name the `lora_adapters` as models.
+    Where the server lets adapters be loaded later, they may change the layers whose names end with
+    one of `lora_target_modules`, or all.
+
+    `draft_models_path` is a smaller model with the same tokenizer, which proposes tokens for
+    speculative decoding; the other `draft_` options are for that model what those without `draft_`
+    are for this one, except that `draft_block_size` has no effect, as in Model Server.
+    `plugin_config` may have `prompt_lookup`, a boolean: speculative decoding with tokens that
+    followed the same ones before. Options that are not supported yet may be left out or have Model
+    Server's defaults.
     """
 
     PROTO_NAME: ClassVar[str] = "mediapipe.LLMCalculatorOptions"
@@ -172,6 +177,7 @@ class LLMCalculatorOptions:
     def _find_problems(self) -> list[str]:
         return [
             *self._find_bad_counts(),
+            *self._find_draft_problems(),
             *self._find_unsupported(),
             *find_adapter_problems(self.lora_adapters),
         ]
@@ -182,6 +188,21 @@ class LLMCalculatorOptions:
             for name in _AT_LEAST_ONE
             if getattr(self, name) == 0
         ]
+
+    def _find_draft_problems(self) -> list[str]:
+        if self.draft_eagle3_mode:
+            return [
+                "draft_eagle3_mode is not supported yet; a draft model with the same tokenizer is, "
+                "with draft_models_path alone"
+            ]
+        given = [name for name in _OF_DRAFT if getattr(self, name)]
+        if given and not self.draft_models_path:
+            return [
+                f"{name} is {getattr(self, name)!r}, but there is no draft model; name it with "
+                "draft_models_path"
+                for name in given
+            ]
+        return []
 
     def _find_unsupported(self) -> list[str]:
         problems = []
@@ -250,15 +271,15 @@ _AT_LEAST_ONE = (
     "max_logprobs_per_request",
     "cache_interval_multiplier",
 )
-_UNSUPPORTED = (
-    "draft_models_path",
+_OF_DRAFT = (
     "draft_device",
     "draft_max_num_batched_tokens",
     "draft_cache_size",
     "draft_block_size",
     "draft_max_num_seqs",
     "draft_dynamic_split_fuse",
-    "draft_eagle3_mode",
+)
+_UNSUPPORTED = (
     "cache_eviction_config",
     "sparse_attention_config",
 )

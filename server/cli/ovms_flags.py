@@ -14,7 +14,6 @@ __all__ = ["add_ovms_flags"]
 
 NO_GRPC_THREADS = "one event loop takes any number of calls"
 NO_FETCHING = "no media is fetched or read here"
-NO_SPECULATION = "there is no speculative decoding yet; answers are the same without it"
 IGNORED = {
     "--grpc_workers": NO_GRPC_THREADS,
     "--grpc_max_threads": NO_GRPC_THREADS,
@@ -27,7 +26,6 @@ IGNORED = {
     "--allowed_media_domains": NO_FETCHING,
     "--allowed_local_media_path": NO_FETCHING,
     "--disable_input_count_validation": "a request must have all inputs of its model",
-    "--draft_source_model": NO_SPECULATION,
     "--model_distribution_policy": "HETERO devices always split a model into a pipeline",
 }
 IGNORED_SWITCHES = ("--verbose_response", "--disable_input_count_validation")

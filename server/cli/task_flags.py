@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from server.errors import ConfigError
@@ -42,7 +43,10 @@ SWITCHES = {
     "--truncate": ("--truncate", ""),
     "--dynamic_split_fuse": ("", "--disable_dynamic_split_fuse"),
     "--enable_word_timestamps": ("--enable_word_timestamps", ""),
+    "--prompt_lookup_decoding": ("--prompt_lookup_decoding", ""),
 }
+# `export_model` uses a folder with an OpenVINO model where it is.
+OTHER_NAMES = {"--draft_model_path": "--draft_source_model"}
 SWITCH_HELP = {
     "--normalize": "Scale the vectors of texts to the length 1: true or false (default: true).",
     "--truncate": "Cut texts that are too long, instead of refusing them: true or false (default: "
@@ -50,10 +54,14 @@ SWITCH_HELP = {
     "--dynamic_split_fuse": "Split prompts into chunks and mix them with decoding (default: true).",
     "--enable_word_timestamps": "Let requests ask when each word begins and ends: true or false "
     "(default: false).",
+    "--prompt_lookup_decoding": "Guess what followed the last tokens where they occurred before: "
+    "true or false (default: false).",
 }
 TASKS_OF: dict[str, tuple[Task, ...]] = {
     **{flag: (TEXT_GENERATION,) for flag in EXPORT_HELP if flag not in COMMON},
     "--dynamic_split_fuse": (TEXT_GENERATION,),
+    "--prompt_lookup_decoding": (TEXT_GENERATION,),
+    "--draft_model_path": (TEXT_GENERATION,),
     "--num_streams": (EMBEDDINGS, RERANK, IMAGE_GENERATION, TEXT_TO_SPEECH, SPEECH_TO_TEXT),
     "--pooling": (EMBEDDINGS,),
     "--normalize": (EMBEDDINGS,),
@@ -69,6 +77,12 @@ TASKS_OF: dict[str, tuple[Task, ...]] = {
 def _or_default(text: str) -> int | None:
     """A number; 0 leaves the default."""
     return at_least(0)(text) or None
+
+
+def _folder(text: str) -> str:
+    """A folder as the working directory has it, else as the folder of the model has it."""
+    path = Path(text).expanduser()
+    return str(path.resolve()) if path.is_dir() else text
 
 
 def _kv_cache_precision(text: str) -> str:
@@ -89,6 +103,7 @@ OPTIONS: Mapping[str, tuple[str, Callable[[str], object]]] = {
     "--reasoning_parser": ("reasoning_parser", str),
     "--enable_tool_guided_generation": ("enable_tool_guided_generation", boolean),
     "--dynamic_split_fuse": ("dynamic_split_fuse", boolean),
+    "--draft_model_path": ("draft_models_path", _folder),
     "--pooling": ("pooling", str),
     "--normalize": ("normalize_embeddings", boolean),
     "--truncate": ("truncate", boolean),
@@ -107,6 +122,7 @@ OPTIONS: Mapping[str, tuple[str, Callable[[str], object]]] = {
 PROPERTIES: Mapping[str, tuple[str, Callable[[str], object]]] = {
     "--num_streams": ("NUM_STREAMS", _or_default),
     "--kv_cache_precision": ("KV_CACHE_PRECISION", _kv_cache_precision),
+    "--prompt_lookup_decoding": ("prompt_lookup", boolean),
 }
 GRAPH_FLAGS = frozenset({*OPTIONS, *PROPERTIES})
 
@@ -175,7 +191,7 @@ def _exporter_flag(flag: str, value: str) -> str:
         if_true, if_false = SWITCHES[flag]
         return if_true if boolean(value) else if_false
     # With "=", because a value may begin with a dash.
-    return f"{flag}={value}"
+    return f"{OTHER_NAMES.get(flag, flag)}={value}"
 
 
 def add_task_flags(add: AddFlag) -> None:

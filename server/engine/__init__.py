@@ -5,7 +5,7 @@ Outside it only the LLM executor calculator imports it.
 
 from server.engine.adapters.settings import AdapterSettings, AdapterSource
 from server.engine.async_engine import AsyncLLMEngine
-from server.engine.config import EngineConfig
+from server.engine.config import DraftConfig, EngineConfig
 from server.engine.engine import LLMEngine
 from server.engine.model.loading.graph_form import NotCausalError
 from server.engine.model.model_loader import check_loadable
@@ -19,6 +19,7 @@ __all__ = [
     "AdapterSource",
     "AsyncLLMEngine",
     "ChoiceOutput",
+    "DraftConfig",
     "EngineConfig",
     "LLMEngine",
     "NotCausalError",

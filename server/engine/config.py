@@ -11,6 +11,31 @@ PluginValue = str | int | float | bool
 
 
 @dataclass(frozen=True, slots=True)
+class DraftConfig:
+    """The draft model of speculative decoding, a smaller one with the same tokenizer.
+
+    `device` "" is the device of the model. `cache_size` limits the memory of its KV cache in GB; 0
+    takes what the sizes of the two caches give. At most `max_num_seqs` sequences get drafts in a
+    step, and at most `max_num_batched_tokens` tokens are read to catch up; 0 takes the model's own.
+    Without `dynamic_split_fuse` it reads whole prompts at once. Raises ConfigError for a negative
+    number.
+    """
+
+    models_path: Path
+    device: str = ""
+    cache_size: int = 0
+    max_num_batched_tokens: int = 0
+    max_num_seqs: int = 0
+    dynamic_split_fuse: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("cache_size", "max_num_batched_tokens", "max_num_seqs"):
+            value = getattr(self, name)
+            if value < 0:
+                raise ConfigError(f"draft_{name} is {value}; it must be at least 0")
+
+
+@dataclass(frozen=True, slots=True)
 class EngineConfig:
     """How one model is loaded and batched. Raises ConfigError for a value that cannot work.
 
@@ -27,7 +52,8 @@ class EngineConfig:
     `auto_tune` measures at load which properties are fastest, of those not in `plugin_config`.
     Without `has_head` the engine loads no output head and gives hidden states only. Then the model
     may be a decoder that was exported without a KV cache, as embedders are.
-    `prompt_lookup` is speculative decoding with what followed the same tokens before.
+    `prompt_lookup` is speculative decoding with what followed the same tokens before, and `draft` a
+    model that proposes tokens instead.
     `served_name` is the model that the engine is counted for in the metrics; "" for none.
     `adapters` are those that the model begins with, and whether others may be loaded later.
     `on_progress` is called from the loading thread with a short text and the fraction of the load
@@ -49,6 +75,7 @@ class EngineConfig:
     auto_tune: bool = False
     has_head: bool = True
     prompt_lookup: bool = False
+    draft: DraftConfig | None = None
     served_name: str = ""
     adapters: AdapterSettings = NO_ADAPTERS
     on_progress: Callable[[str, float], None] | None = field(default=None, compare=False)

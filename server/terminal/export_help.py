@@ -31,6 +31,8 @@ EXPORT_HELP = {
     "--cache_size": "Size of the KV cache in GB (default: 0, a share of the free memory).",
     "--cache_interval_multiplier": "For models with linear attention or convolutions: the prefix "
     "cache keeps their states after every so many KV blocks (default: adapted to their size).",
+    "--draft_source_model": "Draft model for speculative decoding, a smaller one with the same "
+    "tokenizer: a Hugging Face id or a folder. It is exported into the folder of the model.",
     "--tool_parser": "Format of the model's tool calls (default: detected from the chat template).",
     "--reasoning_parser": "Format of the model's reasoning (default: detected from the chat "
     "template).",
@@ -40,6 +42,8 @@ EXPORT_HELP = {
 }
 
 TASK_HELP = {
+    "--draft_model_path": "Folder of a draft model in OpenVINO's form, for speculative decoding: a "
+    "smaller model with the same tokenizer.",
     "--num_streams": "Number of requests or batches that OpenVINO computes at the same time.",
     "--pooling": "How a text's vector is made of those of its tokens: CLS, LAST or MEAN (default: "
     "what the model's 1_Pooling/config.json says, else CLS).",

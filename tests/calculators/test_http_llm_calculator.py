@@ -105,7 +105,7 @@ def test_its_parsers_are_those_of_the_parser_node(tmp_path):
             'enable_tool_guided_generation: true tool_parser: "none"',
             "enable_tool_guided_generation is not possible with the tool_parser 'none'",
         ),
-        ('tool_parser: "x" draft_device: "CPU"', "tool_parser is 'x'.*draft_device is not"),
+        ('tool_parser: "x" draft_device: "CPU"', "tool_parser is 'x'.*draft_device is 'CPU'"),
     ],
 )
 def test_parsers_that_are_not_there_are_refused(tmp_path, text, message):

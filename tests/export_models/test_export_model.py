@@ -69,10 +69,7 @@ def test_missing_source(export) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("--draft_source_model", "x"),
-        ("--draft_model_name", "x"),
         ("--draft_eagle3_mode",),
-        ("--prompt_lookup_decoding",),
         ("--max_prompt_len", "10"),
         ("--pipeline_type", "VLM"),
         ("--target_device", "NPU"),

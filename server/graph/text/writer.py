@@ -11,21 +11,27 @@ from server.graph.text.options import proto_name
 __all__ = ["quote", "write_graph_config"]
 
 
-def write_graph_config(config: GraphConfig, options: Mapping[str, object]) -> str:
+def write_graph_config(
+    config: GraphConfig, options: Mapping[str, object], comments: Mapping[str, str] | None = None
+) -> str:
     """Write a graph whose nodes name their classes; classes are registered under their names.
 
     Each node gets those of the `options` that its class has, in this order: strings, numbers,
-    booleans and members of enums.
+    booleans and members of enums. `comments` are lines before options of these names.
     """
     borders = [
         *_ports("input_stream", config.input_streams),
         *_ports("output_stream", config.output_streams),
     ]
-    nodes = ["\n".join(["node {", *_node(node, options), "}"]) for node in config.nodes]
+    nodes = [
+        "\n".join(["node {", *_node(node, options, comments or {}), "}"]) for node in config.nodes
+    ]
     return "\n\n".join(["\n".join(borders), *nodes]) + "\n"
 
 
-def _node(node: NodeConfig, options: Mapping[str, object]) -> Iterator[str]:
+def _node(
+    node: NodeConfig, options: Mapping[str, object], comments: Mapping[str, str]
+) -> Iterator[str]:
     yield f"  name: {quote(node.name)}"
     yield f"  calculator: {quote(node.calculator_name)}"
     for field in ("input_stream", "input_side_packet", "output_stream", "output_side_packet"):
@@ -42,6 +48,8 @@ def _node(node: NodeConfig, options: Mapping[str, object]) -> Iterator[str]:
         yield "  node_options: {"
         yield f"    [type.googleapis.com/{proto_name(options_class)}]: {{"
         for name, value in values.items():
+            if name in comments:
+                yield f"      # {comments[name]}"
             yield f"      {name}: {_value(value)}"
         yield "    }"
         yield "  }"

@@ -110,14 +110,17 @@ def test_defaults_of_unsupported_fields_are_fine(tmp_path):
         ("pipeline_type: OMNI", "pipeline_type is OMNI,"),
         ("chat_template_mode: MINJA", "chat_template_mode is MINJA,.*possible: JINJA"),
         ('tool_parser: "hermes3"', "unknown field 'tool_parser'"),
-        ('draft_models_path: "draft"', "draft_models_path is not supported"),
-        ('draft_device: "CPU"', "draft_device is not supported"),
-        ("draft_max_num_batched_tokens: 8", "draft_max_num_batched_tokens is not supported"),
-        ("draft_cache_size: 1", "draft_cache_size is not supported"),
-        ("draft_block_size: 1", "draft_block_size is not supported"),
-        ("draft_max_num_seqs: 1", "draft_max_num_seqs is not supported"),
-        ("draft_dynamic_split_fuse: true", "draft_dynamic_split_fuse is not supported"),
-        ("draft_eagle3_mode: True", "draft_eagle3_mode is not supported"),
+        ('draft_device: "CPU"', "draft_device is 'CPU', but there is no draft model; name it with"),
+        ("draft_max_num_batched_tokens: 8", "draft_max_num_batched_tokens is 8, but there is no"),
+        ("draft_cache_size: 1", "draft_cache_size is 1, but there is no draft model"),
+        ("draft_block_size: 1", "draft_block_size is 1, but there is no draft model"),
+        ("draft_max_num_seqs: 1", "draft_max_num_seqs is 1, but there is no draft model"),
+        ("draft_dynamic_split_fuse: true", "draft_dynamic_split_fuse is True, but there is no"),
+        ("draft_eagle3_mode: True", "draft_eagle3_mode is not supported yet; a draft model"),
+        (
+            'draft_models_path: "draft" draft_eagle3_mode: True',
+            "draft_eagle3_mode is not supported yet; a draft model with the same tokenizer is",
+        ),
         ("cache_interval_multiplier: 0", "cache_interval_multiplier is 0; it must be at least 1"),
         (
             "cache_eviction_config: { start_size: 32 recent_size: 128 max_cache_size: 672 "
@@ -144,8 +147,21 @@ def test_what_is_not_supported_is_refused_by_name(tmp_path, text, message):
 
 
 def test_every_problem_is_reported_at_once(tmp_path):
-    with pytest.raises(GraphValidationError, match=r"draft_models_path.*draft_device"):
-        parse('models_path: "./" draft_device: "CPU" draft_models_path: "x"', tmp_path)
+    with pytest.raises(GraphValidationError, match=r"draft_device.*draft_cache_size"):
+        parse('models_path: "./" draft_device: "CPU" draft_cache_size: 1', tmp_path)
+
+
+def test_every_option_of_a_draft_model(tmp_path):
+    options = parse(
+        'models_path: "./" draft_models_path: "draft" draft_device: "GPU" draft_cache_size: 1 '
+        "draft_max_num_batched_tokens: 8 draft_max_num_seqs: 2 draft_dynamic_split_fuse: false "
+        "draft_block_size: 32 draft_eagle3_mode: False",
+        tmp_path,
+    )
+    assert (options.draft_models_path, options.draft_device) == ("draft", "GPU")
+    assert (options.draft_cache_size, options.draft_max_num_seqs) == (1, 2)
+    assert options.draft_max_num_batched_tokens == 8
+    assert options.draft_dynamic_split_fuse is False
 
 
 def test_a_plugin_config_nested_without_end():
