@@ -91,8 +91,8 @@ class AsyncLLMEngine:
 
     @property
     def status(self) -> Mapping[str, object]:
-        """The device, its properties, and the kernels that the model runs on."""
-        return self.engine.status
+        """The device, its properties, the kernels that the model runs on, and what proposes."""
+        return {**self.engine.status, **self.engine.describe_speculation()}
 
     @property
     def max_num_tokens(self) -> int:

@@ -100,6 +100,11 @@ class EngineConfig:
             )
 
     @property
+    def speculates(self) -> bool:
+        """Whether tokens are proposed."""
+        return self.prompt_lookup or self.draft is not None
+
+    @property
     def target_s(self) -> float | None:
         """The target for the time between two tokens in seconds; 0 is none, None by the machine."""
         if not self.dynamic_split_fuse:

@@ -30,7 +30,11 @@ from server.engine.scheduling.scheduler import Scheduler, no_drafts
 from server.engine.scheduling.step_costs import StepCosts
 from server.engine.sequence import EngineRequest, Sequence, SequenceStatus
 from server.engine.speculation.draft_planner import MAX_DRAFTS
-from server.engine.speculation.speculation import make_speculation, with_drafting_properties
+from server.engine.speculation.speculation import (
+    load_draft_model,
+    make_speculation,
+    with_drafting_properties,
+)
 from server.errors import (
     GenerationError,
     ModelLoadError,
@@ -76,7 +80,8 @@ class LLMEngine:
         self._verification = describe_verification(config.models_path) if gives_tokens else None
         self.adapters = self._load_adapters(model)
         self._adapters_in_use = AdaptersInUse()
-        self._cache = plan_cache(config, model, self.info.max_model_len)
+        self._draft = load_draft_model(config, model)
+        self._cache = plan_cache(config, model, self.info.max_model_len, self._draft)
         self.num_blocks = self._cache.num_blocks
         self.info = replace(self.info, max_model_len=self._cache.max_model_len)
         self.config = replace(config, max_num_seqs=self._cache.max_num_seqs)
@@ -108,7 +113,13 @@ class LLMEngine:
         self.kv = self._cache.make_manager()
         self.runner = self._make_runner(model)
         self._costs = StepCosts(self.runner.token_sizes.padded)
-        self._speculation = make_speculation(config, model, self._costs, self.stats)
+        try:
+            self._speculation = make_speculation(
+                config, model, self._draft, self.num_blocks, self._costs, self.stats
+            )
+        except BaseException:
+            self.runner.close()
+            raise
         self.scheduler = Scheduler(
             self.kv,
             config.max_num_batched_tokens,
@@ -129,7 +140,7 @@ class LLMEngine:
         if model.states is not None:
             return StatefulRunner(model, self.kv, self._cache.state_bytes, self.stats)
         num_rows = self.limits.max_num_seqs
-        if self.config.prompt_lookup:
+        if self.config.speculates:
             num_rows = max(num_rows, min(1 + MAX_DRAFTS, self.config.max_num_batched_tokens))
         return ModelRunner(
             model,
@@ -186,6 +197,11 @@ class LLMEngine:
             enable_prefix_caching=self.config.enable_prefix_caching,
             adapters=self._describe_adapters(),
         )
+
+    def describe_speculation(self) -> dict[str, object]:
+        """What proposes tokens; empty where nothing does. Any thread may ask."""
+        speculation = self._speculation
+        return {} if speculation is None else {"speculation": speculation.proposer.describe()}
 
     @property
     def has_work(self) -> bool:
@@ -303,9 +319,10 @@ class LLMEngine:
         self.runner.settle()
 
     def close(self) -> None:
-        """Free the model and the cache; requests must be over."""
+        """Free the models and the cache; requests must be over."""
         self.warm_up.save()
         self._close_runner()
+        self._draft = None
 
     def _close_runner(self) -> None:
         if self._speculation is not None:

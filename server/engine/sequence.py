@@ -192,7 +192,8 @@ class Sequence:
     Its client was charged for `num_charged_tokens`.
     `mask` is what the constraint and the request forbid as the next token, made in the step that
     leads to it; `error` is why that failed. `proposal_state` is what its proposer of drafts
-    knows of it.
+    knows of it. One that `draws_alone` takes as many random numbers of its own for every token, so
+    that its proposer can foresee them.
     """
 
     __slots__ = (
@@ -200,6 +201,7 @@ class Sequence:
         "arrival",
         "block_table",
         "constraint",
+        "draws_alone",
         "error",
         "group",
         "has_shared_tail",
@@ -244,6 +246,7 @@ class Sequence:
         self._rng: np.random.Generator | None = None
         self.penalty_counts: PenaltyCounts | None = None
         self.proposal_state: object | None = None
+        self.draws_alone = False
         self.constraint = None if request.constraint is None else request.constraint.fork()
         self.mask: TokenMask | None = None
         self.error: RequestError | None = None

@@ -1,6 +1,7 @@
 """The node without a tokenizer or a tool parser, which constrained answers need; its progress."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ import pytest
 from calculators.llm.llm_options import LLMCalculatorOptions
 from calculators.llm_executor_calculator import LLMExecutorCalculator
 from calculators.output_parsers import OutputFormat
+from calculators.text.byte_table import load_byte_table
 from calculators.text.tokenizer import Tokenizer
-from server.errors import ConfigError, InvalidRequestError
-from server.graph import Services
+from server.errors import ConfigError, InvalidRequestError, ModelLoadError
+from server.graph import OpenContext, Services
 from server.graph.testing import CalculatorRunner
 from server.payloads import AnswerFormat, GenerationRequest, TokenizedPrompt
 
@@ -38,6 +40,51 @@ def bare(model_f32: Path) -> Iterator[CalculatorRunner]:
     runner.open()
     yield runner
     runner.close()
+
+
+def check(runner: CalculatorRunner) -> None:
+    contract = LLMExecutorCalculator.contract
+    runner.calculator.check(OpenContext(runner.node_name, contract, {}, Path.cwd()))
+
+
+def with_draft(model: Path, draft: Path, **fields: Any) -> CalculatorRunner:
+    options = LLMCalculatorOptions(
+        str(model), device="CPU", num_kv_blocks=8, draft_models_path=str(draft), **fields
+    )
+    return CalculatorRunner(
+        LLMExecutorCalculator, options, side_packets={"TOKENIZER": Tokenizer(model)}
+    )
+
+
+async def test_a_draft_model_is_loaded_beside_the_model(model_f32: Path) -> None:
+    # A model can be its own draft model.
+    runner = with_draft(model_f32, model_f32, draft_max_num_seqs=2, draft_cache_size=1)
+    runner.open()
+    try:
+        speculation = runner.calculator.status()["speculation"]
+        assert speculation["draft_model"] == str(model_f32)
+        chunks = (await runner.run({"PROMPT": [prompt()]}))["TOKENS"]
+        assert chunks[-1].finish_reason in ("stop", "length")
+    finally:
+        runner.close()
+
+
+def test_a_draft_model_that_is_not_there_or_has_other_tokens(
+    model_f32: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = with_draft(model_f32, tmp_path / "x")
+    with pytest.raises(ModelLoadError, match=f"{tmp_path}/x: there is no such folder"):
+        runner.open()
+    with pytest.raises(ModelLoadError, match=f"{tmp_path}/x/openvino_model.xml not found"):
+        check(runner)
+    # Only their tokenizers tell the two folders apart.
+    other = load_byte_table(model_f32)
+    other = replace(other, token_bytes=[*other.token_bytes, b"more"])
+    monkeypatch.setattr("calculators.text.vocabularies.load_byte_table", lambda _: other)
+    runner = with_draft(model_f32, model_f32)
+    for act in (CalculatorRunner.open, check):
+        with pytest.raises(ModelLoadError, match="only the draft model has token 2048, 'more'"):
+            act(runner)
 
 
 def prompt(**fields: Any) -> TokenizedPrompt:

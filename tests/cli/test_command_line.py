@@ -211,7 +211,6 @@ OVMS_FLAGS = """
 --allowed_origins=https://a --allowed_methods=GET --allowed_headers=x --api_key_file=x
 --idle_unload_timeout_seconds=1 --disable_input_count_validation --group_name=x
 --model_distribution_policy=PIPELINE_PARALLEL
---draft_source_model=x
 """
 OVMS_MODEL_FLAGS = """
 --model_name=m --model_path=x --batch_size=1 --shape=auto --layout=NHWC --nireq=1
@@ -223,6 +222,7 @@ OVMS_EXPORT_FLAGS = """
 --enable_prefix_caching=true --max_num_batched_tokens=1 --cache_size=1 --dynamic_split_fuse=true
 --reasoning_parser=qwen3 --tool_parser=hermes3 --enable_tool_guided_generation=false
 --max_prompt_len=1 --cache_interval_multiplier=2 --kv_cache_precision=u8 --model_name=m
+--draft_source_model=a/c
 --target_device=CPU
 """
 OVMS_TASK_FLAGS = """

@@ -34,6 +34,11 @@ COMMIT = "0" * 40
             ["--skip_normalize", "--truncate", "--pooling=LAST", "--num_streams=2"],
         ),
         (EMBEDDINGS, ["--normalize", "true", "--truncate=false"], []),
+        (
+            TEXT_GENERATION,
+            ["--draft_source_model=a/b", "--prompt_lookup_decoding", "--draft_model_path=x"],
+            ["--draft_source_model=a/b", "--prompt_lookup_decoding", "--draft_source_model=x"],
+        ),
         (RERANK, ["--max_allowed_chunks=5"], ["--max_allowed_chunks=5"]),
         (
             IMAGE_GENERATION,

@@ -19,6 +19,7 @@ from server.models.model_manager import ModelManager
 from server.models.tasks import TASKS
 from server.payloads import EmbeddingRequest
 
+HERE = Path(__file__).parent.resolve()
 SIZE = ["--resolution=64x64"]
 FLAGS: dict[str, list[tuple[list[str], str, object]]] = {
     "text_generation": [
@@ -33,6 +34,9 @@ FLAGS: dict[str, list[tuple[list[str], str, object]]] = {
         (["--enable_tool_guided_generation=true"], "enable_tool_guided_generation", True),
         (["--dynamic_split_fuse=false"], "dynamic_split_fuse", False),
         (["--kv_cache_precision=u8"], "plugin_config", '{"KV_CACHE_PRECISION": "u8"}'),
+        (["--prompt_lookup_decoding"], "plugin_config", '{"prompt_lookup": true}'),
+        (["--draft_model_path=no/such/folder"], "draft_models_path", "no/such/folder"),
+        ([f"--draft_model_path={HERE}"], "draft_models_path", str(HERE)),
     ],
     "embeddings": [
         (["--pooling=LAST"], "pooling", "LAST"),

@@ -55,7 +55,7 @@ def test_unknown_flag_names_close_ones(export) -> None:
     code, printed = export("--source_modell", "x")
     assert code == 2
     assert "unknown flag --source_modell; did you mean '--source_model'" in printed
-    assert "draft" not in printed
+    assert "eagle3" not in printed
 
 
 def test_flags_are_not_abbreviated(export) -> None:

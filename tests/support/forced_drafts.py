@@ -35,6 +35,9 @@ class ForcedProposer:
     def note_verified(self, sequence: Sequence, num_proposed: int, num_accepted: int) -> None:
         self.verified.append((num_proposed, num_accepted))
 
+    def describe(self) -> dict[str, object]:
+        return {}
+
     def reset(self) -> None:
         self.num_resets += 1
 

@@ -12,6 +12,7 @@ import openvino as ov
 from server.engine.adapters.adapter_store import AdapterStore
 from server.engine.adapters.bound_adapters import BoundAdapters
 from server.engine.kv.kv_cache import DeviceKVCache, HostKVCache
+from server.engine.kv.kv_cache_manager import BlockCopy
 from server.engine.kv.state_cache_manager import NO_STATE_BLOCKS, StateLayout
 from server.engine.model.logits_head import LogitsHead
 from server.engine.model.model_loader import LoadedModel
@@ -132,6 +133,10 @@ class ModelRunner:
         for cache in self._caches:
             cache.close()
 
+    def copy_blocks(self, copies: list[BlockCopy]) -> None:
+        """Copy whole KV blocks."""
+        self._caches[0].copy_blocks(copies)
+
     def prepare(self, step: ScheduledStep) -> None:
         """Pack the step that may run next while the device computes another one."""
         self._prepared = step, self._packer.pack_without_tokens(step)
@@ -144,7 +149,7 @@ class ModelRunner:
         """Compute a step; `overlapped` is called while the device computes the layers."""
         started = perf_counter()
         if step.copies:
-            self._caches[0].copy_blocks(step.copies)
+            self.copy_blocks(step.copies)
         inputs = self._pack(step)
         self._set(inputs, step)
         packed = perf_counter()

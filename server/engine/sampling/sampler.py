@@ -179,7 +179,10 @@ def _sample_randomly(logits: Logits, sequences: list[Sequence]) -> Ints:
     """A random token of each row: by rejection where that is possible, else exactly."""
     params = [sequence.request.params for sequence in sequences]
     chosen = np.full(len(sequences), NO_TOKEN)
-    tried = np.flatnonzero([can_use_rejection(p, logits.vocab_size) for p in params])
+    vocab_size = logits.vocab_size
+    tried = np.flatnonzero(
+        [can_use_rejection(s.request.params, vocab_size) and not s.draws_alone for s in sequences]
+    )
     if len(tried):
         temperatures = np.array([params[i].temperature for i in tried], np.float32)
         # Without a seed it does not matter whose generator is used.

@@ -67,6 +67,10 @@ class PromptLookup:
     def note_verified(self, sequence: Sequence, num_proposed: int, num_accepted: int) -> None:
         """The tokens of the sequence tell more."""
 
+    def describe(self) -> dict[str, object]:
+        """See Proposer."""
+        return {"proposer": "prompt_lookup"}
+
     def reset(self) -> None:
         """There are no blocks."""
 

@@ -41,6 +41,9 @@ class Proposer(Protocol):
     def note_verified(self, sequence: Sequence, num_proposed: int, num_accepted: int) -> None:
         """Learn how many of a sequence's last drafts were accepted."""
 
+    def describe(self) -> dict[str, object]:
+        """What it is, and how it fares, for operators. Any thread may ask."""
+
     def reset(self) -> None:
         """Forget what the KV blocks hold: a step has failed, or the model was loaded anew."""
 

@@ -11,6 +11,8 @@ from server.engine.model.model_loader import LoadedModel
 from server.engine.scheduling.scheduled_step import ScheduledStep
 from server.engine.scheduling.step_costs import StepCosts
 from server.engine.sequence import Sequence
+from server.engine.speculation.draft_loading import load_draft
+from server.engine.speculation.draft_model import DraftModel
 from server.engine.speculation.draft_planner import DraftPlanner
 from server.engine.speculation.measured_steps import MeasuredSteps
 from server.engine.speculation.prompt_lookup import PromptLookup
@@ -92,28 +94,48 @@ def with_drafting_properties(config: EngineConfig) -> EngineConfig:
 
     Raises ModelLoadError for an unknown device.
     """
-    if not config.prompt_lookup:
+    if not config.speculates:
         return config
     properties = {**find_device(config.device).drafting_properties, **config.plugin_config}
     return replace(config, plugin_config=properties)
 
 
+def load_draft_model(config: EngineConfig, model: LoadedModel) -> LoadedModel | None:
+    """The draft model of the settings; None without one, or where no drafts are possible.
+
+    Raises ModelLoadError where it cannot be loaded, or cannot be a draft model.
+    """
+    has_use = config.draft is not None and _find_problem(model) is None
+    return load_draft(config, model) if has_use else None
+
+
 def make_speculation(
-    config: EngineConfig, model: LoadedModel, costs: StepCosts, stats: EngineStats
+    config: EngineConfig,
+    model: LoadedModel,
+    draft: LoadedModel | None,
+    num_blocks: int,
+    costs: StepCosts,
+    stats: EngineStats,
 ) -> Speculation | None:
-    """The speculation that the settings ask for; None where it cannot be exact."""
-    if not config.prompt_lookup:
+    """The speculation that the settings ask for; None where it cannot be exact.
+
+    `draft` is what `load_draft_model` has returned. Raises ModelLoadError where it cannot run.
+    """
+    if not config.speculates:
         return None
     problem = _find_problem(model)
     if problem is not None:
         logger.warning("%s: no drafts: %s", config.models_path, problem)
         return None
-    proposer = PromptLookup()
+    vocab_size = model.output.vocab_size
+    proposer = (
+        PromptLookup() if draft is None else DraftModel(draft, config, num_blocks, vocab_size)
+    )
     steps = MeasuredSteps(costs)
     planner = DraftPlanner(
         proposer, steps, config.max_num_batched_tokens, model.attention.long_after
     )
-    return Speculation(proposer, planner, steps, model.output.vocab_size, stats)
+    return Speculation(proposer, planner, steps, vocab_size, stats)
 
 
 def _find_problem(model: LoadedModel) -> str | None:

@@ -37,10 +37,16 @@ class CachePlan:
         return KVCacheManager(self.num_blocks, self.block_size, self.has_prefixes)
 
 
-def plan_cache(config: EngineConfig, model: LoadedModel, max_model_len: int | None) -> CachePlan:
+def plan_cache(
+    config: EngineConfig,
+    model: LoadedModel,
+    max_model_len: int | None,
+    draft: LoadedModel | None = None,
+) -> CachePlan:
     """The cache that the settings and the free memory give. Raises ModelLoadError for too little.
 
-    `max_model_len` is the context of the model, None where it states none.
+    `max_model_len` is the context of the model, None where it states none. `draft` has a cache of
+    as many blocks beside the model's.
     """
     if model.states is not None:
         context = max_model_len
@@ -61,7 +67,7 @@ def plan_cache(config: EngineConfig, model: LoadedModel, max_model_len: int | No
             state_bytes=room.num_bytes,
         )
     states = plan_states(config, model)
-    num_blocks = num_kv_blocks(config, model, max_model_len, states)
+    num_blocks = num_kv_blocks(config, model, max_model_len, states, draft)
     return CachePlan(
         num_blocks=num_blocks,
         block_size=model.block_size,

@@ -80,15 +80,30 @@ def num_kv_blocks(
     model: LoadedModel,
     max_model_len: int | None,
     states: StatePlan | None = None,
+    draft: LoadedModel | None = None,
 ) -> int:
-    """Blocks to reserve for a model.
+    """Blocks to reserve for a model, and as many for its draft model.
 
     Raises ModelLoadError where less memory is free than was asked for, or too little for one block.
     """
     if config.num_kv_blocks:
         return config.num_kv_blocks
     block_bytes = bytes_per_block(model.kv_inputs)
-    return _affordable_blocks(config, model, block_bytes, max_model_len, states)
+    if draft is None:
+        return _affordable_blocks(config, model, block_bytes, max_model_len, states)
+    of_draft = bytes_per_block(draft.kv_inputs)
+    most = _most_draft_blocks(config, draft, of_draft)
+    if draft.device.name == model.device.name:
+        # Both share what there is for the cache.
+        block_bytes += of_draft
+    return min(most, _affordable_blocks(config, model, block_bytes, max_model_len, states))
+
+
+def _most_draft_blocks(config: EngineConfig, draft: LoadedModel, block_bytes: int) -> int:
+    """How many blocks of a draft model the settings and its device allow."""
+    assert config.draft is not None, "there is a draft model"
+    room = _room(config.draft.cache_size, draft.device, "draft_")
+    return max(1, room // block_bytes)
 
 
 def has_room_for_16_bits(
@@ -140,13 +155,17 @@ def cache_bytes(config: EngineConfig, device: Device) -> int:
 
     Raises ModelLoadError where less memory is free than was asked for.
     """
+    return _room(config.cache_size, device)
+
+
+def _room(size: int, device: Device, prefix: str = "") -> int:
     free = device.free_bytes()
-    if not config.cache_size:
+    if not size:
         return int(free * SHARE_OF_FREE_MEMORY)
-    wanted = config.cache_size * GIB
+    wanted = size * GIB
     if wanted > free:
         raise ModelLoadError(
-            f"cache_size is {config.cache_size} GB, but only {free / GIB:.1f} GB of memory are "
+            f"{prefix}cache_size is {size} GB, but only {free / GIB:.1f} GB of memory are "
             "free; choose less, or 0 for a share of what is free"
         )
     return wanted

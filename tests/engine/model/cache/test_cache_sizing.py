@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from support.engine_helpers import F32
 
-from server.engine.config import EngineConfig
+from server.engine.config import DraftConfig, EngineConfig
 from server.engine.kv.kv_cache import bytes_per_block
 from server.engine.model import device as device_module
 from server.engine.model.cache.cache_sizing import GIB, has_room_for_16_bits, num_kv_blocks
@@ -124,3 +124,33 @@ def test_memory_that_other_models_reserved_is_not_free(
             num_kv_blocks(config, model, None)
     finally:
         RESERVATIONS.remove(2 * GIB)
+
+
+@pytest.mark.parametrize(
+    ("cache_size", "draft_cache_size", "expected_bytes"),
+    [(2, 0, 2 * GIB), (0, 0, 4 * GIB), (3, 1, 2 * GIB), (2, 7, 2 * GIB)],
+)
+def test_a_draft_model_has_as_many_blocks_of_the_same_memory(
+    monkeypatch: pytest.MonkeyPatch,
+    model: LoadedModel,
+    cache_size: int,
+    draft_cache_size: int,
+    expected_bytes: int,
+) -> None:
+    """The model is its own draft model, so each of the two has half."""
+    free = 8 * GIB + RESERVATIONS.total_bytes
+    monkeypatch.setattr(device_module, "available_bytes", lambda: free)
+    draft = DraftConfig(Path("d"), cache_size=draft_cache_size)
+    config = EngineConfig(Path("m"), cache_size=cache_size, draft=draft)
+    expected = expected_bytes // (2 * bytes_per_block(model.kv_inputs))
+    assert num_kv_blocks(config, model, None, draft=model) == expected
+
+
+def test_more_for_a_draft_model_than_the_free_memory_is_refused(
+    monkeypatch: pytest.MonkeyPatch, model: LoadedModel
+) -> None:
+    free = 2 * GIB + RESERVATIONS.total_bytes
+    monkeypatch.setattr(device_module, "available_bytes", lambda: free)
+    config = EngineConfig(Path("m"), draft=DraftConfig(Path("d"), cache_size=3))
+    with pytest.raises(ModelLoadError, match=r"draft_cache_size is 3 GB, but only 2\.0 GB"):
+        num_kv_blocks(config, model, None, draft=model)
