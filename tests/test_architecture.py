@@ -64,8 +64,10 @@ PACKAGE_LAYERS: dict[str, set[str]] = {
         "server.engine.config",
         "server.engine.kv",
         "server.engine.model",
+        "server.engine.sampling",
         "server.engine.scheduling",
         "server.engine.sequence",
+        "server.errors",
         "server.host",
     },
     "server.engine.verification": {

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence as Rows
 from dataclasses import replace
+from time import perf_counter
 
 from server.engine.config import EngineConfig
 from server.engine.kv.kv_cache import CacheInput
@@ -42,6 +43,7 @@ class Speculation:
         self._vocab_size = vocab_size
         self._stats = stats
         self._num_proposed: dict[Sequence, int] = {}
+        self._proposing_s = 0.0
 
     def plan(self, decoding: list[Sequence]) -> dict[Sequence, int]:
         """How many drafts each of some decoding sequences should have in the next step."""
@@ -52,10 +54,14 @@ class Speculation:
         if step.copies:
             self.proposer.copy_blocks(step.copies)
         self._num_proposed.clear()
+        self._proposing_s = 0.0
         if not step.num_drafts:
             return
         wanted = list(step.num_drafts.items())
-        for (sequence, most), found in zip(wanted, self.proposer.propose(wanted), strict=True):
+        began = perf_counter()
+        proposed = self.proposer.propose(wanted)
+        self._proposing_s = perf_counter() - began
+        for (sequence, most), found in zip(wanted, proposed, strict=True):
             drafts = self._usable(sequence, found[:most])
             step.set_drafts(sequence, drafts)
             self._stats.num_drafts += bool(drafts)
@@ -64,7 +70,8 @@ class Speculation:
 
     def note_verified(self, sequences: Rows[Sequence], runs: Rows[Rows[object]]) -> None:
         """Tell the proposer what became of the drafts, before any sequence moves on."""
-        if not self._num_proposed:
+        if not any(self._num_proposed.values()):
+            # A draft model that still reads a prompt has not guessed wrongly.
             return
         total = 0
         for sequence, run in zip(sequences, runs, strict=True):
@@ -76,6 +83,8 @@ class Speculation:
 
     def observe(self, step: ScheduledStep, expected_s: float, seconds: float) -> None:
         """Learn what a whole step took, which StepCosts expected to take `expected_s`."""
+        # The proposer says itself how long it takes.
+        seconds -= self._proposing_s
         num_drafts = sum(self._num_proposed.values())
         if step.num_tokens == len(step.sequences) + num_drafts:
             self._steps.observe(len(step.sequences), step.num_tokens, expected_s, seconds)
