@@ -37,6 +37,7 @@ def test_a_prompt_moves_ahead_as_its_prefix_is_cached(kv: KVCacheManager) -> Non
     queue = WaitingQueue(kv, Patience(StepCosts(), 256))
     plain, alike = make_sequence(range(50, 56)), make_sequence(range(12))
     for sequence in (plain, alike):
+        sequence.request.arrived_s = 0.0
         queue.add(sequence)
     reader = make_sequence(range(8))
     compute(kv, reader, SIZE)
@@ -67,6 +68,7 @@ def test_a_sequence_that_is_held_back_has_no_place(kv: KVCacheManager) -> None:
     queue = WaitingQueue(kv, Patience(StepCosts(), 256))
     first, second = make_sequence(range(5)), make_sequence(range(20, 26))
     for sequence in (first, second):
+        sequence.request.arrived_s = 0.0
         queue.add(sequence)
     queue.hold_back(first)
     assert order(queue) == [second]
