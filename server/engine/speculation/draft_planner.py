@@ -67,6 +67,9 @@ class DraftPlanner:
     def plan(self, decoding: list[Sequence]) -> dict[Sequence, int]:
         """How many drafts to propose for each sequence; those without are left out."""
         self._expected = 0.0
+        if any(sequence.num_generated_tokens == 1 for sequence in decoding):
+            # A new answer may be of another kind.
+            self._num_empty = self._pause = 0
         if self._pause:
             self._pause -= 1
             return {}

@@ -168,10 +168,16 @@ def test_a_size_that_is_slow_is_left_out() -> None:
 
 def test_looking_in_vain_becomes_rare() -> None:
     sequences = decoding(8)
+    for sequence in sequences:
+        sequence.append(9)
     planner, proposer = planner_of(free, 0.0)
     for _ in range(1000):
         assert planner.plan(sequences) == {}
     assert 8 * 1000 // MAX_PAUSE <= proposer.num_looks < 8 * 100
+    # A new answer is looked at once.
+    num_looks = proposer.num_looks
+    planner.plan(decoding())
+    assert proposer.num_looks == num_looks + 1
     # One sequence is looked at so quickly that this is done in nearly every step.
     planner, proposer = planner_of(free, 0.0)
     for _ in range(4):
