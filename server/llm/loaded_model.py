@@ -71,7 +71,12 @@ def _free(loop: LoopThread, graph: Graph) -> None:
     if threading.current_thread() is threading.main_thread():
         _close(loop, graph)
     else:
-        threading.Thread(target=_close, args=(loop, graph), name="model-close").start()
+        # The end of the interpreter waits for it, which it would not for a daemon, as the thread
+        # that starts it may be.
+        closing = threading.Thread(
+            target=_close, args=(loop, graph), name="model-close", daemon=False
+        )
+        closing.start()
 
 
 def _close(loop: LoopThread, graph: Graph) -> None:
