@@ -62,7 +62,7 @@ async def test_a_draft_model_is_loaded_beside_the_model(model_f32: Path) -> None
     runner.open()
     try:
         speculation = runner.calculator.status()["speculation"]
-        assert speculation["draft_model"] == str(model_f32)
+        assert speculation["draft_model"].endswith(model_f32.name)
         chunks = (await runner.run({"PROMPT": [prompt()]}))["TOKENS"]
         assert chunks[-1].finish_reason in ("stop", "length")
     finally:
