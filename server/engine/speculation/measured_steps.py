@@ -11,6 +11,9 @@ NUM_SAMPLES = 9
 LEAST_SAMPLES = 2
 """With fewer, nothing is known of a kind."""
 
+HOPED_SHARE = 0.02
+"""The part of a step without drafts that each draft is hoped to take, before that is known."""
+
 FRESH = 2000
 """Samples are forgotten where none was added during so many steps: they may have been bad luck."""
 
@@ -25,7 +28,8 @@ class MeasuredSteps:
     StepCosts is a smooth curve over the tokens of all steps, and its steps end before sequences
     move on. Kernels change at some sizes, so that one more token may cost a third of a step. Here
     each kind of step has a factor of its own, what it took divided by what the curve says. A kind
-    of which nothing is known has none, so that it is tried.
+    with drafts of which nothing is known is hoped to be short, so that it is tried: the first steps
+    of a size, which are slow, may be all that the curve knows.
     """
 
     def __init__(self, costs: StepCosts) -> None:
@@ -57,7 +61,11 @@ class MeasuredSteps:
         kind = self._kind(num_sequences, num_tokens)
         if self._is_fresh(kind) and len(self._factors[kind]) >= LEAST_SAMPLES:
             return median(self._factors[kind]) * expected_s
-        return expected_s
+        num_drafts = num_tokens - num_sequences
+        if num_drafts == 0:
+            return expected_s
+        plain_s = self.seconds(num_sequences, num_sequences, context)
+        return min(expected_s, plain_s * (1 + HOPED_SHARE * num_drafts))
 
     def _kind(self, num_sequences: int, num_tokens: int) -> Kind:
         """Numbers up to 8 are kinds of their own, then there are four between one and its double.

@@ -35,7 +35,11 @@ def measured(seconds: Callable[[int], float]) -> MeasuredSteps:
     costs = StepCosts(sizes.padded)
     for size in sizes.sizes:
         costs.observe(size, 0.0, seconds(size))
-    return MeasuredSteps(costs)
+    steps = MeasuredSteps(costs)
+    for size in sizes.sizes[1:]:
+        for _ in range(2):
+            steps.observe(size - 1, size, seconds(size), seconds(size))
+    return steps
 
 
 def free(size: int) -> float:
@@ -164,6 +168,16 @@ def test_a_size_that_is_slow_is_left_out() -> None:
     for _ in range(FRESH + 1):
         steps.observe(2, 2, free(2), free(2))
     assert planner.plan([sequence])[sequence] >= 15
+
+
+def test_steps_with_drafts_are_tried_once() -> None:
+    """What the curve says of a size may be the first step of that size, which is slow."""
+    (sequence,) = decoding()
+    costs = StepCosts(StepSizes(MAX_TOKENS).padded)
+    for size in StepSizes(MAX_TOKENS).sizes:
+        costs.observe(size, 0.0, proportional(size))
+    planner = DraftPlanner(Chances(0.9), MeasuredSteps(costs), MAX_TOKENS, None)
+    assert planner.plan([sequence])[sequence] > 8
 
 
 def test_looking_in_vain_becomes_rare() -> None:
