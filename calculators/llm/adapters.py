@@ -73,13 +73,13 @@ class NodeAdapters(AdapterLoader):
         return {} if store is None else {"adapters": store.status()}
 
     def _load_late_ones(self) -> None:
-        """Load what was loaded into this model before it was loaded again."""
-        known = {source.name for source in self.sources}
+        """Load what was loaded into this model before it was loaded again.
+
+        It may have taken the place of one that the node begins with.
+        """
         for name, path in self._late.of(self._model).items():
-            if name in known:
-                continue
             try:
-                self._engine.load_adapter(AdapterSource(name, path))
+                self._engine.load_adapter(AdapterSource(name, path), replaces=True)
             except (InvalidRequestError, ModelLoadError) as error:
                 logger.warning("Model %s: the adapter %r is lost: %s", self._model, name, error)
                 self._late.forget(self._model, name)

@@ -4,6 +4,7 @@ https://github.com/huggingface/safetensors#format
 """
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -35,12 +36,14 @@ def read_safetensors(path: Path) -> dict[str, npt.NDArray[np.float32]]:
     """
     with open_regular(path) as file:
         entries, _, start = _read_header(file)
-        file.seek(start)
-        data = memoryview(file.read())
-    try:
-        return {name: _tensor(data, entry) for name, entry in entries.items()}
-    except (ValueError, KeyError, TypeError, OverflowError, MemoryError) as error:
-        raise ValueError(f"is no safetensors file of floats: {error!r}") from error
+        try:
+            num_bytes = sum(map(_num_bytes, entries.values()))
+            file.seek(start)
+            # Not all of it: a file may be far longer than its tensors say.
+            data = memoryview(file.read(num_bytes))
+            return {name: _tensor(data, entry) for name, entry in entries.items()}
+        except (ValueError, KeyError, TypeError, OverflowError, MemoryError) as error:
+            raise ValueError(f"is no safetensors file of floats: {error!r}") from error
 
 
 def _read_header(file: BinaryIO) -> tuple[dict[str, Any], Any, int]:
@@ -52,6 +55,14 @@ def _read_header(file: BinaryIO) -> tuple[dict[str, Any], Any, int]:
     if not isinstance(header, dict):
         raise ValueError("is no safetensors file")
     return header, header.pop("__metadata__", None), 8 + size
+
+
+def _num_bytes(entry: Mapping[str, Any]) -> int:
+    begin, end = entry["data_offsets"]
+    num_bytes: int = math.prod(entry["shape"]) * np.dtype(DTYPES[entry["dtype"]]).itemsize
+    if end - begin != num_bytes:
+        raise ValueError(f"data_offsets {begin} to {end} are not the {num_bytes} bytes of a tensor")
+    return num_bytes
 
 
 def _tensor(data: memoryview, entry: Mapping[str, Any]) -> npt.NDArray[np.float32]:

@@ -8,6 +8,8 @@ from server.errors import ModelLoadError
 
 __all__ = ["Sized", "find_modules"]
 
+# In this order, as audio and vision have encoders too.
+OTHER_PARTS = ("vision", "visual", "audio", "encoder")
 HEADS = ("lm_head", "embed_out", "output_layer")
 
 
@@ -29,9 +31,12 @@ def find_modules(adapter: PeftAdapter, modules: Mapping[str, Sized]) -> dict[str
     found: dict[str, str] = {}
     for own, shape in adapter.shapes.items():
         name = _find(own, modules)
-        if name is None:
+        if name is None or _part_of(own) != _part_of(name):
             problem = _describe_unknown(own, modules)
             raise ModelLoadError(f"{adapter.file}: {problem}{_base(adapter)}")
+        if name in found.values():
+            other = next(each for each in found if found[each] == name)
+            raise ModelLoadError(f"{adapter.file}: {other} and {own} are both called like {name}")
         module = modules[name]
         if (module.num_inputs, module.num_outputs) != (shape.num_inputs, shape.num_outputs):
             raise ModelLoadError(
@@ -57,9 +62,16 @@ def _find(own: str, modules: Mapping[str, Sized]) -> str | None:
     return ending[0] if len(ending) == 1 else None
 
 
+def _part_of(name: str) -> str | None:
+    """The part beside the text model that a layer belongs to: its layers may be called alike."""
+    return next((part for part in OTHER_PARTS if part in name), None)
+
+
 def _describe_unknown(own: str, modules: Mapping[str, Sized]) -> str:
     if own.rpartition(".")[2] in HEADS:
         return f"{own} is the output head; adapters of it are not supported"
+    if (part := _part_of(own)) is not None:
+        return f"{own} is in another part ({part}) than the text model; only that can be changed"
     if ".experts" in own:
         return f"{own} belongs to experts; adapters of them are not supported"
     leaves = sorted({name.rpartition(".")[2] for name in modules})

@@ -17,6 +17,7 @@ __all__ = ["LowRank", "ModuleShape", "PeftAdapter"]
 
 WEIGHTS_FILE = "adapter_model.safetensors"
 PICKLED_FILE = "adapter_model.bin"
+MAX_VALUE = 1e38
 # PEFT leaves the name of the adapter out, but other tools do not.
 MATRIX = re.compile(
     r"(?:base_model\.model\.)?(?P<module>.+)\.lora_(?P<part>[AB])(?:\.[^.]+)?\.weight"
@@ -89,16 +90,28 @@ class PeftAdapter:
         for name, tensor in tensors.items():
             found = MATRIX.fullmatch(name)
             assert found is not None, "find() has refused other names"
-            if not np.isfinite(tensor).all():
-                raise ModelLoadError(f"{self.file}: {name} has values that are no numbers")
+            if not (np.abs(tensor) < MAX_VALUE).all():
+                raise ModelLoadError(
+                    f"{self.file}: {name} has values that are no numbers, or too large"
+                )
             halves.setdefault(found["module"], {})[found["part"]] = tensor.T
         return {
-            module: LowRank(parts["A"], parts["B"] * np.float32(weight * self._scale_of(module)))
+            module: LowRank(parts["A"], self._scaled(module, parts["B"], weight))
             for module, parts in halves.items()
         }
 
-    def _scale_of(self, module: str) -> float:
-        return self.config.scale_of(module)
+    def _scaled(
+        self, module: str, values: npt.NDArray[np.float32], weight: float
+    ) -> npt.NDArray[np.float32]:
+        scale = weight * self.config.scale_of(module)
+        with np.errstate(over="ignore", invalid="ignore"):
+            scaled = values * np.float32(scale)
+        # The limit of bf16, which they may be rounded to, is a little lower than that of f32.
+        if not (np.abs(scaled) < MAX_VALUE).all():
+            raise ModelLoadError(
+                f"{self.file}: {module} has values that are too large with its factor of {scale:g}"
+            )
+        return scaled
 
 
 def _find_shapes(

@@ -6,6 +6,7 @@ https://huggingface.co/docs/peft/package_reference/lora
 import json
 import math
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,6 +142,11 @@ def _positive_int(path: Path, key: str, value: object) -> int:
 
 
 def _number(path: Path, key: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        # An integer may be too large for a float.
+        or not abs(value) <= sys.float_info.max
+    ):
         raise ModelLoadError(f"{path}: {key} is {describe_value(value)}; it must be a number")
     return float(value)

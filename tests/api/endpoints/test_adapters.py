@@ -207,12 +207,14 @@ async def test_one_may_replace_another(server: Server) -> None:
 
 async def test_a_reload_keeps_what_was_loaded_late(server: Server, repository: Path) -> None:
     assert (await change(server, LOAD, lora_name="late", lora_path="a1"))[0] == 200
+    fields = {"lora_name": "own", "lora_path": "a1", "load_inplace": True}
+    assert (await change(server, LOAD, **fields))[0] == 200
     late = await text_of(server, "late")
     graph = repository / "base" / "graph.pbtxt"
     graph.write_text(graph.read_text().replace("num_kv_blocks: 64", "num_kv_blocks: 65"))
     status, answer = await server.post("/v1/config/reload", {})
     assert status == 201, answer
-    assert await text_of(server, "late") == late
+    assert await text_of(server, "late") == await text_of(server, "own") == late
 
 
 async def test_the_status_and_the_metrics_name_adapters(server: Server, loras: Path) -> None:

@@ -79,6 +79,7 @@ def test_tools_that_write_the_name_of_the_adapter(tmp_path: Path) -> None:
         ({"trainable_token_indices": [1]}, "trainable_token_indices is not supported"),
         ({"init_lora_weights": "pissa_niter_4"}, "init_lora_weights is 'pissa_niter_4'"),
         ({"lora_alpha": "8"}, "lora_alpha is the string '8'"),
+        ({"lora_alpha": 10**400}, "lora_alpha is a huge number"),
         ({"alpha_pattern": {"(": 1}}, r"alpha_pattern has '\('"),
         ({"rank_pattern": [1]}, "rank_pattern is a list"),
     ],
@@ -129,6 +130,12 @@ def test_values_that_are_no_numbers(tmp_path: Path) -> None:
         PeftAdapter.find(path).read(1.0)
 
 
+def test_values_that_overflow_with_the_factor_of_the_adapter(tmp_path: Path) -> None:
+    path = write_adapter(tmp_path, MODULES, 0, lora_alpha=1e300)
+    with pytest.raises(ModelLoadError, match="values that are too large with its factor of 2.5e"):
+        PeftAdapter.find(path).read(1.0)
+
+
 def test_files_that_are_missing(tmp_path: Path) -> None:
     with pytest.raises(ModelLoadError, match="no such file"):
         PeftAdapter.find(tmp_path)
@@ -172,3 +179,19 @@ def test_shapes_of_another_model(tmp_path: Path) -> None:
     model = {Q: ModuleShape(16, 8, 0), V: ModuleShape(12, 6, 0)}
     with pytest.raises(ModelLoadError, match="from 12 values to 8, in this model from 16 to 8"):
         find_modules(adapter, model)
+
+
+VISION = "model.vision_tower.encoder.layers.0.self_attn.q_proj"
+
+
+def test_layers_of_another_part_that_are_called_alike(tmp_path: Path) -> None:
+    adapter = PeftAdapter.find(write_adapter(tmp_path, {VISION: (12, 8)}, 0))
+    with pytest.raises(ModelLoadError, match=rf"{VISION} is in another part \(vision\)"):
+        find_modules(adapter, {Q: ModuleShape(12, 8, 0)})
+
+
+def test_two_layers_cannot_mean_the_same_one(tmp_path: Path) -> None:
+    names = (Q, f"draft.{Q}")
+    adapter = PeftAdapter.find(write_adapter(tmp_path, dict.fromkeys(names, (12, 8)), 0))
+    with pytest.raises(ModelLoadError, match=f"are both called like {Q}"):
+        find_modules(adapter, {Q: ModuleShape(12, 8, 0)})
