@@ -79,6 +79,14 @@ class ReplaceableEngine:
         adapters = replace(self._config.adapters, sources=sources)
         self._config = replace(self._config, adapters=adapters)
 
+    def _forget_lost_adapters(self) -> None:
+        """Leave out adapters whose files have gone: without them the model can serve."""
+        found = self._config.adapters.sources
+        kept = tuple(source for source in found if source.path.exists())
+        for source in set(found).difference(kept):
+            logger.warning("the adapter %r is lost: %s has gone", source.name, source.path)
+        self._config = replace(self._config, adapters=replace(self._config.adapters, sources=kept))
+
     def close(self) -> None:
         """Stop the engine after its running step, unless that hangs."""
         with self._lock:
@@ -103,6 +111,7 @@ class ReplaceableEngine:
         try:
             with watch.step():
                 self._check_room()
+                self._forget_lost_adapters()
                 new = AsyncLLMEngine(self._config, self._replace_later)
         except BaseException as error:
             self._fail(f"{reason}; loading it again failed: {describe_error(error)}")

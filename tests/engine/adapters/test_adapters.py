@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from support.recurrent_model import save_recurrent_model
 
 from server.engine import AdapterSettings, AdapterSource, EngineConfig, LLMEngine
 from server.engine.model.loading.graph_form import read_form
+from server.engine.replaceable_engine import ReplaceableEngine
 from server.errors import InvalidRequestError, ModelLoadError, ModelNotFoundError
 from server.payloads import SamplingParams
 
@@ -269,3 +271,26 @@ def test_a_file_that_goes_away_after_the_load(
     engine.adapters.load(AdapterSource("a3", folder))
     shutil.rmtree(folder)
     assert answer(engine, ["a3"])[0][0] == answers("llama", "a3")[0][0]
+
+
+def test_an_engine_that_takes_over_does_without_adapters_that_have_gone(
+    adapted_models: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = adapted_models / "llama"
+    config = EngineConfig(folder / "f32", num_kv_blocks=100, adapters=AdapterSettings(is_open=True))
+    engine = ReplaceableEngine(config)
+    first = engine.current
+    gone = Path(shutil.copytree(folder / "a0", tmp_path / "a0"))
+    for name, path in (("gone", gone), ("kept", folder / "a1")):
+        engine.load_adapter(AdapterSource(name, path))
+    shutil.rmtree(gone)
+    first.give_up("tried out")
+    deadline = monotonic() + 60
+    while engine.failure is not None and monotonic() < deadline:
+        sleep(0.01)
+    assert engine.failure is None
+    assert engine.current.adapters is not None
+    assert [adapter.name for adapter in engine.current.adapters.adapters] == ["kept"]
+    assert "the adapter 'gone' is lost" in caplog.text
+    engine.close()
+    first.close()
