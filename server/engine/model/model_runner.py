@@ -125,9 +125,12 @@ class ModelRunner:
 
     def close(self) -> None:
         """Free the model and the KV cache; may be called again."""
-        self._close_caches()
-        if hasattr(self, "_model"):
-            del self._layers, self._head, self._model, self._adapters
+        try:
+            self.settle()
+        finally:
+            self._close_caches()
+            if hasattr(self, "_model"):
+                del self._layers, self._head, self._model, self._adapters
 
     def _close_caches(self) -> None:
         for cache in self._caches:
@@ -142,8 +145,9 @@ class ModelRunner:
         self._prepared = step, self._packer.pack_without_tokens(step)
 
     def settle(self) -> None:
-        """Let what waits for the logits of the last step read them."""
-        self._head.settle()
+        """Let what waits for the logits of the last step read them; nothing once it is closed."""
+        if hasattr(self, "_model"):
+            self._head.settle()
 
     def run(self, step: ScheduledStep, overlapped: Callable[[], None] | None = None) -> StepOutput:
         """Compute a step; `overlapped` is called while the device computes the layers."""

@@ -143,6 +143,24 @@ async def test_an_engine_in_failure_tells_readers_and_callers(
         engine.generate(prompts[0], params())
 
 
+async def test_a_model_that_cannot_be_loaded_again_leaves_no_reader_waiting(
+    make_engine: MakeEngine, prompts: Prompts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = make_engine(max_num_seqs=1)
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("a fault in the test")
+
+    monkeypatch.setattr(ModelRunner, "run", fail)
+    monkeypatch.setattr(engine.engine._model, "load", fail)
+    generations = [engine.generate(prompts[i], params(8)) for i in range(6)]
+    results = await asyncio.wait_for(
+        asyncio.gather(*map(read_all, generations), return_exceptions=True), 60
+    )
+    assert all(isinstance(r, GenerationError | ModelNotReadyError) for r in results)
+    assert engine.failure == "the engine failed and could not recover: a fault in the test"
+
+
 async def test_a_failed_engine_comes_back_when_its_model_works_again(
     make_engine: MakeEngine, prompts: Prompts, greedy: Prompts, monkeypatch: pytest.MonkeyPatch
 ) -> None:

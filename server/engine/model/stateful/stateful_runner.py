@@ -87,18 +87,22 @@ class StatefulRunner:
 
     def close(self) -> None:
         """Free the model and the states; may be called again."""
-        RESERVATIONS.remove(self._num_bytes)
-        self._num_bytes = 0
-        self._states.clear()
-        if hasattr(self, "_model"):
-            del self._head, self._encoder, self._model
+        try:
+            self.settle()
+        finally:
+            RESERVATIONS.remove(self._num_bytes)
+            self._num_bytes = 0
+            self._states.clear()
+            if hasattr(self, "_model"):
+                del self._head, self._encoder, self._model
 
     def prepare(self, step: ScheduledStep) -> None:
         """Nothing can be packed before the step: there are no arrays of all sequences."""
 
     def settle(self) -> None:
-        """Let what waits for the logits of the last step read them."""
-        self._head.settle()
+        """Let what waits for the logits of the last step read them; nothing once it is closed."""
+        if hasattr(self, "_model"):
+            self._head.settle()
 
     def run(self, step: ScheduledStep, overlapped: Callable[[], None] | None = None) -> StepOutput:
         """Compute a step; `overlapped` is called while the device computes."""
