@@ -198,15 +198,21 @@ class Scheduler:
             if sequence.status is SequenceStatus.RUNNING and self._get_blocks(sequence, 1, step):
                 step.add(sequence, 1)
         planned = self._plan_drafts(decoding) if drafts is None else drafts
+        limit = self._draft_limit() if planned else 0
         for sequence, count in planned.items():
-            self._add_drafts(sequence, count, step)
+            self._add_drafts(sequence, min(count, limit - step.num_tokens), step)
+
+    def _draft_limit(self) -> int:
+        """How many tokens a step may have with its drafts; half are left to prompts, if any."""
+        has_prompts = self.num_waiting or any(s.num_uncomputed_tokens > 1 for s in self._running)
+        return self._limits.max_num_batched_tokens // (2 if has_prompts else 1)
 
     def _add_drafts(self, sequence: Sequence, count: int, step: ScheduledStep) -> None:
         """Let a sequence of a step have drafts, where there are blocks to spare."""
         num_spare = max(0, self._kv.num_free_blocks - len(self._running))
         if (
-            step.num_of(sequence) == 1
-            and step.num_tokens + count <= self._limits.max_num_batched_tokens
+            count > 0
+            and step.num_of(sequence) == 1
             and self._kv.num_blocks_missing(sequence, 1 + count) <= num_spare
             and self._kv.allocate(sequence, 1 + count)
         ):

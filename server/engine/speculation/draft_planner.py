@@ -61,6 +61,7 @@ class DraftPlanner:
         self._long_after = long_after
         self._calibration = Calibration()
         self._expected = 0.0
+        self._num_planned = 0
         self._num_empty = 0
         self._pause = 0
 
@@ -85,11 +86,17 @@ class DraftPlanner:
         drafts = self._find_drafts(candidates, factor, least)
         counts, num_expected = step.best(drafts[:room])
         self._expected = num_expected / factor
+        self._num_planned = sum(counts.values())
         if not counts:
             # What failed once is tried again some time.
             self._calibration.fade()
         self._note_plan(bool(counts), len(candidates), step.plain_s)
         return counts
+
+    def note_scheduled(self, num_drafts: int) -> None:
+        """Expect less of the last plan where the step had room for only so many of its drafts."""
+        if self._expected:
+            self._expected *= num_drafts / self._num_planned
 
     def note_verified(self, num_accepted: int) -> None:
         """Learn how many drafts of the last plan were accepted, of all sequences together."""

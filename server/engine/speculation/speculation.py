@@ -58,6 +58,7 @@ class Speculation:
         if not step.num_drafts:
             return
         wanted = list(step.num_drafts.items())
+        self._planner.note_scheduled(sum(step.num_drafts.values()))
         began = perf_counter()
         proposed = self.proposer.propose(wanted)
         self._proposing_s = perf_counter() - began

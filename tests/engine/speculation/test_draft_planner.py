@@ -197,3 +197,13 @@ def test_looking_in_vain_becomes_rare() -> None:
     for _ in range(4):
         planner.plan(sequences[:1])
     assert proposer.num_looks == 4
+
+
+def test_drafts_without_room_are_not_expected_to_be_accepted() -> None:
+    (sequence,) = decoding()
+    planner, _ = planner_of(free, 0.9)
+    planned = planner.plan([sequence])[sequence]
+    for _ in range(100):
+        planner.note_scheduled(1)
+        planner.note_verified(1)
+        assert planner.plan([sequence]) == {sequence: planned}
