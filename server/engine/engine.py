@@ -159,6 +159,7 @@ class LLMEngine:
         store = AdapterStore(model.adapters.modules, model.adapters.element_type)
         for source in self.config.adapters.sources:
             store.load(source)
+        self._model.fix_branches(store.modules)
         return store
 
     def _warm_up(self, model: LoadedModel) -> None:

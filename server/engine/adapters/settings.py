@@ -20,12 +20,14 @@ class AdapterSettings:
     """`sources` are loaded with the model. If it `is_open`, others may follow while it runs.
 
     Those may change the layers whose names end with one of `targets`, or all if there are none. A
-    model that is only open, and cannot have adapters, is loaded without them.
+    model that is only open, and cannot have adapters, is loaded without them. A model that is
+    loaded again has branches at the same `modules`, whatever has become of the files meanwhile.
     """
 
     sources: tuple[AdapterSource, ...] = ()
     is_open: bool = False
     targets: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
 
     @property
     def are_wanted(self) -> bool:

@@ -73,6 +73,8 @@ def _find_targets(form: GraphForm, adapters: AdapterSettings, models_path: Path)
                 f"{form.not_paged}"
             )
         return set()
+    if adapters.modules:
+        return set(adapters.modules)
     products = find_products(form.parts.layers)
     sizes = {name: _size_of(nodes[0]) for name, nodes in products.items()}
     targets: set[str] = set()

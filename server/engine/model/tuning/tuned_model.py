@@ -1,7 +1,8 @@
 """Loads an engine's model with the stated properties and those that tuning has chosen."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from server.engine.config import EngineConfig, PluginValue
@@ -41,6 +42,11 @@ class TunedModel:
             self._tuning = NO_TUNING
             SavedChoices(config, model.device.name).forget()
         return model
+
+    def fix_branches(self, modules: Iterable[str]) -> None:
+        """Let later loads have branches for adapters at these modules."""
+        adapters = replace(self._config.adapters, modules=tuple(modules))
+        self._config = replace(self._config, adapters=adapters)
 
     def saved_sizes(self, model: LoadedModel) -> SavedSizes | None:
         """Where the sizes of steps are remembered; None where nothing is."""
