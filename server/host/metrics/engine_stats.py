@@ -126,7 +126,9 @@ class EngineStats:
             if isinstance(own, Histogram):
                 own.add(added)
             elif isinstance(own, dict):
-                own.update({key: own.get(key, 0) + value for key, value in added.items()})
+                # A copy: the thread of an engine that lives adds keys.
+                counts = added.copy().items()
+                own.update({key: own.get(key, 0) + value for key, value in counts})
             elif each.name != "max_model_len":
                 setattr(self, each.name, own + added)
 
