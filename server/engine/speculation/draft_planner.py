@@ -94,7 +94,7 @@ class DraftPlanner:
         return counts
 
     def note_scheduled(self, num_drafts: int) -> None:
-        """Expect less of the last plan where the step had room for only so many of its drafts."""
+        """Expect less of the last plan where only so many of its drafts had room and were made."""
         if self._expected:
             self._expected *= num_drafts / self._num_planned
 

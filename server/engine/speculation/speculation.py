@@ -58,21 +58,23 @@ class Speculation:
         if not step.num_drafts:
             return
         wanted = list(step.num_drafts.items())
-        self._planner.note_scheduled(sum(step.num_drafts.values()))
         began = perf_counter()
         proposed = self.proposer.propose(wanted)
         self._proposing_s = perf_counter() - began
+        num_judged = 0
         for (sequence, most), found in zip(wanted, proposed, strict=True):
             drafts = self._usable(sequence, found[:most])
             step.set_drafts(sequence, drafts)
             self._stats.num_drafts += bool(drafts)
             self._stats.num_draft_tokens += len(drafts)
             self._num_proposed[sequence] = len(drafts)
+            # A draft model that still reads a prompt has not guessed wrongly.
+            num_judged += most if drafts else 0
+        self._planner.note_scheduled(num_judged)
 
     def note_verified(self, sequences: Rows[Sequence], runs: Rows[Rows[object]]) -> None:
         """Tell the proposer what became of the drafts, before any sequence moves on."""
         if not any(self._num_proposed.values()):
-            # A draft model that still reads a prompt has not guessed wrongly.
             return
         total = 0
         for sequence, run in zip(sequences, runs, strict=True):

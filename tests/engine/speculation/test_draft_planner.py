@@ -7,10 +7,13 @@ from support.engine_helpers import make_sequence
 from support.forced_drafts import ForcedProposer
 
 from server.engine.model.step_sizes import StepSizes
+from server.engine.scheduling.scheduled_step import ScheduledStep
 from server.engine.scheduling.step_costs import StepCosts
 from server.engine.sequence import Sequence
 from server.engine.speculation.draft_planner import MAX_DRAFTS, MAX_PAUSE, DraftPlanner
 from server.engine.speculation.measured_steps import FRESH, MeasuredSteps
+from server.engine.speculation.speculation import Speculation
+from server.host.metrics import EngineStats
 
 MAX_TOKENS = 256
 
@@ -207,3 +210,23 @@ def test_drafts_without_room_are_not_expected_to_be_accepted() -> None:
         planner.note_scheduled(1)
         planner.note_verified(1)
         assert planner.plan([sequence]) == {sequence: planned}
+
+
+def test_sequences_that_get_no_drafts_yet_do_not_count_against_those_that_do() -> None:
+    writer, reader = decoding(2)
+    planner, proposer = planner_of(free, 0.9)
+    proposer.guess = lambda sequence: [8] * MAX_DRAFTS if sequence is writer else []
+    speculation = Speculation(
+        proposer, planner, measured(free), vocab_size=100, stats=EngineStats()
+    )
+    for _ in range(50):
+        planned = speculation.plan([writer, reader])
+        assert set(planned) == {writer, reader}
+        step = ScheduledStep([writer, reader], [1, 1])
+        for sequence, count in planned.items():
+            step.plan_drafts(sequence, count)
+        speculation.propose(step)
+        # What the planner expects of the one that has drafts.
+        num_right = round(sum(0.9**number for number in range(1, planned[writer] + 1)))
+        speculation.note_verified([writer, reader], [[0] * (1 + num_right), [0]])
+    assert planner._calibration.factor > 0.9
