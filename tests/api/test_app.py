@@ -36,7 +36,8 @@ async def test_models(server: Server, prefix: str) -> None:
         "raw/deep",
     ]
     for model in listed["data"]:
-        assert set(model) == {"id", "object", "created", "max_model_len", "owned_by", "parent"}
+        keys = {"id", "object", "created", "max_model_len", "owned_by", "parent", "root"}
+        assert set(model) == keys
         assert model["owned_by"] == DISTRIBUTION
         # When it was loaded, not when it was asked for.
         assert model["created"] == server.manager.get(model["id"]).created
