@@ -65,6 +65,15 @@ async def ask(server: Server, **fields: Any) -> tuple[int, str | None, Any]:
         return response.status, response.headers.get("Retry-After"), await response.json()
 
 
+@asynccontextmanager
+async def seated(server: Server) -> AsyncIterator[None]:
+    """A long answer that has begun, so that it waits no more."""
+    long = body(max_tokens=1900, stream=True)
+    async with server.http.post("/v3/completions", json=long) as response:
+        await response.content.readline()
+        yield
+
+
 def queued(server: Server) -> tuple[object, object]:
     (status,) = [
         status
@@ -109,14 +118,14 @@ async def test_lists_and_choices_count_for_what_they_are(serve: Serve) -> None:
         status, _, answer = await ask(server, prompt=["a"] * 20, max_tokens=1)
         assert status == 200, "nothing else waits"
         assert len(answer["choices"]) == 20
-        busy = [asyncio.create_task(ask(server, max_tokens=900)) for _ in range(3)]
-        await until(lambda: queued(server)[0] == 1)
-        assert (await ask(server, prompt=["a"] * 4, max_tokens=1))[0] == 503
-        assert queued(server)[0] == 1, "none of them is left"
-        assert (await ask(server, prompt=["a"] * 2, n=2, max_tokens=1))[0] == 503
-        for task in busy:
-            task.cancel()
-        await asyncio.gather(*busy, return_exceptions=True)
+        async with seated(server), seated(server):
+            waiting = asyncio.create_task(ask(server, max_tokens=900))
+            await until(lambda: queued(server)[0] == 1)
+            assert (await ask(server, prompt=["a"] * 4, max_tokens=1))[0] == 503
+            assert queued(server)[0] == 1, "none of them is left"
+            assert (await ask(server, prompt=["a"] * 2, n=2, max_tokens=1))[0] == 503
+            waiting.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
         await until_empty(server)
 
 
