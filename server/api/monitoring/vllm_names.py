@@ -45,7 +45,7 @@ def _adapters(engines: Mapping[str, EngineNumbers]) -> Family:
             "running_lora_adapters": ",".join(adapters.running),
             "waiting_lora_adapters": ",".join(adapters.waiting),
         }
-        family.add(label_text(names), time.time())
+        family.add(label_text(names), round(time.time(), 3))
     return family
 
 
