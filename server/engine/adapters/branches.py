@@ -73,8 +73,8 @@ def add_branches(
 ) -> tuple[AdaptedModule, ...]:
     """Give the products of these modules branches, whose weights are inputs of `element_type`.
 
-    Further inputs say what a step computes with them: i32 TILES_INPUT [tiles, rows] are the rows of
-    the step in each tile, i32 SLOTS_INPUT [tiles] is the slot of its adapter, and i32 PLACES_INPUT
+    Further inputs say what a step computes with them. i32 TILES_INPUT [tiles, rows] are the rows of
+    the step in each tile. i32 SLOTS_INPUT [tiles] is the slot of its adapter. i32 PLACES_INPUT
     [tokens] is for each row 1 + its position in all tiles, or 0 without an adapter. Without tiles a
     single place 0 does for all rows.
     """

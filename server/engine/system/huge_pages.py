@@ -38,8 +38,8 @@ def prefer_huge_pages(memory: mmap.mmap) -> None:
 def collapse_pages(setting: Path = SETTING) -> Iterator[int]:
     """Move this process's private memory to huge pages, where all small pages of one are in use.
 
-    That takes no more memory. It goes on in pieces of at most PIECE_BYTES, each of which takes some
-    tens of milliseconds, whenever the caller asks for the next one, and yields the bytes of each.
+    That takes no more memory. Each time the caller asks, it moves a piece of at most PIECE_BYTES,
+    which takes some tens of milliseconds, and yields its bytes.
     Nothing happens on systems that have or allow no huge pages (madvise(2), MADV_COLLAPSE).
     """
     num_bytes = 0
