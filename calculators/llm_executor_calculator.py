@@ -93,34 +93,49 @@ class LLMExecutorCalculator(Calculator[LLMCalculatorOptions]):
         draft = self._draft_config(cc)
         if draft is not None and cc.has_side_packet(TOKENIZER):
             check_same_vocabulary(cc.side_packet(TOKENIZER).byte_table, draft.models_path)
-        properties, prompt_lookup = parse_llm_properties(options.plugin_config)
-        self._engine = ReplaceableEngine(
-            EngineConfig(
-                models_path=cc.resolve(options.models_path),
-                device=options.device,
-                plugin_config=with_cache_dir(properties, cc.cache_dir),
-                cache_size=options.cache_size,
-                num_kv_blocks=options.num_kv_blocks,
-                max_num_batched_tokens=options.max_num_batched_tokens,
-                max_num_seqs=options.max_num_seqs,
-                dynamic_split_fuse=options.dynamic_split_fuse,
-                enable_prefix_caching=options.enable_prefix_caching,
-                cache_interval_multiplier=options.cache_interval_multiplier or 0,
-                target_inter_token_latency_ms=options.target_inter_token_latency_ms,
-                auto_tune=options.auto_tune and cc.service(LoadOptions).auto_tune,
-                prompt_lookup=prompt_lookup,
-                draft=draft,
-                served_name=cc.graph_name,
-                adapters=adapter_settings(cc, options),
-                on_progress=cc.progress,
-            )
-        )
+        self._engine = ReplaceableEngine(self._engine_config(cc, draft))
         self._resources.callback(self._engine.close)
-        engine = self._engine.current
         self._adapters = NodeAdapters(self._engine, cc, partial(cc.set_side_packet, SERVED_NAMES))
         cc.set_side_packet(ADAPTERS, self._adapters)
+        engine = self._engine.current
         cc.set_side_packet(MODEL_LIMITS, ModelLimits(engine.max_num_tokens))
-        self._limits = GenerationLimits(
+        self._limits = self._generation_limits()
+        tokenizer = cc.side_packet(TOKENIZER) if cc.has_side_packet(TOKENIZER) else None
+        self._compiler: GrammarCompiler | None = None
+        if tokenizer is not None:
+            tokenizer.limit_prompts(PromptLimit(engine.longest_prompt, engine.check_prompt_size))
+            self._compiler = GrammarCompiler(
+                tokenizer.byte_table, engine.vocab_size, engine.eos_token_ids
+            )
+            self._resources.callback(self._compiler.close)
+        self._thinking = ThinkingLimiter(tokenizer, self._format, engine.vocab_size)
+
+    def _engine_config(self, cc: OpenContext, draft: DraftConfig | None) -> EngineConfig:
+        options = self.options
+        properties, prompt_lookup = parse_llm_properties(options.plugin_config)
+        return EngineConfig(
+            models_path=cc.resolve(options.models_path),
+            device=options.device,
+            plugin_config=with_cache_dir(properties, cc.cache_dir),
+            cache_size=options.cache_size,
+            num_kv_blocks=options.num_kv_blocks,
+            max_num_batched_tokens=options.max_num_batched_tokens,
+            max_num_seqs=options.max_num_seqs,
+            dynamic_split_fuse=options.dynamic_split_fuse,
+            enable_prefix_caching=options.enable_prefix_caching,
+            cache_interval_multiplier=options.cache_interval_multiplier or 0,
+            target_inter_token_latency_ms=options.target_inter_token_latency_ms,
+            auto_tune=options.auto_tune and cc.service(LoadOptions).auto_tune,
+            prompt_lookup=prompt_lookup,
+            draft=draft,
+            served_name=cc.graph_name,
+            adapters=adapter_settings(cc, options),
+            on_progress=cc.progress,
+        )
+
+    def _generation_limits(self) -> GenerationLimits:
+        options, engine = self.options, self._engine.current
+        return GenerationLimits(
             defaults=engine.sampling_defaults,
             max_num_tokens=engine.max_num_tokens,
             max_num_prompt_tokens=engine.max_num_prompt_tokens,
@@ -129,22 +144,6 @@ class LLMExecutorCalculator(Calculator[LLMCalculatorOptions]):
             max_num_seqs=engine.max_num_seqs,
             room=self._engine.room,
             bounds=RequestBounds(options.max_tokens_per_request, options.max_logprobs_per_request),
-        )
-        self._compiler: GrammarCompiler | None = None
-        if cc.has_side_packet(TOKENIZER):
-            cc.side_packet(TOKENIZER).limit_prompts(
-                PromptLimit(engine.longest_prompt, engine.check_prompt_size)
-            )
-            self._compiler = GrammarCompiler(
-                cc.side_packet(TOKENIZER).byte_table,
-                engine.vocab_size,
-                engine.eos_token_ids,
-            )
-            self._resources.callback(self._compiler.close)
-        self._thinking = ThinkingLimiter(
-            cc.side_packet(TOKENIZER) if cc.has_side_packet(TOKENIZER) else None,
-            self._format,
-            engine.vocab_size,
         )
 
     def admit(self, packets: Sequence[object]) -> Ticket:

@@ -66,6 +66,13 @@ class ServingArguments:
 
 def add_serving_flags(add: AddFlag) -> None:
     """Add the flags of a `ServingArguments`."""
+    _add_general_flags(add)
+    _add_residency_flags(add)
+    _add_watchdog_flags(add)
+    _add_queue_flags(add)
+
+
+def _add_general_flags(add: AddFlag) -> None:
     add(
         "--drain_timeout_s",
         type=seconds,
@@ -109,6 +116,9 @@ def add_serving_flags(add: AddFlag) -> None:
         help="Take names of special tokens, such as <|im_end|>, that clients write into chats as "
         "plain text; only the chat template can write special tokens then.",
     )
+
+
+def _add_residency_flags(add: AddFlag) -> None:
     add(
         "--idle_unload_timeout_seconds",
         type=seconds,
@@ -149,6 +159,9 @@ def add_serving_flags(add: AddFlag) -> None:
         help="How many requests may wait for unloaded models (default: 1000). Others get status "
         "503 at once.",
     )
+
+
+def _add_watchdog_flags(add: AddFlag) -> None:
     add(
         "--hung_step_seconds",
         type=seconds,
@@ -175,6 +188,9 @@ def add_serving_flags(add: AddFlag) -> None:
         help="End the process with exit code 70 when its event loop, which answers all requests, "
         "does nothing for so long (default: 120). 0 never ends it.",
     )
+
+
+def _add_queue_flags(add: AddFlag) -> None:
     add(
         "--max_num_queued_requests",
         type=at_least(0),
