@@ -202,7 +202,7 @@ class LLMEngine:
     def describe_speculation(self) -> dict[str, object]:
         """What proposes tokens; empty where nothing does. Any thread may ask."""
         speculation = self._speculation
-        return {} if speculation is None else {"speculation": speculation.proposer.describe()}
+        return {} if speculation is None else {"speculation": speculation.describe()}
 
     @property
     def has_work(self) -> bool:
@@ -281,7 +281,8 @@ class LLMEngine:
         sampled = perf_counter()
         self.stats.sample_s += sampled - inferred
         self._failures_in_a_row = 0
-        if self.warm_up.note(step.num_tokens):
+        is_typical = self.warm_up.note(step.num_tokens)
+        if is_typical:
             self._costs.observe(step.num_tokens, context, sampled - scheduled, num_prompt_rows)
         if self._speculation is not None:
             self._speculation.note_verified(chosen.sequences, chosen.runs)
@@ -293,7 +294,7 @@ class LLMEngine:
         self.stats.schedule_s += scheduled - started
         ended = perf_counter()
         self.stats.step_s += ended - started
-        if self._speculation is not None:
+        if self._speculation is not None and is_typical:
             self._speculation.observe(step, self.expected_step_s, ended - started)
         return outputs
 

@@ -3,7 +3,6 @@
 (Y. Leviathan et al., Fast Inference from Transformers via Speculative Decoding, arXiv 2211.17192.)
 """
 
-import logging
 from collections.abc import Sequence as Rows
 from dataclasses import dataclass
 from time import perf_counter
@@ -25,11 +24,9 @@ from server.engine.sequence import Sequence
 from server.engine.speculation.acceptance import HitRates
 from server.engine.speculation.draft_blocks import DraftBlocks
 from server.engine.speculation.draft_sequence import NUM_KINDS, DraftSequence, kind_of
-from server.errors import ModelLoadError, describe_error
+from server.errors import ModelLoadError
 from server.host.metrics import EngineStats
 from server.host.openvino_errors import error_summary
-
-logger = logging.getLogger(__name__)
 
 EXPECTED = 0.7
 """How often a draft is accepted, before anything is known."""
@@ -59,8 +56,7 @@ class DraftModel:
 
     Its KV lies in tensors of its own under the same block numbers as the model's. It reads what it
     has missed when drafts are wanted: the prompt after the first token, or tokens that came without
-    drafts. Long prompts are read in chunks, and their sequences have no drafts meanwhile. A failure
-    switches drafts off, and nothing else.
+    drafts. Long prompts are read in chunks, and their sequences have no drafts meanwhile.
     """
 
     def __init__(
@@ -69,7 +65,6 @@ class DraftModel:
         draft = config.draft
         assert draft is not None, "the caller has asked"
         self._path, self._device = draft.models_path, model.device.name
-        self.failure: str | None = None
         self._vocab_size = min(vocab_size, model.output.vocab_size)
         self._num_readable = model.num_embeddings or model.output.vocab_size
         self._max_len = _max_len(model, draft)
@@ -100,7 +95,7 @@ class DraftModel:
     def chances(self, sequence: Sequence, most: int) -> Rows[float]:
         """See Proposer."""
         room = self._max_len - sequence.num_tokens
-        if self.failure is not None or room <= 0:
+        if room <= 0:
             return ()
         draft = self._draft_of(sequence)
         if not (draft.is_readable and self._is_worth_reading(draft, sequence)):
@@ -119,22 +114,8 @@ class DraftModel:
 
     def copy_blocks(self, copies: Rows[BlockCopy]) -> None:
         """See Proposer."""
-        if self.failure is None:
-            try:
-                self._runner.copy_blocks(list(copies))
-                self._blocks.copy(copies)
-            except Exception as error:
-                self._give_up(error)
-
-    def propose(self, wanted: Rows[tuple[Sequence, int]]) -> Rows[Rows[int]]:
-        """See Proposer."""
-        if self.failure is not None:
-            return [()] * len(wanted)
-        try:
-            return self._propose(wanted)
-        except Exception as error:  # a draft that fails must not fail a request
-            self._give_up(error)
-            return [()] * len(wanted)
+        self._runner.copy_blocks(list(copies))
+        self._blocks.copy(copies)
 
     def note_verified(self, sequence: Sequence, num_proposed: int, num_accepted: int) -> None:
         """See Proposer."""
@@ -154,22 +135,11 @@ class DraftModel:
 
     def describe(self) -> dict[str, object]:
         """See Proposer."""
-        found: dict[str, object] = {
+        return {
             "proposer": "draft_model",
             "draft_model": str(self._path),
             "draft_device": self._device,
         }
-        # One that has failed is not used any more.
-        return found if self.failure is None else {**found, "failure": self.failure}
-
-    def _give_up(self, error: Exception) -> None:
-        self.failure = describe_error(error)
-        logger.warning(
-            "%s: the draft model failed and is not used any more; answers go on without drafts: %s",
-            *(self._path, self.failure),
-            exc_info=error,
-        )
-        self._runner.close()
 
     def _draft_of(self, sequence: Sequence) -> DraftSequence:
         """What is known of a sequence; a new one is told which of its tokens the blocks hold."""
@@ -192,7 +162,8 @@ class DraftModel:
         # A token that is drafted and accepted saves at least what it takes to draft it.
         return reading_s <= num_left * self._costs.predict(1, 0.0)
 
-    def _propose(self, wanted: Rows[tuple[Sequence, int]]) -> Rows[Rows[int]]:
+    def propose(self, wanted: Rows[tuple[Sequence, int]]) -> Rows[Rows[int]]:
+        """See Proposer."""
         asked: dict[Sequence, _Asked] = {}
         for target, most in wanted[: self._max_num_seqs]:
             draft = self._draft_of(target)

@@ -13,8 +13,8 @@ class Proposer(Protocol):
 
     A wrong draft costs time and never changes an answer: the model computes every draft as if it
     were right, and a sequence keeps those that it would have chosen anyway. Only the engine's
-    thread uses it, and nothing here raises. What it knows of a sequence may be kept in
-    `sequence.proposal_state`.
+    thread uses it. What it raises switches drafts off for good: then it is closed, and the answers
+    go on. What it knows of a sequence may be kept in `sequence.proposal_state`.
     """
 
     def chances(self, sequence: Sequence, most: int) -> Iterable[float]:

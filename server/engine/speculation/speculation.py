@@ -1,9 +1,12 @@
 """Gives the steps of an engine drafts, where the model allows it and they pay."""
 
 import logging
+from collections.abc import Callable
 from collections.abc import Sequence as Rows
 from dataclasses import replace
+from functools import partial
 from time import perf_counter
+from typing import TypeVar
 
 from server.engine.config import EngineConfig
 from server.engine.kv.kv_cache import CacheInput
@@ -18,16 +21,22 @@ from server.engine.speculation.draft_planner import DraftPlanner
 from server.engine.speculation.measured_steps import MeasuredSteps
 from server.engine.speculation.prompt_lookup import PromptLookup
 from server.engine.speculation.proposer import Proposer
+from server.errors import describe_error
 from server.host.metrics import EngineStats
 
 logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 WIDE_BITS = 16
 """Elements of so many bits are not quantised."""
 
 
 class Speculation:
-    """The proposer of an engine, its planner, and their part in each step."""
+    """The proposer of an engine, its planner, and their part in each step.
+
+    An error of theirs ends no request: it switches drafts off for good, and `describe` has it.
+    """
 
     def __init__(
         self,
@@ -44,19 +53,44 @@ class Speculation:
         self._stats = stats
         self._num_proposed: dict[Sequence, int] = {}
         self._proposing_s = 0.0
+        self._failure: str | None = None
+
+    def describe(self) -> dict[str, object]:
+        """What proposes tokens, and why it does no more. Any thread may ask."""
+        found = self.proposer.describe()
+        return found if self._failure is None else {**found, "failure": self._failure}
 
     def plan(self, decoding: list[Sequence]) -> dict[Sequence, int]:
         """How many drafts each of some decoding sequences should have in the next step."""
-        return self._planner.plan(decoding)
+        nothing: dict[Sequence, int] = {}
+        return self._attempt(partial(self._planner.plan, decoding), nothing)
 
     def propose(self, step: ScheduledStep) -> None:
         """Put drafts into a step that was planned, before it runs and its blocks are copied."""
-        if step.copies:
-            self.proposer.copy_blocks(step.copies)
         self._num_proposed.clear()
         self._proposing_s = 0.0
-        if not step.num_drafts:
-            return
+        if step.copies:
+            self._attempt(partial(self.proposer.copy_blocks, step.copies), None)
+        if step.num_drafts:
+            self._attempt(partial(self._propose, step), None)
+        # After an error there is room that nothing was put into.
+        for sequence in list(step.num_drafts):
+            step.set_drafts(sequence, ())
+
+    def note_verified(self, sequences: Rows[Sequence], runs: Rows[Rows[object]]) -> None:
+        """Tell the proposer what became of the drafts, before any sequence moves on."""
+        if any(self._num_proposed.values()):
+            self._attempt(partial(self._note_verified, sequences, runs), None)
+
+    def observe(self, step: ScheduledStep, expected_s: float, seconds: float) -> None:
+        """Learn what a whole step took, which StepCosts expected to take `expected_s`."""
+        # The proposer says itself how long it takes.
+        seconds -= self._proposing_s
+        num_drafts = sum(self._num_proposed.values())
+        if step.num_tokens == len(step.sequences) + num_drafts:
+            self._steps.observe(len(step.sequences), step.num_tokens, expected_s, seconds)
+
+    def _propose(self, step: ScheduledStep) -> None:
         wanted = list(step.num_drafts.items())
         began = perf_counter()
         proposed = self.proposer.propose(wanted)
@@ -72,10 +106,7 @@ class Speculation:
             num_judged += most if drafts else 0
         self._planner.note_scheduled(num_judged)
 
-    def note_verified(self, sequences: Rows[Sequence], runs: Rows[Rows[object]]) -> None:
-        """Tell the proposer what became of the drafts, before any sequence moves on."""
-        if not any(self._num_proposed.values()):
-            return
+    def _note_verified(self, sequences: Rows[Sequence], runs: Rows[Rows[object]]) -> None:
         total = 0
         for sequence, run in zip(sequences, runs, strict=True):
             num_proposed = self._num_proposed.get(sequence, 0)
@@ -84,13 +115,21 @@ class Speculation:
                 total += len(run) - 1
         self._planner.note_verified(total)
 
-    def observe(self, step: ScheduledStep, expected_s: float, seconds: float) -> None:
-        """Learn what a whole step took, which StepCosts expected to take `expected_s`."""
-        # The proposer says itself how long it takes.
-        seconds -= self._proposing_s
-        num_drafts = sum(self._num_proposed.values())
-        if step.num_tokens == len(step.sequences) + num_drafts:
-            self._steps.observe(len(step.sequences), step.num_tokens, expected_s, seconds)
+    def _attempt(self, do: Callable[[], Result], otherwise: Result) -> Result:
+        """What `do` returns; `otherwise` if it fails, or anything has failed before."""
+        if self._failure is not None:
+            return otherwise
+        try:
+            return do()
+        except Exception as error:  # guesses that fail must not fail a request
+            self._failure = describe_error(error)
+            logger.warning(
+                "%s: speculation failed and is switched off; answers go on without drafts: %s",
+                *(self.proposer.describe(), self._failure),
+                exc_info=error,
+            )
+            self.proposer.close()
+            return otherwise
 
     def _usable(self, sequence: Sequence, found: Rows[int]) -> Rows[int]:
         """The drafts up to the first one after which there is nothing to sample."""

@@ -36,6 +36,11 @@ def always_draft(engine: LLMEngine, count: int = COUNT) -> DraftModel:
     return proposer
 
 
+def failure_of(engine: LLMEngine) -> object:
+    described: Any = engine.describe_speculation()["speculation"]
+    return described.get("failure")
+
+
 def tokens_of(outputs: list[SequenceOutput]) -> dict[tuple[int, int], list[int]]:
     found: dict[tuple[int, int], list[int]] = {}
     for output in outputs:
@@ -78,9 +83,9 @@ def test_a_draft_model_changes_no_answer(
     plain = answers(make_engine(), some(prompts, 100), wanted)
     folder = draft_f32 if kind == "trained" else noise_f32
     engine = make_engine(draft=DraftConfig(folder))
-    proposer = always_draft(engine)
+    always_draft(engine)
     assert answers(engine, some(prompts, 100), wanted) == plain
-    assert proposer.failure is None
+    assert not failure_of(engine)
     assert engine.stats.num_draft_tokens > 0
     assert engine.stats.num_drafts <= engine.stats.num_draft_tokens
     if kind == "noise":
@@ -192,14 +197,14 @@ def test_only_some_sequences_may_have_drafts(
     engine = make_engine(draft=DraftConfig(draft_f32, max_num_seqs=2))
     proposer = always_draft(engine)
     counts: list[int] = []
-    propose = proposer._propose
+    propose = proposer.propose
 
     def note(wanted: Any) -> Any:
         found = propose(wanted)
         counts.append(sum(map(bool, found)))
         return found
 
-    proposer._propose = note  # type: ignore[method-assign]
+    proposer.propose = note  # type: ignore[method-assign]
     answers(engine, some(prompts, 40), params(12))
     assert max(counts) == 2
 
@@ -226,6 +231,21 @@ def test_how_many_tokens_a_request_wants_proposed(
         assert stats.num_draft_tokens > (most - 1) * stats.num_drafts
 
 
+@pytest.mark.parametrize("method", ["chances", "copy_blocks", "note_verified", "seconds"])
+def test_no_error_of_a_proposer_fails_a_request(
+    make_engine: MakeEngine, prompts: Prompts, greedy: Prompts, draft_f32: Path, method: str
+) -> None:
+    engine = make_engine(draft=DraftConfig(draft_f32), enable_prefix_caching=True)
+    if method == "note_verified":
+        always_draft(engine)
+    speculation = engine._speculation
+    assert speculation is not None
+    setattr(speculation.proposer, method, lambda *_: 1 / 0)
+    found = answers(engine, [prompts[4]], params(40, n=2))
+    assert found == [greedy[4][:40]] * 2
+    assert failure_of(engine) == "division by zero"
+
+
 def test_a_draft_model_that_fails_is_switched_off(
     make_engine: MakeEngine,
     prompts: Prompts,
@@ -247,9 +267,9 @@ def test_a_draft_model_that_fails_is_switched_off(
     monkeypatch.setattr(proposer._runner, "run", fail)
     with caplog.at_level(logging.WARNING):
         assert answers(engine, [prompts[4]], params(40)) == [greedy[4][:40]]
-    (line,) = [r.getMessage() for r in caplog.records if "draft model failed" in r.getMessage()]
-    assert "answers go on without drafts" in line
-    assert proposer.failure == "no memory"
+    (line,) = [r.getMessage() for r in caplog.records if "speculation failed" in r.getMessage()]
+    assert str(draft_f32) in line
+    assert failure_of(engine) == "no memory"
     num_drafts = engine.stats.num_drafts
     assert answers(engine, [prompts[4]], params(40)) == [greedy[4][:40]]
     assert engine.stats.num_drafts == num_drafts
