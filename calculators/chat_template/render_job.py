@@ -1,7 +1,8 @@
 """What travels between the server and the process that renders templates.
 
-A job is some pickled values: a `JobHeader`, then slices of the lists that it names. The answer is
-ANSWER_HEAD (a Status, the number of texts), then TEXT_HEAD (the bytes) and UTF-8 for each text.
+A process sends READY once. A job is some pickled values: a `JobHeader`, then slices of the lists
+that it names. The answer is ANSWER_HEAD (a Status, the number of texts), then TEXT_HEAD (the bytes)
+and UTF-8 for each text.
 """
 
 import struct
@@ -11,8 +12,9 @@ from datetime import datetime
 from enum import IntEnum
 from typing import Any
 
-__all__ = ["ANSWER_HEAD", "TEXT_HEAD", "JobHeader", "Status"]
+__all__ = ["ANSWER_HEAD", "READY", "TEXT_HEAD", "JobHeader", "Status"]
 
+READY = b"R"
 ANSWER_HEAD = struct.Struct("!BI")
 TEXT_HEAD = struct.Struct("!Q")
 
@@ -32,7 +34,7 @@ class Status(IntEnum):
 
 @dataclass(frozen=True)
 class JobHeader:
-    """What is done with the template `source`, within `time_limit_s`.
+    """What is done with the template `source`, within `time_limit_s` of processor time.
 
     It is rendered with each of `variable_sets`; without any it is only compiled, and the answer is
     the names that it reads. `lists` are further variables, the same in all sets, each with the

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import IO, Any
 
-from calculators.chat_template.render_job import ANSWER_HEAD, TEXT_HEAD, JobHeader, Status
+from calculators.chat_template.render_job import ANSWER_HEAD, READY, TEXT_HEAD, JobHeader, Status
 from server.errors import ModelNotReadyError
 from server.host.child_processes import python_path
 
@@ -24,8 +24,11 @@ MAX_PROCESSES = 4
 # So many of one template, so that a slow template leaves processes for others.
 MAX_PROCESSES_OF_TEMPLATE = 2
 MAX_WAIT_S = 20.0
-# A child ends itself at its time limit; this much later, something else is wrong with it.
+# A child ends itself when it has used its time. This much later it must have ended, even where
+# other programs take the processor.
 GRACE_S = 5.0
+# A process takes 0.1 s to start on an idle machine.
+START_TIMEOUT_S = 60.0
 # Pickling holds Python's lock, and the event loop waits for it.
 ITEMS_AT_ONCE = 64
 STDERR = 2
@@ -166,6 +169,7 @@ class _Process:
             )
         self._inbox: IO[bytes] = self._connection.makefile("rb")
         self._outbox: IO[bytes] = self._connection.makefile("wb")
+        self._is_ready = False
         self.is_usable = True
 
     def is_running(self) -> bool:
@@ -175,8 +179,9 @@ class _Process:
     def run(self, header: JobHeader, slices: Mapping[str, Sequence[Any]]) -> Sequence[str]:
         """Do a job; raises RenderFailure."""
         self.is_usable = False
-        self._connection.settimeout(header.time_limit_s + GRACE_S)
         try:
+            self._wait_until_ready()
+            self._connection.settimeout(header.time_limit_s + GRACE_S)
             pickle.dump(header, self._outbox, pickle.HIGHEST_PROTOCOL)
             for items in slices.values():
                 for some in items:
@@ -190,6 +195,12 @@ class _Process:
         if status is not Status.OK:
             raise RenderFailure(status, texts[0])
         return texts
+
+    def _wait_until_ready(self) -> None:
+        if not self._is_ready:
+            self._connection.settimeout(START_TIMEOUT_S)
+            self._read(len(READY))
+            self._is_ready = True
 
     def end(self) -> int:
         """End the process; returns its exit code."""
@@ -217,11 +228,16 @@ class _Process:
     def _failure(self, time_limit_s: float) -> RenderFailure:
         """Why there is no answer, told from how the process ended."""
         code = self._process.poll()
+        if code is None and not self._is_ready:
+            return _ProcessEnded(
+                Status.LIMIT,
+                f"the process that renders it needs over {START_TIMEOUT_S:g} s to start",
+            )
         if code is None:
             # Its memory is given back after the connection is closed.
             with suppress(subprocess.TimeoutExpired):
                 code = self._process.wait(GRACE_S)
-        if code in (-signal.SIGALRM, None):
+        if code in (-signal.SIGPROF, None):
             return RenderFailure(Status.LIMIT, f"it takes more than {time_limit_s:g} seconds")
         how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         return _ProcessEnded(Status.LIMIT, f"the process that renders it ended: {how}")

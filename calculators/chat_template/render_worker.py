@@ -16,7 +16,7 @@ from typing import IO, Any
 import jinja2
 from jinja2 import meta
 
-from calculators.chat_template.render_job import ANSWER_HEAD, TEXT_HEAD, JobHeader, Status
+from calculators.chat_template.render_job import ANSWER_HEAD, READY, TEXT_HEAD, JobHeader, Status
 from calculators.chat_template.sandbox import (
     NOW,
     RefusedByTemplateError,
@@ -44,6 +44,8 @@ def main() -> None:
     connection = socket.socket(fileno=int(sys.argv[1]))
     with connection.makefile("rb") as inbox, connection.makefile("wb") as outbox:
         renderer = _Renderer()
+        outbox.write(READY)
+        outbox.flush()
         while True:
             try:
                 status, texts = renderer.run(inbox)
@@ -72,8 +74,9 @@ class _Renderer:
         """Do one job; raises EOFError when there is none any more."""
         header: JobHeader = pickle.load(inbox)
         variable_sets = list(_read_variables(header, inbox))
-        # The default action of SIGALRM ends the process, whatever it does.
-        signal.setitimer(signal.ITIMER_REAL, header.time_limit_s)
+        # Of processor time: other programs may have all cores. The default action of SIGPROF ends
+        # the process, whatever it does.
+        signal.setitimer(signal.ITIMER_PROF, header.time_limit_s)
         try:
             return Status.OK, self._render(header, variable_sets)
         except jinja2.TemplateSyntaxError as error:
@@ -90,7 +93,7 @@ class _Renderer:
         except Exception as error:
             return Status.FAILED, _message(f"{type(error).__name__}: {error}")
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.setitimer(signal.ITIMER_PROF, 0)
 
     def _render(self, header: JobHeader, variable_sets: list[dict[str, Any]]) -> list[str]:
         source = header.source
