@@ -36,6 +36,12 @@ class TokenMask:
         """Whether nothing is allowed."""
         return self.allowed is not None and len(self.allowed) == 0
 
+    @property
+    def num_listed(self) -> int:
+        """The length of its list."""
+        listed = self.forbidden if self.allowed is None else self.allowed
+        return 0 if listed is None else len(listed)
+
     def allows(self, token_id: int) -> bool:
         """Whether a token may come next."""
         listed = self.forbidden if self.allowed is None else self.allowed

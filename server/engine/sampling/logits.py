@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from server.engine.sampling.best_places import best_places
 from server.engine.sampling.vocab_tiles import Tiles
 
 Floats = npt.NDArray[np.float32]
@@ -126,11 +127,17 @@ class Logits:
         starts: Ints = self._rows * self._values.shape[1]
         return starts
 
-    def some_of_row(self, index: int, token_ids: Ints) -> Floats:
-        """The logits of some tokens of one of these rows."""
+    def some_of_row(self, index: int, token_ids: Ints, out: Floats) -> None:
+        """Copy the logits of some tokens of one of these rows."""
         row = self._rows[index]
-        values: Floats = self._values[row].take(token_ids)
-        return values * self._scales[row] if self._has_scales else values
+        # The tokens are known to exist: numpy would check them only for a buffer of its own.
+        self._values[row].take(token_ids, out=out, mode="clip")
+        if self._has_scales:
+            out *= self._scales[row]
+
+    def tiles_of(self, num: int) -> Tiles:
+        """What reduces rows of so many tiles of the same size."""
+        return self._tiles.resized(num)
 
     @contextmanager
     def processed_in_place(
@@ -193,20 +200,30 @@ class Logits:
         values: Floats = self._in_tiles[self._rows, tiles] * self._row_scales[:, None]
         return values
 
-    def sums(self, temperatures: Floats, above: Ints | None = None) -> Doubles:
-        """Sums of exp((logit - highest) / temperature) over each tile, f64[K, N].
-
-        With `above`, a token of each row, only tokens likelier than it count.
-        """
+    def sums(self, temperatures: Floats) -> Doubles:
+        """Sums of exp((logit - highest) / temperature) over each tile, f64[K, N]."""
         sums = np.empty(self.maxima.shape, np.float64)
-        floors = None if above is None else self._values[self._rows, above]
         # The logits are not multiplied by their scale, so the temperature is divided by it.
         factors = self._row_scales / temperatures
         highest = self._all_highest[self._rows]
         for part in self._neighbours(self._tiles.max_sum_rows):
             rows = self._in_tiles[self._rows[part.start] :][: part.stop - part.start]
-            of_part = None if floors is None else floors[part]
-            sums[part] = self._tiles.sums(rows, highest[part], factors[part], of_part)
+            sums[part] = self._tiles.sums(rows, highest[part], factors[part])
+        return sums
+
+    def sums_above(self, temperatures: Floats, tokens: Ints, tiles: slice) -> Doubles:
+        """The same sum over the tokens of some tiles that are likelier than `tokens[i]`, f64[K]."""
+        sums = np.empty(len(self), np.float64)
+        factors = self._row_scales / temperatures
+        highest = self._all_highest[self._rows]
+        floors = self._values[self._rows, tokens]
+        num_tiles = len(range(*tiles.indices(self._tiles.num)))
+        rows_at_once = max(1, self._tiles.max_sum_rows * self._tiles.num // num_tiles)
+        for start in range(0, len(self), rows_at_once):
+            part = slice(start, start + rows_at_once)
+            rows = self._in_tiles[self._rows[part], tiles]
+            found = self._tiles.sums_above(rows, highest[part], factors[part], floors[part])
+            sums[part] = found.sum(axis=1, dtype=np.float64)
         return sums
 
     def _neighbours(self, most: int) -> Iterator[slice]:
@@ -269,7 +286,7 @@ class Logits:
         bounds = self.bounds_of_top(np.full(len(self), count))
         for batch in self.batches(bounds):
             found = self.select(batch).at_least(bounds[batch])
-            best = _best_places(found.values, count)
+            best = best_places(found.values, count)
             width = slice(best.shape[1])
             token_ids[batch, width] = np.take_along_axis(found.token_ids, best, axis=1)
             values[batch, width] = np.take_along_axis(found.values, best, axis=1)
@@ -280,21 +297,3 @@ def _nonzero(is_set: npt.NDArray[np.bool_]) -> tuple[Ints, Ints]:
     """Row and column of what is set; np.nonzero takes several times as long."""
     rows, columns = np.divmod(np.flatnonzero(is_set), is_set.shape[1])
     return rows, columns
-
-
-def _best_places(values: Floats, count: int) -> Ints:
-    """The places of the `count` highest values of each row, best first; among equal ones the first.
-
-    Each value and its place become one integer, as those are sorted many times faster. NaN is
-    lowest.
-    """
-    # Adding 0 makes -0 equal to 0.
-    known = np.where(np.isnan(values), np.float32(-np.inf), values) + np.float32(0)
-    bits = known.view(np.int32).astype(np.int64)
-    # The bits of negative numbers grow the other way.
-    ordered = np.where(bits < 0, ~bits ^ -(2**31), bits)
-    keys = (ordered << 32) | (values.shape[1] - 1 - np.arange(values.shape[1]))
-    if count < values.shape[1]:
-        keys = np.partition(keys, values.shape[1] - count, axis=1)[:, -count:]
-    best = np.sort(keys, axis=1)[:, ::-1] & 0xFFFF_FFFF
-    return np.asarray(values.shape[1] - 1 - best, np.int64)

@@ -28,9 +28,10 @@ def has_processors(sequence: Sequence) -> bool:
     return mask_of(sequence) is not None or _changes_some(sequence)
 
 
-def is_only_masked(sequence: Sequence) -> bool:
-    """Whether processors do no more than to forbid tokens."""
-    return mask_of(sequence) is not None and not _changes_some(sequence)
+def only_mask(sequence: Sequence) -> TokenMask | None:
+    """The tokens that may come next, where processors do no more than to forbid the others."""
+    mask = mask_of(sequence)
+    return None if mask is None or _changes_some(sequence) else mask
 
 
 def mask_of(sequence: Sequence) -> TokenMask | None:

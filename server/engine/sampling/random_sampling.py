@@ -17,6 +17,9 @@ Ints = npt.NDArray[np.int64]
 FIRST_TILES = 64
 """Tiles that are read and sorted for top_p, where they hold enough probability."""
 
+NUM_PARTS = 4
+"""Parts of the vocabulary that are read in turn until a token is in the nucleus or not."""
+
 NUM_UNIFORMS = 8
 """Random numbers for one token: 7 for rejection in a wide nucleus, the last for the exact way."""
 
@@ -181,12 +184,23 @@ def _is_in_nucleus(rows: SampledRows, tokens: Ints, sums: Doubles) -> Bools:
     wanted = rows.top_p * sums.sum(axis=1)
     values = rows.logits.of_tokens(tokens)
     # The sum of all tiles with likelier tokens is an upper bound, which mostly decides already.
-    at_most = (sums * (rows.logits.maxima > values[:, None])).sum(axis=1)
-    is_in: Bools = at_most < wanted
+    at_most = sums * (rows.logits.maxima > values[:, None])
+    size = -(-sums.shape[1] // NUM_PARTS)
+    parts = [slice(start, start + size) for start in range(0, sums.shape[1], size)]
+    # What the parts from each one on hold at most; nothing after the last one.
+    left = np.zeros((len(parts) + 1, len(tokens)))
+    for number, part in reversed([*enumerate(parts)]):
+        left[number] = left[number + 1] + at_most[:, part].sum(axis=1)
+    is_in: Bools = left[0] < wanted
+    above = np.zeros(len(tokens))
     rest = np.flatnonzero(~is_in)
-    part = rows.select(rest)
-    above = part.logits.sums(part.temperatures, above=tokens[rest]).sum(axis=1)
-    is_in[rest] = above < wanted[rest]
+    for number, part in enumerate(parts, start=1):
+        if len(rest) == 0:
+            break
+        some = rows.select(rest)
+        above[rest] += some.logits.sums_above(some.temperatures, tokens[rest], part)
+        is_in[rest] = above[rest] + left[number, rest] < wanted[rest]
+        rest = rest[~is_in[rest] & (above[rest] < wanted[rest])]
     return is_in
 
 

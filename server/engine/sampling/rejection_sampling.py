@@ -3,6 +3,7 @@
 (J. von Neumann, Various techniques used in connection with random digits, 1951.)
 """
 
+from collections.abc import Sequence as Rows
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ from server.engine.sampling.random_sampling import (
     first_above,
     relative_weights,
 )
+from server.engine.token_mask import TokenMask
 from server.payloads import SamplingParams
 
 Bools = npt.NDArray[np.bool_]
@@ -39,12 +41,17 @@ def can_use_rejection(params: SamplingParams, vocab_size: int) -> bool:
     return params.seed is None and params.top_p >= 1 and params.min_p <= 0 and not has_top_k
 
 
-def sample_by_rejection(logits: Logits, temperatures: Floats, rng: np.random.Generator) -> Ints:
+def sample_by_rejection(
+    logits: Logits,
+    temperatures: Floats,
+    rng: np.random.Generator,
+    masks: Rows[TokenMask] | None = None,
+) -> Ints:
     """A random token for each row, i64[K]; NO_TOKEN where all tries failed or a sum is NaN.
 
-    Tokens have the probabilities of softmax(logits / temperature): whether a row's tries fail does
-    not depend on the token that comes next. The highest logit of a row is finite; another logit
-    that is NaN is never chosen.
+    Tokens have the probabilities of softmax(logits / temperature), with `masks` those among the
+    allowed tokens: whether a row's tries fail does not depend on the token that comes next. The
+    highest logit of a row is finite; another logit that is NaN is never chosen.
     """
     chosen = np.full(len(logits), NO_TOKEN)
     temperatures = np.maximum(temperatures, LOWEST_TEMPERATURE)
@@ -55,7 +62,8 @@ def sample_by_rejection(logits: Logits, temperatures: Floats, rng: np.random.Gen
             missing = np.flatnonzero(chosen == NO_TOKEN)
             if len(missing):
                 uniforms = rng.random((2, len(missing), num_tries))
-                chosen[missing] = proposal.sample(missing, uniforms)
+                own = None if masks is None else [masks[i] for i in missing]
+                chosen[missing] = proposal.sample(missing, uniforms, own)
     return chosen
 
 
@@ -89,7 +97,7 @@ class _Proposal:
         cumulative = np.cumsum(bounds, axis=1, dtype=np.float64)
         return cls(logits, temperatures, is_summed, bounds, cumulative)
 
-    def sample(self, rows: Ints, uniforms: Doubles) -> Ints:
+    def sample(self, rows: Ints, uniforms: Doubles, masks: Rows[TokenMask] | None) -> Ints:
         """The first accepted token of each of these rows; uniforms f64[2, rows, tries]."""
         places = uniforms[0] * self.cumulative[rows, -1:]
         tiles = self._find(rows, places)
@@ -102,8 +110,20 @@ class _Proposal:
         accepted = is_summed | (uniforms[1] < self._acceptance(rows, tiles, depths))
         # A sum may be NaN.
         accepted &= np.isfinite(places)
-        first = np.arange(len(rows)), accepted.argmax(axis=1)
-        return self._tokens(rows, tiles[first], depths[first], accepted[first])
+        chosen = np.full(len(rows), NO_TOKEN)
+        left = np.flatnonzero(accepted.any(axis=1))
+        while len(left):
+            first = left, accepted[left].argmax(axis=1)
+            tokens = self._tokens(rows[left], tiles[first], depths[first])
+            if masks is None:
+                chosen[left] = tokens
+                break
+            pairs = zip(left.tolist(), tokens.tolist(), strict=True)
+            is_allowed = np.array([masks[i].allows(token) for i, token in pairs])
+            chosen[left[is_allowed]] = tokens[is_allowed]
+            accepted[first] = False
+            left = left[~is_allowed & accepted[left].any(axis=1)]
+        return chosen
 
     def _find(self, rows: Ints, places: Doubles) -> Ints:
         """The tiles that hold these places of the running sums."""
@@ -122,10 +142,10 @@ class _Proposal:
         likeliest = self.logits.maxima[column, tiles]
         return relative_weights(values, likeliest, self.temperatures[column])
 
-    def _tokens(self, rows: Ints, tiles: Ints, depths: Doubles, is_accepted: Bools) -> Ints:
-        """The token at one place of each row; NO_TOKEN where it is not accepted."""
-        tokens = np.where(is_accepted, self._uniform_token(tiles, depths), NO_TOKEN)
-        summed = np.flatnonzero(is_accepted & self.is_summed[rows, tiles])
+    def _tokens(self, rows: Ints, tiles: Ints, depths: Doubles) -> Ints:
+        """The token at one accepted place of each row."""
+        tokens = self._uniform_token(tiles, depths)
+        summed = np.flatnonzero(self.is_summed[rows, tiles])
         rows, tiles = rows[summed], tiles[summed]
         part = self.logits.select(rows)
         values = part.in_tile(tiles)

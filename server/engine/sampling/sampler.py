@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Rows
 from dataclasses import dataclass
+from math import isfinite
 
 import numpy as np
 import numpy.typing as npt
@@ -12,20 +13,24 @@ from server.engine.sampling.logits_processors import (
     LogitsChanges,
     apply_processors,
     has_processors,
-    is_only_masked,
     mask_of,
+    only_mask,
 )
 from server.engine.sampling.logprobs import find_later
 from server.engine.sampling.random_sampling import NO_TOKEN, NUM_UNIFORMS, sample_randomly
 from server.engine.sampling.rejection_sampling import can_use_rejection, sample_by_rejection
-from server.engine.sampling.some_tokens import only_tokens
+from server.engine.sampling.some_tokens import MANY, only_tokens
 from server.engine.sequence import Sequence
+from server.engine.token_mask import TokenMask
 from server.payloads import TokenIdLogprobs
 
 Ints = npt.NDArray[np.int64]
 
 BLOCK_ELEMENTS = 2**20
 """Logits that are copied together: many rows of a small vocabulary, few of a large one."""
+
+NUM_LIKELIEST = 16
+"""Tokens of a row among which an allowed one is likely, where MANY are allowed."""
 
 BAD_LOGITS = "the model gave NaN or infinity instead of logits"
 
@@ -60,8 +65,9 @@ def sample(
         return []
     if rows is not None:
         logits = logits.select(list(rows))
-    chosen = np.empty(len(sequences), np.int64)
-    for part, choose in _group(logits, sequences, rows):
+    chosen = _choose_among_all(logits, sequences)
+    left = np.flatnonzero(chosen == NO_TOKEN).tolist()
+    for part, choose in _group(logits, sequences, rows, left):
         if not part:
             continue
         chosen[part] = choose(logits.select(part), [sequences[i] for i in part])
@@ -73,19 +79,57 @@ def sample(
     ]
 
 
+def _choose_among_all(logits: Logits, sequences: Rows[Sequence]) -> Ints:
+    """The tokens of masked sequences that are found without reading their masks' lists.
+
+    NO_TOKEN for others. The likeliest of all tokens is the likeliest allowed one if it is allowed;
+    a random token that is drawn again until an allowed one comes has the right probability.
+    """
+    chosen = np.full(len(sequences), NO_TOKEN)
+    masks = {i: mask for i, s in enumerate(sequences) if (mask := only_mask(s)) is not None}
+    greedy = [i for i in masks if sequences[i].request.params.is_greedy]
+    if greedy:
+        chosen[greedy] = _likeliest_allowed(logits.select(greedy), [masks[i] for i in greedy])
+    random = [
+        i
+        for i, mask in masks.items()
+        if mask.num_listed >= MANY and _can_use_rejection(sequences[i], logits.vocab_size)
+    ]
+    random = [i for i, high in zip(random, logits.highest[random], strict=True) if isfinite(high)]
+    if random:
+        chosen[random] = _reject(
+            logits.select(random), [sequences[i] for i in random], [masks[i] for i in random]
+        )
+    return chosen
+
+
+def _likeliest_allowed(logits: Logits, masks: Rows[TokenMask]) -> Ints:
+    """The likeliest allowed token of each row if it is among the first; else NO_TOKEN."""
+    chosen = logits.argmax()
+    is_allowed = [mask.allows(token) for mask, token in zip(masks, chosen.tolist(), strict=True)]
+    others = np.flatnonzero(np.logical_not(is_allowed))
+    chosen[others] = NO_TOKEN
+    long = [i for i in others.tolist() if masks[i].num_listed >= MANY]
+    if long:
+        found = logits.select(long).likeliest(NUM_LIKELIEST)
+        for i, tokens, values in zip(long, found.token_ids, found.values, strict=True):
+            possible = tokens[values > -np.inf].tolist()
+            chosen[i] = next((token for token in possible if masks[i].allows(token)), NO_TOKEN)
+    return chosen
+
+
 def _group(
-    logits: Logits, sequences: Rows[Sequence], rows: Rows[int] | None
+    logits: Logits, sequences: Rows[Sequence], rows: Rows[int] | None, left: Rows[int]
 ) -> Iterator[tuple[list[int], Callable[[Logits, list[Sequence]], Ints]]]:
-    """Groups of sequences by how their logits are processed, and the function for each.
+    """Groups of the sequences in `left` by how their logits are processed, and functions for them.
 
     A row is changed in place, once; where several sequences change it, the others have copies.
     """
     plain, in_place, copied = [], [], []
     rows_in_place = set()
-    needs_none = _needs_no_processors(logits, sequences)
-    for i, is_plain in enumerate(needs_none):
+    for i in left:
         row = i if rows is None else rows[i]
-        if is_plain:
+        if not has_processors(sequences[i]):
             plain.append(i)
         elif row in rows_in_place:
             copied.append(i)
@@ -97,23 +141,6 @@ def _group(
     rows_at_once = max(1, BLOCK_ELEMENTS // logits.vocab_size)
     for start in range(0, len(copied), rows_at_once):
         yield copied[start : start + rows_at_once], _choose_copied
-
-
-def _needs_no_processors(logits: Logits, sequences: Rows[Sequence]) -> list[bool]:
-    """For each sequence whether its token can be chosen as if it had no processors.
-
-    That is also so where the likeliest token is wanted and its mask allows it.
-    """
-    needs_none = [not has_processors(sequence) for sequence in sequences]
-    masked = [
-        i for i, s in enumerate(sequences) if s.request.params.is_greedy and is_only_masked(s)
-    ]
-    if masked:
-        likeliest = logits.select(masked).argmax().tolist()
-        for i, token in zip(masked, likeliest, strict=True):
-            mask = mask_of(sequences[i])
-            needs_none[i] = mask is not None and mask.allows(token)
-    return needs_none
 
 
 def _choose_in_place(logits: Logits, sequences: list[Sequence]) -> Ints:
@@ -180,14 +207,9 @@ def _sample_randomly(logits: Logits, sequences: list[Sequence]) -> Ints:
     params = [sequence.request.params for sequence in sequences]
     chosen = np.full(len(sequences), NO_TOKEN)
     vocab_size = logits.vocab_size
-    tried = np.flatnonzero(
-        [can_use_rejection(s.request.params, vocab_size) and not s.draws_alone for s in sequences]
-    )
-    if len(tried):
-        temperatures = np.array([params[i].temperature for i in tried], np.float32)
-        # Without a seed it does not matter whose generator is used.
-        rng = sequences[tried[0]].rng
-        chosen[tried] = sample_by_rejection(logits.select(tried), temperatures, rng)
+    tried = [i for i, s in enumerate(sequences) if _can_use_rejection(s, vocab_size)]
+    if tried:
+        chosen[tried] = _reject(logits.select(tried), [sequences[i] for i in tried])
     others = np.flatnonzero(chosen == NO_TOKEN)
     if len(others):
         uniforms = np.array([sequences[i].rng.random(NUM_UNIFORMS) for i in others])
@@ -195,6 +217,18 @@ def _sample_randomly(logits: Logits, sequences: list[Sequence]) -> Ints:
             logits.select(others), [params[i] for i in others], uniforms
         )
     return chosen
+
+
+def _can_use_rejection(sequence: Sequence, vocab_size: int) -> bool:
+    return can_use_rejection(sequence.request.params, vocab_size) and not sequence.draws_alone
+
+
+def _reject(
+    logits: Logits, sequences: Rows[Sequence], masks: Rows[TokenMask] | None = None
+) -> Ints:
+    temperatures = np.array([s.request.params.temperature for s in sequences], np.float32)
+    # Without a seed it does not matter whose generator is used.
+    return sample_by_rejection(logits, temperatures, sequences[0].rng, masks)
 
 
 def _find_logprobs(

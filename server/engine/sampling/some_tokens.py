@@ -9,8 +9,8 @@ Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
 
-MANY, SIZE_OF_MANY = 2**11, 128
-"""Large tiles take less time in a list of many tokens, small ones in a short one."""
+MANY = 2**11
+"""Longer lists of tokens have the large tiles of a vocabulary, which a graph reads."""
 
 
 def only_tokens(logits: Logits, token_ids: list[Ints]) -> Logits:
@@ -21,12 +21,14 @@ def only_tokens(logits: Logits, token_ids: list[Ints]) -> Logits:
     places of the tokens that choosing from a row with -inf for all other tokens would give.
     """
     widest = max(map(len, token_ids))
-    size = SIZE_OF_MANY if widest >= MANY else PART
+    size = logits.tile_size if widest >= MANY else PART
     num_tiles = -(-widest // size)
-    values = np.full((len(token_ids), num_tiles * size), -np.inf, np.float32)
+    values = np.empty((len(token_ids), num_tiles * size), np.float32)
     for i, ids in enumerate(token_ids):
-        values[i, : len(ids)] = logits.some_of_row(i, ids)
-    return Logits(values, values.shape[1], SmallTiles(num_tiles, size))
+        logits.some_of_row(i, ids, values[i, : len(ids)])
+        values[i, len(ids) :] = -np.inf
+    tiles = logits.tiles_of(num_tiles) if widest >= MANY else SmallTiles(num_tiles, size)
+    return Logits(values, values.shape[1], tiles)
 
 
 class SmallTiles:
@@ -37,18 +39,28 @@ class SmallTiles:
     def __init__(self, num: int, size: int) -> None:
         self.num, self.size = num, size
 
+    def resized(self, num: int) -> "SmallTiles":
+        """As Tiles says."""
+        return SmallTiles(num, self.size)
+
     def maxima(self, rows: Floats) -> Floats:
         """As Tiles says, but a tile with NaN has the maximum NaN: its row gives no token."""
         maxima: Floats = rows.reshape(len(rows), self.num, self.size).max(axis=2)
         return maxima
 
-    def sums(
-        self, rows: Floats, highest: Floats, factors: Floats, above: Floats | None = None
-    ) -> Floats:
+    def sums(self, rows: Floats, highest: Floats, factors: Floats) -> Floats:
         """As Tiles says."""
-        column = (slice(None), None, None)
-        weights = np.exp((rows - highest[column]) * factors[column])
-        if above is not None:
-            weights[rows <= above[column]] = 0
+        sums: Floats = _weights(rows, highest, factors).sum(axis=2)
+        return sums
+
+    def sums_above(self, rows: Floats, highest: Floats, factors: Floats, above: Floats) -> Floats:
+        """As Tiles says."""
+        weights = _weights(rows, highest, factors)
+        weights[rows <= above[:, None, None]] = 0
         sums: Floats = weights.sum(axis=2)
         return sums
+
+
+def _weights(rows: Floats, highest: Floats, factors: Floats) -> Floats:
+    weights: Floats = (rows - highest[:, None, None]) * factors[:, None, None]
+    return np.exp(weights, out=weights)

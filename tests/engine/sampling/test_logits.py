@@ -132,13 +132,30 @@ def test_sums_of_some_rows_are_those_of_each_alone(which: list[int]) -> None:
     rng = np.random.default_rng(1)
     rows = rng.normal(size=(100, 1000)).astype(np.float32)
     temperatures = rng.uniform(0.1, 2, 100).astype(np.float32)
-    above = rng.integers(0, 1000, 100)
     logits = logits_of(rows)
-    found = logits.select(list(which)).sums(temperatures[list(which)], above[list(which)])
+    found = logits.select(list(which)).sums(temperatures[list(which)])
     assert found.shape == (len(which), 16)
     for i, sums in zip(which, found, strict=True):
-        alone = logits.select([i]).sums(temperatures[[i]], above[[i]])[0]
+        alone = logits.select([i]).sums(temperatures[[i]])[0]
         np.testing.assert_allclose(sums, alone, rtol=1e-6)
+
+
+@pytest.mark.parametrize("tiles", [slice(0, 4), slice(5, 6), slice(12, 17)])
+@pytest.mark.parametrize("scale", [None, 0.25])
+def test_sums_of_likelier_tokens_in_some_tiles(tiles: slice, scale: float | None) -> None:
+    rng = np.random.default_rng(1)
+    rows = rng.normal(size=(100, 1000)).astype(np.float32)
+    temperatures = rng.uniform(0.1, 2, 50).astype(np.float32)
+    tokens = rng.integers(0, 1000, 50)
+    which = rng.integers(0, 100, 50)
+    scales = None if scale is None else np.full(100, scale, np.float32)
+    logits = logits_of(rows / np.float32(scale or 1), 64, scales)
+    found = logits.select(which).sums_above(temperatures, tokens, tiles)
+    mine = rows[which].astype(np.float64)
+    scaled = (mine - mine.max(axis=1, keepdims=True)) / temperatures[:, None]
+    weights = np.where(rows[which] > rows[which, tokens][:, None], np.exp(scaled), 0)
+    expected = weights[:, tiles.start * 64 : tiles.stop * 64].sum(axis=1)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-30)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

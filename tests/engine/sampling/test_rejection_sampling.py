@@ -13,6 +13,7 @@ from server.engine.sampling import sampler
 from server.engine.sampling.random_sampling import NO_TOKEN
 from server.engine.sampling.rejection_sampling import can_use_rejection, sample_by_rejection
 from server.engine.sampling.sampler import sample
+from server.engine.token_mask import TokenMask
 from server.payloads import SamplingParams
 
 Array = npt.NDArray[Any]
@@ -160,6 +161,24 @@ def test_nan_is_never_chosen_and_other_rows_are_unaffected(
     if share == ALL_SUMMED:
         assert (tokens[::2] == NO_TOKEN).all(), "the sum is NaN"
     assert (tokens[1::2] != NO_TOKEN).all()
+
+
+@pytest.mark.parametrize("share", [ALL_SUMMED, USUAL, NONE_SUMMED])
+@pytest.mark.parametrize("row", [ROWS["normal"], ROWS["peaked"]], ids=["normal", "peaked"])
+def test_allowed_tokens_have_their_own_probability(
+    row: Array, share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rejection, "LARGEST_SHARE", share)
+    is_forbidden = np.arange(300) % 3 > 0
+    masks = [TokenMask(is_forbidden), TokenMask(~is_forbidden)] * (NUM_SAMPLES // 2)
+    logits = logits_of(row[None].astype(np.float32), 32).select([0] * NUM_SAMPLES)
+    temperatures = np.ones(NUM_SAMPLES, np.float32)
+    tokens = sample_by_rejection(logits, temperatures, np.random.default_rng(1), masks)
+    for first, forbidden in enumerate((is_forbidden, ~is_forbidden)):
+        own = tokens[first::2]
+        expected = np.where(forbidden, 0, softmax(row, 1.0))
+        check_distribution(own[own != NO_TOKEN], expected / expected.sum())
+        assert np.count_nonzero(own != NO_TOKEN) > 1000
 
 
 def test_no_rows_give_no_tokens() -> None:

@@ -1,5 +1,6 @@
 """Masks of few and of many tokens: choosing is as if all other tokens had -inf."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from server.engine.token_mask import TokenMask
 
 Array = npt.NDArray[Any]
 
-VOCAB = 1000
+VOCAB, LONG_VOCAB = 1000, 9000
 FIELDS: list[dict[str, Any]] = [
     {"temperature": 0.0},
     {"temperature": 0.8},
@@ -65,6 +66,40 @@ def test_the_token_is_that_of_a_row_without_forbidden_ones(fields: dict[str, Any
     expected = chosen(np.where(is_forbidden, -np.inf, rows).astype(np.float32), free)
     assert chosen(rows, masked) == expected
     assert None not in expected
+
+
+@pytest.mark.parametrize("fields", FIELDS, ids=str)
+def test_long_masks_give_the_tokens_of_rows_without_forbidden_ones(fields: dict[str, Any]) -> None:
+    """They are so long that other ways are taken; without a seed they are only possible ones."""
+    rng = np.random.default_rng(3)
+    rows = rng.normal(0, 2, (12, LONG_VOCAB)).astype(np.float32)
+    is_forbidden = rng.random((12, LONG_VOCAB)) < np.tile([0.4, 0.6], 6)[:, None]
+    # In two rows none of the likeliest tokens is allowed.
+    is_forbidden[:2] |= rows[:2] > 3
+    masked, free, unseeded = ([make(i, fields) for i in range(12)] for _ in range(3))
+    for i, forbidden in enumerate(is_forbidden):
+        masked[i].mask = unseeded[i].mask = TokenMask(forbidden)
+        unseeded[i]._rng = np.random.default_rng(i)
+        unseeded[i].request.params = dataclasses.replace(masked[i].request.params, seed=None)
+    expected = chosen(np.where(is_forbidden, -np.inf, rows).astype(np.float32), free)
+    assert chosen(rows, masked) == expected
+    tokens = chosen(rows, unseeded)
+    assert not any(is_forbidden[i, token] for i, token in enumerate(tokens))
+
+
+def test_random_tokens_of_long_masks_have_their_own_probability() -> None:
+    rows = np.random.default_rng(4).normal(0, 1, (1, LONG_VOCAB)).astype(np.float32)
+    is_forbidden = np.arange(LONG_VOCAB) % 3 > 0
+    sequences = [make_sequence([1]) for _ in range(4000)]
+    for sequence in sequences:
+        sequence.mask = TokenMask(is_forbidden)
+    sequences[0]._rng = np.random.default_rng(5)
+    tokens = np.array(chosen(rows, sequences, [0] * 4000))
+    assert not is_forbidden[tokens].any()
+    weights = np.where(is_forbidden, 0, np.exp(rows[0].astype(np.float64)))
+    expected = (weights / weights.sum()).reshape(50, -1).sum(axis=1) * 4000
+    found = np.bincount(tokens // (LONG_VOCAB // 50), minlength=50)
+    assert ((found - expected) ** 2 / expected).sum() < 100, "99.99th percentile of 49: 93"
 
 
 @pytest.mark.parametrize("fields", FIELDS, ids=str)
