@@ -62,7 +62,7 @@ def sample_by_rejection(
             missing = np.flatnonzero(chosen == NO_TOKEN)
             if len(missing):
                 uniforms = rng.random((2, len(missing), num_tries))
-                own = None if masks is None else [masks[i] for i in missing]
+                own = None if masks is None else [masks[i] for i in missing.tolist()]
                 chosen[missing] = proposal.sample(missing, uniforms, own)
     return chosen
 
