@@ -166,10 +166,10 @@ def fill(pipe: int) -> None:
 
 @pytest.mark.parametrize("name", ["stdout", "stderr"])
 def test_a_pipe_that_nobody_reads_stops_nobody(name: str, tmp_path: Path) -> None:
-    config = write_repository(tmp_path, {"m": echo_graph()})
+    config, file = write_repository(tmp_path, {"m": echo_graph()}), tmp_path / "server.log"
     reader, writer = os.pipe()
     fill(writer)
-    with started("--config_path", config, **{name: writer}) as process:
+    with started("--config_path", config, "--log_path", file, **{name: writer}) as process:
         url = url_of(ready_line(process)) if name == "stderr" else listening_url(process)
         while get(f"{url}/health") != 200:
             pass
@@ -179,6 +179,7 @@ def test_a_pipe_that_nobody_reads_stops_nobody(name: str, tmp_path: Path) -> Non
             assert error.code == 500
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
+    assert "POST /v3/chat/completions 500" in file.read_text()
     os.close(reader)
     os.close(writer)
 
