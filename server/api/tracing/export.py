@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
 
 from server.api.tracing.request_trace import RequestTracer
 from server.api.tracing.settings import TracingSettings
-from server.errors import ConfigError
+from server.errors import ConfigError, describe_error
 from server.host.version import DISTRIBUTION, version
 
 __all__ = ["TraceExport"]
@@ -106,7 +106,12 @@ class _Exporter:
     def export(self, spans: Sequence[Any]) -> SpanExportResult:
         """Send spans; called by OpenTelemetry's thread."""
         _REASONS.first = ""
-        result = self._exporter.export(spans)
+        try:
+            result: SpanExportResult = self._exporter.export(spans)
+        except Exception as error:
+            # OpenTelemetry would tell only its own log, which is not written.
+            _REASONS.first = describe_error(error)
+            result = SpanExportResult.FAILURE
         if result is SpanExportResult.SUCCESS:
             if self._num_lost:
                 lost, self._num_lost = self._num_lost, 0
