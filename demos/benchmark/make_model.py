@@ -39,6 +39,8 @@ class Shape:
 
 SHAPES = {
     "qwen05b": Shape(24, 896, 14, 2, 4864, 151_936, 32_768),
+    # With --weight_format int4_sym it stands for what people run on two cores.
+    "qwen15b": Shape(28, 1536, 12, 2, 8960, 151_936, 32_768),
     "tiny": Shape(2, 64, 4, 2, 128, 1_024, 16_384),
     # A step of it is little more than what the host does; its logits are as far apart as those of
     # a trained model.
@@ -132,7 +134,8 @@ def _save_weights(shape: Shape, folder: Path, seed: int) -> None:
         pad_token_id=shape.vocab_size - len(SPECIAL_TOKENS),
     )
     torch.manual_seed(seed)
-    model = Qwen2ForCausalLM(config).to(torch.bfloat16)
+    # At once in bf16: in f32 a large shape would need twice the memory.
+    model = Qwen2ForCausalLM._from_config(config, dtype=torch.bfloat16)
     model.model.norm.weight.data *= shape.logit_scale
     model.generation_config = GenerationConfig(eos_token_id=eos_token_id, do_sample=False)
     model.save_pretrained(folder)
