@@ -1,6 +1,7 @@
 """Runs a step of each size: a few at load, the others while the engine has nothing else to do."""
 
 import logging
+import threading
 from collections import Counter, deque
 from collections.abc import Iterator
 from statistics import median
@@ -49,6 +50,9 @@ MAX_STAND_INS = 3
 FIRST_SAVE, MAX_SAVE = 64, 16_384
 """Steps after which the sizes are saved: twice as many each time."""
 
+SAVE_S = 5.0
+"""How long the end of an engine waits for a disk that is busy with the sizes."""
+
 FIRST_PROGRESS = 0.75
 """How far the load is when warm-up begins."""
 
@@ -92,6 +96,7 @@ class WarmUp:
         self._unsaved: Counter[int] = Counter()
         self._num_unsaved = 0
         self._save_after = FIRST_SAVE
+        self._saving = threading.Thread()
 
     def start(self, config: EngineConfig) -> None:
         """Run a step of one token, and those of other sizes that there is time for.
@@ -159,7 +164,8 @@ class WarmUp:
         """Do one piece of what is left, for example run a step. Raises RuntimeError."""
         size = self._next_size()
         if self._is_save_due:
-            self.save()
+            # In a thread of its own: a request that comes now must not wait for a slow disk.
+            self._start_saving()
         elif size is not None:
             self._run(size)
         elif self._memory_work is not None and next(self._memory_work, None) is None:
@@ -181,17 +187,32 @@ class WarmUp:
 
     def save(self) -> None:
         """Remember the sizes that were used; nothing happens where none is to be remembered."""
-        if self._saved is not None and self._unsaved:
-            costs = self._costs.medians
-            known = {size: costs[size] for size in costs if size <= self._largest}
-            self._saved.add(self._unsaved, known)
-            self._unsaved.clear()
-            self._num_unsaved = 0
-            self._save_after = min(2 * self._save_after, MAX_SAVE)
+        self._join_saving()
+        if self._saved is not None and self._unsaved and not self._saving.is_alive():
+            self._start_saving()
+            self._join_saving()
+
+    def _start_saving(self) -> None:
+        assert self._saved is not None, "saving is due"
+        costs = self._costs.medians
+        known = {size: costs[size] for size in costs if size <= self._largest}
+        arguments = (dict(self._unsaved), known)
+        self._saving = threading.Thread(
+            target=self._saved.add, args=arguments, name="step-sizes", daemon=True
+        )
+        self._saving.start()
+        self._unsaved.clear()
+        self._num_unsaved = 0
+        self._save_after = min(2 * self._save_after, MAX_SAVE)
+
+    def _join_saving(self) -> None:
+        if self._saving.is_alive():
+            self._saving.join(SAVE_S)
 
     @property
     def _is_save_due(self) -> bool:
-        return self._saved is not None and self._num_unsaved >= self._save_after
+        is_time = self._saved is not None and self._num_unsaved >= self._save_after
+        return is_time and not self._saving.is_alive()
 
     def _next_size(self) -> int | None:
         """The most likely size that is short enough; one that has run is timed first."""

@@ -1,6 +1,8 @@
 """WarmUp: which sizes run at load, which in idle moments, and what the others are padded to."""
 
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -191,4 +193,48 @@ def test_sizes_are_saved_in_idle_moments_too(now_s: list[float], folder: Path) -
     assert warm_up.next_s == 0.0
     warm_up.run_next()
     assert warm_up.next_s is None
+    warm_up.save()
     assert saved.find()[3].num_uses == module.FIRST_SAVE
+
+
+def test_a_slow_disk_stops_nobody(now_s: list[float], folder: Path) -> None:
+    """A save in an idle moment goes on beside requests, and no second one begins meanwhile."""
+    saved = SlowSizes(EngineConfig(folder), "CPU", {})
+    warm_up, _ = make(Runner(now_s), saved)
+    warm_up.start(CONFIG)
+    run_all(warm_up)
+    for _ in range(module.FIRST_SAVE):
+        warm_up.note(3)
+    warm_up.run_next()
+    assert not saved.is_free.is_set(), "the save still waits for the disk"
+    for _ in range(2 * module.FIRST_SAVE):
+        warm_up.note(3)
+    assert warm_up.next_s is None
+    saved.is_free.set()
+    warm_up.save()
+    assert saved.find()[3].num_uses == 3 * module.FIRST_SAVE
+
+
+def test_a_disk_that_hangs_does_not_keep_an_engine_from_ending(
+    now_s: list[float], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SAVE_S", 0.01)
+    saved = SlowSizes(EngineConfig(folder), "CPU", {})
+    warm_up, _ = make(Runner(now_s), saved)
+    warm_up.start(CONFIG)
+    warm_up.note(3)
+    warm_up.save()
+    assert saved.find() == {}
+    saved.is_free.set()
+
+
+class SlowSizes(SavedSizes):
+    """The disk takes nothing before `is_free` is set."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.is_free = threading.Event()
+
+    def add(self, *arguments: Any) -> None:
+        assert self.is_free.wait(timeout=60)
+        super().add(*arguments)
