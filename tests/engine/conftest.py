@@ -41,8 +41,9 @@ def _load(
     properties: tuple[tuple[str, Any], ...],
     has_head: bool,
     adapters: AdapterSettings,
+    is_tuned: bool,
 ) -> LoadedModel:
-    return load_model(models_path, device, dict(properties), has_head, adapters)
+    return load_model(models_path, device, dict(properties), has_head, adapters, is_tuned=is_tuned)
 
 
 def load_once(
@@ -51,9 +52,12 @@ def load_once(
     plugin_config: dict[str, Any],
     has_head: bool = True,
     adapters: AdapterSettings = NO_ADAPTERS,
+    *,
+    is_tuned: bool = True,
 ) -> LoadedModel:
     """A compiled model, shared by the tests: compiling takes most of the time of an engine."""
-    return _load(models_path, device, tuple(plugin_config.items()), has_head, adapters)
+    properties = tuple(plugin_config.items())
+    return _load(models_path, device, properties, has_head, adapters, is_tuned)
 
 
 @pytest.fixture(autouse=True)

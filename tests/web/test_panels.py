@@ -148,7 +148,7 @@ def test_the_machine_and_what_was_tuned(watched: WatchedPage) -> None:
 def test_what_tuning_measured_is_shown(watched: WatchedPage, server: ServerProcess) -> None:
     """The server of these tests does not tune itself, so its answer is completed here."""
     fast = {"INFERENCE_PRECISION_HINT": "f32"}
-    ms = {"decode_1": 12.34, "decode_16": 56.0, "prompt_256": 1234.5}
+    ms = {"decode_1": 12.34, "decode_16": 56.0, "decode_64": 78.0, "prompt_256": 1234.5}
     tuning = {
         "properties": fast,
         "candidates": [
@@ -176,6 +176,7 @@ def test_what_tuning_measured_is_shown(watched: WatchedPage, server: ServerProce
     expect(rows).to_have_count(4)
     expect(rows.nth(0)).to_contain_text("OpenVINO's own properties")
     expect(rows.nth(0)).to_contain_text("1 answer: 12.3 ms")
+    expect(rows.nth(0)).to_contain_text("64 answers: 78 ms")
     expect(rows.nth(1)).to_contain_text("chosen: requests take 81 % of the time")
     expect(rows.nth(1)).to_contain_text("from 4 of 24 layers")
     expect(rows.nth(2)).to_contain_text("does not run here")

@@ -21,6 +21,7 @@ from server.engine.model.loading.adapter_branches import (
 from server.engine.model.loading.compilation import compile_parts
 from server.engine.model.loading.files import check_files, lease_weights
 from server.engine.model.loading.graph_form import GraphForm, read_form
+from server.engine.model.loading.untuned import set_untuned
 from server.engine.model.model_info import (
     config_layers,
     longrope_switch,
@@ -73,11 +74,14 @@ def load_model(
     plugin_config: Mapping[str, PluginValue],
     has_head: bool = True,
     adapters: AdapterSettings = NO_ADAPTERS,
+    *,
+    is_tuned: bool = True,
 ) -> LoadedModel:
     """Read the stateful IR, transform it to PagedAttention form if it has one, and compile it.
 
     Without `has_head` the layers alone are compiled; then the IR may be a stateless decoder.
-    `adapters` says which products get branches for adapters. Raises ModelLoadError for a missing or
+    `adapters` says which products get branches for adapters. Where tuning has not chosen what
+    `plugin_config` has, `set_untuned` completes it. Raises ModelLoadError for a missing or
     corrupt file, a model that is not a stateful language model, an unknown device, or a property
     that the device refuses.
     """
@@ -87,6 +91,8 @@ def load_model(
         found_device = find_device(device)
         is_mapped = plugin_config.get("ENABLE_MMAP", lease is not None)
         form = read_form(models_path, is_mapped, has_head)
+        if not is_tuned:
+            plugin_config = set_untuned(form, found_device, plugin_config)
         branches = add_adapter_branches(form, adapters, found_device, plugin_config, models_path)
         loaded = compile_form(form, models_path, found_device, plugin_config, lease)
         return replace(loaded, adapters=branches)

@@ -210,7 +210,12 @@ function tuningOf(status) {
   return rows;
 }
 
-const STEPS = { decode_1: "1 answer", decode_16: "16 answers", prompt_256: "256 prompt tokens" };
+const STEPS = {
+  decode_1: "1 answer",
+  decode_16: "16 answers",
+  decode_64: "64 answers",
+  prompt_256: "256 prompt tokens",
+};
 
 /** A row for each candidate: its properties, what steps took, and so why it was chosen or not. */
 function candidateRows({ properties: chosen, candidates, is_complete: isComplete, layers: [measured, all] }) {

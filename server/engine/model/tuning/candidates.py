@@ -7,17 +7,12 @@ import openvino as ov
 
 from server.engine.config import EngineConfig, PluginValue
 from server.engine.model.cache.cache_sizing import has_room_for_16_bits
+from server.engine.model.loading.untuned import GROUP_SIZE, PRECISION_PROPERTIES, ROW_WISE
 from server.engine.model.model_loader import LoadedModel
 from server.host.cpu_features import has_vnni
 from server.host.processors.cpu_quota import num_allowed_cpus
 
 Properties = dict[str, PluginValue]
-
-ROW_WISE = "65536"
-"""A group size that covers any row: dynamic quantisation with one scale for each token.
-
-The CPU plugin's fused MLPs, which it has on AMX for symmetric int8 weights, need it.
-"""
 
 CACHE_PREFIXES = ("KV_CACHE_", "KEY_CACHE_", "VALUE_CACHE_")
 """The names of the properties that say what the KV cache is made of begin with one of these."""
@@ -52,14 +47,12 @@ def _precisions(stated: Set[str], is_fused: bool) -> list[Properties]:
     Without VNNI the CPU plugin does not quantise activations (openvino,
     dnnl_fullyconnected_primitive.cpp).
     """
-    group_size = "DYNAMIC_QUANTIZATION_GROUP_SIZE"
-    is_stated = not stated.isdisjoint({"INFERENCE_PRECISION_HINT", "EXECUTION_MODE_HINT"})
-    if is_stated or not has_vnni():
+    if not (stated.isdisjoint(PRECISION_PROPERTIES) and has_vnni()):
         return []
-    if group_size in stated:
+    if GROUP_SIZE in stated:
         return [{"INFERENCE_PRECISION_HINT": "f32"}]
-    fine: Properties = {"INFERENCE_PRECISION_HINT": "f32", group_size: "128"}
-    by_rows: Properties = {group_size: ROW_WISE}
+    fine: Properties = {"INFERENCE_PRECISION_HINT": "f32", GROUP_SIZE: "128"}
+    by_rows: Properties = {GROUP_SIZE: ROW_WISE}
     return [by_rows, fine] if is_fused else [fine, by_rows]
 
 

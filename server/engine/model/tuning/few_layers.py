@@ -24,16 +24,6 @@ class FewLayers:
         """How many times as long all layers take."""
         return self.num_layers / self.num_kept
 
-    @property
-    def has_int8_matrices(self) -> bool:
-        """Whether weights are int8 and symmetric."""
-        return any(
-            node.get_type_name() == "Constant"
-            and node.get_element_type() == ov.Type.i8
-            and len(node.get_output_shape(0)) == 2
-            for node in self.form.parts.layers.get_ops()
-        )
-
     def copy_form(self) -> GraphForm:
         """The form with a head of its own: compiling may change it."""
         parts = self.form.parts

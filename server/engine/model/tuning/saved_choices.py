@@ -12,11 +12,12 @@ from server.engine.model.tuning.saved_entries import Entry, SavedEntries, descri
 SAVED_FILE = ".auto_tune.json"
 """The leading dot keeps watchers from taking it for a changed part of the model."""
 
-METHOD = "few layers"
+METHOD = "few layers, up to 64 sequences"
 """What was chosen by another method of measuring is measured again."""
 
-STEP_NAMES = ("decode_1", "decode_16", "prompt_256")
-"""The steps that are measured, as they are called in the file."""
+STEP_NAMES = ("decode_1", "decode_16", "decode_64", "prompt_256")
+"""The steps that are measured, as they are called in the file; a decode step has no more sequences
+than `max_num_seqs`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class Measured:
 
     properties: Properties
     share: float | None
-    times_s: tuple[float, float, float] | None
+    times_s: tuple[float, float, float, float] | None
 
     def describe(self) -> dict[str, Any]:
         """As JSON, in milliseconds."""
@@ -91,8 +92,8 @@ class SavedChoices:
 def _read_candidate(entry: Mapping[str, Any]) -> Measured:
     times_s = None
     if entry["ms"] is not None:
-        one, sixteen, prompt = (entry["ms"][name] / 1000 for name in STEP_NAMES)
-        times_s = (one, sixteen, prompt)
+        one, sixteen, many, prompt = (entry["ms"][name] / 1000 for name in STEP_NAMES)
+        times_s = (one, sixteen, many, prompt)
     return Measured(entry["properties"], entry["share"], times_s)
 
 

@@ -1,8 +1,8 @@
 """Times a few layers of a model, and its head, with some properties of the plugin."""
 
 from collections.abc import Callable
-from math import sqrt
 from pathlib import Path
+from statistics import geometric_mean
 from time import perf_counter
 
 import numpy as np
@@ -16,13 +16,13 @@ from server.engine.sequence import EngineRequest, Sequence
 from server.host.metrics import EngineStats
 from server.payloads import SamplingParams
 
-__all__ = ["STEPS", "Times", "Trial", "make_cache_filler", "score"]
+__all__ = ["STEPS", "Times", "Trial", "make_cache_filler", "score", "steps_for"]
 
-STEPS = ((1, 512, 1), (16, 512, 1), (1, 0, 256))
+STEPS = ((1, 512, 1), (16, 512, 1), (64, 256, 1), (1, 0, 256))
 """The steps that are measured, as (sequences, tokens of context, new tokens): decode of one
-sequence, decode of 16, and prefill."""
+sequence, of 16 and of 64, and prefill. The longer contexts of 64 would take too much memory."""
 
-Times = tuple[float, float, float]
+Times = tuple[float, float, float, float]
 """Seconds of each of `STEPS`."""
 
 PROMPT_TOKENS, ANSWER_TOKENS = 200, 200
@@ -32,25 +32,32 @@ MOST_CACHE_BYTES = 256 << 20
 CPU_CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 
 
-def score(times: Times) -> float:
-    """What a usual request costs, alone and among 16: the geometric mean of both, in seconds."""
-    one, sixteen, prompt = times
-    reading = prompt * PROMPT_TOKENS / STEPS[2][2]
-    alone = ANSWER_TOKENS * one + reading
-    among_others = ANSWER_TOKENS * sixteen / STEPS[1][0] + reading
-    return sqrt(alone * among_others)
+def score(times: Times, max_num_seqs: int) -> float:
+    """What a usual request costs, alone and among others: the geometric mean, in seconds."""
+    *decodes, prompt = times
+    reading = prompt * PROMPT_TOKENS / STEPS[-1][2]
+    counts = [num for num, _, _ in steps_for(max_num_seqs)[:-1]]
+    shares = [time_s / num for time_s, num in zip(decodes, counts, strict=True)]
+    return geometric_mean(ANSWER_TOKENS * share + reading for share in shares)
+
+
+def steps_for(max_num_seqs: int) -> list[tuple[int, int, int]]:
+    """`STEPS` of a server that runs no more than `max_num_seqs` sequences at once."""
+    return [(min(num, max_num_seqs), context, new) for num, context, new in STEPS]
 
 
 class Trial:
     """A compiled model of few layers; all layers of the real one take `factor` times as long.
 
-    Contexts end at `max_model_len`. `fill_cache` puts other data into the processor's caches.
+    No more than `max_num_seqs` sequences run at once, and contexts end at `max_model_len`.
+    `fill_cache` puts other data into the processor's caches.
     """
 
     def __init__(
         self,
         model: LoadedModel,
         factor: float,
+        max_num_seqs: int,
         max_model_len: int,
         fill_cache: Callable[[], object],
     ) -> None:
@@ -58,18 +65,19 @@ class Trial:
         self._factor = factor
         self._fill_cache = fill_cache
         size = model.block_size
-        num_blocks = max(num * -(-(context + new + 1) // size) for num, context, new in STEPS)
-        largest = max(num * new for num, _, new in STEPS)
+        steps = steps_for(max_num_seqs)
+        num_blocks = max(num * -(-(context + new + 1) // size) for num, context, new in steps)
+        largest = max(num * new for num, _, new in steps)
         self._runner = ModelRunner(
-            model, num_blocks, EngineStats(), largest, max(num for num, _, _ in STEPS)
+            model, num_blocks, EngineStats(), largest, max(num for num, _, _ in steps)
         )
         self._head = LogitsHead(model)
         self._head.reset()
         self._steps = []
-        for num, context, num_new in STEPS:
+        for num, context, num_new in steps:
             end = min(context + num_new, max_model_len)
             self._steps.append(_make_step(num, max(0, end - num_new), end, size))
-        self._rows = [_rows(model, num) for num, _, _ in STEPS]
+        self._rows = [_rows(model, num) for num, _, _ in steps]
 
     def run(self) -> Times:
         """The seconds of each of `STEPS`, for all layers and the head.
@@ -85,8 +93,8 @@ class Trial:
             if rows is not None:
                 self._head.compute(rows)
             times_s.append((ran - started) * self._factor + perf_counter() - ran)
-        one, sixteen, prompt = times_s
-        return one, sixteen, prompt
+        one, sixteen, many, prompt = times_s
+        return one, sixteen, many, prompt
 
     def close(self) -> None:
         """Free the memory."""

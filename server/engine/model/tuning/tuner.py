@@ -10,6 +10,7 @@ from time import monotonic
 from server.engine.config import EngineConfig
 from server.engine.model.device import Device, find_device
 from server.engine.model.loading.files import check_files
+from server.engine.model.loading.untuned import has_int8_matrices
 from server.engine.model.model_loader import compile_form, opened_form
 from server.engine.model.tuning.candidates import Properties, find_choices
 from server.engine.model.tuning.few_layers import FewLayers, cut_to_few_layers
@@ -177,7 +178,7 @@ class _Tuner:
             self._config,
             self._max_model_len,
             self._sample.factor,
-            is_fused=has_int8_amx() and self._sample.has_int8_matrices,
+            is_fused=has_int8_amx() and has_int8_matrices(self._sample.form),
         )
         try:
             trial.run()
@@ -220,15 +221,16 @@ class _Tuner:
     def _take_turns(self, tried: Properties, trial: Trial, incumbent: Trial) -> Measured:
         shares: list[float] = []
         times: list[Times] = []
+        max_num_seqs = self._config.max_num_seqs
         while len(shares) < NUM_ROUNDS:
-            of_best = score(incumbent.run())
+            of_best = score(incumbent.run(), max_num_seqs)
             times.append(trial.run())
-            shares.append(score(times[-1]) / of_best)
+            shares.append(score(times[-1], max_num_seqs) / of_best)
             is_over = min(shares) > CANNOT_WIN or monotonic() > self._deadline
             if len(shares) >= LEAST_ROUNDS and is_over:
                 break
-        one, sixteen, prompt = (median(column) for column in zip(*times, strict=True))
-        return Measured(tried, median(shares) * self._best_share, (one, sixteen, prompt))
+        one, sixteen, many, prompt = (median(column) for column in zip(*times, strict=True))
+        return Measured(tried, median(shares) * self._best_share, (one, sixteen, many, prompt))
 
     def _make_trial(self, properties: Properties) -> Trial:
         config = self._config
@@ -239,7 +241,8 @@ class _Tuner:
             {**config.plugin_config, **properties},
         )
         longest = self._max_model_len or 2**31
-        return Trial(compiled, self._sample.factor, longest, self._fill_cache)
+        factor, num_seqs = self._sample.factor, config.max_num_seqs
+        return Trial(compiled, factor, num_seqs, longest, self._fill_cache)
 
     def _replace_incumbent(self, new: tuple[Properties, Trial] | None) -> None:
         if self._incumbent is not None:

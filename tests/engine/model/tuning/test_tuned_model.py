@@ -45,7 +45,7 @@ def test_what_failed_to_load_is_freed_before_the_next_attempt(
     class Loaded:
         pass
 
-    def load(_: Path, __: str, properties: dict[str, Any], *___: Any) -> Any:
+    def load(_: Path, __: str, properties: dict[str, Any], *___: Any, **____: Any) -> Any:
         if "NO_SUCH_PROPERTY" in properties:
             part = Loaded()
             held.append(weakref.ref(part))
@@ -91,6 +91,6 @@ def test_a_real_engine_is_tuned_and_says_so(tuned_engine: LLMEngine, folder: Pat
     default, *others = status["tuning"]["candidates"]
     assert (default["properties"], default["share"]) == ({}, 1.0)
     assert others
-    assert default["ms"].keys() == {"decode_1", "decode_16", "prompt_256"}
+    assert default["ms"].keys() == {"decode_1", "decode_16", "decode_64", "prompt_256"}
     assert {"is_amx_used", "fused_mlps"} < status["kernels"].keys()
     assert entry["key"]["plugin_config"] == U8

@@ -8,6 +8,7 @@ import pytest
 from server.engine.config import EngineConfig
 from server.engine.model.tuning import candidates, saved_entries, tuner
 from server.engine.model.tuning.saved_choices import SAVED_FILE, SavedChoices
+from server.engine.model.tuning.trial import Times, score, steps_for
 from server.errors import ModelLoadError
 from tests.engine.conftest import load_once
 
@@ -35,6 +36,7 @@ class Machine:
         self.runs: list[Properties] = []
         self.num_open = 0
         self.times_s = times_s
+        self.times_of_64_s: dict[str, float] = {}
         self.now_s = 0.0
         self.seconds_each = 1.0
         monkeypatch.setattr(tuner, "compile_form", self.compile)
@@ -50,10 +52,11 @@ class Machine:
         self.now_s += self.seconds_each
         return dict(properties), load_once(models_path, device.name, properties)
 
-    def run(self, properties: Properties) -> tuple[float, float, float]:
+    def run(self, properties: Properties) -> Times:
         self.runs.append(properties)
         time_s = next((time_s for known, time_s in self.times_s if known == properties), 1.0)
-        return time_s, time_s, time_s
+        precision = properties.get("INFERENCE_PRECISION_HINT")
+        return time_s, time_s, self.times_of_64_s.get(precision, time_s), time_s
 
 
 class FakeTrial:
@@ -62,7 +65,7 @@ class FakeTrial:
         machine.num_open += 1
         assert machine.num_open <= 2, "no more than two are compiled at a time"
 
-    def run(self) -> tuple[float, float, float]:
+    def run(self) -> Times:
         return self.machine.run(self.properties)
 
     def close(self) -> None:
@@ -102,9 +105,29 @@ def test_a_cpu_with_fused_mlps_tries_what_they_need_first(
 ) -> None:
     machine = Machine(monkeypatch, [])
     monkeypatch.setattr(tuner, "has_int8_amx", lambda: True)
-    monkeypatch.setattr(tuner.FewLayers, "has_int8_matrices", True)
+    monkeypatch.setattr(tuner, "has_int8_matrices", lambda _: True)
     tune(folder, U8)
     assert machine.tried[1:3] == [{**U8, **ROW_WISE}, {**U8, **F32}]
+
+
+@pytest.mark.parametrize(("time_of_64_s", "chosen"), [(0.9, F32), (9.0, {})])
+def test_what_loses_at_64_sequences_is_not_chosen(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, time_of_64_s: float, chosen: Properties
+) -> None:
+    stated = {**U8, "KEY_CACHE_QUANT_MODE": "BY_CHANNEL"}
+    machine = Machine(monkeypatch, [({**stated, **F32}, 0.9)])
+    machine.times_of_64_s = {"f32": time_of_64_s}
+    assert tune(folder, stated) == chosen
+
+
+def test_requests_count_alike_alone_and_among_others() -> None:
+    faster = [score((0.8, 1.0, 1.0, 0.0), 256), score((1.0, 1.0, 0.8, 0.0), 256)]
+    assert faster == pytest.approx([0.8 ** (1 / 3) * score((1.0, 1.0, 1.0, 0.0), 256)] * 2)
+
+
+def test_a_server_of_few_sequences_measures_no_more_of_them() -> None:
+    assert [num for num, _, _ in steps_for(8)] == [1, 8, 8, 1]
+    assert [num for num, _, _ in steps_for(256)] == [1, 16, 64, 1]
 
 
 def test_what_was_measured_is_kept_with_the_choice(
@@ -121,7 +144,7 @@ def test_what_was_measured_is_kept_with_the_choice(
         (ROW_WISE, 1.0),
         ({**F32, **BY_TOKEN}, 1.0),
     ]
-    assert record.candidates[1].times_s == (0.5, 0.5, 0.5)
+    assert record.candidates[1].times_s == (0.5, 0.5, 0.5, 0.5)
     assert len(machine.tried) == 4
 
 
@@ -245,7 +268,7 @@ def test_an_interrupted_tuning_is_not_kept(folder: Path, monkeypatch: pytest.Mon
     def interrupt(_: Any) -> Any:
         if len(machine.tried) == 2:
             raise KeyboardInterrupt
-        return 1.0, 1.0, 1.0
+        return 1.0, 1.0, 1.0, 1.0
 
     monkeypatch.setattr(machine, "run", interrupt)
     with pytest.raises(KeyboardInterrupt):
