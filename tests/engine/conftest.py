@@ -43,7 +43,7 @@ def _load(
     adapters: AdapterSettings,
     is_tuned: bool,
 ) -> LoadedModel:
-    return load_model(models_path, device, dict(properties), has_head, adapters, is_tuned=is_tuned)
+    return load_model(models_path, device, dict(properties), has_head, adapters, is_tuned)
 
 
 def load_once(
@@ -52,7 +52,6 @@ def load_once(
     plugin_config: dict[str, Any],
     has_head: bool = True,
     adapters: AdapterSettings = NO_ADAPTERS,
-    *,
     is_tuned: bool = True,
 ) -> LoadedModel:
     """A compiled model, shared by the tests: compiling takes most of the time of an engine."""

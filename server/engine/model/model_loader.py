@@ -74,7 +74,6 @@ def load_model(
     plugin_config: Mapping[str, PluginValue],
     has_head: bool = True,
     adapters: AdapterSettings = NO_ADAPTERS,
-    *,
     is_tuned: bool = True,
 ) -> LoadedModel:
     """Read the stateful IR, transform it to PagedAttention form if it has one, and compile it.

@@ -62,8 +62,8 @@ class TunedModel:
     def _load(self, properties: Mapping[str, PluginValue]) -> LoadedModel:
         config = self._config
         return load_model(
-            *(config.models_path, config.device, properties, config.has_head, config.adapters),
-            is_tuned=config.auto_tune,
+            *(config.models_path, config.device, properties),
+            *(config.has_head, config.adapters, config.auto_tune),
         )
 
     def describe(self, model: LoadedModel) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def test_what_failed_to_load_is_freed_before_the_next_attempt(
     class Loaded:
         pass
 
-    def load(_: Path, __: str, properties: dict[str, Any], *___: Any, **____: Any) -> Any:
+    def load(_: Path, __: str, properties: dict[str, Any], *___: Any) -> Any:
         if "NO_SUCH_PROPERTY" in properties:
             part = Loaded()
             held.append(weakref.ref(part))
