@@ -70,17 +70,25 @@ def _find_usable(logits: Logits, sequences: list[Sequence]) -> list[Candidates]:
         of_each = rows.select(np.repeat(np.arange(len(part)), found.token_ids.shape[1]))
         logprobs = of_each.of_tokens(found.token_ids.ravel()).reshape(scores.shape)
         logprobs -= norm[:, None]
+        is_possible = np.isfinite(scores)
+        are_all = is_possible.all(axis=1).tolist()
         for place, (i, count) in enumerate(zip(part, counts, strict=True)):
-            num_top = params[i].logprobs or 0
-            top_ids, top = best.token_ids[i, :num_top], best.values[i, :num_top] - norms[i]
-            is_possible = np.isfinite(scores[place, :count])
+            which = slice(count) if are_all[place] else np.flatnonzero(is_possible[place, :count])
             candidates[i] = Candidates(
-                found.token_ids[place, :count][is_possible],
-                scores[place, :count][is_possible],
-                logprobs[place, :count][is_possible],
-                tuple(zip(top_ids.tolist(), top.tolist(), strict=True)),
+                found.token_ids[place, which],
+                scores[place, which],
+                logprobs[place, which],
+                _top(best, i, params[i].logprobs or 0, norms[i]),
             )
     return [candidates[i] for i in range(len(sequences))]
+
+
+def _top(best: TokenLogits, row: int, num: int, norm: np.float32) -> tuple[tuple[int, float], ...]:
+    """The `num` likeliest tokens of a row and their log probabilities."""
+    if num == 0:
+        return ()
+    values = (best.values[row, :num] - norm).tolist()
+    return tuple(zip(best.token_ids[row, :num].tolist(), values, strict=True))
 
 
 def _group(
