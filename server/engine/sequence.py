@@ -80,6 +80,7 @@ class EngineRequest:
     `pooling` gets that instead of an answer. Without an `adapter` the model itself answers.
     `on_start` is called in the engine's thread when it waits no longer.
     `bad_words` has the last tokens of bad words by the number of the tokens before, and these.
+    Where it `changes_logits`, penalties, biases or bad words may change those of every token.
     The times are of `time.perf_counter`; `num_generated_tokens` are those of all choices that are
     over, and `longest_choice` is the most that one of them has.
     """
@@ -111,6 +112,8 @@ class EngineRequest:
     biases: npt.NDArray[np.float32] = field(init=False)
     allowed: TokenMask | None = field(init=False, default=None)
     bad_words: dict[int, dict[tuple[int, ...], list[int]]] = field(init=False)
+    has_penalties: bool = field(init=False)
+    changes_logits: bool = field(init=False)
     prompt_logprobs: PromptLogprobs | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
@@ -118,6 +121,12 @@ class EngineRequest:
         self.biased_token_ids = np.fromiter(bias.keys(), np.int64, len(bias))
         self.biases = np.fromiter(bias.values(), np.float32, len(bias))
         self.bad_words = _by_first_tokens(self.params.bad_word_ids)
+        self.has_penalties = bool(
+            self.params.repetition_penalty != 1.0
+            or self.params.frequency_penalty
+            or self.params.presence_penalty
+        )
+        self.changes_logits = self.has_penalties or bool(bias) or bool(self.bad_words)
         if self.params.allowed_token_ids is not None:
             self.allowed = TokenMask(None, among=np.unique(self.params.allowed_token_ids))
         if self.params.prompt_logprobs is not None:

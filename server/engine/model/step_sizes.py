@@ -1,7 +1,7 @@
 """The few sizes that steps are padded to, so that each soon has run before."""
 
-from bisect import bisect_left
 from collections.abc import Mapping
+from itertools import pairwise
 
 
 class StepSizes:
@@ -20,12 +20,14 @@ class StepSizes:
             distance = max(1, 1 << sizes[-1].bit_length() >> 4)
             sizes.append(min(sizes[-1] + distance, max_num_tokens))
         self.sizes = tuple(sizes)
+        # Looked up often.
+        gaps = [size - before for before, size in pairwise((-1, *sizes))]
+        self._own = [size for size, gap in zip(sizes, gaps, strict=True) for _ in range(gap)]
         self.stand_ins: Mapping[int, int] = {}
 
     def own_size(self, num_tokens: int) -> int:
         """The smallest size for `num_tokens` tokens; `num_tokens` itself beyond the largest."""
-        position = bisect_left(self.sizes, num_tokens)
-        return self.sizes[position] if position < len(self.sizes) else num_tokens
+        return self._own[num_tokens] if num_tokens < len(self._own) else num_tokens
 
     def padded(self, num_tokens: int) -> int:
         """The size that a step of `num_tokens` tokens is padded to."""

@@ -9,7 +9,6 @@ import numpy.typing as npt
 
 from server.engine.sequence import PenaltyCounts, Sequence
 from server.engine.token_mask import TokenMask
-from server.payloads import SamplingParams
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -61,9 +60,7 @@ class LogitsChanges:
         self._excluded = {i: ids for i, ids in enumerate(excluded) if len(ids)}
         self._biased = self._places([s.request.biased_token_ids for s in sequences])
         self._counts = {
-            i: _penalty_counts(s)
-            for i, s in enumerate(sequences)
-            if _has_penalties(s.request.params)
+            i: _penalty_counts(s) for i, s in enumerate(sequences) if s.request.has_penalties
         }
         numbers = list(self._counts)
         counted = [counts.token_ids.view() for counts in self._counts.values()]
@@ -116,13 +113,7 @@ class LogitsChanges:
 
 def _changes_some(sequence: Sequence) -> bool:
     """Whether processors change logits without forbidding all tokens but a few."""
-    params = sequence.request.params
-    return (
-        bool(params.logit_bias)
-        or bool(params.bad_word_ids)
-        or _has_penalties(params)
-        or _has_min_tokens_left(sequence)
-    )
+    return sequence.request.changes_logits or _has_min_tokens_left(sequence)
 
 
 def _forbidden(sequence: Sequence) -> Ints:
@@ -132,7 +123,12 @@ def _forbidden(sequence: Sequence) -> Ints:
 
 def _has_min_tokens_left(sequence: Sequence) -> bool:
     request = sequence.request
-    return sequence.num_generated_tokens < request.params.min_tokens and bool(request.end_token_ids)
+    num_wanted = request.params.min_tokens
+    return (
+        num_wanted > 0
+        and sequence.num_generated_tokens < num_wanted
+        and bool(request.end_token_ids)
+    )
 
 
 def _excluded(sequence: Sequence) -> Ints:
@@ -168,12 +164,6 @@ def _has_possible(row: Floats, allowed: Ints | None) -> bool:
         row = row[allowed]
     return any(
         bool(part.max(initial=-np.inf) != -np.inf) for part in (row[:NUM_FIRST], row[NUM_FIRST:])
-    )
-
-
-def _has_penalties(params: SamplingParams) -> bool:
-    return bool(
-        params.repetition_penalty != 1.0 or params.frequency_penalty or params.presence_penalty
     )
 
 

@@ -109,13 +109,19 @@ class LatencyTarget:
         limit_s = self._limit_s
         if self._given_s is None:
             limit_s *= max(1.0, min(MAX_STRETCH, MAX_STRETCH * lateness / PATIENCE))
-        fitting = max(0, min(most, MIN_CHUNK - (num_tokens - self._num_decoding)))
-        too_many = most + 1
+
+        def fits(num_new: int) -> bool:
+            work = context + context_work(num_past, num_new)
+            rows = num_rows + num_new if adds_rows else num_rows
+            return self.costs.predict(num_tokens + num_new, work, rows) <= limit_s
+
+        # Mostly all fit.
+        if fits(most):
+            return most
+        fitting, too_many = max(0, min(most, MIN_CHUNK - (num_tokens - self._num_decoding))), most
         while too_many - fitting > 1:
             middle = (fitting + too_many) // 2
-            work = context + context_work(num_past, middle)
-            rows = num_rows + middle if adds_rows else num_rows
-            if self.costs.predict(num_tokens + middle, work, rows) <= limit_s:
+            if fits(middle):
                 fitting = middle
             else:
                 too_many = middle
