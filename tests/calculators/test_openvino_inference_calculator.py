@@ -249,7 +249,7 @@ async def test_no_more_than_nireq_at_once(tmp_path: Path) -> None:
     folder = write_model(tmp_path, add_model())
     compiled = ov.Core().compile_model(ov.Core().read_model(folder / "openvino_model.xml"), "CPU")
     pool = InferencePool(compiled, 2, "test")
-    barrier = threading.Barrier(2, timeout=10)
+    barrier = threading.Barrier(2, timeout=60)
     running: list[object] = []
     most: list[int] = []
 

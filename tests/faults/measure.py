@@ -206,6 +206,7 @@ class Outcome:
     probe: str = ""
     again_s: float | None = None
     exit_code: int | None = None
+    log: str = ""
 
     def row(self, case: Case) -> str:
         """A line of the table."""
@@ -286,7 +287,8 @@ def measure(config: Path, faults: Path, case: Case) -> Outcome:
                 break
             time.sleep(0.1)
         else:
-            outcome.exit_code = server.process.wait(10)
+            outcome.exit_code = server.wait()
+        outcome.log = "".join(server.log)
     return outcome
 
 

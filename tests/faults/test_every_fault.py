@@ -53,6 +53,7 @@ def test_a_fault_is_healed(case: Case, outcomes: Outcomes, request: pytest.Fixtu
     assert outcome.answer.startswith(case.expected)
     if case.expected == "connection lost":
         assert outcome.exit_code == 70
+        assert "Exit code 70: the event loop has done nothing for" in outcome.log
     else:
         assert outcome.again_s is not None
         assert outcome.again_s < TIMEOUT_S

@@ -61,14 +61,6 @@ def test_a_step_that_hangs(server: ServerProcess, faults: Path) -> None:
     assert "server:engine_replacements_total{" in metrics
 
 
-def test_a_server_that_cannot_heal_ends_with_a_code_of_its_own(
-    server: ServerProcess, faults: Path
-) -> None:
-    (faults / "loop_stalls").touch()
-    assert server.wait() == 70
-    assert "Exit code 70: the event loop has done nothing for" in "".join(server.log)
-
-
 def test_an_engine_that_waits_to_be_loaded_again(server: ServerProcess, faults: Path) -> None:
     (faults / "request_exits").touch()
     assert ask(server, "chat") == "500 the engine failed: SystemExit: an injected fault"

@@ -43,7 +43,7 @@ def test_a_handler_that_hangs_is_loaded_again(server: ServerProcess) -> None:
     assert "--hung_node_seconds 2 allows no more" in answer["error"]
     answer = ask_handler(server, "a", "other")
     assert answer[0] == 200, (answer, "".join(server.log[-12:]))
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not (is_ready(server) and num_loads(server, "handler") == 2):
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -75,7 +75,7 @@ def test_a_thread_is_given_up_whose_client_has_left(server: ServerProcess) -> No
     request = urllib.request.Request(server.url + "/v2/models/handler/infer", body.encode())
     with suppress(TimeoutError):
         urllib.request.urlopen(request, timeout=0.2)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while num_abandoned(server) == num_before:
         assert ask_handler(server, "a")[0] in (200, 503)
         assert time.monotonic() < deadline
@@ -94,7 +94,7 @@ def test_threads_that_hang_take_none_from_others(server: ServerProcess) -> None:
         status, answer = each.result()
         assert (status, answer["error"]["code"]) == (504, "node_hung")
         assert "node 'mine' hangs" in answer["error"]["message"]
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while num_abandoned(server) < num_before + 9:
         assert time.monotonic() < deadline
         time.sleep(0.1)

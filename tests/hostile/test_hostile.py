@@ -87,7 +87,7 @@ async def test_the_target_notices_faults(
         monkeypatch.setattr("hostile.target.QUESTION", {"model": "none"})
         start = time.monotonic()
         await target.check_chat(0.5)
-        assert time.monotonic() - start < 5
+        assert time.monotonic() - start < 30
     assert [fault[:20] for fault in target.faults] == [
         "status 500: a",
         "status 503 without R",

@@ -63,7 +63,7 @@ def children_of(pid: int) -> list[int]:
 
 
 def wait_for_end(pids: list[int]) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     for pid in pids:
         stat = Path(f"/proc/{pid}/stat")
         # Nobody may collect the status of one whose parent was killed: a Z is left.

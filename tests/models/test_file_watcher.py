@@ -47,7 +47,7 @@ async def test_watching_goes_on_after_an_error(
 
     monkeypatch.setattr(manager, "find_changes", fail)
     watching = asyncio.create_task(FileWatcher(manager, 0.001).run())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while len(looks) < 3:  # noqa: ASYNC110
             await asyncio.sleep(0.001)
     watching.cancel()
@@ -83,7 +83,7 @@ async def test_it_looks_regularly_but_not_while_models_load(tmp_path: Path) -> N
     manager = await manager_of(config)
     watching = asyncio.create_task(FileWatcher(manager, 0.01).run())
     write_repository(tmp_path, {"m": echo_graph(), "n": echo_graph(open_s=0.3)})
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while len(manager.available_models()) < 2:  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.01)
     assert manager.served_names() == ("m", "n")

@@ -46,7 +46,7 @@ def version_of(manager: ModelManager, name: str) -> dict[str, Any]:
 
 
 async def until_loading(manager: ModelManager) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not manager.is_loading:  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.01)
 
@@ -57,7 +57,7 @@ def has_state(manager: ModelManager, name: str, state: str) -> bool:
 
 
 async def until_state(manager: ModelManager, name: str, state: str) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not has_state(manager, name, state):  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.01)
 

@@ -55,7 +55,7 @@ class Server:
     async def until_running(self, count: int, name: str = "echo") -> None:
         """Wait until that many requests are in the graph of a model."""
         graph = self.manager.get(name).graph
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while graph.num_running != count:  # noqa: ASYNC110 - nothing tells of it
                 await asyncio.sleep(0.01)
 

@@ -73,7 +73,7 @@ async def test_one_message_of_a_method_that_takes_one_is_read(
         await asyncio.Event().wait()
 
     call = channel.stream_stream(f"/{SERVICE}/ServerLive")(two_without_an_end())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         answers = [len(answer) async for answer in call]
     assert answers == [2**16]
     assert replica.num_messages == 1
@@ -84,21 +84,21 @@ async def test_an_unknown_method_is_refused_by_the_front(
     replica: Replica, channel: grpc.aio.Channel, method: str
 ) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as refusal:
-        await channel.unary_unary(method)(b"hello", timeout=10)
+        await channel.unary_unary(method)(b"hello", timeout=60)
     assert refusal.value.code() is grpc.StatusCode.UNIMPLEMENTED
     assert not replica.num_calls
 
 
 @pytest.mark.parametrize("method", [f"/{SERVICE}/ModelMetadata", "/grpc.health.v1.Health/Check"])
 async def test_a_call_of_one_message_is_passed_on(channel: grpc.aio.Channel, method: str) -> None:
-    assert await channel.unary_unary(method)(b"hello", timeout=10) == b"hello"
+    assert await channel.unary_unary(method)(b"hello", timeout=60) == b"hello"
 
 
 @pytest.mark.parametrize("method", [f"/{SERVICE}/ModelStreamInfer", REFLECTION])
 async def test_a_message_of_a_stream_is_passed_on_before_the_next_one(
     channel: grpc.aio.Channel, method: str
 ) -> None:
-    call = channel.stream_stream(method)(metadata=(("authorization", "Bearer secret"),), timeout=10)
+    call = channel.stream_stream(method)(metadata=(("authorization", "Bearer secret"),), timeout=60)
     for message in (b"a", b"b"):
         await call.write(message)
         assert await call.read() == message

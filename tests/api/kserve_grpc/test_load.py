@@ -31,7 +31,7 @@ def input_of(array: Any, name: str = "x") -> InferInput:
 
 async def until_running(manager: ModelManager, count: int) -> None:
     graph = manager.get("repeat").graph
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while graph.num_running != count:  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.01)
 

@@ -154,7 +154,7 @@ async def test_a_stream_without_requests(client: InferenceServerClient) -> None:
 
 async def until_idle(manager: ModelManager, name: str = "repeat", count: int = 0) -> None:
     graph = manager.get(name).graph
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while graph.num_running != count:  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.01)
 

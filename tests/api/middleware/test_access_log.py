@@ -22,7 +22,7 @@ def _all_levels(caplog: pytest.LogCaptureFixture) -> None:
 async def access_lines(caplog: pytest.LogCaptureFixture, count: int = 1) -> list[str]:
     """The lines without request ids, once there are so many: some come after their answer."""
     lines: list[str] = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while len(lines) < count:
             await asyncio.sleep(0.01)
             records = [record for record in caplog.records if record.name == LOGGER]

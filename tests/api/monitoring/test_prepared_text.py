@@ -34,7 +34,7 @@ async def test_a_text_that_takes_long_is_not_waited_for(monkeypatch: pytest.Monk
     assert await text.get() == b"0"
     assert await text.get() == b"0"
     release.set()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while await text.get() == b"0":  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.001)
 
@@ -49,7 +49,7 @@ async def test_what_has_ended_is_in_the_next_text(monkeypatch: pytest.MonkeyPatc
     def make() -> bytes:
         counted = ended[0]
         begun.set()
-        release.wait(10)
+        release.wait(60)
         return b"%d" % counted
 
     text = PreparedText(make, "test", lambda: ended[0])
@@ -58,7 +58,7 @@ async def test_what_has_ended_is_in_the_next_text(monkeypatch: pytest.MonkeyPatc
     release.clear()
     ended[0] = 1
     early = asyncio.create_task(text.get())
-    assert await asyncio.to_thread(begun.wait, 10)
+    assert await asyncio.to_thread(begun.wait, 60)
     ended[0] = 2
     late = asyncio.create_task(text.get())
     await asyncio.sleep(0)

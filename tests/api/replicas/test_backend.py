@@ -27,7 +27,7 @@ async def watching(backend: Backend) -> AsyncIterator["asyncio.Task[None]"]:
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not holds():  # noqa: ASYNC110  # nothing tells
             await asyncio.sleep(0.01)
 

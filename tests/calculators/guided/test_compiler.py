@@ -239,7 +239,7 @@ async def test_the_event_loop_is_free_while_a_grammar_is_compiled(
     is_free = threading.Event()
 
     def make_grammar() -> Grammar:
-        assert is_free.wait(10)
+        assert is_free.wait(60)
         return Grammar('start: "a"', "f")
 
     compiling = asyncio.create_task(compiler.compile(make_grammar))
@@ -253,7 +253,7 @@ async def test_what_was_asked_before_the_end_is_compiled(table: ByteTable) -> No
     may_go_on = threading.Event()
 
     def make_grammar() -> Grammar:
-        assert may_go_on.wait(10)
+        assert may_go_on.wait(60)
         return Grammar('start: "a"', "f")
 
     tasks = [asyncio.create_task(compiler.compile(make_grammar)) for _ in range(3)]

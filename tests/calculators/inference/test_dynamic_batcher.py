@@ -40,7 +40,7 @@ class Model:
         infer = batcher._infer
 
         def wait_and_infer(*arguments: Any) -> InferResponse:
-            assert self.may_run.wait(10)
+            assert self.may_run.wait(60)
             answer: InferResponse = infer(*arguments)
             return answer
 
@@ -62,7 +62,7 @@ class Model:
         return status["batches"], status["batched_requests"], status["waiting_requests"]
 
     async def until(self, *counts: int) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while self.counts != counts:  # noqa: ASYNC110 - nothing tells of it
                 await asyncio.sleep(0.001)
 

@@ -12,4 +12,4 @@ async def test_jobs_have_the_context_of_their_caller() -> None:
     CURRENT_REQUEST.set(None)
     assert await thread.run(CURRENT_REQUEST.get) is None
     thread.end()
-    assert thread.join(5)
+    assert thread.join(60)

@@ -123,7 +123,7 @@ def test_there_is_one_thread_and_it_ends(tmp_path: Path, monkeypatch: pytest.Mon
     (thread,) = set(threading.enumerate()) - before
     del leases
     gc.collect()
-    thread.join(10)
+    thread.join(60)
     assert not thread.is_alive()
 
 

@@ -79,7 +79,7 @@ async def test_what_is_broken_is_known_before_anything_is_loaded(
     shutil.rmtree(tmp_path / "gone")
     manager = ModelManager(load_config(config))
     loading = asyncio.create_task(manager.load_all())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while "Loading model slow (1 of 3)" not in caplog.text:  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.01)
     assert not loading.done()
