@@ -39,7 +39,7 @@ class Shape:
 
 SHAPES = {
     "qwen05b": Shape(24, 896, 14, 2, 4864, 151_936, 32_768),
-    # With --weight_format int4_sym it stands for what people run on two cores.
+    # With `--weight-format int4` it stands for what people run on two cores.
     "qwen15b": Shape(28, 1536, 12, 2, 8960, 151_936, 32_768),
     "tiny": Shape(2, 64, 4, 2, 128, 1_024, 16_384),
     # A step of it is little more than what the host does; its logits are as far apart as those of
