@@ -186,23 +186,7 @@ class AsyncLLMEngine:
         store = self.adapters
         if store is None:
             raise InvalidRequestError("this model takes no adapters", "model")
-        if unloaded := store.unloaded:
-            self._run_in_thread(partial(self.engine.free_slots, unloaded))
         store.load(source, replaces)
-
-    def _run_in_thread(self, action: Callable[[], None]) -> None:
-        """Run an action in the engine's thread, and wait for its end."""
-        ended = threading.Event()
-
-        def act() -> None:
-            action()
-            ended.set()
-
-        if not self._post(act):
-            raise ModelNotReadyError("the model is being unloaded")
-        while not ended.wait(GIVEN_UP_POLL_S):
-            if not self.is_running:
-                raise ModelNotReadyError(self.failure or "the model was unloaded")
 
     async def pool(
         self,

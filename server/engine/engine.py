@@ -1,7 +1,7 @@
 """The LLM engine: takes requests, and moves them all on one step at a time."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from itertools import count
@@ -9,7 +9,8 @@ from time import perf_counter
 
 import numpy as np
 
-from server.engine.adapters.adapter_store import Adapter, AdapterStore
+from server.engine.adapters.adapter_store import AdapterStore
+from server.engine.adapters.adapter_use import AdapterUse
 from server.engine.config import EngineConfig
 from server.engine.model.cache.cache_plan import plan_cache
 from server.engine.model.load_report import describe_states, report_load
@@ -38,7 +39,6 @@ from server.engine.speculation.speculation import (
 from server.errors import (
     GenerationError,
     ModelLoadError,
-    ModelNotFoundError,
     ModelNotReadyError,
     describe_error,
 )
@@ -79,7 +79,7 @@ class LLMEngine:
         gives_tokens = model.num_embeddings is None
         self._verification = describe_verification(config.models_path) if gives_tokens else None
         self.adapters = self._load_adapters(model)
-        self._adapters_in_use = AdaptersInUse()
+        self._adapter_use = AdapterUse()
         self._draft = load_draft_model(config, model)
         self._cache = plan_cache(config, model, self.info.max_model_len, self._draft)
         self.num_blocks = self._cache.num_blocks
@@ -213,11 +213,10 @@ class LLMEngine:
         """Queue a request; raises ModelNotReadyError once the engine has failed."""
         if self.failure is not None:
             raise ModelNotReadyError(self.failure)
-        if request.adapter is not None and request.adapter.slot is None:
-            raise ModelNotFoundError(f"the adapter {request.adapter.name!r} was unloaded just now")
         sequence = self._requests.add(request, next(self._arrivals))
         self.scheduler.add(sequence)
-        self._note_adapters()
+        if request.adapter is not None:
+            self._adapter_use.note_waiting(request.adapter.name)
 
     def has_request(self, request_id: int) -> bool:
         """Whether any choice of a request is unfinished."""
@@ -229,35 +228,23 @@ class LLMEngine:
         A beam search has no choices before its end: it can only be stopped as a whole.
         """
         self._requests.abort(request_id, self.scheduler, index)
-        self._note_adapters()
-
-    def free_slots(self, unloaded: Iterable[Adapter]) -> None:
-        """Take the slots of unloaded adapters that no request has.
-
-        From then on no request can begin with them: `add` refuses it.
-        """
-        in_use = {sequence.request.adapter for sequence in self._requests.sequences}
-        for adapter in unloaded:
-            if adapter not in in_use:
-                adapter.slot = None
 
     def _note_adapters(self) -> None:
         """Note for the metrics which adapters are at work."""
-        if self.adapters is None:
-            return
-        names: dict[bool, set[str]] = {True: set(), False: set()}
-        for sequence in self._requests.sequences:
-            if sequence.request.adapter is not None:
-                is_running = sequence.status is SequenceStatus.RUNNING
-                names[is_running].add(sequence.request.adapter.name)
-        running, waiting = (tuple(sorted(names[is_running])) for is_running in (True, False))
-        self._adapters_in_use = AdaptersInUse(0, running, waiting)
+        if self.adapters is not None:
+            self._adapter_use.note(
+                (sequence.request.adapter.name, sequence.status is SequenceStatus.RUNNING)
+                for sequence in self._requests.sequences
+                if sequence.request.adapter is not None
+            )
 
     def _describe_adapters(self) -> AdaptersInUse | None:
         """Any thread may ask."""
         if self.adapters is None:
             return None
-        return replace(self._adapters_in_use, num_loaded=len(self.adapters.adapters))
+        # Without work no step follows that would note what has ended.
+        in_use = self._adapter_use.current if self.has_work else AdaptersInUse()
+        return replace(in_use, num_loaded=len(self.adapters.adapters))
 
     def step(self, on_infer: Callable[[], None] | None = None) -> list[SequenceOutput]:
         """Move the running requests on by one step; returns the new output.
@@ -287,7 +274,6 @@ class LLMEngine:
         if self._speculation is not None:
             self._speculation.note_verified(chosen.sequences, chosen.runs)
         outputs = self._requests.advance(chosen, self.scheduler)
-        self._note_adapters()
         self.stats.num_steps += 1
         self.stats.tokens += step.num_tokens
         self.stats.step_tokens.observe(step.num_tokens)
@@ -337,6 +323,7 @@ class LLMEngine:
         Should the step fail, its sequences end, and their blocks leave the prefix cache.
         """
         self.settle()
+        self._note_adapters()
         self._note_computed(step)
         self._requests.compute_masks(step)
         next_step = self.scheduler.look_ahead(step)

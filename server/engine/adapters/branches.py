@@ -1,21 +1,18 @@
 """Adds to the matrix products of a model what adapters change: y + (x @ A) @ B, by adapter.
 
 The rows of a step that have an adapter are gathered into tiles, each for one adapter. So a row is
-multiplied with the matrices of its own adapter alone; a step without adapters has no tiles, and
-the products of its branches are empty. One product with the joined matrices of all adapters and a
-mask takes eight times as many operations for eight adapters.
+multiplied with the matrices of its own adapter alone, and plain rows with none. A step without
+adapters has no tiles, and its branches compute nothing. One product with the joined matrices of all
+adapters and a mask takes eight times as many operations for eight adapters.
 """
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
 __all__ = [
-    "PLACES_INPUT",
-    "SLOTS_INPUT",
     "TILES_INPUT",
     "AdaptedModule",
     "add_branches",
@@ -23,8 +20,6 @@ __all__ = [
 ]
 
 TILES_INPUT = "adapters.tiles"
-SLOTS_INPUT = "adapters.slots"
-PLACES_INPUT = "adapters.places"
 # Exporters from PyTorch name operations like __module.layers.0.q_proj/aten::linear/MatMul.
 MODULE_PREFIX = "__module."
 # Rows of experts are those of the tokens that were routed to them.
@@ -37,7 +32,7 @@ SMOOTHING = "nncf_smooth_quant"
 class AdaptedModule:
     """A module with branches, named as in the PyTorch model.
 
-    Its inputs are `a_input` [slots, inputs, rank] and `b_input` [slots, rank, outputs].
+    Its inputs are `a_input` [tiles, inputs, rank] and `b_input` [tiles, rank, outputs].
     """
 
     name: str
@@ -45,15 +40,6 @@ class AdaptedModule:
     num_outputs: int
     a_input: str
     b_input: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Tiles:
-    """The inputs of a step: which rows are in the tiles, whose they are, where rows find theirs."""
-
-    rows: ov.Node
-    slots: ov.Node
-    places: ov.Node
 
 
 def find_products(model: ov.Model) -> Mapping[str, list[ov.Node]]:
@@ -73,25 +59,19 @@ def add_branches(
 ) -> tuple[AdaptedModule, ...]:
     """Give the products of these modules branches, whose weights are inputs of `element_type`.
 
-    Further inputs say what a step computes with them. i32 TILES_INPUT [tiles, rows] are the rows of
-    the step in each tile. i32 SLOTS_INPUT [tiles] is the slot of its adapter. i32 PLACES_INPUT
-    [tokens] is for each row 1 + its position in all tiles, or 0 without an adapter. Without tiles a
-    single place 0 does for all rows.
+    The input i32 TILES_INPUT [tiles, rows] says which rows of a step are in each tile. A tile with
+    fewer rows than others is filled up with one of its own: what is added to it stays the same.
     """
     products = find_products(model)
-    tiles = _Tiles(
-        _parameter(TILES_INPUT, [-1, -1], ov.Type.i32),
-        _parameter(SLOTS_INPUT, [-1], ov.Type.i32),
-        _parameter(PLACES_INPUT, [-1], ov.Type.i32),
-    )
-    gathered: dict[str, ov.Node] = {}
-    parameters, modules = [tiles.rows, tiles.slots, tiles.places], []
+    tiles = _parameter(TILES_INPUT, [-1, -1], ov.Type.i32)
+    branches = _Branches(tiles, element_type)
+    parameters, modules = [tiles], []
     for number, name in enumerate(sorted(names)):
         module = _describe(name, products[name][0], number)
         a = _parameter(module.a_input, [-1, module.num_inputs, -1], element_type)
         b = _parameter(module.b_input, [-1, -1, module.num_outputs], element_type)
         for node in products[name]:
-            _add_branch(node, (a, b), tiles, gathered)
+            branches.add(node, a, b)
         parameters += [a, b]
         modules.append(module)
     model.add_parameters(parameters)
@@ -133,28 +113,39 @@ def _parameter(name: str, shape: list[int], element_type: ov.Type) -> ov.Node:
     return parameter
 
 
-def _add_branch(
-    node: ov.Node, weights: tuple[ov.Node, ov.Node], tiles: _Tiles, gathered: dict[str, ov.Node]
-) -> None:
-    first = ops.constant(0, ov.Type.i64)
-    a, b = (ops.gather(each, tiles.slots, first) for each in weights)
-    element_type = weights[0].get_element_type()
-    source = _unquantized(node.input_value(0))
-    key = f"{source.get_node().get_friendly_name()}:{source.get_index()}"
-    if key not in gathered:
-        # Products that share their input share its tiles.
-        gathered[key] = _convert(ops.gather(_as_rows(source), tiles.rows, first), element_type)
-    changes = ops.matmul(ops.matmul(gathered[key], a, False, False), b, False, False)
-    num_outputs = node.output(0).get_partial_shape()[-1].get_length()
-    # The first row is for those without an adapter.
-    none = _convert(ops.constant(np.zeros((1, num_outputs), np.float32)), element_type)
-    changes = ops.concat([none, _as_rows(changes.output(0))], 0)
-    change = _convert(ops.gather(changes, tiles.places, first), ov.Type.f32)
-    output = _after_bias(node)
-    readers = list(output.get_target_inputs())
-    changed = ops.add(output, _shaped_like(change, output))
-    for reader in readers:
-        reader.replace_source_output(changed.output(0))
+class _Branches:
+    """What all branches of a model share: the tiles, and the inputs of products in them."""
+
+    def __init__(self, tiles: ov.Node, element_type: ov.Type) -> None:
+        self._tiles = tiles
+        self._rows = ops.reshape(tiles, ops.constant([-1], ov.Type.i64), False)
+        self._element_type = element_type
+        self._first = ops.constant(0, ov.Type.i64)
+        self._gathered: dict[str, ov.Node] = {}
+
+    def add(self, node: ov.Node, a: ov.Node, b: ov.Node) -> None:
+        """Add (x @ a) @ b to the rows of a product, or of its sum with a bias, that are in tiles.
+
+        The other rows are neither read nor written.
+        """
+        products = ops.matmul(self._gather(node.input_value(0)), a, False, False)
+        change = ops.matmul(products, b, False, False)
+        output = _after_bias(node)
+        readers = list(output.get_target_inputs())
+        change = _convert(_shaped_like(change, output), ov.Type.f32)
+        sums = ops.add(ops.gather(output, self._rows, self._first), change)
+        changed = ops.scatter_update(output, self._rows, sums, self._first)
+        for reader in readers:
+            reader.replace_source_output(changed.output(0))
+
+    def _gather(self, source: ov.Output) -> ov.Node:
+        """The tiles of a product's input, which other products may share."""
+        source = _unquantized(source)
+        key = f"{source.get_node().get_friendly_name()}:{source.get_index()}"
+        if key not in self._gathered:
+            rows = ops.gather(_as_rows(source), self._tiles, self._first)
+            self._gathered[key] = _convert(rows, self._element_type)
+        return self._gathered[key]
 
 
 def _as_rows(values: ov.Output) -> ov.Node:
@@ -187,6 +178,7 @@ def _after_bias(node: ov.Node) -> ov.Output:
 
 
 def _shaped_like(change: ov.Node, output: ov.Output) -> ov.Node:
-    """Rows [tokens, size] in the shape of a product's output."""
-    is_flat = len(output.get_partial_shape()) == 2
-    return change if is_flat else ops.unsqueeze(change, ops.constant(1, ov.Type.i64))
+    """The rows of all tiles in the shape of a product's output: [rows, size] or [rows, 1, size]."""
+    shape = output.get_partial_shape()
+    sizes = [1] * (len(shape) - 2) + [shape[-1].get_length()]
+    return ops.reshape(change, ops.constant([-1, *sizes], ov.Type.i64), False)

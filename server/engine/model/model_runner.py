@@ -199,7 +199,7 @@ class ModelRunner:
         if self._adapters is not None:
             adapters = (sequence.request.adapter for sequence in step.sequences)
             rows = zip(adapters, step.num_new_tokens, strict=True)
-            arrays = {**arrays, **self._adapters.pack(rows, self.last_size)}
+            arrays = {**arrays, **self._adapters.pack(rows)}
         for name, array in arrays.items():
             bound = self._bound.get(name)
             if bound is not None and bound.shape == array.shape:

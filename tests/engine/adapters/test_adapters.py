@@ -1,56 +1,21 @@
 """Batches of requests with different adapters and without, compared with transformers."""
 
-import shutil
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from time import monotonic, sleep
-from typing import Any
 
 import numpy as np
 import openvino as ov
 import pytest
+from support.adapters.answers import NAMES, PARAMS, Answers, Open, answer, expected
 from support.adapters.peft_files import modules_of, write_adapter
-from support.adapters.reference import ADAPTERS, KINDS, NUM_TOKENS, prompts
+from support.adapters.reference import KINDS, prompts
 from support.cpu import needs_bf16
 from support.engine_helpers import run_to_end, start, tokens_of
 from support.recurrent_model import save_recurrent_model
 
 from server.engine import AdapterSettings, AdapterSource, EngineConfig, LLMEngine
 from server.engine.model.loading.graph_form import read_form
-from server.engine.model.model_loader import load_model
-from server.engine.model.tuning import tuned_model
-from server.engine.replaceable_engine import ReplaceableEngine
-from server.errors import InvalidRequestError, ModelLoadError, ModelNotFoundError
+from server.errors import ModelLoadError, ModelNotFoundError
 from server.payloads import SamplingParams
-
-PARAMS = SamplingParams(temperature=0, max_tokens=NUM_TOKENS, ignore_eos=True, logprobs=1)
-NAMES = tuple(f"a{number}" for number in range(len(ADAPTERS)))
-
-Open = Callable[..., LLMEngine]
-Answers = Callable[[str, str], list[Any]]
-
-
-def answer(
-    engine: LLMEngine, adapters: Sequence[str], params: SamplingParams = PARAMS
-) -> list[tuple[list[int], list[float]]]:
-    """The tokens and log probabilities of prompts with these adapters, all run together."""
-    requests = []
-    for number, adapter in enumerate(adapters):
-        prompt = prompts()[number % len(prompts())]
-        requests += start(engine, [prompt], params, adapter=adapter)
-    outputs = run_to_end(engine)
-    logprobs: dict[int, list[float]] = {request.request_id: [] for request in requests}
-    for output in outputs:
-        entries = output.logprobs or ()
-        logprobs[output.request_id] += [e.logprob for e in entries if e.logprob is not None]
-    return [(tokens_of(outputs, request), logprobs[request.request_id]) for request in requests]
-
-
-def expected(answers: Answers, kind: str, adapters: Sequence[str]) -> list[Any]:
-    found = []
-    for number, adapter in enumerate(adapters):
-        found.append(answers(kind, adapter)[number % len(prompts())])
-    return found
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -132,97 +97,6 @@ def test_a_preempted_request_keeps_its_adapter(open_adapted: Open, answers: Answ
         assert tokens_of(outputs, request) == answers("llama", name)[7][0]
 
 
-def test_adapters_come_and_go_while_requests_run(
-    open_adapted: Open, answers: Answers, adapted_models: Path
-) -> None:
-    """A request ends with the adapter that it began with, whatever is loaded into its place."""
-    engine = open_adapted("llama", ("a0",))
-    store = engine.adapters
-    assert store is not None
-    folder = adapted_models / "llama"
-    (running,) = start(engine, [prompts()[0]], PARAMS, adapter="a0")
-    outputs = engine.step()
-    store.load(AdapterSource("a3", folder / "a3"))
-    store.unload("a0")
-    with pytest.raises(ModelNotFoundError, match="there is no adapter 'a0'; adapters: a3"):
-        engine.make_request(prompts()[0], PARAMS, adapter="a0")
-    engine.free_slots(store.unloaded)
-    store.load(AdapterSource("a0", folder / "a1"))
-    (other,) = start(engine, [prompts()[1]], PARAMS, adapter="a3")
-    (again,) = start(engine, [prompts()[0]], PARAMS, adapter="a0")
-    outputs += run_to_end(engine)
-    assert tokens_of(outputs, running) == answers("llama", "a0")[0][0]
-    assert tokens_of(outputs, other) == answers("llama", "a3")[1][0]
-    assert tokens_of(outputs, again) == answers("llama", "a1")[0][0]
-    assert store.weights.num_slots == 3
-    # Now nothing has the first one any more: its slot is taken, and no memory.
-    engine.free_slots(store.unloaded)
-    store.load(AdapterSource("a2", folder / "a2"))
-    assert store.weights.num_slots == 3
-    assert answer(engine, ["a2"])[0][0] == answers("llama", "a2")[0][0]
-
-
-def test_an_adapter_unloaded_before_its_request_starts(open_adapted: Open) -> None:
-    engine = open_adapted("llama", ("a0",))
-    assert engine.adapters is not None
-    request = engine.make_request(prompts()[0], PARAMS, adapter="a0")
-    engine.adapters.unload("a0")
-    engine.free_slots(engine.adapters.unloaded)
-    with pytest.raises(ModelNotFoundError, match="the adapter 'a0' was unloaded just now"):
-        engine.add(request)
-
-
-def test_a_name_that_is_taken(open_adapted: Open, adapted_models: Path) -> None:
-    store = open_adapted("llama", ("a0",)).adapters
-    assert store is not None
-    source = AdapterSource("a0", adapted_models / "llama" / "a1")
-    with pytest.raises(InvalidRequestError, match="'a0' is loaded already"):
-        store.load(source)
-    store.load(source, replaces=True)
-    assert store.find("a0").source == source
-
-
-def test_an_adapter_without_memory(
-    open_adapted: Open, adapted_models: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store = open_adapted("llama", ("a0",)).adapters
-    assert store is not None
-    monkeypatch.setattr("server.engine.adapters.adapter_store.available_bytes", lambda: 0)
-    with pytest.raises(ModelLoadError, match="2 adapters of rank 16 take . MB, and 0 MB are free"):
-        store.load(AdapterSource("a3", adapted_models / "llama" / "a3"))
-    assert [adapter.name for adapter in store.adapters] == ["a0"]
-
-
-def test_the_metrics_name_what_runs_and_what_waits(open_adapted: Open) -> None:
-    engine = open_adapted("llama", ("a0", "a1"), max_num_seqs=1)
-    start(engine, [prompts()[0]], PARAMS, adapter="a1")
-    start(engine, [prompts()[1]], PARAMS, adapter="a0")
-    engine.step()
-    found = engine.load().adapters
-    assert found is not None
-    assert (found.num_loaded, found.running, found.waiting) == (2, ("a1",), ("a0",))
-    run_to_end(engine)
-    found = engine.load().adapters
-    assert found is not None
-    assert (found.running, found.waiting) == ((), ())
-
-
-def test_a_failed_engine_has_its_adapters_again_even_if_their_files_have_gone(
-    open_adapted: Open,
-    answers: Answers,
-    adapted_models: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    folder = Path(shutil.copytree(adapted_models / "llama" / "a3", tmp_path / "a3"))
-    engine = open_adapted("llama", (), adapters=AdapterSettings((AdapterSource("a3", folder),)))
-    shutil.rmtree(folder)
-    # Not the compiled model that tests share.
-    monkeypatch.setattr(tuned_model, "load_model", load_model)
-    engine.revive()
-    assert answer(engine, ["a3"])[0][0] == answers("llama", "a3")[0][0]
-
-
 def test_a_model_without_adapters_has_an_unchanged_graph(adapted_models: Path) -> None:
     folder = adapted_models / "llama" / "f32"
     engine = LLMEngine(EngineConfig(folder, device="CPU", num_kv_blocks=4))
@@ -270,37 +144,3 @@ def test_a_model_without_paged_attention(adapted_models: Path, tmp_path: Path) -
     )
     assert engine.adapters is None
     engine.close()
-
-
-def test_a_file_that_goes_away_after_the_load(
-    open_adapted: Open, adapted_models: Path, tmp_path: Path, answers: Answers
-) -> None:
-    folder = Path(shutil.copytree(adapted_models / "llama" / "a3", tmp_path / "a3"))
-    engine = open_adapted("llama", ())
-    assert engine.adapters is not None
-    engine.adapters.load(AdapterSource("a3", folder))
-    shutil.rmtree(folder)
-    assert answer(engine, ["a3"])[0][0] == answers("llama", "a3")[0][0]
-
-
-def test_an_engine_that_takes_over_does_without_adapters_that_have_gone(
-    adapted_models: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    folder = adapted_models / "llama"
-    config = EngineConfig(folder / "f32", num_kv_blocks=100, adapters=AdapterSettings(is_open=True))
-    engine = ReplaceableEngine(config)
-    first = engine.current
-    gone = Path(shutil.copytree(folder / "a0", tmp_path / "a0"))
-    for name, path in (("gone", gone), ("kept", folder / "a1")):
-        engine.load_adapter(AdapterSource(name, path))
-    shutil.rmtree(gone)
-    first.give_up("tried out")
-    deadline = monotonic() + 60
-    while engine.failure is not None:
-        assert monotonic() < deadline, engine.failure
-        sleep(0.01)
-    assert engine.current.adapters is not None
-    assert [adapter.name for adapter in engine.current.adapters.adapters] == ["kept"]
-    assert "the adapter 'gone' is lost" in caplog.text
-    engine.close()
-    first.close()

@@ -8,10 +8,8 @@ import openvino as ov
 import pytest
 from openvino import opset13 as ops
 
-from server.engine.adapters.adapter_store import Adapter
 from server.engine.adapters.bound_adapters import pack_tiles
-from server.engine.adapters.branches import add_branches, find_products
-from server.engine.adapters.settings import AdapterSource
+from server.engine.adapters.branches import TILES_INPUT, add_branches, find_products
 from server.host.openvino_core import shared_core
 
 NAME = "model.layers.0.mlp.up_proj"
@@ -46,28 +44,28 @@ def run(model: ov.Model, inputs: dict[str, Any]) -> Floats:
     return found
 
 
-def adapter(slot: int) -> Adapter:
-    return Adapter(AdapterSource(str(slot), None), RANK, 1, slot)  # type: ignore[arg-type]
+def rows_of(*rows: int) -> npt.NDArray[np.int32]:
+    return np.array(rows, np.int32)
 
 
 @pytest.mark.parametrize("is_flat", [False, True])
 @pytest.mark.parametrize("is_quantized", [False, True])
 def test_each_row_gets_what_its_adapter_adds(*, is_quantized: bool, is_flat: bool) -> None:
-    rows = [(adapter(1), 2), (None, 1), (adapter(0), 1), (adapter(1), 1)]
+    tiles = pack_tiles([rows_of(3), rows_of(0, 1, 4)])
     x = numbers(6, NUM_IN) if is_flat else numbers(6, 1, NUM_IN)
     plain = run(model_of(is_quantized=is_quantized, is_flat=is_flat), {"x": x}) / 3
     model = model_of(is_quantized=is_quantized, is_flat=is_flat)
     (module,) = add_branches(model, {NAME}, ov.Type.f32)
     a, b = numbers(2, NUM_IN, RANK, seed=1) / 9, numbers(2, RANK, NUM_OUT, seed=2) / 9
-    inputs = {module.a_input: a, module.b_input: b, "x": x, **pack_tiles(rows, 6)}
+    inputs = {module.a_input: a, module.b_input: b, "x": x, TILES_INPUT: tiles}
     added = run(model, inputs) / 3 - plain
     expected = np.zeros_like(added)
-    for row, slot in ((0, 1), (1, 1), (3, 0), (4, 1)):
+    for row, tile in ((0, 1), (1, 1), (3, 0), (4, 1)):
         # The layer's input, before it was smoothed and quantised.
-        expected[row] = (2 * x[row]) @ a[slot] @ b[slot]
+        expected[row] = (2 * x[row]) @ a[tile] @ b[tile]
     assert added == pytest.approx(expected, abs=2e-3)
     # Without adapters there are no tiles.
-    inputs |= pack_tiles([(None, 6)], 6)
+    inputs |= {TILES_INPUT: pack_tiles([]), module.a_input: a[:0], module.b_input: b[:0]}
     assert run(model, inputs) / 3 == pytest.approx(plain, abs=1e-5)
 
 
@@ -76,11 +74,9 @@ def test_products_that_cannot_have_branches(name: str) -> None:
     assert not find_products(model_of(name=name))
 
 
-def test_tiles() -> None:
-    """Three rows of slot 1 in two sequences, one of slot 4, plain ones, and padding."""
-    arrays = pack_tiles([(adapter(1), 2), (None, 2), (adapter(4), 1), (adapter(1), 1)], 8)
-    tiles, slots, places = arrays.values()
-    assert slots.tolist() == [1, 4]
-    assert tiles[0, :3].tolist() == [0, 1, 5]
-    assert tiles[1, :1].tolist() == [4]
-    assert places.tolist() == [1, 2, 0, 0, 1 + tiles.shape[1], 3, 0, 0]
+def test_a_tile_is_filled_up_with_a_row_of_its_own() -> None:
+    tiles = pack_tiles([rows_of(0, 1, 2, 6, 7), rows_of(4)])
+    assert tiles[0, :5].tolist() == [0, 1, 2, 6, 7]
+    assert set(tiles[0, 5:].tolist()) == {7}
+    assert set(tiles[1].tolist()) == {4}
+    assert pack_tiles([]).size == 0
