@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -48,16 +48,25 @@ async def test_a_broken_config_is_an_error(server: Server, tmp_path: Path) -> No
 async def test_callers_at_the_same_time_share_one_check(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    go_on, num_checks = threading.Event(), 0
+    go_on, num_checks, num_callers = threading.Event(), 0, 0
+    find_problems = server.manager.find_problems
+
+    async def counted() -> Mapping[str, str | None]:
+        nonlocal num_callers
+        num_callers += 1
+        return await find_problems()
 
     def find_problem(_: object) -> None:
         nonlocal num_checks
         num_checks += 1
         go_on.wait(60)
 
+    monkeypatch.setattr(server.manager, "find_problems", counted)
     monkeypatch.setattr(model_manager, "find_problem", find_problem)
     calls = [asyncio.create_task(server.post(PATH, {})) for _ in range(5)]
-    await asyncio.sleep(0.3)
+    async with asyncio.timeout(60):
+        while num_callers < 5:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.01)
     go_on.set()
     answers = await asyncio.gather(*calls)
     assert (num_checks, answers) == (1, [(200, {"models": {"echo": None}})] * 5)

@@ -309,13 +309,15 @@ async def failing(tmp_path: Path) -> Any:
         yield server
 
 
-SLOW = """
+HELD = """
+import pathlib
 import time
 from pyovms import Tensor
 
 class OvmsPythonModel:
     def execute(self, inputs):
-        time.sleep(0.5)
+        while not pathlib.Path(__file__).with_name("go_on").exists():
+            time.sleep(0.01)
         return [Tensor("uppercase", b"done")]
 """
 
@@ -352,10 +354,12 @@ async def test_the_queue_of_a_node_has_an_end(
 ) -> None:
     monkeypatch.setattr(handler_threads, "MAX_THREADS", 1)
     monkeypatch.setattr(handler_threads, "MAX_WAITING", 2)
-    write_graph(tmp_path / "slow", UPPERCASE_GRAPH, model=SLOW)
-    async with serving(tmp_path, "slow") as server:
+    write_graph(tmp_path / "held", UPPERCASE_GRAPH, model=HELD)
+    async with serving(tmp_path, "held") as server:
         body = {"inputs": [tensor("text", ["a"], [1], "BYTES")]}
-        calls = [server.post("/v2/models/slow/infer", body) for _ in range(5)]
+        calls = {asyncio.create_task(server.post("/v2/models/held/infer", body)) for _ in range(5)}
+        await until(lambda: sum(call.done() for call in calls) == 2)
+        (tmp_path / "held" / "go_on").touch()
         answers = await asyncio.gather(*calls)
     assert sorted(status for status, _ in answers) == [200, 200, 200, 503, 503]
     assert {"error": "2 requests wait for node 'pythonNode'"} in [answer for _, answer in answers]
