@@ -75,10 +75,16 @@ def test_errors_are_those_of_a_replica(server: Replicated, client: Client) -> No
     assert wrong.value.status() == "StatusCode.UNAUTHENTICATED"
 
 
+AGAIN = "it is started again in"
+
+
 def test_a_killed_replica_is_replaced_by_the_other(server: Replicated, client: Client) -> None:
     for number in (0, 1):
         server.until_all_serve()
+        wanted = server.logged(AGAIN) + 1
         os.kill(server.children()[number], signal.SIGKILL)
+        # A call that it still took would fail: the front cannot know whether it was carried out.
+        server.until(lambda wanted=wanted: server.logged(AGAIN) == wanted, "its end is not noticed")
         assert [infer(client) for _ in range(10)] == [[4, 5]] * 10
 
 
