@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,7 +48,8 @@ class Backend:
 
     `unready` has the models that it cannot serve now, with the reasons; None while it does not
     answer. `has_loaded` says whether its first load is over, however it went. Only `watch` and
-    `lose` write them. `work` is what it has been given and has not answered.
+    `lose` write them. `prepare` is called before a replica counts as loaded. `work` is what it has
+    been given and has not answered.
     """
 
     def __init__(self, number: int, socket_path: Path, grpc_socket: Path | None = None) -> None:
@@ -61,6 +62,7 @@ class Backend:
         self.num_ended = 0
         self.unready: Mapping[str, str] | None = None
         self.has_loaded = False
+        self.prepare: Callable[[], Awaitable[None]] | None = None
         self.problem = "it is starting"
         self.answered_s = time.monotonic()
         self._num_timeouts = 0
@@ -159,7 +161,10 @@ class Backend:
         self._num_timeouts = 0
         self.answered_s = time.monotonic()
         try:
-            self._note(answer.status, state_of(answer.headers), told)
+            state = state_of(answer.headers)
+            if state is ReplicaState.SERVING and not self.has_loaded and self.prepare is not None:
+                await self.prepare()
+            self._note(answer.status, state, told)
         except (ValueError, TypeError, KeyError) as error:
             if self.unready is not None:
                 logger.error("%s: cannot read what it answered a probe: %r", self.name, error)

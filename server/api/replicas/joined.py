@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -20,6 +22,7 @@ from server.api.replicas.backend import Backend
 from server.api.replicas.front_facts import facts_headers
 from server.api.replicas.joined_metrics import join_metrics
 from server.api.replicas.joined_status import join_statuses
+from server.api.replicas.loaded_adapters import LOAD_PATH, LoadedAdapters
 from server.errors import ModelNotReadyError
 from server.host.metrics import METRICS_CONTENT_TYPE, render_metrics
 from server.models.model_manager import SHUTTING_DOWN
@@ -28,9 +31,12 @@ from server.protocol.model_status import NotReady
 
 __all__ = ["Replicas"]
 
+logger = logging.getLogger(__name__)
+
 ASK_TIMEOUT_S = 5.0
 # Routers scrape twenty times a second; joining the texts of many replicas takes milliseconds.
 METRICS_AGE_S = 0.25
+LOAD_ADAPTER_TIMEOUT_S = 60.0
 JSON = "application/json"
 NO_ANSWER = "it does not answer"
 
@@ -64,6 +70,9 @@ class Replicas:
         self._metrics, self._metrics_s = b"", float("-inf")
         self._num_ended = 0
         self._collecting = asyncio.Lock()
+        self._adapters = LoadedAdapters()
+        for backend in backends:
+            backend.prepare = partial(self._load_adapters, backend)
         self.is_draining = False
 
     def endpoints(self) -> list[Endpoint]:
@@ -137,7 +146,15 @@ class Replicas:
         told = await asyncio.gather(*asked)
         if (refusal := _refusal(request, told)) is not None:
             return refusal
+        self._adapters.note(request.path, body)
         return web.Response(text=told[0].body.decode())
+
+    async def _load_adapters(self, backend: Backend) -> None:
+        """Let a replica that was started again load what clients have loaded into the others."""
+        for name, body in self._adapters.requests():
+            told = await self._ask(backend, "POST", LOAD_PATH, LOAD_ADAPTER_TIMEOUT_S, body)
+            if told.status >= 400:
+                logger.error("%s lacks the adapter %r: %s", backend.name, name, told.problem)
 
     async def reload(self) -> list[Told]:
         """Let one replica after the other load what changed; returns their answers.
