@@ -31,15 +31,26 @@ class LogitsHead:
         """The logits of rows of hidden states; they are valid until the next call."""
         if self._request is None:
             return self.no_rows()
-        self.settle()
-        self._request.set_input_tensor(hidden)
-        # Without the copy of its outputs that `infer` makes by default.
-        self._request.infer(share_outputs=True)
+        self._infer(self._request, hidden)
         has_scales = len(self._request.model_outputs) > 1
         scales = _rows(self._request, 1, 1)[:, 0] if has_scales else None
         values = _rows(self._request, 0, self._tiles.num * self._tiles.size)
         self._last = Logits(values, self._model.output.vocab_size, self._tiles, scales)
         return self._last
+
+    def likeliest(self, hidden: ov.Tensor) -> npt.NDArray[np.int64]:
+        """The likeliest token of each row; NaN counts as the highest logit."""
+        assert self._request is not None, "the model gives tokens"
+        self._infer(self._request, hidden)
+        # Scales are positive, and what is beyond the vocabulary is -inf.
+        rows = _rows(self._request, 0, self._tiles.num * self._tiles.size)
+        return np.asarray(rows.argmax(axis=1), np.int64)
+
+    def _infer(self, request: ov.InferRequest, hidden: ov.Tensor) -> None:
+        self.settle()
+        request.set_input_tensor(hidden)
+        # Without the copy of its outputs that `infer` makes by default.
+        request.infer(share_outputs=True)
 
     def settle(self) -> None:
         """Let what waits for the last logits read them, before they become invalid."""

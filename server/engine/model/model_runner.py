@@ -169,6 +169,39 @@ class ModelRunner:
         chosen = logits.select(slice(num_chosen))
         return StepOutput(inputs.complete, chosen, prompt_logits, hidden, inputs.draft_rows)
 
+    @property
+    def can_advance(self) -> bool:
+        """Whether `advance` is possible: not where each chunk of a text is a sequence."""
+        return self._model.attention.chunk_size is None
+
+    def bind(self, step: ScheduledStep) -> None:
+        """Make a step of one token of each sequence the next inference."""
+        self._set(self._packer.pack(step), step)
+
+    def advance(self, tokens: npt.NDArray[np.int64], rows: list[int]) -> None:
+        """Let these sequences of the bound step go on with the next token, one of all `tokens`.
+
+        Their blocks have room for it. The others repeat their token, which changes nothing.
+        """
+        bound, count = self._bound, len(tokens)
+        bound[TOKENS_INPUT][:count] = tokens
+        past = bound["past_lens"]
+        past[rows] += 1
+        if "position_ids" in bound:
+            bound["position_ids"][rows] += 1
+        bound["max_context_len"][...] = past.max() + 1
+
+    def likeliest_of_bound(self) -> npt.NDArray[np.int64]:
+        """Infer the bound step; returns the likeliest next token of each sequence, and padding."""
+        # In this thread: handing it to another one and back takes as long as a tiny model.
+        self._layers.infer(share_outputs=True)
+        return self._head.likeliest(self._layers.get_output_tensor(0))
+
+    def logits_of_bound(self) -> Logits:
+        """Infer the bound step; returns the logits of each sequence, and padding."""
+        self._layers.infer(share_outputs=True)
+        return self._logits()
+
     def warm_up(self, num_tokens: int) -> float:
         """Run a step of this size that consists of padding; returns the seconds it took."""
         num_rows = min(num_tokens, self.row_sizes.sizes[-1], MAX_WARM_UP_ROWS)

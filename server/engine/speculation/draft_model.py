@@ -7,23 +7,19 @@ from collections.abc import Sequence as Rows
 from dataclasses import dataclass
 from time import perf_counter
 
-import numpy as np
-import numpy.typing as npt
-
 from server.engine.config import DraftConfig, EngineConfig
 from server.engine.kv.kv_cache_manager import BlockCopy
 from server.engine.model.model_info import read_model_info
 from server.engine.model.model_loader import LoadedModel
 from server.engine.model.model_runner import ModelRunner
-from server.engine.sampling.logits import Logits
-from server.engine.sampling.logprobs import log_sums
-from server.engine.sampling.sampler import sample
 from server.engine.scheduling.scheduled_step import ScheduledStep
 from server.engine.scheduling.step_costs import StepCosts
 from server.engine.sequence import Sequence
 from server.engine.speculation.acceptance import HitRates
 from server.engine.speculation.draft_blocks import DraftBlocks
+from server.engine.speculation.draft_loop import DraftLoop
 from server.engine.speculation.draft_sequence import NUM_KINDS, DraftSequence, kind_of
+from server.engine.speculation.proposal_costs import ProposalCosts
 from server.errors import ModelLoadError
 from server.host.metrics import EngineStats
 from server.host.openvino_errors import error_summary
@@ -38,6 +34,9 @@ NUM_TRIED = 2
 
 SHORT = 32
 """A sequence with at most so many tokens to read gets drafts in any case; more are caught up."""
+
+MAX_MISSING = 3
+"""Proposals that had more tokens to read for each sequence do not tell what others cost."""
 
 WARM_UP_SIZES = (1, 2, 4, 8, 16)
 
@@ -78,6 +77,7 @@ class DraftModel:
             model, num_blocks, EngineStats(), self._step_size, self._max_num_seqs
         )
         self._costs = StepCosts(self._runner.token_sizes.padded)
+        self._proposal_costs = ProposalCosts(lambda size: self._costs.predict(size, 0.0))
         self._warm_up()
 
     def _warm_up(self) -> None:
@@ -110,7 +110,7 @@ class DraftModel:
 
     def seconds(self, num_sequences: int, num_tokens: int) -> float:
         """See Proposer."""
-        return self._costs.predict(num_sequences, 0.0) * num_tokens
+        return self._proposal_costs.seconds(num_sequences, num_tokens)
 
     def copy_blocks(self, copies: Rows[BlockCopy]) -> None:
         """See Proposer."""
@@ -164,20 +164,35 @@ class DraftModel:
 
     def propose(self, wanted: Rows[tuple[Sequence, int]]) -> Rows[Rows[int]]:
         """See Proposer."""
+        began = perf_counter()
         asked: dict[Sequence, _Asked] = {}
         for target, most in wanted[: self._max_num_seqs]:
             draft = self._draft_of(target)
             draft.follow(target, self._blocks)
             if draft.is_readable:
-                num_computed = draft.sequence.num_computed_tokens
-                asked[draft.sequence] = _Asked(draft, most, num_computed)
-        step = self._first_step([each.draft.sequence for each in asked.values()])
-        while step.sequences:
-            step = self._run(step, asked)
+                asked[draft.sequence] = _Asked(draft, most, draft.sequence.num_computed_tokens)
+        ends = {own: each.draft.num_known + each.most for own, each in asked.items()}
+        loop = DraftLoop(self._runner, self._vocab_size, ends)
+        step = self._first_step(list(asked))
+        going = self._read(loop, step) if step.sequences else []
+        while going:
+            going = loop.run(going)
         for each in asked.values():
             each.draft.note_computed(self._blocks, each.num_computed)
         drafts = [self._draft_of(target) for target, _ in wanted]
-        return [each.drafts() if each.sequence in asked else () for each in drafts]
+        proposed = [each.drafts() if each.sequence in asked else () for each in drafts]
+        if 0 < step.num_tokens <= MAX_MISSING * len(asked):
+            next_s = loop.seconds / loop.num_steps if loop.num_steps else None
+            first_s = perf_counter() - began - loop.seconds
+            self._proposal_costs.observe(len(asked), first_s, next_s)
+        return proposed
+
+    def _read(self, loop: DraftLoop, step: ScheduledStep) -> list[Sequence]:
+        """Read what was missed; returns the sequences that go on."""
+        began = perf_counter()
+        going = loop.read(step)
+        self._costs.observe(step.num_tokens, step.context, perf_counter() - began)
+        return going
 
     def _first_step(self, sequences: list[Sequence]) -> ScheduledStep:
         """The step that reads what the draft model has missed, as far as it is not too much."""
@@ -190,40 +205,6 @@ class DraftModel:
             if num_new:
                 step.add(sequence, num_new)
         return step
-
-    def _run(self, step: ScheduledStep, asked: dict[Sequence, _Asked]) -> ScheduledStep:
-        """Run a step and take the tokens that it gives; returns the next one."""
-        began = perf_counter()
-        output = self._runner.run(step)
-        for sequence, num_new in zip(step.sequences, step.num_new_tokens, strict=True):
-            sequence.num_computed_tokens += num_new
-        sampled = [token.token_id for token in sample(output.logits, output.sequences)]
-        is_sure = _is_sure(output.logits, output.sequences, sampled)
-        next_step = ScheduledStep()
-        for sequence, token, sure in zip(output.sequences, sampled, is_sure, strict=True):
-            if token is None or token >= self._vocab_size:
-                continue
-            sequence.append(token)
-            num_drafts = sequence.num_tokens - asked[sequence].draft.num_known
-            goes_on = sure and token not in sequence.request.end_token_ids
-            if goes_on and num_drafts < asked[sequence].most:
-                next_step.add(sequence, 1)
-        self._costs.observe(step.num_tokens, step.context, perf_counter() - began)
-        return next_step
-
-
-def _is_sure(
-    logits: Logits, sequences: list[Sequence], tokens: list[int | None]
-) -> npt.NDArray[np.bool_]:
-    """Whether each token is as likely as its request wants drafts to be."""
-    least = np.array([s.request.params.assistant_confidence_threshold or 0.0 for s in sequences])
-    is_sure = np.ones(len(least), np.bool_)
-    which = [i for i, token in enumerate(tokens) if least[i] and token is not None]
-    if which:
-        part = logits.select(which)
-        chosen = np.array([tokens[i] for i in which], np.int64)
-        is_sure[which] = np.exp(part.of_tokens(chosen) - log_sums(part)) >= least[which]
-    return is_sure
 
 
 def _max_len(model: LoadedModel, draft: DraftConfig) -> int:

@@ -19,7 +19,7 @@ FRESH = 2000
 
 
 Kind = tuple[bool, int]
-"""Whether a step has drafts, and its number of tokens, rounded: see `_kind`."""
+"""Whether a step has drafts, and its number of tokens, rounded by `size_class`."""
 
 
 class MeasuredSteps:
@@ -68,13 +68,16 @@ class MeasuredSteps:
         return min(expected_s, plain_s * (1 + HOPED_SHARE * num_drafts))
 
     def _kind(self, num_sequences: int, num_tokens: int) -> Kind:
-        """Numbers up to 8 are kinds of their own, then there are four between one and its double.
-
-        With more, trying them all would take too long.
-        """
-        padded = self.padded(num_tokens)
-        shift = max(0, padded.bit_length() - 3)
-        return num_tokens > num_sequences, padded >> shift << shift
+        return num_tokens > num_sequences, size_class(self.padded(num_tokens))
 
     def _is_fresh(self, kind: Kind) -> bool:
         return self._num_steps - self._last_used.get(kind, -FRESH - 1) <= FRESH
+
+
+def size_class(number: int) -> int:
+    """Numbers up to 8 are kinds of their own, then there are four between one and its double.
+
+    With more, trying them all would take too long.
+    """
+    shift = max(0, number.bit_length() - 3)
+    return number >> shift << shift

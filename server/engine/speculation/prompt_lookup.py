@@ -15,6 +15,9 @@ from server.engine.speculation.ngram_index import NOWHERE, NgramIndex
 DEFAULT_LONGEST = 16
 """The most tokens that are compared, unless a request says `max_ngram_size`."""
 
+LONGEST = 256
+"""The most in any case: each token compares as many, and longer matches say no more."""
+
 SHORTEST = 2
 """One token alone occurs too often to say what comes next."""
 
@@ -107,7 +110,7 @@ class _Lookup:
     def __init__(self, sequence: Sequence) -> None:
         self.rates = HitRates(len(EXPECTED), memory=0.9, weight=2.0)
         self.num_proposed = 0
-        longest = sequence.request.params.max_ngram_size or DEFAULT_LONGEST
+        longest = min(sequence.request.params.max_ngram_size or DEFAULT_LONGEST, LONGEST)
         tokens = sequence.token_ids.view()
         self.index = NgramIndex(tokens, min(SHORTEST, longest), longest)
 

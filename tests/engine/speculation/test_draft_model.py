@@ -10,6 +10,7 @@ from support.greedy_requests import MakeEngine, Prompts, params, some
 
 from server.engine.config import DraftConfig
 from server.engine.engine import LLMEngine
+from server.engine.model.model_runner import ModelRunner
 from server.engine.requests.outputs import SequenceOutput
 from server.engine.sequence import Sequence
 from server.engine.speculation.draft_model import DraftModel
@@ -127,6 +128,35 @@ def test_a_draft_uses_the_random_numbers_of_its_model(
     assert engine.stats.num_draft_tokens > 50
     assert share_accepted(engine) > 0.97
     assert engine.stats.num_steps < 24
+
+
+@pytest.mark.parametrize("fields", [{}, {"temperature": 0.9, "seed": 4, "top_p": 0.9}], ids=str)
+def test_inputs_changed_in_place_give_the_drafts_of_packed_ones(
+    make_engine: MakeEngine,
+    prompts: Prompts,
+    draft_f32: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fields: dict[str, Any],
+) -> None:
+    """Prompts of other lengths end their blocks, and have enough drafts, at other times."""
+    proposed = []
+    for can_advance in (True, False):
+        engine = make_engine(draft=DraftConfig(draft_f32))
+        proposer = always_draft(engine, 12)
+        monkeypatch.setattr(ModelRunner, "can_advance", can_advance)
+        propose, found = proposer.propose, []
+
+        def note(wanted: Any, propose: Any = propose, found: list[Any] = found) -> Any:
+            # Every second sequence has enough earlier.
+            wanted = [(s, max(1, n - 5 * (i % 2))) for i, (s, n) in enumerate(wanted)]
+            found.append(propose(wanted))
+            return found[-1]
+
+        proposer.propose = note  # type: ignore[method-assign]
+        answers(engine, prompts[:5], params(40, **fields))
+        proposed.append(found)
+    assert proposed[0] == proposed[1]
+    assert max(len(drafts) for step in proposed[0] for drafts in step) == 12
 
 
 def test_thirty_requests_at_once(

@@ -1,5 +1,6 @@
 """How many KV blocks and state blocks an engine reserves."""
 
+import logging
 from dataclasses import dataclass, replace
 
 from server.engine.config import EngineConfig
@@ -8,6 +9,8 @@ from server.engine.kv.state_cache_manager import StateLayout
 from server.engine.model.device import Device
 from server.engine.model.model_loader import LoadedModel
 from server.errors import ModelLoadError
+
+logger = logging.getLogger(__name__)
 
 GIB = 2**30
 SHARE_OF_FREE_MEMORY = 0.5
@@ -84,10 +87,11 @@ def num_kv_blocks(
 ) -> int:
     """Blocks to reserve for a model, and as many for its draft model.
 
-    Raises ModelLoadError where less memory is free than was asked for, or too little for one block.
+    `draft_cache_size` limits them even where `num_kv_blocks` is stated. Raises ModelLoadError where
+    less memory is free than was asked for, or too little for one block.
     """
     if config.num_kv_blocks:
-        return config.num_kv_blocks
+        return _limited_by_draft(config, draft)
     block_bytes = bytes_per_block(model.kv_inputs)
     if draft is None:
         return _affordable_blocks(config, model, block_bytes, max_model_len, states)
@@ -97,6 +101,21 @@ def num_kv_blocks(
         # Both share what there is for the cache.
         block_bytes += of_draft
     return min(most, _affordable_blocks(config, model, block_bytes, max_model_len, states))
+
+
+def _limited_by_draft(config: EngineConfig, draft: LoadedModel | None) -> int:
+    """The stated number of blocks, or fewer, where they would exceed `draft_cache_size`."""
+    stated = config.num_kv_blocks
+    if draft is None or config.draft is None or not config.draft.cache_size:
+        return stated
+    most = _most_draft_blocks(config, draft, bytes_per_block(draft.kv_inputs))
+    if most < stated:
+        logger.warning(
+            "%s: num_kv_blocks is %d, but draft_cache_size %d GB has room for %d blocks of the "
+            "draft model; both caches have so many",
+            *(config.models_path, stated, config.draft.cache_size, most),
+        )
+    return min(stated, most)
 
 
 def _most_draft_blocks(config: EngineConfig, draft: LoadedModel, block_bytes: int) -> int:
