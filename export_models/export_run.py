@@ -12,6 +12,7 @@ from export_models.conversion.converter import Converter, require_package
 from export_models.model_files import find_missing_part
 from export_models.model_repository import ModelFolder, check_model_name
 from export_models.progress import Progress
+from export_models.quantization.data_aware import check_data_flags
 from export_models.quantization.weight_formats import resolve_weight_format
 from export_models.source import Source, SourceKind, find_source
 from export_models.staging import Staging
@@ -152,6 +153,7 @@ class Export(ABC):
     def make_converter(self) -> Converter:
         """What converts models. Raises ExportError where its packages are missing."""
         require_package("optimum", "optimum-intel", EXPORT_EXTRA)
+        check_data_flags(self.options.extra_quantization_params)
         return Converter(
             self.progress,
             self.options.extra_quantization_params,

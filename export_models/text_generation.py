@@ -1,9 +1,7 @@
 """The task text_generation: export a language model for chat and completions."""
 
 import argparse
-import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,8 @@ from export_models.export_run import Export
 from export_models.graph_text import TextGenerationGraph
 from export_models.model_files import find_missing_part
 from export_models.quantization.calibration_file import CalibrationSample, read_calibration_file
+from export_models.quantization.full_quantizer import FullQuantizer
+from export_models.quantization.quantization_flags import QuantizationFlags
 from export_models.quantization.weight_formats import weight_flags
 from export_models.source import Source
 from export_models.staging import Staging, stage
@@ -36,8 +36,7 @@ __all__ = ["add_flags", "run"]
 
 TASK = "text-generation-with-past"
 ENCODER_DECODER_TASK = "text2text-generation-with-past"
-FULL_QUANTIZATION = Path(__file__).with_name("quantization") / "full_quantization.py"
-HALF_PRECISION = FULL_QUANTIZATION.with_name("half_precision.py")
+HALF_PRECISION = Path(__file__).with_name("quantization") / "half_precision.py"
 # Full quantization starts from fp16: more digits would only take disk space.
 FORMAT_TO_QUANTIZE = "fp16"
 # Files of a checkpoint that the server reads unchanged.
@@ -142,6 +141,11 @@ def _check_quant_mode(parser: FlagParser, values: argparse.Namespace) -> None:
         parser.error("--quant_mode and --weight-format: only one of them is possible")
     if values.calibration_file and not values.quant_mode:
         parser.error("--calibration_file: is for --quant_mode, which is not given")
+    if values.quant_mode:
+        try:
+            QuantizationFlags.parse(values.extra_quantization_params)
+        except ExportError as error:
+            parser.error(str(error))
 
 
 class _Export(Export):
@@ -183,7 +187,8 @@ class _Export(Export):
         task = ENCODER_DECODER_TASK if has_encoder else TASK
         self._convert_plain(converter, source, staging, task, [weight_format, *extra])
         if quant_mode:
-            self._quantize(converter, source, staging, calibration)
+            flags = QuantizationFlags.parse(converter.extra_params)
+            FullQuantizer(converter, source, staging, flags).run(calibration)
 
     def _convert_plain(
         self,
@@ -227,23 +232,6 @@ class _Export(Export):
                     f"{draft.source.text}: the result is no complete model: {problem}"
                 )
             staging.commit()
-
-    def _quantize(
-        self,
-        converter: Converter,
-        source: Source,
-        staging: Staging,
-        calibration: Sequence[CalibrationSample],
-    ) -> None:
-        origin = "the calibration file" if calibration else "the model's own generations"
-        self.report(f"quantizing weights and activations to int8, measured on {origin}")
-        command = [str(FULL_QUANTIZATION), str(staging.model_folder), *converter.extra_params]
-        command += ["--trust-remote-code"] if converter.trust_remote_code else []
-        if calibration:
-            samples = staging.temporary_folder / "samples.json"
-            samples.write_text(json.dumps([asdict(sample) for sample in calibration]))
-            command += ["--samples", str(samples)]
-        converter.run(command, source, staging)
 
     def verify(self, folder: Path, source: Source) -> None:
         ModelVerifier(self.progress, self.options.trust_remote_code).verify(folder, source)

@@ -184,7 +184,7 @@ PACKAGE_LAYERS: dict[str, set[str]] = {
         "server.host",
         "server.models",
     },
-    "export_models.quantization": {"server.errors", "server.host"},
+    "export_models.quantization": {"export_models", "server.errors", "server.host"},
     "export_models.tokenizer": {"calculators", "server.errors", "server.host"},
     "export_models.verification": {"export_models", "server.errors", "server.host"},
 }
@@ -221,6 +221,12 @@ FILE_LAYERS: dict[str, set[str]] = {
         "server.payloads",
     },
     "server.engine.engine": {"server.engine", "server.errors", "server.host", "server.payloads"},
+    "server.engine.sample_answers": {
+        "server.engine",
+        "server.errors",
+        "server.host",
+        "server.payloads",
+    },
     "server.engine.async_engine": {
         "server.engine",
         "server.errors",

@@ -12,8 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from export_models.conversion.failures import explain_failure, find_random_weights
+from export_models.conversion.progress_bars import BAR_ENVIRONMENT, find_bars
 from export_models.conversion.tool import run_tool
 from export_models.progress import Progress
+from export_models.quantization.data_aware import needs_download
 from export_models.source import Source, read_config
 from export_models.staging import Staging
 from server.errors import ExportError
@@ -27,9 +29,6 @@ TOKENIZER_TOOL = ("-m", "export_models.tokenizer.conversion")
 MILESTONES = {
     "Loading weights": ("reading the weights", 0.1),
     "TracerWarning": ("translating the model", 0.3),
-    "calibrating on": ("measuring the activations", 0.5),
-    "Statistics of the bitwidth": ("compressing the weights", 0.6),
-    "Applying Smooth Quant": ("smoothing the activations", 0.8),
 }
 
 
@@ -108,7 +107,11 @@ class Converter:
     ) -> None:
         """Run `python command...`, which converts the source."""
         try:
-            result = run_tool(command, self._environment(source, staging), _Follower(self))
+            environment = self._environment(source, staging)
+            # The download's errors are printed with rich as well, and must stay plain.
+            if (*command[: len(HUB_TOOL)],) != HUB_TOOL:
+                environment |= BAR_ENVIRONMENT
+            result = run_tool(command, environment, _Follower(self))
         finally:
             self.progress.end()
         if result.return_code != 0:
@@ -135,7 +138,7 @@ class Converter:
             "HF_HUB_DISABLE_UPDATE_CHECK": "1",
         }
         # A folder needs no network, unless a calibration data set must be fetched.
-        needs_hub = self.needs_hub or any("dataset" in param for param in self.extra_params)
+        needs_hub = self.needs_hub or needs_download(self.extra_params)
         if source.folder and not needs_hub:
             environment |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
         return environment
@@ -149,14 +152,22 @@ class _Follower:
         self._is_verbose = converter.is_verbose
         self._waiting_for = dict(MILESTONES)
         self._now, self._fraction = "starting the converter", 0.0
+        self._detail = ""
 
     def __call__(self, output: str) -> None:
         if self._is_verbose and output:
             print(output, end="", file=sys.stderr, flush=True)
         for marker in [marker for marker in self._waiting_for if marker in output]:
             self._now, self._fraction = self._waiting_for.pop(marker)
+            self._detail = ""
             self._progress.step(self._now)
-        self._progress.heartbeat(self._now, self._fraction)
+        for bar in find_bars(output):
+            if bar.step != self._now:
+                self._now = bar.step
+                self._progress.step(self._now)
+            self._fraction, self._detail = bar.fraction, bar.detail
+        detail = f": {self._detail}" if self._detail else ""
+        self._progress.heartbeat(f"{self._now}{detail}", self._fraction)
 
 
 def carry_files(source: Path, model: Path, names: Sequence[str]) -> None:

@@ -34,6 +34,10 @@ NO_TOKENIZER = (
 # groups of the pattern, `{transformers}` is a version.
 FAILURES = {
     r"^calibration: (.+)": "--calibration_file: {0}",
+    r"^generation: (.+)": (
+        "the model cannot generate texts to measure activations on; give some with "
+        "--calibration_file: {0}"
+    ),
     r"No space left on device|disk quota exceeded|File too large|iostream error": NO_DISK,
     r"\bMemoryError\b|bad_alloc|can(?:'t|not) allocate memory|out of memory": NO_MEMORY,
     r"-- No conversion rule found for operations?: (.+)": (

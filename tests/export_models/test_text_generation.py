@@ -126,10 +126,12 @@ def test_activations_are_quantised_after_the_conversion(export, converter, check
     extra = "--extra_quantization_params=--smooth-quant-alpha 0.7"
     code, printed = export("--source_model", checkpoint, "--quant_mode", "int8", extra)
     assert code == 0, printed
-    conversion, rounding, quantization = converter.commands
+    conversion, rounding, prompts, answers, quantization = converter.commands
     assert conversion[conversion.index("--weight-format") : -1] == ["--weight-format", "fp32"]
     assert Path(rounding[0]).is_file()
-    assert Path(quantization[0]).is_file()
+    assert prompts[1] == "export_models.quantization.calibration_tokens"
+    assert answers[1:] == ["server.engine.sample_answers", *prompts[2:4]]
+    assert quantization[1:4] == ["export_models.quantization.full_quantization", *prompts[2:4]]
     assert quantization[-2:] == ["--smooth-quant-alpha", "0.7"]
     assert "measured on the model's own generations" in printed
 
@@ -140,6 +142,7 @@ def test_calibration_file_reaches_the_quantisation(export, converter, checkpoint
     _, printed = export("--source_model", checkpoint, *arguments)
     assert converter.samples == [{"line": 1, "content": "One day"}]
     assert "measured on the calibration file" in printed
+    assert not any("sample_answers" in part for command in converter.commands for part in command)
 
 
 def test_calibration_file_is_read_before_the_conversion(export, converter, checkpoint) -> None:
@@ -156,6 +159,7 @@ def test_calibration_file_is_read_before_the_conversion(export, converter, check
         (("--quant_mode", "f8e4m3"), "invalid choice: 'f8e4m3' (choose from 'int8')"),
         (("--quant_mode", "int8", "--weight-format", "int8"), "only one of them is possible"),
         (("--calibration_file", "texts"), "--calibration_file: is for --quant_mode"),
+        (("--quant_mode", "int8", "--extra_quantization_params=--ratio 1"), "unrecognized arg"),
     ],
 )
 def test_bad_quantisation(export, checkpoint, arguments: tuple[str, ...], message: str) -> None:
@@ -197,9 +201,21 @@ def test_a_hub_model_is_converted_under_its_id(export, converter) -> None:
     assert listed() == [{"config": {"name": "org/model", "base_path": "models/org/model"}}]
 
 
-def test_a_data_set_may_be_downloaded_for_a_local_model(export, converter, checkpoint) -> None:
-    export("--source_model", checkpoint, "--extra_quantization_params=--dataset c4")
-    assert "HF_HUB_OFFLINE" not in converter.environments[0]
+@pytest.mark.parametrize(("dataset", "is_offline"), [("c4", False), ("auto", True)])
+def test_a_data_set_may_be_downloaded_for_a_local_model(
+    export, converter, checkpoint, monkeypatch: pytest.MonkeyPatch, dataset: str, is_offline: bool
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    export("--source_model", checkpoint, f"--extra_quantization_params=--dataset {dataset}")
+    assert ("HF_HUB_OFFLINE" in converter.environments[0]) == is_offline
+
+
+def test_texts_that_are_missing_are_missed_before_the_conversion(
+    export, converter, checkpoint
+) -> None:
+    code, printed = export("--source_model", checkpoint, "--extra_quantization_params=--gptq")
+    assert (code, converter.commands) == (1, [])
+    assert "--gptq compares effects on texts and needs --dataset" in printed
 
 
 def test_existing_model_is_kept_but_graph_is_written(export, converter, checkpoint: Path) -> None:

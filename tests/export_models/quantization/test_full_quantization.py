@@ -1,5 +1,6 @@
-"""The tool itself, on the real model; what leads to it is tested with the export."""
+"""The tools themselves, on the real model; what leads to them is tested with the export."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -14,18 +15,26 @@ from support.warm_python.launcher import WARM_PYTHON
 from export_models.quantization import full_quantization
 from server.engine.model.device import LEAST_SPARSITY
 from server.engine.model.model_loader import load_model
+from server.host.child_processes import python_path
 
 CONVERSATION = (
     "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n"
     "<|im_start|>assistant\nThe capital of France is Paris.<|im_end|>\n"
 )
-SAMPLES = "8"
 
 
-def run_tool(model: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [WARM_PYTHON.executable, "-P", full_quantization.__file__, str(model), *arguments]
-    environment = {**os.environ, "CI": "true", "HF_HUB_OFFLINE": "1"}
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+def run_tool(module: str, *arguments: object) -> str:
+    """What it prints."""
+    command = [WARM_PYTHON.executable, "-P", "-m", module, *map(str, arguments)]
+    environment = {
+        **os.environ,
+        "CI": "true",
+        "HF_HUB_OFFLINE": "1",
+        "PYTHONPATH": python_path(),
+    }
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
 
 
 @pytest.fixture(scope="module")
@@ -33,9 +42,19 @@ def quantized(model_f32: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     """The bundled model, quantised by what it says itself."""
     folder = tmp_path_factory.mktemp("quantized") / "model"
     shutil.copytree(model_f32, folder)
-    result = run_tool(folder, "--num-samples", SAMPLES)
-    assert result.returncode == 0, result.stderr
-    assert f"calibrating on {SAMPLES} samples, " in result.stdout
+    tokens = folder.with_name("tokens.json")
+    run_tool("export_models.quantization.calibration_tokens", folder, tokens, "--num-samples", "8")
+    prompts = json.loads(tokens.read_text())
+    files = {item.name for item in folder.iterdir()}
+    run_tool("server.engine.sample_answers", folder, tokens)
+    answers = json.loads(tokens.read_text())
+    assert len(answers) == 8
+    for prompt, answer in zip(prompts, answers, strict=True):
+        assert answer[: len(prompt)] == prompt
+        assert len(answer) > len(prompt)
+    printed = run_tool(f"{full_quantization.__name__}", folder, tokens, "--smooth-quant-alpha=0.5")
+    assert f"calibrating on 8 samples, {sum(map(len, answers))} tokens" in printed
+    assert {item.name for item in folder.iterdir()} == files | {"openvino_config.json"}
     return folder
 
 
@@ -101,84 +120,3 @@ def infer(model: Path, ids: list[int], properties: dict[str, float]) -> np.ndarr
     names = {port.get_any_name() for port in compiled.inputs}
     inputs = full_quantization.model_inputs(np.array([ids], np.int64), names)
     return np.asarray(compiled(inputs)["logits"][0])
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("--ratio", "1.0"), "error: unrecognized arguments: --ratio 1.0"),
-        (("--num-samples", "0"), "error: argument --num-samples: must be a number from 1"),
-        (("--smooth-quant-alpha", "1.5"), "must be above 0, at most 1, or -1 (off), found '1.5'"),
-        (("--smooth-quant-alpha", "nan"), "must be above 0"),
-    ],
-)
-def test_flags_that_mean_nothing_here(
-    tmp_path: Path, arguments: tuple[str, ...], message: str
-) -> None:
-    result = run_tool(tmp_path, *arguments)
-    assert result.returncode == 2
-    assert message in result.stderr
-
-
-class Tokenizer:
-    """Takes words, and messages where it has a template."""
-
-    def __init__(self, problem: str = "") -> None:
-        self.problem = problem
-
-    def apply_chat_template(self, messages: list[dict[str, str]], **_: object) -> str:
-        if self.problem:
-            raise ValueError(self.problem)
-        return " ".join(f"{message['role']}: {message['content']}" for message in messages)
-
-    def __call__(self, text: str, add_special_tokens: bool) -> dict[str, list[int]]:
-        return {"input_ids": [0] * add_special_tokens + [len(word) for word in text.split()]}
-
-
-def test_samples_of_the_user() -> None:
-    chat = {"line": 1, "content": [{"role": "user", "content": "Good day"}]}
-    assert full_quantization.encode(Tokenizer(), chat) == [5, 4, 3]
-    assert full_quantization.encode(Tokenizer(), {"line": 2, "content": "a bc"}) == [0, 1, 2]
-    long = {"line": 3, "content": "a " * 10_000}
-    assert len(full_quantization.encode(Tokenizer(), long)) == full_quantization.MAX_SAMPLE_TOKENS
-
-
-def test_a_template_that_refuses_a_sample() -> None:
-    chat = {"line": 4, "content": [{"role": "cat", "content": "Meow"}]}
-    with pytest.raises(SystemExit, match="calibration: line 4: ValueError: no role 'cat'"):
-        full_quantization.encode(Tokenizer("no role\n 'cat'"), chat)
-
-
-def test_seed_prompts_without_a_template() -> None:
-    prompts, is_chat = full_quantization.render_seeds(Tokenizer("no template"))
-    assert (tuple(prompts), is_chat) == (full_quantization.SEED_PROMPTS, False)
-
-
-def test_seeds_are_questions_chats_and_calls_of_tools() -> None:
-    prompts, is_chat = full_quantization.render_seeds(Tokenizer())
-    assert is_chat
-    assert prompts[0] == f"user: {full_quantization.SEED_PROMPTS[0]}"
-    assert max(prompt.count("user: ") for prompt in prompts) == 5
-    assert sum("tool: " in prompt for prompt in prompts) == 1
-    # This template shows no tools: what differs by these alone is there once.
-    assert len(set(prompts)) == len(prompts) == 16 + 4 + 4 + 1
-
-
-def test_seeds_of_a_template_that_refuses_some(monkeypatch: pytest.MonkeyPatch) -> None:
-    tokenizer = Tokenizer()
-    render = tokenizer.apply_chat_template
-
-    def render_without_tools(messages: list[dict[str, str]], tools: object, **_: object) -> str:
-        if tools or len(messages) > 1:
-            raise ValueError("one question, no tools")
-        return render(messages)
-
-    monkeypatch.setattr(tokenizer, "apply_chat_template", render_without_tools)
-    prompts, is_chat = full_quantization.render_seeds(tokenizer)
-    assert is_chat
-    assert prompts == [f"user: {prompt}" for prompt in full_quantization.SEED_PROMPTS]
-
-
-def test_an_answer_goes_on_to_its_end() -> None:
-    assert list(full_quantization.until_end([5, 6, 2, 7], {2})) == [5, 6, 2]
-    assert list(full_quantization.until_end([5, 6], {2})) == [5, 6]
