@@ -1,5 +1,6 @@
 """A model is compared with its stateful IR; what is wrong is found, and where it begins."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,12 @@ from server.engine.model.loading import graph_form
 from server.engine.model.verification_record import read_record, write_record
 from server.engine.sequence import Sequence, StateBlocks
 from server.engine.verification import verify as verify_module
+from server.engine.verification.compare import TOLERANCE
 from server.engine.verification.paged import MODES
 from server.engine.verification.stateful import vocab_size_of
 from server.engine.verification.verify import choose_lengths, verify
 from server.errors import ModelLoadError
-from server.host.model_files import RECORD_FILE
+from server.host.model_files import MODEL_FILE, RECORD_FILE
 
 CACHED = "a prefix from the cache"
 
@@ -33,6 +35,21 @@ def test_a_good_model_passes_in_every_mode(model_f32: Path) -> None:
     assert found.max_difference < 1e-3
     assert found.max_difference < found.served_difference < 0.5
     assert found.num_tokens > 1000
+
+
+def test_rounded_activations_are_no_fault(model_f32: Path, tmp_path: Path) -> None:
+    """A tiny difference before a rounding is one of a whole level behind it."""
+    folder = tmp_path / "model"
+    shutil.copytree(model_f32, folder)
+    model = ov.Core().read_model(model_f32 / MODEL_FILE)
+    low, high = (ops.constant(np.float32(limit)) for limit in (-8, 8))
+    for node in [node for node in model.get_ops() if node.get_type_name() == "MatMul"]:
+        quantized = ops.fake_quantize(node.input_value(0), low, high, low, high, 256)
+        node.input(0).replace_source_output(quantized.output(0))
+    ov.save_model(model, folder / MODEL_FILE, compress_to_fp16=False)
+    found = verify(folder, lambda _: None)
+    assert found.has_passed
+    assert found.max_difference > TOLERANCE
 
 
 def test_a_window_that_is_wrong_is_found_where_it_begins(
