@@ -22,11 +22,10 @@ demo: .venv/.serving
 check: lint browser
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m "not slow"
 
-# Three processes for two cores, since tests also wait. In the order of the folders: the many short
-# files at the end balance them. What fails runs once more by itself, since a busy machine can make
-# a test late. Both results are shown.
+# In the order of the folders: the many short files at the end balance the two processes. What fails
+# runs once more by itself, since a busy machine can make a test late. Both results are shown.
 test: lint browser
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder || \
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder || \
 		$(BIN)/python -m pytest --last-failed --last-failed-no-failures none --maxfail 1
 
 # Compares every architecture of the zoo with transformers; about 20 minutes.

@@ -1,7 +1,6 @@
 """A terminal with a program in it."""
 
 import os
-import pty
 import select
 import signal
 import sys
@@ -10,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 200.0
 
 
@@ -82,10 +80,16 @@ def terminal(*arguments: str | Path, **environment: str) -> Iterator[Terminal]:
     # escape codes around each prompt.
     inherited = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}
     environment = {**inherited, "TERM": "dumb", **environment}
-    pid, master = pty.fork()
-    if pid == 0:
-        os.chdir(ROOT)
-        os.execve(command[0], command, environment)
+    master, slave = os.openpty()
+    # Not pty.fork: this process has threads of gRPC, which do not outlive a fork. What a new
+    # session opens first becomes its terminal.
+    streams: list[tuple[int, ...] | tuple[int, int, str, int, int]] = [
+        (os.POSIX_SPAWN_OPEN, 0, os.ttyname(slave), os.O_RDWR, 0),
+        (os.POSIX_SPAWN_DUP2, 0, 1),
+        (os.POSIX_SPAWN_DUP2, 0, 2),
+    ]
+    pid = os.posix_spawn(command[0], command, environment, file_actions=streams, setsid=True)
+    os.close(slave)
     try:
         yield Terminal(pid, master)
     finally:

@@ -40,7 +40,7 @@ from server.engine.verification.stateful import (
 )
 from server.errors import ModelLoadError
 from server.host.memory import available_bytes
-from server.host.model_files import MODEL_FILE, has_encoder
+from server.host.model_files import has_encoder, text_model_file
 
 Ints = npt.NDArray[np.int64]
 Report = Callable[[str], None]
@@ -184,7 +184,7 @@ def _tolerance(models_path: Path) -> float:
 
 def _rounds_activations(models_path: Path) -> bool:
     """Whether activations are quantised: a difference of 1e-4 may then be one of a whole level."""
-    with (models_path / MODEL_FILE).open("rb") as file:
+    with text_model_file(models_path).open("rb") as file:
         return any(b'type="FakeQuantize"' in line for line in file)
 
 

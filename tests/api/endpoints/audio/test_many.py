@@ -98,7 +98,7 @@ async def test_a_crash_fails_one_request(server: Server, client: AsyncOpenAI) ->
 
 async def test_a_crash_in_a_stream(server: Server, client: AsyncOpenAI) -> None:
     stream = await client.audio.transcriptions.create(
-        model="whisper", file=("a.wav", wav(300)), stream=True
+        model="whisper", file=("a.wav", wav(900)), stream=True
     )
     events = aiter(stream)
     await anext(events)
