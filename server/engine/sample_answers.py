@@ -20,6 +20,8 @@ from server.payloads import SamplingParams
 
 MAX_ANSWER_TOKENS = 128
 MAX_SECONDS = 60.0
+# Answers at once; --num-samples may ask for many more.
+MAX_SEATS = 64
 STEP_TOKENS = 512
 REPORT_S = 0.5
 
@@ -42,10 +44,11 @@ def main(arguments: list[str]) -> None:
 
 
 def _sample(folder: Path, prompts: list[list[int]]) -> list[list[int]]:
-    num_tokens = sum(map(len, prompts)) + len(prompts) * MAX_ANSWER_TOKENS
+    num_seats = min(len(prompts), MAX_SEATS)
+    num_tokens = num_seats * (max(map(len, prompts)) + MAX_ANSWER_TOKENS)
     config = EngineConfig(
         folder,
-        max_num_seqs=len(prompts),
+        max_num_seqs=num_seats,
         max_num_batched_tokens=STEP_TOKENS,
         # Each sequence leaves its last block half empty.
         max_cached_tokens=2 * num_tokens,

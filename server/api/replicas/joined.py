@@ -144,9 +144,13 @@ class Replicas:
             for each in self._answering()
         ]
         told = await asyncio.gather(*asked)
+        has_accepted = [each.status < 400 for each in told]
+        # An adapter that one replica has unloaded must not come back with the next start.
+        is_unload = request.path != LOAD_PATH
+        if any(has_accepted) and (is_unload or all(has_accepted)):
+            self._adapters.note(request.path, body)
         if (refusal := _refusal(request, told)) is not None:
             return refusal
-        self._adapters.note(request.path, body)
         return web.Response(text=told[0].body.decode())
 
     async def _load_adapters(self, backend: Backend) -> None:

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.typedefs import Handler
 from api.replicas.conftest import FakeReplica
 
 from server.api.monitoring.http_requests import HttpNumbers
 from server.api.replicas.backend import Backend
 from server.api.replicas.joined import Replicas
+from server.api.request_facts import REQUEST_FACTS, RequestFacts
 
 LOAD, UNLOAD = "/v1/load_lora_adapter", "/v1/unload_lora_adapter"
 
@@ -44,6 +46,12 @@ async def look(*backends: Backend) -> None:
         await backend._look({})
 
 
+@web.middleware
+async def facts_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+    request[REQUEST_FACTS] = RequestFacts("client")
+    return await handler(request)
+
+
 @pytest.fixture
 async def told(replicas: list[FakeReplica]) -> Sequence[Told]:
     return [Told(replica) for replica in replicas]
@@ -56,7 +64,7 @@ async def test_a_replica_that_is_started_again_gets_its_adapters(
     front = Replicas([each.backend for each in told], "secret", HttpNumbers())
     await look(first.backend, second.backend)
     assert first.calls == second.calls == []
-    app = web.Application()
+    app = web.Application(middlewares=[facts_middleware])
     for endpoint in front.endpoints():
         if endpoint.path in (LOAD, UNLOAD):
             app.router.add_route(endpoint.method, endpoint.path, endpoint.handler)
@@ -64,14 +72,21 @@ async def test_a_replica_that_is_started_again_gets_its_adapters(
         for path, name in ((LOAD, "a"), (LOAD, "b"), (UNLOAD, "a")):
             answer = await client.post(path, json={"lora_name": name, "lora_path": name})
             assert answer.status == 200
-    assert (
-        first.calls
-        == second.calls
-        == [(LOAD, "a", False), (LOAD, "b", False), (UNLOAD, "a", False)]
-    )
-    await first.start_again()
-    assert first.backend.has_loaded
-    assert first.calls == [(LOAD, "b", True)]
+        both = [(LOAD, "a", False), (LOAD, "b", False), (UNLOAD, "a", False)]
+        assert first.calls == second.calls == both
+        await first.start_again()
+        assert first.backend.has_loaded
+        assert first.calls == [(LOAD, "b", True)]
+        # Unloaded by one, an adapter must not come back; what one refuses to load is not kept.
+        second.status = 400
+        for path, name in ((LOAD, "c"), (UNLOAD, "b")):
+            answer = await client.post(path, json={"lora_name": name, "lora_path": name})
+            assert answer.status == 400
+        await first.start_again()
+        assert first.calls == []
+        second.status = 200
+        answer = await client.post(LOAD, json={"lora_name": "b", "lora_path": "b"})
+        assert answer.status == 200
     # One that refuses serves without.
     second.status = 400
     await second.start_again()
