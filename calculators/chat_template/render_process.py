@@ -228,15 +228,15 @@ class _Process:
     def _failure(self, time_limit_s: float) -> RenderFailure:
         """Why there is no answer, told from how the process ended."""
         code = self._process.poll()
+        if code is None:
+            # Its memory is given back after the connection is closed.
+            with suppress(subprocess.TimeoutExpired):
+                code = self._process.wait(GRACE_S)
         if code is None and not self._is_ready:
             return _ProcessEnded(
                 Status.LIMIT,
                 f"the process that renders it needs over {START_TIMEOUT_S:g} s to start",
             )
-        if code is None:
-            # Its memory is given back after the connection is closed.
-            with suppress(subprocess.TimeoutExpired):
-                code = self._process.wait(GRACE_S)
         if code in (-signal.SIGPROF, None):
             return RenderFailure(Status.LIMIT, f"it takes more than {time_limit_s:g} seconds")
         how = signal.Signals(-code).name if code < 0 else f"exit code {code}"

@@ -82,7 +82,7 @@ class AdapterStore:
                 )
             found = PeftAdapter.find(source.path)
             modules = find_modules(found, self.modules)
-            self._check_memory(found.shapes.values())
+            self._check_memory(found.shapes.values(), found.rank)
             matrices: dict[str, Matrix] = {}
             for own, (a, b) in found.read(source.weight).items():
                 module = self.modules[modules[own]]
@@ -115,18 +115,21 @@ class AdapterStore:
         is_bf16 = self.element_type == ov.Type.bf16
         return _as_bf16(values) if is_bf16 else np.ascontiguousarray(values)
 
-    def _check_memory(self, shapes: Iterable[ModuleShape]) -> None:
-        """Raise ModelLoadError without memory for an adapter, and its copy in steps that have it.
+    def _check_memory(self, shapes: Iterable[ModuleShape], rank: int) -> None:
+        """Raise ModelLoadError without memory for an adapter, and the copies of a step with all.
 
-        A step's copies have the rank of the largest one, in all modules.
+        Copies have the rank of the largest adapter, in all modules.
         """
-        sizes = [(shape.num_inputs + shape.num_outputs) * shape.rank for shape in shapes]
-        num_bytes = 2 * sum(sizes) * self.element_type.size
+        own = sum((shape.num_inputs + shape.num_outputs) * shape.rank for shape in shapes)
+        in_all = sum(module.num_inputs + module.num_outputs for module in self.modules.values())
+        largest = max([rank, *(adapter.rank for adapter in self.adapters)])
+        count = len(self.adapters) + 1
+        num_bytes = (own + count * in_all * largest) * self.element_type.size
         free = available_bytes() - RESERVATIONS.total_bytes
         if num_bytes > free:
             raise ModelLoadError(
-                f"the adapter takes {num_bytes / 2**20:.1f} MB, and {max(0, free) >> 20} MB are "
-                "free"
+                f"the adapter, and the copies of a step with {count} of rank {largest}, take "
+                f"{num_bytes / 2**20:.1f} MB, and {max(0, free) >> 20} MB are free"
             )
 
 

@@ -42,6 +42,8 @@ class StagedWeights:
         if missing.keys() == set(self._used):
             return self._used
         count = len(adapters)
+        # If there is no memory for them, nothing counts as staged.
+        self._used = ()
         if adapters:
             self._fit_rank(max(adapter.rank for adapter in adapters))
             if count > len(self._places):
@@ -69,20 +71,29 @@ class StagedWeights:
         """Give the places the rank of the largest adapter; a much larger one would cost time."""
         padded = -(-rank // RANK_STEP) * RANK_STEP
         if padded > self._rank or 2 * padded <= self._rank:
-            count, self._rank, self._places = len(self._places), padded, []
+            count, self._places, self._rank = len(self._places), [], padded
             self._make_arrays(count)
 
     def _make_arrays(self, capacity: int) -> None:
-        """Make room for that many adapters, and keep what is in places."""
-        dtype = np.uint16 if self._element_type == ov.Type.bf16 else np.float32
-        count = len(self._places)
-        for name, shape in self._shapes.items():
-            sizes = [size or self._rank for size in shape]
-            new: Matrix = np.zeros((capacity, *sizes), dtype)  # type: ignore[assignment]
-            if count:
-                new[:count] = self._arrays[name]
-            self._arrays[name] = new
-        self._places += [None] * (capacity - count)
+        """Make room for that many adapters, and keep what is in places; without memory, nothing."""
+        kept, self._places = self._places, []
+        try:
+            for name, shape in self._shapes.items():
+                new = self._zeros(capacity, shape)
+                if kept:
+                    new[: len(kept)] = self._arrays[name]
+                self._arrays[name] = new
+        except MemoryError:
+            # They must have one size.
+            self._arrays = {name: self._zeros(0, shape) for name, shape in self._shapes.items()}
+            raise
+        self._places = kept + [None] * (capacity - len(kept))
+
+    def _zeros(self, capacity: int, shape: tuple[int | None, int | None]) -> Matrix:
+        sizes = capacity, *(size or self._rank for size in shape)
+        if self._element_type == ov.Type.bf16:
+            return np.zeros(sizes, np.uint16)
+        return np.zeros(sizes, np.float32)
 
     def _write(self, place: int, adapter: Adapter) -> None:
         for name, array in self._arrays.items():

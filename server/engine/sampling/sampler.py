@@ -93,7 +93,9 @@ def _choose_among_all(logits: Logits, sequences: Rows[Sequence]) -> Ints:
     random = [
         i
         for i, mask in masks.items()
-        if mask.num_listed >= MANY and _can_use_rejection(sequences[i], logits.vocab_size)
+        if mask.num_listed >= MANY
+        and not sequences[i].request.params.is_greedy
+        and _can_use_rejection(sequences[i], logits.vocab_size)
     ]
     random = [i for i, high in zip(random, logits.highest[random], strict=True) if isfinite(high)]
     if random:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from collections.abc import Sequence as Rows
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from time import perf_counter
@@ -128,7 +129,8 @@ class Speculation:
                 *(self.proposer.describe(), self._failure),
                 exc_info=error,
             )
-            self.proposer.close()
+            with suppress(Exception):  # what has failed may fail here again
+                self.proposer.close()
             return otherwise
 
     def _usable(self, sequence: Sequence, found: Rows[int]) -> Rows[int]:

@@ -97,7 +97,10 @@ def test_an_adapter_without_memory(
     store = open_adapted("llama", ("a0",)).adapters
     assert store is not None
     monkeypatch.setattr("server.engine.adapters.adapter_store.available_bytes", lambda: 0)
-    with pytest.raises(ModelLoadError, match=r"the adapter takes 0\.\d MB, and 0 MB are free"):
+    with pytest.raises(
+        ModelLoadError,
+        match=r"with 2 of rank \d+, take 0\.\d MB, and 0 MB are free",
+    ):
         store.load(AdapterSource("a3", adapted_models / "llama" / "a3"))
     assert [adapter.name for adapter in store.adapters] == ["a0"]
 

@@ -7,7 +7,7 @@ import numpy as np
 import openvino as ov
 import pytest
 
-from server.engine.adapters.adapter_store import Adapter
+from server.engine.adapters.adapter_store import Adapter, Matrix
 from server.engine.adapters.branches import AdaptedModule
 from server.engine.adapters.settings import AdapterSource
 from server.engine.adapters.staged_weights import StagedWeights
@@ -79,3 +79,27 @@ def test_a_layer_that_an_adapter_does_not_change(staged: StagedWeights) -> None:
     staged.stage([adapter(2, num_modules=1)])
     assert values(staged, "a0") == [[2.0]]
     assert values(staged, "a1") == values(staged, "b1") == [[0.0]]
+
+
+@pytest.mark.parametrize("comes", [adapter(3, rank=20), adapter(3)])
+def test_without_memory_nothing_counts_as_staged(
+    staged: StagedWeights, comes: Adapter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = adapter(1)
+    check(staged, [one])
+    make, num_made = staged._zeros, 0
+
+    def fail_at_third(capacity: int, shape: tuple[int | None, int | None]) -> Matrix:
+        nonlocal num_made
+        num_made += 1
+        if num_made == 3:
+            raise MemoryError
+        return make(capacity, shape)
+
+    monkeypatch.setattr(staged, "_zeros", fail_at_third)
+    with pytest.raises(MemoryError):
+        staged.stage([one, comes])
+    check(staged, [])
+    assert len({tensor.shape[0] for tensor in staged.tensors().values()}) == 1
+    check(staged, [one])
+    assert set(staged.stage([one, comes])) == {one.identity, comes.identity}

@@ -87,6 +87,19 @@ def test_long_masks_give_the_tokens_of_rows_without_forbidden_ones(fields: dict[
     assert not any(is_forbidden[i, token] for i, token in enumerate(tokens))
 
 
+@pytest.mark.parametrize("share", [0.4, 0.6])
+def test_the_first_of_the_likeliest_of_a_long_mask_is_taken(share: float) -> None:
+    """Without a seed, too: nothing is random at temperature 0."""
+    rng = np.random.default_rng(6)
+    rows = np.round(rng.normal(0, 1, (8, LONG_VOCAB))).astype(np.float32)
+    is_forbidden = rng.random((8, LONG_VOCAB)) < share
+    sequences = [make_sequence([1], temperature=0.0) for _ in rows]
+    for sequence, forbidden in zip(sequences, is_forbidden, strict=True):
+        sequence.mask = TokenMask(forbidden)
+    expected = np.where(is_forbidden, -np.inf, rows).argmax(axis=1).tolist()
+    assert chosen(rows, sequences) == expected
+
+
 def test_random_tokens_of_long_masks_have_their_own_probability() -> None:
     rows = np.random.default_rng(4).normal(0, 1, (1, LONG_VOCAB)).astype(np.float32)
     is_forbidden = np.arange(LONG_VOCAB) % 3 > 0
