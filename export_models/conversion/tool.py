@@ -62,6 +62,8 @@ def _start(
                 **os.environ,
                 "PYTHONPATH": python_path(),
                 "PYTHONUNBUFFERED": "1",
+                # The log is read as UTF-8, whatever the locale; bars are not ASCII.
+                "PYTHONIOENCODING": "utf-8",
                 **environment,
             },
             # Ctrl-C must reach this process only, which then ends the tool.
